@@ -1,0 +1,304 @@
+package bond
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+func (n *namespace) Addresses(index int) (Addresses, error) {
+	link, err := n.byIndex(index)
+	if err != nil {
+		return Addresses{}, err
+	}
+	addrs, err := n.addrs(index)
+	if err != nil {
+		return Addresses{}, fmt.Errorf("addresses of %s: %w", link.Name, err)
+	}
+	a := Addresses{}
+	for _, one := range addrs {
+		if !one.byKernel {
+			a.IPs = append(a.IPs, one.prefix)
+		}
+	}
+	if a.Routes, err = n.routes(index); err != nil {
+		return Addresses{}, fmt.Errorf("routes of %s: %w", link.Name, err)
+	}
+	return a, nil
+}
+
+func (n *namespace) byIndex(index int) (Link, error) {
+	r := n.request(unix.RTM_GETLINK, 0)
+	r.AddData(infoOf(index))
+	messages, err := r.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	if errors.Is(err, unix.ENODEV) || err == nil && len(messages) == 0 {
+		return Link{}, fmt.Errorf("link %d: %w", index, fs.ErrNotExist)
+	}
+	if err != nil {
+		return Link{}, fmt.Errorf("link %d: %w", index, err)
+	}
+	return parseLink(messages[0])
+}
+
+type addr struct {
+	prefix   netip.Prefix
+	byKernel bool // made from the MAC or a router's word, not set by anybody
+}
+
+func (n *namespace) addrs(index int) ([]addr, error) {
+	r := n.request(unix.RTM_GETADDR, unix.NLM_F_DUMP)
+	r.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	messages, err := r.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWADDR)
+	if err != nil {
+		return nil, err
+	}
+	var out []addr
+	for _, m := range messages {
+		head := nl.DeserializeIfAddrmsg(m)
+		if int(head.Index) != index {
+			continue
+		}
+		attrs, err := nl.ParseRouteAttr(m[head.Len():])
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, parseAddr(head, attrs))
+	}
+	return out, nil
+}
+
+func parseAddr(head *nl.IfAddrmsg, attrs []syscall.NetlinkRouteAttr) addr {
+	var ip, local netip.Addr
+	flags := uint32(head.Flags)
+	for _, a := range attrs {
+		switch a.Attr.Type {
+		case unix.IFA_ADDRESS:
+			ip, _ = netip.AddrFromSlice(a.Value)
+		case unix.IFA_LOCAL:
+			local, _ = netip.AddrFromSlice(a.Value)
+		case unix.IFA_FLAGS:
+			flags = decodeUint(a.Value)
+		}
+	}
+	if local.IsValid() {
+		ip = local
+	}
+	byKernel := ip.Is6() && (ip.IsLinkLocalUnicast() || flags&unix.IFA_F_PERMANENT == 0)
+	return addr{prefix: netip.PrefixFrom(ip, int(head.Prefixlen)), byKernel: byKernel}
+}
+
+// routes lists the unicast routes over a link that somebody set: not those
+// that came with an address or from a router.
+func (n *namespace) routes(index int) ([]Route, error) {
+	var out []Route
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		r := n.request(unix.RTM_GETROUTE, unix.NLM_F_DUMP)
+		r.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: uint8(family)}})
+		messages, err := r.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWROUTE)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range messages {
+			head := nl.DeserializeRtMsg(m)
+			if head.Type != unix.RTN_UNICAST || head.Protocol == unix.RTPROT_KERNEL || head.Protocol == unix.RTPROT_RA || head.Flags&unix.RTM_F_CLONED != 0 {
+				continue
+			}
+			attrs, err := nl.ParseRouteAttr(m[head.Len():])
+			if err != nil {
+				return nil, err
+			}
+			if route, over := parseRoute(head, attrs); over == index {
+				out = append(out, route)
+			}
+		}
+	}
+	return out, nil
+}
+
+// parseRoute returns the route and the index of its link.
+func parseRoute(head *nl.RtMsg, attrs []syscall.NetlinkRouteAttr) (Route, int) {
+	r := Route{Table: int(head.Table)}
+	index := 0
+	dst := netip.IPv6Unspecified()
+	if head.Family == unix.AF_INET {
+		dst = netip.IPv4Unspecified()
+		scope := int(head.Scope)
+		r.Scope = &scope
+	}
+	for _, a := range attrs {
+		switch a.Attr.Type {
+		case unix.RTA_OIF:
+			index = int(decodeUint(a.Value))
+		case unix.RTA_DST:
+			dst, _ = netip.AddrFromSlice(a.Value)
+		case unix.RTA_GATEWAY:
+			r.Gateway, _ = netip.AddrFromSlice(a.Value)
+		case unix.RTA_PRIORITY:
+			r.Priority = int(decodeUint(a.Value))
+		case unix.RTA_TABLE:
+			r.Table = int(decodeUint(a.Value))
+		case unix.RTA_METRICS:
+			for _, metric := range nested(a) {
+				switch metric.Attr.Type {
+				case unix.RTAX_MTU:
+					r.MTU = int(decodeUint(metric.Value))
+				case unix.RTAX_ADVMSS:
+					r.AdvMSS = int(decodeUint(metric.Value))
+				}
+			}
+		}
+	}
+	r.Dst = netip.PrefixFrom(dst, int(head.Dst_len))
+	return r, index
+}
+
+func (n *namespace) Flush(index int) error {
+	addrs, err := n.addrs(index)
+	if err != nil {
+		return fmt.Errorf("flushing link %d: %w", index, err)
+	}
+	for _, a := range addrs {
+		// An address can be gone with the one before it, whose secondary it was.
+		err := n.addrRequest(unix.RTM_DELADDR, 0, index, a.prefix, 0)
+		if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+			return fmt.Errorf("removing %s: %w", a.prefix, err)
+		}
+	}
+	routes, err := n.routes(index)
+	if err != nil {
+		return fmt.Errorf("flushing link %d: %w", index, err)
+	}
+	for _, route := range routes {
+		err := n.routeRequest(unix.RTM_DELROUTE, 0, index, route)
+		if err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("removing route %s: %w", route, err)
+		}
+	}
+	return nil
+}
+
+// Configure adds addresses, then routes. IPv6 addresses are optimistic
+// (RFC 4429): they can be used at once, while the kernel still looks for a
+// duplicate, so nothing here waits.
+func (n *namespace) Configure(index int, a Addresses) error {
+	for _, ip := range a.IPs {
+		flags := uint32(0)
+		if ip.Addr().Is6() {
+			flags = unix.IFA_F_OPTIMISTIC
+			if err := n.allowIPv6(index); err != nil {
+				return err
+			}
+		}
+		if err := n.addrRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, index, ip, flags); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("adding address %s: %w", ip, err)
+		}
+	}
+	for _, route := range a.Routes {
+		if err := n.routeRequest(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, index, route); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("adding route %s: %w", route, err)
+		}
+	}
+	return nil
+}
+
+// allowIPv6 undoes a runtime's "IPv6 off by default" for one link, because
+// whoever asks for an IPv6 address wants it on, and allows optimistic
+// addresses (Documentation/networking/ip-sysctl.rst).
+func (n *namespace) allowIPv6(index int) error {
+	link, err := n.byIndex(index)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join("/proc/sys/net/ipv6/conf", link.Name)
+	return n.inside(func() error {
+		if err := os.WriteFile(filepath.Join(dir, "disable_ipv6"), []byte("0"), 0); err != nil {
+			return fmt.Errorf("IPv6 on %s: %w", link.Name, err)
+		}
+		err := os.WriteFile(filepath.Join(dir, "optimistic_dad"), []byte("1"), 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // a kernel without it: the address works after a second or two
+		}
+		return err
+	})
+}
+
+func (n *namespace) addrRequest(kind, flags, index int, ip netip.Prefix, addrFlags uint32) error {
+	r := n.request(kind, flags|unix.NLM_F_ACK)
+	m := nl.NewIfAddrmsg(familyOf(ip.Addr()))
+	m.Index = uint32(index)
+	m.Prefixlen = uint8(ip.Bits())
+	r.AddData(m)
+	r.AddData(nl.NewRtAttr(unix.IFA_LOCAL, ip.Addr().AsSlice()))
+	r.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, ip.Addr().AsSlice()))
+	if addrFlags != 0 {
+		r.AddData(nl.NewRtAttr(unix.IFA_FLAGS, encodeUint(32, addrFlags)))
+	}
+	if ip.Addr().Is4() && ip.Bits() < 31 {
+		r.AddData(nl.NewRtAttr(unix.IFA_BROADCAST, broadcast(ip)))
+	}
+	return do(r)
+}
+
+func broadcast(ip netip.Prefix) []byte {
+	b := ip.Masked().Addr().As4()
+	for bit := ip.Bits(); bit < 32; bit++ {
+		b[bit/8] |= 0x80 >> (bit % 8)
+	}
+	return b[:]
+}
+
+func familyOf(ip netip.Addr) int {
+	if ip.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
+func (n *namespace) routeRequest(kind, flags, index int, route Route) error {
+	r := n.request(kind, flags|unix.NLM_F_ACK)
+	m := nl.NewRtMsg()
+	m.Family = uint8(familyOf(route.Dst.Addr()))
+	m.Dst_len = uint8(route.Dst.Bits())
+	m.Protocol = unix.RTPROT_BOOT
+	if kind == unix.RTM_DELROUTE {
+		m.Protocol = unix.RTPROT_UNSPEC
+	}
+	m.Scope = unix.RT_SCOPE_UNIVERSE
+	if !route.Gateway.IsValid() {
+		m.Scope = unix.RT_SCOPE_LINK
+	}
+	if route.Scope != nil {
+		m.Scope = uint8(*route.Scope)
+	}
+	r.AddData(m)
+	r.AddData(nl.NewRtAttr(unix.RTA_DST, route.Dst.Masked().Addr().AsSlice()))
+	r.AddData(nl.NewRtAttr(unix.RTA_OIF, uint32Attr(index)))
+	if route.Gateway.IsValid() {
+		r.AddData(nl.NewRtAttr(unix.RTA_GATEWAY, route.Gateway.AsSlice()))
+	}
+	if route.Priority != 0 {
+		r.AddData(nl.NewRtAttr(unix.RTA_PRIORITY, uint32Attr(route.Priority)))
+	}
+	if route.Table != 0 {
+		m.Table = unix.RT_TABLE_UNSPEC
+		r.AddData(nl.NewRtAttr(unix.RTA_TABLE, uint32Attr(route.Table)))
+	}
+	if route.MTU != 0 || route.AdvMSS != 0 {
+		metrics := nl.NewRtAttr(unix.RTA_METRICS, nil)
+		if route.MTU != 0 {
+			metrics.AddRtAttr(unix.RTAX_MTU, uint32Attr(route.MTU))
+		}
+		if route.AdvMSS != 0 {
+			metrics.AddRtAttr(unix.RTAX_ADVMSS, uint32Attr(route.AdvMSS))
+		}
+		r.AddData(metrics)
+	}
+	return do(r)
+}

@@ -1,0 +1,94 @@
+package bond
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// Announce tells the neighbours and switches where the addresses are now: a
+// gratuitous ARP request for an IPv4 address (RFC 5227, section 3), an
+// unsolicited neighbour advertisement for an IPv6 one (RFC 4861, 7.2.6).
+func (n *namespace) Announce(index int, addrs []netip.Addr) error {
+	link, err := n.byIndex(index)
+	if err != nil {
+		return err
+	}
+	mac, err := net.ParseMAC(link.MAC)
+	if err != nil || len(mac) != 6 {
+		return fmt.Errorf("announcing on %s: its hardware address %q is not Ethernet's", link.Name, link.MAC)
+	}
+	if n.packet < 0 {
+		err := n.inside(func() (err error) {
+			n.packet, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("announcing on %s: %w", link.Name, err)
+		}
+	}
+	var errs []error
+	for _, ip := range addrs {
+		frame := announcement(mac, ip)
+		if err := unix.Sendto(n.packet, frame, 0, &unix.SockaddrLinklayer{Ifindex: index}); err != nil {
+			errs = append(errs, fmt.Errorf("announcing %s on %s: %w", ip, link.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func announcement(mac net.HardwareAddr, ip netip.Addr) []byte {
+	if ip.Is4() {
+		return gratuitousARP(mac, ip)
+	}
+	return unsolicitedNA(mac, ip)
+}
+
+func ethernet(dst, src net.HardwareAddr, proto uint16) []byte {
+	frame := append(append([]byte{}, dst...), src...)
+	return binary.BigEndian.AppendUint16(frame, proto)
+}
+
+func gratuitousARP(mac net.HardwareAddr, ip netip.Addr) []byte {
+	all := net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	frame := ethernet(all, mac, unix.ETH_P_ARP)
+	frame = append(frame, 0, 1, 8, 0, 6, 4, 0, 1) // Ethernet, IPv4, their lengths, request
+	frame = append(append(frame, mac...), ip.AsSlice()...)
+	return append(append(frame, make([]byte, 6)...), ip.AsSlice()...)
+}
+
+func unsolicitedNA(mac net.HardwareAddr, ip netip.Addr) []byte {
+	allNodes := netip.MustParseAddr("ff02::1")
+	message := []byte{136, 0, 0, 0, 0x20, 0, 0, 0} // type 136; flags: override
+	message = append(message, ip.AsSlice()...)
+	message = append(append(message, 2, 1), mac...) // option: target's link-layer address
+	binary.BigEndian.PutUint16(message[2:], checksumICMPv6(ip, allNodes, message))
+
+	frame := ethernet(net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1}, mac, unix.ETH_P_IPV6)
+	frame = append(frame, 0x60, 0, 0, 0)
+	frame = binary.BigEndian.AppendUint16(frame, uint16(len(message)))
+	frame = append(frame, unix.IPPROTO_ICMPV6, 255)
+	frame = append(append(frame, ip.AsSlice()...), allNodes.AsSlice()...)
+	return append(frame, message...)
+}
+
+// checksumICMPv6 is the checksum over pseudo-header and message (RFC 8200, 8.1).
+func checksumICMPv6(src, dst netip.Addr, message []byte) uint16 {
+	header := append(append([]byte{}, src.AsSlice()...), dst.AsSlice()...)
+	header = binary.BigEndian.AppendUint32(header, uint32(len(message)))
+	header = append(header, 0, 0, 0, unix.IPPROTO_ICMPV6)
+	sum := uint32(0)
+	for _, part := range [][]byte{header, message} {
+		for i := 0; i+1 < len(part); i += 2 {
+			sum += uint32(binary.BigEndian.Uint16(part[i:]))
+		}
+	}
+	for sum>>16 != 0 {
+		sum = sum&0xffff + sum>>16
+	}
+	return ^uint16(sum)
+}

@@ -1,0 +1,151 @@
+package bond
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+)
+
+// Spec is a bond to make.
+type Spec struct {
+	Name    string   `json:"name"`
+	Options Options  `json:"options"`
+	Links   []string `json:"links"` // names in the pod, in order
+}
+
+// Steps prints what Build does, a line each, as a network engineer reads it.
+func (s Spec) Steps() []string {
+	steps := []string{fmt.Sprintf("%s: create %s", s.Name, s.Options)}
+	for _, l := range s.Links {
+		steps = append(steps, fmt.Sprintf("%s: flush %s, set it down, enslave it", s.Name, l))
+	}
+	return append(steps, fmt.Sprintf("%s: set it up", s.Name))
+}
+
+// Build makes the bond over links that are all in n, in their order, and sets
+// it up. On error the bond may be half made: deleting it undoes everything
+// but the flushed addresses.
+func Build(n Namespace, s Spec, links []Link) (Link, error) {
+	down, up := false, true
+	for _, l := range links {
+		if err := n.Change(l.Index, Change{Up: &down}); err != nil {
+			return Link{}, fmt.Errorf("setting %s down: %w", l.Name, err)
+		}
+		if err := n.Flush(l.Index); err != nil {
+			return Link{}, fmt.Errorf("%s: %w", l.Name, err)
+		}
+	}
+	b, err := n.CreateBond(s.Name, s.Options)
+	if err != nil {
+		return Link{}, err
+	}
+	for _, l := range links {
+		if err := n.Change(l.Index, Change{Master: &b.Index}); err != nil {
+			return b, fmt.Errorf("enslaving %s (%s, MAC %s) to %s (%s): %w", l.Name, orNone(l.Device), l.MAC, s.Name, s.Options[Mode], err)
+		}
+	}
+	if err := n.Change(b.Index, Change{Up: &up}); err != nil {
+		return b, fmt.Errorf("setting %s up: %w", s.Name, err)
+	}
+	return n.Link(s.Name)
+}
+
+// Verify compares the bond in n with what Build made of it, one problem per
+// difference. Link problems have the path of the link's name.
+func Verify(n Namespace, s Spec, index int, devices map[string]string) (problems Problems, err error) {
+	links, err := n.Links()
+	if err != nil {
+		return nil, err
+	}
+	b, there := Find(links, func(l Link) bool { return l.Name == s.Name })
+	switch {
+	case !there:
+		problems.Add(s.Name, "", "the bond is gone")
+		return problems, nil
+	case b.Kind != kindBond || b.Index != index:
+		problems.Add(s.Name, "", "another interface has the bond's name: index %d, was %d", b.Index, index)
+		return problems, nil
+	case !b.Up:
+		problems.Add(s.Name, "", "the bond is down")
+	}
+	for _, d := range s.Options.Differences(b.Options) {
+		problems.Add(s.Name, "", "%s", d)
+	}
+	verifyLinks(&problems, links, b, s, devices)
+	return problems, nil
+}
+
+// verifyLinks holds each link against what it was: devices has the PCI
+// address by the link's name, for those that have one.
+func verifyLinks(problems *Problems, links []Link, b Link, s Spec, devices map[string]string) {
+	for _, name := range s.Links {
+		l, there := Find(links, func(l Link) bool { return l.Name == name })
+		switch {
+		case !there:
+			problems.Add(name, "", "the link is gone")
+			continue
+		case devices[name] != "" && l.Device != devices[name]:
+			problems.Add(name, "", "another device has the link's name: %s, was %s", orNone(l.Device), devices[name])
+			continue
+		case l.Master != b.Index:
+			problems.Add(name, "", "the link is no longer part of %s", b.Name)
+		case fmt.Sprint(l.MTU) != s.Options[MTU]:
+			problems.Add(name, "", "mtu is %d, was %s", l.MTU, s.Options[MTU])
+		}
+	}
+}
+
+// VerifyCarrier says which bond no link of which has a carrier, or nil.
+func VerifyCarrier(n Namespace, index int) error {
+	links, err := n.Links()
+	if err != nil {
+		return err
+	}
+	b, there := Find(links, func(l Link) bool { return l.Index == index })
+	_, carries := Find(links, func(l Link) bool { return l.Master == index && l.Carrier })
+	if there && !carries {
+		return Problem{Path: b.Name, Text: "no link has a carrier", Hint: "look at the cables, the PFs and the switch"}
+	}
+	return nil
+}
+
+// Available says whether this kernel can make bonds, from sysfs.
+func Available(sys fs.FS) bool {
+	_, err := fs.Stat(sys, "class/net/bonding_masters")
+	return err == nil
+}
+
+// Taken returns the link of links that already has name, as its own or as an
+// alternative name.
+func Taken(links []Link, name string) (Link, bool) {
+	return Find(links, func(l Link) bool { return l.Name == name || slices.Contains(l.AltNames, name) })
+}
+
+// WithSmallestMTU adds the smallest MTU of links to the options: no frame that
+// passes on the bond is then too large for the link that it leaves by.
+func WithSmallestMTU(o Options, links []Link) Options {
+	out := maps.Clone(o)
+	least := links[0].MTU
+	for _, l := range links {
+		least = min(least, l.MTU)
+	}
+	out[MTU] = strconv.Itoa(least)
+	return out
+}
+
+// Announce announces the addresses of a bond that has a carrier. Without one
+// nothing could leave it, and in active-backup the kernel announces them
+// itself as soon as the first link carries.
+func Announce(n Namespace, b Link, a Addresses) error {
+	if len(a.IPs) == 0 || !b.Carrier {
+		return nil
+	}
+	addrs := make([]netip.Addr, len(a.IPs))
+	for i, ip := range a.IPs {
+		addrs[i] = ip.Addr()
+	}
+	return n.Announce(b.Index, addrs)
+}

@@ -1,0 +1,103 @@
+package bond
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+var pciAddress = regexp.MustCompile(`^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$`)
+
+// CheckPCI says what is wrong with the form of a PCI address, or nil.
+func CheckPCI(address string) error {
+	if !pciAddress.MatchString(address) {
+		return fmt.Errorf("is %q, wanted is a PCI address such as 0000:3b:02.1, in lower case", address)
+	}
+	return nil
+}
+
+// Device is a PCI network device as sysfs shows it
+// (Documentation/ABI/testing/sysfs-bus-pci).
+type Device struct {
+	Address  string // PCI address
+	PF       string // the PF's PCI address; "" where the device is no VF
+	Number   int    // the VF's number at its PF
+	Driver   string // "" where none is bound
+	Netdev   string // its interface in this namespace; "" where none is here
+	PFNetdev string // the PF's interface in this namespace
+}
+
+const pciDevices = "bus/pci/devices"
+
+// kernelDrivers are not asked for by name: whatever makes a network interface
+// is one. These never do, because they hand the device to a program.
+var userspaceDrivers = map[string]bool{"vfio-pci": true, "uio_pci_generic": true, "igb_uio": true}
+
+// Userspace reports whether the device's driver hands it to a program, so
+// that the kernel has no interface of it to bond.
+func (d Device) Userspace() bool { return userspaceDrivers[d.Driver] }
+
+// ReadDevice reads a device below the root of sysfs. The error is compatible
+// with errors.Is(err, fs.ErrNotExist) where there is no such device.
+func ReadDevice(sys fs.FS, address string) (Device, error) {
+	dir := path.Join(pciDevices, address)
+	if _, err := fs.Stat(sys, dir); err != nil {
+		return Device{}, fmt.Errorf("PCI device %s: %w", address, err)
+	}
+	d := Device{Address: address, PF: linkBase(sys, dir+"/physfn"), Driver: linkBase(sys, dir+"/driver")}
+	var err error
+	if d.Netdev, err = netdev(sys, dir); err != nil {
+		return Device{}, fmt.Errorf("PCI device %s: %w", address, err)
+	}
+	if d.PF == "" {
+		return d, nil
+	}
+	pf := path.Join(pciDevices, d.PF)
+	if d.PFNetdev, err = netdev(sys, pf); err != nil {
+		return Device{}, fmt.Errorf("PF %s: %w", d.PF, err)
+	}
+	if d.Number, err = vfNumber(sys, pf, address); err != nil {
+		return Device{}, fmt.Errorf("PF %s: %w", d.PF, err)
+	}
+	return d, nil
+}
+
+// linkBase is the last element of a symbolic link's target, or "".
+func linkBase(sys fs.FS, name string) string {
+	target, err := fs.ReadLink(sys, name)
+	if err != nil {
+		return ""
+	}
+	return path.Base(target)
+}
+
+// netdev is the name of a device's network interface, or "" where it has
+// none in the namespace that sysfs was mounted in.
+func netdev(sys fs.FS, dir string) (string, error) {
+	entries, err := fs.ReadDir(sys, dir+"/net")
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return entries[0].Name(), nil
+}
+
+func vfNumber(sys fs.FS, pf, address string) (int, error) {
+	entries, err := fs.ReadDir(sys, pf)
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range entries {
+		digits, is := strings.CutPrefix(e.Name(), "virtfn")
+		if is && linkBase(sys, pf+"/"+e.Name()) == address {
+			return strconv.Atoi(digits)
+		}
+	}
+	return 0, fmt.Errorf("VF %s: %w", address, fs.ErrNotExist)
+}

@@ -1,0 +1,147 @@
+package bond
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Kernel opens network namespaces.
+type Kernel interface {
+	// Host is the namespace that this process runs in.
+	Host() (Namespace, error)
+	// Open opens the namespace at path. The error is compatible with
+	// errors.Is(err, fs.ErrNotExist) where there is none any more.
+	Open(path string) (Namespace, error)
+}
+
+// Namespace is what this project asks of the kernel in one network namespace:
+// each method is one kernel verb and either does all or says what the kernel
+// said. Links are named by their index, which no rename changes.
+type Namespace interface {
+	// ID tells namespaces apart for as long as one of them exists: a path can
+	// come back with another namespace behind it.
+	ID() string
+	// Links lists all links of the namespace.
+	Links() ([]Link, error)
+	// Link reads one link by name. The error is compatible with
+	// errors.Is(err, fs.ErrNotExist) where no link has that name.
+	Link(name string) (Link, error)
+	// CreateBond makes a bond, down and without links, and returns it.
+	// Where the kernel refuses an option nothing is made.
+	CreateBond(name string, o Options) (Link, error)
+	// Delete removes a virtual link. The kernel releases a bond's links,
+	// closes them and gives them their own MAC and MTU back.
+	Delete(index int) error
+	// Change changes what is not nil in c, in one request. On error a part
+	// of it may have been done: look before doing more.
+	Change(index int, c Change) error
+	// Addresses lists the link's addresses and routes that somebody set:
+	// those that the kernel makes by itself are left out.
+	Addresses(index int) (Addresses, error)
+	// Flush removes all addresses of a link, and with them their routes.
+	Flush(index int) error
+	// Configure adds addresses and routes to a link.
+	Configure(index int, a Addresses) error
+	// Announce sends a gratuitous ARP or an unsolicited neighbour
+	// advertisement for each address.
+	Announce(index int, addrs []netip.Addr) error
+	// VFs reads the administrative state of all VFs of a PF, by their number.
+	VFs(pf string) (map[int]VF, error)
+	// ChangeVF makes a VF's administrative state want, changing only what
+	// differs from have.
+	ChangeVF(pf string, n int, have, want VF) error
+	// Close releases the sockets.
+	Close() error
+}
+
+// Link is a network interface as the kernel reports it.
+type Link struct {
+	Index    int      `json:"index"`
+	Name     string   `json:"name"`
+	AltNames []string `json:"altNames,omitempty"`
+	Kind     string   `json:"kind,omitempty"`   // "bond", "veth", ...; "" with a driver
+	Device   string   `json:"device,omitempty"` // the PCI address; "" without one
+	MAC      string   `json:"mac"`
+	PermMAC  string   `json:"permMAC,omitempty"` // the device's own MAC
+	MTU      int      `json:"mtu"`
+	MaxMTU   int      `json:"maxMTU,omitempty"` // 0: the driver sets no limit
+	Up       bool     `json:"up"`               // administratively
+	Carrier  bool     `json:"carrier"`
+	Master   int      `json:"master,omitempty"` // the bond's or bridge's index
+	Type     uint16   `json:"type"`             // ARPHRD_*: 1 Ethernet, 32 InfiniBand
+	Options  Options  `json:"options,omitempty"`
+}
+
+// Change says what to change about a link. Nil means: leave it as it is.
+type Change struct {
+	Up        *bool
+	MAC       *string
+	MTU       *int
+	Name      *string
+	Master    *int // 0: no master
+	Namespace Namespace
+}
+
+// Addresses are the addresses and routes of a link.
+type Addresses struct {
+	IPs    []netip.Prefix `json:"ips,omitempty"`
+	Routes []Route        `json:"routes,omitempty"`
+}
+
+// Route is a route over a link. The zero Gateway means a directly connected
+// destination; zero numbers are left to the kernel.
+type Route struct {
+	Dst      netip.Prefix `json:"dst"`
+	Gateway  netip.Addr   `json:"gateway,omitzero"`
+	MTU      int          `json:"mtu,omitempty"`
+	AdvMSS   int          `json:"advmss,omitempty"`
+	Priority int          `json:"priority,omitempty"`
+	Table    int          `json:"table,omitempty"`
+	Scope    *int         `json:"scope,omitempty"`
+}
+
+func (r Route) String() string {
+	if r.Gateway.IsValid() {
+		return fmt.Sprintf("%s via %s", r.Dst, r.Gateway)
+	}
+	return r.Dst.String()
+}
+
+// VF is the administrative state of a VF, which its PF keeps for it
+// (IFLA_VF_INFO in include/uapi/linux/if_link.h).
+type VF struct {
+	MAC       string `json:"mac"`
+	VLAN      int    `json:"vlan"`
+	QoS       int    `json:"qos"`
+	Proto     int    `json:"proto"` // 0x8100 or 0x88a8
+	SpoofChk  bool   `json:"spoofchk"`
+	Trust     *bool  `json:"trust,omitempty"` // nil: the driver does not report it
+	MinRate   uint32 `json:"minRate"`         // Mbit/s, 0: no limit
+	MaxRate   uint32 `json:"maxRate"`
+	LinkState uint32 `json:"linkState"` // IFLA_VF_LINK_STATE_*: 0 auto, 1 enable, 2 disable
+}
+
+// Differences compares the state with what it should be, one sentence per
+// difference.
+func (have VF) Differences(want VF) []string {
+	var out []string
+	differ := func(what string, have, want any) {
+		if have != want {
+			out = append(out, fmt.Sprintf("%s is %v, was %v", what, have, want))
+		}
+	}
+	differ("admin MAC", have.MAC, want.MAC)
+	differ("vlan", have.VLAN, want.VLAN)
+	differ("qos", have.QoS, want.QoS)
+	if have.VLAN != 0 || want.VLAN != 0 {
+		differ("vlan protocol", fmt.Sprintf("%#x", have.Proto), fmt.Sprintf("%#x", want.Proto))
+	}
+	differ("spoofchk", have.SpoofChk, want.SpoofChk)
+	if have.Trust != nil && want.Trust != nil {
+		differ("trust", *have.Trust, *want.Trust)
+	}
+	differ("min_tx_rate", have.MinRate, want.MinRate)
+	differ("max_tx_rate", have.MaxRate, want.MaxRate)
+	differ("link state", have.LinkState, want.LinkState)
+	return out
+}

@@ -1,0 +1,280 @@
+package bond
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/vishvananda/netlink/nl"
+)
+
+// A kind is a type of option value. Values are kept as text in one canonical
+// form, so that what was asked, what was done and what the kernel reads back
+// can be compared, stored and printed as they are.
+type kind interface {
+	// parse returns the canonical text of what a user wrote: a JSON number,
+	// a string or, for a list, either a JSON list or one string with commas.
+	parse(raw json.RawMessage) (string, error)
+	// encode makes the netlink attribute's payload from canonical text.
+	encode(text string) []byte
+	// decode makes canonical text from the attribute's payload.
+	decode(payload []byte) string
+	// values describes what can be written.
+	values() string
+}
+
+// word reads a scalar: a string, a number or a boolean (as 1 and 0).
+func word(raw json.RawMessage) (string, error) {
+	var s string
+	if json.Unmarshal(raw, &s) == nil {
+		return strings.TrimSpace(s), nil
+	}
+	switch text := strings.TrimSpace(string(raw)); {
+	case text == "true":
+		return "1", nil
+	case text == "false":
+		return "0", nil
+	case text != "" && text != "null" && !strings.ContainsAny(text[:1], "{["):
+		return text, nil
+	}
+	return "", fmt.Errorf("is %s, wanted is a single value", abridged(raw))
+}
+
+// abridged keeps an error readable where a user wrote a page.
+func abridged(raw json.RawMessage) string {
+	const most = 60
+	if len(raw) > most {
+		return strings.ToValidUTF8(string(raw[:most]), "") + "..."
+	}
+	return string(raw)
+}
+
+type numeric struct {
+	bits     int
+	min, max uint32
+	unit     string
+}
+
+func number(bits int, min, max uint32, unit string) kind {
+	return numeric{bits: bits, min: min, max: max, unit: unit}
+}
+
+func (n numeric) parse(raw json.RawMessage) (string, error) {
+	w, err := word(raw)
+	if err != nil {
+		return "", err
+	}
+	v, err := strconv.ParseUint(w, 10, 64)
+	if err != nil || v < uint64(n.min) || v > uint64(n.max) {
+		return "", fmt.Errorf("is %s, wanted is %s", abridged(raw), n.values())
+	}
+	return strconv.FormatUint(v, 10), nil
+}
+
+func (n numeric) encode(text string) []byte {
+	v, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		return nil
+	}
+	return encodeUint(n.bits, uint32(v))
+}
+
+func (n numeric) decode(payload []byte) string {
+	return strconv.FormatUint(uint64(decodeUint(payload)), 10)
+}
+
+func (n numeric) values() string {
+	s := fmt.Sprintf("%d to %d", n.min, n.max)
+	if n.max == maxDelay {
+		s = fmt.Sprintf("a number from %d", n.min)
+	}
+	if n.max == n.min+1 {
+		s = fmt.Sprintf("%d or %d", n.min, n.max)
+	}
+	return strings.TrimSpace(s + " " + n.unit)
+}
+
+// enumeration is a list of names; the kernel's number is the index.
+type enumeration struct {
+	bits int
+	list []string
+}
+
+func names(bits int, list ...string) kind { return enumeration{bits: bits, list: list} }
+
+func (e enumeration) parse(raw json.RawMessage) (string, error) {
+	w, err := word(raw)
+	if err != nil {
+		return "", err
+	}
+	if slices.Contains(e.list, w) {
+		return w, nil
+	}
+	if i, err := strconv.ParseUint(w, 10, 8); err == nil && int(i) < len(e.list) {
+		return e.list[i], nil
+	}
+	hint := ""
+	if near := Nearest(w, e.list); near != "" {
+		hint = fmt.Sprintf("; did you mean %s?", near)
+	}
+	return "", fmt.Errorf("is %s, wanted is %s%s", abridged(raw), e.values(), hint)
+}
+
+func (e enumeration) encode(text string) []byte {
+	return encodeUint(e.bits, uint32(slices.Index(e.list, text)))
+}
+
+func (e enumeration) decode(payload []byte) string {
+	v := decodeUint(payload)
+	if int64(v) < int64(len(e.list)) {
+		return e.list[v]
+	}
+	return strconv.FormatUint(uint64(v), 10)
+}
+
+func (e enumeration) values() string {
+	return "one of " + strings.Join(e.list, ", ")
+}
+
+type hardwareAddr struct{}
+
+func (hardwareAddr) parse(raw json.RawMessage) (string, error) {
+	w, err := word(raw)
+	if err != nil {
+		return "", err
+	}
+	mac, err := net.ParseMAC(w)
+	switch {
+	case err != nil || len(mac) != 6:
+		return "", fmt.Errorf("is %s, wanted is a MAC address such as 02:00:00:00:00:01", abridged(raw))
+	case mac[0]&1 != 0:
+		return "", fmt.Errorf("is %s, a multicast address", mac)
+	case slices.Equal(mac, make(net.HardwareAddr, 6)):
+		return "", fmt.Errorf("is %s, which no interface can have", mac)
+	}
+	return mac.String(), nil
+}
+
+func (hardwareAddr) encode(text string) []byte {
+	mac, _ := net.ParseMAC(text)
+	return mac
+}
+
+func (hardwareAddr) decode(payload []byte) string { return net.HardwareAddr(payload).String() }
+
+func (hardwareAddr) values() string { return "a MAC address" }
+
+// linkName is an interface of the bond's namespace; the kernel wants its
+// index, which only the namespace knows.
+type linkName struct{}
+
+func (linkName) parse(raw json.RawMessage) (string, error) {
+	w, err := word(raw)
+	if err != nil {
+		return "", err
+	}
+	if err := CheckName(w); err != nil {
+		return "", err
+	}
+	return w, nil
+}
+
+func (linkName) encode(text string) []byte {
+	i, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		return nil
+	}
+	return encodeUint(32, uint32(i))
+}
+
+func (linkName) decode(payload []byte) string {
+	return strconv.FormatUint(uint64(decodeUint(payload)), 10)
+}
+
+func (linkName) values() string { return "the name of a link in the pod" }
+
+type ipv4List struct{ most int }
+
+func (l ipv4List) parse(raw json.RawMessage) (string, error) {
+	var list []string
+	if json.Unmarshal(raw, &list) != nil {
+		w, err := word(raw)
+		if err != nil {
+			return "", err
+		}
+		list = strings.Split(w, ",")
+	}
+	if len(list) == 0 || len(list) > l.most {
+		return "", fmt.Errorf("has %d addresses, wanted are %s", len(list), l.values())
+	}
+	var out []string
+	for _, s := range list {
+		a, err := netip.ParseAddr(strings.TrimSpace(s))
+		switch {
+		case err != nil || !a.Is4():
+			return "", fmt.Errorf("has %q, wanted are %s", s, l.values())
+		case a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+			return "", fmt.Errorf("has %s, which answers no ARP request", a)
+		case slices.Contains(out, a.String()):
+			return "", fmt.Errorf("has %s twice", a)
+		}
+		out = append(out, a.String())
+	}
+	return strings.Join(out, ","), nil
+}
+
+func (ipv4List) encode(text string) []byte {
+	var payload []byte
+	for i, s := range strings.Split(text, ",") {
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			return nil
+		}
+		payload = append(payload, nl.NewRtAttr(i, a.AsSlice()).Serialize()...)
+	}
+	return payload
+}
+
+func (ipv4List) decode(payload []byte) string {
+	attrs, err := nl.ParseRouteAttr(payload)
+	if err != nil {
+		return ""
+	}
+	var out []string
+	for _, attr := range attrs {
+		if a, ok := netip.AddrFromSlice(attr.Value); ok && !a.IsUnspecified() {
+			out = append(out, a.String())
+		}
+	}
+	return strings.Join(out, ",")
+}
+
+func (l ipv4List) values() string { return fmt.Sprintf("1 to %d IPv4 addresses", l.most) }
+
+func encodeUint(bits int, v uint32) []byte {
+	switch bits {
+	case 8:
+		return []byte{byte(v)}
+	case 16:
+		return binary.NativeEndian.AppendUint16(nil, uint16(v))
+	default:
+		return binary.NativeEndian.AppendUint32(nil, v)
+	}
+}
+
+func decodeUint(b []byte) uint32 {
+	switch len(b) {
+	case 1:
+		return uint32(b[0])
+	case 2:
+		return uint32(binary.NativeEndian.Uint16(b))
+	case 4:
+		return binary.NativeEndian.Uint32(b)
+	}
+	return 0
+}

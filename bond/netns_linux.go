@@ -1,0 +1,135 @@
+package bond
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// requestTimeout bounds one netlink request. A MAC change of an iavf VF holds
+// the kernel's lock for up to 2.5 s, and requests queue behind each other.
+const requestTimeout = 30 * time.Second
+
+// System is the running kernel.
+type System struct{}
+
+// Host opens the namespace of this process.
+func (System) Host() (Namespace, error) {
+	return System{}.Open("/proc/self/ns/net")
+}
+
+// Open opens the namespace at path. The error is compatible with
+// errors.Is(err, fs.ErrNotExist) where the path leads to no namespace: it is
+// gone, or what is left is the empty file that it was mounted on.
+func (System) Open(path string) (Namespace, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("network namespace: %w", err)
+	}
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(file.Fd()), &st); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("network namespace %s: %w", path, err)
+	}
+	if st.Type != unix.NSFS_MAGIC && st.Type != unix.PROC_SUPER_MAGIC {
+		file.Close()
+		return nil, fmt.Errorf("%s is no network namespace: %w", path, fs.ErrNotExist)
+	}
+	n, err := open(file)
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("network namespace %s: %w", path, err)
+	}
+	return n, nil
+}
+
+// namespace speaks to the kernel through sockets that were opened inside the
+// namespace, so no thread has to stay there.
+type namespace struct {
+	file   *os.File
+	id     string
+	route  *nl.SocketHandle
+	packet int // AF_PACKET, opened when first needed; -1 before
+}
+
+func open(file *os.File) (*namespace, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
+		return nil, err
+	}
+	n := &namespace{file: file, id: fmt.Sprintf("%d:%d", st.Dev, st.Ino), packet: -1}
+	err := n.inside(func() (err error) {
+		n.route, err = openRoute()
+		return err
+	})
+	return n, err
+}
+
+func openRoute() (*nl.SocketHandle, error) {
+	socket, err := nl.GetNetlinkSocketAt(-1, -1, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("netlink: %w", err)
+	}
+	timeout := unix.NsecToTimeval(int64(requestTimeout))
+	for _, err := range []error{socket.SetSendTimeout(&timeout), socket.SetReceiveTimeout(&timeout), socket.SetExtAck(true)} {
+		if err != nil {
+			socket.Close()
+			return nil, fmt.Errorf("netlink: %w", err)
+		}
+	}
+	return &nl.SocketHandle{Socket: socket}, nil
+}
+
+// inside runs f on a thread that is in the namespace. A thread that cannot
+// return ends with its goroutine instead of serving others in the wrong place.
+func (n *namespace) inside(f func() error) error {
+	result := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		back, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			result <- err
+			return
+		}
+		defer back.Close()
+		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
+			runtime.UnlockOSThread()
+			result <- fmt.Errorf("entering the network namespace: %w", err)
+			return
+		}
+		err = f()
+		if unix.Setns(int(back.Fd()), unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
+		result <- err
+	}()
+	return <-result
+}
+
+func (n *namespace) ID() string { return n.id }
+
+func (n *namespace) Close() error {
+	n.route.Close()
+	if n.packet >= 0 {
+		unix.Close(n.packet)
+	}
+	return n.file.Close()
+}
+
+// request starts a netlink request on the namespace's socket.
+func (n *namespace) request(kind, flags int) *nl.NetlinkRequest {
+	r := nl.NewNetlinkRequest(kind, flags)
+	r.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: n.route}
+	return r
+}
+
+// do sends a request that changes something and waits for the kernel's word.
+func do(r *nl.NetlinkRequest) error {
+	_, err := r.Execute(unix.NETLINK_ROUTE, 0)
+	return err
+}

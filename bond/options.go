@@ -1,0 +1,185 @@
+package bond
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Options are the options of a bond by key, as canonical text. An option that
+// is not there is left to the kernel.
+type Options map[string]string
+
+// ParseOptions reads those keys of raw that are bond options, adds the
+// defaults and checks them against the mode and each other. The links are the
+// names that primary may have. All problems are returned at once.
+func ParseOptions(raw map[string]json.RawMessage, links []string) (Options, Problems) {
+	var problems Problems
+	o := Options{}
+	for _, row := range table {
+		value, there := raw[row.key]
+		if !there {
+			continue
+		}
+		text, err := row.kind.parse(value)
+		if err != nil {
+			problems.Add(row.key, "", "%v", err)
+			continue
+		}
+		o[row.key] = text
+	}
+	if len(problems) > 0 {
+		// The checks below would ask about values that nobody could read.
+		return o, problems
+	}
+	o.setDefaults()
+	return o, o.check(links)
+}
+
+// setDefaults fills in what keeps a bond alive. The kernel's own default for
+// miimon is 0 in four modes: such a bond never notices a dead link.
+func (o Options) setDefaults() {
+	o.setDefault(Mode, ActiveBackup)
+	if o.number(arpInterval) == 0 {
+		o.setDefault(Miimon, "100")
+	}
+	if o[Mode] == ActiveBackup && o[MAC] == "" {
+		o.setDefault(FailOverMac, "active")
+	}
+}
+
+func (o Options) setDefault(key, text string) {
+	if o[key] == "" {
+		o[key] = text
+	}
+}
+
+func (o Options) number(key string) uint64 {
+	v, err := strconv.ParseUint(o[key], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return v
+}
+
+func (o Options) check(links []string) (problems Problems) {
+	o.checkModes(&problems)
+	o.checkMonitor(&problems)
+	o.checkDelays(&problems)
+	if o[MAC] != "" && o[FailOverMac] == "active" {
+		problems.Add(MAC, "leave mac out, or set failOverMac to none and trust the VFs", "is %s, and with failOverMac active the kernel replaces it by the active link's", o[MAC])
+	}
+	if p := o[Primary]; p != "" && !slices.Contains(links, p) {
+		problems.Add(Primary, "", "is %s, which is none of the links %s", p, strings.Join(links, ", "))
+	}
+	return problems
+}
+
+// checkModes finds options that the mode does not have. The kernel's own
+// default is taken in every mode, because it changes nothing.
+func (o Options) checkModes(problems *Problems) {
+	for _, row := range table {
+		if text, there := o[row.key]; there && text != row.unset && !row.hasMode(o[Mode]) {
+			problems.Add(row.key, "", "is %s, and mode %s does not have it; the modes that do: %s", text, o[Mode], strings.Join(row.modes, ", "))
+		}
+	}
+}
+
+// checkMonitor makes sure that the bond can notice a dead link.
+func (o Options) checkMonitor(problems *Problems) {
+	mii, arp := o.number(Miimon), o.number(arpInterval)
+	targets := o[arpIPTarget] != ""
+	switch {
+	case mii == 0 && arp == 0 && !targets:
+		problems.Add(Miimon, "set miimon, 100 is usual, or arpInterval and arpIpTarget", "is 0 and there are no ARP targets, so the bond would never notice a dead link")
+	case mii > 0 && arp > 0:
+		problems.Add(arpInterval, "the kernel takes one of the two; leave miimon out to use ARP", "is %d ms and miimon is %d ms", arp, mii)
+	case arp > 0 && !targets:
+		problems.Add(arpInterval, "", "is %d ms and arpIpTarget has no address to ask", arp)
+	case arp == 0 && targets:
+		problems.Add(arpIPTarget, "", "is %s and arpInterval is 0, so nobody would be asked", o[arpIPTarget])
+	}
+	if v := o[arpValidate]; v != "" && v != "none" && arp == 0 {
+		problems.Add(arpValidate, "", "is %s and arpInterval is 0", v)
+	}
+}
+
+// checkDelays refuses what the kernel would round down without a word.
+func (o Options) checkDelays(problems *Problems) {
+	mii := o.number(Miimon)
+	for _, key := range []string{updelay, downdelay} {
+		switch delay := o.number(key); {
+		case delay == 0:
+		case mii == 0:
+			problems.Add(key, "", "is %d ms and miimon is 0; a delay needs miimon", delay)
+		case delay%mii != 0:
+			problems.Add(key, fmt.Sprintf("%d or %d", delay/mii*mii, (delay/mii+1)*mii), "is %d ms, wanted is a multiple of miimon, %d ms", delay, mii)
+		}
+	}
+}
+
+// sent lists the rows to send to the kernel for o, in the table's order.
+// What the kernel has anyway is left out, because some kernels refuse an
+// option in a mode that lacks it whatever its value. The mode is always sent.
+func (o Options) sent() []option {
+	var rows []option
+	for _, row := range table {
+		text, there := o[row.key]
+		if there && (text != row.unset || row.key == Mode) {
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+// String prints the options as a network engineer reads them:
+// "active-backup miimon 100 fail_over_mac active".
+func (o Options) String() string {
+	var words []string
+	for _, row := range o.sent() {
+		if row.key == Mode {
+			words = append(words, o[Mode])
+			continue
+		}
+		words = append(words, kernelName(row.key), o[row.key])
+	}
+	return strings.Join(words, " ")
+}
+
+// kernelName is the kernel's spelling of a key: failOverMac is fail_over_mac.
+func kernelName(key string) string {
+	var b strings.Builder
+	for _, r := range key {
+		if r >= 'A' && r <= 'Z' {
+			b.WriteByte('_')
+			r += 'a' - 'A'
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// Differences compares what was asked with what the kernel reads back, one
+// sentence per option that differs.
+func (o Options) Differences(found Options) []string {
+	var out []string
+	for _, row := range table {
+		want, there := o[row.key]
+		if !there || row.key == MAC && o[FailOverMac] == "active" {
+			continue
+		}
+		if got := found[row.key]; got != want {
+			out = append(out, fmt.Sprintf("%s is %s, was made with %s", row.key, orNone(got), want))
+		}
+	}
+	return out
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "not there"
+	}
+	return s
+}

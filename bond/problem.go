@@ -1,0 +1,110 @@
+package bond
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A Problem is one thing that is wrong with what somebody wrote, or with what
+// the node has for it.
+type Problem struct {
+	Path string // where it was written: "links[1].deviceID", "miimon"
+	Text string // what was asked, and what was found
+	Hint string // what to do about it; may be empty
+}
+
+func (p Problem) Error() string {
+	s := p.Text
+	if p.Path != "" {
+		s = p.Path + ": " + s
+	}
+	if p.Hint != "" {
+		s += " (" + p.Hint + ")"
+	}
+	return s
+}
+
+// Problems collects every problem of one input, so that all of them can be
+// mended at once.
+type Problems []Problem
+
+// Add appends a problem at path, once. The hint may be empty.
+func (p *Problems) Add(path, hint, format string, args ...any) {
+	one := Problem{Path: path, Text: fmt.Sprintf(format, args...), Hint: hint}
+	if !slices.Contains(*p, one) {
+		*p = append(*p, one)
+	}
+}
+
+// Err is nil where there is no problem. The error unwraps to each [Problem].
+func (p Problems) Err() error {
+	if len(p) == 0 {
+		return nil
+	}
+	return p
+}
+
+func (p Problems) Error() string {
+	s := make([]string, len(p))
+	for i, one := range p {
+		s[i] = one.Error()
+	}
+	return strings.Join(s, "; ")
+}
+
+// Unwrap makes errors.As find each Problem.
+func (p Problems) Unwrap() []error {
+	errs := make([]error, len(p))
+	for i, one := range p {
+		errs[i] = one
+	}
+	return errs
+}
+
+// Nearest returns the word of words that was probably meant by typed, or "".
+// Case, underscores and hyphens do not count; apart from these up to two
+// letters may differ.
+func Nearest(typed string, words []string) string {
+	best, least := "", 3
+	for _, w := range words {
+		if d := distance(plain(typed), plain(w)); d < least && d < len(w)-1 {
+			best, least = w, d
+		}
+	}
+	return best
+}
+
+func plain(s string) string {
+	return strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(s))
+}
+
+// distance is the number of letters to insert, drop, replace or swap with
+// their neighbour to get from a to b (optimal string alignment).
+func distance(a, b string) int {
+	if d := len(a) - len(b); d > 2 || d < -2 {
+		return 3
+	}
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			d := min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				d = min(d, rows[i-2][j-2]+1)
+			}
+			rows[i][j] = d
+		}
+	}
+	return rows[len(a)][len(b)]
+}

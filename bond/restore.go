@@ -1,0 +1,56 @@
+package bond
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Restore makes a link what it was, changing only what differs: name, MAC,
+// MTU, whether it is up, and its addresses. It goes on after an error and
+// joins them.
+func Restore(n Namespace, now, before Link, had Addresses) error {
+	var errs []error
+	change := func(what string, c Change) {
+		if err := n.Change(now.Index, c); err != nil {
+			errs = append(errs, fmt.Errorf("%s of %s: %w", what, now.Name, err))
+		}
+	}
+	differs := now.Name != before.Name || now.MAC != before.MAC || now.MTU != before.MTU
+	up := now.Up
+	if differs && up {
+		// Kernels before 6.2 rename, and many drivers change, no link that is up.
+		up = false
+		change("state", Change{Up: &up})
+	}
+	if now.Name != before.Name {
+		change("name", Change{Name: &before.Name})
+	}
+	if now.MAC != before.MAC {
+		change("MAC", Change{MAC: &before.MAC})
+	}
+	if now.MTU != before.MTU {
+		change("MTU", Change{MTU: &before.MTU})
+	}
+	if up != before.Up {
+		change("state", Change{Up: &before.Up})
+	}
+	if len(had.IPs) > 0 || len(had.Routes) > 0 {
+		errs = append(errs, n.Configure(now.Index, had))
+	}
+	return errors.Join(errs...)
+}
+
+// Differences compares a link with what it was, one sentence per difference.
+func (have Link) Differences(want Link) []string {
+	var out []string
+	differ := func(what string, have, want any) {
+		if have != want {
+			out = append(out, fmt.Sprintf("%s is %v, was %v", what, have, want))
+		}
+	}
+	differ("name", have.Name, want.Name)
+	differ("MAC", have.MAC, want.MAC)
+	differ("MTU", have.MTU, want.MTU)
+	differ("up", have.Up, want.Up)
+	return out
+}

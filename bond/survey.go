@@ -1,0 +1,127 @@
+package bond
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+)
+
+// DeviceFacts is what a survey found of one PCI device.
+type DeviceFacts struct {
+	Device
+	Missing bool  // there is no such device
+	Link    *Link // its interface on the host; nil where none is there
+	PFLink  *Link // the PF's interface; nil where it is not on the host
+	Admin   *VF   // its administrative state; nil where the PF was not there to ask
+}
+
+// HostLink is what a survey found of one interface on the host.
+type HostLink struct {
+	Link
+	Addresses Addresses
+}
+
+// Facts is what the node looks like, as far as it matters to one bond.
+type Facts struct {
+	Devices map[string]DeviceFacts // by PCI address
+	Host    map[string]HostLink    // by name; those that are not there are missing
+	Pod     []Link                 // all links of the pod
+	PodAddr map[int]Addresses      // by index, of the links that were asked for
+}
+
+// Sources are the links that a bond shall have, by where they come from.
+type Sources struct {
+	Devices []string // PCI addresses
+	Host    []string // names on the host
+	Pod     []string // names in the pod
+}
+
+// Survey reads the facts about sources. It looks at no other device or link
+// of the host, so that its cost does not grow with the node.
+func Survey(sys fs.FS, host, pod Namespace, s Sources) (Facts, error) {
+	f := Facts{Devices: map[string]DeviceFacts{}, Host: map[string]HostLink{}, PodAddr: map[int]Addresses{}}
+	for _, address := range s.Devices {
+		d, err := SurveyDevice(sys, host, address)
+		if err != nil {
+			return Facts{}, err
+		}
+		f.Devices[address] = d
+	}
+	for _, name := range s.Host {
+		link, err := host.Link(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return Facts{}, err
+		}
+		addrs, err := host.Addresses(link.Index)
+		if err != nil {
+			return Facts{}, err
+		}
+		f.Host[name] = HostLink{Link: link, Addresses: addrs}
+	}
+	var err error
+	if f.Pod, err = pod.Links(); err != nil {
+		return Facts{}, err
+	}
+	for _, name := range s.Pod {
+		link, there := Find(f.Pod, func(l Link) bool { return l.Name == name })
+		if !there {
+			continue
+		}
+		if f.PodAddr[link.Index], err = pod.Addresses(link.Index); err != nil {
+			return Facts{}, err
+		}
+	}
+	return f, nil
+}
+
+// SurveyDevice reads the facts about one device.
+func SurveyDevice(sys fs.FS, host Namespace, address string) (DeviceFacts, error) {
+	d, err := ReadDevice(sys, address)
+	if errors.Is(err, fs.ErrNotExist) {
+		return DeviceFacts{Missing: true}, nil
+	}
+	if err != nil {
+		return DeviceFacts{}, err
+	}
+	f := DeviceFacts{Device: d}
+	if f.Link, err = linkIfThere(host, d.Netdev); err != nil {
+		return DeviceFacts{}, err
+	}
+	if f.PFLink, err = linkIfThere(host, d.PFNetdev); err != nil || f.PFLink == nil {
+		return f, err
+	}
+	vfs, err := host.VFs(d.PFNetdev)
+	if err != nil {
+		return DeviceFacts{}, err
+	}
+	admin, there := vfs[d.Number]
+	if !there {
+		return DeviceFacts{}, fmt.Errorf("PF %s reports no VF %d", d.PFNetdev, d.Number)
+	}
+	f.Admin = &admin
+	return f, nil
+}
+
+func linkIfThere(n Namespace, name string) (*Link, error) {
+	if name == "" {
+		return nil, nil
+	}
+	link, err := n.Link(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return &link, err
+}
+
+// Find returns the first link that is wanted.
+func Find(links []Link, wanted func(Link) bool) (Link, bool) {
+	for _, l := range links {
+		if wanted(l) {
+			return l, true
+		}
+	}
+	return Link{}, false
+}
