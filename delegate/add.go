@@ -1,0 +1,231 @@
+package delegate
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
+	current "github.com/containernetworking/cni/pkg/types/100"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// Add attaches what r asks for, or leaves nothing behind. A container that is
+// attached and verifies gets the stored result once more.
+func (h *Host) Add(ctx context.Context, r Request) (*current.Result, error) {
+	locks, err := openLocks(h.Store.Dir, h.LockTimeout)
+	if err != nil {
+		return nil, err
+	}
+	defer locks.Close()
+	if err := locks.Lock("container " + r.ContainerID); err != nil {
+		return nil, err
+	}
+	s, err := h.enter(r.Netns)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	if result, err := h.settleOld(ctx, r, s, locks); result != nil || err != nil {
+		return result, err
+	}
+	devices := r.devices()
+	for _, device := range devices {
+		if err := locks.Lock("device " + device); err != nil {
+			return nil, err
+		}
+	}
+	began := time.Now()
+	facts, err := h.survey(r, s)
+	if err != nil {
+		return nil, err
+	}
+	surveyed := time.Now()
+	plan, warnings, err := Compile(r, facts)
+	if err != nil {
+		return nil, err
+	}
+	rec := &Record{Version: recordVersion, BootID: h.BootID, NetnsID: s.pod.ID(), Created: began, Plan: plan, Warnings: warnings, Attached: map[string]Seen{}}
+	rec.took("survey", began, surveyed)
+	rec.took("compile", surveyed, time.Now())
+	return h.carryOut(ctx, s, rec)
+}
+
+// devices lists the PCI addresses that the request names, sorted.
+func (r Request) devices() []string {
+	var out []string
+	for _, l := range r.Network.Links {
+		if l.Device != "" {
+			out = append(out, l.Device)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// settleOld ends what earlier attachments left: a complete one of the same
+// container and name is the result; a broken one, and those of dead sandboxes
+// that still hold one of the devices, are restored first, so that this ADD
+// finds the devices as they were.
+func (h *Host) settleOld(ctx context.Context, r Request, s sandbox, locks *Locks) (*current.Result, error) {
+	rec, err := h.load(r.Key())
+	if err != nil {
+		return nil, err
+	}
+	if rec != nil {
+		if rec.Result != nil && rec.NetnsID == s.pod.ID() && h.verify(s, rec) == nil {
+			return decodeResult(rec.Result)
+		}
+		if err := h.lockAndRestore(ctx, rec, locks); err != nil {
+			return nil, err
+		}
+	}
+	for _, device := range r.devices() {
+		if err := h.settleHolder(ctx, device, r.Key(), locks); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// settleHolder restores the attachment that holds a device, where its sandbox
+// is dead: its DEL is late, and would otherwise find the device in new hands.
+func (h *Host) settleHolder(ctx context.Context, device string, ours Key, locks *Locks) error {
+	holder, err := h.Store.Holder(device)
+	if err != nil || holder == (Key{}) || holder == ours {
+		return err
+	}
+	rec, err := h.load(holder)
+	if rec == nil || err != nil {
+		return err
+	}
+	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if s.pod != nil && rec.BootID == h.BootID {
+		return nil
+	}
+	if err := locks.Lock("container " + holder.ContainerID); err != nil {
+		return err
+	}
+	return h.lockAndRestore(ctx, rec, locks)
+}
+
+// carryOut does what the plan of rec says, or undoes it.
+func (h *Host) carryOut(ctx context.Context, s sandbox, rec *Record) (*current.Result, error) {
+	began := time.Now()
+	err := withCode(types.ErrIOFailure, h.Store.Begin(rec))
+	rec.took("record", began, time.Now())
+	var result *current.Result
+	if err == nil {
+		result, err = h.run(ctx, s, rec)
+	}
+	if err == nil {
+		return result, nil
+	}
+	err = withCode(Code(err), fmt.Errorf("network %s: %w", rec.Plan.Network, err))
+	// The way back has its own time: what ended ctx must not end it too.
+	if undo := h.restore(context.WithoutCancel(ctx), rec); undo != nil {
+		return nil, withCode(Code(err), fmt.Errorf("%w; and not everything could be undone, DEL goes on: %w", err, undo))
+	}
+	return nil, err
+}
+
+func (rec *Record) took(what string, from, to time.Time) {
+	rec.Steps = append(rec.Steps, Step{What: what, Milliseconds: float64(to.Sub(from).Microseconds()) / 1000})
+}
+
+// run takes the steps of a plan, in order.
+func (h *Host) run(ctx context.Context, s sandbox, rec *Record) (*current.Result, error) {
+	step := func(what string, do func() error) func() error {
+		return func() error {
+			began := time.Now()
+			err := do()
+			rec.took(what, began, time.Now())
+			return err
+		}
+	}
+	var steps []func() error
+	for i := range rec.Plan.Links {
+		steps = append(steps, step("attach "+rec.Plan.Links[i].Name, func() error { return h.attach(ctx, s, rec, i) }))
+	}
+	var made bond.Link
+	var result *current.Result
+	steps = append(steps, step("bond", func() (err error) {
+		made, err = h.build(s, rec)
+		return err
+	}))
+	steps = append(steps, step("ipam", func() (err error) {
+		result, err = h.askIPAM(ctx, rec)
+		return err
+	}))
+	steps = append(steps, step("configure", func() error { return h.configure(s, rec, made, result) }))
+	for _, take := range steps {
+		if err := take(); err != nil {
+			return nil, err
+		}
+	}
+	rec.complete(result, made)
+	return result, withCode(types.ErrIOFailure, h.Store.Update(rec))
+}
+
+// build makes the bond over the attached links.
+func (h *Host) build(s sandbox, rec *Record) (bond.Link, error) {
+	var links []bond.Link
+	for _, l := range rec.Plan.Links {
+		links = append(links, rec.Attached[l.Name].Link)
+	}
+	if rec.Plan.Bond.Options[bond.MTU] == "" {
+		rec.Plan.Bond.Options = bond.WithSmallestMTU(rec.Plan.Bond.Options, links)
+	}
+	made, err := bond.Build(s.pod, rec.Plan.Bond, links)
+	rec.BondIndex = made.Index
+	if err != nil {
+		return made, withCode(CodeKernel, err)
+	}
+	return made, nil
+}
+
+// configure gives the bond its addresses and tells the network.
+func (h *Host) configure(s sandbox, rec *Record, made bond.Link, result *current.Result) error {
+	var err error
+	if rec.Addresses, err = addressesOf(result); err != nil {
+		return withCode(CodeDelegate, fmt.Errorf("IPAM plugin %s: %w", rec.Plan.IPAM, err))
+	}
+	if err := s.pod.Configure(made.Index, rec.Addresses); err != nil {
+		return withCode(CodeKernel, fmt.Errorf("%s: %w", made.Name, err))
+	}
+	if err := bond.Announce(s.pod, made, rec.Addresses); err != nil {
+		// Neighbours find the address without it, only later.
+		rec.Warnings = append(rec.Warnings, err.Error())
+	}
+	return nil
+}
+
+// complete turns IPAM's result into the attachment's: the bond is the first
+// interface, its links follow, and every address is the bond's.
+func (rec *Record) complete(result *current.Result, made bond.Link) {
+	result.CNIVersion = current.ImplementedSpecVersion
+	result.Interfaces = []*current.Interface{{Name: made.Name, Mac: made.MAC, Mtu: made.MTU, Sandbox: rec.Plan.Netns}}
+	for _, l := range rec.Plan.Links {
+		seen := rec.Attached[l.Name].Link
+		result.Interfaces = append(result.Interfaces, &current.Interface{Name: l.Name, Mac: seen.MAC, Mtu: made.MTU, Sandbox: rec.Plan.Netns, PciID: seen.Device})
+	}
+	for _, ip := range result.IPs {
+		ip.Interface = current.Int(0)
+	}
+	rec.Result = encode(result)
+}
+
+func decodeResult(raw json.RawMessage) (*current.Result, error) {
+	result, err := current.NewResult(raw)
+	if err != nil {
+		return nil, fmt.Errorf("stored result: %w", err)
+	}
+	return current.GetResult(result)
+}

@@ -1,0 +1,141 @@
+package delegate
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// attach brings link i of the plan into the pod and makes sure that it is the
+// one that was meant: by its PCI address, where it has one, whatever name it
+// came with.
+func (h *Host) attach(ctx context.Context, s sandbox, rec *Record, i int) error {
+	l := rec.Plan.Links[i]
+	rec.Started = append(rec.Started, l.Name)
+	if err := h.Store.Update(rec); err != nil {
+		return withCode(types.ErrIOFailure, err)
+	}
+	var seen Seen
+	var err error
+	switch l.Source {
+	case FromHost:
+		down := false
+		if err := s.host.Change(l.Before.Index, bond.Change{Namespace: s.pod, Name: &l.Name, Up: &down}); err != nil {
+			return withCode(CodeKernel, fmt.Errorf("links[%d]: moving %s into the pod: %w", i, l.Name, err))
+		}
+	case FromDevice, FromConfig:
+		if seen.Result, err = h.runPlugins(ctx, rec, l); err != nil {
+			return withCode(CodeDelegate, fmt.Errorf("links[%d]: attaching %s: %w", i, orElse(l.Device, l.Name), err))
+		}
+	}
+	if seen.Link, err = h.identify(s, l); err != nil {
+		return withCode(CodeDelegate, fmt.Errorf("links[%d]: %w", i, err))
+	}
+	if seen.Admin, err = adminOf(s.host, l); err != nil {
+		return withCode(CodeKernel, fmt.Errorf("links[%d]: %w", i, err))
+	}
+	rec.Attached[l.Name] = seen
+	return nil
+}
+
+func orElse(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// runPlugins executes the plugins of a link in order, each with the result of
+// the one before it, and returns the last result.
+func (h *Host) runPlugins(ctx context.Context, rec *Record, l PlannedLink) (json.RawMessage, error) {
+	var result json.RawMessage
+	for _, p := range l.Plugins {
+		out, err := h.Runner.Run(ctx, rec.call("ADD", rec.Plan.Netns, l.Name, p, result))
+		if err != nil {
+			return nil, err
+		}
+		if !json.Valid(out) {
+			return nil, fmt.Errorf("%s ADD: it printed no result: %q", p.Type, shortened(out))
+		}
+		result = out
+	}
+	return result, nil
+}
+
+func shortened(b []byte) []byte {
+	const most = 100
+	return b[:min(len(b), most)]
+}
+
+// call is one execution of a plugin for this attachment.
+func (rec *Record) call(command, netns, ifName string, p Plugin, prevResult json.RawMessage) Call {
+	config := p.Config
+	if prevResult != nil {
+		var fields map[string]json.RawMessage
+		if json.Unmarshal(config, &fields) == nil {
+			fields = maps.Clone(fields)
+			fields["prevResult"] = prevResult
+			config = encode(fields)
+		}
+	}
+	return Call{
+		Command: command, ContainerID: rec.Plan.ContainerID, Netns: netns, IfName: ifName,
+		Args: rec.Plan.Args, Path: rec.Plan.Path, Type: p.Type, Config: config,
+	}
+}
+
+// identify finds the link in the pod, and gives it its planned name where the
+// plugin gave it another.
+func (h *Host) identify(s sandbox, l PlannedLink) (bond.Link, error) {
+	links, err := s.pod.Links()
+	if err != nil {
+		return bond.Link{}, err
+	}
+	found, there := bond.Find(links, func(x bond.Link) bool {
+		return l.Device != "" && x.Device == l.Device || l.Device == "" && x.Name == l.Name
+	})
+	if !there {
+		return bond.Link{}, fmt.Errorf("%s was attached, and no interface of the pod is it", orElse(l.Device, l.Name))
+	}
+	if found.Name == l.Name {
+		return found, nil
+	}
+	if err := rename(s.pod, found, l.Name); err != nil {
+		return bond.Link{}, err
+	}
+	found.Name = l.Name
+	return found, nil
+}
+
+// rename sets the link down first: kernels before 6.2 rename no link that is up.
+func rename(n bond.Namespace, l bond.Link, name string) error {
+	down := false
+	if err := n.Change(l.Index, bond.Change{Up: &down}); err != nil {
+		return fmt.Errorf("setting %s down: %w", l.Name, err)
+	}
+	if err := n.Change(l.Index, bond.Change{Name: &name}); err != nil {
+		return fmt.Errorf("renaming %s to %s: %w", l.Name, name, err)
+	}
+	return nil
+}
+
+// adminOf reads the administrative state of a link's VF; nil where it is none.
+func adminOf(host bond.Namespace, l PlannedLink) (*bond.VF, error) {
+	if l.Admin == nil {
+		return nil, nil
+	}
+	vfs, err := host.VFs(l.PF)
+	if err != nil {
+		return nil, err
+	}
+	vf, there := vfs[l.VF]
+	if !there {
+		return nil, fmt.Errorf("PF %s reports no VF %d any more", l.PF, l.VF)
+	}
+	return &vf, nil
+}

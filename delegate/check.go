@@ -1,0 +1,149 @@
+package delegate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/containernetworking/cni/pkg/version"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// Check compares an attachment with its Record, then has the plugins check
+// their part. The error's code is 104 where something differs.
+func (h *Host) Check(ctx context.Context, r Request) error {
+	rec, err := h.load(r.Key())
+	if err != nil {
+		return err
+	}
+	if rec == nil {
+		return errorf(types.ErrUnknownContainer, "container %s has no attachment %s here", r.ContainerID, r.IfName)
+	}
+	if rec.Result == nil {
+		return errorf(CodeCheck, "network %s: the ADD was never completed", rec.Plan.Network)
+	}
+	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if s.pod == nil {
+		return errorf(CodeCheck, "network %s: the network namespace %s is gone", rec.Plan.Network, rec.Plan.Netns)
+	}
+	if err := errors.Join(h.verify(s, rec), bond.VerifyCarrier(s.pod, rec.BondIndex)); err != nil {
+		return withCode(CodeCheck, fmt.Errorf("network %s: %w", rec.Plan.Network, err))
+	}
+	return h.checkPlugins(ctx, r, rec)
+}
+
+// verify is Verify(Record, Facts): nil where everything is as the ADD left it.
+func (h *Host) verify(s sandbox, rec *Record) error {
+	devices := map[string]string{}
+	for _, l := range rec.Plan.Links {
+		devices[l.Name] = l.Device
+	}
+	problems, err := bond.Verify(s.pod, rec.Plan.Bond, rec.BondIndex, devices)
+	if err != nil {
+		return err
+	}
+	if err := problems.Err(); err != nil {
+		return err
+	}
+	now, err := s.pod.Addresses(rec.BondIndex)
+	if err != nil {
+		return err
+	}
+	for _, ip := range rec.Addresses.IPs {
+		if !slices.Contains(now.IPs, ip) {
+			problems.Add(rec.Plan.Bond.Name, "", "address %s is missing", ip)
+		}
+	}
+	if err := verifyVFs(&problems, s, rec); err != nil {
+		return err
+	}
+	return problems.Err()
+}
+
+// verifyVFs holds what the PFs keep for the VFs against what it was after ADD.
+func verifyVFs(problems *bond.Problems, s sandbox, rec *Record) error {
+	for _, l := range rec.Plan.Links {
+		then := rec.Attached[l.Name].Admin
+		now, err := adminOf(s.host, l)
+		if err != nil {
+			return err
+		}
+		if then == nil || now == nil {
+			continue
+		}
+		for _, d := range now.Differences(*then) {
+			problems.Add(l.Name, "", "VF %d of %s: %s", l.VF, l.PF, d)
+		}
+	}
+	return nil
+}
+
+// checkPlugins has every plugin check that is spoken to in a version with
+// CHECK (CNI 0.4.0 and later).
+func (h *Host) checkPlugins(ctx context.Context, r Request, rec *Record) error {
+	var errs []error
+	for _, l := range rec.Plan.Links {
+		for _, p := range l.Plugins {
+			if hasCheck(p.Config) {
+				_, err := h.Runner.Run(ctx, rec.call("CHECK", rec.Plan.Netns, l.Name, p, rec.Attached[l.Name].Result))
+				errs = append(errs, err)
+			}
+		}
+	}
+	// whereabouts answers every CHECK with an error.
+	if rec.Plan.IPAM != "" && rec.Plan.IPAM != "whereabouts" && hasCheck(rec.Plan.Config) {
+		call := rec.ipamCall("CHECK", rec.Plan.Netns)
+		call.Config = r.Network.Raw // with prevResult, which IPAM compares
+		_, err := h.Runner.Run(ctx, call)
+		errs = append(errs, err)
+	}
+	return withCode(CodeDelegate, errors.Join(errs...))
+}
+
+func hasCheck(config json.RawMessage) bool {
+	var c struct {
+		CNIVersion string `json:"cniVersion"`
+	}
+	if json.Unmarshal(config, &c) != nil {
+		return false
+	}
+	yes, err := version.GreaterThanOrEqualTo(c.CNIVersion, "0.4.0")
+	return err == nil && yes
+}
+
+// Status says in one error why an ADD would fail now, or nil. Its code is 50.
+// It executes nothing and waits for nothing.
+func (h *Host) Status(n Network, path []string) error {
+	if !bond.Available(h.Sys) {
+		return errorf(types.ErrPluginNotAvailable, "%w", bond.ErrNoBonding)
+	}
+	for _, plugin := range n.pluginTypes() {
+		if _, err := h.Runner.Find(plugin, path); err != nil {
+			return withCode(types.ErrPluginNotAvailable, err)
+		}
+	}
+	if err := writable(h.Store.Dir); err != nil {
+		return withCode(types.ErrPluginNotAvailable, fmt.Errorf("state directory: %w", err))
+	}
+	return nil
+}
+
+func writable(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	file, err := os.CreateTemp(dir, ".status-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Close(), os.Remove(file.Name()))
+}

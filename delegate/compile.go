@@ -1,0 +1,274 @@
+package delegate
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// Plan is what will be done for one attachment, whole: it can be printed,
+// stored and compared, and the same Request and Facts give the same Plan.
+type Plan struct {
+	ContainerID string          `json:"containerID"`
+	IfName      string          `json:"ifName"`
+	Netns       string          `json:"netns"`
+	Args        string          `json:"args,omitempty"`
+	Path        []string        `json:"path"`
+	Network     string          `json:"network"`
+	Config      json.RawMessage `json:"config"` // as the runtime gave it; IPAM gets the same
+	Links       []PlannedLink   `json:"links"`
+	Bond        bond.Spec       `json:"bond"`
+	IPAM        string          `json:"ipam,omitempty"`
+}
+
+// PlannedLink is one link, and how it was before anything was done.
+type PlannedLink struct {
+	Name    string         `json:"name"`
+	Source  Source         `json:"source"`
+	Device  string         `json:"device,omitempty"`
+	Plugins []Plugin       `json:"plugins,omitempty"`
+	Before  *bond.Link     `json:"before,omitempty"` // nil for what a plugin makes
+	Had     bond.Addresses `json:"had,omitzero"`     // of a link that is moved or in the pod
+	PF      string         `json:"pf,omitempty"`     // the PF's interface
+	VF      int            `json:"vf"`
+	Admin   *bond.VF       `json:"admin,omitempty"`
+}
+
+// Key names the plan's Record.
+func (p Plan) Key() Key { return Key{p.ContainerID, p.IfName} }
+
+// Devices lists the PCI addresses that the plan takes from the host, sorted.
+func (p Plan) Devices() []string {
+	var out []string
+	for _, l := range p.Links {
+		if l.Device != "" && l.Source != FromPod {
+			out = append(out, l.Device)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// String prints the plan, a line per step.
+func (p Plan) String() string {
+	var lines []string
+	for _, l := range p.Links {
+		switch l.Source {
+		case FromDevice, FromConfig:
+			for _, plugin := range l.Plugins {
+				lines = append(lines, strings.TrimSpace(fmt.Sprintf("%s: attach by %s %s", l.Name, plugin.Type, l.Device)))
+			}
+		case FromHost:
+			lines = append(lines, fmt.Sprintf("%s: move it from the host into the pod", l.Name))
+		}
+	}
+	lines = append(lines, p.Bond.Steps()...)
+	if p.IPAM != "" {
+		lines = append(lines, fmt.Sprintf("%s: addresses by %s, announce them", p.IfName, p.IPAM))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Compile makes the plan for r on a node that looks like f. It is a function
+// of its arguments alone. All problems are returned at once; warnings go with
+// a plan that can be carried out.
+func Compile(r Request, f Facts) (p Plan, warnings []string, err error) {
+	c := compiler{r: r, f: f}
+	p = Plan{
+		ContainerID: r.ContainerID, IfName: r.IfName, Netns: r.Netns, Args: r.Args, Path: r.Path,
+		Network: r.Network.Name, Config: r.Network.Raw, IPAM: r.Network.IPAM,
+		Bond: bond.Spec{Name: r.IfName, Options: r.Network.Options},
+	}
+	c.checkNode()
+	for i, l := range r.Network.Links {
+		p.Links = append(p.Links, c.link(fmt.Sprintf("links[%d]", i), l))
+		p.Bond.Links = append(p.Bond.Links, l.Name)
+	}
+	c.checkPFs(p.Links)
+	c.settleMTU(&p)
+	if err := c.problems.Err(); err != nil {
+		return Plan{}, nil, errorf(CodeNode, "network %s: %w", r.Network.Name, err)
+	}
+	return p, append(slices.Clone(r.Network.Warnings), c.warnings...), nil
+}
+
+type compiler struct {
+	r        Request
+	f        Facts
+	problems bond.Problems
+	warnings []string
+}
+
+// checkNode checks what concerns no single link.
+func (c *compiler) checkNode() {
+	if !c.f.Bonding {
+		c.problems.Add("", "", "%v", bond.ErrNoBonding)
+	}
+	for _, plugin := range c.r.Network.pluginTypes() {
+		if !c.f.Plugins[plugin] {
+			c.problems.Add("", "install it, or put its directory into the runtime's CNI plugin path", "the CNI plugin %s is in none of %s", plugin, strings.Join(c.r.Path, ", "))
+		}
+	}
+	if other, taken := bond.Taken(c.f.Pod, c.r.IfName); taken {
+		c.problems.Add("", "", "the bond's name %s is taken in the pod by %s", c.r.IfName, describe(other))
+	}
+}
+
+func describe(l bond.Link) string {
+	switch {
+	case l.Device != "":
+		return fmt.Sprintf("%s (device %s)", l.Name, l.Device)
+	case l.Kind != "":
+		return fmt.Sprintf("%s (%s)", l.Name, l.Kind)
+	}
+	return l.Name
+}
+
+func (c *compiler) link(path string, l Link) PlannedLink {
+	p := PlannedLink{Name: l.Name, Source: l.Source, Device: l.Device, Plugins: l.Plugins}
+	if l.Source != FromPod {
+		if other, taken := bond.Taken(c.f.Pod, l.Name); taken {
+			c.problems.Add(path+".name", "", "%s is taken in the pod by %s", l.Name, describe(other))
+		}
+	}
+	switch l.Source {
+	case FromDevice:
+		c.device(path+".deviceID", l, &p)
+	case FromHost:
+		c.hostLink(path+".name", l, &p)
+	case FromPod:
+		c.podLink(path+".name", l, &p)
+	}
+	return p
+}
+
+func (c *compiler) device(path string, l Link, p *PlannedLink) {
+	d := c.f.Devices[l.Device]
+	holder := c.f.Holders[l.Device]
+	switch {
+	case d.Missing:
+		c.problems.Add(path, "list them with: lspci -D | grep 'Virtual Function'", "there is no PCI device %s", l.Device)
+	case d.PF == "":
+		c.problems.Add(path, "make VFs with sriov_numvfs and name one of them", "%s is no VF (driver %s)", l.Device, orNothing(d.Driver))
+	case holder != Key{} && holder != c.r.Key():
+		c.problems.Add(path, "", "VF %s is in use by container %s, as a link of %s", l.Device, holder.ContainerID, holder.IfName)
+	case d.Userspace():
+		c.problems.Add(path, "bind it to the VF's own network driver, or leave it to a DPDK program", "VF %s has the userspace driver %s; the kernel has no interface of it to bond", l.Device, d.Driver)
+	case d.Driver == "":
+		c.problems.Add(path, "bind it to the VF's network driver", "VF %s has no driver", l.Device)
+	case d.Link == nil:
+		c.problems.Add(path, "another pod or program has it", "VF %s has no interface on the host", l.Device)
+	case d.Link.Master != 0:
+		c.problems.Add(path, "", "VF %s (%s) is part of a bond or bridge of the host", l.Device, d.Link.Name)
+	case d.PFLink == nil:
+		c.problems.Add(path, "", "the PF %s of VF %s has no interface on the host", d.PF, l.Device)
+	default:
+		p.Before, p.PF, p.VF, p.Admin = d.Link, d.PFNetdev, d.Number, d.Admin
+		c.checkMTU(path, *d.Link, d.PFLink)
+	}
+}
+
+func orNothing(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+func (c *compiler) hostLink(path string, l Link, p *PlannedLink) {
+	found, there := c.f.Host[l.Name]
+	if !there {
+		c.problems.Add(path, `with "linksInContainer": true it is looked for in the pod`, "the host has no interface %s", l.Name)
+		return
+	}
+	if found.Master != 0 {
+		c.problems.Add(path, "", "%s is part of a bond or bridge of the host", l.Name)
+	}
+	for _, route := range found.Addresses.Routes {
+		if route.Dst.Bits() == 0 {
+			c.problems.Add(path, "", "%s carries the host's default route (%s); in a pod it would cut the host off", l.Name, route)
+		}
+	}
+	c.take(path, found.Link, found.Addresses, p)
+}
+
+func (c *compiler) podLink(path string, l Link, p *PlannedLink) {
+	found, there := bond.Find(c.f.Pod, func(x bond.Link) bool { return x.Name == l.Name })
+	if !there {
+		var names []string
+		for _, x := range c.f.Pod {
+			names = append(names, x.Name)
+		}
+		c.problems.Add(path, "the networks that make the links come before the bond", "the pod has no interface %s, it has %s", l.Name, orNothing(strings.Join(names, ", ")))
+		return
+	}
+	if found.Master != 0 {
+		c.problems.Add(path, "", "%s is part of another bond or bridge already", l.Name)
+	}
+	c.take(path, found, c.f.PodAddr[found.Index], p)
+}
+
+// take plans for a link that exists already.
+func (c *compiler) take(path string, found bond.Link, had bond.Addresses, p *PlannedLink) {
+	p.Before, p.Had, p.Device = &found, had, found.Device
+	c.checkMTU(path, found, nil)
+}
+
+// checkMTU refuses an MTU above what the link or its PF passes: a VF above
+// its PF's MTU is accepted by the kernel and drops frames.
+func (c *compiler) checkMTU(path string, l bond.Link, pf *bond.Link) {
+	mtu, err := strconv.Atoi(c.r.Network.Options[bond.MTU])
+	if err != nil {
+		return
+	}
+	if l.MaxMTU > 0 && mtu > l.MaxMTU {
+		c.problems.Add(bond.MTU, "", "is %d, and %s (%s) takes at most %d", mtu, path, l.Name, l.MaxMTU)
+	}
+	if pf != nil && mtu > pf.MTU {
+		c.problems.Add(bond.MTU, "raise the PF's MTU or lower the bond's", "is %d, and the PF %s of %s has %d", mtu, pf.Name, path, pf.MTU)
+	}
+}
+
+// checkPFs finds links that would fail together.
+func (c *compiler) checkPFs(links []PlannedLink) {
+	first := map[string]int{}
+	for i, l := range links {
+		pf := c.f.Devices[l.Device].PF
+		if pf == "" {
+			continue
+		}
+		earlier, shared := first[pf]
+		if !shared {
+			first[pf] = i
+			continue
+		}
+		path := fmt.Sprintf("links[%d].deviceID", i)
+		text := fmt.Sprintf("VF %s is of the same PF as links[%d]: %s (%s); one cable would take both down", l.Device, earlier, pf, c.f.Devices[l.Device].PFNetdev)
+		switch c.r.Network.DistinctPF {
+		case "error":
+			c.problems.Add(path, `take a VF of another PF, or say "require": {"distinctPF": "warn"}`, "%s", text)
+		case "warn":
+			c.warnings = append(c.warnings, path+": "+text)
+		}
+	}
+}
+
+// settleMTU gives the bond the smallest MTU of its links where none is asked
+// for. Where a plugin makes a link its MTU is known only later.
+func (c *compiler) settleMTU(p *Plan) {
+	if p.Bond.Options[bond.MTU] != "" {
+		return
+	}
+	var links []bond.Link
+	for _, l := range p.Links {
+		if l.Before == nil {
+			return
+		}
+		links = append(links, *l.Before)
+	}
+	p.Bond.Options = bond.WithSmallestMTU(p.Bond.Options, links)
+}

@@ -1,0 +1,65 @@
+package delegate
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// Facts is what the node looks like, as far as it matters to one Request.
+type Facts struct {
+	bond.Facts
+	Bonding bool            // the kernel can make bonds
+	Plugins map[string]bool // by type: the program is there
+	Holders map[string]Key  // by PCI address: whose Record has it
+}
+
+// survey reads the facts about a request; it changes nothing.
+func (h *Host) survey(r Request, s sandbox) (Facts, error) {
+	f := Facts{Plugins: map[string]bool{}, Holders: map[string]Key{}, Bonding: bond.Available(h.Sys)}
+	var sources bond.Sources
+	for _, l := range r.Network.Links {
+		switch l.Source {
+		case FromDevice:
+			sources.Devices = append(sources.Devices, l.Device)
+		case FromHost:
+			sources.Host = append(sources.Host, l.Name)
+		case FromPod:
+			sources.Pod = append(sources.Pod, l.Name)
+		}
+	}
+	var err error
+	if f.Facts, err = bond.Survey(h.Sys, s.host, s.pod, sources); err != nil {
+		return Facts{}, withCode(CodeKernel, err)
+	}
+	for _, device := range sources.Devices {
+		if f.Holders[device], err = h.Store.Holder(device); err != nil {
+			return Facts{}, err
+		}
+	}
+	for _, plugin := range r.Network.pluginTypes() {
+		_, err := h.Runner.Find(plugin, r.Path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return Facts{}, err
+		}
+		f.Plugins[plugin] = err == nil
+	}
+	return f, nil
+}
+
+// pluginTypes lists every plugin that the network needs, once.
+func (n Network) pluginTypes() []string {
+	var types []string
+	for _, l := range n.Links {
+		for _, p := range l.Plugins {
+			types = append(types, p.Type)
+		}
+	}
+	if n.IPAM != "" {
+		types = append(types, n.IPAM)
+	}
+	slices.Sort(types)
+	return slices.Compact(types)
+}

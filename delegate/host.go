@@ -1,0 +1,97 @@
+package delegate
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// Host is the machine as this package sees it: every edge is a field.
+type Host struct {
+	Kernel      bond.Kernel
+	Sys         fs.FS // the root of sysfs
+	Runner      Runner
+	Store       Store
+	BootID      string
+	LockTimeout time.Duration
+	Log         io.Writer // warnings, a line each
+}
+
+// Request is what the runtime asks for one attachment.
+type Request struct {
+	ContainerID string
+	IfName      string // CNI_IFNAME: the bond's name
+	Netns       string // CNI_NETNS; "" where the namespace is gone
+	Args        string // CNI_ARGS
+	Path        []string
+	Network     Network
+}
+
+// Key names the request's Record.
+func (r Request) Key() Key { return Key{r.ContainerID, r.IfName} }
+
+// sandbox is an open pair of namespaces. pod is nil where it is gone.
+type sandbox struct {
+	host, pod bond.Namespace
+	netns     string // what plugins are told: "" where its path leads elsewhere now
+}
+
+func (s sandbox) close() {
+	s.host.Close()
+	if s.pod != nil {
+		s.pod.Close()
+	}
+}
+
+// enter opens the host's and the pod's namespace for an ADD.
+func (h *Host) enter(netns string) (sandbox, error) {
+	s, err := h.enterIfThere(netns, "")
+	switch {
+	case err != nil:
+		return s, err
+	case s.pod == nil:
+		s.close()
+		return sandbox{}, errorf(types.ErrInvalidNetNS, "there is no network namespace at %q (CNI_NETNS)", netns)
+	case s.pod.ID() == s.host.ID():
+		s.close()
+		return sandbox{}, errorf(types.ErrInvalidNetNS, "CNI_NETNS %s is the host's own network namespace", netns)
+	}
+	return s, nil
+}
+
+// enterIfThere opens both namespaces for the way back. The pod's is nil where
+// it is gone, or where another one than id has its path now; id "" is any.
+func (h *Host) enterIfThere(netns, id string) (sandbox, error) {
+	host, err := h.Kernel.Host()
+	if err != nil {
+		return sandbox{}, withCode(CodeKernel, err)
+	}
+	s := sandbox{host: host, netns: netns}
+	if netns == "" {
+		return s, nil
+	}
+	pod, err := h.Kernel.Open(netns)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return s, nil
+	case err != nil:
+		s.close()
+		return sandbox{}, withCode(CodeKernel, err)
+	case id != "" && pod.ID() != id:
+		pod.Close()
+		s.netns = ""
+		return s, nil
+	}
+	s.pod = pod
+	return s, nil
+}
+
+func (h *Host) warn(format string, args ...any) {
+	fmt.Fprintf(h.Log, "multibond: "+format+"\n", args...)
+}

@@ -1,0 +1,115 @@
+package delegate
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/containernetworking/cni/pkg/types"
+	current "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/containernetworking/cni/pkg/types/create"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// askIPAM calls the IPAM plugin, once, for the bond, with the configuration
+// as it was given. Without one the result is empty.
+func (h *Host) askIPAM(ctx context.Context, rec *Record) (*current.Result, error) {
+	result := &current.Result{}
+	if rec.Plan.IPAM != "" {
+		rec.IPAMAsked = true
+		if err := h.Store.Update(rec); err != nil {
+			return nil, withCode(types.ErrIOFailure, err)
+		}
+		out, err := h.Runner.Run(ctx, rec.ipamCall("ADD", rec.Plan.Netns))
+		if err != nil {
+			return nil, withCode(CodeDelegate, fmt.Errorf("ipam: %w", err))
+		}
+		if result, err = parseResult(out, rec.Plan.Config); err != nil {
+			return nil, withCode(CodeDelegate, fmt.Errorf("ipam: %s: %w", rec.Plan.IPAM, err))
+		}
+		if len(result.IPs) == 0 {
+			return nil, errorf(CodeDelegate, "ipam: %s gave no address", rec.Plan.IPAM)
+		}
+	}
+	var own struct{ DNS types.DNS }
+	if json.Unmarshal(rec.Plan.Config, &own) == nil && !own.DNS.IsEmpty() {
+		result.DNS = own.DNS
+	}
+	return result, nil
+}
+
+func (rec *Record) ipamCall(command, netns string) Call {
+	return rec.call(command, netns, rec.Plan.IfName, Plugin{Type: rec.Plan.IPAM, Config: rec.Plan.Config}, nil)
+}
+
+// parseResult reads a plugin's result of any version; one that names none has
+// the version of its configuration.
+func parseResult(out, config json.RawMessage) (*current.Result, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(out, &fields); err != nil || fields == nil {
+		return nil, fmt.Errorf("it printed no result: %q", shortened(out))
+	}
+	version, err := create.DecodeVersion(out)
+	if err != nil {
+		return nil, err
+	}
+	if _, named := fields["cniVersion"]; !named {
+		if version, err = create.DecodeVersion(config); err != nil {
+			return nil, err
+		}
+		fields["cniVersion"] = encode(version)
+	}
+	result, err := create.Create(version, encode(fields))
+	if err != nil {
+		return nil, err
+	}
+	return current.NewResultFromResult(result)
+}
+
+// addressesOf turns a CNI result into addresses and routes. A route without a
+// gateway goes over the first gateway of its family, as in the CNI project's
+// own plugins.
+func addressesOf(result *current.Result) (bond.Addresses, error) {
+	var a bond.Addresses
+	gateways := map[bool]netip.Addr{}
+	for _, ip := range result.IPs {
+		prefix, err := prefixOf(ip.Address)
+		if err != nil {
+			return a, err
+		}
+		a.IPs = append(a.IPs, prefix)
+		if gw, ok := netip.AddrFromSlice(ip.Gateway); ok && !gateways[prefix.Addr().Is4()].IsValid() {
+			gateways[prefix.Addr().Is4()] = gw.Unmap()
+		}
+	}
+	for _, r := range result.Routes {
+		dst, err := prefixOf(r.Dst)
+		if err != nil {
+			return a, err
+		}
+		route := bond.Route{Dst: dst, Gateway: gateways[dst.Addr().Is4()], MTU: r.MTU, AdvMSS: r.AdvMSS, Priority: r.Priority, Scope: r.Scope}
+		if gw, ok := netip.AddrFromSlice(r.GW); ok {
+			route.Gateway = gw.Unmap()
+		}
+		if r.Table != nil {
+			route.Table = *r.Table
+		}
+		a.Routes = append(a.Routes, route)
+	}
+	return a, nil
+}
+
+func prefixOf(n net.IPNet) (netip.Prefix, error) {
+	ip, ok := netip.AddrFromSlice(n.IP)
+	ones, bits := n.Mask.Size()
+	if !ok || bits == 0 {
+		return netip.Prefix{}, fmt.Errorf("%s is no address with a prefix length", n.String())
+	}
+	if ip = ip.Unmap(); ip.Is4() && bits == 128 {
+		ones -= 96
+	}
+	return netip.PrefixFrom(ip, ones), nil
+}

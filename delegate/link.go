@@ -1,0 +1,185 @@
+package delegate
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// Source says where a link of a bond comes from.
+type Source string
+
+const (
+	FromDevice Source = "device" // a PCI device that a plugin brings into the pod
+	FromConfig Source = "config" // whatever a plugin makes in the pod
+	FromHost   Source = "host"   // an interface of the host, moved into the pod
+	FromPod    Source = "pod"    // an interface that is in the pod already
+)
+
+// Link is one link of a bond as the configuration asks for it.
+type Link struct {
+	Name    string // its name in the pod
+	Source  Source
+	Device  string   // the PCI address, for FromDevice
+	Plugins []Plugin // what brings it into the pod, in order
+}
+
+// Plugin is a CNI plugin and the configuration that it gets on its standard
+// input.
+type Plugin struct {
+	Type   string          `json:"type"`
+	Config json.RawMessage `json:"config"`
+}
+
+// linkKeys are the keys of an element of links.
+var linkKeys = []string{"name", "deviceID", "config", "resourceName", "network", "count"}
+
+// attachVersion is the CNI version in which a VF's plugin is spoken to where
+// its configuration names none: every release of sriov-cni knows it, and
+// nothing that came later is needed of it.
+const attachVersion = "0.3.1"
+
+// readLinks reads links[]; bondName makes the names of links that have none.
+func (n *Network) readLinks(top object, bondName string) {
+	var raws []json.RawMessage
+	top.read("links", &raws, "a list of links")
+	if len(raws) < 2 {
+		what := map[int]string{0: "has no link", 1: "has one link"}[len(raws)]
+		top.problems.Add("links", `a bond over two VFs: "links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]`, "%s, a bond needs at least two", what)
+	}
+	attach := object{path: "delegate", fields: map[string]json.RawMessage{"type": encode("sriov")}, problems: top.problems}
+	if given, there := top.object("delegate"); there {
+		attach = given
+	}
+	inPod := top.yes("linksInContainer")
+	for i, raw := range raws {
+		o := decodeObject(raw, fmt.Sprintf("links[%d]", i), top.problems)
+		l := n.readLink(o, attach, inPod)
+		if l.Name == "" {
+			l.Name = fmt.Sprintf("%s-%d", bondName, i+1)
+		}
+		n.Links = append(n.Links, l)
+	}
+	n.checkNames(top.problems, bondName)
+}
+
+func (n *Network) readLink(o, attach object, inPod bool) Link {
+	for _, key := range o.unknown(linkKeys) {
+		hint := didYouMean(key, linkKeys)
+		if key == "ipam" {
+			hint = "addresses belong to the bond: write ipam beside links, once"
+		}
+		o.problems.Add(o.at(key), hint, "is not known")
+	}
+	for _, key := range []string{"resourceName", "network", "count"} {
+		if o.has(key) {
+			o.problems.Add(o.at(key), "without Kubernetes give the PCI address as deviceID", "needs a pod and an agent that knows its devices; there is none here")
+		}
+	}
+	l := Link{Name: o.text("name"), Device: strings.ToLower(o.text("deviceID"))}
+	config, own := o.object("config")
+	if own {
+		l.Device = firstOf(l.Device, config.text("deviceID"), config.text("pciBusID"))
+	}
+	switch {
+	case l.Device != "":
+		l.Source = FromDevice
+		if err := bond.CheckPCI(l.Device); err != nil {
+			o.problems.Add(o.at("deviceID"), "", "%v", err)
+		}
+		if own {
+			attach = config
+		}
+		l.Plugins = n.plugins(attach, l.Device)
+	case own:
+		l.Source = FromConfig
+		l.Plugins = n.plugins(config, "")
+	case inPod:
+		l.Source = FromPod
+	default:
+		l.Source = FromHost
+	}
+	if l.Name == "" && (l.Source == FromPod || l.Source == FromHost) && !o.has("resourceName") && !o.has("network") {
+		o.problems.Add(o.path, "", "names no interface: wanted is one of deviceID, config or name")
+	}
+	return l
+}
+
+func firstOf(words ...string) string {
+	for _, w := range words {
+		if w != "" {
+			return w
+		}
+	}
+	return ""
+}
+
+// plugins completes the configuration, or the list of configurations, that
+// attaches a link.
+func (n *Network) plugins(config object, device string) []Plugin {
+	var list []json.RawMessage
+	config.read("plugins", &list, "a list of plugin configurations")
+	if len(list) == 0 {
+		return []Plugin{n.plugin(config, config, device)}
+	}
+	var out []Plugin
+	for i, raw := range list {
+		one := decodeObject(raw, fmt.Sprintf("%s[%d]", config.at("plugins"), i), config.problems)
+		out = append(out, n.plugin(one, config, device))
+	}
+	return out
+}
+
+// plugin makes one plugin's standard input: what the user wrote, and what CNI
+// asks for that is the same in every plugin of the list.
+func (n *Network) plugin(o, list object, device string) Plugin {
+	if ipam, there := o.object("ipam"); there && len(ipam.fields) > 0 {
+		o.problems.Add(o.at("ipam"), "write ipam beside links, once", "is inside a link; a bond has one address, its links have none")
+	}
+	p := Plugin{Type: pluginType(o)}
+	fields := maps.Clone(o.fields)
+	setDefault := func(key string, values ...string) {
+		if o.text(key) == "" {
+			fields[key] = encode(firstOf(values...))
+		}
+	}
+	setDefault("name", list.text("name"), n.Name)
+	if device == "" {
+		setDefault("cniVersion", list.text("cniVersion"), n.CNIVersion)
+	} else {
+		setDefault("cniVersion", list.text("cniVersion"), attachVersion)
+		fields["deviceID"], fields["pciBusID"] = encode(device), encode(device)
+	}
+	p.Config = encode(fields)
+	return p
+}
+
+// checkNames makes sure that each link has a name of its own that the kernel
+// takes.
+func (n *Network) checkNames(problems *bond.Problems, bondName string) {
+	seen := map[string]int{}
+	for i, l := range n.Links {
+		path := fmt.Sprintf("links[%d].name", i)
+		if l.Name == "" {
+			continue
+		}
+		if err := bond.CheckName(l.Name); err != nil {
+			problems.Add(path, "", "%v", err)
+		}
+		if first, twice := seen[l.Name]; twice {
+			problems.Add(path, "", "is %s, as is that of links[%d]", l.Name, first)
+		}
+		if l.Name == bondName {
+			problems.Add(path, "", "is %s, which is the bond's", l.Name)
+		}
+		seen[l.Name] = i
+		same := slices.IndexFunc(n.Links[:i], func(o Link) bool { return l.Device != "" && o.Device == l.Device })
+		if same >= 0 {
+			problems.Add(fmt.Sprintf("links[%d].deviceID", i), "", "is %s, as is that of links[%d]", l.Device, same)
+		}
+	}
+}

@@ -1,0 +1,80 @@
+package delegate
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"golang.org/x/sys/unix"
+)
+
+// Locks are held by this process on names: a container, a device. Each name
+// is one byte, at its hash, of one file, so no lock leaves a file behind and
+// the kernel knows who holds it (fcntl_locking(2)). Names whose hashes
+// collide wait for each other, which costs time and nothing else.
+type Locks struct {
+	file    *os.File
+	timeout time.Duration
+}
+
+// lockPause is how long a lock that is taken is left alone before it is tried
+// again.
+const lockPause = 10 * time.Millisecond
+
+func openLocks(dir string, timeout time.Duration) (*Locks, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, withCode(types.ErrIOFailure, fmt.Errorf("state directory: %w", err))
+	}
+	file, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, withCode(types.ErrIOFailure, fmt.Errorf("state directory: %w", err))
+	}
+	return &Locks{file: file, timeout: timeout}, nil
+}
+
+// Close releases all locks.
+func (l *Locks) Close() error { return l.file.Close() }
+
+// Lock waits for a name. The error's code is 11, try again later, and it
+// names the holder.
+func (l *Locks) Lock(name string) error {
+	deadline := time.Now().Add(l.timeout)
+	for {
+		err := l.fcntl(unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}, name)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EACCES) {
+			return withCode(types.ErrIOFailure, fmt.Errorf("lock on %s: %w", name, err))
+		}
+		if time.Now().After(deadline) {
+			return errorf(types.ErrTryAgainLater, "%s is still being worked on by %s after %s", name, l.holder(name), l.timeout)
+		}
+		time.Sleep(lockPause)
+	}
+}
+
+func (l *Locks) fcntl(command int, lock *unix.Flock_t, name string) error {
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	lock.Start, lock.Len = int64(h.Sum64()>>2), 1
+	return unix.FcntlFlock(l.file.Fd(), command, lock)
+}
+
+// holder describes the process that has the lock.
+func (l *Locks) holder(name string) string {
+	lock := unix.Flock_t{Type: unix.F_WRLCK}
+	if err := l.fcntl(unix.F_GETLK, &lock, name); err != nil || lock.Type == unix.F_UNLCK {
+		return "a process that has just ended"
+	}
+	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", lock.Pid))
+	if err != nil {
+		return fmt.Sprintf("process %d", lock.Pid)
+	}
+	return fmt.Sprintf("process %d (%s)", lock.Pid, strings.TrimSpace(string(command)))
+}

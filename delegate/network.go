@@ -1,0 +1,148 @@
+package delegate
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// Network is a bond network as its configuration asks for it.
+type Network struct {
+	CNIVersion string
+	Name       string
+	IfName     string // the bond's name, where the configuration gives one
+	Options    bond.Options
+	Links      []Link
+	IPAM       string // the IPAM plugin's type; "" for none
+	DNS        types.DNS
+	DistinctPF string          // error, warn or ignore: two VFs of one PF
+	Valid      []GCAttachment  // GC: the attachments that the runtime still has
+	Raw        json.RawMessage // the configuration as it was given
+	Warnings   []string
+}
+
+// GCAttachment is one attachment that still exists.
+type GCAttachment = types.GCAttachment
+
+// topKeys are the keys of a network configuration that are no bond options.
+var topKeys = []string{
+	"cniVersion", "name", "type", "links", "linksInContainer", "delegate", "ifname", "ipam", "dns", "require",
+	"runtimeConfig", "capabilities", "args", "prevResult", "disableCheck", "disableGC", "cni.dev/valid-attachments",
+}
+
+// ParseNetwork reads a configuration. It looks at nothing but its arguments;
+// bondName is what the runtime asks for (CNI_IFNAME), "" where it does not
+// say. All problems are returned at once, each with its path. The error's
+// code is 6 where raw is no JSON, 7 where it says something wrong.
+func ParseNetwork(raw []byte, bondName string) (Network, error) {
+	if !utf8.Valid(raw) {
+		return Network{}, errorf(types.ErrDecodingFailure, "the configuration is not valid UTF-8")
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return Network{}, errorf(types.ErrDecodingFailure, "the configuration is not a JSON object: %w", err)
+	}
+	var problems bond.Problems
+	top := object{fields: fields, problems: &problems}
+	n := Network{Raw: raw}
+	n.readHead(top, bondName)
+	name := bondName
+	if name == "" {
+		name = n.IfName
+	}
+	n.readLinks(top, name)
+	n.readOptions(top)
+	n.readRequire(top)
+	n.checkUnknown(top)
+	if err := problems.Err(); err != nil {
+		return n, withCode(types.ErrInvalidNetworkConfig, fmt.Errorf("network %s: %w", n.Name, err))
+	}
+	return n, nil
+}
+
+func (n *Network) readHead(top object, bondName string) {
+	n.CNIVersion, n.Name, n.IfName = top.text("cniVersion"), top.text("name"), top.text("ifname")
+	if n.Name == "" {
+		top.problems.Add("name", "", "is missing")
+	}
+	top.read("dns", &n.DNS, "a dns object (CNI specification, section 1)")
+	top.read("cni.dev/valid-attachments", &n.Valid, "a list of attachments")
+	if n.IfName != "" {
+		if err := bond.CheckName(n.IfName); err != nil {
+			top.problems.Add("ifname", "", "%v", err)
+		} else if bondName != "" && bondName != n.IfName {
+			top.problems.Add("ifname", "leave ifname out, or ask for that name where the pod asks for the network, as in "+n.Name+"@"+n.IfName,
+				"is %s, and the runtime asks for %s (CNI_IFNAME)", n.IfName, bondName)
+		}
+	}
+	if ipam, there := top.object("ipam"); there && len(ipam.fields) > 0 {
+		n.IPAM = pluginType(ipam)
+	}
+}
+
+// pluginType reads the name of a plugin's program, which must not lead out of
+// the directories of CNI_PATH.
+func pluginType(o object) string {
+	t := o.text("type")
+	switch {
+	case t == "":
+		o.problems.Add(o.at("type"), "", "is missing, wanted is the name of a CNI plugin")
+	case strings.ContainsAny(t, "/\x00") || t == "." || t == "..":
+		o.problems.Add(o.at("type"), "", "is %q, which is no name of a CNI plugin", t)
+		return ""
+	}
+	return t
+}
+
+func (n *Network) readOptions(top object) {
+	var names []string
+	for _, l := range n.Links {
+		names = append(names, l.Name)
+	}
+	options, problems := bond.ParseOptions(top.fields, names)
+	n.Options = options
+	*top.problems = append(*top.problems, problems...)
+}
+
+func (n *Network) readRequire(top object) {
+	n.DistinctPF = "error"
+	require, there := top.object("require")
+	if !there {
+		return
+	}
+	known := []string{"distinctPF"}
+	for _, key := range require.unknown(known) {
+		top.problems.Add(require.at(key), didYouMean(key, known), "is not known")
+	}
+	if require.has("distinctPF") {
+		levels := []string{"error", "warn", "ignore"}
+		n.DistinctPF = require.text("distinctPF")
+		if !slices.Contains(levels, n.DistinctPF) {
+			top.problems.Add(require.at("distinctPF"), "", "is %q, wanted is error, warn or ignore", n.DistinctPF)
+		}
+	}
+}
+
+// checkUnknown finds keys that mean nothing here. One that looks like an
+// option or key of ours was meant as such and is a problem; any other may be
+// meant for somebody else and is a warning.
+func (n *Network) checkUnknown(top object) {
+	known := slices.Concat(topKeys, bond.OptionKeys())
+	var others []string
+	for _, key := range top.unknown(known) {
+		if hint := didYouMean(key, known); hint != "" {
+			top.problems.Add(key, hint, "is not known")
+			continue
+		}
+		others = append(others, key)
+	}
+	if len(others) > 0 {
+		n.Warnings = append(n.Warnings, fmt.Sprintf("network %s: ignored: %s", n.Name, strings.Join(others, ", ")))
+	}
+}

@@ -1,0 +1,105 @@
+package delegate
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// repairDevice makes a VF what it was before the ADD: on the host, with its
+// name, MAC, MTU, state and everything that its PF keeps for it. It changes
+// only what differs, and looks again afterwards.
+func (h *Host) repairDevice(s sandbox, rec *Record, l PlannedLink) error {
+	inPod, there, err := h.findInPod(s, rec, l)
+	if err != nil {
+		return err
+	}
+	if there {
+		if err := bringHome(s, inPod, l); err != nil {
+			return err
+		}
+	}
+	now, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
+	if err != nil {
+		return err
+	}
+	if now.Link == nil {
+		h.warn("%s has no interface on the host: its driver is %s now", l.Device, orNothing(now.Driver))
+		return nil
+	}
+	if now.Link.PermMAC != l.Before.PermMAC {
+		h.warn("%s was made anew since the ADD (its own MAC is %s, was %s) and is left as it is", l.Device, now.Link.PermMAC, l.Before.PermMAC)
+		return nil
+	}
+	if err := h.repairBoth(s, l, now); err != nil {
+		return err
+	}
+	return h.compareDevice(s, l)
+}
+
+// repairBoth repairs the interface and what the PF keeps. Each can depend on
+// the other: a VF that is not trusted any more refuses its MAC, one with an
+// admin MAC does too. So the interface is tried before and after.
+func (h *Host) repairBoth(s sandbox, l PlannedLink, now bond.DeviceFacts) error {
+	first := bond.Restore(s.host, *now.Link, *l.Before, l.Had)
+	if l.Admin != nil && now.Admin != nil && len(now.Admin.Differences(*l.Admin)) > 0 {
+		if err := s.host.ChangeVF(l.PF, l.VF, *now.Admin, *l.Admin); err != nil {
+			return errors.Join(first, err)
+		}
+	}
+	if first == nil {
+		return nil
+	}
+	again, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
+	if err != nil || again.Link == nil {
+		return errors.Join(first, err)
+	}
+	return bond.Restore(s.host, *again.Link, *l.Before, l.Had)
+}
+
+// compareDevice is the last word on whether a device is as before.
+func (h *Host) compareDevice(s sandbox, l PlannedLink) error {
+	now, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
+	if err != nil {
+		return err
+	}
+	if now.Link == nil {
+		return fmt.Errorf("its interface has left the host")
+	}
+	if l.Admin != nil && now.Admin == nil {
+		return fmt.Errorf("its PF %s is not on the host, so what the PF keeps for it cannot be restored", l.PF)
+	}
+	differences := now.Link.Differences(*l.Before)
+	if l.Admin != nil {
+		differences = append(differences, now.Admin.Differences(*l.Admin)...)
+	}
+	if len(differences) > 0 {
+		return fmt.Errorf("is not as before: %s", strings.Join(differences, ", "))
+	}
+	return nil
+}
+
+// bringHome moves a link from the pod to the host under its own name, or, if
+// that is taken by now, under one that cannot be.
+func bringHome(s sandbox, l bond.Link, planned PlannedLink) error {
+	err := s.pod.Change(l.Index, bond.Change{Namespace: s.host, Name: &planned.Before.Name})
+	if err == nil {
+		return nil
+	}
+	spare := fmt.Sprintf("mb%d", l.Index)
+	if again := s.pod.Change(l.Index, bond.Change{Namespace: s.host, Name: &spare}); again != nil {
+		return fmt.Errorf("moving %s back to the host: %w", l.Name, err)
+	}
+	return nil
+}
+
+func linkIfThere(n bond.Namespace, name string) (bond.Link, bool, error) {
+	l, err := n.Link(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return bond.Link{}, false, nil
+	}
+	return l, err == nil, err
+}

@@ -1,0 +1,196 @@
+package delegate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// restore is the one way back: for an ADD that failed, for DEL, for GC and
+// after a crash. It does not invert steps. It looks where each thing is now
+// and makes it what it was, goes on after an error, and can be called again.
+// The Record goes only when everything is as before; until then the error
+// names what is not. Its code is 103. Locks on the container and its devices
+// are held.
+func (h *Host) restore(ctx context.Context, rec *Record) error {
+	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	var errs []error
+	if rec.BootID == h.BootID {
+		errs = append(errs, h.removeBond(s, rec))
+		for _, l := range slices.Backward(rec.Plan.Links) {
+			errs = append(errs, h.restoreLink(ctx, s, rec, l))
+		}
+	}
+	errs = append(errs, h.releaseIPAM(ctx, s, rec))
+	if err := errors.Join(errs...); err != nil {
+		return withCode(CodeRestore, fmt.Errorf("network %s: %w", rec.Plan.Network, errors.Join(err, h.Store.Update(rec))))
+	}
+	return withCode(CodeRestore, h.Store.End(rec))
+}
+
+// removeBond deletes the bond; the kernel then closes its links and gives
+// them their own MAC and MTU back.
+func (h *Host) removeBond(s sandbox, rec *Record) error {
+	if s.pod == nil {
+		return nil
+	}
+	links, err := s.pod.Links()
+	if err != nil {
+		return err
+	}
+	b, there := bond.Find(links, func(l bond.Link) bool {
+		ours := rec.BondIndex == l.Index || rec.BondIndex == 0 && l.Name == rec.Plan.Bond.Name
+		return l.Kind == "bond" && ours
+	})
+	// A link that was never begun means that no bond was made either.
+	if !there || len(rec.Started) < len(rec.Plan.Links) {
+		return nil
+	}
+	return s.pod.Delete(b.Index)
+}
+
+// restoreLink makes one link what it was, and remembers that it is.
+func (h *Host) restoreLink(ctx context.Context, s sandbox, rec *Record, l PlannedLink) error {
+	if !slices.Contains(rec.Started, l.Name) || slices.Contains(rec.Restored, l.Name) {
+		return nil
+	}
+	var err error
+	switch l.Source {
+	case FromDevice:
+		err = h.restoreDevice(ctx, s, rec, l)
+	case FromConfig:
+		err = h.deletePlugins(ctx, s, rec, l)
+	case FromHost:
+		err = h.restoreHostLink(s, rec, l)
+	case FromPod:
+		err = h.restorePodLink(s, rec, l)
+	}
+	if err != nil {
+		return fmt.Errorf("link %s (%s): %w", l.Name, orElse(l.Device, string(l.Source)), err)
+	}
+	rec.Restored = append(rec.Restored, l.Name)
+	return nil
+}
+
+// restoreDevice has the plugins release a VF, and then makes sure that it is
+// as before: plugins lose VFs in ways of their own. A VF that somebody else
+// has by now is left alone, and its plugins are not called, because they
+// would reset the other's VF.
+func (h *Host) restoreDevice(ctx context.Context, s sandbox, rec *Record, l PlannedLink) error {
+	holder, err := h.Store.Holder(l.Device)
+	if err != nil {
+		return err
+	}
+	if holder != (Key{}) && holder != rec.Plan.Key() {
+		h.warn("VF %s belongs to container %s by now and is left alone", l.Device, holder.ContainerID)
+		return nil
+	}
+	now, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
+	if err != nil {
+		return err
+	}
+	inPod, there, err := h.findInPod(s, rec, l)
+	switch {
+	case err != nil:
+		return err
+	case now.Missing || now.Link == nil && !there && !now.Userspace() && now.Driver != "":
+		h.warn("VF %s is neither on the host nor in the pod any more and is left alone", l.Device)
+		return nil
+	case there && inPod.Name != l.Name:
+		if err := rename(s.pod, inPod, l.Name); err != nil {
+			return err
+		}
+	}
+	failed := h.deletePlugins(ctx, s, rec, l)
+	if err := h.repairDevice(s, rec, l); err != nil {
+		return errors.Join(err, failed)
+	}
+	if failed != nil {
+		h.warn("link %s: %v; VF %s is as before all the same", l.Name, failed, l.Device)
+	}
+	return nil
+}
+
+// deletePlugins calls the plugins of a link in reverse.
+func (h *Host) deletePlugins(ctx context.Context, s sandbox, rec *Record, l PlannedLink) error {
+	var errs []error
+	for _, p := range slices.Backward(l.Plugins) {
+		_, err := h.Runner.Run(ctx, rec.call("DEL", s.netns, l.Name, p, rec.Attached[l.Name].Result))
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// findInPod finds a link where it was last: by its device, else by its index.
+func (h *Host) findInPod(s sandbox, rec *Record, l PlannedLink) (bond.Link, bool, error) {
+	if s.pod == nil {
+		return bond.Link{}, false, nil
+	}
+	links, err := s.pod.Links()
+	if err != nil {
+		return bond.Link{}, false, err
+	}
+	seen, wasSeen := rec.Attached[l.Name]
+	found, there := bond.Find(links, func(x bond.Link) bool {
+		switch {
+		case l.Device != "":
+			return x.Device == l.Device
+		case wasSeen:
+			return x.Index == seen.Link.Index
+		}
+		return x.Name == l.Name
+	})
+	return found, there, nil
+}
+
+func (h *Host) restoreHostLink(s sandbox, rec *Record, l PlannedLink) error {
+	inPod, there, err := h.findInPod(s, rec, l)
+	if err != nil {
+		return err
+	}
+	if there {
+		if err := bringHome(s, inPod, l); err != nil {
+			return err
+		}
+	}
+	if l.Device != "" {
+		return h.repairDevice(s, rec, l)
+	}
+	now, there, err := linkIfThere(s.host, l.Before.Name)
+	if err != nil {
+		return err
+	}
+	if !there {
+		h.warn("%s (%s) went with the pod's network namespace, as virtual interfaces do", l.Name, l.Before.Kind)
+		return nil
+	}
+	return bond.Restore(s.host, now, *l.Before, l.Had)
+}
+
+func (h *Host) restorePodLink(s sandbox, rec *Record, l PlannedLink) error {
+	inPod, there, err := h.findInPod(s, rec, l)
+	if err != nil || !there {
+		return err
+	}
+	return bond.Restore(s.pod, inPod, *l.Before, l.Had)
+}
+
+// releaseIPAM gives the bond's addresses back. After a crash of the machine
+// nobody knows whether IPAM was asked, so it is told in any case.
+func (h *Host) releaseIPAM(ctx context.Context, s sandbox, rec *Record) error {
+	if rec.Plan.IPAM == "" || !rec.IPAMAsked && rec.BootID == h.BootID {
+		return nil
+	}
+	if _, err := h.Runner.Run(ctx, rec.ipamCall("DEL", s.netns)); err != nil {
+		return fmt.Errorf("ipam: %w", err)
+	}
+	rec.IPAMAsked = false
+	return nil
+}
