@@ -1,0 +1,43 @@
+# Every verb of this project. `make help` lists them.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+KERNEL  ?= 6.12
+BUILD   := build
+PLUGIN  := $(BUILD)/multibond
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+export CGO_ENABLED = 0
+
+.PHONY: help build demo test lint lab lab-setup clean
+
+help: ## list these verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## the plugin: build/multibond
+	$(GO) build -trimpath -ldflags '-s -w -X main.releaseVersion=$(VERSION)' -o $(PLUGIN) ./cmd/multibond
+
+demo: build lab-setup ## two pods, two bonds over real VFs, two failovers: build/report/demo.json
+	$(GO) run ./tests/demo -kernel $(KERNEL) -plugin $(PLUGIN) -report $(BUILD)/report/demo.json
+
+test: build lab-setup ## unit tests here, kernel tests in the lab on two kernels
+	$(GO) test ./bond/... ./delegate/... ./cmd/... ./tests/rules/...
+	$(GO) test -v -count=1 -timeout 60m ./tests/lab/... ./tests/kernel/...
+
+lint: ## gofmt, vet, staticcheck, the rules about imports
+	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags lab ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) run $(STATICCHECK) -tags lab ./...
+	$(GO) test ./tests/rules/...
+
+lab: build lab-setup ## a shell in the lab: two PFs with VFs, the plugin in /opt/cni/bin
+	$(GO) run ./tests/lab/cmd/lab shell -kernel $(KERNEL) -files bin/multibond=$(PLUGIN)
+
+lab-setup: ## what the lab needs, once: QEMU, two kernels, sriov-cni
+	@tests/lab/setup.sh
+
+clean: ## remove everything that was built, the lab's downloads too
+	rm -rf $(BUILD)
