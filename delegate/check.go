@@ -80,6 +80,9 @@ func verifyVFs(problems *bond.Problems, s sandbox, rec *Record) error {
 		if then == nil || now == nil {
 			continue
 		}
+		// Some PFs, igb's for one, report the MAC that the VF itself has set,
+		// and a bond may set it at any failover.
+		now.MAC = then.MAC
 		for _, d := range now.Differences(*then) {
 			problems.Add(l.Name, "", "VF %d of %s: %s", l.VF, l.PF, d)
 		}

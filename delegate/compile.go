@@ -194,6 +194,9 @@ func (c *compiler) hostLink(path string, l Link, p *PlannedLink) {
 		}
 	}
 	c.take(path, found.Link, found.Addresses, p)
+	if d, is := c.f.Devices[found.Device]; is && d.PF != "" {
+		p.PF, p.VF, p.Admin = d.PFNetdev, d.Number, d.Admin
+	}
 }
 
 func (c *compiler) podLink(path string, l Link, p *PlannedLink) {

@@ -20,7 +20,16 @@ type Host struct {
 	Store       Store
 	BootID      string
 	LockTimeout time.Duration
+	Limbo       Limbo
 	Log         io.Writer // warnings, a line each
+}
+
+// Limbo bounds the wait for a device that is in no namespace that we know. A
+// namespace that ends gives its devices back a while after it is gone; until
+// then nobody can tell this from a device that somebody else has taken.
+type Limbo struct {
+	Wait   time.Duration // within one call
+	GiveUp time.Duration // over all calls; then it is left to whoever has it
 }
 
 // Request is what the runtime asks for one attachment.
@@ -39,8 +48,13 @@ func (r Request) Key() Key { return Key{r.ContainerID, r.IfName} }
 // sandbox is an open pair of namespaces. pod is nil where it is gone.
 type sandbox struct {
 	host, pod bond.Namespace
-	netns     string // what plugins are told: "" where its path leads elsewhere now
+	netns     string // what plugins are told
 }
+
+// noNetns is what plugins are told where the pod's path leads to another
+// namespace by now: a path that leads nowhere. sriov-cni then frees what it
+// keeps; with an empty CNI_NETNS it would not.
+const noNetns = "/proc/self/ns/gone"
 
 func (s sandbox) close() {
 	s.host.Close()
@@ -85,7 +99,7 @@ func (h *Host) enterIfThere(netns, id string) (sandbox, error) {
 		return sandbox{}, withCode(CodeKernel, err)
 	case id != "" && pod.ID() != id:
 		pod.Close()
-		s.netns = ""
+		s.netns = noNetns
 		return s, nil
 	}
 	s.pod = pod

@@ -25,6 +25,7 @@ func (h *Host) askIPAM(ctx context.Context, rec *Record) (*current.Result, error
 		}
 		out, err := h.Runner.Run(ctx, rec.ipamCall("ADD", rec.Plan.Netns))
 		if err != nil {
+			rec.IPAMRefused = true
 			return nil, withCode(CodeDelegate, fmt.Errorf("ipam: %w", err))
 		}
 		if result, err = parseResult(out, rec.Plan.Config); err != nil {

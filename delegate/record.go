@@ -19,20 +19,22 @@ const recordVersion = 1
 // Record is what has been done for one attachment: the plan, on disk before
 // its first effect, and what is known since. It is all that undoing needs.
 type Record struct {
-	Version   int             `json:"version"`
-	BootID    string          `json:"bootID"`
-	NetnsID   string          `json:"netnsID"` // tells another namespace at the same path
-	Created   time.Time       `json:"created"`
-	Plan      Plan            `json:"plan"`
-	Started   []string        `json:"started,omitempty"`  // links whose attachment was begun
-	Attached  map[string]Seen `json:"attached,omitempty"` // links that were seen in the pod
-	BondIndex int             `json:"bondIndex,omitempty"`
-	IPAMAsked bool            `json:"ipamAsked,omitempty"`
-	Addresses bond.Addresses  `json:"addresses,omitzero"` // of the bond
-	Result    json.RawMessage `json:"result,omitempty"`   // the ADD's: the attachment is complete
-	Restored  []string        `json:"restored,omitempty"` // links that are as before again
-	Steps     []Step          `json:"steps,omitempty"`
-	Warnings  []string        `json:"warnings,omitempty"`
+	Version     int             `json:"version"`
+	BootID      string          `json:"bootID"`
+	NetnsID     string          `json:"netnsID"` // tells another namespace at the same path
+	Created     time.Time       `json:"created"`
+	Plan        Plan            `json:"plan"`
+	Started     []string        `json:"started,omitempty"`  // links whose attachment was begun
+	Attached    map[string]Seen `json:"attached,omitempty"` // links that were seen in the pod
+	BondIndex   int             `json:"bondIndex,omitempty"`
+	IPAMAsked   bool            `json:"ipamAsked,omitempty"`
+	IPAMRefused bool            `json:"ipamRefused,omitempty"` // it answered with an error
+	Addresses   bond.Addresses  `json:"addresses,omitzero"`    // of the bond
+	Result      json.RawMessage `json:"result,omitempty"`      // the ADD's: the attachment is complete
+	Restored    []string        `json:"restored,omitempty"`    // links that are as before again
+	LostSince   time.Time       `json:"lostSince,omitzero"`    // when a device was first found to be nowhere
+	Steps       []Step          `json:"steps,omitempty"`
+	Warnings    []string        `json:"warnings,omitempty"`
 }
 
 // Seen is a link right after it was attached.

@@ -42,16 +42,18 @@ func (h *Host) repairDevice(s sandbox, rec *Record, l PlannedLink) error {
 
 // repairBoth repairs the interface and what the PF keeps. Each can depend on
 // the other: a VF that is not trusted any more refuses its MAC, one with an
-// admin MAC does too. So the interface is tried before and after.
+// admin MAC does too, and an igb VF hears nothing after its PF's entry was
+// changed until it is set up again. So the interface comes first, down, then
+// the PF's part, then the interface once more.
 func (h *Host) repairBoth(s sandbox, l PlannedLink, now bond.DeviceFacts) error {
-	first := bond.Restore(s.host, *now.Link, *l.Before, l.Had)
-	if l.Admin != nil && now.Admin != nil && len(now.Admin.Differences(*l.Admin)) > 0 {
-		if err := s.host.ChangeVF(l.PF, l.VF, *now.Admin, *l.Admin); err != nil {
-			return errors.Join(first, err)
-		}
+	if l.Admin == nil || now.Admin == nil || len(now.Admin.Differences(*l.Admin)) == 0 {
+		return bond.Restore(s.host, *now.Link, *l.Before, l.Had)
 	}
-	if first == nil {
-		return nil
+	down := *l.Before
+	down.Up = false
+	first := bond.Restore(s.host, *now.Link, down, bond.Addresses{})
+	if err := s.host.ChangeVF(l.PF, l.VF, *now.Admin, *l.Admin); err != nil {
+		return errors.Join(first, err)
 	}
 	again, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
 	if err != nil || again.Link == nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/multibond/multibond/bond"
 )
@@ -66,7 +67,7 @@ func (h *Host) restoreLink(ctx context.Context, s sandbox, rec *Record, l Planne
 	case FromDevice:
 		err = h.restoreDevice(ctx, s, rec, l)
 	case FromConfig:
-		err = h.deletePlugins(ctx, s, rec, l)
+		err = h.restoreMade(ctx, s, rec, l)
 	case FromHost:
 		err = h.restoreHostLink(s, rec, l)
 	case FromPod:
@@ -92,18 +93,16 @@ func (h *Host) restoreDevice(ctx context.Context, s sandbox, rec *Record, l Plan
 		h.warn("VF %s belongs to container %s by now and is left alone", l.Device, holder.ContainerID)
 		return nil
 	}
-	now, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
+	inPod, there, err := h.findInPod(s, rec, l)
 	if err != nil {
 		return err
 	}
-	inPod, there, err := h.findInPod(s, rec, l)
-	switch {
-	case err != nil:
-		return err
-	case now.Missing || now.Link == nil && !there && !now.Userspace() && now.Driver != "":
-		h.warn("VF %s is neither on the host nor in the pod any more and is left alone", l.Device)
-		return nil
-	case there && inPod.Name != l.Name:
+	if !there {
+		if left, err := h.awaitOnHost(s, rec, l); left || err != nil {
+			return err
+		}
+	}
+	if there && inPod.Name != l.Name {
 		if err := rename(s.pod, inPod, l.Name); err != nil {
 			return err
 		}
@@ -116,6 +115,36 @@ func (h *Host) restoreDevice(ctx context.Context, s sandbox, rec *Record, l Plan
 		h.warn("link %s: %v; VF %s is as before all the same", l.Name, failed, l.Device)
 	}
 	return nil
+}
+
+// awaitOnHost waits for a device that is not in the pod to be on the host. It
+// reports whether the device is to be left alone instead: because it is gone,
+// or has been nowhere for so long that somebody else must have it.
+func (h *Host) awaitOnHost(s sandbox, rec *Record, l PlannedLink) (left bool, err error) {
+	const pause = 50 * time.Millisecond
+	for deadline := time.Now().Add(h.Limbo.Wait); ; time.Sleep(pause) {
+		now, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
+		switch {
+		case err != nil:
+			return false, err
+		case now.Missing:
+			h.warn("%s is no longer there; nothing is left to restore of it", l.Device)
+			return true, nil
+		case now.Link != nil || now.Userspace() || now.Driver == "":
+			return false, nil
+		}
+		if time.Now().After(deadline) {
+			break
+		}
+	}
+	if rec.LostSince.IsZero() {
+		rec.LostSince = time.Now()
+	}
+	if time.Since(rec.LostSince) > h.Limbo.GiveUp {
+		h.warn("VF %s has been neither on the host nor in the pod for %s; whoever has it keeps it", l.Device, h.Limbo.GiveUp)
+		return true, nil
+	}
+	return false, errors.New("it is neither on the host nor in the pod; if its network namespace has just ended, it will come back")
 }
 
 // deletePlugins calls the plugins of a link in reverse.
@@ -150,6 +179,24 @@ func (h *Host) findInPod(s sandbox, rec *Record, l PlannedLink) (bond.Link, bool
 	return found, there, nil
 }
 
+// restoreMade has the plugins delete what they made in the pod. Where they
+// never finished making it and it is not there, their refusal changes nothing.
+func (h *Host) restoreMade(ctx context.Context, s sandbox, rec *Record, l PlannedLink) error {
+	failed := h.deletePlugins(ctx, s, rec, l)
+	_, there, err := h.findInPod(s, rec, l)
+	_, attached := rec.Attached[l.Name]
+	switch {
+	case err != nil:
+		return errors.Join(failed, err)
+	case there:
+		return errors.Join(failed, errors.New("it is still in the pod"))
+	case failed != nil && !attached:
+		h.warn("link %s: %v", l.Name, failed)
+		return nil
+	}
+	return failed
+}
+
 func (h *Host) restoreHostLink(s sandbox, rec *Record, l PlannedLink) error {
 	inPod, there, err := h.findInPod(s, rec, l)
 	if err != nil {
@@ -161,6 +208,9 @@ func (h *Host) restoreHostLink(s sandbox, rec *Record, l PlannedLink) error {
 		}
 	}
 	if l.Device != "" {
+		if left, err := h.awaitOnHost(s, rec, l); left || err != nil {
+			return err
+		}
 		return h.repairDevice(s, rec, l)
 	}
 	now, there, err := linkIfThere(s.host, l.Before.Name)
@@ -188,9 +238,16 @@ func (h *Host) releaseIPAM(ctx context.Context, s sandbox, rec *Record) error {
 	if rec.Plan.IPAM == "" || !rec.IPAMAsked && rec.BootID == h.BootID {
 		return nil
 	}
-	if _, err := h.Runner.Run(ctx, rec.ipamCall("DEL", s.netns)); err != nil {
+	_, err := h.Runner.Run(ctx, rec.ipamCall("DEL", s.netns))
+	switch {
+	case err == nil:
+		rec.IPAMAsked = false
+	case rec.IPAMRefused:
+		// It gave nothing; what it refuses now for the same reason is nothing too.
+		h.warn("ipam: %v", err)
+		return nil
+	default:
 		return fmt.Errorf("ipam: %w", err)
 	}
-	rec.IPAMAsked = false
 	return nil
 }

@@ -26,6 +26,10 @@ const (
 	lockTimeout   = 60 * time.Second
 )
 
+// A namespace that ends gives its devices back within milliseconds, on a busy
+// node within seconds; the runtime repeats a DEL that failed.
+var limbo = delegate.Limbo{Wait: 5 * time.Second, GiveUp: 2 * time.Minute}
+
 // releaseVersion is set by the linker.
 var releaseVersion = "devel"
 
@@ -69,6 +73,7 @@ func newHost() (*delegate.Host, error) {
 		Store:       delegate.Store{Dir: stateDir},
 		BootID:      strings.TrimSpace(string(bootID)),
 		LockTimeout: lockTimeout,
+		Limbo:       limbo,
 		Log:         os.Stderr,
 	}, nil
 }

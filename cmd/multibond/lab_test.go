@@ -1,0 +1,172 @@
+//go:build lab
+
+package main
+
+import (
+	"embed"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// The guest has the test binary and nothing else of this folder.
+//
+//go:embed testdata/lab
+var labScripts embed.FS
+
+// plugin is the real binary, as a runtime would execute it.
+const plugin = "/opt/cni/bin/multibond"
+
+// TestLab runs the scripts that attach real VFs through the real sriov-cni.
+// Each script leaves the guest as it found it, which is checked.
+func TestLab(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, labScripts); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("MULTIBOND_BINARY", plugin)
+	prepareVFs(t)
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join(dir, "testdata/lab"),
+		Setup: func(e *testscript.Env) error {
+			before := stateOfNode()
+			e.Defer(func() {
+				removeAttachments(t)
+				if diff := cmp.Diff(before, stateOfNode()); diff != "" {
+					t.Errorf("%s left the node changed (-before +after):\n%s", filepath.Base(e.WorkDir), diff)
+				}
+			})
+			for key, value := range map[string]string{
+				"CNI_PATH": "/opt/cni/bin", "CNI_CONTAINERID": "c1", "CNI_NETNS": "/run/netns/p1", "CNI_IFNAME": "bond0",
+				"STATE": "/var/lib/cni/multibond", "PATH": os.Getenv("PATH"),
+			} {
+				e.Setenv(key, value)
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"cni": cni, "pod": pod, "remember": remember, "same": same,
+		},
+	})
+}
+
+// prepareVFs makes two of the four VFs of each PF differ from fresh ones: VF 2
+// has been up once, so igb on 6.1 knows its MAC; VF 3 has its MAC from the PF,
+// so, untrusted, it refuses any other.
+func prepareVFs(t *testing.T) {
+	const script = `for pf in enp1s0 enp2s0; do
+		ip link set ${pf}v2 up; ip link set ${pf}v2 down
+		ip link set $pf vf 3 mac $(cat /sys/class/net/${pf}v3/address)
+	done`
+	if out, err := exec.Command("sh", "-ec", script).CombinedOutput(); err != nil {
+		t.Fatalf("preparing VFs: %v: %s", err, out)
+	}
+}
+
+// removeAttachments ends what a script that failed has left, so that it fails
+// alone.
+func removeAttachments(t *testing.T) {
+	records, _ := filepath.Glob("/var/lib/cni/multibond/*.json")
+	for _, file := range records {
+		id, ifName, _ := strings.Cut(strings.TrimSuffix(filepath.Base(file), ".json"), ":")
+		t.Errorf("a script left the attachment %s of container %s", ifName, id)
+		cmd := exec.Command(plugin)
+		cmd.Stdin = strings.NewReader(`{"cniVersion": "1.0.0", "name": "net1"}`)
+		cmd.Env = append(os.Environ(), "CNI_COMMAND=DEL", "CNI_CONTAINERID="+id, "CNI_IFNAME="+ifName, "CNI_PATH=/opt/cni/bin")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("removing it: %v: %s", err, out)
+		}
+	}
+}
+
+// pod makes the network namespaces that it is given the names of; they go
+// with the script.
+func pod(ts *testscript.TestScript, neg bool, args []string) {
+	for _, name := range args {
+		ts.Check(ts.Exec("ip", "netns", "add", name))
+		ts.Defer(func() { exec.Command("ip", "netns", "del", name).Run() })
+	}
+}
+
+// remember keeps the state of the node under a name: "remember before".
+func remember(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".state"), []byte(stateOfNode()), 0o600))
+}
+
+// same compares the state of the node with a remembered one: "same before".
+func same(ts *testscript.TestScript, neg bool, args []string) {
+	was := ts.ReadFile(args[0] + ".state")
+	if diff := cmp.Diff(was, stateOfNode()); diff != "" != neg {
+		ts.Fatalf("the node is not as %s (-was +is):\n%s", args[0], diff)
+	}
+}
+
+// stateOfNode describes, through programs that are not ours, all that an
+// attachment can change: every link of the host and of every named namespace
+// with its addresses, what the PFs keep for each VF, and the files of CNI.
+func stateOfNode() string {
+	lines := linksOf("host")
+	spaces, _ := filepath.Glob("/run/netns/*")
+	for _, path := range spaces {
+		name := filepath.Base(path)
+		lines = append(lines, linksOf("pod "+name, "-n", name)...)
+	}
+	filepath.WalkDir("/var/lib/cni", func(path string, d os.DirEntry, err error) error {
+		// IPAM's lock and its note of the last address given stay by design.
+		if err == nil && !d.IsDir() && d.Name() != "lock" && !strings.HasPrefix(d.Name(), "last_reserved_ip") {
+			lines = append(lines, "file "+path)
+		}
+		return nil
+	})
+	slices.Sort(lines)
+	return strings.Join(lines, "\n") + "\n"
+}
+
+func linksOf(where string, ipArgs ...string) []string {
+	out, err := exec.Command("ip", append(ipArgs, "-j", "-d", "addr")...).Output()
+	if err != nil {
+		return []string{where + ": " + err.Error()}
+	}
+	var links []struct {
+		Name     string            `json:"ifname"`
+		Flags    []string          `json:"flags"`
+		MTU      int               `json:"mtu"`
+		Master   string            `json:"master"`
+		Address  string            `json:"address"`
+		Device   string            `json:"parentdev"`
+		VFs      []json.RawMessage `json:"vfinfo_list"`
+		LinkInfo struct {
+			Kind string `json:"info_kind"`
+		} `json:"linkinfo"`
+		Addrs []struct {
+			Local string `json:"local"`
+		} `json:"addr_info"`
+	}
+	if err := json.Unmarshal(out, &links); err != nil {
+		return []string{where + ": " + err.Error()}
+	}
+	var lines []string
+	for _, l := range links {
+		var addrs []string
+		for _, a := range l.Addrs {
+			// The kernel makes link-local ones itself, once there is a carrier.
+			if !strings.HasPrefix(a.Local, "fe80:") {
+				addrs = append(addrs, a.Local)
+			}
+		}
+		lines = append(lines, fmt.Sprintf("%s %s %s mac=%s mtu=%d up=%t master=%q kind=%q addrs=%v",
+			where, l.Name, l.Device, l.Address, l.MTU, slices.Contains(l.Flags, "UP"), l.Master, l.LinkInfo.Kind, addrs))
+		for _, vf := range l.VFs {
+			lines = append(lines, fmt.Sprintf("%s %s vf %s", where, l.Name, vf))
+		}
+	}
+	return lines
+}
