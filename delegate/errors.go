@@ -43,5 +43,9 @@ func Code(err error) uint {
 	if errors.As(err, &c) {
 		return c.code
 	}
+	var e *types.Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
 	return types.ErrInternal
 }

@@ -43,10 +43,18 @@ var linkKeys = []string{"name", "deviceID", "config", "resourceName", "network",
 // nothing that came later is needed of it.
 const attachVersion = "0.3.1"
 
+// maxLinks bounds the work that one configuration can ask for; no switch has
+// more cables to one pod.
+const maxLinks = 32
+
 // readLinks reads links[]; bondName makes the names of links that have none.
 func (n *Network) readLinks(top object, bondName string) {
 	var raws []json.RawMessage
 	top.read("links", &raws, "a list of links")
+	if len(raws) > maxLinks {
+		top.problems.Add("links", "", "has %d links, a bond has at most %d here", len(raws), maxLinks)
+		return
+	}
 	if len(raws) < 2 {
 		what := map[int]string{0: "has no link", 1: "has one link"}[len(raws)]
 		top.problems.Add("links", `a bond over two VFs: "links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]`, "%s, a bond needs at least two", what)

@@ -4,8 +4,7 @@ package main
 
 import (
 	"context"
-	"errors"
-	"io/fs"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,25 +44,22 @@ func main() {
 }
 
 // edge turns an error into what CNI prints: a code and a message.
-func edge(verb func(*delegate.Host, *skel.CmdArgs) error) func(*skel.CmdArgs) error {
+func edge(verb func(*skel.CmdArgs) error) func(*skel.CmdArgs) error {
 	return func(args *skel.CmdArgs) error {
-		if uid := os.Geteuid(); uid != 0 {
-			return types.NewError(types.ErrInvalidEnvironmentVariables, "multibond must be executed as root, as container runtimes do", "")
-		}
-		host, err := newHost()
-		if err == nil {
-			err = verb(host, args)
-		}
-		if err != nil {
+		if err := verb(args); err != nil {
 			return types.NewError(delegate.Code(err), err.Error(), "")
 		}
 		return nil
 	}
 }
 
+// newHost is this machine. Whatever needs it needs root.
 func newHost() (*delegate.Host, error) {
+	if uid := os.Geteuid(); uid != 0 {
+		return nil, types.NewError(types.ErrInvalidEnvironmentVariables, fmt.Sprintf("multibond runs as user %d and needs root, as container runtimes execute it", uid), "")
+	}
 	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return nil, err
 	}
 	return &delegate.Host{
@@ -78,50 +74,60 @@ func newHost() (*delegate.Host, error) {
 	}, nil
 }
 
-func request(args *skel.CmdArgs) (delegate.Request, error) {
+// request reads the whole request, and opens the machine only if it makes sense.
+func request(args *skel.CmdArgs) (*delegate.Host, delegate.Request, error) {
 	network, err := delegate.ParseNetwork(args.StdinData, args.IfName)
-	return delegate.Request{
+	if err != nil {
+		return nil, delegate.Request{}, err
+	}
+	host, err := newHost()
+	return host, delegate.Request{
 		ContainerID: args.ContainerID, IfName: args.IfName, Netns: args.Netns, Args: args.Args,
 		Path: filepath.SplitList(args.Path), Network: network,
 	}, err
 }
 
-func add(h *delegate.Host, args *skel.CmdArgs) error {
-	r, err := request(args)
+func add(args *skel.CmdArgs) error {
+	host, r, err := request(args)
 	if err != nil {
 		return err
 	}
-	result, err := h.Add(context.Background(), r)
+	result, err := host.Add(context.Background(), r)
 	if err != nil {
 		return err
 	}
 	return delegate.PrintResult(os.Stdout, result, r.Network.CNIVersion)
 }
 
-func del(h *delegate.Host, args *skel.CmdArgs) error {
-	return h.Del(context.Background(), delegate.Key{ContainerID: args.ContainerID, IfName: args.IfName})
-}
-
-func check(h *delegate.Host, args *skel.CmdArgs) error {
-	r, err := request(args)
+// del does not look at the configuration: the Record has what it needs.
+func del(args *skel.CmdArgs) error {
+	host, err := newHost()
 	if err != nil {
 		return err
 	}
-	return h.Check(context.Background(), r)
+	return host.Del(context.Background(), delegate.Key{ContainerID: args.ContainerID, IfName: args.IfName})
 }
 
-func gc(h *delegate.Host, args *skel.CmdArgs) error {
-	network, err := delegate.ParseNetwork(args.StdinData, "")
+func check(args *skel.CmdArgs) error {
+	host, r, err := request(args)
 	if err != nil {
 		return err
 	}
-	return h.GC(context.Background(), network)
+	return host.Check(context.Background(), r)
 }
 
-func status(h *delegate.Host, args *skel.CmdArgs) error {
-	network, err := delegate.ParseNetwork(args.StdinData, "")
+func gc(args *skel.CmdArgs) error {
+	host, r, err := request(args)
 	if err != nil {
 		return err
 	}
-	return h.Status(network, filepath.SplitList(args.Path))
+	return host.GC(context.Background(), r.Network)
+}
+
+func status(args *skel.CmdArgs) error {
+	host, r, err := request(args)
+	if err != nil {
+		return err
+	}
+	return host.Status(r.Network, r.Path)
 }

@@ -1,0 +1,27 @@
+//go:build lab
+
+package main
+
+import (
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestNoRoot: a person who tries the plugin by hand is told what it needs.
+func TestNoRoot(t *testing.T) {
+	cmd := exec.Command(plugin)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	cmd.Dir = "/"
+	cmd.Env = []string{"CNI_COMMAND=ADD", "CNI_CONTAINERID=c1", "CNI_NETNS=/run/netns/p1", "CNI_IFNAME=bond0", "CNI_PATH=/opt/cni/bin"}
+	cmd.Stdin = strings.NewReader(`{"cniVersion": "1.0.0", "name": "net1", "links": [{"deviceID": "0000:01:10.0"}, {"deviceID": "0000:02:10.0"}]}`)
+	out, err := cmd.Output()
+	const want = `{
+    "code": 4,
+    "msg": "multibond runs as user 65534 and needs root, as container runtimes execute it"
+}`
+	if err == nil || string(out) != want {
+		t.Errorf("error %v, output %s, want an error and %s", err, out, want)
+	}
+}

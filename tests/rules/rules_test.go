@@ -1,0 +1,102 @@
+// Package rules holds the rules about imports that the design stands on, each
+// with its reason in its message.
+package rules
+
+import (
+	"encoding/json"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/multibond/multibond/"
+
+// reserved says which packages may be imported by one folder only.
+var reserved = []struct{ imported, folder, reason string }{
+	{"github.com/vishvananda/", "bond", "netlink and network namespaces enter the project in bond, so that the fake kernel stands for all of it"},
+	{"github.com/containernetworking/cni/libcni", "delegate", "calling CNI plugins is delegate's"},
+	{"k8s.io/", "kubeclient", "Kubernetes enters the project in kubeclient"},
+}
+
+// order is the one way that imports run, from the lowest folder up.
+var order = []string{"bond", "delegate", "kubeclient", "cmd", "tests"}
+
+type goPackage struct {
+	ImportPath           string
+	Imports, TestImports []string
+	XTestImports         []string
+}
+
+func list(t *testing.T, args ...string) (packages []goPackage) {
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports,TestImports,XTestImports", "-tags", "lab"}, args...)...)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %v", cmd.Args, err)
+	}
+	decoder := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p goPackage
+		if err := decoder.Decode(&p); err == io.EOF {
+			return packages
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+}
+
+// folder is the top-level folder of a package of ours.
+func folder(path string) string {
+	first, _, _ := strings.Cut(strings.TrimPrefix(path, module), "/")
+	return first
+}
+
+func TestImports(t *testing.T) {
+	packages := list(t, module+"...")
+	if len(packages) < 4 {
+		t.Fatalf("found %d packages only: %v", len(packages), packages)
+	}
+	for _, p := range packages {
+		own := folder(p.ImportPath)
+		for _, imported := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
+			checkReserved(t, p.ImportPath, own, imported)
+			if strings.HasPrefix(imported, module) && slices.Index(order, folder(imported)) > slices.Index(order, own) {
+				t.Errorf("%s imports %s: imports run cmd -> kubeclient -> delegate -> bond, so that each can be understood without those above it", p.ImportPath, imported)
+			}
+		}
+	}
+}
+
+func checkReserved(t *testing.T, path, own, imported string) {
+	for _, r := range reserved {
+		if strings.HasPrefix(imported, r.imported) && own != r.folder {
+			t.Errorf("%s imports %s: %s", path, imported, r.reason)
+		}
+	}
+}
+
+// heavy is what must not be linked into the plugin.
+var heavy = map[string]string{
+	"k8s.io/":                  "the plugin has no API access",
+	"net/http":                 "the plugin starts twice per pod, and an HTTP stack is a third of such a binary",
+	"go.opentelemetry.io/":     "it comes with an HTTP stack",
+	"google.golang.org/grpc":   "the kubelet is the agent's to ask",
+	"github.com/stretchr/":     "tests only",
+	"github.com/google/go-cmp": "tests only",
+}
+
+func TestPluginIsLight(t *testing.T) {
+	packages := list(t, "-deps", module+"cmd/multibond")
+	if len(packages) < 50 {
+		t.Fatalf("found %d dependencies only", len(packages))
+	}
+	for _, p := range packages {
+		for prefix, reason := range heavy {
+			if strings.HasPrefix(p.ImportPath, prefix) {
+				t.Errorf("the plugin links %s: %s", p.ImportPath, reason)
+			}
+		}
+	}
+}
