@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	kernel := flag.String("kernel", "6.12", "the guest's kernel, a directory below build/lab/kernels")
+	plugin := flag.String("plugin", "build/multibond", "the plugin")
+	file := flag.String("report", "build/report/demo.json", "where the report goes")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := runAndReport(ctx, *kernel, *plugin, *file, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "\ndemo:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// runAndReport writes a report in any case: of a demo that fails, it says how far
+// it came.
+func runAndReport(ctx context.Context, kernel, plugin, file string, out io.Writer) error {
+	began := time.Now()
+	d := &demo{out: out}
+	err := d.run(ctx, kernel, plugin)
+	d.report.WallS = float64(time.Since(began).Milliseconds()) / 1000
+	if err != nil {
+		d.report.Error = err.Error()
+	}
+	if written := d.report.write(file); err == nil {
+		err = written
+	}
+	if err != nil {
+		return err
+	}
+	d.summary(file)
+	return nil
+}
+
+// run boots the lab and goes through the demo.
+func (d *demo) run(ctx context.Context, kernel, plugin string) error {
+	dir, err := os.MkdirTemp("", "multibond-demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	heading(d.out, "The lab: a VM with three SR-IOV NICs on one switch")
+	probe, err := buildProbe(ctx, dir)
+	if err != nil {
+		return err
+	}
+	if d.guest, err = boot(ctx, kernel, plugin, probe, d.out); err != nil {
+		return err
+	}
+	defer d.guest.vm.Close()
+	return d.parts(ctx)
+}
+
+func heading(out io.Writer, format string, args ...any) {
+	fmt.Fprintf(out, "\n== "+format+"\n", args...)
+}
+
+func say(out io.Writer, format string, args ...any) {
+	fmt.Fprintf(out, "   "+format+"\n", args...)
+}

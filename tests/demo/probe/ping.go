@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/multibond/multibond/tests/demo/event"
+)
+
+// ICMP's echo (RFC 792).
+const (
+	echoReply   = 0
+	echoRequest = 8
+	echoSize    = 8 // type, code, checksum, identifier, sequence number; no data
+)
+
+// ping sends echo requests until ctx ends, and takes answers a while longer: one
+// that is late is not lost. Without an address there is nothing to do.
+func ping(ctx context.Context, tell *teller, to string, every, late time.Duration) error {
+	if to == "" {
+		return nil
+	}
+	addr := net.ParseIP(to).To4()
+	if addr == nil {
+		return fmt.Errorf("%q is no IPv4 address", to)
+	}
+	conn, err := net.ListenPacket("ip4:icmp", "0.0.0.0")
+	if err != nil {
+		return err
+	}
+	id := uint16(os.Getpid())
+	received := make(chan struct{})
+	go func() {
+		receive(conn, tell, id)
+		close(received)
+	}()
+	send(ctx, conn, tell, &net.IPAddr{IP: addr}, id, every)
+	time.Sleep(late)
+	err = conn.Close()
+	<-received
+	return err
+}
+
+// send sends at an even pace. A request that the kernel refuses counts as sent:
+// to a program its packet is lost.
+func send(ctx context.Context, conn net.PacketConn, tell *teller, to net.Addr, id uint16, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for n := 1; ; n++ {
+		e := event.Event{At: now(), Kind: event.Sent, Probe: n}
+		if _, err := conn.WriteTo(echo(echoRequest, id, uint16(n)), to); err != nil {
+			e.Value = err.Error()
+		}
+		tell.tell(e)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// receive tells of replies until the connection is closed. Sequence numbers have
+// 16 bits, and so many requests take ten minutes.
+func receive(conn net.PacketConn, tell *teller, id uint16) {
+	packet := make([]byte, 1500)
+	for {
+		n, _, err := conn.ReadFrom(packet)
+		if err != nil {
+			return
+		}
+		at := now()
+		if got, seq, ok := parseReply(packet[:n]); ok && got == id {
+			tell.tell(event.Event{At: at, Kind: event.Answered, Probe: int(seq)})
+		}
+	}
+}
+
+func echo(kind byte, id, seq uint16) []byte {
+	p := make([]byte, echoSize)
+	p[0] = kind
+	binary.BigEndian.PutUint16(p[4:], id)
+	binary.BigEndian.PutUint16(p[6:], seq)
+	binary.BigEndian.PutUint16(p[2:], checksum(p))
+	return p
+}
+
+func parseReply(p []byte) (id, seq uint16, ok bool) {
+	if len(p) < echoSize || p[0] != echoReply {
+		return 0, 0, false
+	}
+	return binary.BigEndian.Uint16(p[4:]), binary.BigEndian.Uint16(p[6:]), true
+}
+
+// checksum is the Internet checksum (RFC 1071) of an even number of bytes.
+func checksum(p []byte) uint16 {
+	var sum uint32
+	for i := 0; i < len(p); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(p[i:]))
+	}
+	for sum>>16 != 0 {
+		sum = sum&0xffff + sum>>16
+	}
+	return ^uint16(sum)
+}
