@@ -3,7 +3,6 @@ package bond
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -34,28 +33,13 @@ func (n *namespace) Addresses(index int) (Addresses, error) {
 	return a, nil
 }
 
-func (n *namespace) byIndex(index int) (Link, error) {
-	r := n.request(unix.RTM_GETLINK, 0)
-	r.AddData(infoOf(index))
-	messages, err := r.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
-	if errors.Is(err, unix.ENODEV) || err == nil && len(messages) == 0 {
-		return Link{}, fmt.Errorf("link %d: %w", index, fs.ErrNotExist)
-	}
-	if err != nil {
-		return Link{}, fmt.Errorf("link %d: %w", index, err)
-	}
-	return parseLink(messages[0])
-}
-
 type addr struct {
 	prefix   netip.Prefix
 	byKernel bool // made from the MAC or a router's word, not set by anybody
 }
 
 func (n *namespace) addrs(index int) ([]addr, error) {
-	r := n.request(unix.RTM_GETADDR, unix.NLM_F_DUMP)
-	r.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-	messages, err := r.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWADDR)
+	messages, err := n.dump(unix.RTM_GETADDR, nl.NewIfAddrmsg(unix.AF_UNSPEC), unix.RTM_NEWADDR)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +49,7 @@ func (n *namespace) addrs(index int) ([]addr, error) {
 		if int(head.Index) != index {
 			continue
 		}
-		attrs, err := nl.ParseRouteAttr(m[head.Len():])
+		attrs, err := attributes(m[head.Len():])
 		if err != nil {
 			return nil, err
 		}
@@ -99,9 +83,7 @@ func parseAddr(head *nl.IfAddrmsg, attrs []syscall.NetlinkRouteAttr) addr {
 func (n *namespace) routes(index int) ([]Route, error) {
 	var out []Route
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		r := n.request(unix.RTM_GETROUTE, unix.NLM_F_DUMP)
-		r.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: uint8(family)}})
-		messages, err := r.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWROUTE)
+		messages, err := n.dump(unix.RTM_GETROUTE, &nl.RtMsg{RtMsg: unix.RtMsg{Family: uint8(family)}}, unix.RTM_NEWROUTE)
 		if err != nil {
 			return nil, err
 		}
@@ -110,7 +92,7 @@ func (n *namespace) routes(index int) ([]Route, error) {
 			if head.Type != unix.RTN_UNICAST || head.Protocol == unix.RTPROT_KERNEL || head.Protocol == unix.RTPROT_RA || head.Flags&unix.RTM_F_CLONED != 0 {
 				continue
 			}
-			attrs, err := nl.ParseRouteAttr(m[head.Len():])
+			attrs, err := attributes(m[head.Len():])
 			if err != nil {
 				return nil, err
 			}
@@ -166,7 +148,7 @@ func (n *namespace) Flush(index int) error {
 	}
 	for _, a := range addrs {
 		// An address can be gone with the one before it, whose secondary it was.
-		err := n.addrRequest(unix.RTM_DELADDR, 0, index, a.prefix, 0)
+		err := n.removeAddr(index, a.prefix)
 		if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 			return fmt.Errorf("removing %s: %w", a.prefix, err)
 		}
@@ -184,57 +166,69 @@ func (n *namespace) Flush(index int) error {
 	return nil
 }
 
-// Configure adds addresses, then routes. IPv6 addresses are optimistic
-// (RFC 4429): they can be used at once, while the kernel still looks for a
-// duplicate, so nothing here waits.
+// removeAddr names the address alone: with its network, the kernel would not
+// find one that has a peer.
+func (n *namespace) removeAddr(index int, ip netip.Prefix) error {
+	r := n.request(unix.RTM_DELADDR, unix.NLM_F_ACK)
+	r.AddData(addrMessage(index, ip))
+	r.AddData(nl.NewRtAttr(unix.IFA_LOCAL, ip.Addr().AsSlice()))
+	return do(r)
+}
+
+func addrMessage(index int, ip netip.Prefix) *nl.IfAddrmsg {
+	m := nl.NewIfAddrmsg(familyOf(ip.Addr()))
+	m.Index, m.Prefixlen = uint32(index), uint8(ip.Bits())
+	return m
+}
+
+// Configure adds addresses, then routes; what is there already is no error. Of
+// two routes to one destination over different links, the later one goes before
+// the other in IPv4 and beside it in IPv6, as with CNI's own plugins.
+//
+// For IPv6 addresses the kernel does not look for duplicates, as it never does for IPv4: they are IPAM's word.
+// An optimistic address (RFC 4429) was tried: until the search ends, for two
+// seconds, its owner may not ask for a neighbour, and the first packets of a
+// pod were lost (seen on 6.12).
 func (n *namespace) Configure(index int, a Addresses) error {
 	for _, ip := range a.IPs {
 		flags := uint32(0)
 		if ip.Addr().Is6() {
-			flags = unix.IFA_F_OPTIMISTIC
+			flags = unix.IFA_F_NODAD
 			if err := n.allowIPv6(index); err != nil {
 				return err
 			}
 		}
-		if err := n.addrRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, index, ip, flags); err != nil && !errors.Is(err, unix.EEXIST) {
+		if err := n.addAddr(index, ip, flags); err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("adding address %s: %w", ip, err)
 		}
 	}
 	for _, route := range a.Routes {
-		if err := n.routeRequest(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, index, route); err != nil && !errors.Is(err, unix.EEXIST) {
+		if err := n.routeRequest(unix.RTM_NEWROUTE, unix.NLM_F_CREATE, index, route); err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("adding route %s: %w", route, err)
 		}
 	}
 	return nil
 }
 
-// allowIPv6 undoes a runtime's "IPv6 off by default" for one link, because
-// whoever asks for an IPv6 address wants it on, and allows optimistic
-// addresses (Documentation/networking/ip-sysctl.rst).
+// allowIPv6 undoes a runtime's "IPv6 off by default" for one link: whoever
+// asks for an IPv6 address wants it on.
 func (n *namespace) allowIPv6(index int) error {
 	link, err := n.byIndex(index)
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join("/proc/sys/net/ipv6/conf", link.Name)
 	return n.inside(func() error {
-		if err := os.WriteFile(filepath.Join(dir, "disable_ipv6"), []byte("0"), 0); err != nil {
+		file := filepath.Join("/proc/sys/net/ipv6/conf", link.Name, "disable_ipv6")
+		if err := os.WriteFile(file, []byte("0"), 0); err != nil {
 			return fmt.Errorf("IPv6 on %s: %w", link.Name, err)
 		}
-		err := os.WriteFile(filepath.Join(dir, "optimistic_dad"), []byte("1"), 0)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // a kernel without it: the address works after a second or two
-		}
-		return err
+		return nil
 	})
 }
 
-func (n *namespace) addrRequest(kind, flags, index int, ip netip.Prefix, addrFlags uint32) error {
-	r := n.request(kind, flags|unix.NLM_F_ACK)
-	m := nl.NewIfAddrmsg(familyOf(ip.Addr()))
-	m.Index = uint32(index)
-	m.Prefixlen = uint8(ip.Bits())
-	r.AddData(m)
+func (n *namespace) addAddr(index int, ip netip.Prefix, addrFlags uint32) error {
+	r := n.request(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	r.AddData(addrMessage(index, ip))
 	r.AddData(nl.NewRtAttr(unix.IFA_LOCAL, ip.Addr().AsSlice()))
 	r.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, ip.Addr().AsSlice()))
 	if addrFlags != 0 {

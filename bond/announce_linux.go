@@ -34,7 +34,8 @@ func (n *namespace) Announce(index int, addrs []netip.Addr) error {
 	var errs []error
 	for _, ip := range addrs {
 		frame := announcement(mac, ip)
-		if err := unix.Sendto(n.packet, frame, 0, &unix.SockaddrLinklayer{Ifindex: index}); err != nil {
+		to := &unix.SockaddrLinklayer{Ifindex: index, Protocol: binary.NativeEndian.Uint16(frame[12:])}
+		if err := unix.Sendto(n.packet, frame, 0, to); err != nil {
 			errs = append(errs, fmt.Errorf("announcing %s on %s: %w", ip, link.Name, err))
 		}
 	}

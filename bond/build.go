@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"time"
 )
 
 // Spec is a bond to make.
@@ -136,16 +137,33 @@ func WithSmallestMTU(o Options, links []Link) Options {
 	return out
 }
 
-// Announce announces the addresses of a bond that has a carrier. Without one
-// nothing could leave it, and in active-backup the kernel announces them
-// itself as soon as the first link carries.
-func Announce(n Namespace, b Link, a Addresses) error {
-	if len(a.IPs) == 0 || !b.Carrier {
+// carrierWait bounds how long Announce waits for a carrier: a VF has one a
+// second or two after it was set up.
+const carrierWait = 3 * time.Second
+
+// Announce announces the addresses of a bond, as soon as it has a carrier:
+// before that nothing leaves it. In active-backup nobody waits, because the
+// kernel announces them itself when the first link gets its carrier.
+func Announce(n Namespace, s Spec, a Addresses) error {
+	if len(a.IPs) == 0 {
 		return nil
 	}
-	addrs := make([]netip.Addr, len(a.IPs))
-	for i, ip := range a.IPs {
-		addrs[i] = ip.Addr()
+	var addrs []netip.Addr
+	for _, ip := range a.IPs {
+		addrs = append(addrs, ip.Addr())
 	}
-	return n.Announce(b.Index, addrs)
+	const pause = 20 * time.Millisecond
+	for deadline := time.Now().Add(carrierWait); ; time.Sleep(pause) {
+		b, err := n.Link(s.Name)
+		switch {
+		case err != nil:
+			return err
+		case b.Carrier:
+			return n.Announce(b.Index, addrs)
+		case s.Options[Mode] == ActiveBackup:
+			return nil
+		case time.Now().After(deadline):
+			return fmt.Errorf("%s has no carrier after %s; its addresses were not announced", s.Name, carrierWait)
+		}
+	}
 }

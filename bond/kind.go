@@ -1,6 +1,7 @@
 package bond
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -30,16 +31,18 @@ type kind interface {
 
 // word reads a scalar: a string, a number or a boolean (as 1 and 0).
 func word(raw json.RawMessage) (string, error) {
-	var s string
-	if json.Unmarshal(raw, &s) == nil {
-		return strings.TrimSpace(s), nil
-	}
-	switch text := strings.TrimSpace(string(raw)); {
+	text := string(bytes.TrimSpace(raw))
+	switch {
+	case !json.Valid(raw):
+		return "", fmt.Errorf("is %s, wanted is a JSON value", abridged(raw))
+	case text[0] == '"':
+		err := json.Unmarshal(raw, &text)
+		return strings.TrimSpace(text), err
 	case text == "true":
 		return "1", nil
 	case text == "false":
 		return "0", nil
-	case text != "" && text != "null" && !strings.ContainsAny(text[:1], "{["):
+	case text != "null" && text[0] != '{' && text[0] != '[':
 		return text, nil
 	}
 	return "", fmt.Errorf("is %s, wanted is a single value", abridged(raw))
@@ -202,10 +205,10 @@ type ipv4List struct{ most int }
 
 func (l ipv4List) parse(raw json.RawMessage) (string, error) {
 	var list []string
-	if json.Unmarshal(raw, &list) != nil {
+	if json.Unmarshal(raw, &list) != nil || list == nil {
 		w, err := word(raw)
 		if err != nil {
-			return "", err
+			return "", fmt.Errorf("is %s, wanted are %s", abridged(raw), l.values())
 		}
 		list = strings.Split(w, ",")
 	}
@@ -241,13 +244,13 @@ func (ipv4List) encode(text string) []byte {
 }
 
 func (ipv4List) decode(payload []byte) string {
-	attrs, err := nl.ParseRouteAttr(payload)
+	attrs, err := attributes(payload)
 	if err != nil {
 		return ""
 	}
 	var out []string
 	for _, attr := range attrs {
-		if a, ok := netip.AddrFromSlice(attr.Value); ok && !a.IsUnspecified() {
+		if a, ok := netip.AddrFromSlice(attr.Value); ok && a.Is4() && !a.IsUnspecified() {
 			out = append(out, a.String())
 		}
 	}

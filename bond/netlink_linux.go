@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"strconv"
@@ -13,69 +14,128 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dumpTries bounds how often a dump is asked for that the kernel says changed
-// while it was read.
-const dumpTries = 10
-
 func (n *namespace) Links() ([]Link, error) {
-	for range dumpTries {
-		r := n.request(unix.RTM_GETLINK, unix.NLM_F_DUMP)
-		r.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-		messages, err := r.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
-		if errors.Is(err, nl.ErrDumpInterrupted) || errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
+	messages, err := n.dump(unix.RTM_GETLINK, nl.NewIfInfomsg(unix.AF_UNSPEC), unix.RTM_NEWLINK)
+	if err != nil {
+		return nil, fmt.Errorf("listing links: %w", err)
+	}
+	links := make([]Link, len(messages))
+	for i, m := range messages {
+		if links[i], err = parseLink(m); err != nil {
 			return nil, fmt.Errorf("listing links: %w", err)
 		}
-		links := make([]Link, len(messages))
-		for i, m := range messages {
-			if links[i], err = parseLink(m); err != nil {
-				return nil, fmt.Errorf("listing links: %w", err)
-			}
-		}
-		n.namePrimaries(links)
-		return links, nil
 	}
-	return nil, fmt.Errorf("listing links: they changed during each of %d readings", dumpTries)
-}
-
-// namePrimaries turns the index that the kernel reads back for a link option
-// into the name that the user wrote.
-func (n *namespace) namePrimaries(links []Link) {
-	for _, l := range links {
-		index, err := strconv.Atoi(l.Options[Primary])
-		if err != nil {
-			continue
-		}
-		delete(l.Options, Primary)
-		for _, other := range links {
-			if other.Index == index {
-				l.Options[Primary] = other.Name
-			}
-		}
+	for i := range links {
+		links[i].Device = n.device(links[i])
+		namePrimary(links[i].Options, func(index int) (Link, bool) {
+			return Find(links, func(l Link) bool { return l.Index == index })
+		})
 	}
+	return links, nil
 }
 
 func (n *namespace) Link(name string) (Link, error) {
-	r := n.request(unix.RTM_GETLINK, 0)
-	r.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-	r.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
-	messages, err := r.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
-	if errors.Is(err, unix.ENODEV) || err == nil && len(messages) == 0 {
+	if len(name) > maxName {
+		// The kernel answers ERANGE; no link has such a name.
 		return Link{}, fmt.Errorf("link %s: %w", name, fs.ErrNotExist)
 	}
+	message, err := n.linkMessage(byName(name), 0)
 	if err != nil {
 		return Link{}, fmt.Errorf("link %s: %w", name, err)
 	}
-	return parseLink(messages[0])
+	return n.linkOf(message)
 }
 
-func parseLink(message []byte) (Link, error) {
-	head := nl.DeserializeIfInfomsg(message)
-	attrs, err := nl.ParseRouteAttr(message[head.Len():])
+func (n *namespace) byIndex(index int) (Link, error) {
+	message, err := n.linkMessage([]nl.NetlinkRequestData{infoOf(index)}, 0)
+	if err != nil {
+		return Link{}, fmt.Errorf("link %d: %w", index, err)
+	}
+	return n.linkOf(message)
+}
+
+func byName(name string) []nl.NetlinkRequestData {
+	return []nl.NetlinkRequestData{nl.NewIfInfomsg(unix.AF_UNSPEC), nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name))}
+}
+
+// linkMessage asks for one link, with what the mask adds (RTEXT_FILTER_*).
+// The error is compatible with errors.Is(err, fs.ErrNotExist) where it is not
+// there.
+func (n *namespace) linkMessage(which []nl.NetlinkRequestData, mask int) ([]byte, error) {
+	r := n.request(unix.RTM_GETLINK, 0)
+	for _, d := range which {
+		r.AddData(d)
+	}
+	if mask != 0 {
+		r.AddData(nl.NewRtAttr(unix.IFLA_EXT_MASK, uint32Attr(mask)))
+	}
+	messages, err := execute(r, unix.RTM_NEWLINK)
+	if errors.Is(err, unix.ENODEV) || err == nil && len(messages) == 0 {
+		return nil, fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, err
+	}
+	return messages[0], nil
+}
+
+func (n *namespace) linkOf(message []byte) (Link, error) {
+	l, err := parseLink(message)
 	if err != nil {
 		return Link{}, err
+	}
+	l.Device = n.device(l)
+	namePrimary(l.Options, func(index int) (Link, bool) {
+		primary, err := n.byIndex(index)
+		return primary, err == nil
+	})
+	return l, nil
+}
+
+// namePrimary turns the index that the kernel reads back for a link option
+// into the name that the user wrote.
+func namePrimary(o Options, find func(index int) (Link, bool)) {
+	index, err := strconv.Atoi(o[Primary])
+	if err != nil {
+		return
+	}
+	delete(o, Primary)
+	if l, there := find(index); there {
+		o[Primary] = l.Name
+	}
+}
+
+// device is the PCI address of a link. Kernels before 5.14 do not say it with
+// the link; there its driver knows.
+func (n *namespace) device(l Link) string {
+	if l.Device != "" || l.Kind != "" {
+		return l.Device
+	}
+	info, err := unix.IoctlGetEthtoolDrvinfo(n.route.Socket.GetFd(), l.Name)
+	if err != nil {
+		return ""
+	}
+	return pciOrNone(unix.ByteSliceToString(info.Bus_info[:]))
+}
+
+// pciOrNone drops the address of a device on another bus than PCI.
+func pciOrNone(address string) string {
+	if CheckPCI(address) != nil {
+		return ""
+	}
+	return address
+}
+
+// parseLink trusts no length in the message: it returns an error or what it
+// could read.
+func parseLink(message []byte) (Link, error) {
+	if len(message) < unix.SizeofIfInfomsg {
+		return Link{}, fmt.Errorf("a link message of %d bytes: %w", len(message), io.ErrUnexpectedEOF)
+	}
+	head := nl.DeserializeIfInfomsg(message)
+	attrs, err := attributes(message[unix.SizeofIfInfomsg:])
+	if err != nil {
+		return Link{}, fmt.Errorf("link %d: %w", head.Index, err)
 	}
 	l := Link{
 		Index:   int(head.Index),
@@ -87,6 +147,9 @@ func parseLink(message []byte) (Link, error) {
 		l.parseAttr(a)
 	}
 	if l.Kind == kindBond {
+		if l.Options == nil {
+			l.Options = Options{}
+		}
 		l.Options[MTU], l.Options[MAC] = strconv.Itoa(l.MTU), l.MAC
 	} else {
 		l.Options = nil
@@ -99,7 +162,7 @@ const kindBond = "bond"
 func (l *Link) parseAttr(a syscall.NetlinkRouteAttr) {
 	switch a.Attr.Type &^ unix.NLA_F_NESTED {
 	case unix.IFLA_IFNAME:
-		l.Name = nl.BytesToString(a.Value)
+		l.Name = unix.ByteSliceToString(a.Value)
 	case unix.IFLA_ADDRESS:
 		l.MAC = net.HardwareAddr(a.Value).String()
 	case unix.IFLA_PERM_ADDRESS:
@@ -111,29 +174,47 @@ func (l *Link) parseAttr(a syscall.NetlinkRouteAttr) {
 	case unix.IFLA_MASTER:
 		l.Master = int(decodeUint(a.Value))
 	case unix.IFLA_PARENT_DEV_NAME:
-		l.Device = nl.BytesToString(a.Value)
+		l.Device = pciOrNone(unix.ByteSliceToString(a.Value))
 	case unix.IFLA_LINKINFO:
 		for _, info := range nested(a) {
 			switch info.Attr.Type &^ unix.NLA_F_NESTED {
 			case unix.IFLA_INFO_KIND:
-				l.Kind = nl.BytesToString(info.Value)
+				l.Kind = unix.ByteSliceToString(info.Value)
 			case unix.IFLA_INFO_DATA:
 				l.Options = parseBondData(nested(info))
 			}
 		}
 	case unix.IFLA_PROP_LIST:
 		for _, alt := range nested(a) {
-			l.AltNames = append(l.AltNames, nl.BytesToString(alt.Value))
+			l.AltNames = append(l.AltNames, unix.ByteSliceToString(alt.Value))
 		}
 	}
 }
 
 func nested(a syscall.NetlinkRouteAttr) []syscall.NetlinkRouteAttr {
-	attrs, err := nl.ParseRouteAttr(a.Value)
+	attrs, err := attributes(a.Value)
 	if err != nil {
 		return nil
 	}
 	return attrs
+}
+
+// attributes splits a message into its attributes (rtnetlink(7)). It is here
+// because nl.ParseRouteAttr panics where the last one lacks its padding.
+func attributes(b []byte) ([]syscall.NetlinkRouteAttr, error) {
+	var attrs []syscall.NetlinkRouteAttr
+	for len(b) >= unix.SizeofRtAttr {
+		size := int(binary.NativeEndian.Uint16(b))
+		if size < unix.SizeofRtAttr || size > len(b) {
+			return nil, fmt.Errorf("an attribute of %d bytes in %d: %w", size, len(b), io.ErrUnexpectedEOF)
+		}
+		attrs = append(attrs, syscall.NetlinkRouteAttr{
+			Attr:  syscall.RtAttr{Len: uint16(size), Type: binary.NativeEndian.Uint16(b[2:])},
+			Value: b[unix.SizeofRtAttr:size],
+		})
+		b = b[min(len(b), (size+unix.RTA_ALIGNTO-1)&^(unix.RTA_ALIGNTO-1)):]
+	}
+	return attrs, nil
 }
 
 // parseBondData reads IFLA_INFO_DATA. For links of another kind, whose data

@@ -1,6 +1,7 @@
 package bond
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -18,9 +19,10 @@ const requestTimeout = 30 * time.Second
 // System is the running kernel.
 type System struct{}
 
-// Host opens the namespace of this process.
+// Host opens the namespace of this process. It asks for the thread's, because
+// the process's is that of its first thread, which can be elsewhere just now.
 func (System) Host() (Namespace, error) {
-	return System{}.Open("/proc/self/ns/net")
+	return System{}.Open("/proc/thread-self/ns/net")
 }
 
 // Open opens the namespace at path. The error is compatible with
@@ -130,6 +132,33 @@ func (n *namespace) request(kind, flags int) *nl.NetlinkRequest {
 
 // do sends a request that changes something and waits for the kernel's word.
 func do(r *nl.NetlinkRequest) error {
-	_, err := r.Execute(unix.NETLINK_ROUTE, 0)
+	_, err := execute(r, 0)
 	return err
+}
+
+// execute returns the answers of one type. An answer that does not come in
+// time is an error compatible with errors.Is(err, unix.EAGAIN).
+func execute(r *nl.NetlinkRequest, answer uint16) ([][]byte, error) {
+	messages, err := r.Execute(unix.NETLINK_ROUTE, answer)
+	if errors.Is(err, unix.EAGAIN) {
+		return nil, fmt.Errorf("the kernel gave no answer within %s: %w", requestTimeout, err)
+	}
+	return messages, err
+}
+
+// dumpTries bounds how often a list is asked for that the kernel says changed
+// while it was read.
+const dumpTries = 10
+
+// dump asks for a list of everything of one kind.
+func (n *namespace) dump(kind int, head nl.NetlinkRequestData, answer uint16) ([][]byte, error) {
+	for range dumpTries {
+		r := n.request(kind, unix.NLM_F_DUMP)
+		r.AddData(head)
+		messages, err := execute(r, answer)
+		if !errors.Is(err, nl.ErrDumpInterrupted) && !errors.Is(err, unix.EINTR) {
+			return messages, err
+		}
+	}
+	return nil, fmt.Errorf("it changed during each of %d readings", dumpTries)
 }

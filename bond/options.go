@@ -91,14 +91,16 @@ func (o Options) checkModes(problems *Problems) {
 func (o Options) checkMonitor(problems *Problems) {
 	mii, arp := o.number(Miimon), o.number(arpInterval)
 	targets := o[arpIPTarget] != ""
-	switch {
-	case mii == 0 && arp == 0 && !targets:
+	if mii == 0 && arp == 0 && !targets {
 		problems.Add(Miimon, "set miimon, 100 is usual, or arpInterval and arpIpTarget", "is 0 and there are no ARP targets, so the bond would never notice a dead link")
-	case mii > 0 && arp > 0:
+	}
+	if mii > 0 && arp > 0 {
 		problems.Add(arpInterval, "the kernel takes one of the two; leave miimon out to use ARP", "is %d ms and miimon is %d ms", arp, mii)
-	case arp > 0 && !targets:
+	}
+	if arp > 0 && !targets {
 		problems.Add(arpInterval, "", "is %d ms and arpIpTarget has no address to ask", arp)
-	case arp == 0 && targets:
+	}
+	if arp == 0 && targets {
 		problems.Add(arpIPTarget, "", "is %s and arpInterval is 0, so nobody would be asked", o[arpIPTarget])
 	}
 	if v := o[arpValidate]; v != "" && v != "none" && arp == 0 {

@@ -60,6 +60,12 @@ func Survey(sys fs.FS, host, pod Namespace, s Sources) (Facts, error) {
 			return Facts{}, err
 		}
 		f.Host[name] = HostLink{Link: link, Addresses: addrs}
+		if link.Device == "" {
+			continue
+		}
+		if f.Devices[link.Device], err = SurveyDevice(sys, host, link.Device); err != nil {
+			return Facts{}, err
+		}
 	}
 	var err error
 	if f.Pod, err = pod.Links(); err != nil {

@@ -1,9 +1,9 @@
 package bond
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 
 	"github.com/vishvananda/netlink"
@@ -11,24 +11,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// vfTrustUnknown is what a driver without trust reports.
-const vfTrustUnknown = 0xffffffff
+const (
+	// vfTrustUnknown is what a driver without trust reports.
+	vfTrustUnknown = 0xffffffff
+	// filterSkipStats is RTEXT_FILTER_SKIP_STATS: with the counters of more
+	// than about 200 VFs the kernel's answer is too long to be sent.
+	filterSkipStats = 1 << 3
+)
 
 // VFs asks for the VFs of one PF only: the kernel fetches each VF's details
 // from the device, so a list over all links costs with every VF of the node.
 func (n *namespace) VFs(pf string) (map[int]VF, error) {
-	r := n.request(unix.RTM_GETLINK, 0)
-	r.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-	r.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(pf)))
-	r.AddData(nl.NewRtAttr(unix.IFLA_EXT_MASK, uint32Attr(nl.RTEXT_FILTER_VF)))
-	messages, err := r.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
-	if errors.Is(err, unix.ENODEV) || err == nil && len(messages) == 0 {
-		return nil, fmt.Errorf("PF %s: %w", pf, fs.ErrNotExist)
-	}
+	message, err := n.linkMessage(byName(pf), nl.RTEXT_FILTER_VF|filterSkipStats)
 	if err != nil {
 		return nil, fmt.Errorf("VFs of %s: %w", pf, err)
 	}
-	link, err := netlink.LinkDeserialize(nil, messages[0])
+	link, err := netlink.LinkDeserialize(nil, message)
 	if err != nil {
 		return nil, fmt.Errorf("VFs of %s: %w", pf, err)
 	}
@@ -75,12 +73,13 @@ func (n *namespace) ChangeVF(pf string, number int, have, want VF) error {
 	}
 	if have.MAC != want.MAC {
 		mac, err := net.ParseMAC(want.MAC)
-		if err != nil {
-			return err
-		}
 		m := nl.VfMac{Vf: id}
 		copy(m.Mac[:], mac)
-		set("MAC", nl.IFLA_VF_MAC, m.Serialize())
+		if err == nil {
+			set("MAC", nl.IFLA_VF_MAC, m.Serialize())
+		} else {
+			errs = append(errs, err)
+		}
 	}
 	if have.MinRate != want.MinRate || have.MaxRate != want.MaxRate {
 		set("rate", nl.IFLA_VF_RATE, (&nl.VfRate{Vf: id, MinTxRate: want.MinRate, MaxTxRate: want.MaxRate}).Serialize())
@@ -97,13 +96,14 @@ func (n *namespace) ChangeVF(pf string, number int, have, want VF) error {
 	return errors.Join(errs...)
 }
 
-// vlanList is the form of the VLAN setting that carries the protocol.
+// vlanList is the form of the VLAN setting that carries the protocol, which is
+// in network order there.
 func vlanList(id uint32, want VF) []byte {
 	proto := want.Proto
 	if proto == 0 {
 		proto = unix.ETH_P_8021Q
 	}
-	one := nl.VfVlanInfo{VfVlan: nl.VfVlan{Vf: id, Vlan: uint32(want.VLAN), Qos: uint32(want.QoS)}, VlanProto: uint16(proto)}
+	one := nl.VfVlanInfo{VfVlan: nl.VfVlan{Vf: id, Vlan: uint32(want.VLAN), Qos: uint32(want.QoS)}, VlanProto: networkOrder(uint16(proto))}
 	return nl.NewRtAttr(nl.IFLA_VF_VLAN_INFO, one.Serialize()).Serialize()
 }
 
@@ -112,4 +112,9 @@ func flag(on bool) uint32 {
 		return 1
 	}
 	return 0
+}
+
+// networkOrder makes a number whose bytes in memory are in network order.
+func networkOrder(v uint16) uint16 {
+	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
 }

@@ -6,6 +6,7 @@ package bondfake
 import (
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync"
 
 	"github.com/multibond/multibond/bond"
@@ -17,7 +18,7 @@ type Kernel struct {
 	namespaces map[string]*namespace // by path; the host's is ""
 	devices    map[string]*device    // by PCI address
 	links      []*link
-	made       int // counts namespaces and links, for IDs and indexes
+	made       int // counts namespaces and links, for IDs and MACs
 	noBonding  bool
 
 	// Fail, where not nil, is asked before each verb and may fail it. A verb
@@ -32,15 +33,19 @@ type device struct {
 	number  int
 	driver  string
 	admin   bond.VF // a VF's administrative state
+	macSet  bool    // its MAC was set by the PF, not by the VF
 }
 
 type link struct {
 	bond.Link
-	ns       *namespace
-	addrs    bond.Addresses
-	ownMAC   string // before a bond took it
-	ownMTU   int
-	macGiven bool // a bond: its MAC was asked for, not taken from a link
+	ns     *namespace
+	addrs  bond.Addresses
+	ownMAC string // before a bond took it
+	ownMTU int
+
+	// Of a bond only.
+	macGiven bool  // its MAC was asked for, not taken from a link
+	active   *link // in the modes that have one
 }
 
 // New is a machine with a host namespace and nothing in it.
@@ -55,8 +60,12 @@ func (k *Kernel) AddNamespace(path string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.made++
-	k.namespaces[path] = &namespace{k: k, id: fmt.Sprintf("fake:%d", k.made)}
+	k.namespaces[path] = &namespace{k: k, id: fmt.Sprintf("fake:%d", k.made), lastIndex: loopback}
 }
+
+// loopback is the index of the link that each namespace has, and that the
+// fake leaves out.
+const loopback = 1
 
 // RemoveNamespace ends a namespace as the kernel does: links with a device go
 // back to the host, under their name or, on a clash, as dev<index>; others
@@ -77,24 +86,26 @@ func (k *Kernel) RemoveNamespace(path string) {
 			k.drop(l)
 			continue
 		}
-		if k.named(host, l.Name) != nil {
+		if k.taken(host, l) {
 			l.Name = fmt.Sprintf("dev%d", l.Index)
 		}
 		k.place(l, host)
 	}
 }
 
-// AddPF makes a PF with an interface on the host, up, and its VFs, down.
+// AddPF makes a PF with an interface on the host, up, and its VFs, down: as
+// igb and igbvf do it, whose PF reports a VF's own MAC until it sets another.
 func (k *Kernel) AddPF(address, name string, vfs ...string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.devices[address] = &device{address: address, driver: "igb"}
-	k.addLink(bond.Link{Name: name, Device: address, Up: true, Carrier: true, MTU: 1500})
+	host := k.namespaces[""]
+	k.addLink(host, bond.Link{Name: name, Device: address, Up: true, Carrier: true, MTU: 1500, MaxMTU: 9216})
 	for i, vf := range vfs {
 		trust := false
+		l := k.addLink(host, bond.Link{Name: fmt.Sprintf("%sv%d", name, i), Device: vf, MTU: 1500, MaxMTU: 9216})
 		k.devices[vf] = &device{address: vf, pf: address, number: i, driver: "igbvf",
-			admin: bond.VF{MAC: "00:00:00:00:00:00", Proto: 0x8100, SpoofChk: true, Trust: &trust}}
-		k.addLink(bond.Link{Name: fmt.Sprintf("%sv%d", name, i), Device: vf, MTU: 1500, MaxMTU: 9216})
+			admin: bond.VF{MAC: l.MAC, Proto: 0x8100, SpoofChk: true, Trust: &trust}}
 	}
 }
 
@@ -102,9 +113,15 @@ func (k *Kernel) AddPF(address, name string, vfs ...string) {
 func (k *Kernel) AddVirtual(path, kind, name string) bond.Link {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	l := k.addLink(bond.Link{Name: name, Kind: kind, MTU: 1500})
-	l.ns = k.namespaces[path]
-	return l.Link
+	return k.addLink(k.namespaces[path], bond.Link{Name: name, Kind: kind, MTU: 1500}).Link
+}
+
+// AddAltName gives a link an alternative name.
+func (k *Kernel) AddAltName(path, name, alt string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	l := k.named(k.namespaces[path], name)
+	l.AltNames = append(l.AltNames, alt)
 }
 
 // SetDriver binds another driver to a device; a userspace one takes its
@@ -113,11 +130,7 @@ func (k *Kernel) SetDriver(address, driver string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.devices[address].driver = driver
-	for _, l := range k.links {
-		if l.Device == address {
-			k.drop(l)
-		}
-	}
+	k.links = slices.DeleteFunc(k.links, func(l *link) bool { return l.Device == address })
 }
 
 // SetBonding says whether the kernel has the bonding module.
@@ -127,18 +140,33 @@ func (k *Kernel) SetBonding(there bool) {
 	k.noBonding = !there
 }
 
-func (k *Kernel) addLink(l bond.Link) *link {
-	k.made++
-	l.Index, l.Type = k.made, 1
+func (k *Kernel) addLink(n *namespace, l bond.Link) *link {
+	l.Index, l.Type = k.freeIndex(n), 1
 	if l.MAC == "" {
-		l.MAC = fmt.Sprintf("02:00:00:00:%02x:%02x", k.made/256, k.made%256)
+		l.MAC = k.newMAC()
 	}
 	if l.Device != "" {
 		l.PermMAC = l.MAC
 	}
-	added := &link{Link: l, ns: k.namespaces[""]}
+	added := &link{Link: l, ns: n}
 	k.links = append(k.links, added)
 	return added
+}
+
+func (k *Kernel) newMAC() string {
+	k.made++
+	return fmt.Sprintf("02:00:00:00:%02x:%02x", k.made/256, k.made%256)
+}
+
+// freeIndex counts in each namespace for itself, so that a link that moves can
+// find its index taken.
+func (k *Kernel) freeIndex(n *namespace) int {
+	for {
+		n.lastIndex++
+		if _, err := n.byIndex(n.lastIndex); err != nil {
+			return n.lastIndex
+		}
+	}
 }
 
 // Host is the host's namespace.
@@ -166,44 +194,101 @@ func (k *Kernel) in(n *namespace) []*link {
 	return out
 }
 
+// named finds a link by its name or an alternative one.
 func (k *Kernel) named(n *namespace, name string) *link {
 	for _, l := range k.in(n) {
-		if l.Name == name {
+		if l.Name == name || slices.Contains(l.AltNames, name) {
 			return l
 		}
 	}
 	return nil
 }
 
+// taken says whether n has another link with l's name.
+func (k *Kernel) taken(n *namespace, l *link) bool {
+	other := k.named(n, l.Name)
+	return other != nil && other != l
+}
+
 func (k *Kernel) drop(gone *link) {
-	for i, l := range k.links {
-		if l == gone {
-			k.links = append(k.links[:i], k.links[i+1:]...)
-			return
-		}
-	}
+	k.links = slices.DeleteFunc(k.links, func(l *link) bool { return l == gone })
 }
 
 // place moves a link; the kernel closes it, and its bond and addresses stay
-// behind.
+// behind. It keeps its index where that is free.
 func (k *Kernel) place(l *link, to *namespace) {
-	k.release(l)
-	l.ns, l.Up, l.Carrier, l.addrs = to, false, false, bond.Addresses{}
+	k.release(l, always)
+	l.changeUp(false)
+	if _, err := to.byIndex(l.Index); err == nil {
+		l.Index = k.freeIndex(to)
+	}
+	l.ns, l.addrs = to, bond.Addresses{}
 }
 
-// release takes a link out of its bond: closed, with its own MAC and MTU.
-func (k *Kernel) release(l *link) {
+// master is the link's bond, or nil.
+func (k *Kernel) master(l *link) *link {
 	if l.Master == 0 {
+		return nil
+	}
+	b, _ := l.ns.byIndex(l.Master)
+	return b
+}
+
+// slaves lists a bond's links.
+func (k *Kernel) slaves(b *link) []*link {
+	var out []*link
+	for _, l := range k.in(b.ns) {
+		if l.Master == b.Index {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+const (
+	ifDifferent = false
+	always      = true // the driver is told the MTU even where it has it
+)
+
+// release takes a link out of its bond: closed, with its own MTU and, where
+// the bond had given it another, its own MAC. A bond that has lost its last
+// link makes up a MAC.
+func (k *Kernel) release(l *link, tellMTU bool) {
+	b := k.master(l)
+	if b == nil {
 		return
 	}
-	l.Master, l.MAC, l.MTU, l.Up, l.Carrier = 0, l.ownMAC, l.ownMTU, false, false
+	gaveMAC := !b.takesActiveMAC()
+	l.changeUp(false)
+	l.Master = 0
+	if gaveMAC && l.takesMAC() {
+		l.setMAC(l.ownMAC)
+	}
+	l.setMTU(l.ownMTU, tellMTU)
+	if b.active == l {
+		b.active = nil
+	}
+	if left := k.slaves(b); len(left) > 0 {
+		b.chooseActive(left[0])
+	} else {
+		b.MAC, b.macGiven = k.newMAC(), false
+	}
+}
+
+// chooseActive makes a link the active one where there is none yet, or where
+// it is the primary one.
+func (b *link) chooseActive(l *link) {
+	if b.active == nil || l.Name == b.Options[bond.Primary] {
+		b.active = l
+	}
+	if b.takesActiveMAC() {
+		b.MAC = b.active.MAC
+	}
 }
 
 func (k *Kernel) deleteBond(b *link) {
-	for _, l := range k.links {
-		if l.Master == b.Index {
-			k.release(l)
-		}
+	for _, l := range k.slaves(b) {
+		k.release(l, always)
 	}
 	k.drop(b)
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strconv"
 
@@ -14,8 +15,9 @@ import (
 )
 
 type namespace struct {
-	k  *Kernel
-	id string
+	k         *Kernel
+	id        string
+	lastIndex int
 }
 
 // lock begins a verb; the caller unlocks what it gets, error or not.
@@ -36,6 +38,15 @@ func (n *namespace) byIndex(index int) (*link, error) {
 		}
 	}
 	return nil, fmt.Errorf("link %d: %w", index, unix.ENODEV)
+}
+
+// read is byIndex with the error of the verbs that read the link first.
+func (n *namespace) read(index int) (*link, error) {
+	l, err := n.byIndex(index)
+	if err != nil {
+		return nil, fmt.Errorf("link %d: %w", index, fs.ErrNotExist)
+	}
+	return l, nil
 }
 
 // nameOf is for the name of a verb, before it locks.
@@ -68,9 +79,16 @@ func (n *namespace) Links() ([]bond.Link, error) {
 // report is the link as the kernel reads it back.
 func (l *link) report() bond.Link {
 	out := l.Link
-	out.Options = maps.Clone(l.Options)
-	if l.Kind == "bond" {
-		out.Options[bond.MTU], out.Options[bond.MAC] = strconv.Itoa(l.MTU), l.MAC
+	out.AltNames, out.Options = slices.Clone(l.AltNames), maps.Clone(l.Options)
+	if l.Kind != "bond" {
+		return out
+	}
+	slaves := l.ns.k.slaves(l)
+	out.Carrier = l.Up && slices.ContainsFunc(slaves, func(s *link) bool { return s.Carrier })
+	out.Options[bond.MTU], out.Options[bond.MAC] = strconv.Itoa(l.MTU), l.MAC
+	primary := l.Options[bond.Primary]
+	if !slices.ContainsFunc(slaves, func(s *link) bool { return s.Name == primary }) {
+		delete(out.Options, bond.Primary) // until it is part of the bond
 	}
 	return out
 }
@@ -102,8 +120,8 @@ func (n *namespace) CreateBond(name string, o bond.Options) (bond.Link, error) {
 	case o[bond.Primary] != "" && n.k.named(n, o[bond.Primary]) == nil:
 		return bond.Link{}, fmt.Errorf("creating bond %s: primary: link %s: %w", name, o[bond.Primary], fs.ErrNotExist)
 	}
-	l := n.k.addLink(bond.Link{Name: name, Kind: "bond", MTU: 1500, MAC: o[bond.MAC]})
-	l.ns, l.macGiven = n, o[bond.MAC] != ""
+	l := n.k.addLink(n, bond.Link{Name: name, Kind: "bond", MTU: 1500, MaxMTU: 65535, MAC: o[bond.MAC]})
+	l.macGiven = o[bond.MAC] != ""
 	if mtu, err := strconv.Atoi(o[bond.MTU]); err == nil {
 		l.MTU = mtu
 	}
@@ -145,116 +163,202 @@ func (n *namespace) Change(index int, c bond.Change) error {
 			return err
 		}
 	}
-	for _, part := range []func(bond.Change) error{l.changeMAC, l.changeMTU, l.changeName, l.changeMaster, l.changeUp} {
-		if err := part(c); err != nil {
+	if c.MAC != nil {
+		if err := l.changeMAC(*c.MAC); err != nil {
 			return err
 		}
 	}
+	if c.MTU != nil {
+		if err := l.changeMTU(*c.MTU); err != nil {
+			return err
+		}
+	}
+	if c.Name != nil {
+		if err := l.changeName(*c.Name); err != nil {
+			return err
+		}
+	}
+	if c.Up != nil {
+		l.changeUp(*c.Up)
+	}
+	if c.Master != nil {
+		return l.changeMaster(*c.Master)
+	}
 	return nil
 }
 
+// move takes the new name only where the link's own is taken; else the name is
+// changed after the move, and can fail then.
 func (l *link) move(to *namespace, name *string) error {
-	if l.Kind == "bond" && to != l.ns {
+	k := l.ns.k
+	switch {
+	case to == l.ns:
+		return nil
+	case l.Kind == "bond":
 		return unix.EINVAL
+	case k.taken(to, l):
+		if name == nil || k.named(to, *name) != nil {
+			return unix.EEXIST
+		}
+		l.Name = *name
 	}
-	as := l.Name
-	if name != nil {
-		as = *name
+	for _, alt := range l.AltNames {
+		if k.named(to, alt) != nil {
+			return unix.EEXIST
+		}
 	}
-	if other := l.ns.k.named(to, as); other != nil && other != l {
-		return unix.EEXIST
-	}
-	l.ns.k.place(l, to)
-	l.Name = as
+	k.place(l, to)
 	return nil
 }
 
-func (l *link) changeMAC(c bond.Change) error {
-	if c.MAC == nil || *c.MAC == l.MAC {
+func (l *link) changeMAC(mac string) error {
+	switch {
+	case mac == l.MAC || l.takesActiveMAC():
 		return nil
-	}
-	if !l.takesMAC() {
+	case !l.takesMAC():
 		return unix.EADDRNOTAVAIL
 	}
-	l.MAC = *c.MAC
+	slaves := l.ns.k.slaves(l)
+	for _, s := range slaves {
+		if !s.takesMAC() {
+			return unix.EADDRNOTAVAIL
+		}
+	}
+	for _, s := range slaves {
+		s.setMAC(mac)
+	}
+	l.setMAC(mac)
+	l.macGiven = true
 	return nil
+}
+
+// setMAC changes the MAC, which the PF of a VF then reports as the VF's.
+func (l *link) setMAC(mac string) {
+	l.MAC = mac
+	if d := l.ns.k.devices[l.Device]; d != nil && d.pf != "" {
+		d.admin.MAC = mac
+	}
 }
 
 // takesMAC is the PF's word on a VF that changes its MAC.
 func (l *link) takesMAC() bool {
 	d := l.ns.k.devices[l.Device]
-	return d == nil || d.pf == "" || d.admin.MAC == "00:00:00:00:00:00" || d.admin.Trust != nil && *d.admin.Trust
+	return d == nil || d.pf == "" || !d.macSet || *d.admin.Trust
 }
 
-func (l *link) changeMTU(c bond.Change) error {
-	if c.MTU == nil {
-		return nil
+// takesActiveMAC says whether a bond leaves its links their MACs and has the
+// active one's itself; setting its MAC then succeeds and does nothing.
+func (l *link) takesActiveMAC() bool {
+	return l.Options[bond.Mode] == bond.ActiveBackup && l.Options[bond.FailOverMac] == "active" && len(l.ns.k.slaves(l)) > 0
+}
+
+func (l *link) changeMTU(mtu int) error {
+	all := append(l.ns.k.slaves(l), l)
+	for _, one := range all {
+		if !one.takesMTU(mtu) {
+			return unix.EINVAL
+		}
 	}
-	if *c.MTU < 68 || l.MaxMTU > 0 && *c.MTU > l.MaxMTU {
-		return unix.EINVAL
+	for _, one := range all {
+		one.setMTU(mtu, ifDifferent)
 	}
-	l.MTU = *c.MTU
 	return nil
 }
 
-func (l *link) changeName(c bond.Change) error {
-	if c.Name == nil || *c.Name == l.Name {
-		return nil
+func (l *link) setMTU(mtu int, tell bool) {
+	if l.MTU != mtu || tell {
+		l.MTU = mtu
+		l.reset()
 	}
-	if l.ns.k.named(l.ns, *c.Name) != nil {
+}
+
+func (l *link) takesMTU(mtu int) bool {
+	return mtu >= 68 && (l.MaxMTU == 0 || mtu <= l.MaxMTU)
+}
+
+// changeName refuses a link that is up, as kernels before 6.2 do.
+func (l *link) changeName(name string) error {
+	switch other := l.ns.k.named(l.ns, name); {
+	case name == l.Name:
+		return nil
+	case l.Up:
+		return unix.EBUSY
+	case other != nil:
 		return unix.EEXIST
 	}
-	l.Name = *c.Name
+	l.Name = name
 	return nil
 }
 
-func (l *link) changeMaster(c bond.Change) error {
-	if c.Master == nil {
+func (l *link) changeMaster(index int) error {
+	if l.Master == index {
 		return nil
 	}
-	l.ns.k.release(l)
-	if *c.Master == 0 {
+	l.ns.k.release(l, ifDifferent)
+	if index == 0 {
 		return nil
 	}
-	b, err := l.ns.byIndex(*c.Master)
+	b, err := l.ns.byIndex(index)
 	switch {
 	case err != nil:
 		return unix.EINVAL
+	case b.Kind != "bond":
+		return unix.EOPNOTSUPP
 	case l.Up:
 		return unix.EPERM
-	case l.MaxMTU > 0 && b.MTU > l.MaxMTU:
+	case !l.takesMTU(b.MTU):
 		return unix.EINVAL
 	}
 	return l.enslave(b)
 }
 
 func (l *link) enslave(b *link) error {
-	first := true
-	for _, other := range l.ns.k.links {
-		first = first && other.Master != b.Index
-	}
-	own, mac := l.MAC, l.MAC
+	first := len(l.ns.k.slaves(b)) == 0
+	bondMAC := b.MAC
 	if first && !b.macGiven {
 		b.MAC = l.MAC
 	}
-	if b.Options[bond.Mode] != bond.ActiveBackup || b.Options[bond.FailOverMac] == "" || b.Options[bond.FailOverMac] == "none" {
-		mac = b.MAC
-	}
-	if mac != own && !l.takesMAC() {
+	l.ownMTU, l.Master = l.MTU, b.Index
+	l.setMTU(b.MTU, ifDifferent)
+	l.ownMAC = l.MAC
+	follow := b.Options[bond.Mode] == bond.ActiveBackup && b.Options[bond.FailOverMac] == "follow"
+	switch {
+	case b.takesActiveMAC():
+	case follow && !first:
+	case l.MAC != b.MAC && !l.takesMAC():
+		l.Master, b.MAC = 0, bondMAC
+		l.setMTU(l.ownMTU, ifDifferent)
 		return unix.EADDRNOTAVAIL
+	default:
+		l.setMAC(b.MAC)
 	}
-	l.ownMAC, l.ownMTU = own, l.MTU
-	l.MAC, l.MTU, l.Master, l.Up, l.Carrier = mac, b.MTU, b.Index, true, true
+	l.changeUp(true)
+	b.chooseActive(l)
 	return nil
 }
 
-func (l *link) changeUp(c bond.Change) error {
-	if c.Up == nil {
-		return nil
+// changeUp: a link that goes down loses its routes and its IPv6 addresses.
+func (l *link) changeUp(up bool) {
+	if l.Up && !up {
+		l.addrs.IPs = slices.DeleteFunc(l.addrs.IPs, func(p netip.Prefix) bool { return p.Addr().Is6() })
+		l.addrs.Routes = nil
+		l.reset()
 	}
-	l.Up = *c.Up
-	l.Carrier = *c.Up
-	return nil
+	l.Up, l.Carrier = up, up
+}
+
+// reset is what igbvf does when it is closed, and when it is told an MTU: it
+// takes the MAC that its PF has set, or tells the PF its own; and that is its
+// permanent one from then on, so permanent it is not.
+func (l *link) reset() {
+	d := l.ns.k.devices[l.Device]
+	if d == nil || d.pf == "" {
+		return
+	}
+	if d.macSet && !*d.admin.Trust {
+		l.MAC = d.admin.MAC
+	}
+	d.admin.MAC, l.PermMAC = l.MAC, l.MAC
 }
 
 func (n *namespace) Addresses(index int) (bond.Addresses, error) {
@@ -263,7 +367,7 @@ func (n *namespace) Addresses(index int) (bond.Addresses, error) {
 	if err != nil {
 		return bond.Addresses{}, err
 	}
-	l, err := n.byIndex(index)
+	l, err := n.read(index)
 	if err != nil {
 		return bond.Addresses{}, err
 	}
@@ -299,21 +403,54 @@ func (n *namespace) Configure(index int, a bond.Addresses) error {
 		}
 	}
 	for _, r := range a.Routes {
-		if r.Gateway.IsValid() && !l.reaches(r.Gateway) {
-			return fmt.Errorf("adding route %s: %w", r, unix.ENETUNREACH)
+		if err := l.addRoute(asReadBack(r)); err != nil {
+			return fmt.Errorf("adding route %s: %w", r, err)
 		}
+	}
+	return nil
+}
+
+func (l *link) addRoute(r bond.Route) error {
+	switch {
+	case !l.Up:
+		return unix.ENETDOWN
+	case r.Gateway.Is4() && !l.reaches(r.Gateway):
+		return unix.ENETUNREACH
+	case r.Gateway.Is6() && !l.reaches(r.Gateway):
+		return unix.EHOSTUNREACH
+	}
+	if !slices.ContainsFunc(l.addrs.Routes, func(other bond.Route) bool { return reflect.DeepEqual(other, r) }) {
 		l.addrs.Routes = append(l.addrs.Routes, r)
 	}
 	return nil
 }
 
-func (l *link) reaches(gateway netip.Addr) bool {
-	for _, ip := range l.addrs.IPs {
-		if ip.Contains(gateway) {
-			return true
-		}
+// asReadBack fills in what the kernel chooses for a route.
+func asReadBack(r bond.Route) bond.Route {
+	r.Dst = r.Dst.Masked()
+	if r.Table == 0 {
+		r.Table = unix.RT_TABLE_MAIN
 	}
-	return false
+	if r.Dst.Addr().Is6() {
+		r.Scope = nil
+		if r.Priority == 0 {
+			r.Priority = 1024 // IP6_RT_PRIO_USER
+		}
+	} else if r.Scope == nil {
+		scope := unix.RT_SCOPE_UNIVERSE
+		if !r.Gateway.IsValid() {
+			scope = unix.RT_SCOPE_LINK
+		}
+		r.Scope = &scope
+	}
+	return r
+}
+
+// reaches says whether a gateway is on the link.
+func (l *link) reaches(gateway netip.Addr) bool {
+	return gateway.Is6() && gateway.IsLinkLocalUnicast() ||
+		slices.ContainsFunc(l.addrs.IPs, func(p netip.Prefix) bool { return p.Contains(gateway) }) ||
+		slices.ContainsFunc(l.addrs.Routes, func(r bond.Route) bool { return !r.Gateway.IsValid() && r.Dst.Contains(gateway) })
 }
 
 func (n *namespace) Announce(index int, addrs []netip.Addr) error {
@@ -322,7 +459,7 @@ func (n *namespace) Announce(index int, addrs []netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	_, err = n.byIndex(index)
+	_, err = n.read(index)
 	return err
 }
 
@@ -357,9 +494,47 @@ func (n *namespace) ChangeVF(pf string, number int, have, want bond.VF) error {
 	}
 	for _, d := range n.k.devices {
 		if d.pf == l.Device && d.number == number {
-			d.admin = want
-			return nil
+			return d.change(have, want)
 		}
 	}
-	return errors.Join(unix.EINVAL)
+	if len(have.Differences(want)) == 0 {
+		return nil
+	}
+	return fmt.Errorf("VF %d of %s: %w", number, pf, unix.EINVAL)
+}
+
+// change takes what igb takes; each setting is a request of its own.
+func (d *device) change(have, want bond.VF) error {
+	var errs []error
+	if have.VLAN != want.VLAN || have.QoS != want.QoS || want.VLAN != 0 && have.Proto != want.Proto {
+		switch {
+		case want.VLAN > 4095 || want.QoS > 7:
+			errs = append(errs, fmt.Errorf("setting vlan: %w", unix.EINVAL))
+		case want.Proto != 0 && want.Proto != unix.ETH_P_8021Q:
+			errs = append(errs, fmt.Errorf("setting vlan: %w", unix.EPROTONOSUPPORT))
+		default:
+			d.admin.VLAN, d.admin.QoS = want.VLAN, want.QoS
+		}
+	}
+	if have.MAC != want.MAC {
+		d.admin.MAC, d.macSet = want.MAC, want.MAC != "00:00:00:00:00:00"
+	}
+	if have.MinRate != want.MinRate || have.MaxRate != want.MaxRate {
+		if want.MinRate != 0 || want.MaxRate > 1000 {
+			errs = append(errs, fmt.Errorf("setting rate: %w", unix.EINVAL))
+		} else {
+			d.admin.MaxRate = want.MaxRate
+		}
+	}
+	if have.SpoofChk != want.SpoofChk {
+		d.admin.SpoofChk = want.SpoofChk
+	}
+	if have.LinkState != want.LinkState {
+		errs = append(errs, fmt.Errorf("setting link state: %w", unix.EOPNOTSUPP))
+	}
+	if have.Trust != nil && want.Trust != nil && *have.Trust != *want.Trust {
+		trust := *want.Trust
+		d.admin.Trust = &trust
+	}
+	return errors.Join(errs...)
 }

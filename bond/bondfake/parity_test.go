@@ -1,0 +1,209 @@
+package bondfake_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/bondfake"
+)
+
+// machine is what the script runs on: the fake, or a real kernel. On both, two
+// PFs enp1s0 and enp2s0 have VFs, of which the script uses the first two each.
+type machine interface {
+	bond.Kernel
+	addNamespace(t *testing.T, name string)
+	removeNamespace(t *testing.T, name string)
+	path(name string) string // of a namespace; "host" is where this runs
+}
+
+const (
+	a0 = "enp1s0v0"
+	a1 = "enp1s0v1"
+	b0 = "enp2s0v0"
+	b1 = "enp2s0v1"
+)
+
+// vfDevices are the four, in that order.
+var vfDevices = []string{"0000:01:10.0", "0000:01:10.2", "0000:02:10.0", "0000:02:10.2"}
+
+type fake struct{ *bondfake.Kernel }
+
+func (fake) path(name string) string {
+	if name == "host" {
+		return ""
+	}
+	return name
+}
+func (f fake) addNamespace(_ *testing.T, name string)    { f.AddNamespace(name) }
+func (f fake) removeNamespace(_ *testing.T, name string) { f.RemoveNamespace(name) }
+
+// TestParityFake runs the script against the fake. The same script, with the
+// same expected answers, runs against real kernels with the build tag "lab".
+func TestParityFake(t *testing.T) {
+	k := bondfake.New()
+	k.AddPF("0000:01:00.0", "enp1s0", vfDevices[:2]...)
+	k.AddPF("0000:02:00.0", "enp2s0", vfDevices[2:]...)
+	runScript(t, fake{k}, 0)
+}
+
+// A stage is one machine in the middle of the script.
+type stage struct {
+	*testing.T
+	machine
+	labels   map[string]string // by MAC: "a0" is the own MAC of enp1s0v0
+	patience time.Duration
+}
+
+// runScript takes the steps in order. A real kernel does some things in its
+// own time (a carrier, the end of a namespace): it is asked again for patience.
+func runScript(t *testing.T, m machine, patience time.Duration) {
+	s := &stage{T: t, machine: m, labels: map[string]string{}, patience: patience}
+	s.in("host", func(n bond.Namespace) error {
+		for label, name := range map[string]string{"a0": a0, "a1": a1, "b0": b0, "b1": b1} {
+			s.labels[s.link(n, name).MAC] = label
+		}
+		return nil
+	})
+	before := s.snapshot()
+	for _, st := range script {
+		t.Run(strings.ReplaceAll(st.name, " ", "_"), func(t *testing.T) {
+			s.T = t
+			if err := st.do(s); !errors.Is(err, st.err) {
+				t.Fatalf("error %v, want %v", err, st.err)
+			}
+			if st.state == "" {
+				return
+			}
+			want := strings.TrimLeft(st.state, "\n")
+			got := s.snapshot()
+			for end := time.Now().Add(patience); got != want && time.Now().Before(end); got = s.snapshot() {
+				time.Sleep(100 * time.Millisecond)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s\n%s", diff, got)
+			}
+		})
+	}
+	s.T = t
+	if diff := cmp.Diff(before, s.snapshot()); diff != "" && !t.Failed() {
+		t.Errorf("the script leaves the machine changed (-before +after):\n%s", diff)
+	}
+}
+
+// in runs f in a namespace. Nothing is held open between steps: a handle would
+// keep a namespace alive.
+func (s *stage) in(name string, f func(bond.Namespace) error) error {
+	s.Helper()
+	n, err := s.Open(s.path(name))
+	if err != nil {
+		return err
+	}
+	defer n.Close()
+	return f(n)
+}
+
+func (s *stage) link(n bond.Namespace, name string) bond.Link {
+	s.Helper()
+	l, err := n.Link(name)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return l
+}
+
+var spaces = []string{"host", "pod", "pod2"}
+
+// snapshot prints what the script can have changed, in one canonical form.
+func (s *stage) snapshot() string {
+	var lines []string
+	for _, space := range spaces {
+		err := s.in(space, func(n bond.Namespace) error {
+			links, err := n.Links()
+			if err != nil {
+				return err
+			}
+			for _, l := range links {
+				if l.Kind == "bond" || slices.Contains(vfDevices, l.Device) {
+					lines = append(lines, space+" "+s.describe(n, links, l))
+				}
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			s.Fatal(err)
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n") + "\n"
+}
+
+func (s *stage) describe(n bond.Namespace, links []bond.Link, l bond.Link) string {
+	out := l.Name
+	if l.Up {
+		out += " up"
+	}
+	if ofActive(l, links) {
+		out += " mac of its active link"
+	} else {
+		out += " mac " + s.label(l.MAC)
+	}
+	if l.PermMAC != l.MAC && l.Device != "" {
+		out += " perm " + s.label(l.PermMAC)
+	}
+	if l.MTU != 1500 {
+		out += fmt.Sprint(" mtu ", l.MTU)
+	}
+	if b, there := bond.Find(links, func(b bond.Link) bool { return b.Index == l.Master }); there {
+		out += " in " + b.Name
+	}
+	if p := l.Options[bond.Primary]; p != "" {
+		out += " primary " + p
+	}
+	a, err := n.Addresses(l.Index)
+	if err != nil {
+		s.Fatal(err)
+	}
+	slices.SortFunc(a.IPs, func(x, y netip.Prefix) int { return strings.Compare(x.String(), y.String()) })
+	for _, ip := range a.IPs {
+		out += " " + ip.String()
+	}
+	var routes []string
+	for _, r := range a.Routes {
+		routes = append(routes, fmt.Sprintf(" [%s metric %d table %d mtu %d advmss %d scope %s]", r, r.Priority, r.Table, r.MTU, r.AdvMSS, scope(r)))
+	}
+	slices.Sort(routes)
+	return out + strings.Join(routes, "")
+}
+
+// ofActive says whether a bond has the MAC of the active one of its links. That
+// is the first one that has a carrier, so which one can differ.
+func ofActive(b bond.Link, links []bond.Link) bool {
+	return b.Options[bond.FailOverMac] == "active" && b.Options[bond.Primary] == "" &&
+		slices.ContainsFunc(links, func(l bond.Link) bool { return l.Master == b.Index && l.MAC == b.MAC })
+}
+
+func (s *stage) label(mac string) string {
+	switch label := s.labels[mac]; {
+	case label != "":
+		return label
+	case strings.HasPrefix(mac, "02:00:00:00:cc:"):
+		return mac
+	}
+	return "made-up"
+}
+
+func scope(r bond.Route) string {
+	if r.Scope == nil {
+		return "-"
+	}
+	return fmt.Sprint(*r.Scope)
+}

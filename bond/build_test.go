@@ -1,0 +1,351 @@
+package bond_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sys/unix"
+
+	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/bondfake"
+)
+
+const (
+	vf1, vf2 = "0000:01:10.0", "0000:02:10.0"
+	pf1, pf2 = "0000:01:00.0", "0000:02:00.0"
+)
+
+// equal compares values, and says of what.
+func equal[T any](t *testing.T, what string, want, got T) {
+	t.Helper()
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// pod is a machine with two VFs of two PFs in a pod, as net1 and net2. net1 is
+// up and has an address: a plugin that attaches a VF can leave it so.
+func pod(t *testing.T) (*bondfake.Kernel, bond.Namespace) {
+	t.Helper()
+	k := bondfake.New()
+	k.AddPF(pf1, "enp1s0", vf1)
+	k.AddPF(pf2, "enp2s0", vf2)
+	k.AddNamespace("pod")
+	host, n := must(k.Host()), must(k.Open("pod"))
+	for i, name := range []string{"enp1s0v0", "enp2s0v0"} {
+		as := fmt.Sprintf("net%d", i+1)
+		if err := host.Change(must(host.Link(name)).Index, bond.Change{Namespace: n, Name: &as}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	up := true
+	first := must(n.Link("net1"))
+	if err := errors.Join(n.Change(first.Index, bond.Change{Up: &up}), n.Configure(first.Index, left)); err != nil {
+		t.Fatal(err)
+	}
+	return k, n
+}
+
+var left = bond.Addresses{IPs: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24")}}
+
+var spec = bond.Spec{
+	Name:    "bond0",
+	Options: bond.Options{bond.Mode: bond.ActiveBackup, bond.Miimon: "100", bond.FailOverMac: "active", bond.MTU: "1400"},
+	Links:   []string{"net1", "net2"},
+}
+
+func linksOf(n bond.Namespace, names ...string) []bond.Link {
+	var out []bond.Link
+	for _, name := range names {
+		out = append(out, must(n.Link(name)))
+	}
+	return out
+}
+
+// verbs records what is asked of the kernel, in order.
+func verbs(k *bondfake.Kernel) *[]string {
+	var out []string
+	k.Fail = func(verb string) error { out = append(out, strings.TrimSpace(verb)); return nil }
+	return &out
+}
+
+func TestSteps(t *testing.T) {
+	equal(t, "steps", []string{
+		"bond0: create active-backup mtu 1400 miimon 100 fail_over_mac active",
+		"bond0: flush net1, set it down, enslave it",
+		"bond0: flush net2, set it down, enslave it",
+		"bond0: set it up",
+	}, spec.Steps())
+}
+
+func TestBuild(t *testing.T) {
+	k, n := pod(t)
+	links := linksOf(n, "net1", "net2")
+	asked := verbs(k)
+	b, err := bond.Build(n, spec, links)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "order", []string{
+		"Change net1", "Flush net1", "Change net2", "Flush net2", "CreateBond bond0", "Change net1", "Change net2", "Change bond0", "Link bond0",
+	}, *asked)
+	equal(t, "bond", bond.Link{Index: b.Index, Name: "bond0", Kind: "bond", MAC: links[0].MAC, MTU: 1400, MaxMTU: 65535, Up: true, Carrier: true, Type: 1,
+		Options: bond.Options{bond.Mode: bond.ActiveBackup, bond.Miimon: "100", bond.FailOverMac: "active", bond.MTU: "1400", bond.MAC: links[0].MAC}}, b)
+	for i, l := range linksOf(n, "net1", "net2") {
+		want := links[i]
+		want.MTU, want.Master, want.Up, want.Carrier = 1400, b.Index, true, true
+		equal(t, l.Name, want, l)
+	}
+	equal(t, "addresses of net1", bond.Addresses{}, must(n.Addresses(links[0].Index)))
+}
+
+// TestBuildOrder: the first link is the first in the bond, whatever its index,
+// and gives the bond its MAC.
+func TestBuildOrder(t *testing.T) {
+	_, n := pod(t)
+	backwards := spec
+	backwards.Links = []string{"net2", "net1"}
+	b := must(bond.Build(n, backwards, linksOf(n, "net2", "net1")))
+	equal(t, "MAC", must(n.Link("net2")).MAC, b.MAC)
+}
+
+func TestBuildRefused(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*bondfake.Kernel, bond.Namespace, *bond.Spec)
+		class  error
+		text   string // with the devices' MACs as they are in this test
+	}{
+		{"the name is taken", func(k *bondfake.Kernel, _ bond.Namespace, _ *bond.Spec) { k.AddVirtual("pod", "veth", "bond0") },
+			unix.EEXIST, "creating bond bond0: file exists"},
+		{"no bonding", func(k *bondfake.Kernel, _ bond.Namespace, _ *bond.Spec) { k.SetBonding(false) },
+			bond.ErrNoBonding, "creating bond bond0: this kernel has no bonding; load it with: modprobe bonding max_bonds=0: operation not supported"},
+		{"a VF that may not change its MAC", func(k *bondfake.Kernel, _ bond.Namespace, s *bond.Spec) {
+			host := must(k.Host())
+			have := must(host.VFs("enp2s0"))[0]
+			want := have
+			want.MAC = "02:00:00:00:cc:02"
+			must(0, host.ChangeVF("enp2s0", 0, have, want))
+			s.Options = bond.Options{bond.Mode: bond.BalanceRR, bond.Miimon: "100"}
+		}, unix.EADDRNOTAVAIL, "enslaving net2 (0000:02:10.0, MAC 02:00:00:00:00:05) to bond0 (balance-rr): cannot assign requested address"},
+		{"an MTU that a link cannot have", func(_ *bondfake.Kernel, _ bond.Namespace, s *bond.Spec) {
+			s.Options = bond.Options{bond.Mode: bond.BalanceRR, bond.Miimon: "100", bond.MTU: "9500"}
+		}, unix.EINVAL, "enslaving net1 (0000:01:10.0, MAC 02:00:00:00:00:03) to bond0 (balance-rr): invalid argument"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			k, n := pod(t)
+			s := spec
+			c.change(k, n, &s)
+			_, err := bond.Build(n, s, linksOf(n, "net1", "net2"))
+			equal(t, "class", true, errors.Is(err, c.class))
+			equal(t, "text", c.text, fmt.Sprint(err))
+		})
+	}
+}
+
+// TestBuildFaults fails each verb of Build in turn. Afterwards, deleting the
+// bond, if there is one, gives every link its MAC and MTU back.
+func TestBuildFaults(t *testing.T) {
+	k, n := pod(t)
+	links := linksOf(n, "net1", "net2")
+	all := verbs(k)
+	must(bond.Build(n, spec, links))
+	if len(*all) != 9 {
+		t.Fatalf("%d verbs: %q", len(*all), *all)
+	}
+	broken := errors.New("broken")
+	for _, mode := range []string{bond.ActiveBackup, bond.BalanceXOR} {
+		for i, verb := range *all {
+			t.Run(fmt.Sprintf("%s %d %s", mode, i, verb), func(t *testing.T) {
+				k, n := pod(t)
+				before := linksOf(n, "net1", "net2")
+				calls := 0
+				k.Fail = func(string) error {
+					calls++
+					if calls == i+1 {
+						return broken
+					}
+					return nil
+				}
+				s := spec
+				s.Options = bond.Options{bond.Mode: mode, bond.Miimon: "100", bond.MTU: "1400"}
+				_, err := bond.Build(n, s, before)
+				k.Fail = nil
+				equal(t, "the cause is kept", true, errors.Is(err, broken))
+				if b, err := n.Link("bond0"); err == nil {
+					must(0, n.Delete(b.Index))
+				}
+				for j, l := range linksOf(n, "net1", "net2") {
+					for _, d := range l.Differences(before[j]) {
+						if d != "up is false, was true" {
+							t.Errorf("%s: %s", l.Name, d)
+						}
+					}
+					equal(t, l.Name+" is free", 0, l.Master)
+				}
+			})
+		}
+	}
+}
+
+func TestVerify(t *testing.T) {
+	devices := map[string]string{"net1": vf1, "net2": vf2}
+	up, down, none := true, false, 0
+	change := func(name string, c bond.Change) func(*bondfake.Kernel, bond.Namespace) {
+		return func(_ *bondfake.Kernel, n bond.Namespace) { must(0, n.Change(must(n.Link(name)).Index, c)) }
+	}
+	renamed, mtu := "other", 1300
+	for _, c := range []struct {
+		name   string
+		change func(*bondfake.Kernel, bond.Namespace)
+		want   []string
+	}{
+		{"as it was made", func(*bondfake.Kernel, bond.Namespace) {}, nil},
+		{"gone", func(_ *bondfake.Kernel, n bond.Namespace) { must(0, n.Delete(must(n.Link("bond0")).Index)) },
+			[]string{"bond0: the bond is gone"}},
+		{"another bond", func(_ *bondfake.Kernel, n bond.Namespace) {
+			must(0, n.Delete(must(n.Link("bond0")).Index))
+			must(n.CreateBond("bond0", spec.Options))
+		}, []string{"bond0: another interface has the bond's name: index 4, was 2"}},
+		{"down", change("bond0", bond.Change{Up: &down}), []string{"bond0: the bond is down"}},
+		{"another MTU", change("bond0", bond.Change{MTU: &mtu}), []string{
+			"bond0: mtu is 1300, was made with 1400", "net1: mtu is 1300, was 1400", "net2: mtu is 1300, was 1400"}},
+		{"a link's MTU", change("net2", bond.Change{MTU: &mtu}), []string{"net2: mtu is 1300, was 1400"}},
+		{"a link is out", change("net1", bond.Change{Master: &none}), []string{"net1: the link is no longer part of bond0"}},
+		{"a link is gone", func(k *bondfake.Kernel, n bond.Namespace) {
+			must(0, n.Change(must(n.Link("net2")).Index, bond.Change{Namespace: must(k.Host())}))
+		}, []string{"net2: the link is gone"}},
+		{"a link has another name", func(_ *bondfake.Kernel, n bond.Namespace) {
+			l := must(n.Link("net2"))
+			must(0, n.Change(l.Index, bond.Change{Up: &down}))
+			must(0, n.Change(l.Index, bond.Change{Name: &renamed, Up: &up}))
+		}, []string{"net2: the link is gone"}},
+		{"another device", func(k *bondfake.Kernel, n bond.Namespace) {
+			must(0, n.Change(must(n.Link("net2")).Index, bond.Change{Namespace: must(k.Host())}))
+			k.AddVirtual("pod", "veth", "net2")
+		}, []string{"net2: another device has the link's name: not there, was 0000:02:10.0"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			k, n := pod(t)
+			b := must(bond.Build(n, spec, linksOf(n, "net1", "net2")))
+			c.change(k, n)
+			problems, err := bond.Verify(n, spec, b.Index, devices)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, p := range problems {
+				got = append(got, p.Error())
+			}
+			equal(t, "problems", c.want, got)
+		})
+	}
+	k, n := pod(t)
+	broken := errors.New("broken")
+	k.Fail = func(string) error { return broken }
+	_, err := bond.Verify(n, spec, 2, devices)
+	equal(t, "an error is no problem", true, errors.Is(err, broken))
+}
+
+func TestVerifyCarrier(t *testing.T) {
+	k, n := pod(t)
+	b := must(bond.Build(n, spec, linksOf(n, "net1", "net2")))
+	if err := bond.VerifyCarrier(n, b.Index); err != nil {
+		t.Error(err)
+	}
+	down := false
+	for _, l := range linksOf(n, "net1", "net2") {
+		must(0, n.Change(l.Index, bond.Change{Up: &down}))
+	}
+	err := bond.VerifyCarrier(n, b.Index)
+	equal(t, "none", "bond0: no link has a carrier (look at the cables, the PFs and the switch)", fmt.Sprint(err))
+	if err := bond.VerifyCarrier(n, 4711); err != nil {
+		t.Error(err)
+	}
+	broken := errors.New("broken")
+	k.Fail = func(string) error { return broken }
+	equal(t, "error", true, errors.Is(bond.VerifyCarrier(n, b.Index), broken))
+}
+
+func TestTaken(t *testing.T) {
+	links := []bond.Link{{Name: "net1", AltNames: []string{"one", "eins"}}, {Name: "net2"}}
+	for name, want := range map[string]string{"net1": "net1", "one": "net1", "eins": "net1", "net2": "net2", "net3": "", "": ""} {
+		l, there := bond.Taken(links, name)
+		equal(t, name, want, l.Name)
+		equal(t, name, want != "", there)
+	}
+}
+
+func TestWithSmallestMTU(t *testing.T) {
+	o := bond.Options{bond.Mode: bond.BalanceRR}
+	got := bond.WithSmallestMTU(o, []bond.Link{{MTU: 9000}, {MTU: 1400}, {MTU: 1500}})
+	equal(t, "options", bond.Options{bond.Mode: bond.BalanceRR, bond.MTU: "1400"}, got)
+	equal(t, "untouched", bond.Options{bond.Mode: bond.BalanceRR}, o)
+}
+
+// TestAnnounce: in active-backup without a carrier nobody waits. In the other
+// modes it is waited for.
+func TestAnnounce(t *testing.T) {
+	balance := spec
+	balance.Options = bond.Options{bond.Mode: bond.BalanceXOR, bond.Miimon: "100"}
+	up, down := true, false
+	for _, c := range []struct {
+		name    string
+		spec    bond.Spec
+		a       bond.Addresses
+		carrier func(asked int) bool // when the link gets it
+		want    []string
+	}{
+		{"no address", spec, bond.Addresses{}, func(int) bool { return true }, nil},
+		{"a carrier", spec, left, func(int) bool { return true }, []string{"Link bond0", "Announce bond0"}},
+		{"no carrier", spec, left, func(int) bool { return false }, []string{"Link bond0"}},
+		{"a carrier in the end", balance, left, func(asked int) bool { return asked == 3 }, []string{"Link bond0", "Link bond0", "Link bond0", "Announce bond0"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			k, n := pod(t)
+			must(bond.Build(n, c.spec, linksOf(n, "net1", "net2")))
+			for _, l := range linksOf(n, "net1", "net2") {
+				must(0, n.Change(l.Index, bond.Change{Up: &down}))
+			}
+			net1 := must(n.Link("net1"))
+			var asked []string
+			k.Fail = func(verb string) error {
+				if verb == "Change net1" {
+					return nil
+				}
+				if asked = append(asked, verb); c.carrier(len(asked)) {
+					return n.Change(net1.Index, bond.Change{Up: &up})
+				}
+				return nil
+			}
+			must(0, bond.Announce(n, c.spec, c.a))
+			equal(t, "requests", c.want, asked)
+		})
+	}
+}
+
+// TestAnnounceErrors: no bond, and a carrier that never comes.
+func TestAnnounceErrors(t *testing.T) { synctest.Test(t, announceErrors) }
+
+func announceErrors(t *testing.T) {
+	_, n := pod(t)
+	equal(t, "gone", true, errors.Is(bond.Announce(n, spec, left), fs.ErrNotExist))
+	s := spec
+	s.Options = bond.Options{bond.Mode: bond.BalanceRR, bond.Miimon: "100"}
+	must(n.CreateBond("bond0", s.Options)) // without a link
+	equal(t, "no carrier", "bond0 has no carrier after 3s; its addresses were not announced", fmt.Sprint(bond.Announce(n, s, left)))
+}

@@ -1,0 +1,115 @@
+package bond
+
+import (
+	"errors"
+	"io/fs"
+	"testing"
+	"testing/fstest"
+)
+
+// sysfs makes a tree of links ("-> target"), directories ("/") and files.
+func sysfs(entries map[string]string) fstest.MapFS {
+	m := fstest.MapFS{}
+	for name, what := range entries {
+		file := &fstest.MapFile{}
+		switch {
+		case what == "/":
+			file.Mode = fs.ModeDir
+		case len(what) > 3 && what[:3] == "-> ":
+			file.Mode, file.Data = fs.ModeSymlink, []byte(what[3:])
+		default:
+			file.Data = []byte(what)
+		}
+		m["bus/pci/devices/"+name] = file
+	}
+	return m
+}
+
+// node is a PF with two VFs as sysfs has it, and what c adds or replaces; ""
+// takes away.
+func node(c map[string]string) fstest.MapFS {
+	entries := map[string]string{
+		"0000:01:00.0/driver":       "-> ../../drivers/igb",
+		"0000:01:00.0/net/enp1s0":   "/",
+		"0000:01:00.0/virtfn0":      "-> ../0000:01:10.0",
+		"0000:01:00.0/virtfn1":      "-> ../0000:01:10.2",
+		"0000:01:00.0/sriov_numvfs": "2\n",
+		"0000:01:10.2/physfn":       "-> ../0000:01:00.0",
+		"0000:01:10.2/driver":       "-> ../../../../bus/pci/drivers/igbvf",
+		"0000:01:10.2/net/enp1s0v1": "/",
+	}
+	for name, what := range c {
+		if what == "" {
+			delete(entries, name)
+		} else {
+			entries[name] = what
+		}
+	}
+	return sysfs(entries)
+}
+
+func TestReadDevice(t *testing.T) {
+	const vf, pf, netdev, driver = "0000:01:10.2", "0000:01:00.0", "0000:01:10.2/net/enp1s0v1", "0000:01:10.2/driver"
+	whole := Device{Address: vf, PF: pf, Number: 1, Driver: "igbvf", Netdev: "enp1s0v1", PFNetdev: "enp1s0"}
+	but := func(change func(*Device)) Device { d := whole; change(&d); return d }
+	for _, c := range []struct {
+		name, address string
+		change        map[string]string
+		want          Device
+	}{
+		{"a VF", vf, nil, whole},
+		{"a PF", pf, nil, Device{Address: pf, Driver: "igb", Netdev: "enp1s0"}},
+		{"no driver", vf, map[string]string{driver: "", netdev: ""}, but(func(d *Device) { d.Driver, d.Netdev = "", "" })},
+		{"vfio", vf, map[string]string{driver: "-> ../../drivers/vfio-pci", netdev: ""}, but(func(d *Device) { d.Driver, d.Netdev = "vfio-pci", "" })},
+		{"in another namespace, net is empty", vf, map[string]string{netdev: "", "0000:01:10.2/net": "/"}, but(func(d *Device) { d.Netdev = "" })},
+		{"in another namespace, no net", vf, map[string]string{netdev: ""}, but(func(d *Device) { d.Netdev = "" })},
+		{"PF in another namespace", vf, map[string]string{"0000:01:00.0/net/enp1s0": "", "0000:01:00.0/net": "/"}, but(func(d *Device) { d.PFNetdev = "" })},
+		{"no PF known", vf, map[string]string{"0000:01:10.2/physfn": ""}, Device{Address: vf, Driver: "igbvf", Netdev: "enp1s0v1"}},
+		{"a driver that is a file", vf, map[string]string{driver: "igbvf"}, but(func(d *Device) { d.Driver = "" })},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := ReadDevice(node(c.change), c.address)
+			noError(t, c.name, err)
+			equal(t, c.name, c.want, got)
+		})
+	}
+}
+
+func TestReadDeviceErrors(t *testing.T) {
+	for _, c := range []struct {
+		name, address string
+		change        map[string]string
+		missing       bool
+		text          string
+	}{
+		{"no such device", "0000:01:10.4", nil, true, "PCI device 0000:01:10.4: open bus/pci/devices/0000:01:10.4: file does not exist"},
+		{"a PF that is gone", "0000:01:10.2", map[string]string{"0000:01:10.2/physfn": "-> ../0000:09:00.0"}, true,
+			"PF 0000:09:00.0: open bus/pci/devices/0000:09:00.0: file does not exist"},
+		{"a PF that does not know its VF", "0000:01:10.2", map[string]string{"0000:01:00.0/virtfn1": "-> ../0000:01:10.4"}, true,
+			"PF 0000:01:00.0: VF 0000:01:10.2: file does not exist"},
+		{"net is a file", "0000:01:10.2", map[string]string{"0000:01:10.2/net/enp1s0v1": "", "0000:01:10.2/net": "x"}, false,
+			"PCI device 0000:01:10.2: readdir bus/pci/devices/0000:01:10.2/net: not implemented"},
+		{"a VF without a number", "0000:01:10.2", map[string]string{"0000:01:00.0/virtfn1": "", "0000:01:00.0/virtfnx": "-> ../0000:01:10.2"}, false,
+			`PF 0000:01:00.0: strconv.Atoi: parsing "x": invalid syntax`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := ReadDevice(node(c.change), c.address)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			equal(t, "missing", c.missing, errors.Is(err, fs.ErrNotExist))
+			equal(t, "text", c.text, err.Error())
+		})
+	}
+}
+
+func TestUserspace(t *testing.T) {
+	for driver, want := range map[string]bool{"vfio-pci": true, "uio_pci_generic": true, "igb_uio": true, "iavf": false, "mlx5_core": false, "": false} {
+		equal(t, driver, want, Device{Driver: driver}.Userspace())
+	}
+}
+
+func TestAvailable(t *testing.T) {
+	equal(t, "without", false, Available(fstest.MapFS{"class/net/lo": {Mode: fs.ModeDir}}))
+	equal(t, "with", true, Available(fstest.MapFS{"class/net/bonding_masters": {}}))
+}

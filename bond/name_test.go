@@ -1,0 +1,63 @@
+package bond
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestCheckName(t *testing.T) {
+	for _, name := range []string{"net1", "bond0", "a", "...", "eth0.100", "x-y_z@!", "é", strings.Repeat("n", 15), "\x7f", "\x01"} {
+		noError(t, name, CheckName(name))
+	}
+	for name, want := range map[string]string{
+		"":                      "is empty, wanted is an interface name",
+		strings.Repeat("n", 16): `is "nnnnnnnnnnnnnnnn", 16 bytes; an interface name has at most 15`,
+		"éééééééé":              `is "éééééééé", 16 bytes; an interface name has at most 15`,
+		".":                     `is ".", which cannot be an interface name`,
+		"..":                    `is "..", which cannot be an interface name`,
+		"a/b":                   `is "a/b"; an interface name has no slash, colon, per cent sign or blank (byte 0x2f)`,
+		"eth0:1":                `is "eth0:1"; an interface name has no slash, colon, per cent sign or blank (byte 0x3a)`,
+		"bond%d":                `is "bond%d"; an interface name has no slash, colon, per cent sign or blank (byte 0x25)`,
+		"a b":                   `is "a b"; an interface name has no slash, colon, per cent sign or blank (byte 0x20)`,
+		"a\n":                   `is "a\n"; an interface name has no slash, colon, per cent sign or blank (byte 0x0a)`,
+		"a\x00":                 `is "a\x00"; an interface name has no slash, colon, per cent sign or blank (byte 0x00)`,
+		"à":                     `is "à"; an interface name has no slash, colon, per cent sign or blank (byte 0xa0)`, // C3 A0: seen to be refused
+	} {
+		got := ""
+		if err := CheckName(name); err != nil {
+			got = err.Error()
+		}
+		equal(t, name, want, got)
+	}
+}
+
+// FuzzCheckName compares with dev_valid_name of net/core/dev.c, read byte by
+// byte; and no name with a per cent sign, which is a pattern.
+func FuzzCheckName(f *testing.F) {
+	for _, seed := range []string{"net1", "", ".", "..", "a/b", "eth0:1", "bond%d", "à", "a\x85b", "\u2003", strings.Repeat("n", 16), "a\x00b"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		valid := name != "" && len(name) < 16 && name != "." && name != ".."
+		for i := range len(name) {
+			switch c := name[i]; {
+			case c == '/', c == ':', c == '%', c == 0, c == ' ', c >= 9 && c <= 13, c == 0xa0:
+				valid = false
+			}
+		}
+		equal(t, name, valid, CheckName(name) == nil)
+	})
+}
+
+func TestCheckPCI(t *testing.T) {
+	for _, address := range []string{"0000:3b:02.1", "ffff:ff:1f.7"} {
+		noError(t, address, CheckPCI(address))
+	}
+	for _, address := range []string{"", "3b:02.1", "0000:3B:02.1", "0000:3b:02.8", "0000:3b:02", "0000:3b:02.1 ", "0000:3b:02.1\n", "../0000:3b:02.1", "00000:3b:02.1"} {
+		err := CheckPCI(address)
+		if err == nil {
+			t.Errorf("%q is taken", address)
+		}
+	}
+	equal(t, "text", `is "0000:3B:02.1", wanted is a PCI address such as 0000:3b:02.1, in lower case`, CheckPCI("0000:3B:02.1").Error())
+}

@@ -1,0 +1,203 @@
+package bond
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// attr makes a netlink attribute.
+func attr(kind int, payload ...[]byte) []byte {
+	return nl.NewRtAttr(kind, slicesOf(payload...)).Serialize()
+}
+
+func text(s string) []byte { return nl.ZeroTerminated(s) }
+
+func linkMessageOf(index int32, flags uint32, attrs ...[]byte) []byte {
+	head := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	head.Index, head.Type, head.Flags = index, unix.ARPHRD_ETHER, flags
+	return append(head.Serialize(), slicesOf(attrs...)...)
+}
+
+func TestParseLink(t *testing.T) {
+	const up, carrier = unix.IFF_UP, unix.IFF_LOWER_UP
+	mac := []byte{2, 0, 0, 0, 0, 1}
+	for _, c := range []struct {
+		name    string
+		message []byte
+		want    Link
+	}{
+		{"nothing but a head", linkMessageOf(7, 0), Link{Index: 7, Type: 1}},
+		{"a VF", linkMessageOf(7, up|carrier,
+			attr(unix.IFLA_IFNAME, text("net1")), attr(unix.IFLA_ADDRESS, mac), attr(unix.IFLA_PERM_ADDRESS, []byte{2, 0, 0, 0, 0, 2}),
+			attr(unix.IFLA_MTU, uint32Attr(1500)), attr(unix.IFLA_MAX_MTU, uint32Attr(9216)), attr(unix.IFLA_MASTER, uint32Attr(9)),
+			attr(unix.IFLA_PARENT_DEV_NAME, text("0000:01:10.0")),
+			attr(unix.IFLA_PROP_LIST|unix.NLA_F_NESTED, attr(unix.IFLA_ALT_IFNAME, text("one")), attr(unix.IFLA_ALT_IFNAME, text("two"))),
+			attr(unix.IFLA_LINKINFO, attr(unix.IFLA_INFO_SLAVE_KIND, text("bond")))),
+			Link{Index: 7, Type: 1, Name: "net1", MAC: "02:00:00:00:00:01", PermMAC: "02:00:00:00:00:02", MTU: 1500, MaxMTU: 9216, Master: 9,
+				Device: "0000:01:10.0", AltNames: []string{"one", "two"}, Up: true, Carrier: true}},
+		{"on another bus", linkMessageOf(7, up, attr(unix.IFLA_PARENT_DEV_NAME, text("virtio0"))), Link{Index: 7, Type: 1, Up: true}},
+		{"a bond", linkMessageOf(8, 0,
+			attr(unix.IFLA_IFNAME, text("bond0")), attr(unix.IFLA_ADDRESS, mac), attr(unix.IFLA_MTU, uint32Attr(1400)),
+			attr(unix.IFLA_LINKINFO, attr(unix.IFLA_INFO_KIND, text("bond")), attr(unix.IFLA_INFO_DATA,
+				attr(unix.IFLA_BOND_MODE, []byte{1}), attr(unix.IFLA_BOND_MIIMON, uint32Attr(100)), attr(unix.IFLA_BOND_PRIMARY, uint32Attr(7)),
+				attr(unix.IFLA_BOND_ARP_IP_TARGET|unix.NLA_F_NESTED, attr(0, []byte{10, 0, 0, 1}), attr(1, []byte{10, 0, 0, 2})),
+				attr(unix.IFLA_BOND_AD_INFO, attr(1, []byte{1, 0})), attr(999, []byte("newer"))))),
+			Link{Index: 8, Type: 1, Name: "bond0", MAC: "02:00:00:00:00:01", MTU: 1400, Kind: "bond", Options: Options{
+				Mode: ActiveBackup, Miimon: "100", Primary: "7", arpIPTarget: "10.0.0.1,10.0.0.2", MTU: "1400", MAC: "02:00:00:00:00:01"}}},
+		{"a bond without data", linkMessageOf(8, 0, attr(unix.IFLA_LINKINFO, attr(unix.IFLA_INFO_KIND, text("bond")))),
+			Link{Index: 8, Type: 1, Kind: "bond", Options: Options{MTU: "0", MAC: ""}}},
+		{"data of another kind", linkMessageOf(8, 0, attr(unix.IFLA_LINKINFO, attr(unix.IFLA_INFO_KIND, text("vlan")), attr(unix.IFLA_INFO_DATA, attr(1, []byte{1, 0})))),
+			Link{Index: 8, Type: 1, Kind: "vlan"}},
+		{"a name without its zero", linkMessageOf(7, 0, attr(unix.IFLA_IFNAME, []byte("net1"))), Link{Index: 7, Type: 1, Name: "net1"}},
+		{"the last one without padding", linkMessageOf(7, 0, []byte{5, 0, unix.IFLA_IFNAME, 0, 'x'}), Link{Index: 7, Type: 1, Name: "x"}},
+		{"a broken nest", linkMessageOf(7, 0, attr(unix.IFLA_LINKINFO, []byte{99, 0, 1, 0})), Link{Index: 7, Type: 1}},
+		{"three bytes too many", linkMessageOf(7, 0, []byte{1, 2, 3}), Link{Index: 7, Type: 1}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := parseLink(c.message)
+			noError(t, c.name, err)
+			equal(t, c.name, c.want, got)
+		})
+	}
+	for name, message := range map[string][]byte{
+		"a link message of 0 bytes: unexpected EOF":             nil,
+		"a link message of 15 bytes: unexpected EOF":            make([]byte, 15),
+		"link 7: an attribute of 99 bytes in 8: unexpected EOF": linkMessageOf(7, 0, []byte{99, 0, 3, 0, 0, 0, 0, 0}),
+		"link 7: an attribute of 3 bytes in 4: unexpected EOF":  linkMessageOf(7, 0, []byte{3, 0, 3, 0}),
+		"link 7: an attribute of 0 bytes in 4: unexpected EOF":  linkMessageOf(7, 0, []byte{0, 0, 0, 0}),
+	} {
+		_, err := parseLink(message)
+		equal(t, name, true, errors.Is(err, io.ErrUnexpectedEOF))
+		equal(t, "text", name, err.Error())
+	}
+}
+
+// FuzzParseLink: whatever comes, no panic; a bond has options.
+func FuzzParseLink(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(linkMessageOf(7, 0, attr(unix.IFLA_IFNAME, []byte("net1")), attr(unix.IFLA_ADDRESS, []byte{1})))
+	f.Add(linkMessageOf(8, 1, attr(unix.IFLA_LINKINFO, attr(unix.IFLA_INFO_KIND, text("bond")), attr(unix.IFLA_INFO_DATA,
+		attr(unix.IFLA_BOND_MODE, []byte{1}), attr(unix.IFLA_BOND_ARP_IP_TARGET, attr(0, []byte{10, 0, 0, 1})), attr(unix.IFLA_BOND_PRIMARY, []byte{1, 2})))))
+	f.Add(linkMessageOf(9, 0, []byte{5, 0, unix.IFLA_PROP_LIST, 0, 1}))
+	f.Add(linkMessageOf(9, 0, attr(unix.IFLA_LINKINFO, []byte{6, 0, unix.IFLA_INFO_KIND, 0, 'b', 'o'})))
+	f.Fuzz(func(t *testing.T, message []byte) {
+		l, err := parseLink(message)
+		if err != nil {
+			return
+		}
+		if (l.Kind == kindBond) != (l.Options != nil) {
+			t.Errorf("kind %q, options %v", l.Kind, l.Options)
+		}
+		if l.Device != "" {
+			noError(t, "device", CheckPCI(l.Device))
+		}
+		// Twice the same, and nothing of the message is changed by reading it.
+		again, err := parseLink(message)
+		noError(t, "again", err)
+		equal(t, "again", l, again)
+	})
+}
+
+func TestParseAddr(t *testing.T) {
+	v4 := func(b ...byte) []byte { return b }
+	v6 := func(first, second, last byte) []byte {
+		b := make([]byte, 16)
+		b[0], b[1], b[15] = first, second, last
+		return b
+	}
+	for _, c := range []struct {
+		name     string
+		head     unix.IfAddrmsg
+		attrs    []byte
+		want     string
+		byKernel bool
+	}{
+		{"IPv4", unix.IfAddrmsg{Prefixlen: 24, Flags: unix.IFA_F_PERMANENT}, slicesOf(attr(unix.IFA_ADDRESS, v4(10, 0, 0, 1)), attr(unix.IFA_LOCAL, v4(10, 0, 0, 1))), "10.0.0.1/24", false},
+		{"IPv4 with a peer", unix.IfAddrmsg{Prefixlen: 32}, slicesOf(attr(unix.IFA_ADDRESS, v4(10, 0, 0, 2)), attr(unix.IFA_LOCAL, v4(10, 0, 0, 1))), "10.0.0.1/32", false},
+		{"IPv4 for some time, by DHCP", unix.IfAddrmsg{Prefixlen: 24}, attr(unix.IFA_LOCAL, v4(10, 0, 0, 1)), "10.0.0.1/24", false},
+		{"IPv6", unix.IfAddrmsg{Prefixlen: 64, Flags: unix.IFA_F_PERMANENT}, attr(unix.IFA_ADDRESS, v6(0xfd, 0, 1)), "fd00::1/64", false},
+		{"IPv6, flags of 32 bits", unix.IfAddrmsg{Prefixlen: 64}, slicesOf(attr(unix.IFA_ADDRESS, v6(0xfd, 0, 1)), attr(unix.IFA_FLAGS, uint32Attr(unix.IFA_F_PERMANENT|unix.IFA_F_NOPREFIXROUTE))), "fd00::1/64", false},
+		{"IPv6 by a router", unix.IfAddrmsg{Prefixlen: 64}, attr(unix.IFA_ADDRESS, v6(0xfd, 0, 1)), "fd00::1/64", true},
+		{"link-local", unix.IfAddrmsg{Prefixlen: 64, Flags: unix.IFA_F_PERMANENT}, attr(unix.IFA_ADDRESS, v6(0xfe, 0x80, 1)), "fe80::1/64", true},
+	} {
+		attrs, err := attributes(c.attrs)
+		noError(t, c.name, err)
+		got := parseAddr(&nl.IfAddrmsg{IfAddrmsg: c.head}, attrs)
+		equal(t, c.name, c.want, got.prefix.String())
+		equal(t, c.name+", by the kernel", c.byKernel, got.byKernel)
+	}
+}
+
+// TestTimeout: a request that the kernel leaves without an answer (no message,
+// no acknowledgement asked for) ends in time. No privilege is needed for that.
+func TestTimeout(t *testing.T) {
+	handle, err := openRoute()
+	noError(t, "socket", err)
+	defer handle.Close()
+	short := unix.NsecToTimeval(int64(50 * time.Millisecond))
+	noError(t, "timeout", handle.Socket.SetReceiveTimeout(&short))
+	n := &namespace{route: handle}
+	begin := time.Now()
+	err = do(n.request(unix.NLMSG_NOOP, 0))
+	equal(t, "class", true, errors.Is(err, unix.EAGAIN))
+	equal(t, "text", "the kernel gave no answer within 30s: resource temporarily unavailable", err.Error())
+	if d := time.Since(begin); d < 50*time.Millisecond || d > 20*time.Second {
+		t.Errorf("it took %s", d)
+	}
+	// The socket goes on: an answer that comes late belongs to no later request.
+	l, err := n.Link("lo")
+	noError(t, "afterwards", err)
+	equal(t, "afterwards", "lo", l.Name)
+}
+
+// TestVLANInNetworkOrder: struct ifla_vf_vlan_info of if_link.h, in the list
+// that carries it.
+func TestVLANInNetworkOrder(t *testing.T) {
+	list, err := attributes(vlanList(3, VF{VLAN: 100, QoS: 5, Proto: unix.ETH_P_8021AD}))
+	noError(t, "list", err)
+	equal(t, "elements", 1, len(list))
+	equal(t, "type", nl.IFLA_VF_VLAN_INFO, int(list[0].Attr.Type))
+	v := list[0].Value
+	equal(t, "vf", 3, binary.NativeEndian.Uint32(v))
+	equal(t, "vlan", 100, binary.NativeEndian.Uint32(v[4:]))
+	equal(t, "qos", 5, binary.NativeEndian.Uint32(v[8:]))
+	equal(t, "protocol", []byte{0x88, 0xa8}, v[12:14])
+
+	list, err = attributes(vlanList(3, VF{}))
+	noError(t, "list", err)
+	equal(t, "without one", []byte{0x81, 0x00}, list[0].Value[12:14])
+}
+
+func TestVFDifferences(t *testing.T) {
+	on, off := true, false
+	was := VF{MAC: "02:00:00:00:00:01", VLAN: 0, Proto: 0x8100, SpoofChk: true, Trust: &off}
+	is := VF{MAC: "02:00:00:00:00:02", VLAN: 5, QoS: 3, Proto: 0x88a8, Trust: &on, MinRate: 10, MaxRate: 100, LinkState: 1}
+	equal(t, "none", nil, was.Differences(was))
+	equal(t, "all", []string{
+		"admin MAC is 02:00:00:00:00:02, was 02:00:00:00:00:01", "vlan is 5, was 0", "qos is 3, was 0", "vlan protocol is 0x88a8, was 0x8100",
+		"spoofchk is false, was true", "trust is true, was false", "min_tx_rate is 10, was 0", "max_tx_rate is 100, was 0", "link state is 1, was 0",
+	}, is.Differences(was))
+	is = was
+	is.Proto, is.Trust = 0, nil // no VLAN, no trust: neither says anything
+	equal(t, "unknown", nil, is.Differences(was))
+	equal(t, "enough", false, strings.Contains(strings.Join(is.Differences(was), ""), "vlan"))
+}
+
+func TestLinkDifferences(t *testing.T) {
+	was := Link{Index: 1, Name: "enp1s0v0", MAC: "02:00:00:00:00:01", MTU: 1500}
+	is := Link{Index: 9, Name: "net1", MAC: "02:00:00:00:00:02", MTU: 9000, Up: true, Carrier: true}
+	equal(t, "none", nil, was.Differences(was))
+	equal(t, "all", []string{"name is net1, was enp1s0v0", "MAC is 02:00:00:00:00:02, was 02:00:00:00:00:01", "MTU is 9000, was 1500", "up is true, was false"}, is.Differences(was))
+}
+
+func TestRouteString(t *testing.T) {
+	equal(t, "direct", "10.0.0.0/8", Route{Dst: prefix("10.0.0.0/8")}.String())
+	equal(t, "via", "::/0 via fd00::1", Route{Dst: prefix("::/0"), Gateway: prefix("fd00::1/128").Addr()}.String())
+}

@@ -1,0 +1,218 @@
+package bond
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func rawOptions(t *testing.T, text string) map[string]json.RawMessage {
+	t.Helper()
+	var raw map[string]json.RawMessage
+	noError(t, text, json.Unmarshal([]byte(text), &raw))
+	return raw
+}
+
+// lines prints problems one by one.
+func lines(p Problems) []string {
+	var out []string
+	for _, one := range p {
+		out = append(out, one.Error())
+	}
+	return out
+}
+
+func TestParseOptionsDefaults(t *testing.T) {
+	for _, c := range []struct {
+		raw  string
+		want Options
+	}{
+		{`{}`, Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "active"}},
+		{`{"mode":"balance-xor"}`, Options{Mode: BalanceXOR, Miimon: "100"}},
+		{`{"mode":4,"miimon":"50"}`, Options{Mode: LACP, Miimon: "50"}},
+		{`{"mac":"02:00:00:00:00:01"}`, Options{Mode: ActiveBackup, Miimon: "100", MAC: "02:00:00:00:00:01"}},
+		{`{"failOverMac":0}`, Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "none"}},
+		{`{"arpInterval":200,"arpIpTarget":"10.0.0.1"}`,
+			Options{Mode: ActiveBackup, arpInterval: "200", arpIPTarget: "10.0.0.1", FailOverMac: "active"}},
+		{`{"miimon":0,"arpInterval":200,"arpIpTarget":"10.0.0.1","arpValidate":"all"}`,
+			Options{Mode: ActiveBackup, Miimon: "0", arpInterval: "200", arpIPTarget: "10.0.0.1", arpValidate: "all", FailOverMac: "active"}},
+		{`{"primary":"net2","mtu":9000,"somethingElse":[1,2]}`,
+			Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "active", Primary: "net2", MTU: "9000"}},
+		{`{"updelay":200,"downdelay":"300"}`,
+			Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "active", updelay: "200", downdelay: "300"}},
+	} {
+		got, problems := ParseOptions(rawOptions(t, c.raw), []string{"net1", "net2"})
+		noError(t, c.raw, problems.Err())
+		equal(t, c.raw, c.want, got)
+	}
+}
+
+func TestParseOptionsProblems(t *testing.T) {
+	const never = "is 0 and there are no ARP targets, so the bond would never notice a dead link (set miimon, 100 is usual, or arpInterval and arpIpTarget)"
+	for _, c := range []struct {
+		raw  string
+		want []string
+	}{
+		{`{"miimon":0}`, []string{"miimon: " + never}},
+		{`{"miimon":0,"arpInterval":0}`, []string{"miimon: " + never}},
+		{`{"miimon":100,"arpInterval":200,"arpIpTarget":"10.0.0.1"}`,
+			[]string{"arpInterval: is 200 ms and miimon is 100 ms (the kernel takes one of the two; leave miimon out to use ARP)"}},
+		{`{"miimon":100,"arpInterval":200}`, []string{
+			"arpInterval: is 200 ms and miimon is 100 ms (the kernel takes one of the two; leave miimon out to use ARP)",
+			"arpInterval: is 200 ms and arpIpTarget has no address to ask"}},
+		{`{"arpInterval":200}`, []string{"arpInterval: is 200 ms and arpIpTarget has no address to ask"}},
+		{`{"arpIpTarget":"10.0.0.1"}`, []string{"arpIpTarget: is 10.0.0.1 and arpInterval is 0, so nobody would be asked"}},
+		{`{"miimon":0,"arpIpTarget":"10.0.0.1"}`, []string{"arpIpTarget: is 10.0.0.1 and arpInterval is 0, so nobody would be asked"}},
+		{`{"arpValidate":"active"}`, []string{"arpValidate: is active and arpInterval is 0"}},
+		{`{"arpValidate":"none"}`, nil},
+		{`{"updelay":150}`, []string{"updelay: is 150 ms, wanted is a multiple of miimon, 100 ms (100 or 200)"}},
+		{`{"downdelay":50}`, []string{"downdelay: is 50 ms, wanted is a multiple of miimon, 100 ms (0 or 100)"}},
+		{`{"updelay":0,"downdelay":200}`, nil},
+		{`{"arpInterval":200,"arpIpTarget":"10.0.0.1","updelay":100}`, []string{"updelay: is 100 ms and miimon is 0; a delay needs miimon"}},
+		{`{"mac":"02:00:00:00:00:01","failOverMac":"active"}`,
+			[]string{"mac: is 02:00:00:00:00:01, and with failOverMac active the kernel replaces it by the active link's (leave mac out, or set failOverMac to none and trust the VFs)"}},
+		{`{"mac":"02:00:00:00:00:01","failOverMac":"follow"}`, nil},
+		{`{"mac":"02:00:00:00:00:01","mode":"balance-rr"}`, nil},
+		{`{"primary":"net3"}`, []string{"primary: is net3, which is none of the links net1, net2"}},
+		{`{"mode":"balance-rr","failOverMac":"none","tlbDynamicLb":1,"xmitHashPolicy":"layer2","arpValidate":"none"}`, nil},
+		{`{"mode":"balance-rr","failOverMac":"active"}`,
+			[]string{"failOverMac: is active, and mode balance-rr does not have it; the modes that do: active-backup"}},
+
+		// What cannot be read is reported alone: the checks need its value.
+		{`{"mode":"bonded","miimon":-1,"mtu":"big","primary":"net3"}`, []string{
+			`mode: is "bonded", wanted is one of balance-rr, active-backup, balance-xor, broadcast, 802.3ad, balance-tlb, balance-alb`,
+			`mtu: is "big", wanted is 68 to 65535 bytes`,
+			`miimon: is -1, wanted is a number from 0 ms`}},
+		{`{"mode":"802.3ad","failOverMac":"follow","primary":"x","arpInterval":100,"miimon":40,"updelay":50,"arpValidate":"filter"}`, []string{
+			"failOverMac: is follow, and mode 802.3ad does not have it; the modes that do: active-backup",
+			"primary: is x, and mode 802.3ad does not have it; the modes that do: active-backup, balance-tlb, balance-alb",
+			"arpInterval: is 100, and mode 802.3ad does not have it; the modes that do: balance-rr, active-backup, balance-xor, broadcast",
+			"arpValidate: is filter, and mode 802.3ad does not have it; the modes that do: balance-rr, active-backup, balance-xor, broadcast",
+			"arpInterval: is 100 ms and miimon is 40 ms (the kernel takes one of the two; leave miimon out to use ARP)",
+			"arpInterval: is 100 ms and arpIpTarget has no address to ask",
+			"updelay: is 50 ms, wanted is a multiple of miimon, 40 ms (40 or 80)",
+			"primary: is x, which is none of the links net1, net2"}},
+	} {
+		_, problems := ParseOptions(rawOptions(t, c.raw), []string{"net1", "net2"})
+		equal(t, c.raw, c.want, lines(problems))
+	}
+}
+
+// TestModes gives each option to each mode: a mode that lacks it refuses it,
+// except at the value that the kernel has there anyway.
+func TestModes(t *testing.T) {
+	for _, row := range table {
+		for _, mode := range modeNames {
+			for _, text := range samples(t, row) {
+				if row.key == Mode {
+					continue
+				}
+				var want, got Problems
+				if len(row.modes) > 0 && !slices.Contains(row.modes, mode) && text != row.unset {
+					want.Add(row.key, "", "is %s, and mode %s does not have it; the modes that do: %s", text, mode, strings.Join(row.modes, ", "))
+				}
+				Options{Mode: mode, row.key: text}.checkModes(&got)
+				equal(t, row.key+" in "+mode, want, got)
+			}
+		}
+	}
+}
+
+// Every mode that the table names exists; so does the option that another needs.
+func TestTable(t *testing.T) {
+	seen := map[string]bool{}
+	for _, row := range table {
+		equal(t, row.key+" is there twice", false, seen[row.key])
+		seen[row.key] = true
+		equal(t, row.key+" has no doc", false, row.doc == "")
+		for _, mode := range row.modes {
+			equal(t, row.key+" is of mode "+mode, true, slices.Contains(modeNames, mode))
+		}
+		if row.needs != "" {
+			equal(t, row.key+" needs", row.needs, tableByKey[row.needs].key)
+		}
+		if row.unset != "" {
+			parsed, err := row.kind.parse(json.RawMessage(`"` + row.unset + `"`))
+			noError(t, row.key, err)
+			equal(t, row.key, row.unset, parsed)
+		}
+	}
+	equal(t, "keys", []string{"mode", "mtu", "mac", "miimon", "updelay", "downdelay", "failOverMac", "primary", "xmitHashPolicy",
+		"allSlavesActive", "tlbDynamicLb", "arpInterval", "arpIpTarget", "arpValidate"}, OptionKeys())
+}
+
+func TestOptionsString(t *testing.T) {
+	for _, c := range []struct {
+		o    Options
+		want string
+	}{
+		{Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "active"}, "active-backup miimon 100 fail_over_mac active"},
+		{Options{Mode: BalanceRR, Miimon: "0"}, "balance-rr miimon 0"},
+		{Options{Mode: ActiveBackup, FailOverMac: "none", MTU: "9000", MAC: "02:00:00:00:00:01", Primary: "net1"},
+			"active-backup mtu 9000 mac 02:00:00:00:00:01 primary net1"},
+		{Options{Mode: BalanceTLB, "tlbDynamicLb": "0", "xmitHashPolicy": "layer3+4", "allSlavesActive": "1"},
+			"balance-tlb xmit_hash_policy layer3+4 all_slaves_active 1 tlb_dynamic_lb 0"},
+		{Options{Mode: ActiveBackup, arpInterval: "200", arpIPTarget: "10.0.0.1,10.0.0.2", arpValidate: "filter_active"},
+			"active-backup arp_interval 200 arp_ip_target 10.0.0.1,10.0.0.2 arp_validate filter_active"},
+	} {
+		equal(t, "string", c.want, c.o.String())
+	}
+}
+
+func TestOptionsDifferences(t *testing.T) {
+	asked := Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "active", Primary: "net1", MTU: "1500"}
+	found := Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "active", Primary: "net1", MTU: "1500", MAC: "02:00:00:00:00:01", "tlbDynamicLb": "1"}
+	equal(t, "as asked", nil, asked.Differences(found))
+	equal(t, "all different", []string{
+		"mode is balance-rr, was made with active-backup",
+		"mtu is 1400, was made with 1500",
+		"miimon is 0, was made with 100",
+		"failOverMac is none, was made with active",
+		"primary is not there, was made with net1",
+	}, asked.Differences(Options{Mode: BalanceRR, MTU: "1400", Miimon: "0", FailOverMac: "none"}))
+
+	// The MAC that was asked for is the bond's, but with failOverMac active.
+	given := Options{Mode: BalanceRR, MAC: "02:00:00:00:00:01"}
+	equal(t, "MAC", []string{"mac is 02:00:00:00:00:02, was made with 02:00:00:00:00:01"},
+		given.Differences(Options{Mode: BalanceRR, MAC: "02:00:00:00:00:02"}))
+	given[FailOverMac] = "active"
+	equal(t, "the active link's MAC", nil, given.Differences(Options{Mode: BalanceRR, MAC: "02:00:00:00:00:02", FailOverMac: "active"}))
+}
+
+// FuzzParseOptions: what is accepted is canonical, and the kernel can be told.
+func FuzzParseOptions(f *testing.F) {
+	for _, seed := range []string{
+		`{}`, `{"mode":"active-backup","miimon":"100","failOverMac":1}`, `{"mode":null}`, `{"mode":true,"mtu":1e3}`,
+		`{"arpInterval":100,"arpIpTarget":["10.0.0.1","10.0.0.2"],"arpValidate":3}`, `{"arpIpTarget":"1.1.1.1,"}`,
+		`{"mac":"02:00:00:00:00:01","mode":4}`, `{"primary":"net1","updelay":200}`, `{"mtu":-1,"mode":[]}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		raw := map[string]json.RawMessage{}
+		if json.Unmarshal(data, &raw) != nil {
+			for _, row := range table {
+				raw[row.key] = data // not JSON at all
+			}
+		}
+		links := []string{"net1", "net2"}
+		o, problems := ParseOptions(raw, links)
+		if len(problems) > 0 {
+			return
+		}
+		again := map[string]json.RawMessage{}
+		for key, text := range o {
+			row := tableByKey[key]
+			quoted, err := json.Marshal(text)
+			noError(t, key, err)
+			again[key] = quoted
+			if key != Primary {
+				equal(t, key, text, row.kind.decode(row.kind.encode(text)))
+			}
+		}
+		same, problems := ParseOptions(again, links)
+		noError(t, "again", problems.Err())
+		equal(t, "again", o, same)
+	})
+}
