@@ -1,0 +1,249 @@
+#!/usr/bin/env bash
+# Makes all that the lab's VM needs, below build/lab: QEMU, two kernels with an
+# initramfs each, and the CNI plugins. Nothing is installed and no root is
+# needed: packages come by way of an apt configuration of our own, and are
+# unpacked. What is there already stays; a second run does nothing.
+#
+# LAB_QEMU: a qemu-system-x86_64 to use instead of the one that is found.
+set -euo pipefail
+shopt -s nullglob
+
+# What the guest's kernels need beside what is built in. What these depend on is
+# found below. The NICs' drivers are loaded first: they sleep a lot.
+nic_modules='igb igbvf'
+other_modules='virtio_pci virtio_console 9pnet_virtio 9p bonding veth macvlan ipvlan 8021q bridge dummy tun
+	overlay xfrm_user uio_pci_generic'
+
+lab=$(cd "$(dirname "$0")" && pwd)
+out=$(cd "$lab/../.." && pwd)/build/lab
+tools=$out/tools
+libs=$tools/usr/lib/x86_64-linux-gnu:$tools/lib/x86_64-linux-gnu
+PATH=$tools/usr/sbin:$tools/usr/bin:$tools/sbin:$tools/bin:$PATH:/usr/sbin:/sbin
+
+say() { echo "lab: $*" >&2; }
+die() { say "$*"; exit 1; }
+have() { command -v "$@" >/dev/null; }
+
+# ---- packages -------------------------------------------------------------
+
+apt() { # get|cache, arguments
+	local program=apt-$1; shift
+	LC_ALL=C "$program" -qq -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$out/apt/sources" \
+		-o Dir::State::lists="$out/apt/lists" -o Dir::Cache="$out/apt/cache" -o Debug::NoLocking=1 \
+		-o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false -o Acquire::Languages=none \
+		-o APT::Sandbox::User=root "$@"
+}
+
+# The mirror that this machine takes a suite from.
+mirror() { apt-get update --print-uris | sed -n "s|^'\(.*\)/dists/$1/InRelease'.*|\1|p" | head -1; }
+
+# The keyring that this machine trusts that mirror by, if its sources name one.
+keyring() {
+	cat /dev/null /etc/apt/sources.list.d/*.sources | awk -v RS= -v uri="$1" 'index($0, uri)' | grep '^Signed-By: */' || true
+	cat /dev/null /etc/apt/sources.list* /etc/apt/sources.list.d/*.list 2>/dev/null | grep -F "$1" |
+		sed -n 's/^deb .*signed-by=\([^] ]*\).*/Signed-By: \1/p'
+}
+
+source_entry() { # uri, suites; no uri, no entry
+	[ -z "$1" ] || printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main %s\n%s\n\n' \
+		"$1" "${*:2}" "$components" "$(keyring "$1" | head -1)"
+}
+
+# Reads the lists of this release's suites, and of those of Debian 12, which has
+# both kernels. A suite that is not there is no error: another may do.
+package_lists() {
+	[ -z "${lists_read-}" ] || return 0
+	have apt-get || die "no apt-get here: put qemu-system-x86_64 >= 8.0 (or set LAB_QEMU), busybox, ip, bridge" \
+		"and zstd in PATH, and unpack a kernel package into $out/kernels/6.1/root, another into .../6.12/root"
+	say "reading the package lists"
+	mkdir -p "$out"/apt/{sources,lists/partial,cache/archives/partial}
+	local own security old='' old_security='' components=universe
+	own=$(mirror "$VERSION_CODENAME") security=$(mirror "$VERSION_CODENAME-security")
+	[ -n "$own" ] || die "apt on this machine has no source for $VERSION_CODENAME"
+	if [ "$ID" = debian ]; then components='' old='bookworm bookworm-backports' old_security=bookworm-security; fi
+	{
+		source_entry "$own" "$VERSION_CODENAME" "$VERSION_CODENAME"-{updates,backports} $old
+		source_entry "$security" "$VERSION_CODENAME-security" $old_security
+	} >"$out/apt/sources/lab.sources"
+	apt get update >"$out/apt/log" 2>&1 || say "some lists cannot be read: $(tail -1 "$out/apt/log")"
+	lists_read=yes
+}
+
+# Unpacks packages, and those that they depend on and the machine lacks.
+tool() { # apt-get's options, package
+	package_lists
+	say "downloading ${*: -1}"
+	apt get install -y --download-only --no-install-recommends "$@" >"$out/apt/log" 2>&1 ||
+		die "cannot get ${*: -1}: $(tail -1 "$out/apt/log")"
+	local deb
+	for deb in "$out"/apt/cache/archives/*.deb; do dpkg -x "$deb" "$tools" && rm "$deb"; done
+}
+
+# ---- programs -------------------------------------------------------------
+
+# The wrapper is what the lab starts, whichever QEMU is behind it.
+qemu() {
+	cat >"$out/qemu" <<-END
+		#!/bin/sh
+		PATH="$tools/usr/bin:\$PATH" LD_LIBRARY_PATH="$libs" \\
+		exec "${LAB_QEMU:-qemu-system-x86_64}" -L "$tools/usr/share/qemu" -L "$tools/usr/share/seabios" "\$@"
+	END
+	chmod +x "$out/qemu"
+	has_igb && return
+	[ -z "${LAB_QEMU-}" ] || die "LAB_QEMU=$LAB_QEMU has no igb device, which came with QEMU 8.0"
+	package_lists
+	if dpkg --compare-versions "$(apt cache policy qemu-system-x86 | awk '/Candidate/{print $2}')" ge 1:8; then
+		tool qemu-system-x86
+	else
+		tool -t "$VERSION_CODENAME-backports" qemu-system-x86
+	fi
+	has_igb || die "this release has no QEMU with an igb device (8.0 or newer): set LAB_QEMU"
+}
+
+has_igb() { "$out/qemu" -device help 2>/dev/null | grep -q '"igb"'; }
+
+programs() {
+	have busybox || tool busybox-static
+	have ip && have bridge || tool iproute2
+	have zstd || tool zstd
+	have xz || tool xz-utils
+	qemu
+}
+
+# ---- kernels --------------------------------------------------------------
+
+# Mirrors drop old kernels, so whichever is newest in its series is taken.
+debian_kernel() { # series
+	[ ! -d "$out/kernels/$1/root" ] || return 0
+	package_lists
+	local package
+	package=$(apt cache search --names-only "^linux-image-${1/./\\.}\.[^-]*(-[0-9]+)?-amd64$" |
+		cut -d' ' -f1 | sort -V | tail -1)
+	[ -n "$package" ] || die "no Debian kernel $1 for amd64 in the package lists"
+	unpack_kernel "$1" "$package"
+}
+
+# Ubuntu has no kernel of Debian's: the newest of each of its own last two series,
+# in three packages each. Written from the archive's listing, never tried.
+ubuntu_kernels() {
+	local kernels=("$out"/kernels/*/root) all series version
+	[ ${#kernels[@]} = 0 ] || return 0
+	package_lists
+	all=$(apt cache search --names-only '^linux-image-unsigned-[0-9.]+-[0-9]+-generic$' |
+		sed 's/^linux-image-unsigned-\([^ ]*\).*/\1/' | sort -V)
+	for series in $(cut -d. -f1,2 <<<"$all" | sort -Vu | tail -2); do
+		version=$(grep "^${series/./\\.}\." <<<"$all" | tail -1)
+		unpack_kernel "$series" linux-{image-unsigned,modules,modules-extra}-"$version"
+	done
+}
+
+unpack_kernel() { # series, packages
+	local dir=$out/kernels/$1 deb
+	say "downloading $2"
+	rm -rf "$dir" && mkdir -p "$dir/deb" "$dir/part"
+	(cd "$dir/deb" && apt get download "${@:2}" >"$out/apt/log" 2>&1) || die "cannot get ${*:2}: $(tail -1 "$out/apt/log")"
+	for deb in "$dir"/deb/*.deb; do dpkg -x "$deb" "$dir/part"; done
+	rm -r "$dir/deb" "$dir"/part/lib/modules/*/kernel/{sound,drivers/{gpu,media}} # large, and never in a VM
+	echo "${*:2}" >"$dir/version"
+	mv "$dir/part" "$dir/root"
+}
+
+# The kernel as it is inside of its self-extracting image (the boot protocol's
+# setup_sects, payload_offset and payload_length say where): a guest that need not
+# unpack it is up 2 to 5 s earlier.
+vmlinux() { # bzImage
+	local sects offset length
+	sects=$(od -An -tu1 -j$((0x1f1)) -N1 "$1")
+	read -r offset length < <(od -An -tu4 -j$((0x248)) -N8 "$1")
+	tail -c +$(((sects + 1) * 512 + offset + 1)) "$1" | head -c $((length - 4)) >"$1.payload"
+	case $(od -An -tx1 -N4 "$1.payload") in
+	' fd 37 7a 58') xz -dc "$1.payload" ;;
+	' 28 b5 2f fd') zstd -qdc "$1.payload" ;;
+	*) cat "$1" ;;
+	esac
+	rm "$1.payload"
+}
+
+# ---- the guest ------------------------------------------------------------
+
+# Copies a module after those that it depends on, and prints their paths in that
+# order. The guest is slow at unpacking and at looking for what depends on what.
+module() { # name, kernel tree, guest tree
+	local path to need
+	path=$(cd "$2" && find lib/modules -name "${1//[-_]/[-_]}.ko*")
+	to=$3/${path%.ko*}.ko
+	[ -n "$path" ] && [ ! -e "$to" ] || return 0 # built in, or there
+	mkdir -p "${to%/*}"
+	case $path in
+	*.xz) xz -dc "$2/$path" ;;
+	*.zst) zstd -qdc "$2/$path" ;;
+	*) cat "$2/$path" ;;
+	esac >"$to"
+	for need in $(tr '\0' '\n' <"$to" | sed -n 's/^depends=//p' | tr , ' '); do module "$need" "$2" "$3"; done
+	echo "/${to#"$3/"}"
+}
+
+# Copies programs of this machine with their libraries. Busybox has namesakes of
+# most, but they know no bonds and no JSON, and its shell prefers them to PATH.
+host_programs() { # guest tree
+	local name file
+	for name in busybox ip bridge bash dash nsenter unshare timeout; do
+		cp -L "$(command -v $name)" "$1/usr/bin/"
+		LD_LIBRARY_PATH=$libs ldd "$(command -v $name)" 2>/dev/null | grep -o '/[^ ]*' || true # busybox is static
+	done | sort -u | while read -r file; do
+		mkdir -p "$1$(dirname "${file#"$tools"}")" && cp -L "$file" "$1${file#"$tools"}"
+	done
+	ln -s dash "$1/usr/bin/sh"
+	busybox --list | while read -r name; do ln -s busybox "$1/usr/bin/$name" 2>/dev/null || true; done
+}
+
+guest() { # kernel's directory
+	local root=$1/root tree=$1/tree name
+	rm -rf "$tree" && mkdir -p "$tree"/{proc,sys,dev,run,tmp,var,lab,root,opt/cni,etc,usr/{bin,sbin,lib}}
+	for name in bin sbin lib; do ln -s usr/$name "$tree/$name"; done
+	host_programs "$tree"
+	for name in $nic_modules; do module "$name" "$root" "$tree"; done >"$tree/etc/modules.nic"
+	for name in $other_modules; do module "$name" "$root" "$tree"; done >"$tree/etc/modules"
+	cp "$lab/init" "$tree/init"
+	cp "$out/agent" "$tree/usr/sbin/agent"
+	cp -r "$out/cni" "$tree/opt/cni/bin"
+	(cd "$tree" && find . | busybox cpio -o -H newc -R 0:0 2>/dev/null) >"$1/initramfs.new"
+	mv "$1/initramfs.new" "$1/initramfs" # whole, or not there
+	[ -e "$1/vmlinux" ] || { vmlinux "$root"/boot/vmlinuz-* >"$1/vmlinux.new" && mv "$1/vmlinux.new" "$1/vmlinux"; }
+	rm -r "$tree"
+}
+
+go_static() { CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$@"; }
+
+plugins() {
+	local set
+	for set in sriov standard; do
+		(cd "$lab/plugins/$set" && go_static "$out/cni/" $(go list -e -tags tools -f '{{join .Imports " "}}' .))
+	done
+}
+
+# ---- all ------------------------------------------------------------------
+
+# What the result depends on.
+inputs() {
+	(cd "$lab" && cat setup.sh init guest/*.go internal/*/*.go plugins/*/* && echo "${LAB_QEMU-}" && go version) | sha256sum
+}
+current() { [ "$(cat "$out/stamp" 2>/dev/null)" = "$wanted" ]; }
+
+have go || die "there is no go in PATH"
+wanted=$(inputs)
+! current || exit 0
+[ "$(uname -m)" = x86_64 ] || die "the lab's NICs and kernels are x86-64's, and this machine is not"
+. /etc/os-release
+mkdir -p "$out/cni"
+exec 9>"$out/lock" && flock 9 # another one may be at it
+! current || exit 0
+say "building the agent, sriov-cni and the standard plugins"
+{ (cd "$lab" && go_static "$out/agent" ./guest) && plugins; } & building=$!
+programs
+if [ "$ID" = ubuntu ]; then ubuntu_kernels; else debian_kernel 6.1 && debian_kernel 6.12; fi
+wait $building || die "building failed"
+say "packing the guests"
+for kernel in "$out"/kernels/*/root; do guest "${kernel%/root}"; done
+echo "$wanted" >"$out/stamp"
+say "ready"
