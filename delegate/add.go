@@ -16,26 +16,23 @@ import (
 // Add attaches what r asks for, or leaves nothing behind. A container that is
 // attached and verifies gets the stored result once more.
 func (h *Host) Add(ctx context.Context, r Request) (*current.Result, error) {
-	locks, err := openLocks(h.Store.Dir, h.LockTimeout)
-	if err != nil {
-		return nil, err
-	}
-	defer locks.Close()
-	if err := locks.Lock("container " + r.ContainerID); err != nil {
-		return nil, err
-	}
 	s, err := h.enter(r.Netns)
 	if err != nil {
 		return nil, err
 	}
 	defer s.close()
-	if result, err := h.settleOld(ctx, r, s, locks); result != nil || err != nil {
-		return result, err
+	locks, err := openLocks(h.Store.Dir, h.LockTimeout)
+	if err != nil {
+		return nil, err
 	}
-	devices := r.devices()
-	for _, device := range devices {
-		if err := locks.Lock("device " + device); err != nil {
-			return nil, err
+	defer locks.Close()
+	earlier, err := h.lockAll(ctx, r, s, locks)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range earlier {
+		if result, err := h.settle(ctx, k, r, s, locks); result != nil || err != nil {
+			return result, err
 		}
 	}
 	began := time.Now()
@@ -54,66 +51,82 @@ func (h *Host) Add(ctx context.Context, r Request) (*current.Result, error) {
 	return h.carryOut(ctx, s, rec)
 }
 
-// devices lists the PCI addresses that the request names, sorted.
-func (r Request) devices() []string {
-	var out []string
-	for _, l := range r.Network.Links {
-		if l.Device != "" {
-			out = append(out, l.Device)
+// lockAll locks the container and the devices of a request, together with
+// those of the attachments that may be in its way, which it returns.
+func (h *Host) lockAll(ctx context.Context, r Request, s sandbox, locks *Locks) (earlier []Key, err error) {
+	devices, err := r.devices(s.host)
+	if err != nil {
+		return nil, withCode(CodeKernel, err)
+	}
+	earlier, containers := []Key{r.Key()}, []string{r.ContainerID}
+	for _, device := range devices {
+		holder, err := h.Store.Holder(device)
+		if err != nil {
+			return nil, withCode(types.ErrIOFailure, err)
+		}
+		if holder != (Key{}) && !slices.Contains(earlier, holder) {
+			earlier, containers = append(earlier, holder), append(containers, holder.ContainerID)
 		}
 	}
-	slices.Sort(out)
-	return out
+	for _, k := range earlier {
+		rec, err := h.load(k)
+		if err != nil {
+			return nil, err
+		}
+		if rec != nil {
+			devices = append(devices, rec.Plan.Devices()...)
+		}
+	}
+	if err := locks.Lock(ctx, "container", containers...); err != nil {
+		return nil, err
+	}
+	return earlier, locks.Lock(ctx, "device", devices...)
 }
 
-// settleOld ends what earlier attachments left: a complete one of the same
-// container and name is the result; a broken one, and those of dead sandboxes
-// that still hold one of the devices, are restored first, so that this ADD
-// finds the devices as they were.
-func (h *Host) settleOld(ctx context.Context, r Request, s sandbox, locks *Locks) (*current.Result, error) {
-	rec, err := h.load(r.Key())
+// devices lists the PCI addresses that the request takes from the host.
+func (r Request) devices(host bond.Namespace) ([]string, error) {
+	var out []string
+	for _, l := range r.Network.Links {
+		device := l.Device
+		if l.Source == FromHost {
+			found, _, err := linkIfThere(host, l.Name)
+			if err != nil {
+				return nil, err
+			}
+			device = found.Device
+		}
+		if device != "" {
+			out = append(out, device)
+		}
+	}
+	return out, nil
+}
+
+// settle ends what an earlier attachment has left, so that this ADD finds the
+// devices as they were. One of the same container and name is the result, if
+// it is complete, and is restored if it is not. One that holds a device is
+// restored if its sandbox is dead: its DEL is late, and would otherwise find
+// the device in new hands.
+func (h *Host) settle(ctx context.Context, k Key, r Request, s sandbox, locks *Locks) (*current.Result, error) {
+	rec, err := h.load(k)
+	if rec == nil || err != nil {
+		return nil, err
+	}
+	if k == r.Key() {
+		if rec.Result != nil && rec.BootID == h.BootID && rec.NetnsID == s.pod.ID() && h.verify(s, rec) == nil {
+			return decodeResult(rec.Result)
+		}
+		return nil, h.lockAndRestore(ctx, rec, locks)
+	}
+	theirs, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID)
 	if err != nil {
 		return nil, err
 	}
-	if rec != nil {
-		if rec.Result != nil && rec.NetnsID == s.pod.ID() && h.verify(s, rec) == nil {
-			return decodeResult(rec.Result)
-		}
-		if err := h.lockAndRestore(ctx, rec, locks); err != nil {
-			return nil, err
-		}
+	defer theirs.close()
+	if theirs.pod != nil && rec.BootID == h.BootID {
+		return nil, nil
 	}
-	for _, device := range r.devices() {
-		if err := h.settleHolder(ctx, device, r.Key(), locks); err != nil {
-			return nil, err
-		}
-	}
-	return nil, nil
-}
-
-// settleHolder restores the attachment that holds a device, where its sandbox
-// is dead: its DEL is late, and would otherwise find the device in new hands.
-func (h *Host) settleHolder(ctx context.Context, device string, ours Key, locks *Locks) error {
-	holder, err := h.Store.Holder(device)
-	if err != nil || holder == (Key{}) || holder == ours {
-		return err
-	}
-	rec, err := h.load(holder)
-	if rec == nil || err != nil {
-		return err
-	}
-	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	if s.pod != nil && rec.BootID == h.BootID {
-		return nil
-	}
-	if err := locks.Lock("container " + holder.ContainerID); err != nil {
-		return err
-	}
-	return h.lockAndRestore(ctx, rec, locks)
+	return nil, h.lockAndRestore(ctx, rec, locks)
 }
 
 // carryOut does what the plan of rec says, or undoes it.
@@ -166,6 +179,9 @@ func (h *Host) run(ctx context.Context, s sandbox, rec *Record) (*current.Result
 	}))
 	steps = append(steps, step("configure", func() error { return h.configure(s, rec, made, result) }))
 	for _, take := range steps {
+		if err := ctx.Err(); err != nil {
+			return nil, errorf(types.ErrTryAgainLater, "the time for ADD is up: %w", err)
+		}
 		if err := take(); err != nil {
 			return nil, err
 		}
@@ -200,7 +216,7 @@ func (h *Host) configure(s sandbox, rec *Record, made bond.Link, result *current
 	if err := s.pod.Configure(made.Index, rec.Addresses); err != nil {
 		return withCode(CodeKernel, fmt.Errorf("%s: %w", made.Name, err))
 	}
-	if err := bond.Announce(s.pod, made, rec.Addresses); err != nil {
+	if err := bond.Announce(s.pod, rec.Plan.Bond, rec.Addresses); err != nil {
 		// Neighbours find the address without it, only later.
 		rec.Warnings = append(rec.Warnings, err.Error())
 	}

@@ -59,17 +59,12 @@ func (h *Host) runPlugins(ctx context.Context, rec *Record, l PlannedLink) (json
 		if err != nil {
 			return nil, err
 		}
-		if !json.Valid(out) {
-			return nil, fmt.Errorf("%s ADD: it printed no result: %q", p.Type, shortened(out))
+		if _, err := resultFields(out); err != nil {
+			return nil, fmt.Errorf("%s ADD: %w", p.Type, err)
 		}
 		result = out
 	}
 	return result, nil
-}
-
-func shortened(b []byte) []byte {
-	const most = 100
-	return b[:min(len(b), most)]
 }
 
 // call is one execution of a plugin for this attachment.

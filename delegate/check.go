@@ -10,6 +10,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
+	"golang.org/x/sys/unix"
 
 	"github.com/multibond/multibond/bond"
 )
@@ -25,14 +26,17 @@ func (h *Host) Check(ctx context.Context, r Request) error {
 		return errorf(types.ErrUnknownContainer, "container %s has no attachment %s here", r.ContainerID, r.IfName)
 	}
 	if rec.Result == nil {
-		return errorf(CodeCheck, "network %s: the ADD was never completed", rec.Plan.Network)
+		return errorf(CodeCheck, "network %s: its ADD or its DEL was cut short; DEL finishes it", rec.Plan.Network)
 	}
 	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	if s.pod == nil {
+	switch {
+	case s.netns == noNetns:
+		return errorf(CodeCheck, "network %s: another network namespace has the path %s by now", rec.Plan.Network, rec.Plan.Netns)
+	case s.pod == nil:
 		return errorf(CodeCheck, "network %s: the network namespace %s is gone", rec.Plan.Network, rec.Plan.Netns)
 	}
 	if err := errors.Join(h.verify(s, rec), bond.VerifyCarrier(s.pod, rec.BondIndex)); err != nil {
@@ -144,9 +148,8 @@ func writable(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	file, err := os.CreateTemp(dir, ".status-*")
-	if err != nil {
-		return err
+	if err := unix.Access(dir, unix.W_OK); err != nil {
+		return fmt.Errorf("writing to %s: %w", dir, err)
 	}
-	return errors.Join(file.Close(), os.Remove(file.Name()))
+	return nil
 }

@@ -114,12 +114,15 @@ func (c *compiler) checkNode() {
 		}
 	}
 	if other, taken := bond.Taken(c.f.Pod, c.r.IfName); taken {
-		c.problems.Add("", "", "the bond's name %s is taken in the pod by %s", c.r.IfName, describe(other))
+		c.problems.Add("", "ask for another interface name", "the bond's name %s is taken in the pod by %s", c.r.IfName, describe(other, c.r.IfName))
 	}
 }
 
-func describe(l bond.Link) string {
+// describe says which link has a name.
+func describe(l bond.Link, name string) string {
 	switch {
+	case l.Name != name:
+		return fmt.Sprintf("%s, as its alternative name", l.Name)
 	case l.Device != "":
 		return fmt.Sprintf("%s (device %s)", l.Name, l.Device)
 	case l.Kind != "":
@@ -132,7 +135,7 @@ func (c *compiler) link(path string, l Link) PlannedLink {
 	p := PlannedLink{Name: l.Name, Source: l.Source, Device: l.Device, Plugins: l.Plugins}
 	if l.Source != FromPod {
 		if other, taken := bond.Taken(c.f.Pod, l.Name); taken {
-			c.problems.Add(path+".name", "", "%s is taken in the pod by %s", l.Name, describe(other))
+			c.problems.Add(path+".name", "give the link another name", "%s is taken in the pod by %s", l.Name, describe(other, l.Name))
 		}
 	}
 	switch l.Source {
@@ -148,14 +151,12 @@ func (c *compiler) link(path string, l Link) PlannedLink {
 
 func (c *compiler) device(path string, l Link, p *PlannedLink) {
 	d := c.f.Devices[l.Device]
-	holder := c.f.Holders[l.Device]
 	switch {
 	case d.Missing:
 		c.problems.Add(path, "list them with: lspci -D | grep 'Virtual Function'", "there is no PCI device %s", l.Device)
 	case d.PF == "":
 		c.problems.Add(path, "make VFs with sriov_numvfs and name one of them", "%s is no VF (driver %s)", l.Device, orNothing(d.Driver))
-	case holder != Key{} && holder != c.r.Key():
-		c.problems.Add(path, "", "VF %s is in use by container %s, as a link of %s", l.Device, holder.ContainerID, holder.IfName)
+	case c.isHeld(path, l.Device):
 	case d.Userspace():
 		c.problems.Add(path, "bind it to the VF's own network driver, or leave it to a DPDK program", "VF %s has the userspace driver %s; the kernel has no interface of it to bond", l.Device, d.Driver)
 	case d.Driver == "":
@@ -163,13 +164,23 @@ func (c *compiler) device(path string, l Link, p *PlannedLink) {
 	case d.Link == nil:
 		c.problems.Add(path, "another pod or program has it", "VF %s has no interface on the host", l.Device)
 	case d.Link.Master != 0:
-		c.problems.Add(path, "", "VF %s (%s) is part of a bond or bridge of the host", l.Device, d.Link.Name)
+		c.problems.Add(path, "take it out with: ip link set "+d.Link.Name+" nomaster", "VF %s (%s) is part of a bond or bridge of the host", l.Device, d.Link.Name)
 	case d.PFLink == nil:
-		c.problems.Add(path, "", "the PF %s of VF %s has no interface on the host", d.PF, l.Device)
+		c.problems.Add(path, "a VF is set up through its PF: take a VF of one that is there", "the PF %s of VF %s has no interface on the host", d.PF, l.Device)
 	default:
 		p.Before, p.PF, p.VF, p.Admin = d.Link, d.PFNetdev, d.Number, d.Admin
 		c.checkMTU(path, *d.Link, d.PFLink)
 	}
+}
+
+// isHeld says whether the Record of another attachment has the device.
+func (c *compiler) isHeld(path, device string) bool {
+	holder := c.f.Holders[device]
+	held := holder != Key{} && holder != c.r.Key()
+	if held {
+		c.problems.Add(path, "delete that pod, or take another VF", "VF %s is in use by container %s, as a link of %s", device, holder.ContainerID, holder.IfName)
+	}
+	return held
 }
 
 func orNothing(s string) string {
@@ -185,9 +196,14 @@ func (c *compiler) hostLink(path string, l Link, p *PlannedLink) {
 		c.problems.Add(path, `with "linksInContainer": true it is looked for in the pod`, "the host has no interface %s", l.Name)
 		return
 	}
-	if found.Master != 0 {
-		c.problems.Add(path, "", "%s is part of a bond or bridge of the host", l.Name)
+	if found.Name != l.Name {
+		c.problems.Add(path, "write "+found.Name, "%s is an alternative name of the host's %s, which it does not keep in the pod", l.Name, found.Name)
+		return
 	}
+	if found.Master != 0 {
+		c.problems.Add(path, "take it out with: ip link set "+l.Name+" nomaster", "%s is part of a bond or bridge of the host", l.Name)
+	}
+	c.isHeld(path, found.Device)
 	for _, route := range found.Addresses.Routes {
 		if route.Dst.Bits() == 0 {
 			c.problems.Add(path, "", "%s carries the host's default route (%s); in a pod it would cut the host off", l.Name, route)
@@ -272,6 +288,9 @@ func (c *compiler) settleMTU(p *Plan) {
 			return
 		}
 		links = append(links, *l.Before)
+	}
+	if len(links) == 0 {
+		return
 	}
 	p.Bond.Options = bond.WithSmallestMTU(p.Bond.Options, links)
 }

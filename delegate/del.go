@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+
+	"github.com/containernetworking/cni/pkg/types"
 )
 
 // Del undoes an attachment from its Record alone, and leaves the node as it
@@ -15,12 +17,15 @@ func (h *Host) Del(ctx context.Context, k Key) error {
 		return err
 	}
 	defer locks.Close()
-	if err := locks.Lock("container " + k.ContainerID); err != nil {
+	if err := locks.Lock(ctx, "container", k.ContainerID); err != nil {
 		return err
 	}
 	rec, err := h.load(k)
-	if rec == nil || err != nil {
+	if err != nil {
 		return err
+	}
+	if rec == nil {
+		return withCode(types.ErrIOFailure, h.Store.Forget(k))
 	}
 	return h.lockAndRestore(ctx, rec, locks)
 }
@@ -29,22 +34,21 @@ func (h *Host) Del(ctx context.Context, k Key) error {
 // which is said.
 func (h *Host) load(k Key) (*Record, error) {
 	rec, err := h.Store.Load(k)
-	if errors.Is(err, errDamaged) {
+	switch {
+	case errors.Is(err, errDamaged):
 		h.warn("%v", err)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
 	}
-	return rec, err
+	return rec, withCode(types.ErrIOFailure, err)
 }
 
 // lockAndRestore restores what a Record says, read anew under the locks: who
 // had them may have restored it meanwhile. The container's lock is held.
 func (h *Host) lockAndRestore(ctx context.Context, rec *Record, locks *Locks) error {
-	for _, device := range rec.Plan.Devices() {
-		if err := locks.Lock("device " + device); err != nil {
-			return err
-		}
+	if err := locks.Lock(ctx, "device", rec.Plan.Devices()...); err != nil {
+		return err
 	}
 	rec, err := h.load(rec.Plan.Key())
 	if rec == nil || err != nil {
@@ -56,6 +60,9 @@ func (h *Host) lockAndRestore(ctx context.Context, rec *Record, locks *Locks) er
 // GC undoes the attachments of a network that the runtime no longer has. It
 // goes on after an error and joins them.
 func (h *Host) GC(ctx context.Context, n Network) error {
+	if n.Valid == nil {
+		return errorf(types.ErrInvalidNetworkConfig, "network %s: %s: is missing; without it every attachment would count as gone", n.Name, validKey)
+	}
 	keys, err := h.Store.List()
 	if err != nil {
 		return err

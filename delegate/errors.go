@@ -37,7 +37,8 @@ func errorf(code uint, format string, args ...any) error {
 	return coded{code: code, err: fmt.Errorf(format, args...)}
 }
 
-// Code is the CNI code of err: the outermost that was given, else 999.
+// Code is the CNI code of err: the outermost that was given, else the one that
+// a plugin answered with, else 999.
 func Code(err error) uint {
 	var c coded
 	if errors.As(err, &c) {

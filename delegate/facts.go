@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"slices"
 
+	"github.com/containernetworking/cni/pkg/types"
+
 	"github.com/multibond/multibond/bond"
 )
 
@@ -34,9 +36,9 @@ func (h *Host) survey(r Request, s sandbox) (Facts, error) {
 	if f.Facts, err = bond.Survey(h.Sys, s.host, s.pod, sources); err != nil {
 		return Facts{}, withCode(CodeKernel, err)
 	}
-	for _, device := range sources.Devices {
+	for device := range f.Devices {
 		if f.Holders[device], err = h.Store.Holder(device); err != nil {
-			return Facts{}, err
+			return Facts{}, withCode(types.ErrIOFailure, err)
 		}
 	}
 	for _, plugin := range r.Network.pluginTypes() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
@@ -25,7 +26,7 @@ func (h *Host) askIPAM(ctx context.Context, rec *Record) (*current.Result, error
 		}
 		out, err := h.Runner.Run(ctx, rec.ipamCall("ADD", rec.Plan.Netns))
 		if err != nil {
-			rec.IPAMRefused = true
+			rec.IPAMRefused = hadNoEffect(err)
 			return nil, withCode(CodeDelegate, fmt.Errorf("ipam: %w", err))
 		}
 		if result, err = parseResult(out, rec.Plan.Config); err != nil {
@@ -49,9 +50,9 @@ func (rec *Record) ipamCall(command, netns string) Call {
 // parseResult reads a plugin's result of any version; one that names none has
 // the version of its configuration.
 func parseResult(out, config json.RawMessage) (*current.Result, error) {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(out, &fields); err != nil || fields == nil {
-		return nil, fmt.Errorf("it printed no result: %q", shortened(out))
+	fields, err := resultFields(out)
+	if err != nil {
+		return nil, err
 	}
 	version, err := create.DecodeVersion(out)
 	if err != nil {
@@ -68,6 +69,22 @@ func parseResult(out, config json.RawMessage) (*current.Result, error) {
 		return nil, err
 	}
 	return current.NewResultFromResult(result)
+}
+
+// resultFields reads what a plugin printed as the object that a result is.
+func resultFields(out json.RawMessage) (fields map[string]json.RawMessage, err error) {
+	const most = 100
+	if err := json.Unmarshal(out, &fields); err != nil || fields == nil {
+		return nil, fmt.Errorf("it printed no result: %q", out[:min(len(out), most)])
+	}
+	for _, key := range []string{"interfaces", "ips", "routes"} {
+		// The CNI project's conversions take these for there.
+		var list []*struct{}
+		if json.Unmarshal(fields[key], &list) == nil && slices.Contains(list, nil) {
+			return nil, fmt.Errorf("it printed a result of which an element of %s is null", key)
+		}
+	}
+	return fields, nil
 }
 
 // addressesOf turns a CNI result into addresses and routes. A route without a
@@ -106,11 +123,12 @@ func addressesOf(result *current.Result) (bond.Addresses, error) {
 func prefixOf(n net.IPNet) (netip.Prefix, error) {
 	ip, ok := netip.AddrFromSlice(n.IP)
 	ones, bits := n.Mask.Size()
-	if !ok || bits == 0 {
-		return netip.Prefix{}, fmt.Errorf("%s is no address with a prefix length", n.String())
-	}
 	if ip = ip.Unmap(); ip.Is4() && bits == 128 {
-		ones -= 96
+		ones, bits = ones-96, 32
 	}
-	return netip.PrefixFrom(ip, ones), nil
+	p := netip.PrefixFrom(ip, ones)
+	if !ok || bits != ip.BitLen() || !p.IsValid() {
+		return netip.Prefix{}, fmt.Errorf("%v, mask %v, is no address with a prefix length", n.IP, n.Mask)
+	}
+	return p, nil
 }

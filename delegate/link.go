@@ -50,7 +50,9 @@ const maxLinks = 32
 // readLinks reads links[]; bondName makes the names of links that have none.
 func (n *Network) readLinks(top object, bondName string) {
 	var raws []json.RawMessage
-	top.read("links", &raws, "a list of links")
+	if !top.read("links", &raws, "a list of links") {
+		return
+	}
 	if len(raws) > maxLinks {
 		top.problems.Add("links", "", "has %d links, a bond has at most %d here", len(raws), maxLinks)
 		return
@@ -65,8 +67,10 @@ func (n *Network) readLinks(top object, bondName string) {
 	}
 	inPod := top.yes("linksInContainer")
 	for i, raw := range raws {
-		o := decodeObject(raw, fmt.Sprintf("links[%d]", i), top.problems)
-		l := n.readLink(o, attach, inPod)
+		var l Link
+		if o, is := decodeObject(raw, fmt.Sprintf("links[%d]", i), top.problems); is {
+			l = n.readLink(o, attach, inPod)
+		}
 		if l.Name == "" {
 			l.Name = fmt.Sprintf("%s-%d", bondName, i+1)
 		}
@@ -76,6 +80,7 @@ func (n *Network) readLinks(top object, bondName string) {
 }
 
 func (n *Network) readLink(o, attach object, inPod bool) Link {
+	before := len(*o.problems)
 	for _, key := range o.unknown(linkKeys) {
 		hint := didYouMean(key, linkKeys)
 		if key == "ipam" {
@@ -88,17 +93,12 @@ func (n *Network) readLink(o, attach object, inPod bool) Link {
 			o.problems.Add(o.at(key), "without Kubernetes give the PCI address as deviceID", "needs a pod and an agent that knows its devices; there is none here")
 		}
 	}
-	l := Link{Name: o.text("name"), Device: strings.ToLower(o.text("deviceID"))}
+	l := Link{Name: o.text("name")}
 	config, own := o.object("config")
-	if own {
-		l.Device = firstOf(l.Device, config.text("deviceID"), config.text("pciBusID"))
-	}
+	l.Device = deviceOf(o, config)
 	switch {
 	case l.Device != "":
 		l.Source = FromDevice
-		if err := bond.CheckPCI(l.Device); err != nil {
-			o.problems.Add(o.at("deviceID"), "", "%v", err)
-		}
 		if own {
 			attach = config
 		}
@@ -111,10 +111,36 @@ func (n *Network) readLink(o, attach object, inPod bool) Link {
 	default:
 		l.Source = FromHost
 	}
-	if l.Name == "" && (l.Source == FromPod || l.Source == FromHost) && !o.has("resourceName") && !o.has("network") {
+	if l.Name == "" && (l.Source == FromPod || l.Source == FromHost) && len(*o.problems) == before {
 		o.problems.Add(o.path, "", "names no interface: wanted is one of deviceID, config or name")
 	}
 	return l
+}
+
+// deviceOf reads the PCI address of a link: beside the configuration that
+// attaches it, or inside, as the plugins of SR-IOV and host-device have it.
+func deviceOf(o, config object) (device string) {
+	first := ""
+	read := func(place object, key string) {
+		if !place.has(key) {
+			return
+		}
+		found := strings.ToLower(place.text(key))
+		if err := bond.CheckPCI(found); err != nil && found != "" {
+			o.problems.Add(place.at(key), "", "%v", err)
+		}
+		if first != "" && found != device {
+			o.problems.Add(place.at(key), "write it once", "is %s, and %s is %s", found, first, device)
+			return
+		}
+		device, first = found, place.at(key)
+	}
+	read(o, "deviceID")
+	for _, place := range append([]object{config}, config.each("plugins")...) {
+		read(place, "deviceID")
+		read(place, "pciBusID")
+	}
+	return device
 }
 
 func firstOf(words ...string) string {
@@ -129,14 +155,15 @@ func firstOf(words ...string) string {
 // plugins completes the configuration, or the list of configurations, that
 // attaches a link.
 func (n *Network) plugins(config object, device string) []Plugin {
-	var list []json.RawMessage
-	config.read("plugins", &list, "a list of plugin configurations")
-	if len(list) == 0 {
+	if !config.has("plugins") {
 		return []Plugin{n.plugin(config, config, device)}
 	}
+	list := config.each("plugins")
+	if kindOf(config.fields["plugins"]) == "a list" && len(list) == 0 {
+		config.problems.Add(config.at("plugins"), "", "has no plugin's configuration")
+	}
 	var out []Plugin
-	for i, raw := range list {
-		one := decodeObject(raw, fmt.Sprintf("%s[%d]", config.at("plugins"), i), config.problems)
+	for _, one := range list {
 		out = append(out, n.plugin(one, config, device))
 	}
 	return out
@@ -176,7 +203,11 @@ func (n *Network) checkNames(problems *bond.Problems, bondName string) {
 			continue
 		}
 		if err := bond.CheckName(l.Name); err != nil {
-			problems.Add(path, "", "%v", err)
+			hint := ""
+			if l.Name == fmt.Sprintf("%s-%d", bondName, i+1) {
+				hint = "that is its name by default, give it another"
+			}
+			problems.Add(path, hint, "%v", err)
 		}
 		if first, twice := seen[l.Name]; twice {
 			problems.Add(path, "", "is %s, as is that of links[%d]", l.Name, first)

@@ -1,11 +1,13 @@
 package delegate
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +22,7 @@ import (
 type Locks struct {
 	file    *os.File
 	timeout time.Duration
+	left    time.Duration // of timeout, which all locks share
 }
 
 // lockPause is how long a lock that is taken is left alone before it is tried
@@ -34,16 +37,25 @@ func openLocks(dir string, timeout time.Duration) (*Locks, error) {
 	if err != nil {
 		return nil, withCode(types.ErrIOFailure, fmt.Errorf("state directory: %w", err))
 	}
-	return &Locks{file: file, timeout: timeout}, nil
+	return &Locks{file: file, timeout: timeout, left: timeout}, nil
 }
 
 // Close releases all locks.
 func (l *Locks) Close() error { return l.file.Close() }
 
-// Lock waits for a name. The error's code is 11, try again later, and it
-// names the holder.
-func (l *Locks) Lock(name string) error {
-	deadline := time.Now().Add(l.timeout)
+// Lock waits for the names of one kind, in their order, so that two who want
+// the same ones do not wait for each other: containers come first, then
+// devices. The error's code is 11, try again later, and it names the holder.
+func (l *Locks) Lock(ctx context.Context, kind string, names ...string) error {
+	for _, name := range slices.Sorted(slices.Values(names)) {
+		if err := l.lock(ctx, kind+" "+name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Locks) lock(ctx context.Context, name string) error {
 	for {
 		err := l.fcntl(unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}, name)
 		if err == nil {
@@ -52,10 +64,15 @@ func (l *Locks) Lock(name string) error {
 		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EACCES) {
 			return withCode(types.ErrIOFailure, fmt.Errorf("lock on %s: %w", name, err))
 		}
-		if time.Now().After(deadline) {
+		if l.left <= 0 {
 			return errorf(types.ErrTryAgainLater, "%s is still being worked on by %s after %s", name, l.holder(name), l.timeout)
 		}
-		time.Sleep(lockPause)
+		select {
+		case <-ctx.Done():
+			return errorf(types.ErrTryAgainLater, "%s is still being worked on by %s: %w", name, l.holder(name), ctx.Err())
+		case <-time.After(lockPause):
+			l.left -= lockPause
+		}
 	}
 }
 

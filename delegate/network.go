@@ -3,6 +3,7 @@ package delegate
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -22,7 +23,7 @@ type Network struct {
 	IPAM       string // the IPAM plugin's type; "" for none
 	DNS        types.DNS
 	DistinctPF string          // error, warn or ignore: two VFs of one PF
-	Valid      []GCAttachment  // GC: the attachments that the runtime still has
+	Valid      []GCAttachment  // GC: the attachments that the runtime still has; nil: it does not say
 	Raw        json.RawMessage // the configuration as it was given
 	Warnings   []string
 }
@@ -33,7 +34,7 @@ type GCAttachment = types.GCAttachment
 // topKeys are the keys of a network configuration that are no bond options.
 var topKeys = []string{
 	"cniVersion", "name", "type", "links", "linksInContainer", "delegate", "ifname", "ipam", "dns", "require",
-	"runtimeConfig", "capabilities", "args", "prevResult", "disableCheck", "disableGC", "cni.dev/valid-attachments",
+	"runtimeConfig", "capabilities", "args", "prevResult", "disableCheck", "disableGC", validKey, "cni.dev/attachments",
 }
 
 // ParseNetwork reads a configuration. It looks at nothing but its arguments;
@@ -45,25 +46,45 @@ func ParseNetwork(raw []byte, bondName string) (Network, error) {
 		return Network{}, errorf(types.ErrDecodingFailure, "the configuration is not valid UTF-8")
 	}
 	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		return Network{}, errorf(types.ErrDecodingFailure, "the configuration is not a JSON object: %w", err)
+	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
+		if json.Valid(raw) {
+			return Network{}, errorf(types.ErrDecodingFailure, "the configuration is %s, wanted is a JSON object", kindOf(raw))
+		}
+		return Network{}, errorf(types.ErrDecodingFailure, "the configuration is no JSON: %w", err)
 	}
 	var problems bond.Problems
 	top := object{fields: fields, problems: &problems}
 	n := Network{Raw: raw}
+	n.readValid(top)
+	// What is null is not there, here as everywhere.
+	maps.DeleteFunc(fields, func(key string, _ json.RawMessage) bool { return !top.has(key) })
 	n.readHead(top, bondName)
 	name := bondName
 	if name == "" {
 		name = n.IfName
 	}
 	n.readLinks(top, name)
-	n.readOptions(top)
+	n.readOptions(top, name)
 	n.readRequire(top)
 	n.checkUnknown(top)
 	if err := problems.Err(); err != nil {
-		return n, withCode(types.ErrInvalidNetworkConfig, fmt.Errorf("network %s: %w", n.Name, err))
+		if n.Name != "" {
+			err = fmt.Errorf("network %s: %w", n.Name, err)
+		}
+		return n, withCode(types.ErrInvalidNetworkConfig, err)
 	}
 	return n, nil
+}
+
+// validKey is where a runtime lists, for GC, the attachments that it still has.
+const validKey = "cni.dev/valid-attachments"
+
+// readValid tells an empty list, which runtimes also write as null, from none.
+func (n *Network) readValid(top object) {
+	if _, there := top.fields[validKey]; there {
+		n.Valid = []GCAttachment{}
+		top.read(validKey, &n.Valid, "a list of attachments")
+	}
 }
 
 func (n *Network) readHead(top object, bondName string) {
@@ -72,7 +93,6 @@ func (n *Network) readHead(top object, bondName string) {
 		top.problems.Add("name", "", "is missing")
 	}
 	top.read("dns", &n.DNS, "a dns object (CNI specification, section 1)")
-	top.read("cni.dev/valid-attachments", &n.Valid, "a list of attachments")
 	if n.IfName != "" {
 		if err := bond.CheckName(n.IfName); err != nil {
 			top.problems.Add("ifname", "", "%v", err)
@@ -100,10 +120,15 @@ func pluginType(o object) string {
 	return t
 }
 
-func (n *Network) readOptions(top object) {
+func (n *Network) readOptions(top object, bondName string) {
 	var names []string
 	for _, l := range n.Links {
 		names = append(names, l.Name)
+	}
+	if primary := ""; bondName == "" && json.Unmarshal(top.fields[bond.Primary], &primary) == nil {
+		// STATUS and GC do not say what the bond is called, so nobody knows the
+		// names that its links have by default.
+		names = append(names, primary)
 	}
 	options, problems := bond.ParseOptions(top.fields, names)
 	n.Options = options

@@ -19,13 +19,13 @@ type object struct {
 }
 
 // decodeObject reads raw as an object; anything else is a problem at path.
-func decodeObject(raw json.RawMessage, path string, problems *bond.Problems) object {
-	o := object{path: path, problems: problems}
+func decodeObject(raw json.RawMessage, path string, problems *bond.Problems) (o object, is bool) {
+	o = object{path: path, problems: problems}
 	if err := json.Unmarshal(raw, &o.fields); err != nil || o.fields == nil {
 		problems.Add(path, "", "is %s, wanted is a JSON object", kindOf(raw))
-		o.fields = map[string]json.RawMessage{}
+		return o, false
 	}
-	return o
+	return o, true
 }
 
 func (o object) at(key string) string {
@@ -54,13 +54,16 @@ func (o object) yes(key string) bool {
 	return b
 }
 
-func (o object) read(key string, into any, wanted string) {
+// read reads a field, if it is there; what it cannot read is a problem.
+func (o object) read(key string, into any, wanted string) (ok bool) {
 	if !o.has(key) {
-		return
+		return true
 	}
 	if err := json.Unmarshal(o.fields[key], into); err != nil {
 		o.problems.Add(o.at(key), "", "is %s, wanted is %s", kindOf(o.fields[key]), wanted)
+		return false
 	}
+	return true
 }
 
 // object reads a nested object; there is false where it is absent or no object.
@@ -68,9 +71,19 @@ func (o object) object(key string) (inner object, there bool) {
 	if !o.has(key) {
 		return object{}, false
 	}
-	before := len(*o.problems)
-	inner = decodeObject(o.fields[key], o.at(key), o.problems)
-	return inner, len(*o.problems) == before
+	return decodeObject(o.fields[key], o.at(key), o.problems)
+}
+
+// each reads a list of objects.
+func (o object) each(key string) (out []object) {
+	var raws []json.RawMessage
+	o.read(key, &raws, "a list of objects")
+	for i, raw := range raws {
+		if one, is := decodeObject(raw, fmt.Sprintf("%s[%d]", o.at(key), i), o.problems); is {
+			out = append(out, one)
+		}
+	}
+	return out
 }
 
 // unknown lists the keys that are none of known, sorted.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -30,14 +31,27 @@ type Call struct {
 	Config      json.RawMessage
 }
 
-// Runner executes CNI plugins. The error of a plugin that was executed and
-// refused is a *types.Error with the plugin's own code and words.
+// Runner executes CNI plugins.
 type Runner interface {
 	// Find returns the plugin's program. The error is compatible with
 	// errors.Is(err, fs.ErrNotExist).
 	Find(plugin string, path []string) (string, error)
-	// Run executes the plugin and returns what it printed.
+	// Run executes the plugin and returns what it printed. The error of a
+	// plugin that refused wraps a *types.Error with the plugin's own code and
+	// words; that of one that was not there, or could not be executed, is
+	// compatible with errors.Is(err, ErrNotExecuted).
 	Run(ctx context.Context, c Call) (json.RawMessage, error)
+}
+
+// ErrNotExecuted is a plugin that was not executed and so has done nothing.
+var ErrNotExecuted = errors.New("it was not executed")
+
+// hadNoEffect says whether an ADD that failed has surely left nothing: the
+// plugin has answered that it failed, which CNI makes it clean up for, or it
+// was not executed at all.
+func hadNoEffect(err error) bool {
+	var said *types.Error
+	return errors.As(err, &said) || errors.Is(err, ErrNotExecuted)
 }
 
 // Exec runs plugins as programs. The library that the CNI project has for
@@ -62,17 +76,17 @@ func (Exec) Find(plugin string, path []string) (string, error) {
 	return "", fmt.Errorf("CNI plugin %s is in none of %s: %w", plugin, strings.Join(path, ", "), fs.ErrNotExist)
 }
 
-// Run executes one plugin, which ends with this process and at the latest
-// after the time limit, with everything that it has started.
+// Run executes one plugin. At the end of the time limit, or of ctx, it ends
+// with everything that it has started; if this process ends, the plugin does.
 func (e Exec) Run(ctx context.Context, c Call) (json.RawMessage, error) {
 	program, err := e.Find(c.Type, c.Path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s %s: %w: %w", c.Type, c.Command, ErrNotExecuted, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, e.Timeout)
+	limit, cancel := context.WithTimeout(ctx, e.Timeout)
 	defer cancel()
 	var stdout, stderr limited
-	cmd := exec.CommandContext(ctx, program)
+	cmd := exec.CommandContext(limit, program)
 	cmd.Env = append(append([]string{}, e.Env...),
 		"CNI_COMMAND="+c.Command, "CNI_CONTAINERID="+c.ContainerID, "CNI_NETNS="+c.Netns,
 		"CNI_IFNAME="+c.IfName, "CNI_ARGS="+c.Args, "CNI_PATH="+strings.Join(c.Path, ":"))
@@ -84,14 +98,22 @@ func (e Exec) Run(ctx context.Context, c Call) (json.RawMessage, error) {
 	// Pdeathsig follows the thread that started the plugin, not the process.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	err = cmd.Run()
-	switch {
-	case ctx.Err() != nil:
-		return nil, fmt.Errorf("%s %s did not end within %s and was killed", c.Type, c.Command, e.Timeout)
-	case err == nil:
-		return stdout.Bytes(), nil
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("%s %s: %w: %w", c.Type, c.Command, ErrNotExecuted, err)
 	}
-	return nil, pluginError(c, err, stdout.Bytes(), stderr.Bytes())
+	err = cmd.Wait()
+	switch {
+	case err == nil || errors.Is(err, exec.ErrWaitDelay) && limit.Err() == nil:
+		// After its end, something that it has left behind may hold its output.
+		return stdout.kept, nil
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("%s %s was killed, because the time for all is up: %w", c.Type, c.Command, ctx.Err())
+	case limit.Err() != nil:
+		return nil, fmt.Errorf("%s %s did not end within %s and was killed", c.Type, c.Command, e.Timeout)
+	case stdout.full || stderr.full:
+		return nil, fmt.Errorf("%s %s printed more than %d bytes", c.Type, c.Command, maxOutput)
+	}
+	return nil, pluginError(c, err, stdout.kept, stderr.kept)
 }
 
 // pluginError is what a failed plugin said: its CNI error, else its output.
@@ -111,13 +133,19 @@ func pluginError(c Call, err error, stdout, stderr []byte) error {
 	return fmt.Errorf("%s %s: %w: %s", c.Type, c.Command, err, output)
 }
 
-// limited keeps the beginning of what is written to it, and refuses more
-// than any plugin has reason to say.
-type limited struct{ bytes.Buffer }
+// limited keeps what is written to it, and refuses more than any plugin has
+// reason to say. It embeds no buffer: io.Copy would use that one's ReadFrom,
+// which knows no limit.
+type limited struct {
+	kept []byte
+	full bool
+}
 
 func (l *limited) Write(p []byte) (int, error) {
-	if l.Len()+len(p) > maxOutput {
-		return 0, errors.New("the plugin printed too much")
+	if len(l.kept)+len(p) > maxOutput {
+		l.full = true
+		return 0, io.ErrShortBuffer
 	}
-	return l.Buffer.Write(p)
+	l.kept = append(l.kept, p...)
+	return len(p), nil
 }

@@ -28,7 +28,7 @@ type Record struct {
 	Attached    map[string]Seen `json:"attached,omitempty"` // links that were seen in the pod
 	BondIndex   int             `json:"bondIndex,omitempty"`
 	IPAMAsked   bool            `json:"ipamAsked,omitempty"`
-	IPAMRefused bool            `json:"ipamRefused,omitempty"` // it answered with an error
+	IPAMRefused bool            `json:"ipamRefused,omitempty"` // it gave nothing
 	Addresses   bond.Addresses  `json:"addresses,omitzero"`    // of the bond
 	Result      json.RawMessage `json:"result,omitempty"`      // the ADD's: the attachment is complete
 	Restored    []string        `json:"restored,omitempty"`    // links that are as before again
@@ -62,36 +62,60 @@ type Store struct{ Dir string }
 
 const (
 	recordEnd  = ".json"
+	begunEnd   = ".begun"   // the Record as Begin wrote it
+	newEnd     = ".new"     // while it is written
+	damagedEnd = ".damaged" // set aside
 	devicesDir = "devices"
-	damagedEnd = ".damaged"
 )
 
-// errDamaged is a Record that cannot be read; it counts as not there.
-var errDamaged = fmt.Errorf("damaged: %w", fs.ErrNotExist)
+// errDamaged is a Record that nobody can read, and of which nothing is left.
+var errDamaged = errors.New("it is damaged")
 
 func (s Store) file(k Key) string { return filepath.Join(s.Dir, k.String()+recordEnd) }
 
 // Load reads a Record. The error is compatible with errors.Is(err,
 // fs.ErrNotExist) where there is none. A damaged one is set aside under
-// another name, so that it blocks nothing and is not lost.
+// another name, so that it blocks nothing and is not lost; in its place comes
+// what Begin wrote, as if every step had been begun.
 func (s Store) Load(k Key) (*Record, error) {
-	data, err := os.ReadFile(s.file(k))
+	file := s.file(k)
+	r, err := read(file, k)
+	if !errors.Is(err, errDamaged) {
+		return r, err
+	}
+	if moved := os.Rename(file, file+damagedEnd); moved != nil {
+		return nil, fmt.Errorf("%w and cannot be set aside: %v", err, moved)
+	}
+	r, missing := read(file+begunEnd, k)
+	if missing != nil {
+		return nil, fmt.Errorf("%w; it is kept as %s", err, file+damagedEnd)
+	}
+	r.assumeBegun()
+	return r, s.Update(r)
+}
+
+func read(file string, k Key) (*Record, error) {
+	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("record of %s: %w", k, err)
 	}
 	var r Record
-	err = json.Unmarshal(data, &r)
-	if err == nil && r.Version != recordVersion {
+	switch err := json.Unmarshal(data, &r); {
+	case err == nil && r.Version != recordVersion && r.Version != 0:
 		return nil, fmt.Errorf("record of %s has version %d, this program knows %d: use the version that wrote it", k, r.Version, recordVersion)
+	case err != nil || r.Version == 0 || r.Plan.Key() != k:
+		return nil, fmt.Errorf("record of %s: %w", k, errDamaged)
 	}
-	if err == nil && r.Plan.Key() == k {
-		return &r, nil
+	return &r, nil
+}
+
+// assumeBegun is for a Record that does not know how far its ADD has come.
+func (r *Record) assumeBegun() {
+	r.Started = nil
+	for _, l := range r.Plan.Links {
+		r.Started = append(r.Started, l.Name)
 	}
-	aside := s.file(k) + damagedEnd
-	if moved := os.Rename(s.file(k), aside); moved != nil {
-		return nil, fmt.Errorf("record of %s is damaged and cannot be set aside: %w", k, moved)
-	}
-	return nil, fmt.Errorf("record of %s: %w; it is kept as %s", k, errDamaged, aside)
+	r.IPAMAsked = true
 }
 
 // List returns the keys of all Records.
@@ -114,30 +138,41 @@ func (s Store) List() ([]Key, error) {
 	return keys, nil
 }
 
-// Begin writes a new Record, and its hold on its devices, so that they
-// survive a crash of the machine.
+// Begin writes a new Record, so that it survives a crash of the machine, and
+// its hold on its devices. The error is compatible with errors.Is(err,
+// fs.ErrExist) where there is a Record already.
 func (s Store) Begin(r *Record) error {
 	if err := os.MkdirAll(filepath.Join(s.Dir, devicesDir), 0o700); err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
-	if err := s.write(r, true); err != nil {
-		return err
+	if err := s.begin(r); err != nil {
+		return fmt.Errorf("record of %s: %w", r.Plan.Key(), err)
 	}
 	for _, device := range r.Plan.Devices() {
-		if err := replace(s.hold(device), []byte(r.Plan.Key().String()), false); err != nil {
+		// One small write: a hold that is cut short is nobody's.
+		if err := os.WriteFile(s.hold(device), []byte(r.Plan.Key().String()), 0o600); err != nil {
 			return fmt.Errorf("hold on %s: %w", device, err)
 		}
 	}
 	return nil
 }
 
-// Update writes what is new about a Record. It is not synced: after a crash
-// of the machine the Record that Begin synced is enough, because devices of
-// another boot are not touched.
-func (s Store) Update(r *Record) error { return s.write(r, false) }
+func (s Store) begin(r *Record) error {
+	file := s.file(r.Plan.Key())
+	if err := write(file+begunEnd, encode(r), true); err != nil {
+		return err
+	}
+	if err := os.Link(file+begunEnd, file); err != nil {
+		return err
+	}
+	return syncDir(s.Dir)
+}
 
-func (s Store) write(r *Record, sync bool) error {
-	if err := replace(s.file(r.Plan.Key()), encode(r), sync); err != nil {
+// Update writes what is new about a Record. It is not synced: after a crash
+// of the machine it may be damaged, and what Begin wrote, which stays beside
+// it, is enough, because devices of another boot are not touched.
+func (s Store) Update(r *Record) error {
+	if err := replace(s.file(r.Plan.Key()), encode(r)); err != nil {
 		return fmt.Errorf("record of %s: %w", r.Plan.Key(), err)
 	}
 	return nil
@@ -149,10 +184,24 @@ func (s Store) End(r *Record) error {
 	var errs []error
 	for _, device := range r.Plan.Devices() {
 		if holder, err := s.Holder(device); err == nil && holder == r.Plan.Key() {
-			errs = append(errs, ignore(fs.ErrNotExist, os.Remove(s.hold(device))))
+			errs = append(errs, removeAll(s.hold(device)))
 		}
 	}
-	errs = append(errs, ignore(fs.ErrNotExist, os.Remove(s.file(r.Plan.Key()))))
+	return errors.Join(append(errs, s.Forget(r.Plan.Key()))...)
+}
+
+// Forget removes all files of a Record, those too that a process has left
+// that was killed while it wrote them; what was set aside stays.
+func (s Store) Forget(k Key) error {
+	file := s.file(k)
+	return removeAll(file+newEnd, file+begunEnd, file)
+}
+
+func removeAll(files ...string) error {
+	var errs []error
+	for _, file := range files {
+		errs = append(errs, ignore(fs.ErrNotExist, os.Remove(file)))
+	}
 	return errors.Join(errs...)
 }
 
@@ -184,23 +233,27 @@ func ignore(what, err error) error {
 }
 
 // replace writes a file whole or not at all.
-func replace(file string, data []byte, sync bool) error {
-	temp, err := os.CreateTemp(filepath.Dir(file), ".new-*")
+func replace(file string, data []byte) error {
+	err := write(file+newEnd, data, false)
+	if err == nil {
+		err = os.Rename(file+newEnd, file)
+	}
+	if err != nil {
+		os.Remove(file + newEnd)
+	}
+	return err
+}
+
+func write(name string, data []byte, sync bool) error {
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(temp.Name())
-	_, err = temp.Write(data)
+	_, err = file.Write(data)
 	if err == nil && sync {
-		err = temp.Sync()
+		err = file.Sync()
 	}
-	if err = errors.Join(err, temp.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(temp.Name(), file); err != nil || !sync {
-		return err
-	}
-	return syncDir(filepath.Dir(file))
+	return errors.Join(err, file.Close())
 }
 
 func syncDir(dir string) error {

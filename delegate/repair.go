@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/multibond/multibond/bond"
@@ -22,22 +23,47 @@ func (h *Host) repairDevice(s sandbox, rec *Record, l PlannedLink) error {
 			return err
 		}
 	}
-	now, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
-	if err != nil {
+	now, left, err := h.awaitOnHost(s, rec, l)
+	if left || err != nil {
 		return err
 	}
 	if now.Link == nil {
 		h.warn("%s has no interface on the host: its driver is %s now", l.Device, orNothing(now.Driver))
 		return nil
 	}
-	if now.Link.PermMAC != l.Before.PermMAC {
-		h.warn("%s was made anew since the ADD (its own MAC is %s, was %s) and is left as it is", l.Device, now.Link.PermMAC, l.Before.PermMAC)
-		return nil
-	}
 	if err := h.repairBoth(s, l, now); err != nil {
 		return err
 	}
 	return h.compareDevice(s, l)
+}
+
+// unlessMadeAnew is the link as it has to be: as before, or, where its VF is
+// another one than before, which has just the same address, as it is.
+func (h *Host) unlessMadeAnew(rec *Record, l PlannedLink, now bond.DeviceFacts) PlannedLink {
+	if now.Link == nil || rec.knows(l, *now.Link) {
+		return l
+	}
+	h.warn("%s was made anew since the ADD (its own MAC is %s, was %s) and is left as it is", l.Device, now.Link.PermMAC, l.Before.PermMAC)
+	l.Before, l.Had, l.Admin = now.Link, bond.Addresses{}, now.Admin
+	return l
+}
+
+// knows says whether now is the interface that l was. It has kept its index,
+// unless that was taken where it moved to. Its own MAC alone does not tell:
+// igbvf takes whatever MAC it has for its own at each reset, and that can be
+// the bond's, which is one of the links'.
+func (rec *Record) knows(l PlannedLink, now bond.Link) bool {
+	if now.Index == l.Before.Index || now.Index == rec.Attached[l.Name].Link.Index {
+		return true
+	}
+	known := []string{rec.Plan.Bond.Options[bond.MAC]}
+	for _, l := range rec.Plan.Links {
+		known = append(known, rec.Attached[l.Name].Link.MAC)
+		if l.Before != nil {
+			known = append(known, l.Before.MAC, l.Before.PermMAC)
+		}
+	}
+	return slices.Contains(known, now.PermMAC)
 }
 
 // repairBoth repairs the interface and what the PF keeps. Each can depend on
@@ -52,7 +78,13 @@ func (h *Host) repairBoth(s sandbox, l PlannedLink, now bond.DeviceFacts) error 
 	down := *l.Before
 	down.Up = false
 	first := bond.Restore(s.host, *now.Link, down, bond.Addresses{})
-	if err := s.host.ChangeVF(l.PF, l.VF, *now.Admin, *l.Admin); err != nil {
+	// A PF that reports the VF's own MAC does so at once, and must not be told
+	// to set it: a VF may not change a MAC that its PF has set.
+	admin, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
+	if err != nil || admin.Admin == nil {
+		return errors.Join(first, err)
+	}
+	if err := s.host.ChangeVF(admin.PFNetdev, admin.Number, *admin.Admin, *l.Admin); err != nil {
 		return errors.Join(first, err)
 	}
 	again, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
@@ -84,16 +116,28 @@ func (h *Host) compareDevice(s sandbox, l PlannedLink) error {
 	return nil
 }
 
-// bringHome moves a link from the pod to the host under its own name, or, if
-// that is taken by now, under one that cannot be.
+// bringHome moves a link from the pod to the host under its own name. A
+// device whose name is taken by now comes under one that cannot be.
 func bringHome(s sandbox, l bond.Link, planned PlannedLink) error {
 	err := s.pod.Change(l.Index, bond.Change{Namespace: s.host, Name: &planned.Before.Name})
 	if err == nil {
 		return nil
 	}
+	err = fmt.Errorf("moving %s back to the host: %w", l.Name, err)
+	// It may have moved all the same: a new name is given after the move.
+	links, unknown := s.pod.Links()
+	if unknown != nil {
+		return errors.Join(err, unknown)
+	}
+	if _, still := bond.Find(links, func(x bond.Link) bool { return x.Index == l.Index && x.Device == l.Device }); !still {
+		return nil
+	}
+	if planned.Device == "" {
+		return err
+	}
 	spare := fmt.Sprintf("mb%d", l.Index)
 	if again := s.pod.Change(l.Index, bond.Change{Namespace: s.host, Name: &spare}); again != nil {
-		return fmt.Errorf("moving %s back to the host: %w", l.Name, err)
+		return errors.Join(err, again)
 	}
 	return nil
 }

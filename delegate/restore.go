@@ -22,6 +22,7 @@ func (h *Host) restore(ctx context.Context, rec *Record) error {
 		return err
 	}
 	defer s.close()
+	rec.Result = nil // from here on it is not attached any more
 	var errs []error
 	if rec.BootID == h.BootID {
 		errs = append(errs, h.removeBond(s, rec))
@@ -63,15 +64,15 @@ func (h *Host) restoreLink(ctx context.Context, s sandbox, rec *Record, l Planne
 		return nil
 	}
 	var err error
-	switch l.Source {
-	case FromDevice:
-		err = h.restoreDevice(ctx, s, rec, l)
-	case FromConfig:
-		err = h.restoreMade(ctx, s, rec, l)
-	case FromHost:
-		err = h.restoreHostLink(s, rec, l)
-	case FromPod:
+	switch {
+	case l.Source == FromPod:
 		err = h.restorePodLink(s, rec, l)
+	case l.Source == FromConfig:
+		err = h.restoreMade(ctx, s, rec, l)
+	case l.Device != "":
+		err = h.restoreDevice(ctx, s, rec, l)
+	case l.Source == FromHost:
+		err = h.restoreVirtual(s, rec, l)
 	}
 	if err != nil {
 		return fmt.Errorf("link %s (%s): %w", l.Name, orElse(l.Device, string(l.Source)), err)
@@ -80,32 +81,27 @@ func (h *Host) restoreLink(ctx context.Context, s sandbox, rec *Record, l Planne
 	return nil
 }
 
-// restoreDevice has the plugins release a VF, and then makes sure that it is
-// as before: plugins lose VFs in ways of their own. A VF that somebody else
+// restoreDevice has the plugins release a device, where it came by plugins,
+// and then makes sure that it is as before: plugins lose VFs in ways of their own. A VF that somebody else
 // has by now is left alone, and its plugins are not called, because they
 // would reset the other's VF.
 func (h *Host) restoreDevice(ctx context.Context, s sandbox, rec *Record, l PlannedLink) error {
-	holder, err := h.Store.Holder(l.Device)
-	if err != nil {
+	if left, err := h.hasNewOwner(rec, l); left || err != nil {
 		return err
-	}
-	if holder != (Key{}) && holder != rec.Plan.Key() {
-		h.warn("VF %s belongs to container %s by now and is left alone", l.Device, holder.ContainerID)
-		return nil
 	}
 	inPod, there, err := h.findInPod(s, rec, l)
 	if err != nil {
 		return err
 	}
 	if !there {
-		if left, err := h.awaitOnHost(s, rec, l); left || err != nil {
+		now, left, err := h.awaitOnHost(s, rec, l)
+		if left || err != nil {
 			return err
 		}
+		l = h.unlessMadeAnew(rec, l, now)
 	}
-	if there && inPod.Name != l.Name {
-		if err := rename(s.pod, inPod, l.Name); err != nil {
-			return err
-		}
+	if s.netns, err = netnsForPlugins(s, l, inPod, there); err != nil {
+		return err
 	}
 	failed := h.deletePlugins(ctx, s, rec, l)
 	if err := h.repairDevice(s, rec, l); err != nil {
@@ -117,21 +113,52 @@ func (h *Host) restoreDevice(ctx context.Context, s sandbox, rec *Record, l Plan
 	return nil
 }
 
-// awaitOnHost waits for a device that is not in the pod to be on the host. It
-// reports whether the device is to be left alone instead: because it is gone,
-// or has been nowhere for so long that somebody else must have it.
-func (h *Host) awaitOnHost(s sandbox, rec *Record, l PlannedLink) (left bool, err error) {
+// hasNewOwner says whether another attachment has the device by now.
+func (h *Host) hasNewOwner(rec *Record, l PlannedLink) (bool, error) {
+	holder, err := h.Store.Holder(l.Device)
+	if err != nil || holder == (Key{}) || holder == rec.Plan.Key() {
+		return false, err
+	}
+	h.warn("VF %s belongs to container %s by now and is left alone", l.Device, holder.ContainerID)
+	return true, nil
+}
+
+// netnsForPlugins gives a link the name again by which its plugins look for
+// it, and returns the namespace to look in. Where another interface has the
+// name, plugins take that one instead: they are told of no namespace, and
+// then only free what they keep.
+func netnsForPlugins(s sandbox, l PlannedLink, inPod bond.Link, there bool) (string, error) {
+	if s.pod == nil || there && inPod.Name == l.Name {
+		return s.netns, nil
+	}
+	_, taken, err := linkIfThere(s.pod, l.Name)
+	switch {
+	case err != nil:
+		return "", err
+	case taken:
+		return noNetns, nil
+	case there:
+		return s.netns, rename(s.pod, inPod, l.Name)
+	}
+	return s.netns, nil
+}
+
+// awaitOnHost waits for a device that is not in the pod to be on the host, or
+// to have no interface at all. It reports whether the device is to be left
+// alone instead: because it is gone, or has been nowhere for so long that
+// somebody else must have it.
+func (h *Host) awaitOnHost(s sandbox, rec *Record, l PlannedLink) (now bond.DeviceFacts, left bool, err error) {
 	const pause = 50 * time.Millisecond
 	for deadline := time.Now().Add(h.Limbo.Wait); ; time.Sleep(pause) {
-		now, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
+		now, err = bond.SurveyDevice(h.Sys, s.host, l.Device)
 		switch {
 		case err != nil:
-			return false, err
+			return now, false, err
 		case now.Missing:
 			h.warn("%s is no longer there; nothing is left to restore of it", l.Device)
-			return true, nil
+			return now, true, nil
 		case now.Link != nil || now.Userspace() || now.Driver == "":
-			return false, nil
+			return now, false, nil
 		}
 		if time.Now().After(deadline) {
 			break
@@ -142,9 +169,9 @@ func (h *Host) awaitOnHost(s sandbox, rec *Record, l PlannedLink) (left bool, er
 	}
 	if time.Since(rec.LostSince) > h.Limbo.GiveUp {
 		h.warn("VF %s has been neither on the host nor in the pod for %s; whoever has it keeps it", l.Device, h.Limbo.GiveUp)
-		return true, nil
+		return now, true, nil
 	}
-	return false, errors.New("it is neither on the host nor in the pod; if its network namespace has just ended, it will come back")
+	return now, false, errors.New("it is neither on the host nor in the pod; if its network namespace has just ended, it will come back")
 }
 
 // deletePlugins calls the plugins of a link in reverse.
@@ -171,6 +198,8 @@ func (h *Host) findInPod(s sandbox, rec *Record, l PlannedLink) (bond.Link, bool
 		switch {
 		case l.Device != "":
 			return x.Device == l.Device
+		case l.Source == FromPod:
+			return x.Index == l.Before.Index
 		case wasSeen:
 			return x.Index == seen.Link.Index
 		}
@@ -197,7 +226,9 @@ func (h *Host) restoreMade(ctx context.Context, s sandbox, rec *Record, l Planne
 	return failed
 }
 
-func (h *Host) restoreHostLink(s sandbox, rec *Record, l PlannedLink) error {
+// restoreVirtual takes a link without a device back that was moved into the
+// pod by its name.
+func (h *Host) restoreVirtual(s sandbox, rec *Record, l PlannedLink) error {
 	inPod, there, err := h.findInPod(s, rec, l)
 	if err != nil {
 		return err
@@ -207,27 +238,31 @@ func (h *Host) restoreHostLink(s sandbox, rec *Record, l PlannedLink) error {
 			return err
 		}
 	}
-	if l.Device != "" {
-		if left, err := h.awaitOnHost(s, rec, l); left || err != nil {
-			return err
-		}
-		return h.repairDevice(s, rec, l)
-	}
 	now, there, err := linkIfThere(s.host, l.Before.Name)
 	if err != nil {
 		return err
 	}
-	if !there {
+	if !there || now.Name != l.Before.Name || now.Kind != l.Before.Kind {
 		h.warn("%s (%s) went with the pod's network namespace, as virtual interfaces do", l.Name, l.Before.Kind)
 		return nil
 	}
 	return bond.Restore(s.host, now, *l.Before, l.Had)
 }
 
+// restorePodLink takes a link out of the bond, where that could not be
+// removed: as long as it is a part of it, it is not as before.
 func (h *Host) restorePodLink(s sandbox, rec *Record, l PlannedLink) error {
 	inPod, there, err := h.findInPod(s, rec, l)
 	if err != nil || !there {
 		return err
+	}
+	if none := 0; inPod.Master != none {
+		if err := s.pod.Change(inPod.Index, bond.Change{Master: &none}); err != nil {
+			return fmt.Errorf("taking it out of the bond: %w", err)
+		}
+		if inPod, there, err = h.findInPod(s, rec, l); err != nil || !there {
+			return err
+		}
 	}
 	return bond.Restore(s.pod, inPod, *l.Before, l.Had)
 }
@@ -243,7 +278,7 @@ func (h *Host) releaseIPAM(ctx context.Context, s sandbox, rec *Record) error {
 	case err == nil:
 		rec.IPAMAsked = false
 	case rec.IPAMRefused:
-		// It gave nothing; what it refuses now for the same reason is nothing too.
+		// It gave nothing, so there is nothing that it could refuse to take back.
 		h.warn("ipam: %v", err)
 		return nil
 	default:

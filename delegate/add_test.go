@@ -1,0 +1,446 @@
+package delegate
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// standardResult is what the standard network's ADD prints.
+const standardResult = `{
+    "cniVersion": "1.1.0",
+    "interfaces": [
+        {"name": "bond0", "mac": "02:00:00:00:00:03", "mtu": 1500, "sandbox": "/run/netns/p1"},
+        {"name": "bond0-1", "mac": "02:00:00:00:00:03", "mtu": 1500, "sandbox": "/run/netns/p1", "pciID": "0000:3b:02.0"},
+        {"name": "bond0-2", "mac": "02:00:00:00:00:06", "mtu": 1500, "sandbox": "/run/netns/p1", "pciID": "0000:5e:02.0"}
+    ],
+    "ips": [{"interface": 0, "address": "10.56.217.2/24", "gateway": "10.56.217.1"}],
+    "routes": [{"dst": "0.0.0.0/0"}]
+}`
+
+// sameJSON compares two texts as JSON.
+func sameJSON(t *testing.T, want string, got []byte) {
+	t.Helper()
+	var w, g any
+	if err := json.Unmarshal([]byte(want), &w); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(got, &g); err != nil {
+		t.Fatalf("%v: %s", err, got)
+	}
+	if diff := cmp.Diff(w, g); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestAdd(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	r := request(t, standard)
+	result, err := m.Add(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var printed bytes.Buffer
+	if err := PrintResult(&printed, result, "1.1.0"); err != nil {
+		t.Fatal(err)
+	}
+	sameJSON(t, standardResult, printed.Bytes())
+	const want = `/run/netns/p1 bond0  mac=02:00:00:00:00:03 mtu=1500 up=true master="" kind="bond" ips=[10.56.217.2/24] routes=[0.0.0.0/0 via 10.56.217.1]
+/run/netns/p1 bond0-1 0000:3b:02.0 mac=02:00:00:00:00:03 mtu=1500 up=true master="bond0" kind="" ips=[] routes=[]
+/run/netns/p1 bond0-2 0000:5e:02.0 mac=02:00:00:00:00:06 mtu=1500 up=true master="bond0" kind="" ips=[] routes=[]`
+	if diff := cmp.Diff(strings.Split(want, "\n"), slices.Sorted(slices.Values(m.linesOf(pod1)))); diff != "" {
+		t.Errorf("the pod: -want +got:\n%s", diff)
+	}
+	if vfs, _ := m.namespace("").VFs("enp1s0"); vfs[0].VLAN != 100 || vfs[1].VLAN != 0 {
+		t.Errorf("the PF has %+v", vfs)
+	}
+	m.mustDel(c1)
+	m.wantState(before)
+	if n := len(m.plugins.vfs); n != 0 {
+		t.Errorf("sriov still has %d attachments", n)
+	}
+	if m.log.Len() > 0 {
+		t.Errorf("warnings: %s", m.log)
+	}
+}
+
+// TestAddRecord: the Record says what was planned, what was there before, and
+// what was done.
+func TestAddRecord(t *testing.T) {
+	m := newMachine(t)
+	mtu := 9000
+	m.change("", "enp1s0v0", bond.Change{MTU: &mtu})
+	r := request(t, strings.Replace(standard, `"delegate"`, `"nonsense": 1, "delegate"`, 1))
+	r.Args = "K8S_POD_NAME=p"
+	m.mustAdd(r)
+	rec := m.readRecord(c1)
+	trust := false
+	admin := func(mac string, vlan int) *bond.VF {
+		return &bond.VF{MAC: mac, VLAN: vlan, Proto: 0x8100, SpoofChk: true, Trust: &trust}
+	}
+	plugin := func(device string) []Plugin {
+		return []Plugin{{"sriov", json.RawMessage(`{"cniVersion":"0.3.1","deviceID":"` + device + `","name":"net1","pciBusID":"` + device + `","type":"sriov","vlan":100}`)}}
+	}
+	a, b := rec.Plan.Links[0], rec.Plan.Links[1]
+	want := Plan{
+		ContainerID: "c1", IfName: "bond0", Netns: pod1, Args: "K8S_POD_NAME=p", Path: []string{"/opt/cni/bin"}, Network: "net1", IPAM: "host-local",
+		Links: []PlannedLink{
+			{Name: "bond0-1", Source: FromDevice, Device: vfA, Plugins: plugin(vfA), PF: "enp1s0", VF: 0, Admin: admin("02:00:00:00:00:03", 0), Before: a.Before},
+			{Name: "bond0-2", Source: FromDevice, Device: vfB, Plugins: plugin(vfB), PF: "enp2s0", VF: 0, Admin: admin("02:00:00:00:00:06", 0), Before: b.Before},
+		},
+		Bond: bond.Spec{Name: "bond0", Links: []string{"bond0-1", "bond0-2"}, Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "mtu": "1500"}},
+	}
+	sameJSON(t, string(r.Network.Raw), rec.Plan.Config)
+	rec.Plan.Config = nil
+	if diff := cmp.Diff(want, rec.Plan); diff != "" {
+		t.Errorf("plan: -want +got:\n%s", diff)
+	}
+	if a.Before.Name != "enp1s0v0" || a.Before.MTU != 9000 || a.Before.MAC != "02:00:00:00:00:03" || a.Before.Up {
+		t.Errorf("before: %+v", a.Before)
+	}
+	seen := rec.Attached["bond0-1"]
+	if seen.Link.Name != "bond0-1" || seen.Link.Device != vfA || !cmp.Equal(seen.Admin, admin("02:00:00:00:00:03", 100)) {
+		t.Errorf("seen: %+v, %+v", seen, seen.Admin)
+	}
+	sameJSON(t, `{"cniVersion": "0.3.1", "interfaces": [{"name": "bond0-1", "mac": "02:00:00:00:00:03", "sandbox": "/run/netns/p1"}]}`, seen.Result)
+	sameJSON(t, standardResult, rec.Result)
+	var steps []string
+	for _, s := range rec.Steps {
+		steps = append(steps, s.What)
+	}
+	if diff := cmp.Diff([]string{"survey", "compile", "record", "attach bond0-1", "attach bond0-2", "bond", "ipam", "configure"}, steps); diff != "" {
+		t.Errorf("steps: -want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"network net1: ignored: nonsense"}, rec.Warnings); diff != "" {
+		t.Errorf("warnings: -want +got:\n%s", diff)
+	}
+	if rec.Version != 1 || rec.BootID != "boot1" || rec.NetnsID != m.namespace(pod1).ID() || rec.BondIndex != m.link(pod1, "bond0").Index || !rec.IPAMAsked || rec.Restored != nil {
+		t.Errorf("record: %+v", rec)
+	}
+	for _, device := range []string{vfA, vfB} {
+		if holder, err := m.Store.Holder(device); err != nil || holder != c1 {
+			t.Errorf("%s is held by %v, %v", device, holder, err)
+		}
+	}
+}
+
+// TestAddCalls: who is called, in order, and what each is told.
+func TestAddCalls(t *testing.T) {
+	m := newMachine(t)
+	r := request(t, scenarioConfig("links that plugins make"))
+	r.Args = "A=b"
+	m.mustAdd(r)
+	m.mustDel(c1)
+	var got []string
+	for _, c := range m.plugins.calls {
+		if c.ContainerID != "c1" || c.Netns != pod1 || c.Args != "A=b" || !cmp.Equal(c.Path, r.Path) {
+			t.Errorf("call %+v", c)
+		}
+		got = append(got, c.Type+" "+c.Command+" "+c.IfName)
+	}
+	want := []string{
+		"macvlan ADD bond0-1", "macvlan ADD bond0-2", "tuning ADD bond0-2", "host-local ADD bond0",
+		"tuning DEL bond0-2", "macvlan DEL bond0-2", "macvlan DEL bond0-1", "host-local DEL bond0",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	const result = `{"cniVersion": "1.0.0", "interfaces": [{"name": "bond0-2", "mac": "02:00:00:00:00:0b", "sandbox": "/run/netns/p1"}]}`
+	sameJSON(t, `{"cniVersion": "1.0.0", "name": "net1", "type": "tuning", "prevResult": `+result+`}`, m.plugins.calls[2].Config)
+	sameJSON(t, `{"cniVersion": "1.0.0", "name": "net1", "type": "tuning", "prevResult": `+result+`}`, m.plugins.calls[4].Config)
+	sameJSON(t, string(r.Network.Raw), m.plugins.calls[3].Config)
+}
+
+func scenarioConfig(name string) string {
+	for _, s := range scenarios {
+		if s.name == name {
+			return s.config
+		}
+	}
+	panic("there is no scenario " + name)
+}
+
+// TestAddTwice: a second ADD is the stored result, and changes nothing.
+func TestAddTwice(t *testing.T) {
+	m := newMachine(t)
+	r := request(t, standard)
+	m.mustAdd(r)
+	attached, calls := m.state(), len(m.plugins.calls)
+	result, err := m.Add(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameJSON(t, standardResult, encode(result))
+	m.wantState(attached)
+	if len(m.plugins.calls) != calls {
+		t.Error("plugins were called")
+	}
+}
+
+// TestAddAfterBroken: an attachment of the container that is not whole any
+// more is undone, and made again.
+func TestAddAfterBroken(t *testing.T) {
+	for name, breakIt := range map[string]func(m *machine){
+		"bond deleted": func(m *machine) {
+			if err := m.namespace(pod1).Delete(m.link(pod1, "bond0").Index); err != nil {
+				m.t.Fatal(err)
+			}
+		},
+		"vlan lost": func(m *machine) { m.changeVF("enp1s0", func(vf *bond.VF) { vf.VLAN = 0 }) },
+		"DEL cut off": func(m *machine) {
+			m.plugins.refuse["host-local DEL bond0"] = "no"
+			m.Del(m.t.Context(), c1)
+			clear(m.plugins.refuse)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			before := m.state()
+			r := request(t, standard)
+			m.mustAdd(r)
+			breakIt(m)
+			m.mustAdd(r)
+			if ips, _ := m.namespace(pod1).Addresses(m.link(pod1, "bond0").Index); len(ips.IPs) != 1 || ips.IPs[0].String() != "10.56.217.3/24" {
+				t.Errorf("addresses %v", ips)
+			}
+			m.mustDel(c1)
+			m.wantState(before)
+		})
+	}
+}
+
+// TestAddAfterDeadSandbox: the VFs of a sandbox that is gone, whose DEL has
+// not come yet, are as before first, and only then the new one's.
+func TestAddAfterDeadSandbox(t *testing.T) {
+	m := newMachine(t)
+	r := request(t, standard)
+	fresh := m.state()
+	m.mustAdd(r)
+	m.RemoveNamespace(pod1)
+	m.mustAdd(other(r))
+	if hasRecord(m) {
+		t.Error("the old Record is still there")
+	}
+	rec := m.readRecord(c2)
+	if l := rec.Plan.Links[0]; l.Before.Name != "enp1s0v0" || l.Admin.VLAN != 0 {
+		t.Errorf("the pod's state counts as the state before: %+v %+v", l.Before, l.Admin)
+	}
+	attached := m.state()
+	m.mustDel(c1)
+	m.wantState(attached)
+	m.mustDel(c2)
+	m.AddNamespace(pod1)
+	m.wantState(fresh)
+}
+
+// TestAddWhileHeld: what a living sandbox has is not touched, whatever the
+// namespace that it is looked for in.
+func TestAddWhileHeld(t *testing.T) {
+	m := newMachine(t)
+	r := request(t, standard)
+	m.mustAdd(r)
+	attached := m.state()
+	_, err := m.Add(t.Context(), other(r))
+	wantError(t, err, CodeNode, "network net1: links[0].deviceID: VF 0000:3b:02.0 is in use by container c1, as a link of bond0 (delete that pod, or take another VF); "+
+		"links[1].deviceID: VF 0000:5e:02.0 is in use by container c1, as a link of bond0 (delete that pod, or take another VF)")
+	m.wantState(attached)
+}
+
+func TestAddNamespaces(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	r := request(t, standard)
+	r.Netns = "/run/netns/none"
+	_, err := m.Add(t.Context(), r)
+	wantError(t, err, types.ErrInvalidNetNS, `there is no network namespace at "/run/netns/none" (CNI_NETNS)`)
+	r.Netns = ""
+	_, err = m.Add(t.Context(), r)
+	wantError(t, err, types.ErrInvalidNetNS, `there is no network namespace at "" (CNI_NETNS)`)
+	m.Host.Kernel = hostOnly{m.Kernel}
+	r.Netns = "/proc/1/ns/net"
+	_, err = m.Add(t.Context(), r)
+	wantError(t, err, types.ErrInvalidNetNS, `CNI_NETNS /proc/1/ns/net is the host's own network namespace`)
+	m.wantState(before)
+}
+
+// hostOnly is a kernel where every path leads to the host's namespace.
+type hostOnly struct{ bond.Kernel }
+
+func (k hostOnly) Open(string) (bond.Namespace, error) { return k.Host() }
+
+// TestAddErrors: the error has the network, the place, the cause and its
+// code, and a plugin's own error can be had from it.
+func TestAddErrors(t *testing.T) {
+	for _, test := range []struct {
+		name, config string
+		spoil        func(m *machine)
+		code         uint
+		text         string
+		said         bool
+	}{
+		{"a plugin fails", standard, func(m *machine) { m.plugins.refuse["sriov ADD bond0-2"] = "cursed" }, CodeDelegate,
+			"network net1: links[1]: attaching 0000:5e:02.0: sriov ADD: cursed", true},
+		{"a plugin that makes links fails", scenarioConfig("links that plugins make"), func(m *machine) { m.plugins.refuse["macvlan ADD bond0-2"] = "cursed" }, CodeDelegate,
+			"network net1: links[1]: attaching bond0-2: macvlan ADD: cursed", true},
+		{"IPAM fails", standard, func(m *machine) { m.plugins.refuse["host-local ADD bond0"] = "no more" }, CodeDelegate,
+			"network net1: ipam: host-local ADD: no more", true},
+		{"IPAM fails, and again when it is to give back what it has not given", standard, func(m *machine) {
+			m.plugins.refuse["host-local ADD bond0"], m.plugins.refuse["host-local DEL bond0"] = "nonsense", "nonsense"
+		}, CodeDelegate, "network net1: ipam: host-local ADD: nonsense", true},
+		{"the VF does not take the bond's MAC", scenarioConfig("VFs of which the bond changes the MAC"), func(m *machine) {
+			mac := m.link("", "enp2s0v0").MAC
+			m.changeVF("enp2s0", func(vf *bond.VF) { vf.MAC = "02:00:00:00:00:aa" })
+			m.changeVF("enp2s0", func(vf *bond.VF) { vf.MAC = mac })
+		}, CodeKernel, "network net1: enslaving bond0-2 (0000:5e:02.0, MAC 02:00:00:00:00:06) to bond0 (balance-rr): cannot assign requested address", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := newMachine(t)
+			test.spoil(m)
+			before := m.state()
+			_, err := m.Add(t.Context(), request(t, test.config))
+			wantError(t, err, test.code, test.text)
+			if isSaid(err) != test.said {
+				t.Errorf("errors.As to *types.Error: %t", isSaid(err))
+			}
+			m.wantState(before)
+		})
+	}
+}
+
+// TestAddNotUndone: where something could not be undone either, both errors
+// are there, the first one's code counts, and DEL goes on.
+func TestAddNotUndone(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	configured := false
+	m.Runner = runnerFunc{m.plugins, func(ctx context.Context, c Call) (json.RawMessage, error) {
+		out, err := m.plugins.Run(ctx, c)
+		if c.Type == "host-local" && !configured {
+			return nil, errors.New("host-local ADD: signal: segmentation fault: it said nothing")
+		}
+		return out, err
+	}}
+	m.plugins.refuse["host-local DEL bond0"] = "on fire"
+	_, err := m.Add(t.Context(), request(t, standard))
+	wantError(t, err, CodeDelegate, "network net1: ipam: host-local ADD: signal: segmentation fault: it said nothing; "+
+		"and not everything could be undone, DEL goes on: network net1: ipam: host-local ADD: signal: segmentation fault: it said nothing")
+	if rec := m.readRecord(c1); !cmp.Equal(rec.Restored, []string{"bond0-2", "bond0-1"}) || !rec.IPAMAsked {
+		t.Errorf("record: restored %v, IPAM asked %t", rec.Restored, rec.IPAMAsked)
+	}
+	configured = true
+	clear(m.plugins.refuse)
+	m.mustDel(c1)
+	m.wantState(before)
+}
+
+// runnerFunc is a Runner with another Run.
+type runnerFunc struct {
+	Runner
+	run func(context.Context, Call) (json.RawMessage, error)
+}
+
+func (r runnerFunc) Run(ctx context.Context, c Call) (json.RawMessage, error) { return r.run(ctx, c) }
+
+// TestAddCancelled: when the time is up nothing new is begun, and the way
+// back has its own time.
+func TestAddCancelled(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	ctx, cancel := context.WithCancel(t.Context())
+	m.Runner = runnerFunc{m.plugins, func(ctx context.Context, c Call) (json.RawMessage, error) {
+		if c.Command == "DEL" && ctx.Err() != nil {
+			t.Error("the way back has no time")
+		}
+		if c.IfName == "bond0-2" {
+			cancel()
+		}
+		return m.plugins.Run(ctx, c)
+	}}
+	_, err := m.Add(ctx, request(t, standard))
+	wantError(t, err, types.ErrTryAgainLater, "network net1: the time for ADD is up: context canceled")
+	m.wantState(before)
+}
+
+// TestAddResults: what a plugin prints in place of a result.
+func TestAddResults(t *testing.T) {
+	for _, test := range []struct{ name, plugin, output, text string }{
+		{"nothing", "sriov", "", `network net1: links[0]: attaching 0000:3b:02.0: sriov ADD: it printed no result: ""`},
+		{"garbage", "sriov", strings.Repeat("x", 200), `network net1: links[0]: attaching 0000:3b:02.0: sriov ADD: it printed no result: "` + strings.Repeat("x", 100) + `"`},
+		{"a number", "sriov", "7", `network net1: links[0]: attaching 0000:3b:02.0: sriov ADD: it printed no result: "7"`},
+		{"nothing from IPAM", "host-local", "", `network net1: ipam: host-local: it printed no result: ""`},
+		{"no address", "host-local", `{}`, `network net1: ipam: host-local gave no address`},
+		{"an address without a prefix", "host-local", `{"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.1"}]}`, `network net1: ipam: host-local: invalid CIDR address: 10.0.0.1`},
+		{"a gateway far away", "host-local", `{"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.1/24"}], "routes": [{"dst": "10.9.0.0/16", "gw": "192.0.2.1"}]}`,
+			`network net1: bond0: adding route 10.9.0.0/16 via 192.0.2.1: network is unreachable`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := newMachine(t)
+			before := m.state()
+			m.Runner = runnerFunc{m.plugins, func(ctx context.Context, c Call) (json.RawMessage, error) {
+				out, err := m.plugins.Run(ctx, c)
+				if c.Type == test.plugin && c.Command == "ADD" {
+					return json.RawMessage(test.output), err
+				}
+				return out, err
+			}}
+			_, err := m.Add(t.Context(), request(t, standard))
+			if err == nil || err.Error() != test.text {
+				t.Errorf("error\n%v\nwanted is\n%s", err, test.text)
+			}
+			m.wantState(before)
+		})
+	}
+}
+
+// TestAddWithoutState: where the Record cannot be written nothing is begun.
+func TestAddWithoutState(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	m.Store.Dir += "/file"
+	writeFile(t, m.Store.Dir, "", 0o600)
+	_, err := m.Add(t.Context(), request(t, standard))
+	if Code(err) != types.ErrIOFailure || !strings.HasPrefix(err.Error(), "state directory: mkdir ") {
+		t.Errorf("error %d: %v", Code(err), err)
+	}
+	m.Store.Dir = strings.TrimSuffix(m.Store.Dir, "/file")
+	if err := removeAll(m.Store.Dir + "/file"); err != nil {
+		t.Fatal(err)
+	}
+	// A hold that cannot be written: the Record goes again.
+	writeFile(t, m.Store.Dir+"/lock", "", 0o600)
+	if err := os.MkdirAll(m.Store.hold(vfB), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	held := m.state()
+	_, err = m.Add(t.Context(), request(t, standard))
+	if err == nil || Code(err) != types.ErrIOFailure || !strings.Contains(err.Error(), "hold on 0000:5e:02.0: ") {
+		t.Errorf("error %d: %v", Code(err), err)
+	}
+	m.wantState(held)
+	if held != before {
+		t.Error("a directory counts as state")
+	}
+}
+
+func TestAddDNS(t *testing.T) {
+	m := newMachine(t)
+	r := request(t, strings.Replace(standard, `"delegate"`, `"dns": {"nameservers": ["192.0.2.53"]}, "delegate"`, 1))
+	result, err := m.Add(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(types.DNS{Nameservers: []string{"192.0.2.53"}}, result.DNS); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -1,0 +1,75 @@
+package delegate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// TestIdentify: a link is the one with the PCI address, whatever its plugin
+// has called it, and its plugin finds it again under the name that it knows.
+func TestIdentify(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	m.Runner = runnerFunc{m.plugins, func(ctx context.Context, c Call) (json.RawMessage, error) {
+		out, err := m.plugins.Run(ctx, c)
+		if c.Type == "sriov" && c.Command == "ADD" {
+			odd, down, up := "odd"+c.IfName[len(c.IfName)-1:], false, true
+			m.change(pod1, c.IfName, bond.Change{Up: &down})
+			m.change(pod1, c.IfName, bond.Change{Name: &odd})
+			m.change(pod1, odd, bond.Change{Up: &up})
+		}
+		return out, err
+	}}
+	m.mustAdd(request(t, standard))
+	if l := m.link(pod1, "bond0-1"); l.Device != vfA || l.Master == 0 {
+		t.Errorf("bond0-1 is %+v", l)
+	}
+	m.mustDel(c1)
+	m.wantState(before)
+}
+
+// TestIdentifyNone: a plugin that says that it has attached a link and has not.
+func TestIdentifyNone(t *testing.T) {
+	for config, text := range map[string]string{
+		standard: "network net1: links[0]: 0000:3b:02.0 was attached, and no interface of the pod is it",
+		scenarioConfig("links that plugins make"): "network net1: links[0]: bond0-1 was attached, and no interface of the pod is it",
+	} {
+		m := newMachine(t)
+		before := m.state()
+		m.Runner = runnerFunc{m.plugins, func(ctx context.Context, c Call) (json.RawMessage, error) {
+			return json.RawMessage(`{}`), nil
+		}}
+		_, err := m.Add(t.Context(), request(t, config))
+		wantError(t, err, CodeDelegate, text)
+		m.wantState(before)
+	}
+}
+
+func TestCode(t *testing.T) {
+	said := &types.Error{Code: 11, Msg: "later"}
+	for _, test := range []struct {
+		err  error
+		want uint
+	}{
+		{errors.New("x"), types.ErrInternal},
+		{said, 11},
+		{fmt.Errorf("sriov ADD: %w", said), 11},
+		{withCode(CodeDelegate, said), CodeDelegate},
+		{withCode(CodeRestore, withCode(CodeKernel, said)), CodeRestore},
+		{fmt.Errorf("more: %w", errorf(CodeNode, "x")), CodeNode},
+	} {
+		if got := Code(test.err); got != test.want {
+			t.Errorf("%v: %d, wanted is %d", test.err, got, test.want)
+		}
+	}
+	if withCode(CodeNode, nil) != nil {
+		t.Error("no error has a code")
+	}
+}

@@ -1,0 +1,143 @@
+package delegate
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// TestCheck: each thing that can differ is found, and said.
+func TestCheck(t *testing.T) {
+	down, none := false, 0
+	for _, test := range []struct {
+		name  string
+		spoil func(m *machine)
+		code  uint
+		text  string
+	}{
+		{"nothing", func(*machine) {}, 0, ""},
+		{"a failover", func(m *machine) {
+			mac := m.link(pod1, "bond0-2").MAC
+			m.changeVF("enp1s0", func(vf *bond.VF) { vf.MAC = mac })
+		}, 0, ""},
+		{"the bond down", func(m *machine) { m.change(pod1, "bond0", bond.Change{Up: &down}) }, CodeCheck, `network net1: bond0: the bond is down`},
+		{"the bond gone", func(m *machine) { m.mustDelete(pod1, "bond0") }, CodeCheck, `network net1: bond0: the bond is gone`},
+		{"another in its place", func(m *machine) { m.mustDelete(pod1, "bond0"); m.AddVirtual(pod1, "dummy", "bond0") }, CodeCheck, `network net1: bond0: another interface has the bond's name: index 4, was 2`},
+		{"a link out of the bond", func(m *machine) { m.change(pod1, "bond0-2", bond.Change{Master: &none}) }, CodeCheck, `network net1: bond0-2: the link is no longer part of bond0`},
+		{"no carrier", func(m *machine) {
+			for _, name := range []string{"bond0-1", "bond0-2"} {
+				m.change(pod1, name, bond.Change{Up: &down})
+			}
+		}, CodeCheck, `network net1: bond0: no link has a carrier (look at the cables, the PFs and the switch)`},
+		{"a link gone", func(m *machine) { m.change(pod1, "bond0-2", bond.Change{Namespace: m.namespace(pod2)}) }, CodeCheck, `network net1: bond0-2: the link is gone`},
+		{"the address gone", func(m *machine) {
+			if err := m.namespace(pod1).Flush(m.link(pod1, "bond0").Index); err != nil {
+				m.t.Fatal(err)
+			}
+		}, CodeCheck, `network net1: bond0: address 10.56.217.2/24 is missing`},
+		{"another MTU", func(m *machine) {
+			mtu := 1400
+			m.change(pod1, "bond0", bond.Change{MTU: &mtu})
+		}, CodeCheck, `network net1: bond0: mtu is 1400, was made with 1500; bond0-1: mtu is 1400, was 1500; bond0-2: mtu is 1400, was 1500`},
+		{"what the PF keeps", func(m *machine) { m.changeVF("enp2s0", func(vf *bond.VF) { vf.VLAN, vf.SpoofChk = 7, false }) }, CodeCheck, `network net1: bond0-2: VF 0 of enp2s0: vlan is 7, was 100; bond0-2: VF 0 of enp2s0: spoofchk is false, was true`},
+		{"the namespace gone", func(m *machine) { m.RemoveNamespace(pod1) }, CodeCheck, `network net1: the network namespace /run/netns/p1 is gone`},
+		{"another namespace in its place", func(m *machine) { m.RemoveNamespace(pod1); m.AddNamespace(pod1) }, CodeCheck, `network net1: another network namespace has the path /run/netns/p1 by now`},
+		{"no attachment", func(m *machine) { m.mustDel(c1) }, types.ErrUnknownContainer, `container c1 has no attachment bond0 here`},
+		{"half a DEL", func(m *machine) {
+			m.plugins.refuse["host-local DEL bond0"] = "no"
+			m.Del(m.t.Context(), c1)
+		}, CodeCheck, `network net1: its ADD or its DEL was cut short; DEL finishes it`},
+		{"IPAM's part", func(m *machine) { m.plugins.refuse["host-local CHECK bond0"] = "whose address is this?" }, CodeDelegate, `host-local CHECK: whose address is this?`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := newMachine(t)
+			m.mustAdd(request(t, standard))
+			test.spoil(m)
+			spoiled := m.state()
+			err := m.Check(t.Context(), request(t, standard))
+			if test.text == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			wantError(t, err, test.code, test.text)
+			m.wantState(spoiled)
+		})
+	}
+}
+
+func (m *machine) mustDelete(path, name string) {
+	m.t.Helper()
+	if err := m.namespace(path).Delete(m.link(path, name).Index); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// TestCheckPlugins: those are called that know CHECK, with what they printed
+// at ADD; IPAM gets what the runtime gives.
+func TestCheckPlugins(t *testing.T) {
+	for _, test := range []struct {
+		name, config string
+		want         []string
+	}{
+		{"old versions", standard, []string{"host-local CHECK bond0"}},
+		{"new versions", strings.Replace(standard, `"type": "sriov"`, `"type": "sriov", "cniVersion": "0.4.0"`, 1),
+			[]string{"sriov CHECK bond0-1", "sriov CHECK bond0-2", "host-local CHECK bond0"}},
+		{"none", strings.Replace(standard, `"cniVersion": "1.1.0"`, `"cniVersion": "0.3.1"`, 1), nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := newMachine(t)
+			m.mustAdd(request(t, test.config))
+			m.plugins.calls = nil
+			r := request(t, strings.Replace(test.config, `"delegate"`, `"prevResult": {"cniVersion": "1.1.0"}, "delegate"`, 1))
+			if err := m.Check(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, c := range m.plugins.calls {
+				got = append(got, c.Type+" "+c.Command+" "+c.IfName)
+				want := string(r.Network.Raw)
+				if c.Type == "sriov" {
+					want = `{"cniVersion": "0.4.0", "name": "net1", "type": "sriov", "vlan": 100, "deviceID": "` + deviceAt(c) + `", "pciBusID": "` + deviceAt(c) + `",
+						"prevResult": ` + string(m.readRecord(c1).Attached[c.IfName].Result) + `}`
+				}
+				sameJSON(t, want, c.Config)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func deviceAt(c Call) string { return map[string]string{"bond0-1": vfA, "bond0-2": vfB}[c.IfName] }
+
+func TestStatus(t *testing.T) {
+	n := request(t, standard).Network
+	path := []string{"/opt/cni/bin"}
+	m := newMachine(t)
+	before := m.state()
+	if err := m.Status(n, path); err != nil {
+		t.Error(err)
+	}
+	m.plugins.missing["host-local"] = true
+	wantError(t, m.Status(n, path), types.ErrPluginNotAvailable, "CNI plugin host-local is in none of [/opt/cni/bin]: file does not exist")
+	m.SetBonding(false)
+	wantError(t, m.Status(n, path), types.ErrPluginNotAvailable, bond.ErrNoBonding.Error())
+	m.SetBonding(true)
+	clear(m.plugins.missing)
+	m.wantState(before)
+
+	m.Store.Dir += "/file"
+	writeFile(t, m.Store.Dir, "", 0o600)
+	err := m.Status(n, path)
+	wantError(t, err, types.ErrPluginNotAvailable, "state directory: mkdir "+m.Store.Dir+": not a directory")
+	if len(m.plugins.calls) != 0 {
+		t.Error("STATUS has executed plugins")
+	}
+}

@@ -1,0 +1,190 @@
+package delegate
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// nodeFacts is a node on which the standard network can be attached.
+func nodeFacts() Facts {
+	device := func(pf, netdev, vf string, index int) bond.DeviceFacts {
+		return bond.DeviceFacts{
+			Device: bond.Device{Address: vf, PF: pf, Driver: "igbvf", Netdev: netdev + "v0", PFNetdev: netdev},
+			Link:   &bond.Link{Index: index, Name: netdev + "v0", Device: vf, MTU: 1500, MaxMTU: 9216},
+			PFLink: &bond.Link{Index: index - 1, Name: netdev, Device: pf, MTU: 9000},
+			Admin:  &bond.VF{},
+		}
+	}
+	return Facts{
+		Facts: bond.Facts{
+			Devices: map[string]bond.DeviceFacts{vfA: device(pfA, "enp1s0", vfA, 3), vfB: device(pfB, "enp2s0", vfB, 5)},
+			Host: map[string]bond.HostLink{
+				"eth1": {Link: bond.Link{Index: 7, Name: "eth1", MTU: 9000, MaxMTU: 9000}},
+				"eth2": {Link: bond.Link{Index: 8, Name: "eth2", MTU: 4000}},
+			},
+			Pod: []bond.Link{{Index: 2, Name: "net1", MTU: 1500}, {Index: 3, Name: "net2", MTU: 1400}},
+		},
+		Bonding: true,
+		Plugins: map[string]bool{"sriov": true, "host-local": true},
+		Holders: map[string]Key{},
+	}
+}
+
+// TestPlan prints the plans of the sources of links.
+func TestPlan(t *testing.T) {
+	for _, test := range []struct{ name, config, want string }{
+		{"devices", standard, `bond0-1: attach by sriov 0000:3b:02.0
+bond0-2: attach by sriov 0000:5e:02.0
+bond0: create active-backup mtu 1500 miimon 100 fail_over_mac active
+bond0: flush bond0-1, set it down, enslave it
+bond0: flush bond0-2, set it down, enslave it
+bond0: set it up
+bond0: addresses by host-local, announce them`},
+		{"the host's links, and the smaller MTU", `{"name": "n", "links": [{"name": "eth1"}, {"name": "eth2"}]}`, `eth1: move it from the host into the pod
+eth2: move it from the host into the pod
+bond0: create active-backup mtu 4000 miimon 100 fail_over_mac active
+bond0: flush eth1, set it down, enslave it
+bond0: flush eth2, set it down, enslave it
+bond0: set it up`},
+		{"the pod's links, and the smaller MTU", `{"name": "n", "linksInContainer": true, "links": [{"name": "net1"}, {"name": "net2"}]}`, `bond0: create active-backup mtu 1400 miimon 100 fail_over_mac active
+bond0: flush net1, set it down, enslave it
+bond0: flush net2, set it down, enslave it
+bond0: set it up`},
+		{"links that a plugin makes, whose MTU nobody knows yet", `{"name": "n", "links": [{"config": {"type": "sriov"}}, {"config": {"type": "host-local"}}]}`, `bond0-1: attach by sriov
+bond0-2: attach by host-local
+bond0: create active-backup miimon 100 fail_over_mac active
+bond0: flush bond0-1, set it down, enslave it
+bond0: flush bond0-2, set it down, enslave it
+bond0: set it up`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r, f := request(t, test.config), nodeFacts()
+			plan, warnings, err := Compile(r, f)
+			if err != nil || warnings != nil {
+				t.Fatal(err, warnings)
+			}
+			if diff := cmp.Diff(test.want, plan.String()); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			again, _, _ := Compile(r, f)
+			if diff := cmp.Diff(plan, again, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+				t.Errorf("the second time is another: %s", diff)
+			}
+			if _, given := r.Network.Options[bond.MTU]; given {
+				t.Error("the request has changed")
+			}
+		})
+	}
+}
+
+func TestCompileProblems(t *testing.T) {
+	with := func(keys string) string {
+		return `{"name": "n", "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}], ` + keys + `}`
+	}
+	const vfs = `{"name": "n", "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`
+	const hosts = `{"name": "n", "links": [{"name": "eth1"}, {"name": "eth2"}]}`
+	const pods = `{"name": "n", "linksInContainer": true, "links": [{"name": "net1"}, {"name": "net2"}]}`
+	device := func(change func(*bond.DeviceFacts)) func(*Facts) {
+		return func(f *Facts) {
+			d := f.Devices[vfB]
+			change(&d)
+			f.Devices[vfB] = d
+		}
+	}
+	host := func(change func(*bond.HostLink)) func(*Facts) {
+		return func(f *Facts) {
+			l := f.Host["eth2"]
+			change(&l)
+			f.Host["eth2"] = l
+		}
+	}
+	for _, test := range []struct {
+		name, config string
+		change       func(*Facts)
+		text         string
+	}{
+		{"no device", vfs, device(func(d *bond.DeviceFacts) { *d = bond.DeviceFacts{Missing: true} }), `network n: links[1].deviceID: there is no PCI device 0000:5e:02.0 (list them with: lspci -D | grep 'Virtual Function')`},
+		{"a PF", vfs, device(func(d *bond.DeviceFacts) { d.PF, d.Driver = "", "igb" }), `network n: links[1].deviceID: 0000:5e:02.0 is no VF (driver igb) (make VFs with sriov_numvfs and name one of them)`},
+		{"a PF without a driver", vfs, device(func(d *bond.DeviceFacts) { d.PF, d.Driver = "", "" }), `network n: links[1].deviceID: 0000:5e:02.0 is no VF (driver none) (make VFs with sriov_numvfs and name one of them)`},
+		{"a userspace driver", vfs, device(func(d *bond.DeviceFacts) { d.Driver, d.Link = "vfio-pci", nil }), `network n: links[1].deviceID: VF 0000:5e:02.0 has the userspace driver vfio-pci; the kernel has no interface of it to bond (bind it to the VF's own network driver, or leave it to a DPDK program)`},
+		{"no driver", vfs, device(func(d *bond.DeviceFacts) { d.Driver, d.Link = "", nil }), `network n: links[1].deviceID: VF 0000:5e:02.0 has no driver (bind it to the VF's network driver)`},
+		{"in another namespace", vfs, device(func(d *bond.DeviceFacts) { d.Link = nil }), `network n: links[1].deviceID: VF 0000:5e:02.0 has no interface on the host (another pod or program has it)`},
+		{"in use by another container", vfs, func(f *Facts) { f.Holders[vfB] = Key{"c7", "net3"} }, `network n: links[1].deviceID: VF 0000:5e:02.0 is in use by container c7, as a link of net3 (delete that pod, or take another VF)`},
+		{"part of a bond of the host", vfs, device(func(d *bond.DeviceFacts) { d.Link.Master = 9 }), `network n: links[1].deviceID: VF 0000:5e:02.0 (enp2s0v0) is part of a bond or bridge of the host (take it out with: ip link set enp2s0v0 nomaster)`},
+		{"the PF without an interface", vfs, device(func(d *bond.DeviceFacts) { d.PFLink = nil }), `network n: links[1].deviceID: the PF 0000:5e:00.0 of VF 0000:5e:02.0 has no interface on the host (a VF is set up through its PF: take a VF of one that is there)`},
+		{"two VFs of one PF", vfs, device(func(d *bond.DeviceFacts) { d.PF, d.PFNetdev = pfA, "enp1s0" }), `network n: links[1].deviceID: VF 0000:5e:02.0 is of the same PF as links[0]: 0000:3b:00.0 (enp1s0); one cable would take both down (take a VF of another PF, or say "require": {"distinctPF": "warn"})`},
+		{"MTU above the PF's", with(`"mtu": 9200`), nil, `network n: mtu: is 9200, and the PF enp1s0 of links[0].deviceID has 9000 (raise the PF's MTU or lower the bond's); mtu: is 9200, and the PF enp2s0 of links[1].deviceID has 9000 (raise the PF's MTU or lower the bond's)`},
+		{"MTU above the links'", with(`"mtu": 10000`), func(f *Facts) {
+			f.Devices[vfA].PFLink.MTU, f.Devices[vfB].PFLink.MTU = 10000, 10000
+		}, `network n: mtu: is 10000, and links[0].deviceID (enp1s0v0) takes at most 9216; mtu: is 10000, and links[1].deviceID (enp2s0v0) takes at most 9216`},
+		{"name taken", vfs, func(f *Facts) { f.Pod = append(f.Pod, bond.Link{Name: "bond0-2", Kind: "dummy"}) }, `network n: links[1].name: bond0-2 is taken in the pod by bond0-2 (dummy) (give the link another name)`},
+		{"name taken by a device", vfs, func(f *Facts) { f.Pod = append(f.Pod, bond.Link{Name: "bond0-2", Device: vfA2}) }, `network n: links[1].name: bond0-2 is taken in the pod by bond0-2 (device 0000:3b:02.1) (give the link another name)`},
+		{"name taken as another's", vfs, func(f *Facts) { f.Pod[0].AltNames = []string{"bond0-1", "bond0"} }, `network n: the bond's name bond0 is taken in the pod by net1, as its alternative name (ask for another interface name); links[0].name: bond0-1 is taken in the pod by net1, as its alternative name (give the link another name)`},
+		{"bond's name taken", vfs, func(f *Facts) { f.Pod = append(f.Pod, bond.Link{Name: "bond0", Kind: "bond"}) }, `network n: the bond's name bond0 is taken in the pod by bond0 (bond) (ask for another interface name)`},
+		{"no link on the host", hosts, func(f *Facts) { delete(f.Host, "eth2") }, `network n: links[1].name: the host has no interface eth2 (with "linksInContainer": true it is looked for in the pod)`},
+		{"the host's default route", hosts, host(func(l *bond.HostLink) {
+			l.Addresses.Routes = []bond.Route{
+				{Dst: netip.MustParsePrefix("10.0.0.0/8"), Gateway: netip.MustParseAddr("192.0.2.1")},
+				{Dst: netip.MustParsePrefix("0.0.0.0/0"), Gateway: netip.MustParseAddr("192.0.2.1")},
+			}
+		}), `network n: links[1].name: eth2 carries the host's default route (0.0.0.0/0 via 192.0.2.1); in a pod it would cut the host off`},
+		{"the host's link in a bond", hosts, host(func(l *bond.HostLink) { l.Master = 9 }), `network n: links[1].name: eth2 is part of a bond or bridge of the host (take it out with: ip link set eth2 nomaster)`},
+		{"the host's link by an alternative name", hosts, host(func(l *bond.HostLink) { l.Name = "eno2" }),
+			`network n: links[1].name: eth2 is an alternative name of the host's eno2, which it does not keep in the pod (write eno2)`},
+		{"the host's link is a VF in use", hosts, func(f *Facts) {
+			host(func(l *bond.HostLink) { l.Device = vfB })(f)
+			f.Holders[vfB] = Key{"c7", "net3"}
+		}, `network n: links[1].name: VF 0000:5e:02.0 is in use by container c7, as a link of net3 (delete that pod, or take another VF)`},
+		{"the host's link and an MTU", `{"name": "n", "mtu": 9001, "links": [{"name": "eth1"}, {"name": "eth2"}]}`, nil, `network n: mtu: is 9001, and links[0].name (eth1) takes at most 9000`},
+		{"no link in the pod", pods, func(f *Facts) { f.Pod[1].Name = "net7" }, `network n: links[1].name: the pod has no interface net2, it has net1, net7 (the networks that make the links come before the bond)`},
+		{"nothing in the pod", pods, func(f *Facts) { f.Pod = nil }, `network n: links[0].name: the pod has no interface net1, it has none (the networks that make the links come before the bond); links[1].name: the pod has no interface net2, it has none (the networks that make the links come before the bond)`},
+		{"the pod's link in a bond", pods, func(f *Facts) { f.Pod[1].Master = 9 }, `network n: links[1].name: net2 is part of another bond or bridge already`},
+		{"no plugin", with(`"ipam": {"type": "host-local"}`), func(f *Facts) { f.Plugins = map[string]bool{} }, `network n: the CNI plugin host-local is in none of /opt/cni/bin (install it, or put its directory into the runtime's CNI plugin path); the CNI plugin sriov is in none of /opt/cni/bin (install it, or put its directory into the runtime's CNI plugin path)`},
+		{"no bonding", vfs, func(f *Facts) { f.Bonding = false }, `network n: this kernel has no bonding; load it with: modprobe bonding max_bonds=0`},
+		{"everything", vfs, func(f *Facts) { *f = Facts{} }, `network n: this kernel has no bonding; load it with: modprobe bonding max_bonds=0; the CNI plugin sriov is in none of /opt/cni/bin (install it, or put its directory into the runtime's CNI plugin path); links[0].deviceID: 0000:3b:02.0 is no VF (driver none) (make VFs with sriov_numvfs and name one of them); links[1].deviceID: 0000:5e:02.0 is no VF (driver none) (make VFs with sriov_numvfs and name one of them)`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := nodeFacts()
+			if test.change != nil {
+				test.change(&f)
+			}
+			_, _, err := Compile(request(t, test.config), f)
+			wantError(t, err, CodeNode, test.text)
+		})
+	}
+}
+
+// TestDistinctPF: two VFs of one PF fail together, and that can be asked for.
+func TestDistinctPF(t *testing.T) {
+	for level, want := range map[string][]string{
+		"warn":   {"links[1].deviceID: VF 0000:5e:02.0 is of the same PF as links[0]: 0000:3b:00.0 (enp1s0); one cable would take both down"},
+		"ignore": nil,
+	} {
+		f := nodeFacts()
+		d := f.Devices[vfB]
+		d.PF, d.PFNetdev = pfA, "enp1s0"
+		f.Devices[vfB] = d
+		r := request(t, `{"name": "n", "require": {"distinctPF": "`+level+`"}, "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`)
+		_, warnings, err := Compile(r, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, warnings); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", level, diff)
+		}
+	}
+}
+
+// TestCompileOwn: a device that the container itself holds is not in use by
+// another.
+func TestCompileOwn(t *testing.T) {
+	f := nodeFacts()
+	f.Holders[vfA] = c1
+	if _, _, err := Compile(request(t, standard), f); err != nil {
+		t.Error(err)
+	}
+}

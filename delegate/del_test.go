@@ -1,0 +1,474 @@
+package delegate
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// TestDel: whatever has happened to the pod meanwhile, DEL succeeds and the
+// node is as before.
+func TestDel(t *testing.T) {
+	for _, test := range []struct {
+		name, config string
+		meanwhile    func(m *machine)
+		warning      string
+	}{
+		{"nothing", standard, func(*machine) {}, ""},
+		{"the application has deleted the bond", standard, func(m *machine) {
+			if err := m.namespace(pod1).Delete(m.link(pod1, "bond0").Index); err != nil {
+				m.t.Fatal(err)
+			}
+		}, ""},
+		{"the application has renamed the bond and a link", standard, func(m *machine) {
+			mine, theirs, down := "mine", "theirs", false
+			m.change(pod1, "bond0", bond.Change{Up: &down})
+			m.change(pod1, "bond0", bond.Change{Name: &mine})
+			m.change(pod1, "bond0-1", bond.Change{Up: &down})
+			m.change(pod1, "bond0-1", bond.Change{Name: &theirs})
+		}, ""},
+		{"the application has given a VF another MAC and MTU", standard, func(m *machine) {
+			none, mac, mtu := 0, "02:00:00:00:00:ee", 4000
+			m.change(pod1, "bond0-1", bond.Change{Master: &none})
+			m.change(pod1, "bond0-1", bond.Change{MAC: &mac})
+			m.change(pod1, "bond0-1", bond.Change{MTU: &mtu})
+		}, ""},
+		{"somebody has changed what the PF keeps", standard, func(m *machine) {
+			m.changeVF("enp1s0", func(vf *bond.VF) { vf.SpoofChk, vf.MaxRate = false, 10 })
+		}, ""},
+		{"the plugin of the links is gone", standard, func(m *machine) { m.plugins.missing["sriov"] = true },
+			"multibond: link bond0-2: sriov DEL: it was not executed: CNI plugin sriov is in none of [/opt/cni/bin]: file does not exist; VF 0000:5e:02.0 is as before all the same\n"},
+		{"the plugin of the links has forgotten them", standard, func(m *machine) { clear(m.plugins.vfs) }, ""},
+		{"an old one has, and fails", standard, func(m *machine) { clear(m.plugins.vfs); m.plugins.release = "old" },
+			"multibond: link bond0-1: sriov DEL: cannot find the cache of c1/bond0-1; VF 0000:3b:02.0 is as before all the same\n"},
+		{"the plugin of the links refuses", standard, func(m *machine) { m.plugins.refuse["sriov DEL bond0-1"] = "no" },
+			"multibond: link bond0-1: sriov DEL: no; VF 0000:3b:02.0 is as before all the same\n"},
+		{"a link of the host was renamed", scenarioConfig("links of the host"), func(m *machine) {
+			mine, down := "mine", false
+			m.change(pod1, "enp1s0v0", bond.Change{Up: &down})
+			m.change(pod1, "enp1s0v0", bond.Change{Name: &mine})
+		}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := newMachine(t)
+			before := m.state()
+			m.mustAdd(request(t, test.config))
+			test.meanwhile(m)
+			m.mustDel(c1)
+			m.wantState(before)
+			if !strings.Contains(m.log.String(), test.warning) || test.warning == "" && m.log.Len() > 0 {
+				t.Errorf("warnings are %q, wanted is %q", m.log, test.warning)
+			}
+			m.mustDel(c1)
+			m.wantState(before)
+		})
+	}
+}
+
+// TestDelNameTaken: an interface of the application has a link's name, and is
+// not mistaken for it.
+func TestDelNameTaken(t *testing.T) {
+	for _, name := range []string{"the VF renamed", "the VF on the host"} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			before := m.state()
+			m.mustAdd(request(t, standard))
+			if name == "the VF renamed" {
+				mine, down := "mine", false
+				m.change(pod1, "bond0-1", bond.Change{Up: &down})
+				m.change(pod1, "bond0-1", bond.Change{Name: &mine})
+			} else {
+				back := "enp1s0v0"
+				m.change(pod1, "bond0-1", bond.Change{Namespace: m.namespace(""), Name: &back})
+			}
+			m.AddVirtual(pod1, "dummy", "bond0-1")
+			m.mustDel(c1)
+			dummy := m.link(pod1, "bond0-1")
+			if dummy.Kind != "dummy" {
+				t.Errorf("the application's interface is now %+v", dummy)
+			}
+			if err := m.namespace(pod1).Delete(dummy.Index); err != nil {
+				t.Fatal(err)
+			}
+			m.wantState(before)
+		})
+	}
+}
+
+// TestDelNamespaceGone: the VFs are on the host, by the pod's names or, where
+// these are taken, others.
+func TestDelNamespaceGone(t *testing.T) {
+	for _, name := range []string{"gone", "gone, and the name taken", "another under its path", "gone, CNI_NETNS never was"} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			before := m.state()
+			r := request(t, standard)
+			m.mustAdd(r)
+			if name == "gone, and the name taken" {
+				m.AddVirtual("", "dummy", "bond0-1")
+			}
+			m.RemoveNamespace(pod1)
+			if name == "another under its path" {
+				m.AddNamespace(pod1)
+				m.AddVirtual(pod1, "dummy", "bond0-1")
+				if _, err := m.namespace(pod1).CreateBond("bond0", bond.Options{bond.Mode: bond.BalanceRR}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			m.mustDel(c1)
+			switch name {
+			case "another under its path":
+				for _, left := range []string{"bond0-1", "bond0"} {
+					if err := m.namespace(pod1).Delete(m.link(pod1, left).Index); err != nil {
+						t.Fatal(err)
+					}
+				}
+			case "gone, and the name taken":
+				if err := m.namespace("").Delete(m.link("", "bond0-1").Index); err != nil {
+					t.Fatal(err)
+				}
+				fallthrough
+			default:
+				m.AddNamespace(pod1)
+			}
+			m.wantState(before)
+			for _, c := range m.plugins.calls {
+				if want := map[bool]string{true: noNetns, false: pod1}[name == "another under its path"]; c.Command == "DEL" && c.Netns != want {
+					t.Errorf("%s DEL was told CNI_NETNS %s, wanted is %s", c.Type, c.Netns, want)
+				}
+			}
+		})
+	}
+}
+
+// TestDelHostNameTaken: the VF's own name on the host has been taken. It comes
+// back under another, and gets its own as soon as that is free.
+func TestDelHostNameTaken(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	m.mustAdd(request(t, standard))
+	m.AddVirtual("", "dummy", "enp1s0v0")
+	err := m.Del(t.Context(), c1)
+	if Code(err) != CodeRestore || !strings.Contains(err.Error(), "network net1: link bond0-1 (0000:3b:02.0): name of ") {
+		t.Errorf("error %d: %v", Code(err), err)
+	}
+	if n := len(m.linesOf(pod1)); n != 0 {
+		t.Errorf("%d links are still in the pod", n)
+	}
+	if err := m.namespace("").Delete(m.link("", "enp1s0v0").Index); err != nil {
+		t.Fatal(err)
+	}
+	m.mustDel(c1)
+	m.wantState(before)
+}
+
+// TestDelPFRenamed: a PF is known by its address, whatever it is called now.
+func TestDelPFRenamed(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	m.mustAdd(request(t, standard))
+	rename := func(from, to string) {
+		down, up := false, true
+		m.change("", from, bond.Change{Up: &down})
+		m.change("", from, bond.Change{Name: &to, Up: &up})
+	}
+	rename("enp1s0", "uplink")
+	m.mustDel(c1)
+	rename("uplink", "enp1s0")
+	m.wantState(before)
+}
+
+// TestDelNewOwner: a late DEL leaves a VF alone that another container has by
+// now, and does not call its plugin, which would take the VLAN away.
+func TestDelNewOwner(t *testing.T) {
+	for _, config := range []string{standard, scenarioConfig("links of the host")} {
+		m := newMachine(t)
+		r := request(t, config)
+		m.mustAdd(r)
+		old, err := os.ReadFile(m.Store.file(c1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.mustDel(c1)
+		m.mustAdd(other(r))
+		attached, calls := m.state(), m.plugins.count("sriov", "DEL")
+		writeFile(t, m.Store.file(c1), string(old), 0o600)
+		m.mustDel(c1)
+		m.wantState(attached)
+		if got := m.plugins.count("sriov", "DEL"); got != calls {
+			t.Errorf("sriov DEL was called %d times", got-calls)
+		}
+		if want := "multibond: VF 0000:5e:02.0 belongs to container c2 by now and is left alone\n"; !strings.Contains(m.log.String(), want) {
+			t.Errorf("warnings: %s", m.log)
+		}
+	}
+}
+
+// remake gives the PFs new VFs under the old addresses.
+func (m *machine) remake() {
+	for pf, vfs := range map[string][]string{pfA: {vfA, vfA2}, pfB: {vfB, vfB2}} {
+		for _, vf := range vfs {
+			m.SetDriver(vf, "")
+		}
+		m.SetDriver(pf, "")
+	}
+	m.AddPF(pfA, "enp1s0", vfA, vfA2)
+	m.AddPF(pfB, "enp2s0", vfB, vfB2)
+}
+
+// TestDelMadeAnew: the VFs were made anew under the running pod. They are
+// others, and what was before does not concern them.
+func TestDelMadeAnew(t *testing.T) {
+	m := newMachine(t)
+	m.mustAdd(request(t, standard))
+	m.remake()
+	mtu := 4000
+	m.change("", "enp1s0v0", bond.Change{MTU: &mtu})
+	m.changeVF("enp1s0", func(vf *bond.VF) { vf.VLAN = 9 })
+	want := strings.Join(m.linesOf(""), "\n")
+	m.mustDel(c1)
+	if diff := cmp.Diff(want, strings.Join(m.linesOf(""), "\n")); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if warning := "multibond: 0000:3b:02.0 was made anew since the ADD (its own MAC is "; !strings.Contains(m.log.String(), warning) {
+		t.Errorf("warnings: %s", m.log)
+	}
+	if hasRecord(m) || len(m.plugins.pool) != 0 {
+		t.Error("the Record or the address is still there")
+	}
+}
+
+// TestDelOtherBoot: the VFs of another boot are nobody's. The address is given
+// back, even if the Record does not know that it was asked for.
+func TestDelOtherBoot(t *testing.T) {
+	for _, asked := range []bool{true, false} {
+		m := newMachine(t)
+		m.mustAdd(request(t, standard))
+		rec := m.readRecord(c1)
+		rec.IPAMAsked = asked
+		if err := m.Store.Update(rec); err != nil {
+			t.Fatal(err)
+		}
+		want, calls := strings.Join(m.linesOf(""), "\n"), m.plugins.count("sriov", "DEL")
+		m.BootID = "boot2"
+		m.mustDel(c1)
+		if diff := cmp.Diff(want, strings.Join(m.linesOf(""), "\n")); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+		if hasRecord(m) || len(m.plugins.pool) != 0 || m.plugins.count("sriov", "DEL") != calls {
+			t.Error("the Record or the address is still there, or sriov was called")
+		}
+	}
+}
+
+// TestDelDriver: a VF that was handed to a program is left to it.
+func TestDelDriver(t *testing.T) {
+	for driver, warning := range map[string]string{
+		"vfio-pci": "multibond: 0000:3b:02.0 has no interface on the host: its driver is vfio-pci now\n",
+		"":         "multibond: 0000:3b:02.0 has no interface on the host: its driver is none now\n",
+	} {
+		m := newMachine(t)
+		m.mustAdd(request(t, standard))
+		m.SetDriver(vfA, driver)
+		m.mustDel(c1)
+		if !strings.Contains(m.log.String(), warning) {
+			t.Errorf("warnings: %s", m.log)
+		}
+		if hasRecord(m) || m.link("", "enp2s0v0").Up {
+			t.Error("the rest was not restored")
+		}
+	}
+}
+
+// TestDelLimbo: a VF that is nowhere is waited for, over several DELs, and
+// then given up.
+func TestDelLimbo(t *testing.T) {
+	lose := func(m *machine) {
+		m.AddNamespace("/elsewhere")
+		m.change(pod1, "bond0-1", bond.Change{Namespace: m.namespace("/elsewhere")})
+	}
+	t.Run("comes back", func(t *testing.T) {
+		m := newMachine(t)
+		before := m.state()
+		m.mustAdd(request(t, standard))
+		lose(m)
+		m.Limbo = Limbo{Wait: 0, GiveUp: time.Hour}
+		for range 2 {
+			err := m.Del(t.Context(), c1)
+			wantError(t, err, CodeRestore, "network net1: link bond0-1 (0000:3b:02.0): it is neither on the host nor in the pod; if its network namespace has just ended, it will come back")
+		}
+		if got := m.readRecord(c1).Restored; !cmp.Equal(got, []string{"bond0-2"}) || len(m.plugins.pool) != 0 {
+			t.Errorf("restored are %v; the pool is %v", got, m.plugins.pool)
+		}
+		m.RemoveNamespace("/elsewhere")
+		m.mustDel(c1)
+		m.wantState(before)
+	})
+	t.Run("comes back at once", func(t *testing.T) {
+		m := newMachine(t)
+		before := m.state()
+		m.mustAdd(request(t, standard))
+		lose(m)
+		m.Limbo = Limbo{Wait: time.Minute, GiveUp: time.Hour}
+		time.AfterFunc(20*time.Millisecond, func() { m.RemoveNamespace("/elsewhere") })
+		m.mustDel(c1)
+		m.wantState(before)
+	})
+	t.Run("does not", func(t *testing.T) {
+		m := newMachine(t)
+		m.mustAdd(request(t, standard))
+		lose(m)
+		m.Limbo = Limbo{Wait: 0, GiveUp: time.Hour}
+		elsewhere := strings.Join(m.linesOf("/elsewhere"), "\n")
+		wantError(t, m.Del(t.Context(), c1), CodeRestore, "network net1: link bond0-1 (0000:3b:02.0): it is neither on the host nor in the pod; if its network namespace has just ended, it will come back")
+		m.Limbo.GiveUp = time.Nanosecond
+		m.mustDel(c1)
+		if hasRecord(m) || elsewhere != strings.Join(m.linesOf("/elsewhere"), "\n") {
+			t.Error("the Record is still there, or the VF was touched")
+		}
+		if want := "multibond: VF 0000:3b:02.0 has been neither on the host nor in the pod for 1ns; whoever has it keeps it\n"; !strings.Contains(m.log.String(), want) {
+			t.Errorf("warnings: %s", m.log)
+		}
+	})
+	t.Run("has no device any more", func(t *testing.T) {
+		m := newMachine(t)
+		m.mustAdd(request(t, standard))
+		rec := m.readRecord(c1)
+		rec.Plan.Links[0].Device = "0000:3b:0f.0"
+		if err := m.Store.Update(rec); err != nil {
+			t.Fatal(err)
+		}
+		m.mustDel(c1)
+		if want := "multibond: 0000:3b:0f.0 is no longer there; nothing is left to restore of it\n"; !strings.Contains(m.log.String(), want) {
+			t.Errorf("warnings: %s", m.log)
+		}
+	})
+}
+
+// TestDelIPAM: an address that was given has to be taken back; a refusal to
+// take back what was never given changes nothing.
+func TestDelIPAM(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	m.mustAdd(request(t, standard))
+	m.plugins.refuse["host-local DEL bond0"] = "on fire"
+	for range 2 {
+		wantError(t, m.Del(t.Context(), c1), CodeRestore, "network net1: ipam: host-local DEL: on fire")
+	}
+	if rec := m.readRecord(c1); rec.Result != nil {
+		t.Error("half a DEL, and the Record still has a result")
+	}
+	calls := m.plugins.count("sriov", "DEL")
+	clear(m.plugins.refuse)
+	m.mustDel(c1)
+	m.wantState(before)
+	if got := m.plugins.count("sriov", "DEL"); got != calls {
+		t.Errorf("sriov DEL was called %d times more", got-calls)
+	}
+}
+
+// TestDelMade: what a plugin has made has to go, by that plugin.
+func TestDelMade(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	m.mustAdd(request(t, scenarioConfig("links that plugins make")))
+	m.plugins.refuse["macvlan DEL bond0-1"] = "no"
+	wantError(t, m.Del(t.Context(), c1), CodeRestore, "network net1: link bond0-1 (config): macvlan DEL: no\nit is still in the pod")
+	clear(m.plugins.refuse)
+	m.mustDel(c1)
+	m.wantState(before)
+}
+
+// TestDelRecords: without a Record that can be read there is nothing to undo,
+// except what Begin wrote; and a newer one is not touched.
+func TestDelRecords(t *testing.T) {
+	for name, content := range map[string]string{"empty": "", "garbage": "{", "null": "null", "of nobody": `{"version": 1}`} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			before := m.state()
+			m.mustAdd(request(t, standard))
+			writeFile(t, m.Store.file(c1), content, 0o600)
+			m.mustDel(c1)
+			if err := os.Remove(m.Store.file(c1) + damagedEnd); err != nil {
+				t.Error("it was not kept:", err)
+			}
+			m.wantState(before)
+		})
+	}
+	t.Run("damaged, and nothing else", func(t *testing.T) {
+		m := newMachine(t)
+		writeFile(t, m.Store.file(c1), "{", 0o600)
+		m.mustDel(c1)
+		want := "multibond: record of c1:bond0: it is damaged; it is kept as " + m.Store.file(c1) + ".damaged\n"
+		if got := m.log.String(); got != want {
+			t.Errorf("warnings: %s", got)
+		}
+	})
+	t.Run("a newer version", func(t *testing.T) {
+		m := newMachine(t)
+		m.mustAdd(request(t, standard))
+		rec := m.readRecord(c1)
+		rec.Version = 2
+		if err := m.Store.Update(rec); err != nil {
+			t.Fatal(err)
+		}
+		attached := m.state()
+		wantError(t, m.Del(t.Context(), c1), types.ErrIOFailure, "record of c1:bond0 has version 2, this program knows 1: use the version that wrote it")
+		m.wantState(attached)
+	})
+	t.Run("what a killed process has left", func(t *testing.T) {
+		m := newMachine(t)
+		before := m.state()
+		writeFile(t, m.Store.file(c1)+begunEnd, "{", 0o600)
+		writeFile(t, m.Store.file(c1)+newEnd, "{", 0o600)
+		m.mustDel(c1)
+		m.wantState(before)
+	})
+}
+
+func TestGC(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	r := request(t, standard)
+	m.mustAdd(r)
+	second := other(r)
+	second.Network = request(t, strings.NewReplacer(vfA, vfA2, vfB, vfB2).Replace(standard)).Network
+	m.mustAdd(second)
+	both := m.state()
+	gc := func(config string) error {
+		n, err := ParseNetwork([]byte(strings.Replace(standard, `"delegate"`, config+`, "delegate"`, 1)), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.GC(t.Context(), n)
+	}
+	wantError(t, gc(`"x": 1`), types.ErrInvalidNetworkConfig, "network net1: cni.dev/valid-attachments: is missing; without it every attachment would count as gone")
+	for _, config := range []string{
+		`"cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "bond0"}, {"containerID": "c2", "ifname": "bond0"}, {"containerID": "c3", "ifname": "bond0"}]`,
+		`"cni.dev/valid-attachments": [], "name": "net2"`,
+	} {
+		if err := gc(config); err != nil {
+			t.Fatal(err)
+		}
+		m.wantState(both)
+	}
+	m.plugins.refuse["host-local DEL bond0"] = "on fire"
+	wantError(t, gc(`"cni.dev/valid-attachments": []`), CodeRestore, "network net1: ipam: host-local DEL: on fire\nnetwork net1: ipam: host-local DEL: on fire")
+	clear(m.plugins.refuse)
+	if err := gc(`"cni.dev/valid-attachments": [{"containerID": "c2", "ifname": "bond0"}]`); err != nil {
+		t.Fatal(err)
+	}
+	if keys, _ := m.Store.List(); !cmp.Equal(keys, []Key{c2}) {
+		t.Errorf("left are %v", keys)
+	}
+	if err := gc(`"cni.dev/valid-attachments": null`); err != nil {
+		t.Fatal(err)
+	}
+	m.wantState(before)
+}

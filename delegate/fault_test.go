@@ -1,0 +1,217 @@
+package delegate
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"testing"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// scenarios are one network of each kind of links, on a node that is not as
+// fresh as can be: links are up, have other MTUs and addresses.
+var scenarios = []struct {
+	name    string
+	config  string
+	prepare func(m *machine)
+}{
+	{"VFs", standard, func(m *machine) {
+		mtu, up := 9000, true
+		m.change("", "enp1s0v0", bond.Change{MTU: &mtu, Up: &up})
+	}},
+	{"VFs of which the bond changes the MAC", `{"cniVersion": "1.0.0", "name": "net1", "mode": "balance-rr",
+		"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}], "delegate": {"type": "sriov", "vlan": 7}}`, func(m *machine) {
+		up := true
+		m.change("", "enp2s0v0", bond.Change{Up: &up})
+	}},
+	{"VFs with a MAC and a VLAN from the PF", standard, func(m *machine) {
+		for _, pf := range []string{"enp1s0", "enp2s0"} {
+			mac := m.link("", pf+"v0").MAC
+			m.changeVF(pf, func(vf *bond.VF) { vf.MAC = "02:00:00:00:00:aa" })
+			m.changeVF(pf, func(vf *bond.VF) { vf.MAC, vf.VLAN, vf.MaxRate = mac, 5, 100 })
+		}
+	}},
+	{"links of the host", `{"cniVersion": "1.0.0", "name": "net1", "links": [{"name": "enp1s0v0"}, {"name": "enp2s0v0"}],
+		"ipam": {"type": "host-local"}}`, func(m *machine) {
+		up := true
+		m.change("", "enp1s0v0", bond.Change{Up: &up})
+		m.configure("", "enp1s0v0", bond.Addresses{IPs: []netip.Prefix{netip.MustParsePrefix("192.0.2.7/24")}})
+	}},
+	{"virtual links of the host", `{"cniVersion": "1.0.0", "name": "net1", "links": [{"name": "d0"}, {"name": "d1"}]}`, func(m *machine) {
+		m.AddVirtual("", "dummy", "d0")
+		m.AddVirtual("", "dummy", "d1")
+	}},
+	{"links of the pod", `{"cniVersion": "1.0.0", "name": "net1", "linksInContainer": true, "links": [{"name": "va"}, {"name": "vb"}],
+		"ipam": {"type": "host-local"}}`, func(m *machine) {
+		up := true
+		for _, name := range []string{"va", "vb"} {
+			m.AddVirtual(pod1, "veth", name)
+			m.change(pod1, name, bond.Change{Up: &up})
+		}
+		m.configure(pod1, "va", bond.Addresses{
+			IPs:    []netip.Prefix{netip.MustParsePrefix("192.0.2.8/24")},
+			Routes: []bond.Route{{Dst: netip.MustParsePrefix("198.51.100.0/24"), Gateway: netip.MustParseAddr("192.0.2.9")}},
+		})
+	}},
+	{"links that plugins make", `{"cniVersion": "1.0.0", "name": "net1", "ipam": {"type": "host-local"},
+		"links": [{"config": {"type": "macvlan", "master": "enp1s0"}}, {"config": {"plugins": [{"type": "macvlan", "master": "enp2s0"}, {"type": "tuning"}]}}]}`, func(*machine) {}},
+}
+
+// stage is a scenario's machine and request, before anything is done.
+func stage(t *testing.T, i int) (*machine, Request, string) {
+	m := newMachine(t)
+	scenarios[i].prepare(m)
+	return m, request(t, scenarios[i].config), m.state()
+}
+
+// forEachEdge executes try once per edge that the first execution of it, with
+// number 0, passes.
+func forEachEdge(t *testing.T, try func(t *testing.T, scenario, edge int) *edges) {
+	for i, s := range scenarios {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			passed := try(t, i, 0).passed
+			if len(passed) < 10 {
+				t.Fatalf("%d edges, there must be more: %v", len(passed), passed)
+			}
+			for n, edge := range passed {
+				t.Run(fmt.Sprintf("%d %s", n+1, edge), func(t *testing.T) { try(t, i, n+1) })
+			}
+		})
+	}
+}
+
+func fail() error { return errFault }
+
+func kill() error { panic(killed{}) }
+
+// hasRecord says whether c1's Record is on disk.
+func hasRecord(m *machine) bool {
+	_, err := m.Store.Load(c1)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// TestAddFails fails one thing after the other once during ADD. Nothing is
+// left, at once; where the fault has hit the way back too, after one DEL.
+func TestAddFails(t *testing.T) {
+	forEachEdge(t, func(t *testing.T, scenario, edge int) *edges {
+		m, r, before := stage(t, scenario)
+		m.edges.reset(edge, fail)
+		_, err := m.Add(t.Context(), r)
+		done := *m.edges
+		switch {
+		case edge == 0 && err != nil:
+			t.Fatal(err)
+		case edge > 0 && err != nil && !errors.Is(err, errFault) && !isSaid(err):
+			t.Errorf("the error does not have its cause: %v", err)
+		case err != nil && hasRecord(m):
+			t.Errorf("one fault, and ADD has left its Record: %v", err)
+		case err == nil:
+			m.mustDel(c1)
+		}
+		m.wantState(before)
+		return &done
+	})
+}
+
+// TestDelFails fails one thing after the other once during DEL. Where that
+// fails, a second DEL finishes.
+func TestDelFails(t *testing.T) {
+	forEachEdge(t, func(t *testing.T, scenario, edge int) *edges {
+		m, r, before := stage(t, scenario)
+		m.mustAdd(r)
+		m.edges.reset(edge, fail)
+		err := m.Del(t.Context(), c1)
+		done := *m.edges
+		if err != nil {
+			if edge == 0 {
+				t.Fatal(err)
+			}
+			if !hasRecord(m) {
+				t.Errorf("DEL has failed, and the Record is gone: %v", err)
+			}
+			m.mustDel(c1)
+		}
+		m.wantState(before)
+		return &done
+	})
+}
+
+// TestKilledInAdd kills ADD at each edge. DEL, or an ADD for the same
+// container, finds all that was done.
+func TestKilledInAdd(t *testing.T) {
+	for _, next := range []string{"DEL", "ADD"} {
+		t.Run(next, func(t *testing.T) {
+			forEachEdge(t, func(t *testing.T, scenario, edge int) *edges {
+				m, r, before := stage(t, scenario)
+				m.edges.reset(edge, kill)
+				dead := untilKilled(func() { m.mustAdd(r) })
+				if dead != (edge > 0) {
+					t.Fatalf("killed: %t", dead)
+				}
+				done := *m.edges
+				if next == "ADD" {
+					m.mustAdd(r)
+				}
+				m.mustDel(c1)
+				m.wantState(before)
+				return &done
+			})
+		})
+	}
+}
+
+// TestKilledInDel kills DEL at each edge; a second one finishes.
+func TestKilledInDel(t *testing.T) {
+	forEachEdge(t, func(t *testing.T, scenario, edge int) *edges {
+		m, r, before := stage(t, scenario)
+		m.mustAdd(r)
+		m.edges.reset(edge, kill)
+		untilKilled(func() { m.mustDel(c1) })
+		done := *m.edges
+		m.mustDel(c1)
+		m.wantState(before)
+		return &done
+	})
+}
+
+// TestKilledAndGone kills ADD at each edge, and then the pod's namespace ends.
+// A new pod gets the same links, and the late DEL of the old one does nothing
+// to it.
+func TestKilledAndGone(t *testing.T) {
+	forEachEdge(t, func(t *testing.T, scenario, edge int) *edges {
+		m, r, _ := stage(t, scenario)
+		m.edges.reset(edge, kill)
+		untilKilled(func() { m.mustAdd(r) })
+		done := *m.edges
+		m.RemoveNamespace(pod1)
+		if name := scenarios[scenario].name; name == "virtual links of the host" || name == "links of the pod" {
+			m.mustDel(c1) // the links have gone with the pod
+			return &done
+		}
+		fresh, _, _ := stage(t, scenario)
+		fresh.RemoveNamespace(pod1)
+		m.mustAdd(other(r))
+		attached := m.state()
+		m.mustDel(c1)
+		if hasRecord(m) {
+			t.Error("the Record of the old pod is still there")
+		}
+		if !t.Failed() && attached != m.state() && scenarios[scenario].name != "links that plugins make" {
+			m.wantState(attached)
+		}
+		m.mustDel(c2)
+		m.wantState(fresh.state())
+		return &done
+	})
+}
+
+// isSaid says whether an error is what a plugin answered.
+func isSaid(err error) bool {
+	var said *types.Error
+	return errors.As(err, &said)
+}

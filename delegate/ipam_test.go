@@ -1,0 +1,127 @@
+package delegate
+
+import (
+	"encoding/json"
+	"net"
+	"net/netip"
+	"testing"
+
+	current "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// TestParseResult reads what IPAM plugins of all ages print.
+func TestParseResult(t *testing.T) {
+	const config = `{"cniVersion": "1.0.0"}`
+	const want = `{"cniVersion": "1.1.0", "ips": [{"address": "10.0.0.2/24", "gateway": "10.0.0.1"}], "routes": [{"dst": "0.0.0.0/0"}]}`
+	for _, test := range []struct{ name, out, config, want, text string }{
+		{"1.1.0", `{"cniVersion": "1.1.0", "ips": [{"address": "10.0.0.2/24"}], "routes": [{"dst": "0.0.0.0/0", "mtu": 1400}]}`, config,
+			`{"cniVersion": "1.1.0", "ips": [{"address": "10.0.0.2/24"}], "routes": [{"dst": "0.0.0.0/0", "mtu": 1400}]}`, ""},
+		{"1.0.0", `{"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.2/24", "gateway": "10.0.0.1"}], "routes": [{"dst": "0.0.0.0/0"}]}`, config, want, ""},
+		{"0.4.0", `{"cniVersion": "0.4.0", "ips": [{"version": "4", "address": "10.0.0.2/24", "gateway": "10.0.0.1"}], "routes": [{"dst": "0.0.0.0/0"}]}`, config, want, ""},
+		{"0.3.1", `{"cniVersion": "0.3.1", "ips": [{"version": "4", "address": "10.0.0.2/24", "gateway": "10.0.0.1"}], "routes": [{"dst": "0.0.0.0/0"}]}`, config, want, ""},
+		{"0.2.0", `{"cniVersion": "0.2.0", "ip4": {"ip": "10.0.0.2/24", "gateway": "10.0.0.1", "routes": [{"dst": "0.0.0.0/0"}]}}`, config, want, ""},
+		{"no version: the configuration's", `{"ips": [{"address": "10.0.0.2/24", "gateway": "10.0.0.1"}], "routes": [{"dst": "0.0.0.0/0"}]}`, config, want, ""},
+		{"no version anywhere: 0.1.0", `{"ip4": {"ip": "10.0.0.2/24", "gateway": "10.0.0.1", "routes": [{"dst": "0.0.0.0/0"}]}}`, `{}`, want, ""},
+		{"nothing", ``, config, "", `it printed no result: ""`},
+		{"null", `null`, config, "", `it printed no result: "null"`},
+		{"a list", `[]`, config, "", `it printed no result: "[]"`},
+		{"a version that is none", `{"cniVersion": 1}`, config, "", `decoding version from network config: json: cannot unmarshal number into Go struct field .cniVersion of type string`},
+		{"a version of tomorrow", `{"cniVersion": "7.0.0"}`, config, "", `unsupported CNI result version "7.0.0"`},
+		{"no address", `{"cniVersion": "1.0.0", "ips": [{"address": "hello"}]}`, config, "", `invalid CIDR address: hello`},
+		{"null for an address", `{"cniVersion": "1.0.0", "ips": [null]}`, config, "", "it printed a result of which an element of ips is null"},
+		{"null for a route, of old", `{"cniVersion": "0.4.0", "routes": [{"dst": "0.0.0.0/0"}, null]}`, config, "", "it printed a result of which an element of routes is null"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := parseResult(json.RawMessage(test.out), json.RawMessage(test.config))
+			if test.text != "" {
+				if err == nil || err.Error() != test.text {
+					t.Errorf("error\n%v\nwanted is\n%s", err, test.text)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			sameJSON(t, test.want, encode(got))
+		})
+	}
+}
+
+func TestAddressesOf(t *testing.T) {
+	scope, table := 253, 100
+	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
+	for _, test := range []struct {
+		name, result string
+		want         bond.Addresses
+	}{
+		{"nothing", `{}`, bond.Addresses{}},
+		{"addresses", `{"ips": [{"address": "10.0.0.2/24"}, {"address": "fd00::2/64"}]}`,
+			bond.Addresses{IPs: []netip.Prefix{prefix("10.0.0.2/24"), prefix("fd00::2/64")}}},
+		{"an IPv4 address in IPv6's clothes", `{"ips": [{"address": "::ffff:10.0.0.2/120", "gateway": "::ffff:10.0.0.1"}], "routes": [{"dst": "::ffff:10.9.0.0/112"}]}`,
+			bond.Addresses{IPs: []netip.Prefix{prefix("10.0.0.2/24")}, Routes: []bond.Route{{Dst: prefix("10.9.0.0/16"), Gateway: addr("10.0.0.1")}}}},
+		{"the first gateway of its family, unless the route has one", `{
+			"ips": [{"address": "10.0.0.2/24"}, {"address": "10.1.0.2/24", "gateway": "10.1.0.1"}, {"address": "10.2.0.2/24", "gateway": "10.2.0.1"}, {"address": "fd00::2/64", "gateway": "fd00::1"}],
+			"routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}, {"dst": "10.9.0.0/16", "gw": "10.2.0.9"}]}`,
+			bond.Addresses{
+				IPs: []netip.Prefix{prefix("10.0.0.2/24"), prefix("10.1.0.2/24"), prefix("10.2.0.2/24"), prefix("fd00::2/64")},
+				Routes: []bond.Route{
+					{Dst: prefix("0.0.0.0/0"), Gateway: addr("10.1.0.1")}, {Dst: prefix("::/0"), Gateway: addr("fd00::1")}, {Dst: prefix("10.9.0.0/16"), Gateway: addr("10.2.0.9")},
+				},
+			}},
+		{"no gateway of its family", `{"ips": [{"address": "10.0.0.2/24", "gateway": "10.0.0.1"}, {"address": "fd00::2/64"}], "routes": [{"dst": "fd01::/64"}]}`,
+			bond.Addresses{IPs: []netip.Prefix{prefix("10.0.0.2/24"), prefix("fd00::2/64")}, Routes: []bond.Route{{Dst: prefix("fd01::/64")}}}},
+		{"what 1.1.0 has of routes", `{"routes": [{"dst": "10.9.0.0/16", "gw": "10.0.0.9", "mtu": 1400, "advmss": 1300, "priority": 7, "table": 100, "scope": 253}]}`,
+			bond.Addresses{Routes: []bond.Route{{Dst: prefix("10.9.0.0/16"), Gateway: addr("10.0.0.9"), MTU: 1400, AdvMSS: 1300, Priority: 7, Table: table, Scope: &scope}}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var result current.Result
+			if err := json.Unmarshal([]byte(test.result), &result); err != nil {
+				t.Fatal(err)
+			}
+			got, err := addressesOf(&result)
+			if err != nil {
+				t.Fatal(err)
+			}
+			same := cmp.Options{cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })}
+			if diff := cmp.Diff(test.want, got, same); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestPrefixOf(t *testing.T) {
+	four, six := net.ParseIP("10.0.0.2"), net.ParseIP("fd00::2")
+	for _, test := range []struct {
+		name string
+		net  net.IPNet
+		want string
+		text string
+	}{
+		{"IPv4 of 4 bytes", net.IPNet{IP: four.To4(), Mask: net.CIDRMask(24, 32)}, "10.0.0.2/24", ""},
+		{"IPv4 of 16 bytes", net.IPNet{IP: four, Mask: net.CIDRMask(24, 32)}, "10.0.0.2/24", ""},
+		{"IPv4 and an IPv6 mask", net.IPNet{IP: four, Mask: net.CIDRMask(120, 128)}, "10.0.0.2/24", ""},
+		{"IPv6", net.IPNet{IP: six, Mask: net.CIDRMask(64, 128)}, "fd00::2/64", ""},
+		{"nothing", net.IPNet{}, "", "<nil>, mask <nil>, is no address with a prefix length"},
+		{"no mask", net.IPNet{IP: four}, "", "10.0.0.2, mask <nil>, is no address with a prefix length"},
+		{"a mask with holes", net.IPNet{IP: four.To4(), Mask: net.IPv4Mask(255, 0, 255, 0)}, "", "10.0.0.2, mask ff00ff00, is no address with a prefix length"},
+		{"IPv4 and a short IPv6 mask", net.IPNet{IP: four, Mask: net.CIDRMask(64, 128)}, "", "10.0.0.2, mask ffffffffffffffff0000000000000000, is no address with a prefix length"},
+		{"IPv6 and an IPv4 mask", net.IPNet{IP: six, Mask: net.CIDRMask(24, 32)}, "", "fd00::2, mask ffffff00, is no address with a prefix length"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := prefixOf(test.net)
+			if test.text != "" {
+				if err == nil || err.Error() != test.text {
+					t.Errorf("%s, error\n%v\nwanted is\n%s", got, err, test.text)
+				}
+				return
+			}
+			if err != nil || got.String() != test.want {
+				t.Errorf("%v, %v", got, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,147 @@
+package delegate
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
+)
+
+// lockInDir makes this program a process that locks in a directory.
+const lockInDir = "DELEGATE_TEST_LOCK_DIR"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(lockInDir); dir != "" {
+		lockUntilEOF(dir)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// lockUntilEOF holds the locks on container c1 and device d until its standard
+// input ends.
+func lockUntilEOF(dir string) {
+	locks, err := openLocks(dir, 0)
+	if err == nil {
+		err = errors.Join(locks.Lock(context.Background(), "container", "c1"), locks.Lock(context.Background(), "device", "d"))
+	}
+	fmt.Println("locked", err)
+	io.Copy(io.Discard, os.Stdin)
+}
+
+// otherProcess is another process that has the locks.
+func otherProcess(t *testing.T, dir string) (cmd *exec.Cmd, end func()) {
+	t.Helper()
+	cmd = exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), lockInDir+"="+dir)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	end = func() { stdin.Close(); cmd.Wait() }
+	t.Cleanup(end)
+	if said, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || said != "locked <nil>\n" {
+		t.Fatalf("%v: %s", err, said)
+	}
+	return cmd, end
+}
+
+func TestLocks(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	child, end := otherProcess(t, dir)
+	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", child.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	holder := fmt.Sprintf("process %d (%s)", child.Process.Pid, strings.TrimSpace(string(comm)))
+	locks, err := openLocks(dir, 20*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer locks.Close()
+	ctx := t.Context()
+	if err := locks.Lock(ctx, "container", "c2", "c3", "d"); err != nil {
+		t.Errorf("what nobody has: %v", err)
+	}
+	if err := locks.Lock(ctx, "container", "c3"); err != nil {
+		t.Errorf("what this process has already: %v", err)
+	}
+	wantError(t, locks.Lock(ctx, "container", "c4", "c1"), types.ErrTryAgainLater, "container c1 is still being worked on by "+holder+" after 20ms")
+	// The time is for all locks together.
+	began := time.Now()
+	wantError(t, locks.Lock(ctx, "device", "d"), types.ErrTryAgainLater, "device d is still being worked on by "+holder+" after 20ms")
+	if took := time.Since(began); took > 10*time.Millisecond {
+		t.Logf("it waited %s more", took)
+	}
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	locks.left = time.Hour
+	wantError(t, locks.Lock(cancelled, "device", "d"), types.ErrTryAgainLater, "device d is still being worked on by "+holder+": context canceled")
+
+	// It is free as soon as the other one has ended, and not earlier.
+	ended := make(chan struct{})
+	go func() {
+		time.Sleep(30 * time.Millisecond)
+		close(ended)
+		end()
+	}()
+	if err := locks.Lock(ctx, "device", "d"); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-ended:
+	default:
+		t.Error("two processes had one lock")
+	}
+	wantFiles(t, dir, "lock")
+}
+
+// TestLockedVerbs: ADD and DEL wait for whoever works on the container, and
+// say so, and nothing has happened.
+func TestLockedVerbs(t *testing.T) {
+	m := newMachine(t)
+	m.mustAdd(request(t, standard))
+	attached := m.state()
+	otherProcess(t, m.Store.Dir)
+	n := request(t, standard).Network
+	n.Valid = []GCAttachment{}
+	for verb, do := range map[string]func() error{
+		"ADD": func() error { _, err := m.Add(t.Context(), request(t, standard)); return err },
+		"DEL": func() error { return m.Del(t.Context(), c1) },
+		"GC":  func() error { return m.GC(t.Context(), n) },
+	} {
+		if err := do(); Code(err) != types.ErrTryAgainLater || !strings.HasPrefix(err.Error(), "container c1 is still being worked on by process ") {
+			t.Errorf("%s: error %d: %v", verb, Code(err), err)
+		}
+	}
+	m.wantState(attached)
+}
+
+func TestLocksUnusable(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	writeFile(t, file, "", 0o600)
+	_, err := openLocks(file, 0)
+	wantError(t, err, types.ErrIOFailure, "state directory: mkdir "+file+": not a directory")
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "lock"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, err = openLocks(dir, 0)
+	wantError(t, err, types.ErrIOFailure, "state directory: open "+dir+"/lock: is a directory")
+}

@@ -1,0 +1,382 @@
+package delegate
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/bondfake"
+)
+
+// The machine of all tests: two PFs with two VFs each, two pods.
+const (
+	pfA, vfA, vfA2 = "0000:3b:00.0", "0000:3b:02.0", "0000:3b:02.1"
+	pfB, vfB, vfB2 = "0000:5e:00.0", "0000:5e:02.0", "0000:5e:02.1"
+	pod1, pod2     = "/run/netns/p1", "/run/netns/p2"
+)
+
+// standard is a bond of two VFs, with a VLAN and addresses.
+const standard = `{"cniVersion": "1.1.0", "name": "net1", "type": "multibond",
+	"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}],
+	"delegate": {"type": "sriov", "vlan": 100},
+	"ipam": {"type": "host-local", "subnet": "10.56.217.0/24"}}`
+
+// machine is a node: a kernel, CNI plugins and a Host over both.
+type machine struct {
+	*bondfake.Kernel
+	*Host
+	t       *testing.T
+	edges   *edges
+	plugins *plugins
+	log     *bytes.Buffer
+}
+
+func newMachine(t *testing.T) *machine {
+	k := bondfake.New()
+	k.AddPF(pfA, "enp1s0", vfA, vfA2)
+	k.AddPF(pfB, "enp2s0", vfB, vfB2)
+	k.AddNamespace(pod1)
+	k.AddNamespace(pod2)
+	m := &machine{Kernel: k, t: t, edges: &edges{}, log: &bytes.Buffer{}}
+	m.plugins = newPlugins(k, m.edges)
+	m.Host = &Host{
+		Kernel: edgedKernel{k, m.edges}, Sys: k.Sys(), Runner: m.plugins, Store: Store{Dir: stateDir(t)},
+		BootID: "boot1", Log: m.log,
+	}
+	return m
+}
+
+// stateDir is in memory where that is possible: thousands of machines sync
+// their files, each of which would cost milliseconds.
+func stateDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "delegate-*")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// request is what a runtime asks for: container c1 in pod1, bond bond0.
+func request(t *testing.T, config string) Request {
+	t.Helper()
+	n, err := ParseNetwork([]byte(config), "bond0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Request{ContainerID: "c1", IfName: "bond0", Netns: pod1, Path: []string{"/opt/cni/bin"}, Network: n}
+}
+
+// other is the same request for container c2 in pod2.
+func other(r Request) Request {
+	r.ContainerID, r.Netns = "c2", pod2
+	return r
+}
+
+func (m *machine) mustAdd(r Request) {
+	m.t.Helper()
+	if _, err := m.Add(m.t.Context(), r); err != nil {
+		m.t.Fatalf("ADD: %v", err)
+	}
+}
+
+func (m *machine) mustDel(k Key) {
+	m.t.Helper()
+	if err := m.Del(m.t.Context(), k); err != nil {
+		m.t.Fatalf("DEL: %v", err)
+	}
+}
+
+// wantState compares the whole machine with what it was.
+func (m *machine) wantState(before string) {
+	m.t.Helper()
+	if diff := cmp.Diff(strings.Split(before, "\n"), strings.Split(m.state(), "\n")); diff != "" {
+		m.t.Errorf("the machine has changed (-before +after):\n%s", diff)
+	}
+}
+
+func wantError(t *testing.T, err error, code uint, text string) {
+	t.Helper()
+	if err == nil {
+		t.Fatalf("no error, wanted is %s", text)
+	}
+	if err.Error() != text || Code(err) != code {
+		t.Errorf("error %d:\n%s\nwanted is %d:\n%s", Code(err), err, code, text)
+	}
+}
+
+// link is the link with a name in the namespace at path.
+func (m *machine) link(path, name string) bond.Link {
+	m.t.Helper()
+	l, err := m.namespace(path).Link(name)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return l
+}
+
+func (m *machine) namespace(path string) bond.Namespace {
+	m.t.Helper()
+	n, err := m.Kernel.Open(path)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return n
+}
+
+func (m *machine) change(path, name string, c bond.Change) {
+	m.t.Helper()
+	if err := m.namespace(path).Change(m.link(path, name).Index, c); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *machine) configure(path, name string, a bond.Addresses) {
+	m.t.Helper()
+	if err := m.namespace(path).Configure(m.link(path, name).Index, a); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// changeVF changes what a PF keeps for its VF 0.
+func (m *machine) changeVF(pf string, change func(*bond.VF)) {
+	m.t.Helper()
+	host := m.namespace("")
+	vfs, err := host.VFs(pf)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	want := vfs[0]
+	change(&want)
+	if err := host.ChangeVF(pf, 0, vfs[0], want); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// state describes all that an attachment can change, except indexes, which a
+// link may lose by moving, and what plugins keep for themselves.
+func (m *machine) state() string {
+	var lines []string
+	for _, path := range []string{"", pod1, pod2} {
+		lines = append(lines, m.linesOf(path)...)
+	}
+	for key, ip := range m.plugins.pool {
+		lines = append(lines, fmt.Sprintf("address %s of %s", ip, key))
+	}
+	err := filepath.WalkDir(m.Store.Dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && d.Name() != "lock" {
+			lines = append(lines, "file "+strings.TrimPrefix(path, m.Store.Dir))
+		}
+		return err
+	})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n") + "\n"
+}
+
+func (m *machine) linesOf(path string) []string {
+	where := path
+	if path == "" {
+		where = "host"
+	}
+	n, err := m.Kernel.Open(path)
+	if err != nil {
+		return []string{where + " is gone"}
+	}
+	links, err := n.Links()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	var lines []string
+	for _, l := range links {
+		master, _ := bond.Find(links, func(x bond.Link) bool { return x.Index == l.Master })
+		addrs, err := n.Addresses(l.Index)
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		lines = append(lines, fmt.Sprintf("%s %s %s mac=%s mtu=%d up=%t master=%q kind=%q ips=%v routes=%v",
+			where, l.Name, l.Device, l.MAC, l.MTU, l.Up, master.Name, l.Kind, addrs.IPs, addrs.Routes))
+		vfs, err := n.VFs(l.Name)
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		for _, i := range slices.Sorted(maps.Keys(vfs)) {
+			vf := vfs[i]
+			trust := *vf.Trust
+			vf.Trust = nil
+			lines = append(lines, fmt.Sprintf("%s %s vf %d %+v trust=%t", where, l.Name, i, vf, trust))
+		}
+	}
+	return lines
+}
+
+// edges numbers the points at which something can go wrong: before and after
+// each effect of the kernel and of a plugin.
+type edges struct {
+	passed []string
+	at     int // the number of the one where fault happens; 0: none
+	fault  func() error
+}
+
+func (e *edges) pass(edge string) error {
+	e.passed = append(e.passed, edge)
+	if len(e.passed) == e.at {
+		return e.fault()
+	}
+	return nil
+}
+
+// reset forgets what has passed; then the fault happens at edge number at.
+func (e *edges) reset(at int, fault func() error) {
+	*e = edges{at: at, fault: fault}
+}
+
+var errFault = errors.New("out of luck")
+
+// killed is what a process that is killed at an edge panics with: no
+// statement after the edge is executed.
+type killed struct{}
+
+// untilKilled executes f and reports whether it was killed.
+func untilKilled(f func()) (dead bool) {
+	defer func() {
+		switch r := recover(); r.(type) {
+		case nil:
+		case killed:
+			dead = true
+		default:
+			panic(r)
+		}
+	}()
+	f()
+	return false
+}
+
+// edgedKernel is a kernel with edges around its verbs.
+type edgedKernel struct {
+	*bondfake.Kernel
+	edges *edges
+}
+
+func (k edgedKernel) Host() (bond.Namespace, error) { return k.Open("") }
+
+func (k edgedKernel) Open(path string) (bond.Namespace, error) {
+	if err := k.edges.pass("open " + path); err != nil {
+		return nil, err
+	}
+	n, err := k.Kernel.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return edgedNamespace{n, k.edges}, nil
+}
+
+type edgedNamespace struct {
+	bond.Namespace
+	edges *edges
+}
+
+// effect does something between two edges.
+func (n edgedNamespace) effect(verb string, do func() error) error {
+	if err := n.edges.pass(verb); err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	return n.edges.pass(verb + ", done")
+}
+
+func (n edgedNamespace) Links() ([]bond.Link, error) {
+	if err := n.edges.pass("Links"); err != nil {
+		return nil, err
+	}
+	return n.Namespace.Links()
+}
+
+func (n edgedNamespace) Link(name string) (bond.Link, error) {
+	if err := n.edges.pass("Link " + name); err != nil {
+		return bond.Link{}, err
+	}
+	return n.Namespace.Link(name)
+}
+
+func (n edgedNamespace) Addresses(index int) (bond.Addresses, error) {
+	if err := n.edges.pass("Addresses"); err != nil {
+		return bond.Addresses{}, err
+	}
+	return n.Namespace.Addresses(index)
+}
+
+func (n edgedNamespace) VFs(pf string) (map[int]bond.VF, error) {
+	if err := n.edges.pass("VFs " + pf); err != nil {
+		return nil, err
+	}
+	return n.Namespace.VFs(pf)
+}
+
+func (n edgedNamespace) CreateBond(name string, o bond.Options) (made bond.Link, err error) {
+	err = n.effect("CreateBond", func() error {
+		made, err = n.Namespace.CreateBond(name, o)
+		return err
+	})
+	if err != nil {
+		return bond.Link{}, err
+	}
+	return made, nil
+}
+
+func (n edgedNamespace) Delete(index int) error {
+	return n.effect("Delete", func() error { return n.Namespace.Delete(index) })
+}
+
+func (n edgedNamespace) Change(index int, c bond.Change) error {
+	if to, is := c.Namespace.(edgedNamespace); is {
+		c.Namespace = to.Namespace
+	}
+	return n.effect("Change", func() error { return n.Namespace.Change(index, c) })
+}
+
+func (n edgedNamespace) Flush(index int) error {
+	return n.effect("Flush", func() error { return n.Namespace.Flush(index) })
+}
+
+func (n edgedNamespace) Configure(index int, a bond.Addresses) error {
+	return n.effect("Configure", func() error { return n.Namespace.Configure(index, a) })
+}
+
+func (n edgedNamespace) ChangeVF(pf string, number int, have, want bond.VF) error {
+	return n.effect("ChangeVF", func() error { return n.Namespace.ChangeVF(pf, number, have, want) })
+}
+
+// readRecord is a Record as it is on disk.
+func (m *machine) readRecord(k Key) *Record {
+	m.t.Helper()
+	rec, err := m.Store.Load(k)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return rec
+}
+
+func writeFile(t *testing.T, name, content string, mode os.FileMode) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(content), mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// c1 and c2 are the keys of [request] and [other].
+var c1, c2 = Key{"c1", "bond0"}, Key{"c2", "bond0"}

@@ -1,0 +1,262 @@
+package delegate
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// TestParseNetwork reads what users write, first of all the configurations
+// that bond-cni's documents and its distributions' show.
+func TestParseNetwork(t *testing.T) {
+	const twoVFs = `"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`
+	podLinks := []Link{{Name: "net1", Source: FromPod}, {Name: "net2", Source: FromPod}}
+	sriov := func(name, device string) Link {
+		config := `{"cniVersion":"0.3.1","deviceID":"` + device + `","name":"n","pciBusID":"` + device + `","type":"sriov"}`
+		return Link{Name: name, Source: FromDevice, Device: device, Plugins: []Plugin{{"sriov", json.RawMessage(config)}}}
+	}
+	safe := bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active"}
+	for _, test := range []struct {
+		name, config string
+		want         Network
+	}{
+		{
+			name: "bond-cni's README",
+			config: `{"type": "bond", "cniVersion": "0.3.1", "name": "bond-net1", "ifname": "bond0", "mode": "active-backup", "failOverMac": 1,
+				"linksInContainer": true, "miimon": "100", "links": [{"name": "net1"}, {"name": "net2"}],
+				"ipam": {"type": "host-local", "subnet": "10.56.217.0/24", "routes": [{"dst": "0.0.0.0/0"}], "gateway": "10.56.217.1"}}`,
+			want: Network{CNIVersion: "0.3.1", Name: "bond-net1", IfName: "bond0", DistinctPF: "error", IPAM: "host-local", Links: podLinks, Options: safe},
+		},
+		{
+			name: "OpenShift's documentation",
+			config: `{"type": "bond", "cniVersion": "0.3.1", "name": "bond-net1", "mode": "active-backup", "failOverMac": 1, "linksInContainer": true,
+				"miimon": "100", "mtu": 1500, "links": [{"name": "net1"}, {"name": "net2"}],
+				"ipam": {"type": "host-local", "subnet": "10.56.217.0/24", "routes": [{"dst": "0.0.0.0/0"}], "gateway": "10.56.217.1"}}`,
+			want: Network{CNIVersion: "0.3.1", Name: "bond-net1", DistinctPF: "error", IPAM: "host-local", Links: podLinks,
+				Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "mtu": "1500"}},
+		},
+		{
+			name: "what flannel makes of bond-cni's README",
+			config: `{"name": "mynet", "type": "bond", "mode": "active-backup", "miimon": "100", "failOverMac": 1,
+				"links": [{"name": "ens3f2"}, {"name": "ens3f2d1"}], "ipam": {"type": "host-local", "subnet": "10.1.1.0/24"}, "mtu": 1450}`,
+			want: Network{Name: "mynet", DistinctPF: "error", IPAM: "host-local",
+				Links:   []Link{{Name: "ens3f2", Source: FromHost}, {Name: "ens3f2d1", Source: FromHost}},
+				Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "mtu": "1450"}},
+		},
+		{
+			name:   "names and numbers, in the kernel's and in other spellings",
+			config: `{"name": "n", "mode": 2, "miimon": 50, "xmitHashPolicy": "1", "allSlavesActive": true, ` + twoVFs + `}`,
+			want: Network{Name: "n", DistinctPF: "error", Links: []Link{sriov("bond0-1", vfA), sriov("bond0-2", vfB)},
+				Options: bond.Options{"mode": "balance-xor", "miimon": "50", "xmitHashPolicy": "layer3+4", "allSlavesActive": "1"}},
+		},
+		{
+			name:   "an address in capitals",
+			config: `{"name": "n", "links": [{"deviceID": "0000:3B:02.0"}, {"config": {"type": "sriov", "deviceID": "0000:5E:02.0"}}]}`,
+			want:   Network{Name: "n", DistinctPF: "error", Links: []Link{sriov("bond0-1", vfA), sriov("bond0-2", vfB)}, Options: safe},
+		},
+		{
+			name: "plugins of other kinds, and lists of them",
+			config: `{"cniVersion": "1.0.0", "name": "n", "primary": "left", "links": [
+				{"name": "left", "config": {"name": "own", "plugins": [{"type": "sriov", "deviceID": "0000:3b:02.0"}, {"type": "tuning", "mtu": 9000}]}},
+				{"config": {"type": "macvlan", "master": "eth1"}}]}`,
+			want: Network{CNIVersion: "1.0.0", Name: "n", DistinctPF: "error", Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "primary": "left"},
+				Links: []Link{
+					{Name: "left", Source: FromDevice, Device: vfA, Plugins: []Plugin{
+						{"sriov", json.RawMessage(`{"cniVersion":"0.3.1","deviceID":"0000:3b:02.0","name":"own","pciBusID":"0000:3b:02.0","type":"sriov"}`)},
+						{"tuning", json.RawMessage(`{"cniVersion":"0.3.1","deviceID":"0000:3b:02.0","mtu":9000,"name":"own","pciBusID":"0000:3b:02.0","type":"tuning"}`)},
+					}},
+					{Name: "bond0-2", Source: FromConfig, Plugins: []Plugin{{"macvlan", json.RawMessage(`{"cniVersion":"1.0.0","master":"eth1","name":"n","type":"macvlan"}`)}}},
+				}},
+		},
+		{
+			name:   "host-device, whose address has another name",
+			config: `{"name": "n", "links": [{"deviceID": "0000:3b:02.0"}, {"config": {"type": "host-device", "cniVersion": "1.0.0", "pciBusID": "0000:5e:02.0"}}]}`,
+			want: Network{Name: "n", DistinctPF: "error", Options: safe, Links: []Link{sriov("bond0-1", vfA), {Name: "bond0-2", Source: FromDevice, Device: vfB,
+				Plugins: []Plugin{{"host-device", json.RawMessage(`{"cniVersion":"1.0.0","deviceID":"0000:5e:02.0","name":"n","pciBusID":"0000:5e:02.0","type":"host-device"}`)}}}}},
+		},
+		{
+			name:   "what a runtime adds, and what is meant for others",
+			config: `{"name": "n", "capabilities": {"mac": true}, "runtimeConfig": {}, "cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth0"}], "cni.dev/attachments": [], "kubeconfig": "b", "logLevel": "debug", ` + twoVFs + `}`,
+			want: Network{Name: "n", DistinctPF: "error", Options: safe, Links: []Link{sriov("bond0-1", vfA), sriov("bond0-2", vfB)},
+				Valid: []GCAttachment{{ContainerID: "c1", IfName: "eth0"}}, Warnings: []string{"network n: ignored: kubeconfig, logLevel"}},
+		},
+		{
+			name:   "require and dns",
+			config: `{"name": "n", "require": {"distinctPF": "warn"}, "dns": {"nameservers": ["192.0.2.1"]}, "ipam": {}, ` + twoVFs + `}`,
+			want: Network{Name: "n", DistinctPF: "warn", Options: safe, DNS: types.DNS{Nameservers: []string{"192.0.2.1"}},
+				Links: []Link{sriov("bond0-1", vfA), sriov("bond0-2", vfB)}},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := ParseNetwork([]byte(test.config), "bond0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			test.want.Raw = json.RawMessage(test.config)
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestParseNetworkNull: a key that is null is a key that is not there.
+func TestParseNetworkNull(t *testing.T) {
+	const links = `[{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`
+	want := request(t, `{"name": "n", "links": `+links+`}`).Network
+	var nulls strings.Builder
+	for _, key := range slices.Concat(topKeys, bond.OptionKeys(), []string{"whatever"}) {
+		if key != "name" && key != "links" && key != validKey {
+			fmt.Fprintf(&nulls, "%q: null, ", key)
+		}
+	}
+	got := request(t, `{`+nulls.String()+`"name": "n", "links": `+strings.ReplaceAll(links, "}", `, "name": null, "config": null, "resourceName": null, "network": null, "count": null}`)+`}`).Network
+	got.Raw, want.Raw = nil, nil
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestParseNetworkWithoutName: STATUS and GC do not say what the bond is
+// called, and so nobody knows what its links are.
+func TestParseNetworkWithoutName(t *testing.T) {
+	raw := []byte(`{"name": "n", "primary": "bond0-2", "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`)
+	n, err := ParseNetwork(raw, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := n.Options[bond.Primary]; got != "bond0-2" {
+		t.Errorf("primary is %q", got)
+	}
+	for config, isNil := range map[string]bool{`{}`: true, `{"cni.dev/valid-attachments": []}`: false, `{"cni.dev/valid-attachments": null}`: false} {
+		n, _ := ParseNetwork([]byte(config), "")
+		if (n.Valid == nil) != isNil {
+			t.Errorf("%s: the attachments are %v", config, n.Valid)
+		}
+	}
+}
+
+func TestParseNetworkProblems(t *testing.T) {
+	const vfs = `{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}`
+	const example = ` (a bond over two VFs: "links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}])`
+	links := func(links string) string { return `{"name": "n", "links": [` + links + `]}` }
+	with := func(keys string) string { return `{"name": "n", "links": [` + vfs + `], ` + keys + `}` }
+	for _, test := range []struct {
+		name, config, bond string
+		code               uint
+		text               string
+	}{
+		{"nothing", ``, "", 6, `the configuration is no JSON: unexpected end of JSON input`},
+		{"garbage", `{]`, "", 6, `the configuration is no JSON: invalid character ']' looking for beginning of object key string`},
+		{"null", `null`, "", 6, `the configuration is null, wanted is a JSON object`},
+		{"a list", `[{}]`, "", 6, `the configuration is a list, wanted is a JSON object`},
+		{"a word", `"hi"`, "", 6, `the configuration is "hi", wanted is a JSON object`},
+		{"no text", "{\"name\": \"\xff\"}", "", 6, `the configuration is not valid UTF-8`},
+		{"depth", strings.Repeat(`{"a":`, 20000), "", 6, `the configuration is no JSON: invalid character '{' exceeded max depth`},
+		{"empty", `{}`, "", 7, `name: is missing; links: has no link, a bond needs at least two` + example},
+		{"no links", `{"name": "n"}`, "", 7, `network n: links: has no link, a bond needs at least two` + example},
+		{"one link", links(`{"deviceID": "0000:3b:02.0"}`), "", 7, `network n: links: has one link, a bond needs at least two` + example},
+		{"many links", links(vfs + strings.Repeat(`, {"name": "x"}`, 31)), "", 7, `network n: links: has 33 links, a bond has at most 32 here`},
+		{"links are no list", `{"name": "n", "links": {"deviceID": "0000:3b:02.0"}}`, "", 7, `network n: links: is an object, wanted is a list of links`},
+		{"a link is no object", links(vfs + `, "0000:3b:02.1"`), "", 7, `network n: links[2]: is "0000:3b:02.1", wanted is a JSON object`},
+		{"a link is null", links(vfs + `, null`), "", 7, `network n: links[2]: is null, wanted is a JSON object`},
+		{"a link is empty", links(vfs + `, {}`), "", 7, `network n: links[2]: names no interface: wanted is one of deviceID, config or name`},
+		{"unknown key in a link", links(vfs + `, {"deviceId": "0000:3b:02.1"}`), "", 7, `network n: links[2].deviceId: is not known (did you mean deviceID?)`},
+		{"unknown key that is like no other", links(`{"deviceID": "0000:3b:02.0", "vlan": 7}, {"deviceID": "0000:5e:02.0"}`), "", 7, `network n: links[0].vlan: is not known`},
+		{"ipam in a link", links(`{"deviceID": "0000:3b:02.0", "ipam": {"type": "dhcp"}}, {"deviceID": "0000:5e:02.0"}`), "", 7, `network n: links[0].ipam: is not known (addresses belong to the bond: write ipam beside links, once)`},
+		{"ipam in delegate", with(`"delegate": {"type": "sriov", "ipam": {"type": "dhcp"}}`), "", 7, `network n: delegate.ipam: is inside a link; a bond has one address, its links have none (write ipam beside links, once)`},
+		{"ipam in config", links(`{"deviceID": "0000:3b:02.0"}, {"config": {"type": "macvlan", "ipam": {"type": "dhcp"}}}`), "", 7, `network n: links[1].config.ipam: is inside a link; a bond has one address, its links have none (write ipam beside links, once)`},
+		{"ipam in a list", links(`{"deviceID": "0000:3b:02.0"}, {"config": {"plugins": [{"type": "macvlan"}, {"type": "x", "ipam": {"type": "dhcp"}}]}}`), "", 7, `network n: links[1].config.plugins[1].ipam: is inside a link; a bond has one address, its links have none (write ipam beside links, once)`},
+		{"link name too long", links(vfs + `, {"name": "sixteen-bytes-16"}`), "", 7, `network n: links[2].name: is "sixteen-bytes-16", 16 bytes; an interface name has at most 15`},
+		{"link name of nothing", links(vfs + `, {"name": ""}`), "", 7, `network n: links[2]: names no interface: wanted is one of deviceID, config or name`},
+		{"equal names", links(`{"name": "a"}, {"name": "a"}`), "", 7, `network n: links[1].name: is a, as is that of links[0]`},
+		{"the bond's name", links(`{"name": "bond0"}, {"name": "a"}`), "", 7, `network n: links[0].name: is bond0, which is the bond's`},
+		{"default names too long", links(vfs), "fourteen-bytes", 7, `network n: links[0].name: is "fourteen-bytes-1", 16 bytes; an interface name has at most 15 (that is its name by default, give it another); links[1].name: is "fourteen-bytes-2", 16 bytes; an interface name has at most 15 (that is its name by default, give it another)`},
+		{"no PCI address", links(`{"deviceID": "3b:02.0"}, {"deviceID": 7}`), "", 7, `network n: links[0].deviceID: is "3b:02.0", wanted is a PCI address such as 0000:3b:02.1, in lower case; links[1].deviceID: is 7, wanted is a string`},
+		{"no PCI address in config", links(`{"deviceID": "0000:3b:02.0"}, {"config": {"type": "sriov", "deviceID": "eth0"}}`), "", 7, `network n: links[1].config.deviceID: is "eth0", wanted is a PCI address such as 0000:3b:02.1, in lower case`},
+		{"two addresses of one link", links(`{"deviceID": "0000:3b:02.0", "config": {"type": "sriov", "deviceID": "0000:3b:02.1"}}, {"deviceID": "0000:5e:02.0"}`), "", 7, `network n: links[0].config.deviceID: is 0000:3b:02.1, and links[0].deviceID is 0000:3b:02.0 (write it once)`},
+		{"one device twice", links(vfs + `, {"deviceID": "0000:3B:02.0"}`), "", 7, `network n: links[2].deviceID: is 0000:3b:02.0, as is that of links[0]`},
+		{"resourceName", links(`{"resourceName": "a/b", "count": 2}, {"network": "x"}`), "", 7, `network n: links[0].resourceName: needs a pod and an agent that knows its devices; there is none here (without Kubernetes give the PCI address as deviceID); links[0].count: needs a pod and an agent that knows its devices; there is none here (without Kubernetes give the PCI address as deviceID); links[1].network: needs a pod and an agent that knows its devices; there is none here (without Kubernetes give the PCI address as deviceID)`},
+		{"misspelt options", with(`"miimom": 100, "fail_over_mac": 1, "xmit_hash_policy": "layer2"`), "", 7, `network n: fail_over_mac: is not known (did you mean failOverMac?); miimom: is not known (did you mean miimon?); xmit_hash_policy: is not known (did you mean xmitHashPolicy?)`},
+		{"an option that is wrong", with(`"mode": "active_backup", "mtu": []`), "", 7, `network n: mode: is "active_backup", wanted is one of balance-rr, active-backup, balance-xor, broadcast, 802.3ad, balance-tlb, balance-alb; did you mean active-backup?; mtu: is [], wanted is a single value`},
+		{"primary that is no link", with(`"primary": "eth0"`), "", 7, `network n: primary: is eth0, which is none of the links bond0-1, bond0-2`},
+		{"ifname and CNI_IFNAME", with(`"ifname": "bond7"`), "", 7,
+			`network n: ifname: is bond7, and the runtime asks for bond0 (CNI_IFNAME) (leave ifname out, or ask for that name where the pod asks for the network, as in n@bond7)`},
+		{"ifname that cannot be", with(`"ifname": "a/b"`), "", 7, `network n: ifname: is "a/b"; an interface name has no slash, colon, per cent sign or blank (byte 0x2f)`},
+		{"types that are not", with(`"ifname": 7, "linksInContainer": "yes", "ipam": [], "dns": 1, "delegate": "sriov", "require": true`), "", 7, `network n: ifname: is 7, wanted is a string; dns: is 1, wanted is a dns object (CNI specification, section 1); ipam: is a list, wanted is a JSON object; delegate: is "sriov", wanted is a JSON object; linksInContainer: is "yes", wanted is true or false; require: is true, wanted is a JSON object`},
+		{"plugin types", with(`"ipam": {"type": "../x"}, "delegate": {"vlan": 1}`), "", 7, `network n: ipam.type: is "../x", which is no name of a CNI plugin; delegate.type: is missing, wanted is the name of a CNI plugin`},
+		{"plugin types of dots", with(`"ipam": {"subnet": "x"}, "delegate": {"type": ".."}`), "", 7, `network n: ipam.type: is missing, wanted is the name of a CNI plugin; delegate.type: is "..", which is no name of a CNI plugin`},
+		{"no list of plugins", links(`{"deviceID": "0000:3b:02.0"}, {"config": {"plugins": 1}}`), "", 7, `network n: links[1].config.plugins: is 1, wanted is a list of objects`},
+		{"an empty list of plugins", links(`{"deviceID": "0000:3b:02.0"}, {"config": {"plugins": []}}`), "", 7, `network n: links[1].config.plugins: has no plugin's configuration`},
+		{"no plugins in the list", links(`{"deviceID": "0000:3b:02.0"}, {"config": {"plugins": [3]}}`), "", 7, `network n: links[1].config.plugins[0]: is 3, wanted is a JSON object; links[1].config.plugins: has no plugin's configuration`},
+		{"require", with(`"require": {"distinctPF": "yes", "distinctPf": 1, "sameRack": 1}`), "", 7, `network n: require.distinctPf: is not known (did you mean distinctPF?); require.sameRack: is not known; require.distinctPF: is "yes", wanted is error, warn or ignore`},
+		{"several", `{"name": "n", "mode": 9, "links": [{"deviceID": "x"}, {"nam": "a"}], "ifnam": "b"}`, "", 7, `network n: links[0].deviceID: is "x", wanted is a PCI address such as 0000:3b:02.1, in lower case; links[1].nam: is not known (did you mean name?); mode: is 9, wanted is one of balance-rr, active-backup, balance-xor, broadcast, 802.3ad, balance-tlb, balance-alb; ifnam: is not known (did you mean ifname?)`},
+		{"attachments that are none", `{"name": "n", "links": [` + vfs + `], "cni.dev/valid-attachments": 3}`, "", 7, `network n: cni.dev/valid-attachments: is 3, wanted is a list of attachments`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if test.bond == "" {
+				test.bond = "bond0"
+			}
+			_, err := ParseNetwork([]byte(test.config), test.bond)
+			wantError(t, err, test.code, test.text)
+		})
+	}
+}
+
+// FuzzParseNetwork: nothing that anybody writes brings it down, nor the
+// compiler after it, and the same text is always the same network.
+func FuzzParseNetwork(f *testing.F) {
+	f.Add([]byte(standard), "bond0", uint8(0))
+	for _, s := range scenarios {
+		f.Add([]byte(s.config), "bond0", uint8(255))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte, name string, node uint8) {
+		n, err := ParseNetwork(raw, name)
+		again, err2 := ParseNetwork(raw, name)
+		if diff := cmp.Diff(n, again); diff != "" || fmt.Sprint(err) != fmt.Sprint(err2) {
+			t.Fatalf("the second time is another: %v, %v, %s", err, err2, diff)
+		}
+		if err != nil {
+			if code := Code(err); code != types.ErrDecodingFailure && code != types.ErrInvalidNetworkConfig {
+				t.Errorf("code %d: %v", code, err)
+			}
+			return
+		}
+		plan, _, err := Compile(Request{IfName: name, Network: n}, arbitraryFacts(n, node))
+		if err == nil && plan.String() == "" {
+			t.Error("a plan that says nothing")
+		}
+	})
+}
+
+// arbitraryFacts has what each bit of node stands for.
+func arbitraryFacts(n Network, node uint8) Facts {
+	has := func(bit int) bool { return node&(1<<bit) != 0 }
+	f := Facts{Bonding: has(0), Plugins: map[string]bool{}, Holders: map[string]Key{}}
+	f.Devices, f.Host, f.PodAddr = map[string]bond.DeviceFacts{}, map[string]bond.HostLink{}, map[int]bond.Addresses{}
+	for _, plugin := range n.pluginTypes() {
+		f.Plugins[plugin] = has(1)
+	}
+	for i, l := range n.Links {
+		link := bond.Link{Index: i + 2, Name: l.Name, MTU: 1500, Device: l.Device}
+		d := bond.DeviceFacts{Device: bond.Device{Address: l.Device, Driver: "igbvf"}, Missing: !has(2)}
+		if has(3) {
+			d.PF, d.Link, d.PFLink = pfA, &link, &bond.Link{Name: "enp1s0", MTU: 1500}
+		}
+		if has(4) {
+			f.Devices[l.Device] = d
+			f.Host[l.Name] = bond.HostLink{Link: link}
+		}
+		if has(5) {
+			f.Pod = append(f.Pod, link)
+		}
+	}
+	return f
+}

@@ -1,0 +1,230 @@
+package delegate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/google/go-cmp/cmp"
+)
+
+// script makes a plugin "p" of a shell script, and an execution of it.
+func script(t *testing.T, body string) Call {
+	t.Helper()
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "p"), "#!/bin/sh\n"+body, 0o755)
+	return Call{
+		Command: "ADD", ContainerID: "c1", Netns: pod1, IfName: "bond0-1", Args: "A=b;C=d",
+		Path: []string{"/nonexistent", dir}, Type: "p", Config: json.RawMessage(`{"name": "n"}`),
+	}
+}
+
+var shell = Exec{Env: os.Environ(), Timeout: time.Minute}
+
+// TestExecSays: a plugin gets what CNI says that it gets, and nothing that the
+// runtime said to us.
+func TestExecSays(t *testing.T) {
+	c := script(t, `echo "$CNI_COMMAND $CNI_CONTAINERID $CNI_NETNS $CNI_IFNAME $CNI_ARGS $CNI_PATH $OURS"; cat`)
+	e := Exec{Env: []string{"PATH=" + os.Getenv("PATH"), "OURS=ours", "CNI_COMMAND=DEL", "CNI_IFNAME=bond0", "CNI_ARGS=X=y"}, Timeout: time.Minute}
+	out, err := e.Run(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "ADD c1 /run/netns/p1 bond0-1 A=b;C=d /nonexistent:" + c.Path[1] + " ours\n" + `{"name": "n"}`
+	if diff := cmp.Diff(want, string(out)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	c.Args = ""
+	if out, err := e.Run(t.Context(), c); err != nil || !strings.Contains(string(out), "bond0-1  /nonexistent:") {
+		t.Errorf("without arguments of its own it has the runtime's: %v: %s", err, out)
+	}
+	// A plugin that does not read its input has not failed.
+	c.Config = json.RawMessage(`"` + strings.Repeat("x", 1<<20) + `"`)
+	writeFile(t, filepath.Join(c.Path[1], "p"), "#!/bin/sh\nexec true\n", 0o755)
+	if _, err := e.Run(t.Context(), c); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestExecErrors(t *testing.T) {
+	for _, test := range []struct {
+		name, body string
+		text       string
+		said       *types.Error
+	}{
+		{"a CNI error", `echo '{"cniVersion": "1.0.0", "code": 7, "msg": "no", "details": "really"}'; exit 1`, "p ADD: no; really",
+			&types.Error{Code: 7, Msg: "no", Details: "really"}},
+		{"a CNI error and more on stderr", `echo debug >&2; echo '{"code": 11, "msg": "later"}'; exit 3`, "p ADD: later", &types.Error{Code: 11, Msg: "later"}},
+		{"an error without a text", `echo '{"code": 7}'; exit 1`, `p ADD: exit status 1: {"code": 7}`, nil},
+		{"garbage", `echo oh dear; exit 2`, "p ADD: exit status 2: oh dear", nil},
+		{"stderr", `echo oh dear >&2; exit 1`, "p ADD: exit status 1: oh dear", nil},
+		{"both", `echo out; echo err >&2; exit 1`, "p ADD: exit status 1: err\n out", nil},
+		{"nothing", `exit 1`, "p ADD: exit status 1: it said nothing", nil},
+		{"a signal", `kill -SEGV $$`, "p ADD: signal: segmentation fault: it said nothing", nil},
+		{"a page", `head -c 1000 /dev/zero | tr '\0' x; exit 1`, "p ADD: exit status 1: " + strings.Repeat("x", 500) + "...", nil},
+		{"a book", `head -c 5000000 /dev/zero`, "p ADD printed more than 4194304 bytes", nil},
+		{"a book of errors", `head -c 5000000 /dev/zero >&2`, "p ADD printed more than 4194304 bytes", nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			out, err := shell.Run(t.Context(), script(t, test.body))
+			if err == nil || err.Error() != test.text || out != nil {
+				t.Fatalf("%d bytes, error\n%.1000v\nwanted is\n%s", len(out), err, test.text)
+			}
+			var said *types.Error
+			errors.As(err, &said)
+			if diff := cmp.Diff(test.said, said); diff != "" {
+				t.Errorf("errors.As to *types.Error: -want +got:\n%s", diff)
+			}
+			if hadNoEffect(err) != (test.said != nil) {
+				t.Errorf("had no effect: %t", hadNoEffect(err))
+			}
+		})
+	}
+}
+
+// TestExecNotExecuted: what was not executed has done nothing.
+func TestExecNotExecuted(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		spoil func(t *testing.T, file string) error
+		text  func(c Call) string
+		found bool
+	}{
+		{"not there", func(_ *testing.T, file string) error { return os.Remove(file) }, notFound, false},
+		{"not executable", func(_ *testing.T, file string) error { return os.Chmod(file, 0o644) }, notFound, false},
+		{"a directory", func(_ *testing.T, file string) error { return errors.Join(os.Remove(file), os.Mkdir(file, 0o755)) }, notFound, false},
+		{"no program", func(t *testing.T, file string) error { return os.WriteFile(file, []byte("\x00"), 0o755) }, func(c Call) string {
+			return "p ADD: it was not executed: fork/exec " + c.Path[1] + "/p: exec format error"
+		}, true},
+		{"no interpreter", func(t *testing.T, file string) error { return os.WriteFile(file, []byte("#!/nonexistent\n"), 0o755) }, func(c Call) string {
+			return "p ADD: it was not executed: fork/exec " + c.Path[1] + "/p: no such file or directory"
+		}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := script(t, "")
+			if err := test.spoil(t, filepath.Join(c.Path[1], "p")); err != nil {
+				t.Fatal(err)
+			}
+			_, err := shell.Run(t.Context(), c)
+			if err == nil || err.Error() != test.text(c) || !errors.Is(err, ErrNotExecuted) || !hadNoEffect(err) {
+				t.Errorf("error\n%v\nwanted is\n%s", err, test.text(c))
+			}
+			if _, err := shell.Find("p", c.Path); (err == nil) != test.found || err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("Find: %v", err)
+			}
+		})
+	}
+}
+
+func notFound(c Call) string {
+	return "p ADD: it was not executed: CNI plugin p is in none of /nonexistent, " + c.Path[1] + ": file does not exist"
+}
+
+// TestExecFindsFirst: directories are searched in order.
+func TestExecFindsFirst(t *testing.T) {
+	a, b := t.TempDir(), t.TempDir()
+	writeFile(t, a+"/p", "", 0o644)
+	writeFile(t, b+"/p", "", 0o755)
+	if file, err := (Exec{}).Find("p", []string{a, b}); err != nil || file != b+"/p" {
+		t.Errorf("%s, %v", file, err)
+	}
+}
+
+// TestExecTime: at the end of its time a plugin ends with its whole process
+// group, whether it ignores signals or has left its output to a child.
+func TestExecTime(t *testing.T) {
+	const stubborn = `trap '' TERM
+(trap '' TERM; echo $$ > "$CNI_ARGS"; exec sleep 100) &
+sleep 100
+`
+	for _, test := range []struct {
+		name, text string
+		run        func(c Call) error
+	}{
+		{"its own", "p ADD did not end within 300ms and was killed", func(c Call) error {
+			_, err := Exec{Env: os.Environ(), Timeout: 300 * time.Millisecond}.Run(t.Context(), c)
+			return err
+		}},
+		{"that of all", "p ADD was killed, because the time for all is up: context deadline exceeded", func(c Call) error {
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			defer cancel()
+			_, err := shell.Run(ctx, c)
+			return err
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := script(t, stubborn)
+			c.Args = filepath.Join(t.TempDir(), "pid")
+			began := time.Now()
+			err := test.run(c)
+			if err == nil || err.Error() != test.text || hadNoEffect(err) {
+				t.Errorf("error\n%v\nwanted is\n%s", err, test.text)
+			}
+			if took := time.Since(began); took > 20*time.Second {
+				t.Errorf("it took %s", took)
+			}
+			pid, err := os.ReadFile(c.Args)
+			if err != nil {
+				t.Fatal(err)
+			}
+			group, err := strconv.Atoi(strings.TrimSpace(string(pid)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+				if !alive(group) {
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatal("its group is still alive")
+				}
+			}
+		})
+	}
+}
+
+// alive says whether a process group has a member that is not a zombie.
+func alive(group int) bool {
+	entries, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, entry := range entries {
+		stat, err := os.ReadFile(entry)
+		if err != nil {
+			continue
+		}
+		_, after, _ := strings.Cut(string(stat), ") ")
+		fields := strings.Fields(after)
+		if len(fields) > 2 && fields[2] == strconv.Itoa(group) && fields[0] != "Z" {
+			return true
+		}
+	}
+	return syscall.Kill(-group, 0) == nil && len(entries) == 0
+}
+
+// TestExecLeavesChild: a plugin that has ended well has ended well, whoever
+// still has its output.
+func TestExecLeavesChild(t *testing.T) {
+	t.Parallel()
+	c := script(t, "echo '{}'; sleep 100 & echo $$ > \"$CNI_ARGS\"\n")
+	c.Args = filepath.Join(t.TempDir(), "pid")
+	out, err := shell.Run(t.Context(), c)
+	if err != nil || string(out) != "{}\n" {
+		t.Errorf("%v: %s", err, out)
+	}
+	pid, err := os.ReadFile(c.Args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if group, err := strconv.Atoi(strings.TrimSpace(string(pid))); err == nil && group > 1 {
+		syscall.Kill(-group, syscall.SIGKILL)
+	}
+}

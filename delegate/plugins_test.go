@@ -1,0 +1,268 @@
+package delegate
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/bondfake"
+)
+
+// plugins are CNI plugins over the fake kernel. They keep state as the real
+// ones do, with their defects; what those are the lab knows.
+type plugins struct {
+	kernel  *bondfake.Kernel
+	edges   *edges
+	calls   []Call
+	missing map[string]bool // programs that are not installed
+	refuse  map[string]string
+
+	vfs     map[string]sriovCache // by container and interface
+	pool    map[string]string     // addresses by container and interface
+	given   int
+	release string // of sriov-cni: "old" fails a DEL that it knows nothing of
+}
+
+// sriovCache is what sriov-cni remembers of an attachment.
+type sriovCache struct {
+	device, name, mac string
+	netns             string
+	pf                string
+	vf                int
+	admin             bond.VF
+}
+
+func newPlugins(k *bondfake.Kernel, e *edges) *plugins {
+	return &plugins{
+		kernel: k, edges: e, vfs: map[string]sriovCache{}, pool: map[string]string{},
+		missing: map[string]bool{}, refuse: map[string]string{},
+	}
+}
+
+func (p *plugins) Find(plugin string, path []string) (string, error) {
+	if p.missing[plugin] {
+		return "", fmt.Errorf("CNI plugin %s is in none of %v: %w", plugin, path, fs.ErrNotExist)
+	}
+	return path[0] + "/" + plugin, nil
+}
+
+// Run executes a plugin in this process. A plugin that is refused for, as in
+// refuse["sriov DEL bond0-1"] = "no", answers with that and does nothing.
+func (p *plugins) Run(ctx context.Context, c Call) (json.RawMessage, error) {
+	if _, err := p.Find(c.Type, c.Path); err != nil {
+		return nil, fmt.Errorf("%s %s: %w: %w", c.Type, c.Command, ErrNotExecuted, err)
+	}
+	p.calls = append(p.calls, c)
+	what := c.Type + " " + c.Command + " " + c.IfName
+	if err := p.edges.pass(what); err != nil {
+		return nil, said(c, err)
+	}
+	if why := p.refuse[what]; why != "" {
+		return nil, said(c, fmt.Errorf("%s", why))
+	}
+	var config pluginConfig
+	if err := json.Unmarshal(c.Config, &config); err != nil {
+		return nil, said(c, err)
+	}
+	do, known := map[string]func(Call, pluginConfig) (any, error){
+		"sriov ADD": p.sriovAdd, "sriov DEL": p.sriovDel,
+		"macvlan ADD": p.macvlanAdd, "macvlan DEL": p.macvlanDel,
+		"host-local ADD": p.hostLocalAdd, "host-local DEL": p.hostLocalDel,
+	}[c.Type+" "+c.Command]
+	if !known { // CHECK, and plugins that change nothing
+		return config.PrevResult, p.edges.pass(what + ", done")
+	}
+	result, err := do(c, config)
+	if err == nil {
+		err = p.edges.pass(what + ", done")
+	}
+	if err != nil {
+		return nil, said(c, err)
+	}
+	if result == nil {
+		return nil, nil
+	}
+	return encode(result), nil
+}
+
+// said is an error as [Exec] returns what a plugin has said.
+func said(c Call, err error) error {
+	return fmt.Errorf("%s %s: %w", c.Type, c.Command, &types.Error{Code: 999, Msg: err.Error()})
+}
+
+// count is how often a plugin was called.
+func (p *plugins) count(plugin, command string) int {
+	return len(slices.DeleteFunc(slices.Clone(p.calls), func(c Call) bool { return c.Type != plugin || c.Command != command }))
+}
+
+type pluginConfig struct {
+	CNIVersion string
+	DeviceID   string
+	VLAN       *int
+	PrevResult json.RawMessage
+}
+
+type values = map[string]any
+
+func keyOf(c Call) string { return c.ContainerID + "/" + c.IfName }
+
+func (p *plugins) sriovAdd(c Call, config pluginConfig) (any, error) {
+	if _, there := p.vfs[keyOf(c)]; there {
+		return nil, fmt.Errorf("%s is already allocated", config.DeviceID)
+	}
+	host, pod, err := p.open(c.Netns)
+	if err != nil {
+		return nil, err
+	}
+	d, err := bond.SurveyDevice(p.kernel.Sys(), host, config.DeviceID)
+	if err != nil {
+		return nil, err
+	}
+	if d.Link == nil {
+		return nil, fmt.Errorf("VF %s has no interface", config.DeviceID)
+	}
+	cache := sriovCache{device: config.DeviceID, name: d.Link.Name, mac: d.Link.MAC, netns: c.Netns, pf: d.PFNetdev, vf: d.Number, admin: *d.Admin}
+	if config.VLAN != nil {
+		want := *d.Admin
+		want.VLAN = *config.VLAN
+		if err := host.ChangeVF(d.PFNetdev, d.Number, *d.Admin, want); err != nil {
+			return nil, err
+		}
+		if err := p.edges.pass("sriov has set the vlan"); err != nil {
+			return nil, err
+		}
+	}
+	down := false
+	if err := host.Change(d.Link.Index, bond.Change{Up: &down}); err != nil {
+		return nil, err
+	}
+	if err := host.Change(d.Link.Index, bond.Change{Namespace: pod, Name: &c.IfName}); err != nil {
+		return nil, err
+	}
+	if err := p.edges.pass("sriov has moved the VF"); err != nil {
+		return nil, err
+	}
+	l, err := pod.Link(c.IfName)
+	if err != nil {
+		return nil, err
+	}
+	up := true
+	if err := pod.Change(l.Index, bond.Change{Up: &up}); err != nil {
+		return nil, err
+	}
+	p.vfs[keyOf(c)] = cache
+	return values{"cniVersion": config.CNIVersion, "interfaces": []values{{"name": c.IfName, "mac": l.MAC, "sandbox": c.Netns}}}, nil
+}
+
+// sriovDel forgets the attachment first, so that a second DEL does nothing,
+// and takes any interface that has the name.
+func (p *plugins) sriovDel(c Call, _ pluginConfig) (any, error) {
+	cache, there := p.vfs[keyOf(c)]
+	if !there && p.release == "old" {
+		return nil, fmt.Errorf("cannot find the cache of %s", keyOf(c))
+	}
+	if !there {
+		return nil, nil
+	}
+	delete(p.vfs, keyOf(c))
+	if c.Netns == "" {
+		return nil, nil
+	}
+	host, pod, err := p.open(c.Netns)
+	if host == nil {
+		return nil, err
+	}
+	vfs, failed := host.VFs(cache.pf)
+	if failed != nil {
+		return nil, failed
+	}
+	want := cache.admin
+	want.MAC = vfs[cache.vf].MAC
+	if err := host.ChangeVF(cache.pf, cache.vf, vfs[cache.vf], want); err != nil {
+		return nil, err
+	}
+	if err := p.edges.pass("sriov has reset the VF"); err != nil {
+		return nil, err
+	}
+	if err != nil { // the namespace is gone
+		return nil, nil
+	}
+	l, err := pod.Link(c.IfName)
+	if err != nil {
+		return nil, err
+	}
+	down := false
+	if err := pod.Change(l.Index, bond.Change{Up: &down}); err != nil {
+		return nil, err
+	}
+	if err := pod.Change(l.Index, bond.Change{Name: &cache.name}); err != nil {
+		return nil, err
+	}
+	if err := pod.Change(l.Index, bond.Change{Namespace: host}); err != nil {
+		return nil, err
+	}
+	if err := p.edges.pass("sriov has taken the VF back"); err != nil {
+		return nil, err
+	}
+	l, err = host.Link(cache.name)
+	if err != nil {
+		return nil, err
+	}
+	return nil, host.Change(l.Index, bond.Change{MAC: &cache.mac})
+}
+
+func (p *plugins) open(netns string) (host, pod bond.Namespace, err error) {
+	if host, err = p.kernel.Host(); err != nil {
+		return nil, nil, err
+	}
+	pod, err = p.kernel.Open(netns)
+	return host, pod, err
+}
+
+func (p *plugins) macvlanAdd(c Call, config pluginConfig) (any, error) {
+	_, pod, err := p.open(c.Netns)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := pod.Link(c.IfName); err == nil {
+		return nil, fmt.Errorf("%s exists", c.IfName)
+	}
+	l := p.kernel.AddVirtual(c.Netns, "macvlan", c.IfName)
+	return values{"cniVersion": config.CNIVersion, "interfaces": []values{{"name": c.IfName, "mac": l.MAC, "sandbox": c.Netns}}}, nil
+}
+
+func (p *plugins) macvlanDel(c Call, _ pluginConfig) (any, error) {
+	_, pod, err := p.open(c.Netns)
+	if err != nil {
+		return nil, nil
+	}
+	l, err := pod.Link(c.IfName)
+	if err != nil {
+		return nil, nil
+	}
+	return nil, pod.Delete(l.Index)
+}
+
+func (p *plugins) hostLocalAdd(c Call, config pluginConfig) (any, error) {
+	if _, there := p.pool[keyOf(c)]; there {
+		return nil, fmt.Errorf("%s has an address already", keyOf(c))
+	}
+	p.given++
+	ip := fmt.Sprintf("10.56.217.%d", p.given+1)
+	p.pool[keyOf(c)] = ip
+	return values{
+		"cniVersion": config.CNIVersion,
+		"ips":        []values{{"address": ip + "/24", "gateway": "10.56.217.1"}},
+		"routes":     []values{{"dst": "0.0.0.0/0"}},
+	}, nil
+}
+
+func (p *plugins) hostLocalDel(c Call, _ pluginConfig) (any, error) {
+	delete(p.pool, keyOf(c))
+	return nil, nil
+}

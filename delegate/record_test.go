@@ -1,0 +1,202 @@
+package delegate
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func record(id, ifName string, devices ...string) *Record {
+	r := &Record{Version: recordVersion, Plan: Plan{ContainerID: id, IfName: ifName, Config: encode(1)}}
+	for _, d := range devices {
+		r.Plan.Links = append(r.Plan.Links, PlannedLink{Name: "l" + d, Source: FromDevice, Device: d})
+	}
+	return r
+}
+
+// files lists all files below a directory.
+func files(t *testing.T, dir string) []string {
+	t.Helper()
+	var out []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			out = append(out, strings.TrimPrefix(path, dir+"/"))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func wantFiles(t *testing.T, dir string, want ...string) {
+	t.Helper()
+	if diff := cmp.Diff(want, files(t, dir)); diff != "" {
+		t.Errorf("files: -want +got:\n%s", diff)
+	}
+}
+
+func TestStore(t *testing.T) {
+	s := Store{Dir: filepath.Join(t.TempDir(), "state")}
+	if keys, err := s.List(); keys != nil || err != nil {
+		t.Errorf("before there is a directory: %v, %v", keys, err)
+	}
+	if k, err := s.Holder(vfA); k != (Key{}) || err != nil {
+		t.Errorf("before there is a directory: %v, %v", k, err)
+	}
+	_, err := s.Load(c1)
+	if !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), "record of c1:bond0: open ") {
+		t.Errorf("error %v", err)
+	}
+	r := record("c1", "bond0", vfB, vfA)
+	if err := s.Begin(r); err != nil {
+		t.Fatal(err)
+	}
+	wantFiles(t, s.Dir, "c1:bond0.json", "c1:bond0.json.begun", "devices/"+vfA, "devices/"+vfB)
+	for _, name := range []string{s.file(c1), s.hold(vfA)} {
+		if st, err := os.Stat(name); err != nil || st.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v %v", name, st.Mode(), err)
+		}
+	}
+	if err := s.Begin(r); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a second Begin: %v", err)
+	}
+	r.Started = []string{"l" + vfA}
+	if err := s.Update(r); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Load(c1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(r, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if err := errors.Join(s.Begin(record("c2", "net.1")), s.Begin(record("c1", "net1"))); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := s.List()
+	if diff := cmp.Diff([]Key{c1, {"c1", "net1"}, {"c2", "net.1"}}, keys); diff != "" || err != nil {
+		t.Errorf("%v: -want +got:\n%s", err, diff)
+	}
+	if err := errors.Join(s.End(r), s.End(r), s.End(record("c2", "net.1")), s.Forget(Key{"c1", "net1"})); err != nil {
+		t.Fatal(err)
+	}
+	wantFiles(t, s.Dir)
+}
+
+// TestStoreHolds: a hold is whose Record is there, and End takes away only
+// its own.
+func TestStoreHolds(t *testing.T) {
+	s := Store{Dir: t.TempDir()}
+	first, second := record("c1", "bond0", vfA, vfB), record("c2", "bond0", vfB)
+	if err := errors.Join(s.Begin(first), s.Begin(second)); err != nil {
+		t.Fatal(err)
+	}
+	holders := func() (out []Key) {
+		for _, device := range []string{vfA, vfB, vfA2} {
+			k, err := s.Holder(device)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, k)
+		}
+		return out
+	}
+	if diff := cmp.Diff([]Key{c1, c2, {}}, holders()); diff != "" {
+		t.Error(diff)
+	}
+	if err := s.End(first); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]Key{{}, c2, {}}, holders()); diff != "" {
+		t.Error(diff)
+	}
+	if err := s.Forget(c2); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, s.hold(vfA), "", 0o600) // cut short
+	if diff := cmp.Diff([]Key{{}, {}, {}}, holders()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestStoreFails: what cannot be written leaves the old one, and nothing else.
+func TestStoreFails(t *testing.T) {
+	s := Store{Dir: t.TempDir()}
+	r := record("c1", "bond0")
+	if err := s.Begin(r); err != nil {
+		t.Fatal(err)
+	}
+	// Directories in the way fail for root too.
+	blocked := s.file(c1) + newEnd
+	if err := os.Mkdir(blocked, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r.Started = []string{"x"}
+	if err := s.Update(r); err == nil || !strings.HasPrefix(err.Error(), "record of c1:bond0: open ") {
+		t.Errorf("error %v", err)
+	}
+	if got, err := s.Load(c1); err != nil || got.Started != nil {
+		t.Errorf("%v: %+v", err, got)
+	}
+	wantFiles(t, s.Dir, "c1:bond0.json", "c1:bond0.json.begun")
+
+	in := filepath.Join(s.Dir, "a directory")
+	if err := os.MkdirAll(filepath.Join(in, "full"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := replace(in, []byte("x")); err == nil {
+		t.Error("a directory was replaced")
+	}
+	wantFiles(t, s.Dir, "c1:bond0.json", "c1:bond0.json.begun")
+}
+
+// TestStoreDamaged: in place of a Record that cannot be read comes the one
+// that Begin wrote, as if every step had been begun.
+func TestStoreDamaged(t *testing.T) {
+	s := Store{Dir: t.TempDir()}
+	r := record("c1", "bond0", vfA, vfB)
+	if err := s.Begin(r); err != nil {
+		t.Fatal(err)
+	}
+	if err := replace(s.file(c1), nil); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		got, err := s.Load(c1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"l" + vfA, "l" + vfB}, got.Started); diff != "" || !got.IPAMAsked {
+			t.Errorf("IPAM asked: %t; started: %s", got.IPAMAsked, diff)
+		}
+	}
+	wantFiles(t, s.Dir, "c1:bond0.json", "c1:bond0.json.begun", "c1:bond0.json.damaged", "devices/"+vfA, "devices/"+vfB)
+	if err := s.End(r); err != nil {
+		t.Fatal(err)
+	}
+	wantFiles(t, s.Dir, "c1:bond0.json.damaged")
+}
+
+// TestStoreOwner: a Record that somebody has renamed is nobody's.
+func TestStoreOwner(t *testing.T) {
+	s := Store{Dir: t.TempDir()}
+	if err := s.Begin(record("c1", "bond0")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(s.file(c1), s.file(c2)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Load(c2); !errors.Is(err, errDamaged) {
+		t.Errorf("error %v", err)
+	}
+}

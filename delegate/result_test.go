@@ -1,0 +1,88 @@
+package delegate
+
+import (
+	"bytes"
+	"encoding/json"
+	"testing"
+
+	current "github.com/containernetworking/cni/pkg/types/100"
+)
+
+// full is a result with everything that some version has.
+func full(t *testing.T) *current.Result {
+	t.Helper()
+	const text = `{"cniVersion": "1.1.0",
+		"interfaces": [
+			{"name": "bond0", "mac": "02:00:00:00:00:03", "mtu": 1500, "sandbox": "/run/netns/p1"},
+			{"name": "bond0-1", "mac": "02:00:00:00:00:03", "mtu": 1500, "sandbox": "/run/netns/p1", "pciID": "0000:3b:02.0"}],
+		"ips": [
+			{"interface": 0, "address": "10.56.217.2/24", "gateway": "10.56.217.1"},
+			{"interface": 0, "address": "fd00:56::2/64"}],
+		"routes": [{"dst": "0.0.0.0/0"}, {"dst": "10.9.0.0/16", "gw": "10.56.217.9", "mtu": 1400, "advmss": 1300, "priority": 7, "table": 100, "scope": 253}],
+		"dns": {"nameservers": ["192.0.2.53"], "domain": "example.org", "search": ["a.example.org"], "options": ["ndots:5"]}}`
+	r, err := decodeResult(json.RawMessage(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestPrintResult(t *testing.T) {
+	const dns = `{"nameservers": ["192.0.2.53"], "domain": "example.org", "search": ["a.example.org"], "options": ["ndots:5"]}`
+	const interfaces = `[{"name": "bond0", "mac": "02:00:00:00:00:03", "sandbox": "/run/netns/p1"}, {"name": "bond0-1", "mac": "02:00:00:00:00:03", "sandbox": "/run/netns/p1"}]`
+	const routes = `[{"dst": "0.0.0.0/0"}, {"dst": "10.9.0.0/16", "gw": "10.56.217.9"}]`
+	const old = `"interfaces": ` + interfaces + `, "routes": ` + routes + `, "dns": ` + dns + `,
+		"ips": [{"version": "4", "interface": 0, "address": "10.56.217.2/24", "gateway": "10.56.217.1"}, {"version": "6", "interface": 0, "address": "fd00:56::2/64"}]}`
+	for version, want := range map[string]string{
+		"0.3.0": `{"cniVersion": "0.3.0", ` + old,
+		"0.3.1": `{"cniVersion": "0.3.1", ` + old,
+		"0.4.0": `{"cniVersion": "0.4.0", ` + old,
+		"1.0.0": `{"cniVersion": "1.0.0", "interfaces": ` + interfaces + `, "routes": ` + routes + `, "dns": ` + dns + `,
+			"ips": [{"interface": 0, "address": "10.56.217.2/24", "gateway": "10.56.217.1"}, {"interface": 0, "address": "fd00:56::2/64"}]}`,
+		"1.1.0": `{"cniVersion": "1.1.0",
+			"interfaces": [
+				{"name": "bond0", "mac": "02:00:00:00:00:03", "mtu": 1500, "sandbox": "/run/netns/p1"},
+				{"name": "bond0-1", "mac": "02:00:00:00:00:03", "mtu": 1500, "sandbox": "/run/netns/p1", "pciID": "0000:3b:02.0"}],
+			"ips": [{"interface": 0, "address": "10.56.217.2/24", "gateway": "10.56.217.1"}, {"interface": 0, "address": "fd00:56::2/64"}],
+			"routes": [{"dst": "0.0.0.0/0"}, {"dst": "10.9.0.0/16", "gw": "10.56.217.9", "mtu": 1400, "advmss": 1300, "priority": 7, "table": 100, "scope": 253}],
+			"dns": ` + dns + `}`,
+	} {
+		t.Run(version, func(t *testing.T) {
+			var printed bytes.Buffer
+			r := full(t)
+			if err := PrintResult(&printed, r, version); err != nil {
+				t.Fatal(err)
+			}
+			sameJSON(t, want, printed.Bytes())
+			sameJSON(t, string(encode(full(t))), encode(r)) // the result itself is as it was
+		})
+	}
+}
+
+// TestPrintResultEmpty: a bond without addresses.
+func TestPrintResultEmpty(t *testing.T) {
+	r := &current.Result{CNIVersion: "1.1.0", Interfaces: []*current.Interface{{Name: "bond0", Sandbox: pod1}}}
+	for version, want := range map[string]string{
+		"0.3.1": `{"cniVersion": "0.3.1", "interfaces": [{"name": "bond0", "sandbox": "/run/netns/p1"}], "dns": {}}`,
+		"1.0.0": `{"cniVersion": "1.0.0", "interfaces": [{"name": "bond0", "sandbox": "/run/netns/p1"}]}`,
+	} {
+		var printed bytes.Buffer
+		if err := PrintResult(&printed, r, version); err != nil {
+			t.Fatal(err)
+		}
+		sameJSON(t, want, printed.Bytes())
+	}
+}
+
+func TestPrintResultErrors(t *testing.T) {
+	for version, want := range map[string]string{
+		"9":     "result as CNI 9: no converter for CNI result version 1.1.0 to 9",
+		"0.0.7": "result as CNI 0.0.7: no converter for CNI result version 1.1.0 to 0.0.7",
+		"x":     `result as CNI x: failed to convert major version part "x": strconv.Atoi: parsing "x": invalid syntax`,
+	} {
+		err := PrintResult(&bytes.Buffer{}, full(t), version)
+		if err == nil || err.Error() != want {
+			t.Errorf("%q: %v", version, err)
+		}
+	}
+}
