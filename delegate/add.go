@@ -177,7 +177,10 @@ func (h *Host) run(ctx context.Context, s sandbox, rec *Record) (*current.Result
 		result, err = h.askIPAM(ctx, rec)
 		return err
 	}))
-	steps = append(steps, step("configure", func() error { return h.configure(s, rec, made, result) }))
+	steps = append(steps, step("configure", func() (err error) {
+		made, err = h.configure(s, rec, made, result)
+		return err
+	}))
 	for _, take := range steps {
 		if err := ctx.Err(); err != nil {
 			return nil, errorf(types.ErrTryAgainLater, "the time for ADD is up: %w", err)
@@ -207,20 +210,22 @@ func (h *Host) build(s sandbox, rec *Record) (bond.Link, error) {
 	return made, nil
 }
 
-// configure gives the bond its addresses and tells the network.
-func (h *Host) configure(s sandbox, rec *Record, made bond.Link, result *current.Result) error {
+// configure gives the bond its addresses and tells the network. It returns the
+// bond as it is then: its MAC can have changed with its active link.
+func (h *Host) configure(s sandbox, rec *Record, made bond.Link, result *current.Result) (bond.Link, error) {
 	var err error
 	if rec.Addresses, err = addressesOf(result); err != nil {
-		return withCode(CodeDelegate, fmt.Errorf("IPAM plugin %s: %w", rec.Plan.IPAM, err))
+		return made, withCode(CodeDelegate, fmt.Errorf("IPAM plugin %s: %w", rec.Plan.IPAM, err))
 	}
 	if err := s.pod.Configure(made.Index, rec.Addresses); err != nil {
-		return withCode(CodeKernel, fmt.Errorf("%s: %w", made.Name, err))
+		return made, withCode(CodeKernel, fmt.Errorf("%s: %w", made.Name, err))
 	}
 	if err := bond.Announce(s.pod, rec.Plan.Bond, rec.Addresses); err != nil {
 		// Neighbours find the address without it, only later.
 		rec.Warnings = append(rec.Warnings, err.Error())
 	}
-	return nil
+	made, err = s.pod.Link(made.Name)
+	return made, withCode(CodeKernel, err)
 }
 
 // complete turns IPAM's result into the attachment's: the bond is the first

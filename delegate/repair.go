@@ -31,10 +31,16 @@ func (h *Host) repairDevice(s sandbox, rec *Record, l PlannedLink) error {
 		h.warn("%s has no interface on the host: its driver is %s now", l.Device, orNothing(now.Driver))
 		return nil
 	}
+	if len(l.Had.IPs) == 0 && len(l.Had.Routes) == 0 && asBefore(l, now) == nil {
+		return nil
+	}
 	if err := h.repairBoth(s, l, now); err != nil {
 		return err
 	}
-	return h.compareDevice(s, l)
+	if now, err = bond.SurveyDevice(h.Sys, s.host, l.Device); err != nil {
+		return err
+	}
+	return asBefore(l, now)
 }
 
 // unlessMadeAnew is the link as it has to be: as before, or, where its VF is
@@ -94,12 +100,9 @@ func (h *Host) repairBoth(s sandbox, l PlannedLink, now bond.DeviceFacts) error 
 	return bond.Restore(s.host, *again.Link, *l.Before, l.Had)
 }
 
-// compareDevice is the last word on whether a device is as before.
-func (h *Host) compareDevice(s sandbox, l PlannedLink) error {
-	now, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
-	if err != nil {
-		return err
-	}
+// asBefore is the word on whether a device is what it was; the error says in
+// what it differs.
+func asBefore(l PlannedLink, now bond.DeviceFacts) error {
 	if now.Link == nil {
 		return fmt.Errorf("its interface has left the host")
 	}

@@ -82,9 +82,9 @@ func (h *Host) restoreLink(ctx context.Context, s sandbox, rec *Record, l Planne
 }
 
 // restoreDevice has the plugins release a device, where it came by plugins,
-// and then makes sure that it is as before: plugins lose VFs in ways of their own. A VF that somebody else
-// has by now is left alone, and its plugins are not called, because they
-// would reset the other's VF.
+// and then makes sure that it is as before: plugins lose VFs in ways of their
+// own. A VF that somebody else has by now is left alone, and its plugins are
+// not called, because they would reset the other's VF.
 func (h *Host) restoreDevice(ctx context.Context, s sandbox, rec *Record, l PlannedLink) error {
 	if left, err := h.hasNewOwner(rec, l); left || err != nil {
 		return err

@@ -19,8 +19,9 @@ import (
 
 const (
 	stateDir = "/var/lib/cni/multibond"
-	// The kubelet gives a pod's sandbox four minutes, most of which a stuck
-	// plugin or a busy node may take without the pod being lost.
+	// The kubelet gives a pod's sandbox four minutes. What is not done in most
+	// of them is undone, rather than killed half-way.
+	verbTimeout   = 200 * time.Second
 	pluginTimeout = 60 * time.Second
 	lockTimeout   = 60 * time.Second
 )
@@ -44,9 +45,11 @@ func main() {
 }
 
 // edge turns an error into what CNI prints: a code and a message.
-func edge(verb func(*skel.CmdArgs) error) func(*skel.CmdArgs) error {
+func edge(verb func(context.Context, *skel.CmdArgs) error) func(*skel.CmdArgs) error {
 	return func(args *skel.CmdArgs) error {
-		if err := verb(args); err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), verbTimeout)
+		defer cancel()
+		if err := verb(ctx, args); err != nil {
 			return types.NewError(delegate.Code(err), err.Error(), "")
 		}
 		return nil
@@ -87,12 +90,12 @@ func request(args *skel.CmdArgs) (*delegate.Host, delegate.Request, error) {
 	}, err
 }
 
-func add(args *skel.CmdArgs) error {
+func add(ctx context.Context, args *skel.CmdArgs) error {
 	host, r, err := request(args)
 	if err != nil {
 		return err
 	}
-	result, err := host.Add(context.Background(), r)
+	result, err := host.Add(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -100,31 +103,31 @@ func add(args *skel.CmdArgs) error {
 }
 
 // del does not look at the configuration: the Record has what it needs.
-func del(args *skel.CmdArgs) error {
+func del(ctx context.Context, args *skel.CmdArgs) error {
 	host, err := newHost()
 	if err != nil {
 		return err
 	}
-	return host.Del(context.Background(), delegate.Key{ContainerID: args.ContainerID, IfName: args.IfName})
+	return host.Del(ctx, delegate.Key{ContainerID: args.ContainerID, IfName: args.IfName})
 }
 
-func check(args *skel.CmdArgs) error {
+func check(ctx context.Context, args *skel.CmdArgs) error {
 	host, r, err := request(args)
 	if err != nil {
 		return err
 	}
-	return host.Check(context.Background(), r)
+	return host.Check(ctx, r)
 }
 
-func gc(args *skel.CmdArgs) error {
+func gc(ctx context.Context, args *skel.CmdArgs) error {
 	host, r, err := request(args)
 	if err != nil {
 		return err
 	}
-	return host.GC(context.Background(), r.Network)
+	return host.GC(ctx, r.Network)
 }
 
-func status(args *skel.CmdArgs) error {
+func status(_ context.Context, args *skel.CmdArgs) error {
 	host, r, err := request(args)
 	if err != nil {
 		return err
