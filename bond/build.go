@@ -2,7 +2,6 @@ package bond
 
 import (
 	"fmt"
-	"io/fs"
 	"maps"
 	"net/netip"
 	"slices"
@@ -27,8 +26,8 @@ func (s Spec) Steps() []string {
 }
 
 // Build makes the bond over links that are all in n, in their order, and sets
-// it up. On error the bond may be half made: deleting it undoes everything
-// but the flushed addresses.
+// it up. On error the bond may be half made: deleting it undoes everything,
+// except that the links stay down and their addresses flushed.
 func Build(n Namespace, s Spec, links []Link) (Link, error) {
 	down, up := false, true
 	for _, l := range links {
@@ -111,12 +110,6 @@ func VerifyCarrier(n Namespace, index int) error {
 		return Problem{Path: b.Name, Text: "no link has a carrier", Hint: "look at the cables, the PFs and the switch"}
 	}
 	return nil
-}
-
-// Available says whether this kernel can make bonds, from sysfs.
-func Available(sys fs.FS) bool {
-	_, err := fs.Stat(sys, "class/net/bonding_masters")
-	return err == nil
 }
 
 // Taken returns the link of links that already has name, as its own or as an

@@ -133,7 +133,7 @@ func TestBuildRefused(t *testing.T) {
 		{"the name is taken", func(k *bondfake.Kernel, _ bond.Namespace, _ *bond.Spec) { k.AddVirtual("pod", "veth", "bond0") },
 			unix.EEXIST, "creating bond bond0: file exists"},
 		{"no bonding", func(k *bondfake.Kernel, _ bond.Namespace, _ *bond.Spec) { k.SetBonding(false) },
-			bond.ErrNoBonding, "creating bond bond0: this kernel has no bonding; load it with: modprobe bonding max_bonds=0: operation not supported"},
+			bond.ErrNoBonding, "creating bond bond0: this kernel has no bonding: operation not supported"},
 		{"a VF that may not change its MAC", func(k *bondfake.Kernel, _ bond.Namespace, s *bond.Spec) {
 			host := must(k.Host())
 			have := must(host.VFs("enp2s0"))[0]

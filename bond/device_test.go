@@ -108,8 +108,3 @@ func TestUserspace(t *testing.T) {
 		equal(t, driver, want, Device{Driver: driver}.Userspace())
 	}
 }
-
-func TestAvailable(t *testing.T) {
-	equal(t, "without", false, Available(fstest.MapFS{"class/net/lo": {Mode: fs.ModeDir}}))
-	equal(t, "with", true, Available(fstest.MapFS{"class/net/bonding_masters": {}}))
-}

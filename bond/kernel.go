@@ -12,43 +12,53 @@ type Kernel interface {
 	// Open opens the namespace at path. The error is compatible with
 	// errors.Is(err, fs.ErrNotExist) where there is none any more.
 	Open(path string) (Namespace, error)
+	// EnableBonding makes sure that bonds can be made. The error is compatible
+	// with errors.Is(err, ErrNoBonding) where they cannot.
+	EnableBonding() error
 }
 
 // Namespace is what this project asks of the kernel in one network namespace:
 // each method is one kernel verb and either does all or says what the kernel
-// said. Links are named by their index, which no rename changes.
+// said. Links are named by their index, which no rename changes; a move to
+// another namespace does, where the index is taken there.
 type Namespace interface {
 	// ID tells namespaces apart for as long as one of them exists: a path can
 	// come back with another namespace behind it.
 	ID() string
 	// Links lists all links of the namespace.
 	Links() ([]Link, error)
-	// Link reads one link by name. The error is compatible with
-	// errors.Is(err, fs.ErrNotExist) where no link has that name.
+	// Link reads one link by its name or an alternative one. The error is
+	// compatible with errors.Is(err, fs.ErrNotExist) where no link has it.
 	Link(name string) (Link, error)
 	// CreateBond makes a bond, down and without links, and returns it.
-	// Where the kernel refuses an option nothing is made.
+	// Where the kernel refuses an option nothing is made. The error is
+	// compatible with errors.Is(err, ErrNoBonding) where it has no bonding.
 	CreateBond(name string, o Options) (Link, error)
 	// Delete removes a virtual link. The kernel releases a bond's links,
 	// closes them and gives them their own MAC and MTU back.
 	Delete(index int) error
-	// Change changes what is not nil in c, in one request. On error a part
-	// of it may have been done: look before doing more.
+	// Change changes what is not nil in c, in one request: namespace, MAC,
+	// MTU, name, state, master, in this order. On error a part of it may have
+	// been done: look before doing more.
 	Change(index int, c Change) error
 	// Addresses lists the link's addresses and routes that somebody set:
-	// those that the kernel makes by itself are left out.
+	// those that the kernel makes by itself are left out. The error is
+	// compatible with errors.Is(err, fs.ErrNotExist) where the link is gone.
 	Addresses(index int) (Addresses, error)
 	// Flush removes all addresses of a link, and with them their routes.
 	Flush(index int) error
-	// Configure adds addresses and routes to a link.
+	// Configure adds addresses, then routes, to a link. What is there already
+	// is no error. Routes need a link that is up.
 	Configure(index int, a Addresses) error
 	// Announce sends a gratuitous ARP or an unsolicited neighbour
 	// advertisement for each address.
 	Announce(index int, addrs []netip.Addr) error
 	// VFs reads the administrative state of all VFs of a PF, by their number.
+	// The error is compatible with errors.Is(err, fs.ErrNotExist) where no link
+	// has the PF's name.
 	VFs(pf string) (map[int]VF, error)
 	// ChangeVF makes a VF's administrative state want, changing only what
-	// differs from have.
+	// differs from have. It goes on after an error and joins them.
 	ChangeVF(pf string, n int, have, want VF) error
 	// Close releases the sockets.
 	Close() error
@@ -62,7 +72,7 @@ type Link struct {
 	Kind     string   `json:"kind,omitempty"`   // "bond", "veth", ...; "" with a driver
 	Device   string   `json:"device,omitempty"` // the PCI address; "" without one
 	MAC      string   `json:"mac"`
-	PermMAC  string   `json:"permMAC,omitempty"` // the device's own MAC
+	PermMAC  string   `json:"permMAC,omitempty"` // what its driver calls permanent: igbvf's is the MAC that it had at its last reset
 	MTU      int      `json:"mtu"`
 	MaxMTU   int      `json:"maxMTU,omitempty"` // 0: the driver sets no limit
 	Up       bool     `json:"up"`               // administratively

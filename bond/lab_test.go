@@ -512,7 +512,7 @@ func TestLabBuild(t *testing.T) {
 func TestLabSurvey(t *testing.T) {
 	home, n := host(t), space(t, "survey")
 	sys := os.DirFS("/sys")
-	equal(t, "bonding", true, Available(sys))
+	noError(t, "bonding", System{}.EnableBonding())
 	d, err := SurveyDevice(sys, home, "0000:02:10.2")
 	noError(t, "VF", err)
 	equal(t, "VF", Device{Address: "0000:02:10.2", PF: "0000:02:00.0", Number: 1, Driver: "igbvf", Netdev: "enp2s0v1", PFNetdev: "enp2s0"}, d.Device)

@@ -263,9 +263,6 @@ func (n *namespace) CreateBond(name string, o Options) (Link, error) {
 	return n.Link(name)
 }
 
-// ErrNoBonding means that this kernel can make no bond.
-var ErrNoBonding = errors.New("this kernel has no bonding; load it with: modprobe bonding max_bonds=0")
-
 // payload encodes one option; a link is sent by its index.
 func (n *namespace) payload(row option, text string) ([]byte, error) {
 	if _, ok := row.kind.(linkName); ok {

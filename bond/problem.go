@@ -64,11 +64,15 @@ func (p Problems) Unwrap() []error {
 
 // Nearest returns the word of words that was probably meant by typed, or "".
 // Case, underscores and hyphens do not count; apart from these up to two
-// letters may differ.
+// letters may differ, in a word of up to five letters one.
 func Nearest(typed string, words []string) string {
 	best, least := "", 3
 	for _, w := range words {
-		if d := distance(plain(typed), plain(w)); d < least && d < len(w)-1 {
+		most := 2
+		if len(w) <= 5 {
+			most = 1
+		}
+		if d := distance(plain(typed), plain(w)); d <= most && d < least {
 			best, least = w, d
 		}
 	}

@@ -128,10 +128,10 @@ func hasCheck(config json.RawMessage) bool {
 }
 
 // Status says in one error why an ADD would fail now, or nil. Its code is 50.
-// It executes nothing and waits for nothing.
+// It executes no plugin and waits for nothing.
 func (h *Host) Status(n Network, path []string) error {
-	if !bond.Available(h.Sys) {
-		return errorf(types.ErrPluginNotAvailable, "%w", bond.ErrNoBonding)
+	if err := h.Kernel.EnableBonding(); err != nil {
+		return withCode(types.ErrPluginNotAvailable, err)
 	}
 	for _, plugin := range n.pluginTypes() {
 		if _, err := h.Runner.Find(plugin, path); err != nil {

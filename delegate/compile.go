@@ -105,8 +105,8 @@ type compiler struct {
 
 // checkNode checks what concerns no single link.
 func (c *compiler) checkNode() {
-	if !c.f.Bonding {
-		c.problems.Add("", "", "%v", bond.ErrNoBonding)
+	if c.f.Bonding != nil {
+		c.problems.Add("", "install the kernel's modules, or use a kernel that has it", "%v", c.f.Bonding)
 	}
 	for _, plugin := range c.r.Network.pluginTypes() {
 		if !c.f.Plugins[plugin] {

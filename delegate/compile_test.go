@@ -28,7 +28,6 @@ func nodeFacts() Facts {
 			},
 			Pod: []bond.Link{{Index: 2, Name: "net1", MTU: 1500}, {Index: 3, Name: "net2", MTU: 1400}},
 		},
-		Bonding: true,
 		Plugins: map[string]bool{"sriov": true, "host-local": true},
 		Holders: map[string]Key{},
 	}
@@ -144,8 +143,8 @@ func TestCompileProblems(t *testing.T) {
 		{"nothing in the pod", pods, func(f *Facts) { f.Pod = nil }, `network n: links[0].name: the pod has no interface net1, it has none (the networks that make the links come before the bond); links[1].name: the pod has no interface net2, it has none (the networks that make the links come before the bond)`},
 		{"the pod's link in a bond", pods, func(f *Facts) { f.Pod[1].Master = 9 }, `network n: links[1].name: net2 is part of another bond or bridge already`},
 		{"no plugin", with(`"ipam": {"type": "host-local"}`), func(f *Facts) { f.Plugins = map[string]bool{} }, `network n: the CNI plugin host-local is in none of /opt/cni/bin (install it, or put its directory into the runtime's CNI plugin path); the CNI plugin sriov is in none of /opt/cni/bin (install it, or put its directory into the runtime's CNI plugin path)`},
-		{"no bonding", vfs, func(f *Facts) { f.Bonding = false }, `network n: this kernel has no bonding; load it with: modprobe bonding max_bonds=0`},
-		{"everything", vfs, func(f *Facts) { *f = Facts{} }, `network n: this kernel has no bonding; load it with: modprobe bonding max_bonds=0; the CNI plugin sriov is in none of /opt/cni/bin (install it, or put its directory into the runtime's CNI plugin path); links[0].deviceID: 0000:3b:02.0 is no VF (driver none) (make VFs with sriov_numvfs and name one of them); links[1].deviceID: 0000:5e:02.0 is no VF (driver none) (make VFs with sriov_numvfs and name one of them)`},
+		{"no bonding", vfs, func(f *Facts) { f.Bonding = bond.ErrNoBonding }, `network n: this kernel has no bonding (install the kernel's modules, or use a kernel that has it)`},
+		{"everything", vfs, func(f *Facts) { *f = Facts{Bonding: bond.ErrNoBonding} }, `network n: this kernel has no bonding (install the kernel's modules, or use a kernel that has it); the CNI plugin sriov is in none of /opt/cni/bin (install it, or put its directory into the runtime's CNI plugin path); links[0].deviceID: 0000:3b:02.0 is no VF (driver none) (make VFs with sriov_numvfs and name one of them); links[1].deviceID: 0000:5e:02.0 is no VF (driver none) (make VFs with sriov_numvfs and name one of them)`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := nodeFacts()

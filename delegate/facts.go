@@ -13,14 +13,14 @@ import (
 // Facts is what the node looks like, as far as it matters to one Request.
 type Facts struct {
 	bond.Facts
-	Bonding bool            // the kernel can make bonds
+	Bonding error           // nil where the kernel can make bonds
 	Plugins map[string]bool // by type: the program is there
 	Holders map[string]Key  // by PCI address: whose Record has it
 }
 
 // survey reads the facts about a request; it changes nothing.
 func (h *Host) survey(r Request, s sandbox) (Facts, error) {
-	f := Facts{Plugins: map[string]bool{}, Holders: map[string]Key{}, Bonding: bond.Available(h.Sys)}
+	f := Facts{Plugins: map[string]bool{}, Holders: map[string]Key{}, Bonding: h.Kernel.EnableBonding()}
 	var sources bond.Sources
 	for _, l := range r.Network.Links {
 		switch l.Source {

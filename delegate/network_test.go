@@ -239,7 +239,7 @@ func FuzzParseNetwork(f *testing.F) {
 // arbitraryFacts has what each bit of node stands for.
 func arbitraryFacts(n Network, node uint8) Facts {
 	has := func(bit int) bool { return node&(1<<bit) != 0 }
-	f := Facts{Bonding: has(0), Plugins: map[string]bool{}, Holders: map[string]Key{}}
+	f := Facts{Plugins: map[string]bool{}, Holders: map[string]Key{}}
 	f.Devices, f.Host, f.PodAddr = map[string]bond.DeviceFacts{}, map[string]bond.HostLink{}, map[int]bond.Addresses{}
 	for _, plugin := range n.pluginTypes() {
 		f.Plugins[plugin] = has(1)

@@ -133,6 +133,16 @@ func (k *Kernel) SetDriver(address, driver string) {
 	k.links = slices.DeleteFunc(k.links, func(l *link) bool { return l.Device == address })
 }
 
+// EnableBonding finds the module, or not.
+func (k *Kernel) EnableBonding() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.noBonding {
+		return bond.ErrNoBonding
+	}
+	return nil
+}
+
 // SetBonding says whether the kernel has the bonding module.
 func (k *Kernel) SetBonding(there bool) {
 	k.mu.Lock()

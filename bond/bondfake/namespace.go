@@ -325,6 +325,7 @@ func (l *link) enslave(b *link) error {
 	switch {
 	case b.takesActiveMAC():
 	case follow && !first:
+	case b.Options[bond.Mode] == bond.BalanceTLB || b.Options[bond.Mode] == bond.BalanceALB:
 	case l.MAC != b.MAC && !l.takesMAC():
 		l.Master, b.MAC = 0, bondMAC
 		l.setMTU(l.ownMTU, ifDifferent)

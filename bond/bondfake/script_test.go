@@ -416,6 +416,39 @@ pod net1 mac a0
 pod net2 mac b0
 `},
 
+	{name: "with failOverMac follow", do: all( // which link gets which MAC depends on whose carrier is first
+		create("pod", "bond0", with(active, "failOverMac", "follow")), enslave("pod", "bond0", "net1", "net2"))},
+	{name: "delete it too", do: del("pod", "bond0"), state: `
+host enp1s0v1 mac a1
+host enp2s0v1 mac b1
+pod net1 mac a0
+pod net2 mac b0
+`},
+	{name: "balance-alb", do: all( // the same
+		create("pod", "bond0", bond.Options{"mode": "balance-alb"}), enslave("pod", "bond0", "net1", "net2"))},
+	{name: "delete balance-alb", do: del("pod", "bond0"), state: `
+host enp1s0v1 mac a1
+host enp2s0v1 mac b1
+pod net1 mac a0
+pod net2 mac b0
+`},
+	{name: "balance-tlb", do: all( // the same
+		create("pod", "bond0", bond.Options{"mode": "balance-tlb"}), enslave("pod", "bond0", "net1", "net2"))},
+	{name: "802.3ad wants one", do: all(del("pod", "bond0"),
+		create("pod", "bond0", bond.Options{"mode": "802.3ad"}), enslave("pod", "bond0", "net1", "net2")), state: `
+host enp1s0v1 mac a1
+host enp2s0v1 mac b1
+pod bond0 mac a0
+pod net1 up mac a0 in bond0
+pod net2 up mac a0 perm b0 in bond0
+`},
+	{name: "delete 802.3ad", do: del("pod", "bond0"), state: `
+host enp1s0v1 mac a1
+host enp2s0v1 mac b1
+pod net1 mac a0
+pod net2 mac b0
+`},
+
 	{name: "rename", do: change("pod", "net1", name("eth7")), state: `
 host enp1s0v1 mac a1
 host enp2s0v1 mac b1
@@ -438,6 +471,20 @@ pod bond0 mac of its active link
 pod eth7 up mac a0 in bond0
 pod net2 mac b0
 `},
+	{name: "up and enslaved in one request", do: on("pod", "bond0", func(n bond.Namespace, b bond.Link) error {
+		l, err := n.Link("net2")
+		if err != nil {
+			return err
+		}
+		return n.Change(l.Index, bond.Change{Up: &up, Master: &b.Index})
+	}), err: unix.EPERM, state: `
+host enp1s0v1 mac a1
+host enp2s0v1 mac b1
+pod bond0 mac of its active link
+pod eth7 up mac a0 in bond0
+pod net2 up mac b0
+`},
+	{name: "down again", do: change("pod", "net2", state(false))},
 	{name: "delete that", do: all(del("pod", "bond0"), change("pod", "eth7", name("net1")))},
 
 	{name: "addresses and routes", do: all(

@@ -20,9 +20,6 @@ func (s sysfs) now() fstest.MapFS {
 	s.k.mu.Lock()
 	defer s.k.mu.Unlock()
 	m := fstest.MapFS{}
-	if !s.k.noBonding {
-		m["class/net/bonding_masters"] = &fstest.MapFile{}
-	}
 	symlink := func(name, target string) {
 		m[name] = &fstest.MapFile{Data: []byte(target), Mode: fs.ModeSymlink}
 	}

@@ -11,15 +11,6 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"multibond": main})
 }
 
-// TestHost runs the scripts that touch no network, on any machine, as root
-// or not.
-func TestHost(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir:  "testdata/host",
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"cni": cni},
-	})
-}
-
 // cni runs the plugin as a runtime does: "cni VERB FILE", with the file as
 // standard input and CNI_* from the script's environment.
 func cni(ts *testscript.TestScript, neg bool, args []string) {

@@ -204,6 +204,8 @@ guest() { # kernel's directory
 	host_programs "$tree"
 	for name in $nic_modules; do module "$name" "$root" "$tree"; done >"$tree/etc/modules.nic"
 	for name in $other_modules; do module "$name" "$root" "$tree"; done >"$tree/etc/modules"
+	# For modprobe, to which what a module depends on is there already.
+	(cd "$tree"/lib/modules/* && find . -name '*.ko' -printf '%P:\n' >modules.dep)
 	cp "$lab/init" "$tree/init"
 	cp "$out/agent" "$tree/usr/sbin/agent"
 	cp -r "$out/cni" "$tree/opt/cni/bin"
