@@ -3,6 +3,7 @@
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 KERNEL  ?= 6.12
+FUZZ    ?= 10s
 BUILD   := build
 PLUGIN  := $(BUILD)/multibond
 
@@ -23,7 +24,9 @@ demo: build lab-setup ## two pods, two bonds over real VFs, two failovers: build
 
 test: build lab-setup ## unit tests here, kernel tests in the lab on two kernels
 	$(GO) test ./bond/... ./delegate/... ./cmd/... ./tests/rules/... ./tests/demo/...
-	$(GO) test -v -count=1 -timeout 60m ./tests/lab/... ./tests/kernel/...
+	$(GO) test -run '^$$' -fuzz FuzzParseOptions -fuzztime $(FUZZ) ./bond
+	$(GO) test -run '^$$' -fuzz FuzzParseNetwork -fuzztime $(FUZZ) ./delegate
+	$(GO) test -v -count=1 -p 1 -timeout 60m ./tests/lab/... ./tests/kernel/...
 
 lint: ## gofmt, vet, staticcheck, the rules about imports
 	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
