@@ -1,0 +1,223 @@
+package kubeclient
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// The annotations of a pod that say which networks it gets.
+const (
+	NetworksAnnotation       = nettypes.NetworkAttachmentAnnot
+	DefaultNetworkAnnotation = "v1.multus-cni.io/default-network"
+)
+
+// Element is one network that a pod asks for, checked (multi-network
+// standard v1.3, section 4.1.2). A value that is nil or empty was not asked.
+type Element struct {
+	Path      string // where it was written: "networks[1]"
+	Network   types.NamespacedName
+	Interface string // its name in the pod, CNI_IFNAME
+
+	// Namespaces are those whose NADs the element's author may name, beside
+	// the global ones, where namespaces are isolated.
+	Namespaces []string
+
+	IPs            []string // addresses or CIDRs, as they were written
+	MAC            string
+	InfinibandGUID string
+	PortMappings   []nettypes.PortMapEntry
+	Bandwidth      *nettypes.BandwidthEntry
+	DeviceID       string
+	CNIArgs        map[string]json.RawMessage
+
+	// DefaultRoute has the gateways of the pod's default route, at most one
+	// per address family. Nil: the route stays where it is. Empty, not nil:
+	// it goes over this network, by the gateways of the network's own result.
+	DefaultRoute []netip.Addr
+}
+
+// ParseNetworks reads the annotation k8s.v1.cni.cncf.io/networks of a pod in
+// namespace. taken has the interface names of the networks before, the
+// default network's first; a network that asks for no name is net1, net2, ...
+// by its position after the default network. All problems are returned at
+// once, each with its element.
+func ParseNetworks(annotation, namespace string, taken []string) ([]Element, error) {
+	var problems bond.Problems
+	elements := parseElements(annotation, "networks", namespace, &problems)
+	nameInterfaces(elements, taken, &problems)
+	checkDefaultRoutes(elements, &problems)
+	for i := range elements {
+		elements[i].Namespaces = []string{namespace}
+	}
+	if err := problems.Err(); err != nil {
+		return nil, fmt.Errorf("annotation %s: %w", NetworksAnnotation, err)
+	}
+	return elements, nil
+}
+
+// ParseDefaultNetwork reads the annotation v1.multus-cni.io/default-network
+// of a pod in namespace. It names one network, in the system namespace where
+// it names none; ifName is what the runtime calls the pod's first interface.
+func ParseDefaultNetwork(annotation, namespace, system, ifName string) (Element, error) {
+	const path = "default-network"
+	var problems bond.Problems
+	elements := parseElements(annotation, path, system, &problems)
+	if len(elements) != 1 && len(problems) == 0 {
+		problems.Add(path, "", "has %d networks, wanted is one", len(elements))
+	}
+	for _, e := range elements {
+		if e.Interface != "" && e.Interface != ifName {
+			problems.Add(e.Path+".interface", "", "is %s, and the runtime names the default network's interface %s", e.Interface, ifName)
+		}
+	}
+	if err := problems.Err(); err != nil {
+		return Element{}, fmt.Errorf("annotation %s: %w", DefaultNetworkAnnotation, err)
+	}
+	e := elements[0]
+	e.Interface, e.Namespaces = ifName, []string{namespace, system}
+	return e, nil
+}
+
+// parseElements reads either form of an annotation. A blank one has no
+// elements.
+func parseElements(annotation, path, namespace string, problems *bond.Problems) []Element {
+	text := strings.TrimSpace(annotation)
+	switch {
+	case text == "":
+		return nil
+	case text[0] == '[':
+		return parseList(json.RawMessage(text), path, namespace, problems)
+	case text[0] == '{' || text[0] == '"' || text == "null":
+		problems.Add(path, `[{"name": "net"}] or net, other/net@eth5`, "is %s, wanted is a JSON list, or names with commas between them", kindOf(json.RawMessage(text)))
+		return nil
+	}
+	var out []Element
+	for i, word := range strings.Split(text, ",") {
+		out = append(out, parseWord(strings.TrimSpace(word), fmt.Sprintf("%s[%d]", path, i), namespace, problems))
+	}
+	return out
+}
+
+// parseWord reads an element of the comma form, namespace/name@interface.
+func parseWord(word, path, namespace string, problems *bond.Problems) Element {
+	e := Element{Path: path, Network: types.NamespacedName{Namespace: namespace}}
+	ref, ifName, named := strings.Cut(word, "@")
+	if ns, name, found := strings.Cut(ref, "/"); found {
+		e.Network = types.NamespacedName{Namespace: ns, Name: name}
+	} else {
+		e.Network.Name = ref
+	}
+	checkNetworkName(e.Network, path, problems)
+	if e.Interface = ifName; named {
+		checkInterface(ifName, path+".interface", problems)
+	}
+	return e
+}
+
+func parseList(raw json.RawMessage, path, namespace string, problems *bond.Problems) []Element {
+	var list []json.RawMessage
+	if err := json.Unmarshal(raw, &list); err != nil {
+		problems.Add(path, "", "is no JSON: %v", err)
+		return nil
+	}
+	var out []Element
+	for i, one := range list {
+		out = append(out, parseObject(one, fmt.Sprintf("%s[%d]", path, i), namespace, problems))
+	}
+	return out
+}
+
+// elementKeys are the keys that an element can have. Others are tolerated, as
+// the standard says.
+var elementKeys = []string{
+	"name", "namespace", "interface", "ips", "mac", "infiniband-guid", "portMappings", "bandwidth", "deviceID",
+	"cni-args", "default-route", "ipam-claim-reference",
+}
+
+// parseObject reads an element of the JSON form.
+func parseObject(raw json.RawMessage, path, namespace string, problems *bond.Problems) Element {
+	before := len(*problems)
+	o := decodeObject(raw, path, problems)
+	e := Element{Path: path}
+	if len(*problems) > before {
+		return e
+	}
+	o = o.anyCase(elementKeys)
+	e.Network = types.NamespacedName{Namespace: o.text("namespace"), Name: o.text("name")}
+	if e.Network.Namespace == "" {
+		e.Network.Namespace = namespace
+	}
+	checkNetworkName(e.Network, path, problems)
+	if e.Interface = o.text("interface"); e.Interface != "" {
+		checkInterface(e.Interface, o.at("interface"), problems)
+	}
+	e.IPs = readIPs(o)
+	e.MAC = readMAC(o)
+	e.InfinibandGUID = readGUID(o)
+	e.PortMappings = readPortMappings(o)
+	e.Bandwidth = readBandwidth(o)
+	e.DeviceID = readDeviceID(o)
+	e.DefaultRoute = readDefaultRoute(o)
+	o.read("cni-args", &e.CNIArgs, "a JSON object")
+	checkIPAMClaim(o, e.IPs)
+	return e
+}
+
+func checkNetworkName(n types.NamespacedName, path string, problems *bond.Problems) {
+	if n.Name == "" {
+		problems.Add(path+".name", "", "is missing, wanted is the name of a NetworkAttachmentDefinition")
+	} else if len(validation.IsDNS1123Subdomain(n.Name)) > 0 {
+		problems.Add(path+".name", "lower-case letters, digits, hyphens and dots", "is %q, which is no name of a NetworkAttachmentDefinition", n.Name)
+	}
+	if len(validation.IsDNS1123Label(n.Namespace)) > 0 {
+		problems.Add(path+".namespace", "lower-case letters, digits and hyphens", "is %q, which is no name of a namespace", n.Namespace)
+	}
+}
+
+func checkInterface(name, path string, problems *bond.Problems) {
+	if err := bond.CheckName(name); err != nil {
+		problems.Add(path, "", "%v", err)
+	}
+}
+
+// nameInterfaces gives a name to each element that asks for none, and finds
+// names that are in use.
+func nameInterfaces(elements []Element, taken []string, problems *bond.Problems) {
+	owner := map[string]string{"lo": "the loopback interface"}
+	for _, name := range taken {
+		owner[name] = "another network of the pod"
+	}
+	for i := range elements {
+		e := &elements[i]
+		how := ""
+		if e.Interface == "" {
+			e.Interface, how = fmt.Sprintf("net%d", len(taken)+i), " by its position"
+		}
+		if other, used := owner[e.Interface]; used {
+			problems.Add(e.Path+".interface", "", "is %s%s, which is the name of %s", e.Interface, how, other)
+			continue
+		}
+		owner[e.Interface] = e.Path
+	}
+}
+
+// checkDefaultRoutes makes sure that one network at most has the default
+// route; an empty list asks for it too.
+func checkDefaultRoutes(elements []Element, problems *bond.Problems) {
+	asks := func(e Element) bool { return e.DefaultRoute != nil }
+	first := slices.IndexFunc(elements, asks)
+	for i, e := range elements {
+		if i > first && asks(e) {
+			problems.Add(e.Path+".default-route", "a pod has one default route", "is asked for, as in %s", elements[first].Path)
+		}
+	}
+}

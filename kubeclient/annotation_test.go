@@ -1,0 +1,361 @@
+package kubeclient
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/multibond/multibond/bond"
+)
+
+func named(namespace, name string) types.NamespacedName {
+	return types.NamespacedName{Namespace: namespace, Name: name}
+}
+
+func parse(t *testing.T, annotation string) []Element {
+	t.Helper()
+	elements, err := ParseNetworks(annotation, "demo", []string{"eth0"})
+	if err != nil {
+		t.Fatalf("%s: %v", annotation, err)
+	}
+	return elements
+}
+
+// refuse wants a problem that begins so, and a name of the annotation before.
+func refuse(t *testing.T, annotation, problem string) {
+	t.Helper()
+	elements, err := ParseNetworks(annotation, "demo", []string{"eth0"})
+	if err == nil {
+		t.Errorf("%s: taken as %v, wanted is a problem %q", annotation, elements, problem)
+		return
+	}
+	if elements != nil {
+		t.Errorf("%s: has elements and an error", annotation)
+	}
+	var problems bond.Problems
+	if !errors.As(err, &problems) || !strings.HasPrefix(err.Error(), "annotation "+NetworksAnnotation+": ") {
+		t.Errorf("%s: %v", annotation, err)
+	}
+	if !slices.ContainsFunc(problems, func(p bond.Problem) bool { return strings.HasPrefix(p.Error(), problem) }) {
+		t.Errorf("%s: %v\nwanted is %q", annotation, err, problem)
+	}
+}
+
+func TestStandard2CommaForm(t *testing.T) {
+	for annotation, want := range map[string][]Element{
+		"":                        nil,
+		" \n\t":                   nil,
+		"net-a":                   {{Network: named("demo", "net-a"), Interface: "net1"}},
+		"other/net-a@bond0":       {{Network: named("other", "net-a"), Interface: "bond0"}},
+		"net.v1@bond0.100":        {{Network: named("demo", "net.v1"), Interface: "bond0.100"}},
+		"a, x/b ,\n c@eth1":       {{Network: named("demo", "a"), Interface: "net1"}, {Network: named("x", "b"), Interface: "net2"}, {Network: named("demo", "c"), Interface: "eth1"}},
+		"a@net7,b":                {{Network: named("demo", "a"), Interface: "net7"}, {Network: named("demo", "b"), Interface: "net2"}},
+		"demo/null":               {{Network: named("demo", "null"), Interface: "net1"}},
+		"bond-net1@averyveryvery": {{Network: named("demo", "bond-net1"), Interface: "averyveryvery"}},
+	} {
+		compareElements(t, annotation, want)
+	}
+}
+
+// compareElements leaves out what each element has in every test.
+func compareElements(t *testing.T, annotation string, want []Element) {
+	t.Helper()
+	got := parse(t, annotation)
+	for i := range got {
+		if !slices.Equal(got[i].Namespaces, []string{"demo"}) || !strings.HasPrefix(got[i].Path, "networks[") {
+			t.Errorf("%s: %+v", annotation, got[i])
+		}
+		got[i].Namespaces, got[i].Path = nil, ""
+	}
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("%s: -want +got\n%s", annotation, diff)
+	}
+}
+
+func TestStandard2JSONForm(t *testing.T) {
+	compareElements(t, `[]`, nil)
+	compareElements(t, ` [{"name": "a"}, {"name": "b", "namespace": "x", "interface": "bond0"}] `, []Element{
+		{Network: named("demo", "a"), Interface: "net1"},
+		{Network: named("x", "b"), Interface: "bond0"},
+	})
+	compareElements(t, `[{"name":"a","namespace":"","interface":"","ips":null,"mac":null,"default-route":null,"bandwidth":null,"cni-args":null}]`, []Element{
+		{Network: named("demo", "a"), Interface: "net1"},
+	})
+	compareElements(t, `[{"NAME":"a","Interface":"if1","name":"b"}]`, []Element{{Network: named("demo", "b"), Interface: "if1"}})
+}
+
+func TestStandard2NameIsRequired(t *testing.T) {
+	refuse(t, `[{"namespace":"x"}]`, "networks[0].name: is missing")
+	refuse(t, `[{"name":""}]`, "networks[0].name: is missing")
+	refuse(t, "a,,b", "networks[1].name: is missing")
+	refuse(t, "a,", "networks[1].name: is missing")
+	refuse(t, "@eth1", "networks[0].name: is missing")
+	refuse(t, "x/", "networks[0].name: is missing")
+}
+
+func TestStandard2UnknownKeysAreTolerated(t *testing.T) {
+	parse(t, `[{"name":"a","vendor.example/x":{"y":[1]},"infiniband":7}]`)
+}
+
+func TestStandard2SameNetworkTwice(t *testing.T) {
+	got := parse(t, "a,a")
+	if len(got) != 2 || got[0].Network != got[1].Network || got[0].Interface == got[1].Interface {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestAnnotationThatIsNone(t *testing.T) {
+	refuse(t, "null", "networks: is null, wanted is a JSON list, or names")
+	refuse(t, `""`, `networks: is "", wanted is a JSON list, or names`)
+	refuse(t, `{"name":"a"}`, "networks: is an object, wanted is a JSON list")
+	refuse(t, `[null]`, "networks[0]: is null, wanted is a JSON object")
+	refuse(t, `["`+strings.Repeat("a", 99)+`"]`, "networks[0]: is a value of 101 bytes, wanted is a JSON object")
+	refuse(t, `["a"]`, `networks[0]: is "a", wanted is a JSON object`)
+	refuse(t, `[{"name":"a"}`, "networks: is no JSON: ")
+	refuse(t, `[{"name":"a"}] x`, "networks: is no JSON: ")
+	refuse(t, `[`, "networks: is no JSON: ")
+}
+
+func TestNames(t *testing.T) {
+	refuse(t, "Net_A", `networks[0].name: is "Net_A", which is no name`)
+	refuse(t, "x/y/z", `networks[0].name: is "y/z", which is no name`)
+	refuse(t, "X/y", `networks[0].namespace: is "X", which is no name of a namespace`)
+	refuse(t, "/y", `networks[0].namespace: is ""`)
+	refuse(t, `[{"name":7}]`, "networks[0].name: is 7, wanted is a string")
+	refuse(t, `[{"name":"a","namespace":"../b"}]`, "networks[0].namespace: ")
+}
+
+func TestStandard4Interface(t *testing.T) {
+	refuse(t, "a@", "networks[0].interface: is empty")
+	refuse(t, "a@b@c/d", `networks[0].interface: is "b@c/d"; an interface name has no slash`)
+	refuse(t, "a,b@sixteen.letters1", `networks[1].interface: is "sixteen.letters1", 16 bytes`)
+	refuse(t, `[{"name":"a","interface":"x y"}]`, "networks[0].interface: ")
+	refuse(t, `[{"name":"a","interface":7}]`, "networks[0].interface: is 7, wanted is a string")
+}
+
+func TestStandard4InterfaceInUse(t *testing.T) {
+	refuse(t, "a@eth0", "networks[0].interface: is eth0, which is the name of another network of the pod")
+	refuse(t, "a@lo", "networks[0].interface: is lo, which is the name of the loopback interface")
+	refuse(t, "a@bond0,b@bond0", "networks[1].interface: is bond0, which is the name of networks[0]")
+	refuse(t, "a@net2,b", "networks[1].interface: is net2 by its position, which is the name of networks[0]")
+}
+
+func TestInterfacesAreNamedByPosition(t *testing.T) {
+	got, err := ParseNetworks("a,b", "demo", []string{"eth0", "net1", "cluster"})
+	if err != nil || got[0].Interface != "net3" || got[1].Interface != "net4" {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestStandard3Addresses(t *testing.T) {
+	got := parse(t, `[{"name":"a","ips":["10.1.2.3","10.1.2.3/24","2001:db8::3/64","2001:db8::3"],"mac":"02-AA-00-00-00-01","infiniband-guid":"C2:11:22:33:44:55:66:77"}]`)[0]
+	if !slices.Equal(got.IPs, []string{"10.1.2.3", "10.1.2.3/24", "2001:db8::3/64", "2001:db8::3"}) || got.MAC != "02:aa:00:00:00:01" || got.InfinibandGUID != "c2:11:22:33:44:55:66:77" {
+		t.Errorf("%+v", got)
+	}
+	for value, problem := range map[string]string{
+		`"ips":"10.1.2.3"`:                            `networks[0].ips: is "10.1.2.3", wanted is a list of addresses`,
+		`"ips":["10.1.2.3","x"]`:                      `networks[0].ips[1]: is "x", wanted is an address`,
+		`"ips":["10.1.2.3/33"]`:                       "networks[0].ips[0]: ",
+		`"ips":["fe80::1%eth0"]`:                      "networks[0].ips[0]: ",
+		`"ips":["0.0.0.0"]`:                           "networks[0].ips[0]: is 0.0.0.0, which no interface can have",
+		`"ips":["ff02::1/64"]`:                        "networks[0].ips[0]: is ff02::1/64, which no interface can have",
+		`"ips":[null]`:                                "networks[0].ips[0]: ",
+		`"mac":"02:00:00:00:00"`:                      "networks[0].mac: is ",
+		`"mac":5`:                                     "networks[0].mac: is 5, wanted is a string",
+		`"mac":"00:00:00:00:00:0`:                     "networks: is no JSON",
+		`"mac":"01:00:5e:00:00:1"`:                    "networks[0].mac: ",
+		`"mac":"01:00:5e:00:00:01"`:                   "networks[0].mac: is 01:00:5e:00:00:01, which no interface can have",
+		`"mac":"00:00:00:00:00:00"`:                   "networks[0].mac: is 00:00:00:00:00:00, which no interface can have",
+		`"mac":"c2:11:22:33:44:55:66:77"`:             "networks[0].mac: ",
+		`"infiniband-guid":"02:00:00:00:00:01"`:       "networks[0].infiniband-guid: is \"02:00:00:00:00:01\", wanted are eight bytes",
+		`"infiniband-guid":"c2:11:22:33:44:55:66:7g"`: "networks[0].infiniband-guid: ",
+		`"deviceID":"a b"`:                            "networks[0].deviceID: ",
+		`"deviceID":"../x"`:                           "networks[0].deviceID: ",
+		`"cni-args":["x"]`:                            "networks[0].cni-args: is a list, wanted is a JSON object",
+	} {
+		refuse(t, `[{"name":"a",`+value+`}]`, problem)
+	}
+}
+
+func TestDeviceIDIsInTheKubeletsSpelling(t *testing.T) {
+	if got := parse(t, `[{"name":"a","deviceID":"0000:3B:02.1"}]`)[0].DeviceID; got != "0000:3b:02.1" {
+		t.Error(got)
+	}
+	if got := parse(t, `[{"name":"a","deviceID":"mlx5_core.sf.4"}]`)[0].DeviceID; got != "mlx5_core.sf.4" {
+		t.Error(got)
+	}
+}
+
+func TestStandard3PortMappings(t *testing.T) {
+	got := parse(t, `[{"name":"a","portMappings":[{"hostPort":1,"containerPort":65535},{"hostPort":80,"containerPort":80,"protocol":"SCTP","hostIP":"::1"}]}]`)[0]
+	want := []nettypes.PortMapEntry{{HostPort: 1, ContainerPort: 65535, Protocol: "tcp"}, {HostPort: 80, ContainerPort: 80, Protocol: "sctp", HostIP: "::1"}}
+	if diff := cmp.Diff(want, got.PortMappings); diff != "" {
+		t.Error(diff)
+	}
+	for value, problem := range map[string]string{
+		`7`:                                   "networks[0].portMappings: is 7, wanted is a list",
+		`[null]`:                              "networks[0].portMappings[0]: is null",
+		`[{"containerPort":80}]`:              "networks[0].portMappings[0].hostPort: is missing",
+		`[{"hostPort":80}]`:                   "networks[0].portMappings[0].containerPort: is missing",
+		`[{"hostPort":0,"containerPort":80}]`: "networks[0].portMappings[0].hostPort: is 0, wanted is a port from 1 to 65535",
+		`[{"hostPort":80,"containerPort":65536}]`:                     "networks[0].portMappings[0].containerPort: is 65536",
+		`[{"hostPort":"80","containerPort":80}]`:                      `networks[0].portMappings[0].hostPort: is "80", wanted is a port`,
+		`[{"hostPort":80,"containerPort":80,"protocol":"icmp"}]`:      `networks[0].portMappings[0].protocol: is "icmp", wanted is tcp, udp or sctp`,
+		`[{"hostPort":80,"containerPort":80,"hostIP":"192.0.2.0/8"}]`: `networks[0].portMappings[0].hostIP: `,
+	} {
+		refuse(t, `[{"name":"a","portMappings":`+value+`}]`, problem)
+	}
+}
+
+func TestStandard3Bandwidth(t *testing.T) {
+	got := parse(t, `[{"name":"a","bandwidth":{"ingressRate":1000,"egressRate":2,"egressBurst":3}}]`)[0]
+	if diff := cmp.Diff(&nettypes.BandwidthEntry{IngressRate: 1000, EgressRate: 2, EgressBurst: 3}, got.Bandwidth); diff != "" {
+		t.Error(diff)
+	}
+	for value, problem := range map[string]string{
+		`7`:                                  "networks[0].bandwidth: is 7, wanted is a JSON object",
+		`{}`:                                 "networks[0].bandwidth: limits nothing",
+		`{"ingressRate":0}`:                  "networks[0].bandwidth.ingressRate: is 0, wanted is more than 0",
+		`{"egressRate":-1}`:                  "networks[0].bandwidth.egressRate: is -1",
+		`{"egressRate":1.5}`:                 "networks[0].bandwidth.egressRate: is 1.5, wanted is a whole number",
+		`{"egressRate":1,"ingressBurst":10}`: "networks[0].bandwidth.ingressBurst: is given without ingressRate",
+	} {
+		refuse(t, `[{"name":"a","bandwidth":`+value+`}]`, problem)
+	}
+}
+
+func TestStandard5CNIArgs(t *testing.T) {
+	got := parse(t, `[{"name":"a","cni-args":{"x":{"y":1}}}]`)[0]
+	if string(got.CNIArgs["x"]) != `{"y":1}` {
+		t.Errorf("%s", got.CNIArgs)
+	}
+}
+
+func TestStandard6DefaultRouteOnOneElement(t *testing.T) {
+	refuse(t, `[{"name":"a","default-route":["10.0.0.1"]},{"name":"b"},{"name":"c","default-route":["10.0.1.1"]}]`,
+		"networks[2].default-route: is asked for, as in networks[0]")
+	refuse(t, `[{"name":"a","default-route":[]},{"name":"b","default-route":["10.0.1.1"]}]`,
+		"networks[1].default-route: is asked for, as in networks[0]")
+}
+
+func TestStandard6DefaultRoutePerFamily(t *testing.T) {
+	route := func(list string) []netip.Addr {
+		return parse(t, `[{"name":"a","default-route":`+list+`}]`)[0].DefaultRoute
+	}
+	if got := route(`["10.0.0.1","fe80::1"]`); !slices.Equal(got, []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fe80::1")}) {
+		t.Error(got)
+	}
+	if got := route(`[]`); got == nil || len(got) != 0 {
+		t.Errorf("%#v, wanted is an empty list that is not nil", got)
+	}
+	if got := route(`null`); got != nil {
+		t.Errorf("%#v, wanted is nil", got)
+	}
+	for value, problem := range map[string]string{
+		`"10.0.0.1"`:              `networks[0].default-route: is "10.0.0.1", wanted is a list of gateways`,
+		`["10.0.0.1","10.0.0.2"]`: "networks[0].default-route[1]: is 10.0.0.2, and 10.0.0.1 is of the same address family",
+		`["10.0.0.0/8"]`:          "networks[0].default-route[0]: ",
+		`["::"]`:                  "networks[0].default-route[0]: ",
+		`[null]`:                  "networks[0].default-route[0]: ",
+	} {
+		refuse(t, `[{"name":"a","default-route":`+value+`}]`, problem)
+	}
+}
+
+func TestStandard7IPAMClaimWithIPs(t *testing.T) {
+	parse(t, `[{"name":"a","ipam-claim-reference":"claim-1"}]`)
+	refuse(t, `[{"name":"a","ipam-claim-reference":"claim-1","ips":["10.0.0.1"]}]`,
+		"networks[0].ipam-claim-reference: is claim-1, and ips asks for addresses too")
+	refuse(t, `[{"name":"a","ipam-claim-reference":"Claim 1"}]`, "networks[0].ipam-claim-reference: ")
+}
+
+func TestAllProblemsAtOnce(t *testing.T) {
+	_, err := ParseNetworks(`[{"name":"A","mac":"x","ips":["y"]},null,{"name":"c","interface":"eth0"}]`, "demo", []string{"eth0"})
+	var problems bond.Problems
+	if !errors.As(err, &problems) {
+		t.Fatal(err)
+	}
+	var paths []string
+	for _, p := range problems {
+		paths = append(paths, p.Path)
+	}
+	want := []string{"networks[0].name", "networks[0].ips[0]", "networks[0].mac", "networks[1]", "networks[2].interface"}
+	if diff := cmp.Diff(want, paths); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestDefaultNetworkAnnotation(t *testing.T) {
+	parse := func(annotation string) (Element, error) {
+		return ParseDefaultNetwork(annotation, "demo", "kube-system", "eth0")
+	}
+	for annotation, want := range map[string]types.NamespacedName{
+		"flat":                                named("kube-system", "flat"),
+		"demo/flat":                           named("demo", "flat"),
+		"demo/flat@eth0":                      named("demo", "flat"),
+		`[{"name":"flat","namespace":"x"}]`:   named("x", "flat"),
+		`[{"name":"flat","mac":"02:0:0:0:0]`:  {},
+		"":                                    {},
+		"[]":                                  {},
+		"a,b":                                 {},
+		"flat@net1":                           {},
+		`[{"name":"a","mac":"x"}]`:            {},
+		`[null]`:                              {},
+		`[{"name":"a","interface":"a/b"}]`:    {},
+		`[{"name":"a","default-route":["x"]}`: {},
+	} {
+		e, err := parse(annotation)
+		if (err == nil) != (want.Name != "") || e.Network != want {
+			t.Errorf("%s: %+v, %v", annotation, e, err)
+		}
+		if err == nil && (e.Interface != "eth0" || !slices.Equal(e.Namespaces, []string{"demo", "kube-system"})) {
+			t.Errorf("%s: %+v", annotation, e)
+		}
+		if err != nil && !strings.HasPrefix(err.Error(), "annotation v1.multus-cni.io/default-network: default-network") {
+			t.Errorf("%s: %v", annotation, err)
+		}
+	}
+	if _, err := parse("a,b"); !strings.Contains(err.Error(), "default-network: has 2 networks, wanted is one") {
+		t.Error(err)
+	}
+	if _, err := parse("a@net1"); !strings.Contains(err.Error(), "default-network[0].interface: is net1, and the runtime names the default network's interface eth0") {
+		t.Error(err)
+	}
+}
+
+func FuzzAnnotation(f *testing.F) {
+	for _, seed := range []string{
+		"", "null", `""`, "[null]", "a,demo/b@bond0.100", `[{"name":"a","ips":["10.0.0.1/24"],"mac":"02:00:00:00:00:01"}]`,
+		`[{"name":"a","default-route":[],"bandwidth":{"ingressRate":1},"portMappings":[{"hostPort":1,"containerPort":2}]}]`,
+		`[{"Name":"a","infiniband-guid":"c2:11:22:33:44:55:66:77","cni-args":{"x":1},"deviceID":"0000:3B:02.1"}]`,
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, annotation string) {
+		_, _ = ParseDefaultNetwork(annotation, "demo", "kube-system", "eth0")
+		elements, err := ParseNetworks(annotation, "demo", []string{"eth0"})
+		again, errAgain := ParseNetworks(annotation, "demo", []string{"eth0"})
+		if err != nil {
+			if errAgain == nil || err.Error() != errAgain.Error() {
+				t.Fatalf("%v, then %v", err, errAgain)
+			}
+			return
+		}
+		if len(elements) != len(again) {
+			t.Fatalf("%d elements, then %d", len(elements), len(again))
+		}
+		names := map[string]bool{"eth0": true, "lo": true}
+		for _, e := range elements {
+			if e.Network.Name == "" || e.Network.Namespace == "" || bond.CheckName(e.Interface) != nil || names[e.Interface] {
+				t.Fatalf("%+v", e)
+			}
+			names[e.Interface] = true
+		}
+	})
+}

@@ -1,0 +1,66 @@
+package kubeclient
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestSetFieldKeepsEveryOtherByte(t *testing.T) {
+	for in, want := range map[string]string{
+		`{}`:                                  `{"k":9}`,
+		` { } `:                               ` {"k":9 } `,
+		"{\"a\" : 1.0e3,\n\t\"b\":\"<&>\"}":   "{\"k\":9,\"a\" : 1.0e3,\n\t\"b\":\"<&>\"}",
+		`{"a":1, "k" : {"x": [1, 2]} ,"b":2}`: `{"a":1, "k" : 9 ,"b":2}`,
+		`{"k":1,"k":2}`:                       `{"k":1,"k":9}`,
+		`{"k":null}`:                          `{"k":9}`,
+		`{"a":{"k":1}}`:                       `{"k":9,"a":{"k":1}}`,
+		`{"\u006b":1}`:                        `{"\u006b":9}`,
+	} {
+		if got := string(setField(json.RawMessage(in), "k", json.RawMessage("9"))); got != want {
+			t.Errorf("%s: %s, wanted is %s", in, got, want)
+		}
+	}
+}
+
+func TestDropFieldKeepsEveryOtherByte(t *testing.T) {
+	for in, want := range map[string]string{
+		`{}`:                        `{}`,
+		`{"a":1}`:                   `{"a":1}`,
+		`{ "k" : 1 }`:               `{  }`,
+		`{"k":1 , "a":2}`:           `{ "a":2}`,
+		`{"a":2 , "k":1}`:           `{"a":2 }`,
+		`{"a":2, "k":[{}], "b": 3}`: `{"a":2, "b": 3}`,
+		`{"k":1,"a":2,"k":3}`:       `{"a":2}`,
+		`{"k":1,"k":2}`:             `{}`,
+	} {
+		if got := string(dropField(json.RawMessage(in), "k")); got != want {
+			t.Errorf("%s: %s, wanted is %s", in, got, want)
+		}
+	}
+}
+
+func FuzzSetField(f *testing.F) {
+	f.Add(`{"a": [1], "k": {"b": "x"}, "c": null}`)
+	f.Add(` {} `)
+	f.Fuzz(func(t *testing.T, text string) {
+		var want map[string]any
+		if json.Unmarshal([]byte(text), &want) != nil || want == nil {
+			return
+		}
+		check := func(raw json.RawMessage) {
+			var got map[string]any
+			if err := json.Unmarshal(raw, &got); err != nil {
+				t.Fatalf("%q became %q: %v", text, raw, err)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Fatalf("%q became %q: %s", text, raw, diff)
+			}
+		}
+		want["k"] = "v"
+		check(setField(json.RawMessage(text), "k", json.RawMessage(`"v"`)))
+		delete(want, "k")
+		check(dropField(json.RawMessage(text), "k"))
+	})
+}
