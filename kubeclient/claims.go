@@ -1,0 +1,83 @@
+package kubeclient
+
+import (
+	"strings"
+
+	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// The attributes of a device in a ResourceSlice that say what it is to the
+// networks of a pod.
+const (
+	deviceIDAttribute     = "k8s.cni.cncf.io/deviceID"
+	resourceNameAttribute = "k8s.cni.cncf.io/resourceName"
+)
+
+// FromClaims reads the devices of a pod's allocated resource claims, with
+// their attributes out of the slices of the node. It tells what the kubelet
+// does not: which resource name a device goes by. Claims belong to the pod,
+// so all their devices are in one nameless container, to come after the
+// others.
+func FromClaims(claims []*resourcev1.ResourceClaim, slices []*resourcev1.ResourceSlice) Container {
+	out := newContainer("")
+	for _, claim := range claims {
+		for _, result := range results(claim) {
+			attributes := attributesOf(slices, result)
+			device, is := pciOf(result.Device)
+			if id := attributes[deviceIDAttribute].StringValue; id != nil {
+				device, is = *id, true
+			}
+			if !is {
+				continue
+			}
+			request := requestName(result)
+			out.Requests[request] = append(out.Requests[request], device)
+			if resource := attributes[resourceNameAttribute].StringValue; resource != nil {
+				out.Resources[*resource] = append(out.Resources[*resource], device)
+			}
+		}
+	}
+	return out
+}
+
+// results are the devices that were allocated to a claim.
+func results(claim *resourcev1.ResourceClaim) []resourcev1.DeviceRequestAllocationResult {
+	if claim.Status.Allocation == nil {
+		return nil
+	}
+	return claim.Status.Allocation.Devices.Results
+}
+
+func resultsOf(claims []*resourcev1.ResourceClaim, name types.NamespacedName) []resourcev1.DeviceRequestAllocationResult {
+	for _, claim := range claims {
+		if claim.Namespace == name.Namespace && claim.Name == name.Name {
+			return results(claim)
+		}
+	}
+	return nil
+}
+
+// requestName is the request's name in the claim; of a request with
+// alternatives the part that names no alternative.
+func requestName(result resourcev1.DeviceRequestAllocationResult) string {
+	name, _, _ := strings.Cut(result.Request, "/")
+	return name
+}
+
+// attributesOf finds a device by driver, pool and name, in the pool's newest
+// generation.
+func attributesOf(slices []*resourcev1.ResourceSlice, result resourcev1.DeviceRequestAllocationResult) (out map[resourcev1.QualifiedName]resourcev1.DeviceAttribute) {
+	newest := int64(-1)
+	for _, s := range slices {
+		if s.Spec.Driver != result.Driver || s.Spec.Pool.Name != result.Pool || s.Spec.Pool.Generation <= newest {
+			continue
+		}
+		for _, d := range s.Spec.Devices {
+			if d.Name == result.Device {
+				out, newest = d.Attributes, s.Spec.Pool.Generation
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,246 @@
+package kubeclient
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// Container has the devices of one container of the pod, in no order and with
+// duplicates, as the kubelet tells them.
+type Container struct {
+	Name      string
+	Resources map[string][]string // resource name -> devices
+	Requests  map[string][]string // request of a claim -> devices
+}
+
+// Want is one device that a network wants: of a resource, of a claim's
+// request, or, with Device, that one and no other.
+type Want struct {
+	Resource string
+	Request  string
+	Device   string
+}
+
+// Need is what one network of the pod wants: a plain one a device at most, a
+// bond one for each link that names no device itself.
+type Need struct {
+	Network string // "demo/bond-net1"
+	Wants   []Want
+	Fixed   []string // devices that its configuration names itself
+}
+
+// Allocate assigns the pod's devices to its networks: to each Need a device
+// for each of its Wants, in order. Each device is given once. Devices are
+// taken container by container in the order given, sorted within a container;
+// where several wants of one network share a resource, devices of different
+// PFs are preferred, looking ahead at the networks that follow. pfOf is a
+// device's PF, "" where it has none.
+//
+// The result depends on no order but that of containers and needs. All
+// shortages are returned at once.
+func Allocate(pod string, containers []Container, needs []Need, pfOf func(device string) string) ([][]string, error) {
+	a := allocator{pod: pod, containers: containers, needs: needs, pfOf: pfOf, owner: map[string]string{}}
+	for _, n := range needs {
+		a.out = append(a.out, make([]string, len(n.Wants)))
+	}
+	a.takeFixed()
+	a.takeNamed()
+	for _, s := range a.shares() {
+		a.divide(s)
+	}
+	if err := a.problems.Err(); err != nil {
+		return nil, err
+	}
+	return a.out, nil
+}
+
+type allocator struct {
+	pod        string
+	containers []Container
+	needs      []Need
+	pfOf       func(string) string
+	owner      map[string]string // device -> the network that has it
+	out        [][]string
+	problems   bond.Problems
+}
+
+// take gives a device to a network, or says who has it.
+func (a *allocator) take(device string, n Need) {
+	if other, given := a.owner[device]; given {
+		a.problems.Add("", "", "network %s asks for device %s, which network %s of the pod has", n.Network, device, other)
+	}
+	a.owner[device] = n.Network
+}
+
+// takeFixed keeps devices that a configuration names from being given to
+// another network, whether they are the pod's or not.
+func (a *allocator) takeFixed() {
+	for _, n := range a.needs {
+		for _, device := range n.Fixed {
+			a.take(device, n)
+		}
+	}
+}
+
+// takeNamed gives the devices that the annotation names.
+func (a *allocator) takeNamed() {
+	for i, n := range a.needs {
+		for j, w := range n.Wants {
+			if w.Device == "" {
+				continue
+			}
+			pool := a.pool(w)
+			if !slices.Contains(pool, w.Device) {
+				a.problems.Add("", "", "network %s asks for device %s%s, pod %s has %s", n.Network, w.Device, ofWhat(w), a.pod, listed(pool))
+				continue
+			}
+			a.take(w.Device, n)
+			a.out[i][j] = w.Device
+		}
+	}
+}
+
+func ofWhat(w Want) string {
+	if w.kind() == (Want{}) {
+		return ""
+	}
+	return " of " + w.kind().String()
+}
+
+// kind is the want without the device's own name.
+func (w Want) kind() Want { return Want{Resource: w.Resource, Request: w.Request} }
+
+func (w Want) String() string {
+	if w.Request != "" {
+		return "request " + w.Request
+	}
+	return w.Resource
+}
+
+func listed(devices []string) string {
+	if len(devices) == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%d (%s)", len(devices), strings.Join(devices, ", "))
+}
+
+// pool lists the devices that could serve w, given or not, in the order in
+// which they are taken.
+func (a *allocator) pool(w Want) []string {
+	var out []string
+	for _, c := range a.containers {
+		for _, device := range c.devices(w) {
+			if !slices.Contains(out, device) {
+				out = append(out, device)
+			}
+		}
+	}
+	return out
+}
+
+// devices lists the container's devices that could serve w, sorted.
+func (c Container) devices(w Want) []string {
+	var out []string
+	switch {
+	case w.Request != "":
+		out = slices.Clone(c.Requests[w.Request])
+	case w.Resource != "":
+		out = slices.Clone(c.Resources[w.Resource])
+	default:
+		for _, from := range []map[string][]string{c.Resources, c.Requests} {
+			out = append(out, slices.Concat(slices.Collect(maps.Values(from))...)...)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// share is what the networks of the pod want of one resource or request.
+type share struct {
+	of     Want
+	groups []group
+}
+
+// group is what one network wants of it.
+type group struct {
+	need  int
+	wants []int
+}
+
+// shares sorts the wants that name no device by what they want, in the order
+// in which it is first named.
+func (a *allocator) shares() (out []share) {
+	for i, n := range a.needs {
+		for j, w := range n.Wants {
+			if w.Device != "" {
+				continue
+			}
+			at := slices.IndexFunc(out, func(s share) bool { return s.of == w })
+			if at < 0 {
+				at, out = len(out), append(out, share{of: w})
+			}
+			s := &out[at]
+			if last := len(s.groups) - 1; last >= 0 && s.groups[last].need == i {
+				s.groups[last].wants = append(s.groups[last].wants, j)
+				continue
+			}
+			s.groups = append(s.groups, group{need: i, wants: []int{j}})
+		}
+	}
+	return out
+}
+
+// divide gives out one share.
+func (a *allocator) divide(s share) {
+	pool := a.pool(s.of)
+	free := slices.DeleteFunc(slices.Clone(pool), func(device string) bool { return a.owner[device] != "" })
+	var counts []int
+	for _, g := range s.groups {
+		counts = append(counts, len(g.wants))
+	}
+	if sum(counts) > len(free) {
+		a.reportShortage(s, pool, len(free))
+		return
+	}
+	for i, devices := range spread(free, counts, a.pfOf) {
+		g := s.groups[i]
+		for j, device := range devices {
+			a.out[g.need][g.wants[j]] = device
+			a.owner[device] = a.needs[g.need].Network
+		}
+	}
+}
+
+func sum(numbers []int) (total int) {
+	for _, n := range numbers {
+		total += n
+	}
+	return total
+}
+
+// reportShortage names each network that goes without where devices are
+// given in the networks' order.
+func (a *allocator) reportShortage(s share, pool []string, free int) {
+	given := len(pool) - free
+	for _, g := range s.groups {
+		if len(g.wants) <= len(pool)-given {
+			given += len(g.wants)
+			continue
+		}
+		named := 0
+		for _, w := range a.needs[g.need].Wants {
+			if w.Device != "" && w.kind() == s.of {
+				named++
+			}
+		}
+		text := fmt.Sprintf("network %s needs %d x %s, pod %s has %s", a.needs[g.need].Network, len(g.wants)+named, s.of, a.pod, listed(pool))
+		if others := given - named; others > 0 {
+			text += fmt.Sprintf(", of which other networks take %d", others)
+		}
+		a.problems.Add("", "", "%s", text)
+	}
+}

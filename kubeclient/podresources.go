@@ -1,0 +1,117 @@
+package kubeclient
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/types"
+	podresourcesv1 "k8s.io/kubelet/pkg/apis/podresources/v1"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// ContainerOrder is the order in which devices of a pod are taken: that of
+// its containers, those first that start first and stay.
+func ContainerOrder(pod *corev1.Pod) []string {
+	var names []string
+	for _, c := range pod.Spec.InitContainers {
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			names = append(names, c.Name)
+		}
+	}
+	for _, c := range pod.Spec.Containers {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
+// inOrder sorts containers as order has them; others come after, by name.
+func inOrder(containers []Container, order []string) []Container {
+	rank := func(c Container) int {
+		if i := slices.Index(order, c.Name); i >= 0 {
+			return i
+		}
+		return len(order)
+	}
+	slices.SortFunc(containers, func(a, b Container) int {
+		if ra, rb := rank(a), rank(b); ra != rb {
+			return ra - rb
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return containers
+}
+
+// FindPod finds a pod in the kubelet's answer to List. A name that is there
+// twice is an error, because nothing in the answer tells the two apart.
+func FindPod(list *podresourcesv1.ListPodResourcesResponse, pod types.NamespacedName) (*podresourcesv1.PodResources, error) {
+	var found *podresourcesv1.PodResources
+	for _, p := range list.GetPodResources() {
+		if p.GetNamespace() != pod.Namespace || p.GetName() != pod.Name {
+			continue
+		}
+		if found != nil {
+			return nil, fmt.Errorf("the kubelet lists pod %s twice", pod)
+		}
+		found = p
+	}
+	if found == nil {
+		return nil, fmt.Errorf("the kubelet does not list pod %s", pod)
+	}
+	return found, nil
+}
+
+// FromPodResources reads the devices of a pod out of the kubelet's answer to
+// Get or List, with containers in order. Devices of DRA are those whose name
+// is a PCI address; their requests are read from claims, the pod's resource
+// claims, because the kubelet does not name them.
+func FromPodResources(pod *podresourcesv1.PodResources, order []string, claims []*resourcev1.ResourceClaim) []Container {
+	var out []Container
+	for _, c := range pod.GetContainers() {
+		one := newContainer(c.GetName())
+		for _, d := range c.GetDevices() {
+			one.Resources[d.GetResourceName()] = append(one.Resources[d.GetResourceName()], d.GetDeviceIds()...)
+		}
+		for _, d := range c.GetDynamicResources() {
+			one.addDynamic(d, claims)
+		}
+		out = append(out, one)
+	}
+	return inOrder(out, order)
+}
+
+func newContainer(name string) Container {
+	return Container{Name: name, Resources: map[string][]string{}, Requests: map[string][]string{}}
+}
+
+// addDynamic adds the devices of one claim.
+func (c Container) addDynamic(d *podresourcesv1.DynamicResource, claims []*resourcev1.ResourceClaim) {
+	results := resultsOf(claims, types.NamespacedName{Namespace: d.GetClaimNamespace(), Name: d.GetClaimName()})
+	for _, r := range d.GetClaimResources() {
+		device, is := pciOf(r.GetDeviceName())
+		if !is {
+			continue
+		}
+		request := ""
+		for _, result := range results {
+			if result.Driver == r.GetDriverName() && result.Pool == r.GetPoolName() && result.Device == r.GetDeviceName() {
+				request = requestName(result)
+			}
+		}
+		c.Requests[request] = append(c.Requests[request], device)
+	}
+}
+
+// pciOf reads a device name of DRA in which the colons and the dot of a PCI
+// address are hyphens: 0000-3b-02-1.
+func pciOf(name string) (string, bool) {
+	parts := strings.Split(strings.ToLower(name), "-")
+	if len(parts) != 4 {
+		return "", false
+	}
+	address := strings.Join(parts[:3], ":") + "." + parts[3]
+	return address, bond.CheckPCI(address) == nil
+}

@@ -1,0 +1,169 @@
+package kubeclient
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	podresourcesv1 "k8s.io/kubelet/pkg/apis/podresources/v1"
+)
+
+func devices(resource string, ids ...string) *podresourcesv1.ContainerDevices {
+	return &podresourcesv1.ContainerDevices{ResourceName: resource, DeviceIds: ids}
+}
+
+func TestFromPodResources(t *testing.T) {
+	pod := &podresourcesv1.PodResources{Containers: []*podresourcesv1.ContainerResources{
+		{Name: "zz", Devices: []*podresourcesv1.ContainerDevices{devices("r", "z1")}},
+		{Name: "second", CpuIds: []int64{1, 2}, Memory: []*podresourcesv1.ContainerMemory{{Size: 4096}}},
+		{Name: "aa"},
+		{Name: "first", Devices: []*podresourcesv1.ContainerDevices{
+			devices("r", "b", "a"), devices("s", "c"), devices("r", "b"), // b is on two NUMA nodes
+		}},
+	}}
+	want := []Container{
+		{Name: "first", Resources: map[string][]string{"r": {"b", "a", "b"}, "s": {"c"}}, Requests: map[string][]string{}},
+		{Name: "second", Resources: map[string][]string{}, Requests: map[string][]string{}},
+		{Name: "aa", Resources: map[string][]string{}, Requests: map[string][]string{}},
+		{Name: "zz", Resources: map[string][]string{"r": {"z1"}}, Requests: map[string][]string{}},
+	}
+	if diff := cmp.Diff(want, FromPodResources(pod, []string{"first", "second"}, nil)); diff != "" {
+		t.Error(diff)
+	}
+	if got := FromPodResources(nil, nil, nil); len(got) != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestKubeletsOrderDoesNotMatter shuffles what the kubelet answers, as the
+// kubelet does from call to call.
+func TestKubeletsOrderDoesNotMatter(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	answer := &podresourcesv1.PodResources{Containers: []*podresourcesv1.ContainerResources{
+		{Name: "x", Devices: []*podresourcesv1.ContainerDevices{devices("r", "a2", "a1"), devices("r", "b1", "a1"), devices("s", "c1")}},
+		{Name: "y", Devices: []*podresourcesv1.ContainerDevices{devices("r", "c2", "b2")}},
+	}}
+	needs := []Need{wants("n", "r", 2), wants("m", "s", 1), wants("o", "r", 3)}
+	var first [][]string
+	for range 50 {
+		r.Shuffle(len(answer.Containers), func(i, j int) {
+			answer.Containers[i], answer.Containers[j] = answer.Containers[j], answer.Containers[i]
+		})
+		for _, c := range answer.Containers {
+			r.Shuffle(len(c.Devices), func(i, j int) { c.Devices[i], c.Devices[j] = c.Devices[j], c.Devices[i] })
+		}
+		got, err := Allocate("demo/p", FromPodResources(answer, []string{"x", "y"}, nil), needs, letterPF)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == nil {
+			first = got
+		}
+		if diff := cmp.Diff(first, got); diff != "" {
+			t.Fatal(diff)
+		}
+	}
+}
+
+func TestFindPod(t *testing.T) {
+	one := &podresourcesv1.PodResources{Name: "p", Namespace: "demo"}
+	list := &podresourcesv1.ListPodResourcesResponse{PodResources: []*podresourcesv1.PodResources{
+		{Name: "p", Namespace: "other"}, one, {Name: "q", Namespace: "demo"}, {Name: "q", Namespace: "demo"},
+	}}
+	if got, err := FindPod(list, named("demo", "p")); got != one || err != nil {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := FindPod(list, named("demo", "q")); err == nil || err.Error() != "the kubelet lists pod demo/q twice" {
+		t.Error(err)
+	}
+	for _, answer := range []*podresourcesv1.ListPodResourcesResponse{list, nil} {
+		if _, err := FindPod(answer, named("demo", "r")); err == nil || err.Error() != "the kubelet does not list pod demo/r" {
+			t.Error(err)
+		}
+	}
+}
+
+func TestContainerOrder(t *testing.T) {
+	always := corev1.ContainerRestartPolicyAlways
+	pod := &corev1.Pod{Spec: corev1.PodSpec{
+		InitContainers: []corev1.Container{{Name: "init"}, {Name: "sidecar", RestartPolicy: &always}},
+		Containers:     []corev1.Container{{Name: "z"}, {Name: "a"}},
+	}}
+	if diff := cmp.Diff([]string{"sidecar", "z", "a"}, ContainerOrder(pod)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func claim(results ...resourcev1.DeviceRequestAllocationResult) *resourcev1.ResourceClaim {
+	c := &resourcev1.ResourceClaim{}
+	c.Namespace, c.Name = "demo", "p-vfs-x7"
+	c.Status.Allocation = &resourcev1.AllocationResult{Devices: resourcev1.DeviceAllocationResult{Results: results}}
+	return c
+}
+
+func result(request, device string) resourcev1.DeviceRequestAllocationResult {
+	return resourcev1.DeviceRequestAllocationResult{Request: request, Driver: "sriov", Pool: "node1", Device: device}
+}
+
+func TestDynamicResources(t *testing.T) {
+	resource := func(driver, pool, device string) *podresourcesv1.ClaimResource {
+		return &podresourcesv1.ClaimResource{DriverName: driver, PoolName: pool, DeviceName: device}
+	}
+	pod := &podresourcesv1.PodResources{Containers: []*podresourcesv1.ContainerResources{{
+		Name: "c",
+		DynamicResources: []*podresourcesv1.DynamicResource{{
+			ClaimNamespace: "demo", ClaimName: "p-vfs-x7",
+			ClaimResources: []*podresourcesv1.ClaimResource{
+				resource("sriov", "node1", "0000-3b-02-1"), resource("sriov", "node1", "0000-5E-02-1"),
+				resource("sriov", "node2", "0000-5e-02-2"), resource("gpu", "node1", "gpu-0"),
+			},
+		}, {
+			ClaimNamespace: "other", ClaimName: "p-vfs-x7",
+			ClaimResources: []*podresourcesv1.ClaimResource{resource("sriov", "node1", "0000-3b-02-1")},
+		}},
+	}}}
+	unallocated := &resourcev1.ResourceClaim{}
+	got := FromPodResources(pod, nil, []*resourcev1.ResourceClaim{unallocated, claim(
+		result("left", "0000-3b-02-1"), result("right/fast", "0000-5E-02-1"), result("", "none"),
+	)})
+	want := map[string][]string{"left": {"0000:3b:02.1"}, "right": {"0000:5e:02.1"}, "": {"0000:5e:02.2", "0000:3b:02.1"}}
+	if diff := cmp.Diff(want, got[0].Requests); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestFromClaims(t *testing.T) {
+	text := func(s string) resourcev1.DeviceAttribute { return resourcev1.DeviceAttribute{StringValue: &s} }
+	slice := func(generation int64, devices ...resourcev1.Device) *resourcev1.ResourceSlice {
+		return &resourcev1.ResourceSlice{Spec: resourcev1.ResourceSliceSpec{
+			Driver: "sriov", Pool: resourcev1.ResourcePool{Name: "node1", Generation: generation}, Devices: devices,
+		}}
+	}
+	type attributes = map[resourcev1.QualifiedName]resourcev1.DeviceAttribute
+	slices := []*resourcev1.ResourceSlice{
+		slice(2, resourcev1.Device{Name: "vf-0", Attributes: attributes{deviceIDAttribute: text("0000:3b:02.1"), resourceNameAttribute: text("intel.com/a")}}),
+		slice(1, resourcev1.Device{Name: "vf-0", Attributes: attributes{deviceIDAttribute: text("0000:99:02.1")}}),
+		{Spec: resourcev1.ResourceSliceSpec{Driver: "other", Pool: resourcev1.ResourcePool{Name: "node1", Generation: 9}, Devices: []resourcev1.Device{{Name: "vf-0"}}}},
+	}
+	got := FromClaims([]*resourcev1.ResourceClaim{{}, claim(result("left", "vf-0"), result("right", "0000-5e-02-1"), result("gpu", "gpu-0"))}, slices)
+	want := Container{
+		Resources: map[string][]string{"intel.com/a": {"0000:3b:02.1"}},
+		Requests:  map[string][]string{"left": {"0000:3b:02.1"}, "right": {"0000:5e:02.1"}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestPCIOfDeviceName(t *testing.T) {
+	for name, want := range map[string]string{
+		"0000-3b-02-1": "0000:3b:02.1", "0000-3B-02-1": "0000:3b:02.1", "gpu-0": "", "0000-3b-02-9": "", "a-b-c-d-e": "", "": "",
+	} {
+		got, is := pciOf(name)
+		if is != (want != "") || is && got != want {
+			t.Errorf("%s: %s, %v", name, got, is)
+		}
+	}
+}

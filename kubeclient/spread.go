@@ -1,0 +1,98 @@
+package kubeclient
+
+import "slices"
+
+// spread picks counts[i] devices for each group i, so that as many devices of
+// one group as possible are of different PFs, summed over all groups; of the
+// ways to do that it takes the first in the devices' order. There must be as
+// many devices as the counts' sum. A device without a PF shares none.
+func spread(devices []string, counts []int, pfOf func(string) string) [][]string {
+	p := newPicker(devices, pfOf)
+	out := make([][]string, len(counts))
+	for i, count := range counts {
+		used := make([]bool, len(p.left))
+		for k := count; k > 0; k-- {
+			at := p.next(k, used, counts[i+1:])
+			out[i] = append(out[i], devices[at])
+		}
+	}
+	return out
+}
+
+type picker struct {
+	pf    []int // of each device: its PF, by number
+	taken []bool
+	left  []int // of each PF: its devices that are not taken
+}
+
+func newPicker(devices []string, pfOf func(string) string) *picker {
+	p := &picker{taken: make([]bool, len(devices))}
+	numbers := map[string]int{}
+	for _, device := range devices {
+		pf := pfOf(device)
+		n, known := numbers[pf]
+		if !known || pf == "" {
+			n = len(p.left)
+			numbers[pf], p.left = n, append(p.left, 0)
+		}
+		p.left[n]++
+		p.pf = append(p.pf, n)
+	}
+	return p
+}
+
+// next takes the first device with which the most different PFs can still be
+// had, for a group that has k devices to go and used some PFs already, and
+// for the groups after it.
+func (p *picker) next(k int, used []bool, after []int) int {
+	most := distinct(p.left, k, used, after)
+	for i, pf := range p.pf {
+		if p.taken[i] {
+			continue
+		}
+		gain := 0
+		if !used[pf] {
+			gain = 1
+		}
+		was := used[pf]
+		p.left[pf]--
+		used[pf] = true
+		if gain+distinct(p.left, k-1, used, after) == most {
+			p.taken[i] = true
+			return i
+		}
+		p.left[pf]++
+		used[pf] = was
+	}
+	panic("spread: fewer devices than wanted")
+}
+
+// distinct is the largest number of different PFs, summed over the groups,
+// that can be had: a group of k that may use no PF of used, and groups of
+// rest. To take from the PFs with the most devices left is best, because any
+// other choice can be exchanged for it without loss.
+func distinct(left []int, k int, used []bool, rest []int) int {
+	left = slices.Clone(left)
+	total := takeLargest(left, k, used)
+	for _, count := range rest {
+		total += takeLargest(left, count, make([]bool, len(left)))
+	}
+	return total
+}
+
+// takeLargest takes one device from each of at most k PFs that are not used,
+// those with the most left, and says from how many.
+func takeLargest(left []int, k int, used []bool) int {
+	var order []int
+	for pf, n := range left {
+		if n > 0 && !used[pf] {
+			order = append(order, pf)
+		}
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return left[b] - left[a] })
+	order = order[:min(k, len(order))]
+	for _, pf := range order {
+		left[pf]--
+	}
+	return len(order)
+}
