@@ -1,0 +1,217 @@
+package kubeclient
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// bondType is the CNI type of a bond network.
+const bondType = "multibond"
+
+// maxCount bounds count, as delegate bounds the links of a bond.
+const maxCount = 32
+
+// BondNetwork is a bond network whose links may name resources, claims'
+// requests and other networks, before the pod's devices are known.
+type BondNetwork struct {
+	network Network
+	links   []bondLink
+}
+
+// bondLink is one element of links.
+type bondLink struct {
+	raw   json.RawMessage // without its source, where that is Kubernetes's
+	count int             // how many links it stands for
+	want  *Want           // nil where it takes no device of the pod
+	fixed string          // the device that its configuration names itself
+}
+
+// ReadBond reads the links of a bond network. resolve finds the networks that
+// links name; a name without a namespace is one of the bond's own. What
+// concerns one source only is checked here, all else by
+// [github.com/multibond/multibond/delegate.ParseNetwork]. The errors of
+// resolve are kept, for errors.Is.
+func ReadBond(n Network, resolve func(types.NamespacedName) (Network, error)) (BondNetwork, error) {
+	b := BondNetwork{network: n}
+	var head struct{ Links []json.RawMessage }
+	if json.Unmarshal(n.Config, &head) != nil {
+		return b, nil // delegate.ParseNetwork says it better
+	}
+	r := bondReader{namespace: n.Name.Namespace, resolve: resolve}
+	for i, raw := range head.Links {
+		b.links = append(b.links, r.readLink(raw, fmt.Sprintf("links[%d]", i)))
+	}
+	if err := join(append(r.errs, r.problems.Err())...); err != nil {
+		return b, fmt.Errorf("network %s: %w", n.Name, err)
+	}
+	return b, nil
+}
+
+// bondReader reads the links of one bond network.
+type bondReader struct {
+	namespace string
+	resolve   func(types.NamespacedName) (Network, error)
+	problems  bond.Problems
+	errs      []error // of resolve
+}
+
+// sources are the keys that say where a link comes from, at most one of which
+// a link can have.
+var sources = []string{"resourceName", "request", "network", "deviceID"}
+
+func (r *bondReader) readLink(raw json.RawMessage, path string) bondLink {
+	l := bondLink{raw: raw, count: 1}
+	o := object{path: path, problems: &r.problems}
+	if json.Unmarshal(raw, &o.fields) != nil || o.fields == nil {
+		return l
+	}
+	given := slices.DeleteFunc(slices.Clone(sources), func(key string) bool { return o.get(key) == nil })
+	if len(given) > 1 {
+		r.problems.Add(path, "", "has %s; a link has one source", strings.Join(given, " and "))
+		return l
+	}
+	l.fixed = fixedDevice(o)
+	l.readCount(o, given)
+	for _, key := range given {
+		r.readSource(&l, o, key)
+	}
+	return l
+}
+
+// fixedDevice is the device that a link names itself, or its config does.
+func fixedDevice(o object) string {
+	var l struct {
+		DeviceID string
+		Config   struct{ DeviceID, PCIBusID string }
+	}
+	_ = json.Unmarshal(encode(o.fields), &l)
+	for _, id := range []string{l.DeviceID, l.Config.DeviceID, l.Config.PCIBusID} {
+		if id != "" {
+			return strings.ToLower(id)
+		}
+	}
+	return ""
+}
+
+func (l *bondLink) readCount(o object, given []string) {
+	if !o.read("count", &l.count, "a whole number") {
+		return
+	}
+	switch {
+	case len(given) == 0 || given[0] == "deviceID":
+		o.problems.Add(o.at("count"), "", "is %d, and only links by resourceName, request or network can be counted", l.count)
+	case l.count < 1 || l.count > maxCount:
+		o.problems.Add(o.at("count"), "", "is %d, wanted is 1 to %d", l.count, maxCount)
+		l.count = 1
+	case l.count > 1 && o.get("name") != nil:
+		o.problems.Add(o.at("name"), "leave it out; the links are <bond>-1, <bond>-2, ...", "names one link, and count is %d", l.count)
+	}
+	l.raw = dropField(l.raw, "count")
+}
+
+// readSource reads the one source that the link has.
+func (r *bondReader) readSource(l *bondLink, o object, key string) {
+	before := len(r.problems)
+	text := o.text(key)
+	if text == "" && len(r.problems) == before {
+		r.problems.Add(o.at(key), "", "is empty")
+	}
+	if len(r.problems) > before {
+		return
+	}
+	switch key {
+	case "resourceName":
+		l.want = &Want{Resource: text}
+	case "request":
+		l.want = &Want{Request: text}
+	case "network":
+		r.readNetwork(l, o, text)
+	default:
+		return
+	}
+	l.raw = dropField(l.raw, key)
+}
+
+// readNetwork gives the link another network's configuration and resource.
+func (r *bondReader) readNetwork(l *bondLink, o object, text string) {
+	path := o.at("network")
+	ref := types.NamespacedName{Namespace: r.namespace, Name: text}
+	if ns, name, found := strings.Cut(text, "/"); found {
+		ref = types.NamespacedName{Namespace: ns, Name: name}
+	}
+	if o.get("config") != nil {
+		r.problems.Add(o.at("config"), "leave one of the two out", "is given, and network %s has a configuration too", ref)
+	}
+	before := len(r.problems)
+	checkNetworkName(ref, path, &r.problems)
+	if len(r.problems) > before {
+		return
+	}
+	n, err := r.resolve(ref)
+	switch {
+	case err != nil:
+		r.errs = append(r.errs, fmt.Errorf("%s: %w", path, err))
+		return
+	case slices.Contains(pluginTypes(n.Config), bondType):
+		r.problems.Add(path, "", "network %s is a bond; a bond cannot be a link of a bond", ref)
+	case hasIPAM(n.Config):
+		r.problems.Add(path, "write ipam beside links, once", "network %s has an ipam; a bond has one address, its links have none", ref)
+	}
+	l.raw = setField(l.raw, "config", n.Config)
+	if n.Resource != "" {
+		l.want = &Want{Resource: n.Resource}
+	}
+}
+
+func hasIPAM(config json.RawMessage) (found bool) {
+	eachPlugin(config, func(plugin json.RawMessage) json.RawMessage {
+		var head struct{ IPAM map[string]json.RawMessage }
+		found = found || json.Unmarshal(plugin, &head) == nil && len(head.IPAM) > 0
+		return plugin
+	})
+	return found
+}
+
+// Need is what the bond asks the pod's devices for, link by link.
+func (b BondNetwork) Need() Need {
+	need := Need{Network: b.network.Name.String()}
+	for _, l := range b.links {
+		if l.fixed != "" {
+			need.Fixed = append(need.Fixed, l.fixed)
+		}
+		for range l.count {
+			if l.want != nil {
+				need.Wants = append(need.Wants, *l.want)
+			}
+		}
+	}
+	return need
+}
+
+// Network is the bond network with the devices of Need in place of what asked
+// for them, in the same order. It is one that delegate.ParseNetwork takes;
+// outside of links every byte is as it was.
+func (b BondNetwork) Network(devices []string) Network {
+	n := b.network
+	if len(b.links) == 0 {
+		return n
+	}
+	var links []json.RawMessage
+	for _, l := range b.links {
+		for range l.count {
+			raw := l.raw
+			if l.want != nil {
+				raw, devices = setField(raw, "deviceID", encode(devices[0])), devices[1:]
+			}
+			links = append(links, raw)
+		}
+	}
+	n.Config = setField(n.Config, "links", joinList(links))
+	return n
+}

@@ -1,0 +1,184 @@
+package kubeclient
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/multibond/multibond/delegate"
+)
+
+// vfs are NADs that links name.
+var vfs = map[string]string{
+	"demo/vf-a":     `intel.com/a {"type":"sriov","vlan":100,"ipam":{}}`,
+	"infra/vf-b":    `intel.com/b {"plugins":[{"type":"sriov"},{"type":"tuning","mtu":9000}]}`,
+	"demo/mac":      `{"type":"macvlan","master":"eth7"}`,
+	"demo/with-ip":  `intel.com/a {"type":"sriov","ipam":{"type":"static"}}`,
+	"demo/with-ip2": `{"plugins":[{"type":"sriov"},{"type":"x","ipam":{"type":"static"}}]}`,
+	"demo/bond2":    `{"type":"multibond","links":[]}`,
+	"demo/bond3":    `{"plugins":[{"type":"multibond"}]}`,
+}
+
+func readBond(config string) (BondNetwork, error) {
+	r := Resolver{NAD: nads(vfs)}
+	n := Network{Name: named("demo", "bond-net1"), Config: json.RawMessage(config)}
+	return ReadBond(n, func(ref types.NamespacedName) (Network, error) { return r.Resolve(ref) })
+}
+
+const bondHead = "{\n  \"cniVersion\": \"1.0.0\", \"name\": \"bond-net1\", \"type\": \"multibond\", \"x-comment\": \"<&>\",\n  \"links\": "
+
+func TestBondLinks(t *testing.T) {
+	for name, test := range map[string]struct {
+		links   string
+		wants   []Want
+		fixed   []string
+		devices []string
+		out     string
+		parsed  string // each link's name, source, device and plugins
+	}{
+		"by resource": {
+			links:   `[{"resourceName": "intel.com/a"}, {"resourceName": "intel.com/b", "name": "right" }]`,
+			wants:   []Want{{Resource: "intel.com/a"}, {Resource: "intel.com/b"}},
+			devices: []string{"0000:3b:02.1", "0000:5e:02.1"},
+			out:     `[{"deviceID":"0000:3b:02.1"}, {"deviceID":"0000:5e:02.1", "name": "right" }]`,
+			parsed:  "bond0-1 device 0000:3b:02.1 sriov, right device 0000:5e:02.1 sriov",
+		},
+		"counted": {
+			links:   `[{"resourceName":"intel.com/a","count":3, "config": {"type": "sriov", "vlan": 7}}]`,
+			wants:   []Want{{Resource: "intel.com/a"}, {Resource: "intel.com/a"}, {Resource: "intel.com/a"}},
+			devices: []string{"0000:3b:02.1", "0000:3b:02.2", "0000:3b:02.3"},
+			out: `[{"deviceID":"0000:3b:02.1", "config": {"type": "sriov", "vlan": 7}}, ` +
+				`{"deviceID":"0000:3b:02.2", "config": {"type": "sriov", "vlan": 7}}, {"deviceID":"0000:3b:02.3", "config": {"type": "sriov", "vlan": 7}}]`,
+			parsed: "bond0-1 device 0000:3b:02.1 sriov, bond0-2 device 0000:3b:02.2 sriov, bond0-3 device 0000:3b:02.3 sriov",
+		},
+		"by network": {
+			links:   `[{"network":"vf-a","name":"l"},{"network":"infra/vf-b","count":1},{"network":"mac","count":2}]`,
+			wants:   []Want{{Resource: "intel.com/a"}, {Resource: "intel.com/b"}},
+			devices: []string{"0000:3b:02.1", "0000:5e:02.1"},
+			out: `[{"deviceID":"0000:3b:02.1","config":{"name":"vf-a","cniVersion":"0.3.1","type":"sriov","vlan":100,"ipam":{}},"name":"l"}, ` +
+				`{"deviceID":"0000:5e:02.1","config":{"name":"vf-b","cniVersion":"0.3.1","plugins":[{"type":"sriov"},{"type":"tuning","mtu":9000}]}}, ` +
+				`{"config":{"name":"mac","cniVersion":"0.3.1","type":"macvlan","master":"eth7"}}, {"config":{"name":"mac","cniVersion":"0.3.1","type":"macvlan","master":"eth7"}}]`,
+			parsed: "l device 0000:3b:02.1 sriov, bond0-2 device 0000:5e:02.1 sriov tuning, bond0-3 config  macvlan, bond0-4 config  macvlan",
+		},
+		"by request": {
+			links:   `[{"request":"left"},{"request":"right"}]`,
+			wants:   []Want{{Request: "left"}, {Request: "right"}},
+			devices: []string{"0000:3b:02.1", "0000:5e:02.1"},
+			out:     `[{"deviceID":"0000:3b:02.1"}, {"deviceID":"0000:5e:02.1"}]`,
+			parsed:  "bond0-1 device 0000:3b:02.1 sriov, bond0-2 device 0000:5e:02.1 sriov",
+		},
+		"of its own": {
+			links:  `[{"deviceID":"0000:3B:02.1"},{"config":{"type":"sriov","deviceID":"0000:5e:02.1"}},{"config":{"type":"sriov","pciBusID":"0000:5e:02.2"}},{"name":"ens3"}]`,
+			fixed:  []string{"0000:3b:02.1", "0000:5e:02.1", "0000:5e:02.2"},
+			out:    `[{"deviceID":"0000:3B:02.1"}, {"config":{"type":"sriov","deviceID":"0000:5e:02.1"}}, {"config":{"type":"sriov","pciBusID":"0000:5e:02.2"}}, {"name":"ens3"}]`,
+			parsed: "bond0-1 device 0000:3b:02.1 sriov, bond0-2 device 0000:5e:02.1 sriov, bond0-3 device 0000:5e:02.2 sriov, ens3 host  ",
+		},
+		"mixed": {
+			links:   `[{"name":"ens3"},{"resourceName":"intel.com/a"},{"deviceID":"0000:5e:02.1"}]`,
+			wants:   []Want{{Resource: "intel.com/a"}},
+			fixed:   []string{"0000:5e:02.1"},
+			devices: []string{"0000:3b:02.1"},
+			out:     `[{"name":"ens3"}, {"deviceID":"0000:3b:02.1"}, {"deviceID":"0000:5e:02.1"}]`,
+			parsed:  "ens3 host  , bond0-2 device 0000:3b:02.1 sriov, bond0-3 device 0000:5e:02.1 sriov",
+		},
+	} {
+		const tail = ",\n  \"miimon\": \"100\", \"require\": {\"distinctPF\": \"ignore\"}\n}"
+		b, err := readBond(bondHead + test.links + tail)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if diff := cmp.Diff(Need{Network: "demo/bond-net1", Wants: test.wants, Fixed: test.fixed}, b.Need()); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		got := b.Network(test.devices)
+		if diff := cmp.Diff(bondHead+test.out+tail, string(got.Config)); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		if parsed := parsedLinks(t, got.Config); parsed != test.parsed {
+			t.Errorf("%s: %s", name, parsed)
+		}
+	}
+}
+
+func parsedLinks(t *testing.T, config json.RawMessage) string {
+	t.Helper()
+	n, err := delegate.ParseNetwork(config, "bond0")
+	if err != nil {
+		t.Errorf("%s: %v", config, err)
+	}
+	var words []string
+	for _, l := range n.Links {
+		var plugins []string
+		for _, p := range l.Plugins {
+			plugins = append(plugins, p.Type)
+		}
+		words = append(words, fmt.Sprintf("%s %s %s %s", l.Name, l.Source, l.Device, strings.Join(plugins, " ")))
+	}
+	return strings.Join(words, ", ")
+}
+
+func TestBondLinkProblems(t *testing.T) {
+	for link, want := range map[string]string{
+		`{"resourceName":"a/b","network":"vf-a"}`:          "links[0]: has resourceName and network; a link has one source",
+		`{"resourceName":"a/b","deviceID":"0000:3b:02.1"}`: "links[0]: has resourceName and deviceID; a link has one source",
+		`{"resourceName":7}`:                               "links[0].resourceName: is 7, wanted is a string",
+		`{"request":""}`:                                   "links[0].request: is empty",
+		`{"resourceName":"a/b","count":0}`:                 "links[0].count: is 0, wanted is 1 to 32",
+		`{"resourceName":"a/b","count":33}`:                "links[0].count: is 33, wanted is 1 to 32",
+		`{"resourceName":"a/b","count":"2"}`:               `links[0].count: is "2", wanted is a whole number`,
+		`{"resourceName":"a/b","count":2,"name":"x"}`:      "links[0].name: names one link, and count is 2",
+		`{"deviceID":"0000:3b:02.1","count":2}`:            "links[0].count: is 2, and only links by resourceName, request or network can be counted",
+		`{"name":"ens3","count":2}`:                        "links[0].count: is 2, and only links by",
+		`{"network":"vf-a","config":{"type":"sriov"}}`:     "links[0].config: is given, and network demo/vf-a has a configuration too",
+		`{"network":"a/b/c"}`:                              `links[0].network.name: is "b/c", which is no name`,
+		`{"network":"with-ip"}`:                            "links[0].network: network demo/with-ip has an ipam; a bond has one address, its links have none",
+		`{"network":"with-ip2"}`:                           "links[0].network: network demo/with-ip2 has an ipam",
+		`{"network":"bond2"}`:                              "links[0].network: network demo/bond2 is a bond",
+		`{"network":"bond3"}`:                              "links[0].network: network demo/bond3 is a bond",
+		`{"network":"gone"}`:                               "links[0].network: network demo/gone: not found",
+	} {
+		_, err := readBond(`{"type":"multibond","links":[` + link + `]}`)
+		if err == nil || !strings.HasPrefix(err.Error(), "network demo/bond-net1: "+want) {
+			t.Errorf("%s: %v\nwanted is %s", link, err, want)
+		}
+	}
+}
+
+func TestBondProblemsAllAtOnce(t *testing.T) {
+	_, err := readBond(`{"type":"multibond","links":[{"network":"gone"},{"resourceName":7},{"network":"bond2"}]}`)
+	if err == nil || !errors.Is(err, errNoNAD) {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"links[0].network: ", "links[1].resourceName: ", "links[2].network: "} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v\nwanted is %s", err, want)
+		}
+	}
+}
+
+// TestWhatDelegateChecksIsLeftToIt has links that are wrong in a way that
+// has nothing to do with Kubernetes.
+func TestWhatDelegateChecksIsLeftToIt(t *testing.T) {
+	for _, config := range []string{
+		`{"type":"multibond","links":7}`,
+		`{"type":"multibond","links":[]}`,
+		`{"type":"multibond","links":[7,null]}`,
+		`{"type":"multibond"}`,
+	} {
+		b, err := readBond(config)
+		if err != nil || len(b.Need().Wants) > 0 {
+			t.Errorf("%s: %v", config, err)
+		}
+		out := b.Network(nil).Config
+		compareJSON(t, config, out)
+		if _, err := delegate.ParseNetwork(out, "bond0"); err == nil {
+			t.Errorf("%s: taken", config)
+		}
+	}
+}

@@ -1,0 +1,115 @@
+package kubeclient
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/containernetworking/cni/pkg/utils"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// defaultVersion is the CNI version of a configuration that names none. It is
+// the first whose results name the interfaces, without which nothing could be
+// published, and every plugin in use knows it.
+const defaultVersion = "0.3.1"
+
+// ParseConfig reads a CNI configuration, single or a list, and fills in the
+// name and the cniVersion where they are missing; every other byte stays. All
+// problems are returned at once, each with its path.
+func ParseConfig(raw []byte, name string) (json.RawMessage, error) {
+	var problems bond.Problems
+	if !utf8.Valid(raw) {
+		problems.Add("", "", "is not valid UTF-8")
+		return nil, problems.Err()
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
+		problems.Add("", "", "is no JSON object: %s", orElse(err, kindOf(raw)))
+		return nil, problems.Err()
+	}
+	o := object{fields: fields, problems: &problems}
+	config := json.RawMessage(raw)
+	if o.text("cniVersion") == "" {
+		config = setField(config, "cniVersion", encode(defaultVersion))
+	}
+	own := o.text("name")
+	if own == "" {
+		config = setField(config, "name", encode(name))
+	} else if utils.ValidateNetworkName(own) != nil {
+		problems.Add("name", "letters, digits, dots, hyphens and underscores", "is %q, which is no name of a CNI network", own)
+	}
+	checkPlugins(o)
+	return config, problems.Err()
+}
+
+func orElse(err error, otherwise string) string {
+	if err == nil {
+		return otherwise
+	}
+	return err.Error()
+}
+
+// checkPlugins makes sure that each plugin of a configuration can be called
+// and completed.
+func checkPlugins(o object) {
+	if o.get("plugins") == nil {
+		checkPlugin(o)
+		return
+	}
+	var list []json.RawMessage
+	if o.read("plugins", &list, "a list of plugin configurations") && len(list) == 0 {
+		o.problems.Add("plugins", "", "is empty, wanted is at least one plugin")
+	}
+	for i, raw := range list {
+		checkPlugin(decodeObject(raw, fmt.Sprintf("plugins[%d]", i), o.problems))
+	}
+}
+
+func checkPlugin(o object) {
+	switch t := o.text("type"); {
+	case t == "":
+		o.problems.Add(o.at("type"), "", "is missing, wanted is the name of a CNI plugin")
+	case strings.ContainsAny(t, "/\x00") || t == "." || t == "..":
+		o.problems.Add(o.at("type"), "", "is %q, which is no name of a CNI plugin", t)
+	}
+	o.read("capabilities", &map[string]bool{}, "an object whose values are true or false")
+	o.inner("runtimeConfig")
+	o.inner("args").inner("cni")
+}
+
+// pluginList is the list of plugins of a configuration; nil of a single one.
+func pluginList(config json.RawMessage) (list []json.RawMessage) {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(config, &fields) == nil {
+		_ = json.Unmarshal(fields["plugins"], &list)
+	}
+	return list
+}
+
+// eachPlugin replaces every plugin's configuration in a parsed configuration,
+// single or a list, by what change makes of it.
+func eachPlugin(config json.RawMessage, change func(plugin json.RawMessage) json.RawMessage) json.RawMessage {
+	list := pluginList(config)
+	if list == nil {
+		return change(config)
+	}
+	for i, plugin := range list {
+		list[i] = change(plugin)
+	}
+	return setField(config, "plugins", joinList(list))
+}
+
+// pluginTypes are the types of the plugins of a parsed configuration, in
+// order.
+func pluginTypes(config json.RawMessage) (types []string) {
+	eachPlugin(config, func(plugin json.RawMessage) json.RawMessage {
+		var head struct{ Type string }
+		_ = json.Unmarshal(plugin, &head)
+		types = append(types, head.Type)
+		return plugin
+	})
+	return types
+}
