@@ -1,0 +1,119 @@
+package kubeclient
+
+import (
+	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Attachment is one network of a pod with all that its plugins are told.
+type Attachment struct {
+	Element Element
+	Network Network  // its configuration is complete
+	Devices []string // of the pod, as they were assigned; of a bond link by link
+}
+
+// Node is what the node knows of the pod's devices.
+type Node struct {
+	Containers []Container
+	PF         func(device string) string // "" where a device has none
+	InfoFile   func(Element) string       // where a plugin may describe its device; "" for nowhere
+}
+
+// Attachments resolves the networks that pod asks for, assigns its devices to
+// them and completes their configurations, in the order of elements. The
+// errors of all elements are returned at once, each with its element; those
+// of the resolver are kept, for errors.Is.
+func Attachments(pod types.NamespacedName, elements []Element, r Resolver, node Node) ([]Attachment, error) {
+	found, err := findAll(elements, r)
+	if err != nil {
+		return nil, err
+	}
+	var needs []Need
+	for _, f := range found {
+		needs = append(needs, f.need())
+	}
+	devices, err := Allocate(pod.String(), node.Containers, needs, node.PF)
+	if err != nil {
+		return nil, err
+	}
+	var out []Attachment
+	var errs []error
+	for i, f := range found {
+		n, err := f.complete(devices[i], node.InfoFile)
+		errs = append(errs, err)
+		out = append(out, Attachment{Element: f.element, Network: n, Devices: devices[i]})
+	}
+	if err := join(errs...); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// found is an element and the network that it names, whose links are read
+// where it is a bond.
+type found struct {
+	element Element
+	network Network
+	bond    *BondNetwork
+}
+
+func findAll(elements []Element, r Resolver) ([]found, error) {
+	var out []found
+	var errs []error
+	for _, e := range elements {
+		f, err := find(e, r)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", e.Path, err))
+		}
+		out = append(out, f)
+	}
+	return out, join(errs...)
+}
+
+func find(e Element, r Resolver) (found, error) {
+	f := found{element: e}
+	var err error
+	if f.network, err = r.Resolve(e.Network, e.Namespaces...); err != nil {
+		return f, err
+	}
+	switch {
+	case !f.network.IsBond() && slices.Contains(pluginTypes(f.network.Config), bondType):
+		return f, fmt.Errorf("network %s: plugins has a plugin of type %s among others; a bond is a network of its own", e.Network, bondType)
+	case !f.network.IsBond():
+		return f, nil
+	case e.DeviceID != "":
+		return f, fmt.Errorf("deviceID: is %s, and network %s is a bond, each of whose links has a device", e.DeviceID, e.Network)
+	}
+	b, err := ReadBond(f.network, func(ref types.NamespacedName) (Network, error) { return r.Resolve(ref, e.Namespaces...) })
+	f.bond = &b
+	return f, err
+}
+
+func (f found) need() Need {
+	if f.bond != nil {
+		return f.bond.Need()
+	}
+	n := Need{Network: f.network.Name.String()}
+	if f.network.Resource != "" || f.element.DeviceID != "" {
+		n.Wants = []Want{{Resource: f.network.Resource, Device: f.element.DeviceID}}
+	}
+	return n
+}
+
+// complete makes the configuration that the network's plugins get.
+func (f found) complete(devices []string, infoFile func(Element) string) (n Network, err error) {
+	if f.bond != nil {
+		n = f.bond.Network(devices)
+		n.Config, err = n.Configure(f.element, "", "")
+		return n, err
+	}
+	n = f.network
+	device := ""
+	if len(devices) > 0 {
+		device = devices[0]
+	}
+	n.Config, err = n.Configure(f.element, device, infoFile(f.element))
+	return n, err
+}
