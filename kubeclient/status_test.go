@@ -1,0 +1,156 @@
+package kubeclient
+
+import (
+	"encoding/json"
+	"net"
+	"net/netip"
+	"testing"
+
+	cni "github.com/containernetworking/cni/pkg/types"
+	current "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/google/go-cmp/cmp"
+	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+)
+
+// address is one of a result; of no interface where index is negative.
+func address(cidr, gateway string, index int) *current.IPConfig {
+	ip, n, err := net.ParseCIDR(cidr)
+	if err != nil {
+		panic(err)
+	}
+	n.IP = ip
+	c := &current.IPConfig{Address: *n, Gateway: net.ParseIP(gateway)}
+	if index >= 0 {
+		c.Interface = &index
+	}
+	return c
+}
+
+// bridged is a result of a default network: two interfaces of the host, then
+// two of the pod.
+func bridged() *current.Result {
+	return &current.Result{
+		Interfaces: []*current.Interface{
+			{Name: "cni0", Mac: "aa:aa:aa:aa:aa:aa"}, {Name: "veth1", Mac: "bb:bb:bb:bb:bb:bb"},
+			{Name: "eth0", Mac: "02:00:00:00:00:01", Mtu: 1450, Sandbox: "/run/netns/x"},
+			{Name: "eth0.5", Mac: "02:00:00:00:00:02", Mtu: 1400, Sandbox: "/run/netns/x"},
+		},
+		IPs: []*current.IPConfig{
+			address("10.244.1.5/24", "10.244.1.1", 2), address("2001:db8::5/64", "2001:db8::1", 2),
+			address("192.0.2.5/24", "192.0.2.1", 3), address("198.51.100.1/24", "", 0), address("10.244.1.6/24", "10.244.1.1", -1),
+		},
+		DNS: cni.DNS{Nameservers: []string{"10.96.0.10"}, Domain: "x", Search: []string{"y"}, Options: []string{"ndots:5"}},
+	}
+}
+
+// bonded is a result of ours.
+func bonded() *current.Result {
+	return &current.Result{
+		Interfaces: []*current.Interface{
+			{Name: "bond0", Mac: "02:00:00:00:00:0b", Mtu: 1500, Sandbox: "/run/netns/x"},
+			{Name: "bond0-1", Mac: "02:00:00:00:00:0c", Mtu: 1500, Sandbox: "/run/netns/x", PciID: "0000:3b:02.1"},
+			{Name: "bond0-2", Mac: "02:00:00:00:00:0d", Mtu: 1500, Sandbox: "/run/netns/x"},
+		},
+		IPs: []*current.IPConfig{address("10.56.217.66/24", "10.56.217.1", 0), address("10.56.218.66/24", "10.56.217.1", 0)},
+	}
+}
+
+func status(a Attached) NetworkStatus { return Statuses([]Attached{{}, a})[1] }
+
+func TestStandard9ExactlyOneDefault(t *testing.T) {
+	got := Statuses([]Attached{{Name: "cbr0", Result: bridged()}, {Name: "demo/a", Result: bonded()}, {Name: "demo/a", Result: bonded()}})
+	var names []string
+	for i, s := range got {
+		names = append(names, s.Name)
+		if s.Default != (i == 0) {
+			t.Errorf("%d: %+v", i, s)
+		}
+	}
+	if diff := cmp.Diff([]string{"cbr0", "demo/a", "demo/a"}, names); diff != "" {
+		t.Error(diff)
+	}
+	if got := Statuses(nil); len(got) != 0 {
+		t.Error(got)
+	}
+}
+
+func TestStandard9FirstSandboxInterfaceAndItsOwnIPs(t *testing.T) {
+	got := status(Attached{Name: "cbr0", IfName: "eth9", Result: bridged()})
+	want := NetworkStatus{NetworkStatus: nettypes.NetworkStatus{
+		Name: "cbr0", Interface: "eth0", Mac: "02:00:00:00:00:01", Mtu: 1450,
+		IPs: []string{"10.244.1.5", "2001:db8::5", "10.244.1.6"},
+		DNS: nettypes.DNS{Nameservers: []string{"10.96.0.10"}, Domain: "x", Search: []string{"y"}, Options: []string{"ndots:5"}},
+	}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestStatusWithoutInterfaces(t *testing.T) {
+	got := status(Attached{Name: "demo/old", IfName: "net1", Result: &current.Result{IPs: []*current.IPConfig{address("10.0.0.1/8", "", -1)}}})
+	if got.Interface != "net1" || got.Mac != "" || len(got.IPs) != 1 {
+		t.Errorf("%+v", got)
+	}
+	if got := status(Attached{Name: "demo/none", IfName: "net1"}); got.Interface != "net1" || got.IPs != nil {
+		t.Errorf("%+v", got)
+	}
+	hostOnly := &current.Result{Interfaces: []*current.Interface{nil, {Name: "veth1"}}, IPs: []*current.IPConfig{address("10.0.0.1/8", "", 1)}}
+	if got := status(Attached{IfName: "net1", Bond: true, Result: hostOnly}); got.Interface != "net1" || got.IPs != nil || got.Links != nil {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestStandard9Gateway(t *testing.T) {
+	gateways := func(route []netip.Addr) []string {
+		return status(Attached{Result: bridged(), DefaultRoute: route}).Gateway
+	}
+	if got := gateways(nil); got != nil {
+		t.Errorf("not asked: %v", got)
+	}
+	if diff := cmp.Diff([]string{"10.0.0.9", "fe80::9"}, gateways([]netip.Addr{netip.MustParseAddr("10.0.0.9"), netip.MustParseAddr("fe80::9")})); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"10.244.1.1", "2001:db8::1"}, gateways([]netip.Addr{})); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestStandard9BondsEntry(t *testing.T) {
+	got := Statuses([]Attached{{Name: "cbr0", IfName: "eth0"}, {Name: "demo/bond-net1", IfName: "bond0", Bond: true, Result: bonded(), DefaultRoute: []netip.Addr{}}})
+	compareJSON(t, `[
+		{"name":"cbr0","interface":"eth0","default":true,"dns":{}},
+		{"name":"demo/bond-net1","interface":"bond0","mac":"02:00:00:00:00:0b","mtu":1500,"ips":["10.56.217.66","10.56.218.66"],"gateway":["10.56.217.1"],"dns":{},
+		 "multibond.io/links":[
+			{"name":"bond0-1","mac":"02:00:00:00:00:0c","device-info":{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:3b:02.1"}}},
+			{"name":"bond0-2","mac":"02:00:00:00:00:0d"}]}]`, encode(got))
+}
+
+func TestStandard9DeviceInfo(t *testing.T) {
+	got := status(Attached{Name: "demo/a", DeviceInfo: PCIInfo("0000:3b:02.1", "0000:3b:00.0")})
+	compareJSON(t, `{"name":"demo/a","dns":{},"device-info":{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:3b:02.1","pf-pci-address":"0000:3b:00.0"}}}`, encode(got))
+}
+
+func TestConsumersReadTheStatus(t *testing.T) {
+	patch := StatusPatch("u1", Statuses([]Attached{{Name: "cbr0", Result: bridged()}, {Name: "demo/b", Bond: true, Result: bonded()}}))
+	var body struct {
+		Metadata struct {
+			UID         string
+			Annotations map[string]string
+		}
+	}
+	if err := json.Unmarshal(patch, &body); err != nil {
+		t.Fatal(err)
+	}
+	var read []nettypes.NetworkStatus
+	if err := json.Unmarshal([]byte(body.Metadata.Annotations["k8s.v1.cni.cncf.io/network-status"]), &read); err != nil {
+		t.Fatal(err)
+	}
+	if len(read) != 2 || !read[0].Default || read[1].Default || read[1].Interface != "bond0" || read[1].IPs[0] != "10.56.217.66" {
+		t.Errorf("%+v", read)
+	}
+}
+
+func TestPatchHasTheUIDAndNothingElse(t *testing.T) {
+	patch := StatusPatch("u1", Statuses(nil))
+	compareJSON(t, `{"metadata":{"uid":"u1","annotations":{"k8s.v1.cni.cncf.io/network-status":"[]"}}}`, patch)
+}
