@@ -132,3 +132,23 @@ func TestAttachmentProblemsAllAtOnce(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// BenchmarkLookup is the pure part of a lookup for a pod with 8 networks,
+// three of them bonds.
+func BenchmarkLookup(b *testing.B) {
+	r := Resolver{Isolated: true, NAD: nads(cluster)}
+	var pool []string
+	for i := range 12 {
+		pool = append(pool, fmt.Sprintf("%c%02d", 'a'+rune(i%3), i))
+	}
+	node := Node{Containers: []Container{has("intel.com/a", pool...)}, PF: letterPF, InfoFile: func(Element) string { return "" }}
+	for b.Loop() {
+		elements, err := ParseNetworks("lan,vf,vf,pair,pair,pair,lan,demo/vf@eth9", "demo", []string{"eth0"})
+		if err == nil {
+			_, err = Attachments(named("demo", "p"), elements, r, node)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
