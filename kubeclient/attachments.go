@@ -78,11 +78,12 @@ func find(e Element, r Resolver) (found, error) {
 	if f.network, err = r.Resolve(e.Network, e.Namespaces...); err != nil {
 		return f, err
 	}
+	plugins, isList := pluginTypes(f.network.Config)
 	switch {
-	case !f.network.IsBond() && slices.Contains(pluginTypes(f.network.Config), bondType):
-		return f, fmt.Errorf("network %s: plugins has a plugin of type %s among others; a bond is a network of its own", e.Network, bondType)
-	case !f.network.IsBond():
+	case !slices.Contains(plugins, bondType):
 		return f, nil
+	case isList:
+		return f, fmt.Errorf("network %s: plugins has one of type %s; a bond is a network of its own, not part of a list", e.Network, bondType)
 	case e.DeviceID != "":
 		return f, fmt.Errorf("deviceID: is %s, and network %s is a bond, each of whose links has a device", e.DeviceID, e.Network)
 	}

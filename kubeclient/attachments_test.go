@@ -118,7 +118,7 @@ func TestAttachmentProblemsAllAtOnce(t *testing.T) {
 	want := []string{
 		"networks[0]: network demo/gone: not found",
 		"networks[1]: network demo/bad: spec.config: type: is 7, wanted is a string",
-		"networks[2]: network demo/chained: plugins has a plugin of type multibond among others; a bond is a network of its own",
+		"networks[2]: network demo/chained: plugins has one of type multibond; a bond is a network of its own, not part of a list",
 		"networks[3]: deviceID: is a, and network demo/pair is a bond, each of whose links has a device",
 		"networks[4]: network other/vf: NADs can be named in demo, default only: namespaces are isolated",
 	}

@@ -154,11 +154,13 @@ func (r *bondReader) readNetwork(l *bondLink, o object, text string) {
 		return
 	}
 	n, err := r.resolve(ref)
-	switch {
-	case err != nil:
+	if err != nil {
 		r.errs = append(r.errs, fmt.Errorf("%s: %w", path, err))
 		return
-	case slices.Contains(pluginTypes(n.Config), bondType):
+	}
+	plugins, _ := pluginTypes(n.Config)
+	switch {
+	case slices.Contains(plugins, bondType):
 		r.problems.Add(path, "", "network %s is a bond; a bond cannot be a link of a bond", ref)
 	case hasIPAM(n.Config):
 		r.problems.Add(path, "write ipam beside links, once", "network %s has an ipam; a bond has one address, its links have none", ref)

@@ -103,13 +103,16 @@ func eachPlugin(config json.RawMessage, change func(plugin json.RawMessage) json
 }
 
 // pluginTypes are the types of the plugins of a parsed configuration, in
-// order.
-func pluginTypes(config json.RawMessage) (types []string) {
-	eachPlugin(config, func(plugin json.RawMessage) json.RawMessage {
+// order, and whether it is a list.
+func pluginTypes(config json.RawMessage) (types []string, isList bool) {
+	plugins := pluginList(config)
+	if isList = plugins != nil; !isList {
+		plugins = []json.RawMessage{config}
+	}
+	for _, plugin := range plugins {
 		var head struct{ Type string }
 		_ = json.Unmarshal(plugin, &head)
 		types = append(types, head.Type)
-		return plugin
-	})
-	return types
+	}
+	return types, isList
 }

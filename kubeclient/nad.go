@@ -29,7 +29,8 @@ type Network struct {
 
 // IsBond says that the network is a bond of ours.
 func (n Network) IsBond() bool {
-	return pluginList(n.Config) == nil && slices.Contains(pluginTypes(n.Config), bondType)
+	plugins, isList := pluginTypes(n.Config)
+	return !isList && slices.Contains(plugins, bondType)
 }
 
 // Resolver finds networks by reference: those that annotations name and those
