@@ -45,7 +45,7 @@ type option struct {
 	kind  kind
 	modes []string // the modes that it means something in; none: all
 	unset string   // what the kernel has where nothing was sent; "" where that depends
-	needs string   // another option that has to be set with it
+	needs string   // another option, without which it means nothing
 
 	ofLink bool // attr is one that every link has, not a bond's own
 	doc    string

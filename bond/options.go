@@ -67,6 +67,7 @@ func (o Options) number(key string) uint64 {
 func (o Options) check(links []string) (problems Problems) {
 	o.checkModes(&problems)
 	o.checkMonitor(&problems)
+	o.checkNeeds(&problems)
 	o.checkDelays(&problems)
 	if o[MAC] != "" && o[FailOverMac] == "active" {
 		problems.Add(MAC, "leave mac out, or set failOverMac to none and trust the VFs", "is %s, and with failOverMac active the kernel replaces it by the active link's", o[MAC])
@@ -87,6 +88,17 @@ func (o Options) checkModes(problems *Problems) {
 	}
 }
 
+// checkNeeds finds options that mean nothing without another one.
+func (o Options) checkNeeds(problems *Problems) {
+	for _, row := range table {
+		text, needed := o[row.key], o[row.needs]
+		idle := text == "" || text == "0" || text == row.unset
+		if row.needs != "" && !idle && (needed == "" || needed == "0") {
+			problems.Add(row.key, "", "is %s, and means nothing without %s", text, row.needs)
+		}
+	}
+}
+
 // checkMonitor makes sure that the bond can notice a dead link.
 func (o Options) checkMonitor(problems *Problems) {
 	mii, arp := o.number(Miimon), o.number(arpInterval)
@@ -97,26 +109,13 @@ func (o Options) checkMonitor(problems *Problems) {
 	if mii > 0 && arp > 0 {
 		problems.Add(arpInterval, "the kernel takes one of the two; leave miimon out to use ARP", "is %d ms and miimon is %d ms", arp, mii)
 	}
-	if arp > 0 && !targets {
-		problems.Add(arpInterval, "", "is %d ms and arpIpTarget has no address to ask", arp)
-	}
-	if arp == 0 && targets {
-		problems.Add(arpIPTarget, "", "is %s and arpInterval is 0, so nobody would be asked", o[arpIPTarget])
-	}
-	if v := o[arpValidate]; v != "" && v != "none" && arp == 0 {
-		problems.Add(arpValidate, "", "is %s and arpInterval is 0", v)
-	}
 }
 
 // checkDelays refuses what the kernel would round down without a word.
 func (o Options) checkDelays(problems *Problems) {
 	mii := o.number(Miimon)
 	for _, key := range []string{updelay, downdelay} {
-		switch delay := o.number(key); {
-		case delay == 0:
-		case mii == 0:
-			problems.Add(key, "", "is %d ms and miimon is 0; a delay needs miimon", delay)
-		case delay%mii != 0:
+		if delay := o.number(key); mii > 0 && delay%mii != 0 {
 			problems.Add(key, fmt.Sprintf("%d or %d", delay/mii*mii, (delay/mii+1)*mii), "is %d ms, wanted is a multiple of miimon, %d ms", delay, mii)
 		}
 	}
