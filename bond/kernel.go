@@ -134,24 +134,37 @@ type VF struct {
 // Differences compares the state with what it should be, one sentence per
 // difference.
 func (have VF) Differences(want VF) []string {
-	var out []string
-	differ := func(what string, have, want any) {
-		if have != want {
-			out = append(out, fmt.Sprintf("%s is %v, was %v", what, have, want))
-		}
-	}
-	differ("admin MAC", have.MAC, want.MAC)
-	differ("vlan", have.VLAN, want.VLAN)
-	differ("qos", have.QoS, want.QoS)
+	var d differences
+	d.add("admin MAC", have.MAC, want.MAC)
+	d.add("vlan", have.VLAN, want.VLAN)
+	d.add("qos", have.QoS, want.QoS)
 	if have.VLAN != 0 || want.VLAN != 0 {
-		differ("vlan protocol", fmt.Sprintf("%#x", have.Proto), fmt.Sprintf("%#x", want.Proto))
+		d.add("vlan protocol", fmt.Sprintf("%#x", have.Proto), fmt.Sprintf("%#x", want.Proto))
 	}
-	differ("spoofchk", have.SpoofChk, want.SpoofChk)
+	d.add("spoofchk", have.SpoofChk, want.SpoofChk)
 	if have.Trust != nil && want.Trust != nil {
-		differ("trust", *have.Trust, *want.Trust)
+		d.add("trust", *have.Trust, *want.Trust)
 	}
-	differ("min_tx_rate", have.MinRate, want.MinRate)
-	differ("max_tx_rate", have.MaxRate, want.MaxRate)
-	differ("link state", have.LinkState, want.LinkState)
-	return out
+	d.add("min_tx_rate", have.MinRate, want.MinRate)
+	d.add("max_tx_rate", have.MaxRate, want.MaxRate)
+	d.add("link state", have.LinkState, want.LinkState)
+	return d
+}
+
+// Differences compares a link with what it was, one sentence per difference.
+func (have Link) Differences(want Link) []string {
+	var d differences
+	d.add("name", have.Name, want.Name)
+	d.add("MAC", have.MAC, want.MAC)
+	d.add("MTU", have.MTU, want.MTU)
+	d.add("up", have.Up, want.Up)
+	return d
+}
+
+type differences []string
+
+func (d *differences) add(what string, have, want any) {
+	if have != want {
+		*d = append(*d, fmt.Sprintf("%s is %v, was %v", what, have, want))
+	}
 }

@@ -39,18 +39,3 @@ func Restore(n Namespace, now, before Link, had Addresses) error {
 	}
 	return errors.Join(errs...)
 }
-
-// Differences compares a link with what it was, one sentence per difference.
-func (have Link) Differences(want Link) []string {
-	var out []string
-	differ := func(what string, have, want any) {
-		if have != want {
-			out = append(out, fmt.Sprintf("%s is %v, was %v", what, have, want))
-		}
-	}
-	differ("name", have.Name, want.Name)
-	differ("MAC", have.MAC, want.MAC)
-	differ("MTU", have.MTU, want.MTU)
-	differ("up", have.Up, want.Up)
-	return out
-}

@@ -14,14 +14,8 @@ import (
 // name, MAC, MTU, state and everything that its PF keeps for it. It changes
 // only what differs, and looks again afterwards.
 func (h *Host) repairDevice(s sandbox, rec *Record, l PlannedLink) error {
-	inPod, there, err := h.findInPod(s, rec, l)
-	if err != nil {
+	if err := h.bringHome(s, rec, l); err != nil {
 		return err
-	}
-	if there {
-		if err := bringHome(s, inPod, l); err != nil {
-			return err
-		}
 	}
 	now, left, err := h.awaitOnHost(s, rec, l)
 	if left || err != nil {
@@ -119,9 +113,18 @@ func asBefore(l PlannedLink, now bond.DeviceFacts) error {
 	return nil
 }
 
-// bringHome moves a link from the pod to the host under its own name. A
-// device whose name is taken by now comes under one that cannot be.
-func bringHome(s sandbox, l bond.Link, planned PlannedLink) error {
+// bringHome moves a link that is in the pod to the host.
+func (h *Host) bringHome(s sandbox, rec *Record, l PlannedLink) error {
+	inPod, there, err := h.findInPod(s, rec, l)
+	if err != nil || !there {
+		return err
+	}
+	return moveHome(s, inPod, l)
+}
+
+// moveHome moves a link from the pod to the host under its own name. A device
+// whose name is taken by now comes under one that cannot be.
+func moveHome(s sandbox, l bond.Link, planned PlannedLink) error {
 	err := s.pod.Change(l.Index, bond.Change{Namespace: s.host, Name: &planned.Before.Name})
 	if err == nil {
 		return nil

@@ -229,14 +229,8 @@ func (h *Host) restoreMade(ctx context.Context, s sandbox, rec *Record, l Planne
 // restoreVirtual takes a link without a device back that was moved into the
 // pod by its name.
 func (h *Host) restoreVirtual(s sandbox, rec *Record, l PlannedLink) error {
-	inPod, there, err := h.findInPod(s, rec, l)
-	if err != nil {
+	if err := h.bringHome(s, rec, l); err != nil {
 		return err
-	}
-	if there {
-		if err := bringHome(s, inPod, l); err != nil {
-			return err
-		}
 	}
 	now, there, err := linkIfThere(s.host, l.Before.Name)
 	if err != nil {
