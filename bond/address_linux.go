@@ -1,11 +1,14 @@
 package bond
 
 import (
+	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/vishvananda/netlink/nl"
@@ -23,11 +26,18 @@ func (n *namespace) Addresses(index int) (Addresses, error) {
 	}
 	a := Addresses{}
 	for _, one := range addrs {
-		if !one.byKernel {
-			a.IPs = append(a.IPs, one.prefix)
+		if one.byKernel {
+			continue
+		}
+		a.IPs = append(a.IPs, one.prefix)
+		if one.peer.IsValid() {
+			if a.Peers == nil {
+				a.Peers = map[netip.Prefix]netip.Addr{}
+			}
+			a.Peers[one.prefix] = one.peer
 		}
 	}
-	if a.Routes, err = n.routes(index); err != nil {
+	if a.Routes, a.Default, err = n.routes(index); err != nil {
 		return Addresses{}, fmt.Errorf("routes of %s: %w", link.Name, err)
 	}
 	return a, nil
@@ -35,7 +45,8 @@ func (n *namespace) Addresses(index int) (Addresses, error) {
 
 type addr struct {
 	prefix   netip.Prefix
-	byKernel bool // made from the MAC or a router's word, not set by anybody
+	peer     netip.Addr // the zero Addr: none
+	byKernel bool       // made from the MAC or a router's word, not set by anybody
 }
 
 func (n *namespace) addrs(index int) ([]addr, error) {
@@ -59,7 +70,7 @@ func (n *namespace) addrs(index int) ([]addr, error) {
 }
 
 func parseAddr(head *nl.IfAddrmsg, attrs []syscall.NetlinkRouteAttr) addr {
-	var ip, local netip.Addr
+	var ip, local, peer netip.Addr
 	flags := uint32(head.Flags)
 	for _, a := range attrs {
 		switch a.Attr.Type {
@@ -72,42 +83,57 @@ func parseAddr(head *nl.IfAddrmsg, attrs []syscall.NetlinkRouteAttr) addr {
 		}
 	}
 	if local.IsValid() {
+		if ip != local {
+			peer = ip
+		}
 		ip = local
 	}
 	byKernel := ip.Is6() && (ip.IsLinkLocalUnicast() || flags&unix.IFA_F_PERMANENT == 0)
-	return addr{prefix: netip.PrefixFrom(ip, int(head.Prefixlen)), byKernel: byKernel}
+	return addr{prefix: netip.PrefixFrom(ip, int(head.Prefixlen)), peer: peer, byKernel: byKernel}
 }
 
-// routes lists the unicast routes over a link that somebody set: not those
-// that came with an address or from a router.
-func (n *namespace) routes(index int) ([]Route, error) {
-	var out []Route
+// routes lists the unicast routes over a link that somebody set, and says
+// whether a default route leaves by it, set or learnt.
+func (n *namespace) routes(index int) (set []Route, isDefault bool, err error) {
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
 		messages, err := n.dump(unix.RTM_GETROUTE, &nl.RtMsg{RtMsg: unix.RtMsg{Family: uint8(family)}}, unix.RTM_NEWROUTE)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		for _, m := range messages {
 			head := nl.DeserializeRtMsg(m)
-			if head.Type != unix.RTN_UNICAST || head.Protocol == unix.RTPROT_KERNEL || head.Protocol == unix.RTPROT_RA || head.Flags&unix.RTM_F_CLONED != 0 {
+			if head.Type != unix.RTN_UNICAST || head.Flags&unix.RTM_F_CLONED != 0 {
 				continue
 			}
 			attrs, err := attributes(m[head.Len():])
 			if err != nil {
-				return nil, err
+				return nil, false, err
 			}
-			if route, over := parseRoute(head, attrs); over == index {
-				out = append(out, route)
+			route, over := parseRoute(head, attrs)
+			if !slices.Contains(over, index) {
+				continue
+			}
+			isDefault = isDefault || head.Dst_len == 0
+			if setBySomebody(head) && len(over) == 1 {
+				set = append(set, route)
 			}
 		}
 	}
-	return out, nil
+	return set, isDefault, nil
 }
 
-// parseRoute returns the route and the index of its link.
-func parseRoute(head *nl.RtMsg, attrs []syscall.NetlinkRouteAttr) (Route, int) {
-	r := Route{Table: int(head.Table)}
-	index := 0
+// setBySomebody is false for what came with an address or from a router.
+func setBySomebody(head *nl.RtMsg) bool {
+	return head.Protocol != unix.RTPROT_KERNEL && head.Protocol != unix.RTPROT_RA
+}
+
+// parseRoute returns the route and the indexes of the links that it leaves by:
+// one, or for a multipath route, whose gateways it does not read, each hop's.
+func parseRoute(head *nl.RtMsg, attrs []syscall.NetlinkRouteAttr) (r Route, over []int) {
+	r = Route{Table: int(head.Table), OnLink: head.Flags&unix.RTNH_F_ONLINK != 0}
+	if head.Protocol != unix.RTPROT_BOOT {
+		r.Protocol = int(head.Protocol)
+	}
 	dst := netip.IPv6Unspecified()
 	if head.Family == unix.AF_INET {
 		dst = netip.IPv4Unspecified()
@@ -117,11 +143,17 @@ func parseRoute(head *nl.RtMsg, attrs []syscall.NetlinkRouteAttr) (Route, int) {
 	for _, a := range attrs {
 		switch a.Attr.Type {
 		case unix.RTA_OIF:
-			index = int(decodeUint(a.Value))
+			over = append(over, int(decodeUint(a.Value)))
+		case unix.RTA_MULTIPATH:
+			over = append(over, hops(a.Value)...)
 		case unix.RTA_DST:
 			dst, _ = netip.AddrFromSlice(a.Value)
 		case unix.RTA_GATEWAY:
 			r.Gateway, _ = netip.AddrFromSlice(a.Value)
+		case unix.RTA_VIA: // struct rtvia: a gateway of the other family
+			r.Gateway, _ = netip.AddrFromSlice(a.Value[min(2, len(a.Value)):])
+		case unix.RTA_PREFSRC:
+			r.Source, _ = netip.AddrFromSlice(a.Value)
 		case unix.RTA_PRIORITY:
 			r.Priority = int(decodeUint(a.Value))
 		case unix.RTA_TABLE:
@@ -138,7 +170,21 @@ func parseRoute(head *nl.RtMsg, attrs []syscall.NetlinkRouteAttr) (Route, int) {
 		}
 	}
 	r.Dst = netip.PrefixFrom(dst, int(head.Dst_len))
-	return r, index
+	return r, over
+}
+
+// hops lists the links of a multipath route (struct rtnexthop in
+// include/uapi/linux/rtnetlink.h, one after the other).
+func hops(b []byte) (links []int) {
+	for len(b) >= unix.SizeofRtNexthop {
+		size := int(binary.NativeEndian.Uint16(b))
+		if size < unix.SizeofRtNexthop || size > len(b) {
+			break
+		}
+		links = append(links, int(binary.NativeEndian.Uint32(b[4:])))
+		b = b[min(len(b), (size+unix.RTNH_ALIGNTO-1)&^(unix.RTNH_ALIGNTO-1)):]
+	}
+	return links
 }
 
 func (n *namespace) Flush(index int) error {
@@ -153,7 +199,7 @@ func (n *namespace) Flush(index int) error {
 			return fmt.Errorf("removing %s: %w", a.prefix, err)
 		}
 	}
-	routes, err := n.routes(index)
+	routes, _, err := n.routes(index)
 	if err != nil {
 		return fmt.Errorf("flushing link %d: %w", index, err)
 	}
@@ -181,8 +227,9 @@ func addrMessage(index int, ip netip.Prefix) *nl.IfAddrmsg {
 	return m
 }
 
-// Configure adds addresses, then routes; what is there already is no error. Of
-// two routes to one destination over different links, the later one goes before
+// Configure adds addresses, then routes, of these first the ones without a
+// gateway: over one of them a gateway may be reached. What is there already is
+// no error. Of two routes to one destination over different links, the later one goes before
 // the other in IPv4 and beside it in IPv6, as with CNI's own plugins.
 //
 // For IPv6 addresses the kernel does not look for duplicates, as it never does for IPv4: they are IPAM's word.
@@ -198,11 +245,11 @@ func (n *namespace) Configure(index int, a Addresses) error {
 				return err
 			}
 		}
-		if err := n.addAddr(index, ip, flags); err != nil && !errors.Is(err, unix.EEXIST) {
+		if err := n.addAddr(index, ip, a.Peers[ip], flags); err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("adding address %s: %w", ip, err)
 		}
 	}
-	for _, route := range a.Routes {
+	for _, route := range a.inOrder() {
 		if err := n.routeRequest(unix.RTM_NEWROUTE, unix.NLM_F_CREATE, index, route); err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("adding route %s: %w", route, err)
 		}
@@ -226,15 +273,19 @@ func (n *namespace) allowIPv6(index int) error {
 	})
 }
 
-func (n *namespace) addAddr(index int, ip netip.Prefix, addrFlags uint32) error {
+func (n *namespace) addAddr(index int, ip netip.Prefix, peer netip.Addr, addrFlags uint32) error {
+	other := ip.Addr()
+	if peer.IsValid() {
+		other = peer
+	}
 	r := n.request(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
 	r.AddData(addrMessage(index, ip))
 	r.AddData(nl.NewRtAttr(unix.IFA_LOCAL, ip.Addr().AsSlice()))
-	r.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, ip.Addr().AsSlice()))
+	r.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, other.AsSlice()))
 	if addrFlags != 0 {
 		r.AddData(nl.NewRtAttr(unix.IFA_FLAGS, encodeUint(32, addrFlags)))
 	}
-	if ip.Addr().Is4() && ip.Bits() < 31 {
+	if ip.Addr().Is4() && ip.Bits() < 31 && !peer.IsValid() {
 		r.AddData(nl.NewRtAttr(unix.IFA_BROADCAST, broadcast(ip)))
 	}
 	return do(r)
@@ -260,7 +311,7 @@ func (n *namespace) routeRequest(kind, flags, index int, route Route) error {
 	m := nl.NewRtMsg()
 	m.Family = uint8(familyOf(route.Dst.Addr()))
 	m.Dst_len = uint8(route.Dst.Bits())
-	m.Protocol = unix.RTPROT_BOOT
+	m.Protocol = uint8(cmp.Or(route.Protocol, unix.RTPROT_BOOT))
 	if kind == unix.RTM_DELROUTE {
 		m.Protocol = unix.RTPROT_UNSPEC
 	}
@@ -271,11 +322,22 @@ func (n *namespace) routeRequest(kind, flags, index int, route Route) error {
 	if route.Scope != nil {
 		m.Scope = uint8(*route.Scope)
 	}
+	if route.OnLink {
+		m.Flags |= unix.RTNH_F_ONLINK
+	}
 	r.AddData(m)
 	r.AddData(nl.NewRtAttr(unix.RTA_DST, route.Dst.Masked().Addr().AsSlice()))
 	r.AddData(nl.NewRtAttr(unix.RTA_OIF, uint32Attr(index)))
-	if route.Gateway.IsValid() {
+	switch {
+	case !route.Gateway.IsValid():
+	case route.Gateway.Is4() == route.Dst.Addr().Is4():
 		r.AddData(nl.NewRtAttr(unix.RTA_GATEWAY, route.Gateway.AsSlice()))
+	default:
+		via := encodeUint(16, uint32(familyOf(route.Gateway)))
+		r.AddData(nl.NewRtAttr(unix.RTA_VIA, append(via, route.Gateway.AsSlice()...)))
+	}
+	if route.Source.IsValid() {
+		r.AddData(nl.NewRtAttr(unix.RTA_PREFSRC, route.Source.AsSlice()))
 	}
 	if route.Priority != 0 {
 		r.AddData(nl.NewRtAttr(unix.RTA_PRIORITY, uint32Attr(route.Priority)))

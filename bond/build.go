@@ -1,12 +1,15 @@
 package bond
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Spec is a bond to make.
@@ -44,13 +47,21 @@ func Build(n Namespace, s Spec, links []Link) (Link, error) {
 	}
 	for _, l := range links {
 		if err := n.Change(l.Index, Change{Master: &b.Index}); err != nil {
-			return b, fmt.Errorf("enslaving %s (%s, MAC %s) to %s (%s): %w", l.Name, orNone(l.Device), l.MAC, s.Name, s.Options[Mode], err)
+			return b, fmt.Errorf("enslaving %s (%s, MAC %s) to %s (%s): %w", l.Name, orNone(l.Device), l.MAC, s.Name, s.Options[Mode], hinted(err))
 		}
 	}
 	if err := n.Change(b.Index, Change{Up: &up}); err != nil {
 		return b, fmt.Errorf("setting %s up: %w", s.Name, err)
 	}
 	return n.Link(s.Name)
+}
+
+// hinted adds what to do to an error of enslaving whose text does not tell.
+func hinted(err error) error {
+	if errors.Is(err, unix.EADDRNOTAVAIL) {
+		return fmt.Errorf("%w (a VF that is not trusted keeps the MAC that its PF has set: use active-backup with failOverMac active, or trust the VF)", err)
+	}
+	return err
 }
 
 // Verify compares the bond in n with what Build made of it, one problem per
@@ -90,9 +101,14 @@ func verifyLinks(problems *Problems, links []Link, b Link, s Spec, devices map[s
 		case devices[name] != "" && l.Device != devices[name]:
 			problems.Add(name, "", "another device has the link's name: %s, was %s", orNone(l.Device), devices[name])
 			continue
-		case l.Master != b.Index:
+		}
+		if l.Master != b.Index {
 			problems.Add(name, "", "the link is no longer part of %s", b.Name)
-		case fmt.Sprint(l.MTU) != s.Options[MTU]:
+		}
+		if !l.Up {
+			problems.Add(name, "", "the link is down")
+		}
+		if fmt.Sprint(l.MTU) != s.Options[MTU] {
 			problems.Add(name, "", "mtu is %d, was %s", l.MTU, s.Options[MTU])
 		}
 	}

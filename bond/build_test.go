@@ -141,7 +141,8 @@ func TestBuildRefused(t *testing.T) {
 			want.MAC = "02:00:00:00:cc:02"
 			must(0, host.ChangeVF("enp2s0", 0, have, want))
 			s.Options = bond.Options{bond.Mode: bond.BalanceRR, bond.Miimon: "100"}
-		}, unix.EADDRNOTAVAIL, "enslaving net2 (0000:02:10.0, MAC 02:00:00:00:00:05) to bond0 (balance-rr): cannot assign requested address"},
+		}, unix.EADDRNOTAVAIL, "enslaving net2 (0000:02:10.0, MAC 02:00:00:00:00:05) to bond0 (balance-rr): cannot assign requested address " +
+			"(a VF that is not trusted keeps the MAC that its PF has set: use active-backup with failOverMac active, or trust the VF)"},
 		{"an MTU that a link cannot have", func(_ *bondfake.Kernel, _ bond.Namespace, s *bond.Spec) {
 			s.Options = bond.Options{bond.Mode: bond.BalanceRR, bond.Miimon: "100", bond.MTU: "9500"}
 		}, unix.EINVAL, "enslaving net1 (0000:01:10.0, MAC 02:00:00:00:00:03) to bond0 (balance-rr): invalid argument"},
@@ -225,7 +226,9 @@ func TestVerify(t *testing.T) {
 		{"another MTU", change("bond0", bond.Change{MTU: &mtu}), []string{
 			"bond0: mtu is 1300, was made with 1400", "net1: mtu is 1300, was 1400", "net2: mtu is 1300, was 1400"}},
 		{"a link's MTU", change("net2", bond.Change{MTU: &mtu}), []string{"net2: mtu is 1300, was 1400"}},
-		{"a link is out", change("net1", bond.Change{Master: &none}), []string{"net1: the link is no longer part of bond0"}},
+		{"a link is out", change("net1", bond.Change{Master: &none}), []string{
+			"net1: the link is no longer part of bond0", "net1: the link is down", "net1: mtu is 1500, was 1400"}},
+		{"a link is down", change("net1", bond.Change{Up: &down}), []string{"net1: the link is down"}},
 		{"a link is gone", func(k *bondfake.Kernel, n bond.Namespace) {
 			must(0, n.Change(must(n.Link("net2")).Index, bond.Change{Namespace: must(k.Host())}))
 		}, []string{"net2: the link is gone"}},

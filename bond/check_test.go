@@ -22,3 +22,5 @@ func noError(t *testing.T, what string, err error) {
 		t.Fatalf("%s: %v", what, err)
 	}
 }
+
+func ptr[T any](v T) *T { return &v }

@@ -33,8 +33,8 @@ type Device struct {
 
 const pciDevices = "bus/pci/devices"
 
-// kernelDrivers are not asked for by name: whatever makes a network interface
-// is one. These never do, because they hand the device to a program.
+// userspaceDrivers never make a network interface, because they hand the device
+// to a program. Any other driver may.
 var userspaceDrivers = map[string]bool{"vfio-pci": true, "uio_pci_generic": true, "igb_uio": true}
 
 // Userspace reports whether the device's driver hands it to a program, so
@@ -75,17 +75,43 @@ func linkBase(sys fs.FS, name string) string {
 	return path.Base(target)
 }
 
+var (
+	ownPort     = regexp.MustCompile(`^(p[0-9]+)?$`)
+	representor = regexp.MustCompile(`^(c[0-9]+)?pf[0-9]+(vf|sf)`)
+)
+
 // netdev is the name of a device's network interface, or "" where it has
-// none in the namespace that sysfs was mounted in.
+// none in the namespace that sysfs was mounted in. A PF in switchdev mode has
+// representors of its VFs beside its own interface; what each is, its
+// phys_port_name says (Documentation/networking/switchdev.rst).
 func netdev(sys fs.FS, dir string) (string, error) {
 	entries, err := fs.ReadDir(sys, dir+"/net")
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
+	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
 	if err != nil {
 		return "", err
 	}
-	return entries[0].Name(), nil
+	second := ""
+	for _, e := range entries {
+		switch port := physPortName(sys, path.Join(dir, "net", e.Name())); {
+		case ownPort.MatchString(port):
+			return e.Name(), nil
+		case second == "" && !representor.MatchString(port):
+			second = e.Name()
+		}
+	}
+	return second, nil
+}
+
+// physPortName is "" where the driver has none: then the file is missing, or
+// reading it is not supported.
+func physPortName(sys fs.FS, netdev string) string {
+	text, err := fs.ReadFile(sys, netdev+"/phys_port_name")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
 }
 
 func vfNumber(sys fs.FS, pf, address string) (int, error) {

@@ -64,6 +64,18 @@ func TestReadDevice(t *testing.T) {
 		{"in another namespace, net is empty", vf, map[string]string{netdev: "", "0000:01:10.2/net": "/"}, but(func(d *Device) { d.Netdev = "" })},
 		{"in another namespace, no net", vf, map[string]string{netdev: ""}, but(func(d *Device) { d.Netdev = "" })},
 		{"PF in another namespace", vf, map[string]string{"0000:01:00.0/net/enp1s0": "", "0000:01:00.0/net": "/"}, but(func(d *Device) { d.PFNetdev = "" })},
+		{"a PF with representors", vf, map[string]string{
+			"0000:01:00.0/net/enp1s0": "", "0000:01:00.0/net/enp1s0/phys_port_name": "p0\n",
+			"0000:01:00.0/net/a0/phys_port_name": "pf0vf0\n", "0000:01:00.0/net/a1/phys_port_name": "pf0vf1\n", "0000:01:00.0/net/a2/phys_port_name": "c1pf0sf3\n",
+		}, whole},
+		{"a port name that is empty", vf, map[string]string{
+			"0000:01:00.0/net/enp1s0": "", "0000:01:00.0/net/enp1s0/phys_port_name": "\n", "0000:01:00.0/net/a0/phys_port_name": "p0s1\n"}, whole},
+		{"a port name that cannot be read", vf, map[string]string{
+			"0000:01:00.0/net/enp1s0": "", "0000:01:00.0/net/enp1s0/phys_port_name": "/", "0000:01:00.0/net/a0/phys_port_name": "pf0vf0\n"}, whole},
+		{"another port name, before none", vf, map[string]string{
+			"0000:01:00.0/net/enp1s0": "", "0000:01:00.0/net/enp1s0/phys_port_name": "p0s1\n", "0000:01:00.0/net/a0/phys_port_name": "pf0vf0\n"}, whole},
+		{"only representors", vf, map[string]string{
+			"0000:01:00.0/net/enp1s0": "", "0000:01:00.0/net/a0/phys_port_name": "pf0vf0\n"}, but(func(d *Device) { d.PFNetdev = "" })},
 		{"no PF known", vf, map[string]string{"0000:01:10.2/physfn": ""}, Device{Address: vf, Driver: "igbvf", Netdev: "enp1s0v1"}},
 		{"a driver that is a file", vf, map[string]string{driver: "igbvf"}, but(func(d *Device) { d.Driver = "" })},
 	} {

@@ -1,6 +1,7 @@
 package bond
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 )
@@ -13,8 +14,9 @@ type Kernel interface {
 	// errors.Is(err, fs.ErrNotExist) where there is none any more.
 	Open(path string) (Namespace, error)
 	// EnableBonding makes sure that bonds can be made. The error is compatible
-	// with errors.Is(err, ErrNoBonding) where they cannot.
-	EnableBonding() error
+	// with errors.Is(err, ErrNoBonding) where they cannot, or where that was
+	// not done when ctx ended.
+	EnableBonding(ctx context.Context) error
 }
 
 // Namespace is what this project asks of the kernel in one network namespace:
@@ -22,7 +24,7 @@ type Kernel interface {
 // said. Links are named by their index, which no rename changes; a move to
 // another namespace does, where the index is taken there.
 type Namespace interface {
-	// ID tells namespaces apart for as long as one of them exists: a path can
+	// ID tells namespaces apart for as long as the machine runs: a path can
 	// come back with another namespace behind it.
 	ID() string
 	// Links lists all links of the namespace.
@@ -41,14 +43,16 @@ type Namespace interface {
 	// MTU, name, state, master, in this order. On error a part of it may have
 	// been done: look before doing more.
 	Change(index int, c Change) error
-	// Addresses lists the link's addresses and routes that somebody set:
-	// those that the kernel makes by itself are left out. The error is
+	// Addresses lists the link's addresses and routes that somebody set: those
+	// that the kernel makes by itself or by a router's word are left out, and
+	// so are multipath routes, which are no single link's. The error is
 	// compatible with errors.Is(err, fs.ErrNotExist) where the link is gone.
 	Addresses(index int) (Addresses, error)
 	// Flush removes all addresses of a link, and with them their routes.
 	Flush(index int) error
-	// Configure adds addresses, then routes, to a link. What is there already
-	// is no error. Routes need a link that is up.
+	// Configure adds addresses, then routes without a gateway, then the others
+	// to a link. What is there already is no error. Routes need a link that is
+	// up.
 	Configure(index int, a Addresses) error
 	// Announce sends a gratuitous ARP or an unsolicited neighbour
 	// advertisement for each address.
@@ -92,10 +96,30 @@ type Change struct {
 	Namespace Namespace
 }
 
-// Addresses are the addresses and routes of a link.
+// Addresses are the addresses and routes of a link. Of one address with several
+// peers only one peer is kept.
 type Addresses struct {
-	IPs    []netip.Prefix `json:"ips,omitempty"`
-	Routes []Route        `json:"routes,omitempty"`
+	IPs    []netip.Prefix              `json:"ips,omitempty"`
+	Peers  map[netip.Prefix]netip.Addr `json:"peers,omitempty"` // the other end, of those of IPs that have one
+	Routes []Route                     `json:"routes,omitempty"`
+
+	// Default says that a default route leaves by the link: of any table and
+	// protocol, alone or as one hop of a multipath route. It is only read.
+	Default bool `json:"-"`
+}
+
+// inOrder lists the routes so that each can be added: those without a gateway
+// first, because a gateway may be reached over one of them.
+func (a Addresses) inOrder() []Route {
+	var direct, via []Route
+	for _, r := range a.Routes {
+		if r.Gateway.IsValid() {
+			via = append(via, r)
+		} else {
+			direct = append(direct, r)
+		}
+	}
+	return append(direct, via...)
 }
 
 // Route is a route over a link. The zero Gateway means a directly connected
@@ -103,6 +127,9 @@ type Addresses struct {
 type Route struct {
 	Dst      netip.Prefix `json:"dst"`
 	Gateway  netip.Addr   `json:"gateway,omitzero"`
+	OnLink   bool         `json:"onLink,omitempty"`   // the gateway is on the link, whatever the addresses say
+	Source   netip.Addr   `json:"source,omitzero"`    // preferred source address
+	Protocol int          `json:"protocol,omitempty"` // who set it, RTPROT_*; 0: boot, as ip route does
 	MTU      int          `json:"mtu,omitempty"`
 	AdvMSS   int          `json:"advmss,omitempty"`
 	Priority int          `json:"priority,omitempty"`

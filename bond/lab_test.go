@@ -3,6 +3,7 @@
 package bond
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -235,6 +237,34 @@ func TestLabOpen(t *testing.T) {
 	noError(t, "first", err)
 }
 
+// TestLabNamespaceID: namespaces that come and go at one path all have their
+// own ID, though the kernel gives them the same inode again.
+func TestLabNamespaceID(t *testing.T) {
+	const times = 10
+	ids, inodes := map[string]bool{}, map[uint64]bool{}
+	for range times {
+		ip(t, "netns", "add", "again")
+		n, err := System{}.Open("/run/netns/again")
+		noError(t, "open", err)
+		var st unix.Stat_t
+		noError(t, "stat", unix.Fstat(int(n.(*namespace).file.Fd()), &st))
+		ids[n.ID()], inodes[st.Ino] = true, true
+		equal(t, "form of "+n.ID(), true, regexp.MustCompile(`^cookie:[1-9][0-9]*$`).MatchString(n.ID()))
+		noError(t, "close", n.Close())
+		ip(t, "netns", "del", "again")
+		time.Sleep(100 * time.Millisecond) // the kernel removes it in its own time
+	}
+	equal(t, "IDs", times, len(ids))
+	t.Logf("%d inodes", len(inodes))
+
+	// An error that is not "no such option" gives no ID at all.
+	file, err := os.Open("/proc/self/ns/net")
+	noError(t, "file", err)
+	defer file.Close()
+	_, err = identify(file, int(file.Fd()))
+	equal(t, "no socket", true, errors.Is(err, unix.ENOTSOCK))
+}
+
 // TestLabLeaks: neither a descriptor nor a thread stays.
 func TestLabLeaks(t *testing.T) {
 	space(t, "leaks")
@@ -300,21 +330,21 @@ func TestLabAnnounce(t *testing.T) {
 	}
 }
 
-// TestLabDevice: where the kernel does not say a link's device, its driver does.
+// TestLabDevice: the kernel says the PCI address of a NIC's link, and of no other.
 func TestLabDevice(t *testing.T) {
 	n := host(t)
 	links, err := n.Links()
 	noError(t, "links", err)
 	found := 0
 	for _, l := range links {
-		equal(t, l.Name, l.Device, n.device(Link{Name: l.Name}))
+		equal(t, l.Name, l, find(t, n, l.Name))
 		if l.Device != "" {
 			found++
 		}
 	}
 	equal(t, "with a device", true, found >= 2+8)
-	equal(t, "one", "0000:01:10.0", n.device(Link{Name: "enp1s0v0"}))
-	equal(t, "lo", "", n.device(Link{Name: "lo"}))
+	equal(t, "one", "0000:01:10.0", find(t, n, "enp1s0v0").Device)
+	equal(t, "lo", "", find(t, n, "lo").Device)
 	b, err := n.CreateBond("devicetest", Options{Mode: ActiveBackup})
 	noError(t, "bond", err)
 	equal(t, "bond", "", b.Device)
@@ -402,6 +432,116 @@ func TestLabFlush(t *testing.T) {
 	}
 }
 
+// shown is what iproute2 says of a link's addresses and routes, in an order
+// that does not depend on who was added first.
+func shown(t *testing.T, space, link string) []string {
+	t.Helper()
+	var out []string
+	for _, args := range [][]string{{"addr", "show", "dev", link}, {"-4", "route", "show", "table", "all"}, {"-6", "route", "show", "table", "all"}} {
+		text, err := exec.Command("ip", append([]string{"-n", space}, args...)...).Output()
+		noError(t, "ip", err)
+		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+		slices.Sort(lines)
+		out = append(out, lines...)
+	}
+	return out
+}
+
+// TestLabRoundTrip: what Addresses reads, Configure puts back, by iproute2's
+// word: peers, a gateway behind another route, and what a route has.
+func TestLabRoundTrip(t *testing.T) {
+	n := space(t, "round")
+	ip(t, "-n", "round", "link", "add", "v0", "type", "veth", "peer", "name", "v1")
+	ip(t, "-n", "round", "link", "set", "v1", "up")
+	ip(t, "-n", "round", "link", "set", "v0", "up")
+	for _, a := range []string{"10.0.0.1/24 brd +", "10.0.0.2/24 brd +", "10.1.0.1 peer 10.1.0.2/32", "10.2.0.1 peer 10.2.0.9/24",
+		"fd00::1/64 nodad", "fd00::2/64 nodad", "fd01::1 peer fd01::2/128 nodad"} {
+		ip(t, append([]string{"-n", "round", "addr", "add", "dev", "v0"}, strings.Fields(a)...)...)
+	}
+	for _, r := range []string{
+		"169.254.1.1 dev v0 scope link", "default via 169.254.1.1 dev v0", // dumped in the other order
+		"10.3.0.0/16 via 10.1.0.2", "10.4.0.0/16 via 192.0.2.1 dev v0 onlink", "10.5.0.0/16 via 10.0.0.9 src 10.0.0.2 proto static metric 7",
+		"10.6.0.0/16 dev v0 proto bird src 10.2.0.1", "10.7.0.0/16 via 10.0.0.9 mtu 1300 advmss 1200 table 100", "10.8.0.0/16 via inet6 fd00::9 dev v0",
+		"fd12::1 dev v0", "fd11::/64 via fd12::1 dev v0", "default via fe80::1 dev v0 metric 9",
+		"fd13::/64 via fd99::1 dev v0 onlink", "fd14::/64 via fd00::9 src fd00::1 proto static", "fd15::/64 via fd00::9 mtu 1300 table 100",
+	} {
+		ip(t, append([]string{"-n", "round", "route", "add"}, strings.Fields(r)...)...)
+	}
+	v0 := find(t, n, "v0")
+	had, err := n.Addresses(v0.Index)
+	noError(t, "addresses", err)
+	equal(t, "default", true, had.Default)
+	record, err := json.Marshal(had)
+	noError(t, "record", err)
+	var recorded Addresses
+	noError(t, "record", json.Unmarshal(record, &recorded))
+	// The flush takes the link-local address for good, which has two lines and a route.
+	withoutLinkLocal := func() []string {
+		return slices.DeleteFunc(shown(t, "round", "v0"), func(line string) bool {
+			return strings.Contains(line, "fe80::") && !strings.Contains(line, "via") || strings.Contains(line, "valid_lft forever")
+		})
+	}
+	before := withoutLinkLocal()
+
+	noError(t, "flush", n.Flush(v0.Index))
+	empty, err := n.Addresses(v0.Index)
+	noError(t, "addresses", err)
+	equal(t, "flushed", Addresses{}, empty)
+	noError(t, "configure", n.Configure(v0.Index, recorded))
+	equal(t, "iproute2", before, withoutLinkLocal())
+	again, err := n.Addresses(v0.Index)
+	noError(t, "addresses", err)
+	for _, a := range []Addresses{had, again} { // the kernel lists the newest IPv6 address first
+		slices.SortFunc(a.IPs, netip.Prefix.Compare)
+	}
+	equal(t, "addresses", had, again)
+}
+
+// TestLabDefault: default routes of each kind, by the link that they leave by.
+func TestLabDefault(t *testing.T) {
+	for _, c := range []struct {
+		route          string
+		first, second  bool
+		firstIsListed  bool
+		secondIsListed bool
+	}{
+		{route: "10.9.0.0/16 via 10.0.0.9", firstIsListed: true},
+		{route: "default via 10.0.0.9", first: true, firstIsListed: true},
+		{route: "default dev v0 table 77", first: true, firstIsListed: true},
+		{route: "default via 10.0.0.9 proto ra", first: true},
+		{route: "default via fd00::9 proto ra", first: true},
+		{route: "default via fd01::9", second: true, secondIsListed: true},
+		{route: "unreachable default"},
+		{route: "default nexthop via 10.0.0.9 nexthop via 10.1.0.9", first: true, second: true},
+		{route: "default nexthop via fd00::9 nexthop via fd01::9", first: true, second: true},
+		{route: "10.9.0.0/16 nexthop via 10.0.0.9 nexthop via 10.1.0.9"},
+		{route: "default nhid 5", first: true, firstIsListed: true},
+		{route: "default nhid 7", first: true, second: true},
+	} {
+		t.Run(c.route, func(t *testing.T) {
+			n := space(t, "default")
+			ip(t, "-n", "default", "link", "add", "v0", "type", "veth", "peer", "name", "v1")
+			for i, link := range []string{"v0", "v1"} {
+				ip(t, "-n", "default", "link", "set", link, "up")
+				ip(t, "-n", "default", "addr", "add", fmt.Sprintf("10.%d.0.1/24", i), "dev", link)
+				ip(t, "-n", "default", "addr", "add", fmt.Sprintf("fd0%d::1/64", i), "dev", link, "nodad")
+			}
+			for _, hop := range []string{"id 5 via 10.0.0.9 dev v0", "id 6 via 10.1.0.9 dev v1", "id 7 group 5/6"} {
+				ip(t, append([]string{"-n", "default", "nexthop", "add"}, strings.Fields(hop)...)...)
+			}
+			ip(t, append([]string{"-n", "default", "route", "add"}, strings.Fields(c.route)...)...)
+			first, err := n.Addresses(find(t, n, "v0").Index)
+			noError(t, "v0", err)
+			second, err := n.Addresses(find(t, n, "v1").Index)
+			noError(t, "v1", err)
+			equal(t, "v0", c.first, first.Default)
+			equal(t, "v1", c.second, second.Default)
+			equal(t, "v0 listed", c.firstIsListed, len(first.Routes) > 0)
+			equal(t, "v1 listed", c.secondIsListed, len(second.Routes) > 0)
+		})
+	}
+}
+
 // TestLabIndex: a link that moves keeps its index only where it is free.
 func TestLabIndex(t *testing.T) {
 	n := space(t, "index")
@@ -419,8 +559,6 @@ func TestLabIndex(t *testing.T) {
 		t.Errorf("index %d, was %d; device %s", moved.Index, vf.Index, moved.Device)
 	}
 }
-
-func ptr[T any](v T) *T { return &v }
 
 // TestLabRename: a link that is up is renamed from kernel 6.2 on.
 func TestLabRename(t *testing.T) {
@@ -512,7 +650,7 @@ func TestLabBuild(t *testing.T) {
 func TestLabSurvey(t *testing.T) {
 	home, n := host(t), space(t, "survey")
 	sys := os.DirFS("/sys")
-	noError(t, "bonding", System{}.EnableBonding())
+	noError(t, "bonding", System{}.EnableBonding(t.Context()))
 	d, err := SurveyDevice(sys, home, "0000:02:10.2")
 	noError(t, "VF", err)
 	equal(t, "VF", Device{Address: "0000:02:10.2", PF: "0000:02:00.0", Number: 1, Driver: "igbvf", Netdev: "enp2s0v1", PFNetdev: "enp2s0"}, d.Device)

@@ -26,7 +26,6 @@ func (n *namespace) Links() ([]Link, error) {
 		}
 	}
 	for i := range links {
-		links[i].Device = n.device(links[i])
 		namePrimary(links[i].Options, func(index int) (Link, bool) {
 			return Find(links, func(l Link) bool { return l.Index == index })
 		})
@@ -84,7 +83,6 @@ func (n *namespace) linkOf(message []byte) (Link, error) {
 	if err != nil {
 		return Link{}, err
 	}
-	l.Device = n.device(l)
 	namePrimary(l.Options, func(index int) (Link, bool) {
 		primary, err := n.byIndex(index)
 		return primary, err == nil
@@ -105,20 +103,8 @@ func namePrimary(o Options, find func(index int) (Link, bool)) {
 	}
 }
 
-// device is the PCI address of a link. Kernels before 5.14 do not say it with
-// the link; there its driver knows.
-func (n *namespace) device(l Link) string {
-	if l.Device != "" || l.Kind != "" {
-		return l.Device
-	}
-	info, err := unix.IoctlGetEthtoolDrvinfo(n.route.Socket.GetFd(), l.Name)
-	if err != nil {
-		return ""
-	}
-	return pciOrNone(unix.ByteSliceToString(info.Bus_info[:]))
-}
-
-// pciOrNone drops the address of a device on another bus than PCI.
+// pciOrNone drops the address of a device on another bus than PCI. A virtio
+// interface is one: sysfs has it below virtio0, not at the PCI device above.
 func pciOrNone(address string) string {
 	if CheckPCI(address) != nil {
 		return ""

@@ -2,8 +2,10 @@ package bond
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"io"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -116,13 +118,14 @@ func TestParseAddr(t *testing.T) {
 		name     string
 		head     unix.IfAddrmsg
 		attrs    []byte
-		want     string
+		want     string // with the peer, if any
 		byKernel bool
 	}{
 		{"IPv4", unix.IfAddrmsg{Prefixlen: 24, Flags: unix.IFA_F_PERMANENT}, slicesOf(attr(unix.IFA_ADDRESS, v4(10, 0, 0, 1)), attr(unix.IFA_LOCAL, v4(10, 0, 0, 1))), "10.0.0.1/24", false},
-		{"IPv4 with a peer", unix.IfAddrmsg{Prefixlen: 32}, slicesOf(attr(unix.IFA_ADDRESS, v4(10, 0, 0, 2)), attr(unix.IFA_LOCAL, v4(10, 0, 0, 1))), "10.0.0.1/32", false},
+		{"IPv4 with a peer", unix.IfAddrmsg{Prefixlen: 32}, slicesOf(attr(unix.IFA_ADDRESS, v4(10, 0, 0, 2)), attr(unix.IFA_LOCAL, v4(10, 0, 0, 1))), "10.0.0.1/32 peer 10.0.0.2", false},
 		{"IPv4 for some time, by DHCP", unix.IfAddrmsg{Prefixlen: 24}, attr(unix.IFA_LOCAL, v4(10, 0, 0, 1)), "10.0.0.1/24", false},
 		{"IPv6", unix.IfAddrmsg{Prefixlen: 64, Flags: unix.IFA_F_PERMANENT}, attr(unix.IFA_ADDRESS, v6(0xfd, 0, 1)), "fd00::1/64", false},
+		{"IPv6 with a peer", unix.IfAddrmsg{Prefixlen: 128, Flags: unix.IFA_F_PERMANENT}, slicesOf(attr(unix.IFA_ADDRESS, v6(0xfd, 0, 2)), attr(unix.IFA_LOCAL, v6(0xfd, 0, 1))), "fd00::1/128 peer fd00::2", false},
 		{"IPv6, flags of 32 bits", unix.IfAddrmsg{Prefixlen: 64}, slicesOf(attr(unix.IFA_ADDRESS, v6(0xfd, 0, 1)), attr(unix.IFA_FLAGS, uint32Attr(unix.IFA_F_PERMANENT|unix.IFA_F_NOPREFIXROUTE))), "fd00::1/64", false},
 		{"IPv6 by a router", unix.IfAddrmsg{Prefixlen: 64}, attr(unix.IFA_ADDRESS, v6(0xfd, 0, 1)), "fd00::1/64", true},
 		{"link-local", unix.IfAddrmsg{Prefixlen: 64, Flags: unix.IFA_F_PERMANENT}, attr(unix.IFA_ADDRESS, v6(0xfe, 0x80, 1)), "fe80::1/64", true},
@@ -130,9 +133,91 @@ func TestParseAddr(t *testing.T) {
 		attrs, err := attributes(c.attrs)
 		noError(t, c.name, err)
 		got := parseAddr(&nl.IfAddrmsg{IfAddrmsg: c.head}, attrs)
-		equal(t, c.name, c.want, got.prefix.String())
+		text := got.prefix.String()
+		if got.peer.IsValid() {
+			text += " peer " + got.peer.String()
+		}
+		equal(t, c.name, c.want, text)
 		equal(t, c.name+", by the kernel", c.byKernel, got.byKernel)
 	}
+}
+
+func TestParseRoute(t *testing.T) {
+	hop := func(index int, attrs ...[]byte) []byte { // struct rtnexthop
+		rest := slicesOf(attrs...)
+		return slicesOf(encodeUint(16, uint32(8+len(rest))), []byte{0, 0}, uint32Attr(index), rest)
+	}
+	universe, gateway := 0, attr(unix.RTA_GATEWAY, []byte{10, 0, 0, 9})
+	v4 := unix.RtMsg{Family: unix.AF_INET, Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_BOOT}
+	but := func(change func(*unix.RtMsg)) unix.RtMsg { head := v4; change(&head); return head }
+	all := netip.MustParsePrefix("0.0.0.0/0")
+	for _, c := range []struct {
+		name  string
+		head  unix.RtMsg
+		attrs []byte
+		want  Route
+		over  []int
+	}{
+		{"default", v4, slicesOf(gateway, attr(unix.RTA_OIF, uint32Attr(7))),
+			Route{Dst: all, Gateway: netip.MustParseAddr("10.0.0.9"), Table: 254, Scope: &universe}, []int{7}},
+		{"all that is kept", but(func(h *unix.RtMsg) {
+			h.Protocol, h.Flags, h.Dst_len, h.Scope = unix.RTPROT_STATIC, unix.RTNH_F_ONLINK, 24, unix.RT_SCOPE_LINK
+		}),
+			slicesOf(attr(unix.RTA_DST, []byte{10, 9, 0, 0}), gateway, attr(unix.RTA_OIF, uint32Attr(7)), attr(unix.RTA_PREFSRC, []byte{10, 0, 0, 1}),
+				attr(unix.RTA_PRIORITY, uint32Attr(50)), attr(unix.RTA_TABLE, uint32Attr(1000)),
+				attr(unix.RTA_METRICS, attr(unix.RTAX_MTU, uint32Attr(1300)), attr(unix.RTAX_ADVMSS, uint32Attr(1200)))),
+			Route{Dst: netip.MustParsePrefix("10.9.0.0/24"), Gateway: netip.MustParseAddr("10.0.0.9"), OnLink: true, Source: netip.MustParseAddr("10.0.0.1"),
+				Protocol: unix.RTPROT_STATIC, MTU: 1300, AdvMSS: 1200, Priority: 50, Table: 1000, Scope: ptr(unix.RT_SCOPE_LINK)}, []int{7}},
+		{"an IPv6 gateway of IPv4", v4, slicesOf(attr(unix.RTA_VIA, encodeUint(16, unix.AF_INET6), netip.MustParseAddr("fe80::1").AsSlice()), attr(unix.RTA_OIF, uint32Attr(7))),
+			Route{Dst: all, Gateway: netip.MustParseAddr("fe80::1"), Table: 254, Scope: &universe}, []int{7}},
+		{"two hops", v4, attr(unix.RTA_MULTIPATH, hop(7, gateway), hop(9, gateway)), Route{Dst: all, Table: 254, Scope: &universe}, []int{7, 9}},
+		{"a hop that is cut off", v4, attr(unix.RTA_MULTIPATH, hop(7, gateway), hop(9, gateway)[:12]), Route{Dst: all, Table: 254, Scope: &universe}, []int{7}},
+		{"a hop of no size", v4, attr(unix.RTA_MULTIPATH, make([]byte, 8)), Route{Dst: all, Table: 254, Scope: &universe}, nil},
+		{"a gateway that is cut off", v4, attr(unix.RTA_VIA, []byte{2}), Route{Dst: all, Table: 254, Scope: &universe}, nil},
+		{"IPv6, by a router", unix.RtMsg{Family: unix.AF_INET6, Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_RA}, attr(unix.RTA_OIF, uint32Attr(7)),
+			Route{Dst: netip.MustParsePrefix("::/0"), Protocol: unix.RTPROT_RA, Table: 254}, []int{7}},
+	} {
+		attrs, err := attributes(c.attrs)
+		noError(t, c.name, err)
+		got, over := parseRoute(&nl.RtMsg{RtMsg: c.head}, attrs)
+		equal(t, c.name, c.want, got)
+		equal(t, c.name+", over", c.over, over)
+	}
+}
+
+// TestInOrder: first what gateways are reached by; beside that the order stays.
+func TestInOrder(t *testing.T) {
+	a := Addresses{}
+	for _, r := range []string{"0.0.0.0/0 via 10.0.0.1", "10.0.0.1/32", "10.8.0.0/16 via 10.0.0.2", "10.0.0.2/32"} {
+		dst, gateway, _ := strings.Cut(r, " via ")
+		route := Route{Dst: netip.MustParsePrefix(dst)}
+		if gateway != "" {
+			route.Gateway = netip.MustParseAddr(gateway)
+		}
+		a.Routes = append(a.Routes, route)
+	}
+	var got []string
+	for _, r := range a.inOrder() {
+		got = append(got, r.String())
+	}
+	equal(t, "order", []string{"10.0.0.1/32", "10.0.0.2/32", "0.0.0.0/0 via 10.0.0.1", "10.8.0.0/16 via 10.0.0.2"}, got)
+}
+
+func TestAddressesJSON(t *testing.T) {
+	a := Addresses{
+		IPs:     []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")},
+		Peers:   map[netip.Prefix]netip.Addr{netip.MustParsePrefix("10.0.0.1/32"): netip.MustParseAddr("10.0.0.2")},
+		Routes:  []Route{{Dst: netip.MustParsePrefix("::/0"), Gateway: netip.MustParseAddr("fe80::1"), OnLink: true, Source: netip.MustParseAddr("fd00::1"), Protocol: 4}},
+		Default: true,
+	}
+	text, err := json.Marshal(a)
+	noError(t, "marshal", err)
+	equal(t, "text", `{"ips":["10.0.0.1/32"],"peers":{"10.0.0.1/32":"10.0.0.2"},`+
+		`"routes":[{"dst":"::/0","gateway":"fe80::1","onLink":true,"source":"fd00::1","protocol":4}]}`, string(text))
+	var back Addresses
+	noError(t, "unmarshal", json.Unmarshal(text, &back))
+	a.Default = false
+	equal(t, "back", a, back)
 }
 
 // TestTimeout: a request that the kernel leaves without an answer (no message,

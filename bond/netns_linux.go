@@ -60,16 +60,37 @@ type namespace struct {
 }
 
 func open(file *os.File) (*namespace, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
-		return nil, err
-	}
-	n := &namespace{file: file, id: fmt.Sprintf("%d:%d", st.Dev, st.Ino), packet: -1}
+	n := &namespace{file: file, packet: -1}
 	err := n.inside(func() (err error) {
 		n.route, err = openRoute()
 		return err
 	})
-	return n, err
+	if err != nil {
+		return nil, err
+	}
+	if n.id, err = identify(file, n.route.Socket.GetFd()); err != nil {
+		n.route.Close()
+		return nil, err
+	}
+	return n, nil
+}
+
+// identify asks a socket of the namespace for the namespace's cookie, which the
+// kernel gives to no other until it is booted again (5.14 and later). Before
+// that there is the file's inode, which the next namespace can have.
+func identify(file *os.File, socket int) (string, error) {
+	cookie, err := unix.GetsockoptUint64(socket, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	if err == nil {
+		return fmt.Sprintf("cookie:%d", cookie), nil
+	}
+	if !errors.Is(err, unix.ENOPROTOOPT) {
+		return "", fmt.Errorf("cookie: %w", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d:%d", st.Dev, st.Ino), nil
 }
 
 func openRoute() (*nl.SocketHandle, error) {

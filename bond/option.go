@@ -67,7 +67,7 @@ var table = []option{
 	{key: downdelay, attr: unix.IFLA_BOND_DOWNDELAY, kind: number(32, 0, maxDelay, "ms"), unset: "0", needs: Miimon,
 		doc: "how long a link must lack carrier before it is left; a multiple of miimon."},
 	{key: FailOverMac, attr: unix.IFLA_BOND_FAIL_OVER_MAC, kind: names(8, "none", "active", "follow"), unset: "none", modes: []string{ActiveBackup},
-		doc: "none: all links get the bond's MAC (an untrusted VF refuses it). active: the bond takes the active link's. follow: the active link gets the bond's. Default: active."},
+		doc: "none: all links get the bond's MAC (an untrusted VF refuses it). active: the bond takes the active link's. follow: the active link gets the bond's. Default: active, or none where mac is given."},
 	{key: Primary, attr: unix.IFLA_BOND_PRIMARY, kind: linkName{}, modes: []string{ActiveBackup, BalanceTLB, BalanceALB},
 		doc: "the link that is used whenever it can be, by its name in the pod."},
 	{key: "xmitHashPolicy", attr: unix.IFLA_BOND_XMIT_HASH_POLICY, unset: "layer2", modes: []string{BalanceXOR, LACP, BalanceTLB},

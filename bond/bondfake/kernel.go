@@ -4,6 +4,7 @@
 package bondfake
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -134,7 +135,7 @@ func (k *Kernel) SetDriver(address, driver string) {
 }
 
 // EnableBonding finds the module, or not.
-func (k *Kernel) EnableBonding() error {
+func (k *Kernel) EnableBonding(_ context.Context) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.noBonding {

@@ -154,7 +154,7 @@ func TestSys(t *testing.T) {
 	}
 	for _, there := range []bool{true, false} {
 		k.SetBonding(there)
-		if err := k.EnableBonding(); (err == nil) != there {
+		if err := k.EnableBonding(t.Context()); (err == nil) != there {
 			t.Error(there, err)
 		}
 	}

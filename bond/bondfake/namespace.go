@@ -342,6 +342,7 @@ func (l *link) enslave(b *link) error {
 func (l *link) changeUp(up bool) {
 	if l.Up && !up {
 		l.addrs.IPs = slices.DeleteFunc(l.addrs.IPs, func(p netip.Prefix) bool { return p.Addr().Is6() })
+		maps.DeleteFunc(l.addrs.Peers, func(p netip.Prefix, _ netip.Addr) bool { return p.Addr().Is6() })
 		l.addrs.Routes = nil
 		l.reset()
 	}
@@ -372,7 +373,8 @@ func (n *namespace) Addresses(index int) (bond.Addresses, error) {
 	if err != nil {
 		return bond.Addresses{}, err
 	}
-	return bond.Addresses{IPs: slices.Clone(l.addrs.IPs), Routes: slices.Clone(l.addrs.Routes)}, nil
+	isDefault := slices.ContainsFunc(l.addrs.Routes, func(r bond.Route) bool { return r.Dst.Bits() == 0 })
+	return bond.Addresses{IPs: slices.Clone(l.addrs.IPs), Peers: maps.Clone(l.addrs.Peers), Routes: slices.Clone(l.addrs.Routes), Default: isDefault}, nil
 }
 
 func (n *namespace) Flush(index int) error {
@@ -400,21 +402,40 @@ func (n *namespace) Configure(index int, a bond.Addresses) error {
 	}
 	for _, ip := range a.IPs {
 		if !slices.Contains(l.addrs.IPs, ip) {
-			l.addrs.IPs = append(l.addrs.IPs, ip)
+			l.addAddr(ip, a.Peers[ip])
 		}
 	}
-	for _, r := range a.Routes {
-		if err := l.addRoute(asReadBack(r)); err != nil {
-			return fmt.Errorf("adding route %s: %w", r, err)
+	for _, viaGateway := range []bool{false, true} {
+		for _, r := range a.Routes {
+			if r.Gateway.IsValid() != viaGateway {
+				continue
+			}
+			if err := l.addRoute(asReadBack(r)); err != nil {
+				return fmt.Errorf("adding route %s: %w", r, err)
+			}
 		}
 	}
 	return nil
+}
+
+func (l *link) addAddr(ip netip.Prefix, peer netip.Addr) {
+	l.addrs.IPs = append(l.addrs.IPs, ip)
+	if !peer.IsValid() {
+		return
+	}
+	if l.addrs.Peers == nil {
+		l.addrs.Peers = map[netip.Prefix]netip.Addr{}
+	}
+	l.addrs.Peers[ip] = peer
 }
 
 func (l *link) addRoute(r bond.Route) error {
 	switch {
 	case !l.Up:
 		return unix.ENETDOWN
+	case r.Source.IsValid() && !slices.ContainsFunc(l.addrs.IPs, func(p netip.Prefix) bool { return p.Addr() == r.Source }):
+		return unix.EINVAL
+	case r.OnLink:
 	case r.Gateway.Is4() && !l.reaches(r.Gateway):
 		return unix.ENETUNREACH
 	case r.Gateway.Is6() && !l.reaches(r.Gateway):
@@ -429,6 +450,9 @@ func (l *link) addRoute(r bond.Route) error {
 // asReadBack fills in what the kernel chooses for a route.
 func asReadBack(r bond.Route) bond.Route {
 	r.Dst = r.Dst.Masked()
+	if r.Protocol == unix.RTPROT_BOOT {
+		r.Protocol = 0
+	}
 	if r.Table == 0 {
 		r.Table = unix.RT_TABLE_MAIN
 	}
@@ -450,8 +474,16 @@ func asReadBack(r bond.Route) bond.Route {
 // reaches says whether a gateway is on the link.
 func (l *link) reaches(gateway netip.Addr) bool {
 	return gateway.Is6() && gateway.IsLinkLocalUnicast() ||
-		slices.ContainsFunc(l.addrs.IPs, func(p netip.Prefix) bool { return p.Contains(gateway) }) ||
+		slices.ContainsFunc(l.addrs.IPs, func(p netip.Prefix) bool { return l.network(p).Contains(gateway) }) ||
 		slices.ContainsFunc(l.addrs.Routes, func(r bond.Route) bool { return !r.Gateway.IsValid() && r.Dst.Contains(gateway) })
+}
+
+// network is what an address makes reachable: its own network, or its peer's.
+func (l *link) network(ip netip.Prefix) netip.Prefix {
+	if peer := l.addrs.Peers[ip]; peer.IsValid() {
+		return netip.PrefixFrom(peer, ip.Bits()).Masked()
+	}
+	return ip.Masked()
 }
 
 func (n *namespace) Announce(index int, addrs []netip.Addr) error {

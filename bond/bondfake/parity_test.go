@@ -175,10 +175,16 @@ func (s *stage) describe(n bond.Namespace, links []bond.Link, l bond.Link) strin
 	slices.SortFunc(a.IPs, func(x, y netip.Prefix) int { return strings.Compare(x.String(), y.String()) })
 	for _, ip := range a.IPs {
 		out += " " + ip.String()
+		if peer := a.Peers[ip]; peer.IsValid() {
+			out += " peer " + peer.String()
+		}
 	}
 	var routes []string
 	for _, r := range a.Routes {
-		routes = append(routes, fmt.Sprintf(" [%s metric %d table %d mtu %d advmss %d scope %s]", r, r.Priority, r.Table, r.MTU, r.AdvMSS, scope(r)))
+		routes = append(routes, fmt.Sprintf(" [%s metric %d table %d mtu %d advmss %d scope %s%s]", r, r.Priority, r.Table, r.MTU, r.AdvMSS, scope(r), more(r)))
+	}
+	if isDefault := slices.ContainsFunc(a.Routes, func(r bond.Route) bool { return r.Dst.Bits() == 0 }); a.Default != isDefault {
+		s.Errorf("default route over %s: %v, want %v", l.Name, a.Default, isDefault)
 	}
 	slices.Sort(routes)
 	return out + strings.Join(routes, "")
@@ -199,6 +205,20 @@ func (s *stage) label(mac string) string {
 		return mac
 	}
 	return "made-up"
+}
+
+// more is what only some routes have.
+func more(r bond.Route) (out string) {
+	if r.OnLink {
+		out += " onlink"
+	}
+	if r.Source.IsValid() {
+		out += " src " + r.Source.String()
+	}
+	if r.Protocol != 0 {
+		out += fmt.Sprint(" proto ", r.Protocol)
+	}
+	return out
 }
 
 func scope(r bond.Route) string {

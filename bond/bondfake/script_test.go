@@ -527,10 +527,35 @@ host enp2s0v1 mac b1
 pod net1 up mac a0 10.1.2.3/24 10.1.2.4/24 10.9.9.0/31 10.9.9.9/32 fd00:1::3/64 fd00:2::1/128 [0.0.0.0/0 via 10.1.2.1 metric 0 table 254 mtu 0 advmss 0 scope 0] [10.7.0.0/16 metric 0 table 254 mtu 0 advmss 0 scope 253] [10.8.0.0/16 via 10.1.2.1 metric 50 table 1000 mtu 1300 advmss 1200 scope 0] [::/0 via fd00:1::1 metric 1024 table 254 mtu 0 advmss 0 scope -] [fd00:8::/32 via fd00:1::1 metric 50 table 1000 mtu 1300 advmss 0 scope -]
 pod net2 mac b0
 `},
+	{name: "peers, and routes in any order", do: all(flush("pod", "net1"), configure("pod", "net1", bond.Addresses{
+		IPs: addrs("10.1.2.3/24", "10.9.9.1/32", "fd00:1::3/64", "fd00:9::1/128"),
+		Peers: map[netip.Prefix]netip.Addr{
+			netip.MustParsePrefix("10.9.9.1/32"): netip.MustParseAddr("10.9.9.2"), netip.MustParsePrefix("fd00:9::1/128"): netip.MustParseAddr("fd00:9::2")},
+		Routes: []bond.Route{
+			route("0.0.0.0/0", "10.9.9.2"), route("10.5.0.0/16", "169.254.1.1"), route("169.254.1.1/32", ""),
+			{Dst: netip.MustParsePrefix("10.3.0.0/16"), Gateway: netip.MustParseAddr("192.0.2.1"), OnLink: true, Protocol: unix.RTPROT_BOOT},
+			{Dst: netip.MustParsePrefix("10.4.0.0/16"), Gateway: netip.MustParseAddr("10.1.2.1"), Source: netip.MustParseAddr("10.1.2.3"), Protocol: unix.RTPROT_STATIC},
+		}})), state: `
+host enp1s0v1 mac a1
+host enp2s0v1 mac b1
+pod net1 up mac a0 10.1.2.3/24 10.9.9.1/32 peer 10.9.9.2 fd00:1::3/64 fd00:9::1/128 peer fd00:9::2 [0.0.0.0/0 via 10.9.9.2 metric 0 table 254 mtu 0 advmss 0 scope 0] [10.3.0.0/16 via 192.0.2.1 metric 0 table 254 mtu 0 advmss 0 scope 0 onlink] [10.4.0.0/16 via 10.1.2.1 metric 0 table 254 mtu 0 advmss 0 scope 0 src 10.1.2.3 proto 4] [10.5.0.0/16 via 169.254.1.1 metric 0 table 254 mtu 0 advmss 0 scope 0] [169.254.1.1/32 metric 0 table 254 mtu 0 advmss 0 scope 253]
+pod net2 mac b0
+`},
+	{name: "back from what was read of these", do: on("pod", "net1", func(n bond.Namespace, l bond.Link) error {
+		a, err := n.Addresses(l.Index)
+		return errors.Join(err, n.Flush(l.Index), n.Configure(l.Index, a))
+	}), state: `
+host enp1s0v1 mac a1
+host enp2s0v1 mac b1
+pod net1 up mac a0 10.1.2.3/24 10.9.9.1/32 peer 10.9.9.2 fd00:1::3/64 fd00:9::1/128 peer fd00:9::2 [0.0.0.0/0 via 10.9.9.2 metric 0 table 254 mtu 0 advmss 0 scope 0] [10.3.0.0/16 via 192.0.2.1 metric 0 table 254 mtu 0 advmss 0 scope 0 onlink] [10.4.0.0/16 via 10.1.2.1 metric 0 table 254 mtu 0 advmss 0 scope 0 src 10.1.2.3 proto 4] [10.5.0.0/16 via 169.254.1.1 metric 0 table 254 mtu 0 advmss 0 scope 0] [169.254.1.1/32 metric 0 table 254 mtu 0 advmss 0 scope 253]
+pod net2 mac b0
+`},
+	{name: "a source that is none of its addresses", do: configure("pod", "net1", bond.Addresses{Routes: []bond.Route{
+		{Dst: netip.MustParsePrefix("10.6.0.0/16"), Source: netip.MustParseAddr("10.1.2.99")}}}), err: unix.EINVAL},
 	{name: "going down loses IPv6 and routes", do: change("pod", "net1", state(false)), state: `
 host enp1s0v1 mac a1
 host enp2s0v1 mac b1
-pod net1 mac a0 10.1.2.3/24 10.1.2.4/24 10.9.9.0/31 10.9.9.9/32
+pod net1 mac a0 10.1.2.3/24 10.9.9.1/32 peer 10.9.9.2
 pod net2 mac b0
 `},
 	{name: "no route over a link that is down", do: configure("pod", "net1", bond.Addresses{Routes: []bond.Route{route("10.7.0.0/16", "")}}), err: unix.ENETDOWN},
