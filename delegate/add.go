@@ -36,7 +36,7 @@ func (h *Host) Add(ctx context.Context, r Request) (*current.Result, error) {
 		}
 	}
 	began := time.Now()
-	facts, err := h.survey(r, s)
+	facts, err := h.survey(ctx, r, s)
 	if err != nil {
 		return nil, err
 	}
@@ -44,6 +44,9 @@ func (h *Host) Add(ctx context.Context, r Request) (*current.Result, error) {
 	plan, warnings, err := Compile(r, facts)
 	if err != nil {
 		return nil, err
+	}
+	for _, w := range warnings {
+		h.warn("%s", w)
 	}
 	rec := &Record{Version: recordVersion, BootID: h.BootID, NetnsID: s.pod.ID(), Created: began, Plan: plan, Warnings: warnings, Attached: map[string]Seen{}}
 	rec.took("survey", began, surveyed)
@@ -109,8 +112,11 @@ func (r Request) devices(host bond.Namespace) ([]string, error) {
 // the device in new hands.
 func (h *Host) settle(ctx context.Context, k Key, r Request, s sandbox, locks *Locks) (*current.Result, error) {
 	rec, err := h.load(k)
-	if rec == nil || err != nil {
+	if err != nil {
 		return nil, err
+	}
+	if rec == nil {
+		return nil, withCode(types.ErrIOFailure, h.Store.Forget(k))
 	}
 	if k == r.Key() {
 		if rec.Result != nil && rec.BootID == h.BootID && rec.NetnsID == s.pod.ID() && h.verify(s, rec) == nil {
@@ -211,7 +217,7 @@ func (h *Host) build(s sandbox, rec *Record) (bond.Link, error) {
 }
 
 // configure gives the bond its addresses and tells the network. It returns the
-// bond as it is then: its MAC can have changed with its active link.
+// bond as it is then.
 func (h *Host) configure(s sandbox, rec *Record, made bond.Link, result *current.Result) (bond.Link, error) {
 	var err error
 	if rec.Addresses, err = addressesOf(result); err != nil {
@@ -223,9 +229,30 @@ func (h *Host) configure(s sandbox, rec *Record, made bond.Link, result *current
 	if err := bond.Announce(s.pod, rec.Plan.Bond, rec.Addresses); err != nil {
 		// Neighbours find the address without it, only later.
 		rec.Warnings = append(rec.Warnings, err.Error())
+		h.warn("network %s: %v", rec.Plan.Network, err)
 	}
-	made, err = s.pod.Link(made.Name)
-	return made, withCode(CodeKernel, err)
+	return made, withCode(CodeKernel, rec.lookAgain(s, &made))
+}
+
+// lookAgain reads the bond and its links as they are at the end: bonding has
+// given them MACs, and the bond's can have changed with its active link.
+func (rec *Record) lookAgain(s sandbox, made *bond.Link) error {
+	links, err := s.pod.Links()
+	if err != nil {
+		return err
+	}
+	for _, now := range links {
+		if now.Index == made.Index {
+			*made = now
+		}
+		for name, seen := range rec.Attached {
+			if now.Index == seen.Link.Index {
+				seen.MAC = now.MAC
+				rec.Attached[name] = seen
+			}
+		}
+	}
+	return nil
 }
 
 // complete turns IPAM's result into the attachment's: the bond is the first
@@ -234,8 +261,8 @@ func (rec *Record) complete(result *current.Result, made bond.Link) {
 	result.CNIVersion = current.ImplementedSpecVersion
 	result.Interfaces = []*current.Interface{{Name: made.Name, Mac: made.MAC, Mtu: made.MTU, Sandbox: rec.Plan.Netns}}
 	for _, l := range rec.Plan.Links {
-		seen := rec.Attached[l.Name].Link
-		result.Interfaces = append(result.Interfaces, &current.Interface{Name: l.Name, Mac: seen.MAC, Mtu: made.MTU, Sandbox: rec.Plan.Netns, PciID: seen.Device})
+		seen := rec.Attached[l.Name]
+		result.Interfaces = append(result.Interfaces, &current.Interface{Name: l.Name, Mac: seen.MAC, Mtu: made.MTU, Sandbox: rec.Plan.Netns, PciID: seen.Link.Device})
 	}
 	for _, ip := range result.IPs {
 		ip.Interface = current.Int(0)

@@ -302,7 +302,7 @@ func TestAddErrors(t *testing.T) {
 			mac := m.link("", "enp2s0v0").MAC
 			m.changeVF("enp2s0", func(vf *bond.VF) { vf.MAC = "02:00:00:00:00:aa" })
 			m.changeVF("enp2s0", func(vf *bond.VF) { vf.MAC = mac })
-		}, CodeKernel, "network net1: enslaving bond0-2 (0000:5e:02.0, MAC 02:00:00:00:00:06) to bond0 (balance-rr): cannot assign requested address", false},
+		}, CodeKernel, "network net1: enslaving bond0-2 (0000:5e:02.0, MAC 02:00:00:00:00:06) to bond0 (balance-rr): cannot assign requested address (a VF that is not trusted keeps the MAC that its PF has set: use active-backup with failOverMac active, or trust the VF)", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			m := newMachine(t)

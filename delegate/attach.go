@@ -1,6 +1,7 @@
 package delegate
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -30,7 +31,7 @@ func (h *Host) attach(ctx context.Context, s sandbox, rec *Record, i int) error 
 		}
 	case FromDevice, FromConfig:
 		if seen.Result, err = h.runPlugins(ctx, rec, l); err != nil {
-			return withCode(CodeDelegate, fmt.Errorf("links[%d]: attaching %s: %w", i, orElse(l.Device, l.Name), err))
+			return withCode(CodeDelegate, fmt.Errorf("links[%d]: attaching %s: %w", i, cmp.Or(l.Device, l.Name), err))
 		}
 	}
 	if seen.Link, err = h.identify(s, l); err != nil {
@@ -41,13 +42,6 @@ func (h *Host) attach(ctx context.Context, s sandbox, rec *Record, i int) error 
 	}
 	rec.Attached[l.Name] = seen
 	return nil
-}
-
-func orElse(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
 
 // runPlugins executes the plugins of a link in order, each with the result of
@@ -95,7 +89,7 @@ func (h *Host) identify(s sandbox, l PlannedLink) (bond.Link, error) {
 		return l.Device != "" && x.Device == l.Device || l.Device == "" && x.Name == l.Name
 	})
 	if !there {
-		return bond.Link{}, fmt.Errorf("%s was attached, and no interface of the pod is it", orElse(l.Device, l.Name))
+		return bond.Link{}, fmt.Errorf("%s was attached, and no interface of the pod is it", cmp.Or(l.Device, l.Name))
 	}
 	if found.Name == l.Name {
 		return found, nil

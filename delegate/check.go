@@ -67,6 +67,12 @@ func (h *Host) verify(s sandbox, rec *Record) error {
 			problems.Add(rec.Plan.Bond.Name, "", "address %s is missing", ip)
 		}
 	}
+	for _, r := range rec.Addresses.Routes {
+		same := func(is bond.Route) bool { return is.Dst == r.Dst.Masked() && is.Gateway == r.Gateway }
+		if !slices.ContainsFunc(now.Routes, same) {
+			problems.Add(rec.Plan.Bond.Name, "", "route %s is missing", r)
+		}
+	}
 	if err := verifyVFs(&problems, s, rec); err != nil {
 		return err
 	}
@@ -128,9 +134,9 @@ func hasCheck(config json.RawMessage) bool {
 }
 
 // Status says in one error why an ADD would fail now, or nil. Its code is 50.
-// It executes no plugin and waits for nothing.
-func (h *Host) Status(n Network, path []string) error {
-	if err := h.Kernel.EnableBonding(); err != nil {
+// It executes no plugin; it loads the bonding module where that is missing.
+func (h *Host) Status(ctx context.Context, n Network, path []string) error {
+	if err := h.Kernel.EnableBonding(ctx); err != nil {
 		return withCode(types.ErrPluginNotAvailable, err)
 	}
 	for _, plugin := range n.pluginTypes() {

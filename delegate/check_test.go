@@ -27,18 +27,19 @@ func TestCheck(t *testing.T) {
 		{"the bond down", func(m *machine) { m.change(pod1, "bond0", bond.Change{Up: &down}) }, CodeCheck, `network net1: bond0: the bond is down`},
 		{"the bond gone", func(m *machine) { m.mustDelete(pod1, "bond0") }, CodeCheck, `network net1: bond0: the bond is gone`},
 		{"another in its place", func(m *machine) { m.mustDelete(pod1, "bond0"); m.AddVirtual(pod1, "dummy", "bond0") }, CodeCheck, `network net1: bond0: another interface has the bond's name: index 4, was 2`},
-		{"a link out of the bond", func(m *machine) { m.change(pod1, "bond0-2", bond.Change{Master: &none}) }, CodeCheck, `network net1: bond0-2: the link is no longer part of bond0`},
+		{"a link out of the bond", func(m *machine) { m.change(pod1, "bond0-2", bond.Change{Master: &none}) }, CodeCheck, `network net1: bond0-2: the link is no longer part of bond0; bond0-2: the link is down`},
 		{"no carrier", func(m *machine) {
 			for _, name := range []string{"bond0-1", "bond0-2"} {
 				m.change(pod1, name, bond.Change{Up: &down})
 			}
-		}, CodeCheck, `network net1: bond0: no link has a carrier (look at the cables, the PFs and the switch)`},
+		}, CodeCheck, `network net1: bond0-1: the link is down; bond0-2: the link is down
+bond0: no link has a carrier (look at the cables, the PFs and the switch)`},
 		{"a link gone", func(m *machine) { m.change(pod1, "bond0-2", bond.Change{Namespace: m.namespace(pod2)}) }, CodeCheck, `network net1: bond0-2: the link is gone`},
 		{"the address gone", func(m *machine) {
 			if err := m.namespace(pod1).Flush(m.link(pod1, "bond0").Index); err != nil {
 				m.t.Fatal(err)
 			}
-		}, CodeCheck, `network net1: bond0: address 10.56.217.2/24 is missing`},
+		}, CodeCheck, `network net1: bond0: address 10.56.217.2/24 is missing; bond0: route 0.0.0.0/0 via 10.56.217.1 is missing`},
 		{"another MTU", func(m *machine) {
 			mtu := 1400
 			m.change(pod1, "bond0", bond.Change{MTU: &mtu})
@@ -122,20 +123,20 @@ func TestStatus(t *testing.T) {
 	path := []string{"/opt/cni/bin"}
 	m := newMachine(t)
 	before := m.state()
-	if err := m.Status(n, path); err != nil {
+	if err := m.Status(t.Context(), n, path); err != nil {
 		t.Error(err)
 	}
 	m.plugins.missing["host-local"] = true
-	wantError(t, m.Status(n, path), types.ErrPluginNotAvailable, "CNI plugin host-local is in none of [/opt/cni/bin]: file does not exist")
+	wantError(t, m.Status(t.Context(), n, path), types.ErrPluginNotAvailable, "CNI plugin host-local is in none of [/opt/cni/bin]: file does not exist")
 	m.SetBonding(false)
-	wantError(t, m.Status(n, path), types.ErrPluginNotAvailable, bond.ErrNoBonding.Error())
+	wantError(t, m.Status(t.Context(), n, path), types.ErrPluginNotAvailable, bond.ErrNoBonding.Error())
 	m.SetBonding(true)
 	clear(m.plugins.missing)
 	m.wantState(before)
 
 	m.Store.Dir += "/file"
 	writeFile(t, m.Store.Dir, "", 0o600)
-	err := m.Status(n, path)
+	err := m.Status(t.Context(), n, path)
 	wantError(t, err, types.ErrPluginNotAvailable, "state directory: mkdir "+m.Store.Dir+": not a directory")
 	if len(m.plugins.calls) != 0 {
 		t.Error("STATUS has executed plugins")

@@ -1,6 +1,7 @@
 package delegate
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -90,6 +91,7 @@ func Compile(r Request, f Facts) (p Plan, warnings []string, err error) {
 	}
 	c.checkPFs(p.Links)
 	c.settleMTU(&p)
+	c.checkMTUs(p)
 	if err := c.problems.Err(); err != nil {
 		return Plan{}, nil, errorf(CodeNode, "network %s: %w", r.Network.Name, err)
 	}
@@ -155,7 +157,7 @@ func (c *compiler) device(path string, l Link, p *PlannedLink) {
 	case d.Missing:
 		c.problems.Add(path, "list them with: lspci -D | grep 'Virtual Function'", "there is no PCI device %s", l.Device)
 	case d.PF == "":
-		c.problems.Add(path, "make VFs with sriov_numvfs and name one of them", "%s is no VF (driver %s)", l.Device, orNothing(d.Driver))
+		c.problems.Add(path, "make VFs with sriov_numvfs and name one of them", "%s is no VF (driver %s)", l.Device, cmp.Or(d.Driver, "none"))
 	case c.isHeld(path, l.Device):
 	case d.Userspace():
 		c.problems.Add(path, "bind it to the VF's own network driver, or leave it to a DPDK program", "VF %s has the userspace driver %s; the kernel has no interface of it to bond", l.Device, d.Driver)
@@ -168,8 +170,8 @@ func (c *compiler) device(path string, l Link, p *PlannedLink) {
 	case d.PFLink == nil:
 		c.problems.Add(path, "a VF is set up through its PF: take a VF of one that is there", "the PF %s of VF %s has no interface on the host", d.PF, l.Device)
 	default:
-		p.Before, p.PF, p.VF, p.Admin = d.Link, d.PFNetdev, d.Number, d.Admin
-		c.checkMTU(path, *d.Link, d.PFLink)
+		c.checkDefault(path, d.Link.Name, c.f.InUse[l.Device])
+		p.Before, p.Had, p.PF, p.VF, p.Admin = d.Link, c.f.InUse[l.Device], d.PFNetdev, d.Number, d.Admin
 	}
 }
 
@@ -181,13 +183,6 @@ func (c *compiler) isHeld(path, device string) bool {
 		c.problems.Add(path, "delete that pod, or take another VF", "VF %s is in use by container %s, as a link of %s", device, holder.ContainerID, holder.IfName)
 	}
 	return held
-}
-
-func orNothing(s string) string {
-	if s == "" {
-		return "none"
-	}
-	return s
 }
 
 func (c *compiler) hostLink(path string, l Link, p *PlannedLink) {
@@ -204,12 +199,8 @@ func (c *compiler) hostLink(path string, l Link, p *PlannedLink) {
 		c.problems.Add(path, "take it out with: ip link set "+l.Name+" nomaster", "%s is part of a bond or bridge of the host", l.Name)
 	}
 	c.isHeld(path, found.Device)
-	for _, route := range found.Addresses.Routes {
-		if route.Dst.Bits() == 0 {
-			c.problems.Add(path, "", "%s carries the host's default route (%s); in a pod it would cut the host off", l.Name, route)
-		}
-	}
-	c.take(path, found.Link, found.Addresses, p)
+	c.checkDefault(path, l.Name, found.Addresses)
+	p.Before, p.Had, p.Device = &found.Link, found.Addresses, found.Device
 	if d, is := c.f.Devices[found.Device]; is && d.PF != "" {
 		p.PF, p.VF, p.Admin = d.PFNetdev, d.Number, d.Admin
 	}
@@ -222,28 +213,46 @@ func (c *compiler) podLink(path string, l Link, p *PlannedLink) {
 		for _, x := range c.f.Pod {
 			names = append(names, x.Name)
 		}
-		c.problems.Add(path, "the networks that make the links come before the bond", "the pod has no interface %s, it has %s", l.Name, orNothing(strings.Join(names, ", ")))
+		c.problems.Add(path, "the networks that make the links come before the bond", "the pod has no interface %s, it has %s", l.Name, cmp.Or(strings.Join(names, ", "), "none"))
 		return
 	}
 	if found.Master != 0 {
 		c.problems.Add(path, "", "%s is part of another bond or bridge already", l.Name)
 	}
-	c.take(path, found, c.f.PodAddr[found.Index], p)
+	p.Before, p.Had, p.Device = &found, c.f.PodAddr[found.Index], found.Device
 }
 
-// take plans for a link that exists already.
-func (c *compiler) take(path string, found bond.Link, had bond.Addresses, p *PlannedLink) {
-	p.Before, p.Had, p.Device = &found, had, found.Device
-	c.checkMTU(path, found, nil)
+// checkDefault keeps the interface on the host that the host is reached by.
+func (c *compiler) checkDefault(path, name string, a bond.Addresses) {
+	if a.Default {
+		c.problems.Add(path, "take another interface", "%s carries the host's default route; in a pod it would cut the host off", name)
+	}
 }
 
-// checkMTU refuses an MTU above what the link or its PF passes: a VF above
-// its PF's MTU is accepted by the kernel and drops frames.
-func (c *compiler) checkMTU(path string, l bond.Link, pf *bond.Link) {
-	mtu, err := strconv.Atoi(c.r.Network.Options[bond.MTU])
+// checkMTUs refuses an MTU above what a link or its PF passes: a VF above its
+// PF's MTU is accepted by the kernel and drops frames.
+func (c *compiler) checkMTUs(p Plan) {
+	mtu, err := strconv.Atoi(p.Bond.Options[bond.MTU])
 	if err != nil {
 		return
 	}
+	for i, l := range p.Links {
+		if l.Before != nil {
+			c.checkMTU(mtu, c.path(i), *l.Before, c.f.Devices[l.Device].PFLink)
+		}
+	}
+}
+
+// path is where the user has named link i.
+func (c *compiler) path(i int) string {
+	key := "name"
+	if c.r.Network.Links[i].Source == FromDevice {
+		key = "deviceID"
+	}
+	return fmt.Sprintf("links[%d].%s", i, key)
+}
+
+func (c *compiler) checkMTU(mtu int, path string, l bond.Link, pf *bond.Link) {
 	if l.MaxMTU > 0 && mtu > l.MaxMTU {
 		c.problems.Add(bond.MTU, "", "is %d, and %s (%s) takes at most %d", mtu, path, l.Name, l.MaxMTU)
 	}
@@ -265,7 +274,7 @@ func (c *compiler) checkPFs(links []PlannedLink) {
 			first[pf] = i
 			continue
 		}
-		path := fmt.Sprintf("links[%d].deviceID", i)
+		path := c.path(i)
 		text := fmt.Sprintf("VF %s is of the same PF as links[%d]: %s (%s); one cable would take both down", l.Device, earlier, pf, c.f.Devices[l.Device].PFNetdev)
 		switch c.r.Network.DistinctPF {
 		case "error":

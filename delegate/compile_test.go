@@ -53,7 +53,7 @@ bond0: set it up`},
 bond0: flush net1, set it down, enslave it
 bond0: flush net2, set it down, enslave it
 bond0: set it up`},
-		{"links that a plugin makes, whose MTU nobody knows yet", `{"name": "n", "links": [{"config": {"type": "sriov"}}, {"config": {"type": "host-local"}}]}`, `bond0-1: attach by sriov
+		{"links that a plugin makes, whose MTU nobody knows yet", `{"name": "n", "links": [{"config": {"type": "host-local"}}, {"config": {"type": "host-local"}}]}`, `bond0-1: attach by host-local
 bond0-2: attach by host-local
 bond0: create active-backup miimon 100 fail_over_mac active
 bond0: flush bond0-1, set it down, enslave it
@@ -126,11 +126,10 @@ func TestCompileProblems(t *testing.T) {
 		{"bond's name taken", vfs, func(f *Facts) { f.Pod = append(f.Pod, bond.Link{Name: "bond0", Kind: "bond"}) }, `network n: the bond's name bond0 is taken in the pod by bond0 (bond) (ask for another interface name)`},
 		{"no link on the host", hosts, func(f *Facts) { delete(f.Host, "eth2") }, `network n: links[1].name: the host has no interface eth2 (with "linksInContainer": true it is looked for in the pod)`},
 		{"the host's default route", hosts, host(func(l *bond.HostLink) {
-			l.Addresses.Routes = []bond.Route{
-				{Dst: netip.MustParsePrefix("10.0.0.0/8"), Gateway: netip.MustParseAddr("192.0.2.1")},
-				{Dst: netip.MustParsePrefix("0.0.0.0/0"), Gateway: netip.MustParseAddr("192.0.2.1")},
-			}
-		}), `network n: links[1].name: eth2 carries the host's default route (0.0.0.0/0 via 192.0.2.1); in a pod it would cut the host off`},
+			l.Addresses.Default = true
+		}), `network n: links[1].name: eth2 carries the host's default route; in a pod it would cut the host off (take another interface)`},
+		{"the host's default route over a VF", vfs, func(f *Facts) { f.InUse = map[string]bond.Addresses{vfA: {Default: true}} },
+			`network n: links[0].deviceID: enp1s0v0 carries the host's default route; in a pod it would cut the host off (take another interface)`},
 		{"the host's link in a bond", hosts, host(func(l *bond.HostLink) { l.Master = 9 }), `network n: links[1].name: eth2 is part of a bond or bridge of the host (take it out with: ip link set eth2 nomaster)`},
 		{"the host's link by an alternative name", hosts, host(func(l *bond.HostLink) { l.Name = "eno2" }),
 			`network n: links[1].name: eth2 is an alternative name of the host's eno2, which it does not keep in the pod (write eno2)`},

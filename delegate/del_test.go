@@ -332,7 +332,7 @@ func TestDelLimbo(t *testing.T) {
 		if hasRecord(m) || elsewhere != strings.Join(m.linesOf("/elsewhere"), "\n") {
 			t.Error("the Record is still there, or the VF was touched")
 		}
-		if want := "multibond: VF 0000:3b:02.0 has been neither on the host nor in the pod for 1ns; whoever has it keeps it\n"; !strings.Contains(m.log.String(), want) {
+		if want := "multibond: 0000:3b:02.0 has been neither on the host nor in the pod since "; !strings.Contains(m.log.String(), want) {
 			t.Errorf("warnings: %s", m.log)
 		}
 	})
@@ -383,6 +383,52 @@ func TestDelMade(t *testing.T) {
 	clear(m.plugins.refuse)
 	m.mustDel(c1)
 	m.wantState(before)
+}
+
+// TestDelMadeNamespaceGone: what a plugin has made goes with the namespace, and
+// a plugin that cannot do without one must not keep DEL from ending.
+func TestDelMadeNamespaceGone(t *testing.T) {
+	m := newMachine(t)
+	m.mustAdd(request(t, scenarioConfig("links that plugins make")))
+	m.RemoveNamespace(pod1)
+	m.plugins.refuse["macvlan DEL bond0-1"] = "failed to open netns"
+	m.mustDel(c1)
+	if hasRecord(m) {
+		t.Error("the Record is still there")
+	}
+	if want := "multibond: link bond0-1: macvlan DEL: failed to open netns\n"; m.log.String() != want {
+		t.Errorf("warnings: %s", m.log)
+	}
+}
+
+// TestDelHostNICNotHome: a NIC without a PCI address has a driver all the same,
+// and comes back some time after its namespace has ended.
+func TestDelHostNICNotHome(t *testing.T) {
+	m := newMachine(t)
+	m.AddVirtual("", "", "usb0")
+	m.AddVirtual("", "", "usb1")
+	m.mustAdd(request(t, `{"cniVersion": "1.0.0", "name": "net1", "links": [{"name": "usb0"}, {"name": "usb1"}]}`))
+	m.RemoveNamespace(pod1)
+	m.Limbo = Limbo{GiveUp: time.Hour}
+	const nowhere = "it is neither on the host nor in the pod; if its network namespace has just ended, it will come back"
+	wantError(t, m.Del(t.Context(), c1), CodeRestore, "network net1: link usb1 (host): "+nowhere+"\nlink usb0 (host): "+nowhere)
+	m.AddVirtual("", "", "usb0")
+	m.AddVirtual("", "", "usb1")
+	m.mustDel(c1)
+}
+
+// TestDelNewPath: the runtime's plugin directory of today counts too.
+func TestDelNewPath(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	m.mustAdd(request(t, standard))
+	m.Path = []string{"/opt/cni/bin", "/opt/cni/new"}
+	m.mustDel(c1)
+	m.wantState(before)
+	calls := m.plugins.calls
+	if diff := cmp.Diff([]string{"/opt/cni/bin", "/opt/cni/new"}, calls[len(calls)-1].Path); diff != "" {
+		t.Error(diff)
+	}
 }
 
 // TestDelRecords: without a Record that can be read there is nothing to undo,

@@ -1,6 +1,7 @@
 package delegate
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"slices"
@@ -13,14 +14,16 @@ import (
 // Facts is what the node looks like, as far as it matters to one Request.
 type Facts struct {
 	bond.Facts
-	Bonding error           // nil where the kernel can make bonds
-	Plugins map[string]bool // by type: the program is there
-	Holders map[string]Key  // by PCI address: whose Record has it
+	Bonding error                     // nil where the kernel can make bonds
+	Plugins map[string]bool           // by type: the program is there
+	InUse   map[string]bond.Addresses // by PCI address: what the host has on a device that is up
+	Holders map[string]Key            // by PCI address: whose Record has it
 }
 
-// survey reads the facts about a request; it changes nothing.
-func (h *Host) survey(r Request, s sandbox) (Facts, error) {
-	f := Facts{Plugins: map[string]bool{}, Holders: map[string]Key{}, Bonding: h.Kernel.EnableBonding()}
+// survey reads the facts about a request. It changes nothing, but that it
+// loads the bonding module where that is missing.
+func (h *Host) survey(ctx context.Context, r Request, s sandbox) (Facts, error) {
+	f := Facts{Plugins: map[string]bool{}, Holders: map[string]Key{}, InUse: map[string]bond.Addresses{}, Bonding: h.Kernel.EnableBonding(ctx)}
 	var sources bond.Sources
 	for _, l := range r.Network.Links {
 		switch l.Source {
@@ -36,7 +39,12 @@ func (h *Host) survey(r Request, s sandbox) (Facts, error) {
 	if f.Facts, err = bond.Survey(h.Sys, s.host, s.pod, sources); err != nil {
 		return Facts{}, withCode(CodeKernel, err)
 	}
-	for device := range f.Devices {
+	for device, d := range f.Devices {
+		if d.Link != nil && d.Link.Up {
+			if f.InUse[device], err = s.host.Addresses(d.Link.Index); err != nil {
+				return Facts{}, withCode(CodeKernel, err)
+			}
+		}
 		if f.Holders[device], err = h.Store.Holder(device); err != nil {
 			return Facts{}, withCode(types.ErrIOFailure, err)
 		}

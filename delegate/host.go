@@ -18,6 +18,7 @@ type Host struct {
 	Sys         fs.FS // the root of sysfs
 	Runner      Runner
 	Store       Store
+	Path        []string // CNI_PATH of this call
 	BootID      string
 	LockTimeout time.Duration
 	Limbo       Limbo

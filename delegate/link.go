@@ -1,6 +1,7 @@
 package delegate
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -143,15 +144,6 @@ func deviceOf(o, config object) (device string) {
 	return device
 }
 
-func firstOf(words ...string) string {
-	for _, w := range words {
-		if w != "" {
-			return w
-		}
-	}
-	return ""
-}
-
 // plugins completes the configuration, or the list of configurations, that
 // attaches a link.
 func (n *Network) plugins(config object, device string) []Plugin {
@@ -176,10 +168,13 @@ func (n *Network) plugin(o, list object, device string) Plugin {
 		o.problems.Add(o.at("ipam"), "write ipam beside links, once", "is inside a link; a bond has one address, its links have none")
 	}
 	p := Plugin{Type: pluginType(o)}
+	if p.Type == "sriov" {
+		checkSRIOV(o, device)
+	}
 	fields := maps.Clone(o.fields)
 	setDefault := func(key string, values ...string) {
 		if o.text(key) == "" {
-			fields[key] = encode(firstOf(values...))
+			fields[key] = encode(cmp.Or(values...))
 		}
 	}
 	setDefault("name", list.text("name"), n.Name)
@@ -191,6 +186,22 @@ func (n *Network) plugin(o, list object, device string) Plugin {
 	}
 	p.Config = encode(fields)
 	return p
+}
+
+// checkSRIOV finds what sriov-cni would take for something else: any word but
+// "on" counts as off there, "true" too.
+func checkSRIOV(o object, device string) {
+	if device == "" {
+		o.problems.Add(o.at("deviceID"), "give it beside config", "is missing, wanted is the VF's PCI address")
+	}
+	check := func(key string, words ...string) {
+		if o.has(key) && !slices.Contains(words, o.text(key)) {
+			o.problems.Add(o.at(key), "", "is %s, wanted is %s", kindOf(o.fields[key]), strings.Join(words, " or "))
+		}
+	}
+	check("trust", "on", "off")
+	check("spoofchk", "on", "off")
+	check("link_state", "auto", "enable", "disable")
 }
 
 // checkNames makes sure that each link has a name of its own that the kernel

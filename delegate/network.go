@@ -120,6 +120,8 @@ func pluginType(o object) string {
 	return t
 }
 
+// A MAC that the runtime asks for, for one attachment, wins over the
+// network's own (CNI conventions, "mac").
 func (n *Network) readOptions(top object, bondName string) {
 	var names []string
 	for _, l := range n.Links {
@@ -130,7 +132,12 @@ func (n *Network) readOptions(top object, bondName string) {
 		// names that its links have by default.
 		names = append(names, primary)
 	}
-	options, problems := bond.ParseOptions(top.fields, names)
+	fields := top.fields
+	if runtime, there := top.object("runtimeConfig"); there && runtime.has(bond.MAC) {
+		fields = maps.Clone(fields)
+		fields[bond.MAC] = runtime.fields[bond.MAC]
+	}
+	options, problems := bond.ParseOptions(fields, names)
 	n.Options = options
 	*top.problems = append(*top.problems, problems...)
 }

@@ -19,27 +19,28 @@ const recordVersion = 1
 // Record is what has been done for one attachment: the plan, on disk before
 // its first effect, and what is known since. It is all that undoing needs.
 type Record struct {
-	Version     int             `json:"version"`
-	BootID      string          `json:"bootID"`
-	NetnsID     string          `json:"netnsID"` // tells another namespace at the same path
-	Created     time.Time       `json:"created"`
-	Plan        Plan            `json:"plan"`
-	Started     []string        `json:"started,omitempty"`  // links whose attachment was begun
-	Attached    map[string]Seen `json:"attached,omitempty"` // links that were seen in the pod
-	BondIndex   int             `json:"bondIndex,omitempty"`
-	IPAMAsked   bool            `json:"ipamAsked,omitempty"`
-	IPAMRefused bool            `json:"ipamRefused,omitempty"` // it gave nothing
-	Addresses   bond.Addresses  `json:"addresses,omitzero"`    // of the bond
-	Result      json.RawMessage `json:"result,omitempty"`      // the ADD's: the attachment is complete
-	Restored    []string        `json:"restored,omitempty"`    // links that are as before again
-	LostSince   time.Time       `json:"lostSince,omitzero"`    // when a device was first found to be nowhere
-	Steps       []Step          `json:"steps,omitempty"`
-	Warnings    []string        `json:"warnings,omitempty"`
+	Version     int                  `json:"version"`
+	BootID      string               `json:"bootID"`
+	NetnsID     string               `json:"netnsID"` // tells another namespace at the same path
+	Created     time.Time            `json:"created"`
+	Plan        Plan                 `json:"plan"`
+	Started     []string             `json:"started,omitempty"`  // links whose attachment was begun
+	Attached    map[string]Seen      `json:"attached,omitempty"` // links that were seen in the pod
+	BondIndex   int                  `json:"bondIndex,omitempty"`
+	IPAMAsked   bool                 `json:"ipamAsked,omitempty"`
+	IPAMRefused bool                 `json:"ipamRefused,omitempty"` // it gave nothing
+	Addresses   bond.Addresses       `json:"addresses,omitzero"`    // of the bond
+	Result      json.RawMessage      `json:"result,omitempty"`      // the ADD's: the attachment is complete
+	Restored    []string             `json:"restored,omitempty"`    // links that are as before again
+	LostSince   map[string]time.Time `json:"lostSince,omitempty"`   // when a link was first found to be nowhere
+	Steps       []Step               `json:"steps,omitempty"`
+	Warnings    []string             `json:"warnings,omitempty"`
 }
 
 // Seen is a link right after it was attached.
 type Seen struct {
 	Link   bond.Link       `json:"link"`
+	MAC    string          `json:"mac,omitempty"` // in the bond
 	Admin  *bond.VF        `json:"admin,omitempty"`
 	Result json.RawMessage `json:"result,omitempty"` // of the last plugin
 }
@@ -74,24 +75,24 @@ var errDamaged = errors.New("it is damaged")
 func (s Store) file(k Key) string { return filepath.Join(s.Dir, k.String()+recordEnd) }
 
 // Load reads a Record. The error is compatible with errors.Is(err,
-// fs.ErrNotExist) where there is none. A damaged one is set aside under
-// another name, so that it blocks nothing and is not lost; in its place comes
-// what Begin wrote, as if every step had been begun.
+// fs.ErrNotExist) where there is none. Of a damaged one a copy is kept under
+// another name, so that it is not lost; in its place counts what Begin wrote,
+// as if every step had been begun.
 func (s Store) Load(k Key) (*Record, error) {
 	file := s.file(k)
 	r, err := read(file, k)
 	if !errors.Is(err, errDamaged) {
 		return r, err
 	}
-	if moved := os.Rename(file, file+damagedEnd); moved != nil {
-		return nil, fmt.Errorf("%w and cannot be set aside: %v", err, moved)
+	if kept := ignore(fs.ErrExist, os.Link(file, file+damagedEnd)); kept != nil {
+		return nil, fmt.Errorf("%w and cannot be set aside: %v", err, kept)
 	}
 	r, missing := read(file+begunEnd, k)
 	if missing != nil {
 		return nil, fmt.Errorf("%w; it is kept as %s", err, file+damagedEnd)
 	}
 	r.assumeBegun()
-	return r, s.Update(r)
+	return r, nil
 }
 
 func read(file string, k Key) (*Record, error) {
@@ -99,6 +100,10 @@ func read(file string, k Key) (*Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("record of %s: %w", k, err)
 	}
+	return decode(data, k)
+}
+
+func decode(data []byte, k Key) (*Record, error) {
 	var r Record
 	switch err := json.Unmarshal(data, &r); {
 	case err == nil && r.Version != recordVersion && r.Version != 0:
@@ -158,8 +163,12 @@ func (s Store) Begin(r *Record) error {
 }
 
 func (s Store) begin(r *Record) error {
-	file := s.file(r.Plan.Key())
-	if err := write(file+begunEnd, encode(r), true); err != nil {
+	file, data := s.file(r.Plan.Key()), encode(r)
+	// A configuration can be nested so deeply that it can be written and not read.
+	if _, err := decode(data, r.Plan.Key()); err != nil {
+		return fmt.Errorf("it could not be read back: %w", err)
+	}
+	if err := write(file+begunEnd, data, true); err != nil {
 		return err
 	}
 	if err := os.Link(file+begunEnd, file); err != nil {

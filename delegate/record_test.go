@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containernetworking/cni/pkg/types"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -158,6 +159,18 @@ func TestStoreFails(t *testing.T) {
 		t.Error("a directory was replaced")
 	}
 	wantFiles(t, s.Dir, "c1:bond0.json", "c1:bond0.json.begun")
+}
+
+// TestStoreTooDeep: what could be written and not be read back is not begun.
+func TestStoreTooDeep(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	deep := strings.Repeat("[", 9998) + strings.Repeat("]", 9998)
+	_, err := m.Add(t.Context(), request(t, strings.Replace(standard, `{`, `{"args": `+deep+`, `, 1)))
+	if err == nil || Code(err) != types.ErrIOFailure || !strings.Contains(err.Error(), "record of c1:bond0: it could not be read back") {
+		t.Errorf("error %d: %v", Code(err), err)
+	}
+	m.wantState(before)
 }
 
 // TestStoreDamaged: in place of a Record that cannot be read comes the one

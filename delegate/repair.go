@@ -1,6 +1,7 @@
 package delegate
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,7 +23,7 @@ func (h *Host) repairDevice(s sandbox, rec *Record, l PlannedLink) error {
 		return err
 	}
 	if now.Link == nil {
-		h.warn("%s has no interface on the host: its driver is %s now", l.Device, orNothing(now.Driver))
+		h.warn("%s has no interface on the host: its driver is %s now", l.Device, cmp.Or(now.Driver, "none"))
 		return nil
 	}
 	if len(l.Had.IPs) == 0 && len(l.Had.Routes) == 0 && asBefore(l, now) == nil {

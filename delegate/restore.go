@@ -1,6 +1,7 @@
 package delegate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +15,8 @@ import (
 // after a crash. It does not invert steps. It looks where each thing is now
 // and makes it what it was, goes on after an error, and can be called again.
 // The Record goes only when everything is as before; until then the error
-// names what is not. Its code is 103. Locks on the container and its devices
+// names what is not; its code is 103, or 102 where the kernel lets nobody look.
+// Locks on the container and its devices
 // are held.
 func (h *Host) restore(ctx context.Context, rec *Record) error {
 	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID)
@@ -23,6 +25,12 @@ func (h *Host) restore(ctx context.Context, rec *Record) error {
 	}
 	defer s.close()
 	rec.Result = nil // from here on it is not attached any more
+	for _, dir := range h.Path {
+		// The runtime may have got another plugin directory since the ADD.
+		if !slices.Contains(rec.Plan.Path, dir) {
+			rec.Plan.Path = append(rec.Plan.Path, dir)
+		}
+	}
 	var errs []error
 	if rec.BootID == h.BootID {
 		errs = append(errs, h.removeBond(s, rec))
@@ -75,7 +83,7 @@ func (h *Host) restoreLink(ctx context.Context, s sandbox, rec *Record, l Planne
 		err = h.restoreVirtual(s, rec, l)
 	}
 	if err != nil {
-		return fmt.Errorf("link %s (%s): %w", l.Name, orElse(l.Device, string(l.Source)), err)
+		return fmt.Errorf("link %s (%s): %w", l.Name, cmp.Or(l.Device, string(l.Source)), err)
 	}
 	rec.Restored = append(rec.Restored, l.Name)
 	return nil
@@ -164,14 +172,26 @@ func (h *Host) awaitOnHost(s sandbox, rec *Record, l PlannedLink) (now bond.Devi
 			break
 		}
 	}
-	if rec.LostSince.IsZero() {
-		rec.LostSince = time.Now()
+	left, err = h.isLost(rec, l)
+	return now, left, err
+}
+
+// isLost says whether a link that is nowhere has been so for so long that
+// whoever has it keeps it. Until then that is an error, for a later DEL.
+func (h *Host) isLost(rec *Record, l PlannedLink) (bool, error) {
+	since, before := rec.LostSince[l.Name]
+	if !before {
+		since = time.Now()
+		if rec.LostSince == nil {
+			rec.LostSince = map[string]time.Time{}
+		}
+		rec.LostSince[l.Name] = since
 	}
-	if time.Since(rec.LostSince) > h.Limbo.GiveUp {
-		h.warn("VF %s has been neither on the host nor in the pod for %s; whoever has it keeps it", l.Device, h.Limbo.GiveUp)
-		return now, true, nil
+	if time.Since(since) > h.Limbo.GiveUp {
+		h.warn("%s has been neither on the host nor in the pod since %s; whoever has it keeps it", cmp.Or(l.Device, l.Name), since.Format(time.RFC3339))
+		return true, nil
 	}
-	return now, false, errors.New("it is neither on the host nor in the pod; if its network namespace has just ended, it will come back")
+	return false, errors.New("it is neither on the host nor in the pod; if its network namespace has just ended, it will come back")
 }
 
 // deletePlugins calls the plugins of a link in reverse.
@@ -209,7 +229,8 @@ func (h *Host) findInPod(s sandbox, rec *Record, l PlannedLink) (bond.Link, bool
 }
 
 // restoreMade has the plugins delete what they made in the pod. Where they
-// never finished making it and it is not there, their refusal changes nothing.
+// never finished making it, or it went with the pod's namespace, their refusal
+// changes nothing.
 func (h *Host) restoreMade(ctx context.Context, s sandbox, rec *Record, l PlannedLink) error {
 	failed := h.deletePlugins(ctx, s, rec, l)
 	_, there, err := h.findInPod(s, rec, l)
@@ -219,7 +240,8 @@ func (h *Host) restoreMade(ctx context.Context, s sandbox, rec *Record, l Planne
 		return errors.Join(failed, err)
 	case there:
 		return errors.Join(failed, errors.New("it is still in the pod"))
-	case failed != nil && !attached:
+	case failed != nil && (!attached || s.pod == nil):
+		// What was in the pod went with its namespace.
 		h.warn("link %s: %v", l.Name, failed)
 		return nil
 	}
@@ -236,7 +258,12 @@ func (h *Host) restoreVirtual(s sandbox, rec *Record, l PlannedLink) error {
 	if err != nil {
 		return err
 	}
-	if !there || now.Name != l.Before.Name || now.Kind != l.Before.Kind {
+	home := there && now.Name == l.Before.Name && now.Kind == l.Before.Kind
+	if !home && l.Before.Kind == "" {
+		_, err := h.isLost(rec, l) // it has a driver, so it comes back
+		return err
+	}
+	if !home {
 		h.warn("%s (%s) went with the pod's network namespace, as virtual interfaces do", l.Name, l.Before.Kind)
 		return nil
 	}

@@ -57,7 +57,7 @@ func edge(verb func(context.Context, *skel.CmdArgs) error) func(*skel.CmdArgs) e
 }
 
 // newHost is this machine. Whatever needs it needs root.
-func newHost() (*delegate.Host, error) {
+func newHost(args *skel.CmdArgs) (*delegate.Host, error) {
 	if uid := os.Geteuid(); uid != 0 {
 		return nil, types.NewError(types.ErrInvalidEnvironmentVariables, fmt.Sprintf("multibond runs as user %d and needs root, as container runtimes execute it", uid), "")
 	}
@@ -70,6 +70,7 @@ func newHost() (*delegate.Host, error) {
 		Sys:         os.DirFS("/sys"),
 		Runner:      delegate.Exec{Env: os.Environ(), Timeout: pluginTimeout},
 		Store:       delegate.Store{Dir: stateDir},
+		Path:        filepath.SplitList(args.Path),
 		BootID:      strings.TrimSpace(string(bootID)),
 		LockTimeout: lockTimeout,
 		Limbo:       limbo,
@@ -83,7 +84,7 @@ func request(args *skel.CmdArgs) (*delegate.Host, delegate.Request, error) {
 	if err != nil {
 		return nil, delegate.Request{}, err
 	}
-	host, err := newHost()
+	host, err := newHost(args)
 	return host, delegate.Request{
 		ContainerID: args.ContainerID, IfName: args.IfName, Netns: args.Netns, Args: args.Args,
 		Path: filepath.SplitList(args.Path), Network: network,
@@ -104,7 +105,7 @@ func add(ctx context.Context, args *skel.CmdArgs) error {
 
 // del does not look at the configuration: the Record has what it needs.
 func del(ctx context.Context, args *skel.CmdArgs) error {
-	host, err := newHost()
+	host, err := newHost(args)
 	if err != nil {
 		return err
 	}
@@ -127,10 +128,10 @@ func gc(ctx context.Context, args *skel.CmdArgs) error {
 	return host.GC(ctx, r.Network)
 }
 
-func status(_ context.Context, args *skel.CmdArgs) error {
+func status(ctx context.Context, args *skel.CmdArgs) error {
 	host, r, err := request(args)
 	if err != nil {
 		return err
 	}
-	return host.Status(r.Network, r.Path)
+	return host.Status(ctx, r.Network, r.Path)
 }
