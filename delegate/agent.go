@@ -1,0 +1,170 @@
+package delegate
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+
+	"github.com/containernetworking/cni/pkg/types"
+	current "github.com/containernetworking/cni/pkg/types/100"
+)
+
+// AgentVersion is the version of the messages between plugin and agent. It
+// grows by one where a release cannot be understood by the one before it.
+// Versions one apart work together: a field is added one release before it is
+// needed, and removed one release after.
+const AgentVersion = 1
+
+// maxAgentMessage bounds a message, in bytes: a pod with 32 networks of 100
+// KiB each is far below it.
+const maxAgentMessage = 8 << 20
+
+// AgentRequest is the one message that the plugin sends on a connection. One
+// that asks for nothing asks whether the agent is ready.
+type AgentRequest struct {
+	Version int      `json:"version"`
+	Lookup  *Lookup  `json:"lookup,omitempty"`
+	Publish *Publish `json:"publish,omitempty"`
+}
+
+// AgentReply is the one message that the agent answers with.
+type AgentReply struct {
+	Version int           `json:"version"`
+	Lookup  *LookupReply  `json:"lookup,omitempty"`
+	Publish *PublishReply `json:"publish,omitempty"`
+	Error   *types.Error  `json:"error,omitempty"` // with a CNI code
+}
+
+// Pod is a pod as the container runtime names it (CNI_ARGS).
+type Pod struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	UID       string `json:"uid"`
+}
+
+func (p Pod) String() string { return p.Namespace + "/" + p.Name }
+
+// Lookup asks which networks a sandbox gets.
+type Lookup struct {
+	ContainerID string  `json:"containerID"`
+	Netns       string  `json:"netns"`
+	IfName      string  `json:"ifName"` // CNI_IFNAME
+	Pod         Pod     `json:"pod"`
+	Cluster     Cluster `json:"cluster,omitzero"`
+
+	// Secondary says that another meta plugin called this one for a single
+	// network of the pod's annotations, the one whose interface is IfName.
+	Secondary bool `json:"secondary,omitempty"`
+}
+
+// Cluster has the keys of the cluster's configuration that the agent answers
+// by. They mean what they mean to Multus.
+type Cluster struct {
+	Isolated  bool     `json:"isolated,omitempty"`         // namespaceIsolation
+	Global    []string `json:"globalNamespaces,omitempty"` // default: the namespace default
+	System    []string `json:"systemNamespaces,omitempty"` // whose pods get no Defaults; default: kube-system
+	Namespace string   `json:"multusNamespace,omitempty"`  // of Network's and Defaults' NADs; default: kube-system
+	Network   string   `json:"clusterNetwork,omitempty"`   // a NAD; "" where the plugin knows the default network
+	Defaults  []string `json:"defaultNetworks,omitempty"`  // NADs that every pod gets after its default network
+}
+
+// LookupReply has a pod's networks.
+type LookupReply struct {
+	// Pod is the pod as the API has it, to publish by: the UID of a static
+	// pod differs from the one that the runtime knows.
+	Pod Pod `json:"pod"`
+
+	// Attachments are in the order in which they are attached. The default
+	// network is among them only where Cluster.Network or the pod's own
+	// annotation names it.
+	Attachments []PodAttachment `json:"attachments"`
+	Warnings    []string        `json:"warnings,omitempty"`
+}
+
+// PodAttachment is one network of a pod, with all that its plugins are told.
+type PodAttachment struct {
+	Name    string          `json:"name"` // of the NAD, "demo/bond-net1"
+	IfName  string          `json:"ifName"`
+	Config  json.RawMessage `json:"config"` // single or a list
+	Bond    bool            `json:"bond,omitempty"`
+	Default bool            `json:"default,omitempty"` // the pod's default network
+	Devices []string        `json:"devices,omitempty"` // of the pod, as they were assigned
+
+	// DefaultRoute has the gateways of the pod's default route where it goes
+	// over this network. Empty, not nil: by the gateways of its result.
+	DefaultRoute []netip.Addr `json:"defaultRoute,omitzero"`
+
+	// DeviceInfo describes a plain network's device; DeviceInfoFile is where
+	// its plugin may have described it better.
+	DeviceInfo     json.RawMessage `json:"deviceInfo,omitempty"`
+	DeviceInfoFile string          `json:"deviceInfoFile,omitempty"`
+}
+
+// Publish tells what became of a sandbox: to the pod's network-status where
+// there are Attachments, to the pod's events where there are, or where Failure
+// says why not, and to the agent's metrics.
+type Publish struct {
+	Verb        string       `json:"verb"` // ADD or DEL
+	Pod         Pod          `json:"pod"`
+	Attachments []PodResult  `json:"attachments,omitempty"` // the default network first
+	Failure     *types.Error `json:"failure,omitempty"`
+	Steps       []Step       `json:"steps,omitempty"`
+}
+
+// PodResult is one network that a pod got.
+type PodResult struct {
+	Name         string          `json:"name"`
+	IfName       string          `json:"ifName"`
+	Bond         bool            `json:"bond,omitempty"`
+	Result       *current.Result `json:"result"` // CNI 1.1.0
+	DefaultRoute []netip.Addr    `json:"defaultRoute,omitzero"`
+	DeviceInfo   json.RawMessage `json:"deviceInfo,omitempty"`
+}
+
+// PublishReply says how far it came.
+type PublishReply struct {
+	// Queued says why it is not published yet; the agent goes on trying.
+	Queued string `json:"queued,omitempty"`
+}
+
+// ErrAgentVersion is of a plugin and an agent that are too far apart.
+var ErrAgentVersion = errors.New("the versions of plugin and agent are too far apart")
+
+// CheckAgentVersion says whether a plugin and an agent of these versions
+// understand each other. The error is compatible with errors.Is(err,
+// ErrAgentVersion), and its code is 11: an update that is under way ends.
+func CheckAgentVersion(plugin, agent int) error {
+	older := "plugin"
+	if agent < plugin {
+		older = "agent"
+	}
+	if plugin-agent > 1 || agent-plugin > 1 {
+		return errorf(types.ErrTryAgainLater, "multibond speaks version %d to its agent, which speaks %d: %w (one version apart works; update the %s)", plugin, agent, ErrAgentVersion, older)
+	}
+	return nil
+}
+
+// WriteAgentMessage writes one message.
+func WriteAgentMessage(w io.Writer, message any) error {
+	raw, err := json.Marshal(message)
+	if err != nil {
+		return fmt.Errorf("encoding a message: %w", err)
+	}
+	_, err = w.Write(append(raw, '\n'))
+	return err
+}
+
+// ReadAgentMessage reads one message, of limited length.
+func ReadAgentMessage(r io.Reader, into any) error {
+	limited := &io.LimitedReader{R: r, N: maxAgentMessage}
+	err := json.NewDecoder(limited).Decode(into)
+	if err != nil && limited.N == 0 {
+		return fmt.Errorf("a message of more than %d bytes", maxAgentMessage)
+	}
+	return err
+}
+
+// WithCode gives err a CNI code, for [Code] to find. It is nil where err is.
+func WithCode(code uint, err error) error { return withCode(code, err) }

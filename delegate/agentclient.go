@@ -1,0 +1,102 @@
+package delegate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
+)
+
+// ErrNoAgent is of an agent that is not there, or does not answer.
+var ErrNoAgent = errors.New("multibond-agent does not answer")
+
+// dialTimeout bounds what is known at once on one machine.
+const dialTimeout = 50 * time.Millisecond
+
+// AgentClient asks the agent, one connection for each request.
+//
+// Errors are compatible with errors.Is: ErrNoAgent where the agent could not
+// be asked or did not answer in time, ErrAgentVersion where it does not
+// understand us; the code of both is 11. All other errors are the agent's
+// answer, with the code that it gives.
+type AgentClient struct {
+	Socket  string
+	Timeout time.Duration // for all of one request; 0: as the context says
+}
+
+// Ready asks whether the agent can answer.
+func (c AgentClient) Ready(ctx context.Context) error {
+	_, err := c.ask(ctx, AgentRequest{})
+	return err
+}
+
+// Lookup asks for the networks of a pod.
+func (c AgentClient) Lookup(ctx context.Context, l Lookup) (LookupReply, error) {
+	reply, err := c.ask(ctx, AgentRequest{Lookup: &l})
+	if err != nil {
+		return LookupReply{}, err
+	}
+	if reply.Lookup == nil {
+		return LookupReply{}, c.failed(errors.New("it answers something else"))
+	}
+	return *reply.Lookup, nil
+}
+
+// Publish tells what became of a sandbox.
+func (c AgentClient) Publish(ctx context.Context, p Publish) (PublishReply, error) {
+	reply, err := c.ask(ctx, AgentRequest{Publish: &p})
+	if err != nil {
+		return PublishReply{}, err
+	}
+	if reply.Publish == nil {
+		return PublishReply{}, c.failed(errors.New("it answers something else"))
+	}
+	return *reply.Publish, nil
+}
+
+func (c AgentClient) failed(err error) error {
+	return errorf(types.ErrTryAgainLater, "%w at %s: %w (the DaemonSet multibond-agent has to run on this node)", ErrNoAgent, c.Socket, err)
+}
+
+func (c AgentClient) ask(ctx context.Context, request AgentRequest) (AgentReply, error) {
+	if c.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.Timeout)
+		defer cancel()
+	}
+	request.Version = AgentVersion
+	reply, err := c.exchange(ctx, request)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("%w: %w", ctx.Err(), err)
+		}
+		return AgentReply{}, c.failed(err)
+	}
+	// A version comes before what it says: an agent that is too new may say
+	// it in a way of its own.
+	if err := CheckAgentVersion(AgentVersion, reply.Version); err != nil {
+		return AgentReply{}, err
+	}
+	if reply.Error != nil {
+		return AgentReply{}, reply.Error
+	}
+	return reply, nil
+}
+
+// exchange dials, sends one message and reads one.
+func (c AgentClient) exchange(ctx context.Context, request AgentRequest) (reply AgentReply, err error) {
+	dialer := net.Dialer{Timeout: dialTimeout}
+	conn, err := dialer.DialContext(ctx, "unix", c.Socket)
+	if err != nil {
+		return reply, err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	if err := WriteAgentMessage(conn, request); err != nil {
+		return reply, err
+	}
+	return reply, ReadAgentMessage(conn, &reply)
+}
