@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/multibond/multibond/delegate"
 )
 
 // Attachment is one network of a pod with all that its plugins are told.
@@ -16,15 +18,19 @@ type Attachment struct {
 
 // Node is what the node knows of the pod's devices.
 type Node struct {
-	Containers []Container
-	PF         func(device string) string // "" where a device has none
-	InfoFile   func(Element) string       // where a plugin may describe its device; "" for nowhere
+	// Containers has the pod's devices. It is called once, and only where a
+	// network wants a device; its error is kept.
+	Containers func() ([]Container, error)
+
+	PF       func(device string) string // "" where a device has none
+	InfoFile func(Element) string       // where a plugin may describe its device; "" for nowhere
 }
 
 // Attachments resolves the networks that pod asks for, assigns its devices to
 // them and completes their configurations, in the order of elements. The
 // errors of all elements are returned at once, each with its element; those
-// of the resolver are kept, for errors.Is.
+// of the resolver are kept, for errors.Is. The code of an error is 100 where
+// the pod's devices do not suffice.
 func Attachments(pod types.NamespacedName, elements []Element, r Resolver, node Node) ([]Attachment, error) {
 	found, err := findAll(elements, r)
 	if err != nil {
@@ -34,7 +40,7 @@ func Attachments(pod types.NamespacedName, elements []Element, r Resolver, node 
 	for _, f := range found {
 		needs = append(needs, f.need())
 	}
-	devices, err := Allocate(pod.String(), node.Containers, needs, node.PF)
+	devices, err := node.allocate(pod, needs)
 	if err != nil {
 		return nil, err
 	}
@@ -49,6 +55,19 @@ func Attachments(pod types.NamespacedName, elements []Element, r Resolver, node 
 		return nil, err
 	}
 	return out, nil
+}
+
+// allocate asks for the pod's devices where one is wanted, and assigns them.
+func (n Node) allocate(pod types.NamespacedName, needs []Need) ([][]string, error) {
+	var containers []Container
+	if slices.ContainsFunc(needs, func(need Need) bool { return len(need.Wants) > 0 }) {
+		var err error
+		if containers, err = n.Containers(); err != nil {
+			return nil, err
+		}
+	}
+	devices, err := Allocate(pod.String(), containers, needs, n.PF)
+	return devices, delegate.WithCode(delegate.CodeNode, err)
 }
 
 // found is an element and the network that it names, whose links are read

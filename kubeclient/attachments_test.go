@@ -29,7 +29,12 @@ func attachments(t *testing.T, elements []Element, containers ...Container) ([]A
 	t.Helper()
 	r := Resolver{Isolated: true, NAD: nads(cluster)}
 	infoFile := func(e Element) string { return "/info/" + e.Interface }
-	return Attachments(named("demo", "p"), elements, r, Node{Containers: containers, PF: letterPF, InfoFile: infoFile})
+	return Attachments(named("demo", "p"), elements, r, Node{Containers: gives(containers...), PF: letterPF, InfoFile: infoFile})
+}
+
+// gives is a node on which the pod has these devices.
+func gives(containers ...Container) func() ([]Container, error) {
+	return func() ([]Container, error) { return containers, nil }
 }
 
 func TestAttachments(t *testing.T) {
@@ -141,7 +146,7 @@ func BenchmarkLookup(b *testing.B) {
 	for i := range 12 {
 		pool = append(pool, fmt.Sprintf("%c%02d", 'a'+rune(i%3), i))
 	}
-	node := Node{Containers: []Container{has("intel.com/a", pool...)}, PF: letterPF, InfoFile: func(Element) string { return "" }}
+	node := Node{Containers: gives(has("intel.com/a", pool...)), PF: letterPF, InfoFile: func(Element) string { return "" }}
 	for b.Loop() {
 		elements, err := ParseNetworks("lan,vf,vf,pair,pair,pair,lan,demo/vf@eth9", "demo", []string{"eth0"})
 		if err == nil {

@@ -1,6 +1,7 @@
 package kubeclient
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,6 +46,9 @@ func inOrder(containers []Container, order []string) []Container {
 	return containers
 }
 
+// errTwice is of a pod's name that the kubelet has twice.
+var errTwice = errors.New("the kubelet lists it twice")
+
 // FindPod finds a pod in the kubelet's answer to List. A name that is there
 // twice is an error, because nothing in the answer tells the two apart.
 func FindPod(list *podresourcesv1.ListPodResourcesResponse, pod types.NamespacedName) (*podresourcesv1.PodResources, error) {
@@ -54,7 +58,7 @@ func FindPod(list *podresourcesv1.ListPodResourcesResponse, pod types.Namespaced
 			continue
 		}
 		if found != nil {
-			return nil, fmt.Errorf("the kubelet lists pod %s twice", pod)
+			return nil, fmt.Errorf("pod %s: %w", pod, errTwice)
 		}
 		found = p
 	}

@@ -75,7 +75,7 @@ func TestFindPod(t *testing.T) {
 	if got, err := FindPod(list, named("demo", "p")); got != one || err != nil {
 		t.Errorf("%v, %v", got, err)
 	}
-	if _, err := FindPod(list, named("demo", "q")); err == nil || err.Error() != "the kubelet lists pod demo/q twice" {
+	if _, err := FindPod(list, named("demo", "q")); err == nil || err.Error() != "pod demo/q: the kubelet lists it twice" {
 		t.Error(err)
 	}
 	for _, answer := range []*podresourcesv1.ListPodResourcesResponse{list, nil} {

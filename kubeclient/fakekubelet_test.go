@@ -1,0 +1,143 @@
+package kubeclient
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	grpcstatus "google.golang.org/grpc/status"
+	podresourcesv1 "k8s.io/kubelet/pkg/apis/podresources/v1"
+)
+
+// fakeKubelet is the kubelet's PodResources service, which answers in another
+// order each time, as the real one does.
+type fakeKubelet struct {
+	podresourcesv1.UnimplementedPodResourcesListerServer
+
+	lock      sync.Mutex
+	pods      []*podresourcesv1.PodResources
+	getFails  error // instead of an answer
+	listFails error
+	exhausted int // so many times first
+	asked     []string
+}
+
+var (
+	errUnimplemented = grpcstatus.Error(codes.Unimplemented, "unknown method Get")
+	errDisabled      = errors.New("PodResources API Get method disabled") // the kubelet's own words
+)
+
+func (f *fakeKubelet) question(name string, fails error) error {
+	f.asked = append(f.asked, name)
+	if f.exhausted > 0 {
+		f.exhausted--
+		return grpcstatus.Error(codes.ResourceExhausted, "rejected by rate limit")
+	}
+	return fails
+}
+
+func (f *fakeKubelet) Get(_ context.Context, r *podresourcesv1.GetPodResourcesRequest) (*podresourcesv1.GetPodResourcesResponse, error) {
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	if err := f.question("Get", f.getFails); err != nil {
+		return nil, err
+	}
+	for _, pod := range f.pods {
+		if pod.Namespace == r.PodNamespace && pod.Name == r.PodName {
+			return &podresourcesv1.GetPodResourcesResponse{PodResources: disordered(pod)}, nil
+		}
+	}
+	return nil, grpcstatus.Errorf(codes.NotFound, "pod %s in namespace %s not found", r.PodName, r.PodNamespace)
+}
+
+func (f *fakeKubelet) List(context.Context, *podresourcesv1.ListPodResourcesRequest) (*podresourcesv1.ListPodResourcesResponse, error) {
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	if err := f.question("List", f.listFails); err != nil {
+		return nil, err
+	}
+	out := &podresourcesv1.ListPodResourcesResponse{}
+	for _, i := range rand.Perm(len(f.pods)) {
+		out.PodResources = append(out.PodResources, disordered(f.pods[i]))
+	}
+	return out, nil
+}
+
+// disordered is the pod in another order, one entry for each device.
+func disordered(pod *podresourcesv1.PodResources) *podresourcesv1.PodResources {
+	out := &podresourcesv1.PodResources{Name: pod.Name, Namespace: pod.Namespace}
+	for _, i := range rand.Perm(len(pod.Containers)) {
+		c := &podresourcesv1.ContainerResources{Name: pod.Containers[i].Name, DynamicResources: pod.Containers[i].DynamicResources}
+		for _, d := range pod.Containers[i].Devices {
+			for _, id := range d.DeviceIds {
+				c.Devices = append(c.Devices, devices(d.ResourceName, id))
+			}
+		}
+		rand.Shuffle(len(c.Devices), func(i, j int) { c.Devices[i], c.Devices[j] = c.Devices[j], c.Devices[i] })
+		out.Containers = append(out.Containers, c)
+	}
+	return out
+}
+
+// questions are the names of the calls since the last time.
+func (f *fakeKubelet) questions() []string {
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	out := slices.Clone(f.asked)
+	f.asked = nil
+	return out
+}
+
+func (f *fakeKubelet) set(change func(*fakeKubelet)) {
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	change(f)
+}
+
+// give says which devices a pod with one container, main, has.
+func (f *fakeKubelet) give(namespace, name string, of map[string][]string) {
+	pod := &podresourcesv1.PodResources{Namespace: namespace, Name: name, Containers: []*podresourcesv1.ContainerResources{{Name: "main"}}}
+	for resource, ids := range of {
+		pod.Containers[0].Devices = append(pod.Containers[0].Devices, devices(resource, ids...))
+	}
+	f.set(func(f *fakeKubelet) { f.pods = append(f.pods, pod) })
+}
+
+// newFakeKubelet serves on a socket, until the test ends or stop is called.
+func newFakeKubelet(t *testing.T) (f *fakeKubelet, client Kubelet, stop func()) {
+	t.Helper()
+	dir := shortDir(t)
+	client = Kubelet{Socket: filepath.Join(dir, "kubelet.sock"), Checkpoint: filepath.Join(dir, "checkpoint"), Timeout: 20 * time.Second}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: client.Socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false) // a kubelet that dies leaves its socket
+	f = &fakeKubelet{}
+	server := grpc.NewServer()
+	podresourcesv1.RegisterPodResourcesListerServer(server, f)
+	go server.Serve(l)
+	t.Cleanup(server.Stop)
+	return f, client, server.Stop
+}
+
+// shortDir is a directory whose path leaves room for a socket's name, which
+// has 107 bytes at most.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "kube")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}

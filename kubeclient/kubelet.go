@@ -1,0 +1,136 @@
+package kubeclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	cnitypes "github.com/containernetworking/cni/pkg/types"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	grpcstatus "google.golang.org/grpc/status"
+	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/types"
+	podresourcesv1 "k8s.io/kubelet/pkg/apis/podresources/v1"
+
+	"github.com/multibond/multibond/delegate"
+)
+
+// Kubelet is where the kubelet tells which devices it gave to a pod.
+type Kubelet struct {
+	Socket     string // of PodResources
+	Checkpoint string // its own file
+	Timeout    time.Duration
+}
+
+// maxAnswer bounds the kubelet's answer, in bytes, as the kubelet does.
+const maxAnswer = 16 << 20
+
+// The waits after the kubelet said that it is asked too often: it bears ten
+// questions at once and a hundred a second.
+const (
+	firstBackoff = 20 * time.Millisecond
+	lastBackoff  = 500 * time.Millisecond
+)
+
+// errNoAnswer is of a source that cannot tell, so that the next one is asked.
+var errNoAnswer = errors.New("it cannot tell")
+
+// Containers asks for the devices of a pod: by Get, else by List, else in the
+// checkpoint, each only where the one before cannot answer. how says which
+// one has answered. The error's code is 11.
+func (k Kubelet) Containers(ctx context.Context, pod *corev1.Pod, claims []*resourcev1.ResourceClaim) (containers []Container, how string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, k.Timeout)
+	defer cancel()
+	connection, err := grpc.NewClient("unix://"+k.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
+	if err != nil {
+		return nil, "", fmt.Errorf("the kubelet's socket %s: %w", k.Socket, err)
+	}
+	// One connection for each lookup: a kept one would stand in the way, with
+	// its own waits, when the kubelet is back.
+	defer connection.Close()
+	q := question{kubelet: k, client: podresourcesv1.NewPodResourcesListerClient(connection), pod: pod, claims: claims}
+	var failed []error
+	for _, source := range []struct {
+		name string
+		ask  func(context.Context) ([]Container, error)
+	}{{"PodResources Get", q.get}, {"PodResources List", q.list}, {"checkpoint", q.checkpoint}} {
+		containers, err := source.ask(ctx)
+		if err == nil {
+			return containers, source.name, nil
+		}
+		failed = append(failed, fmt.Errorf("%s: %w", source.name, err))
+		if !errors.Is(err, errNoAnswer) {
+			break
+		}
+	}
+	return nil, "", delegate.WithCode(cnitypes.ErrTryAgainLater, fmt.Errorf("devices of pod %s/%s from the kubelet: %w", pod.Namespace, pod.Name, join(failed...)))
+}
+
+// question is one pod's.
+type question struct {
+	kubelet Kubelet
+	client  podresourcesv1.PodResourcesListerClient
+	pod     *corev1.Pod
+	claims  []*resourcev1.ResourceClaim
+}
+
+func (q question) get(ctx context.Context) ([]Container, error) {
+	request := &podresourcesv1.GetPodResourcesRequest{PodNamespace: q.pod.Namespace, PodName: q.pod.Name}
+	answer, err := patiently(ctx, func() (*podresourcesv1.GetPodResourcesResponse, error) { return q.client.Get(ctx, request) })
+	if err != nil {
+		return nil, err
+	}
+	return FromPodResources(answer.GetPodResources(), ContainerOrder(q.pod), q.claims), nil
+}
+
+func (q question) list(ctx context.Context) ([]Container, error) {
+	answer, err := patiently(ctx, func() (*podresourcesv1.ListPodResourcesResponse, error) {
+		return q.client.List(ctx, &podresourcesv1.ListPodResourcesRequest{})
+	})
+	if err != nil {
+		return nil, err
+	}
+	pod, err := FindPod(answer, types.NamespacedName{Namespace: q.pod.Namespace, Name: q.pod.Name})
+	if errors.Is(err, errTwice) {
+		return nil, fmt.Errorf("%w: %w", errNoAnswer, err) // the checkpoint has UIDs
+	}
+	if err != nil {
+		return nil, err
+	}
+	return FromPodResources(pod, ContainerOrder(q.pod), q.claims), nil
+}
+
+func (q question) checkpoint(context.Context) ([]Container, error) {
+	raw, err := os.ReadFile(q.kubelet.Checkpoint)
+	if err != nil {
+		return nil, err
+	}
+	return FromCheckpoint(raw, q.pod.UID, ContainerOrder(q.pod))
+}
+
+// patiently asks again where the kubelet was asked too often. The error is
+// compatible with errors.Is(err, errNoAnswer) where asking otherwise may help.
+func patiently[T any](ctx context.Context, ask func() (T, error)) (T, error) {
+	for wait := firstBackoff; ; wait = min(2*wait, lastBackoff) {
+		answer, err := ask()
+		switch grpcstatus.Code(err) {
+		case codes.ResourceExhausted:
+		case codes.OK, codes.NotFound, codes.DeadlineExceeded, codes.Canceled:
+			return answer, err
+		default:
+			// Get that is switched off is an error without a code of its own.
+			return answer, fmt.Errorf("%w: %w", errNoAnswer, err)
+		}
+		select {
+		case <-ctx.Done():
+			return answer, fmt.Errorf("%w: %w", ctx.Err(), err)
+		case <-time.After(wait):
+		}
+	}
+}
