@@ -1,0 +1,193 @@
+package kubeclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	cnitypes "github.com/containernetworking/cni/pkg/types"
+	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+
+	"github.com/multibond/multibond/delegate"
+)
+
+// Options are what the agent is started with.
+type Options struct {
+	Node       string // its name in the API; required
+	Kubeconfig string // "" inside of a cluster
+	Socket     string // on which the plugin asks
+	StateDir   string // what is still to be published
+	Listen     string // the address of metrics and health; "" for none
+	Peer       int    // the user that may ask: 0
+	Kubelet    Kubelet
+	Machine    Machine
+	Log        *slog.Logger
+}
+
+// The times of an agent. A lookup's requests, one after the other, fit in the
+// work on it; the plugin, whose runtime gives it minutes, waits longer.
+const (
+	apiTimeout   = 3 * time.Second
+	edgeTimeout  = 5 * time.Second
+	workTimeout  = 20 * time.Second
+	gracePeriod  = 10 * time.Second
+	firstRetry   = 500 * time.Millisecond
+	lastRetry    = 15 * time.Second
+	parallelWork = 64
+)
+
+// errNoNode is why the agent does not start without its node's name.
+var errNoNode = errors.New("the node's name is not set, and without it the agent would watch the pods of the whole cluster (set --node-name, or NODE_NAME from spec.nodeName)")
+
+// Agent answers the plugin of its node.
+type Agent struct {
+	options   Options
+	source    source
+	kubelet   Kubelet
+	machine   Machine
+	publisher *publisher
+	metrics   *Metrics
+	listening atomic.Bool
+	log       *slog.Logger
+}
+
+// NewAgent makes an agent, which does nothing before it runs.
+func NewAgent(o Options) (*Agent, error) {
+	if o.Node == "" {
+		return nil, errNoNode
+	}
+	config, err := clusterConfig(o.Kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("how to reach the API server: %w", err)
+	}
+	return newAgent(o, config)
+}
+
+func newAgent(o Options, config *rest.Config) (*Agent, error) {
+	metrics := NewMetrics()
+	api, err := newAPI(config, apiTimeout, func(verb, resource string) { metrics.requests.WithLabelValues(verb, resource).Inc() })
+	if err != nil {
+		return nil, fmt.Errorf("a client of the API server: %w", err)
+	}
+	a := &Agent{options: o, kubelet: o.Kubelet, machine: o.Machine, metrics: metrics, log: o.Log, source: source{node: o.Node, api: api}}
+	if a.source.pods, err = watch(api.podsOf(o.Node), &corev1.Pod{}, trimPod, o.Log); err != nil {
+		return nil, err
+	}
+	if a.source.nads, err = watch(api.allNADs(), &nettypes.NetworkAttachmentDefinition{}, trimNAD, o.Log); err != nil {
+		return nil, err
+	}
+	kept, err := openQueue(o.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	a.publisher = &publisher{
+		queue: kept, api: api, node: o.Node, gone: a.source.gone, metrics: metrics, log: o.Log,
+		firstWait: firstRetry, lastWait: lastRetry, wake: make(chan struct{}, 1),
+	}
+	metrics.watchQueue(kept.length)
+	return a, nil
+}
+
+// UseLog makes client-go log as the agent does.
+func UseLog(log *slog.Logger) { klog.SetSlogLogger(log) }
+
+// Run answers until ctx ends. What is under way is ended within a grace
+// period; what is not published by then stays queued.
+func (a *Agent) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	parts := []func(context.Context) error{a.follow, a.publishQueued}
+	if a.options.Listen != "" {
+		l, err := net.Listen("tcp", a.options.Listen)
+		if err != nil {
+			return fmt.Errorf("metrics and health: %w", err)
+		}
+		parts = append(parts, func(ctx context.Context) error { return a.show(ctx, l) })
+	}
+	socket, err := listen(a.options.Socket)
+	if err != nil {
+		return err
+	}
+	a.listening.Store(true)
+	parts = append(parts, func(ctx context.Context) error { return a.server().serve(ctx, socket) })
+	return runAll(ctx, stop, parts)
+}
+
+// runAll runs the parts until one fails or ctx ends, and then ends all.
+func runAll(ctx context.Context, stop func(), parts []func(context.Context) error) error {
+	errs := make([]error, len(parts))
+	var running sync.WaitGroup
+	for i, part := range parts {
+		running.Go(func() {
+			if errs[i] = part(ctx); errs[i] != nil {
+				stop()
+			}
+		})
+	}
+	running.Wait()
+	return errors.Join(errs...)
+}
+
+// follow keeps the caches up to date.
+func (a *Agent) follow(ctx context.Context) error {
+	var running sync.WaitGroup
+	running.Go(func() { a.source.pods.informer.RunWithContext(ctx) })
+	running.Go(func() { a.source.nads.informer.RunWithContext(ctx) })
+	running.Wait()
+	return nil
+}
+
+func (a *Agent) publishQueued(ctx context.Context) error {
+	a.publisher.run(ctx)
+	return nil
+}
+
+func (a *Agent) server() server {
+	return server{
+		answer: a.answer, peer: a.options.Peer, slots: parallelWork,
+		edge: edgeTimeout, work: workTimeout, grace: gracePeriod, log: a.log,
+	}
+}
+
+// answer answers one request of the plugin.
+func (a *Agent) answer(ctx context.Context, r delegate.AgentRequest) delegate.AgentReply {
+	switch {
+	case r.Lookup != nil:
+		reply, err := a.Lookup(ctx, *r.Lookup)
+		if err != nil {
+			a.log.WarnContext(ctx, "lookup failed", "pod", r.Lookup.Pod.String(), "container", r.Lookup.ContainerID, "code", delegate.Code(err), "error", err)
+			return failure(err)
+		}
+		return delegate.AgentReply{Lookup: &reply}
+	case r.Publish != nil:
+		reply, err := a.Publish(ctx, *r.Publish)
+		if err != nil {
+			return failure(err)
+		}
+		return delegate.AgentReply{Publish: &reply}
+	}
+	if err := a.ready(); err != nil {
+		return failure(delegate.WithCode(cnitypes.ErrTryAgainLater, err))
+	}
+	return delegate.AgentReply{}
+}
+
+// Publish tells the API server what became of a sandbox, now if it can be
+// reached and later otherwise, and counts what the plugin reports of it.
+func (a *Agent) Publish(ctx context.Context, p delegate.Publish) (reply delegate.PublishReply, err error) {
+	a.metrics.reported(p)
+	e, err := entryOf(p, time.Now())
+	if err != nil {
+		return reply, err
+	}
+	reply.Queued, err = a.publisher.publish(ctx, e)
+	return reply, err
+}

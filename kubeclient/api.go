@@ -1,0 +1,152 @@
+package kubeclient
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
+	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	k8stypes "k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/multibond/multibond/delegate"
+)
+
+// The resources that the agent asks the API server for.
+const (
+	podResource   = "pods"
+	nadResource   = "network-attachment-definitions"
+	eventResource = "events"
+	claimResource = "resourceclaims"
+	sliceResource = "resourceslices"
+)
+
+// api is the API server, with no more of a client than the agent's few
+// requests need: a client for every group of Kubernetes would be most of the
+// agent's memory.
+type api struct {
+	core, nads, resources rest.Interface
+
+	timeout time.Duration // of one request
+	count   func(verb, resource string)
+}
+
+// clusterConfig reads how to reach the API server: out of a kubeconfig, or
+// where file is "" as every container is told. Tokens in files are read
+// again as they rotate.
+func clusterConfig(file string) (*rest.Config, error) {
+	if file != "" {
+		return clientcmd.BuildConfigFromFlags("", file)
+	}
+	config, err := rest.InClusterConfig()
+	if err != nil {
+		return nil, fmt.Errorf("%w (outside of a cluster, name a kubeconfig)", err)
+	}
+	return config, nil
+}
+
+func newAPI(config *rest.Config, timeout time.Duration, count func(verb, resource string)) (*api, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, resourcev1.AddToScheme, nettypes.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
+	}
+	codecs := serializer.NewCodecFactory(scheme).WithoutConversion()
+	client := func(path string, version schema.GroupVersion, accept string) (rest.Interface, error) {
+		c := rest.CopyConfig(config)
+		c.APIPath, c.GroupVersion, c.NegotiatedSerializer = path, &version, codecs
+		c.ContentType, c.AcceptContentTypes = runtime.ContentTypeJSON, accept
+		c.UserAgent = "multibond-agent"
+		c.QPS = -1 // the server's own bounds and the agent's bounded concurrency suffice
+		return rest.RESTClientFor(c)
+	}
+	const compact = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	a := &api{timeout: timeout, count: count}
+	var errs [3]error
+	a.core, errs[0] = client("/api", corev1.SchemeGroupVersion, compact)
+	a.resources, errs[1] = client("/apis", resourcev1.SchemeGroupVersion, compact)
+	a.nads, errs[2] = client("/apis", nettypes.SchemeGroupVersion, runtime.ContentTypeJSON)
+	return a, errors.Join(errs[:]...)
+}
+
+// podsOf lists and watches the pods of one node.
+func (a *api) podsOf(node string) cache.ListerWatcher {
+	return cache.NewListWatchFromClient(a.core, podResource, metav1.NamespaceAll, fields.OneTermEqualSelector("spec.nodeName", node))
+}
+
+// allNADs lists and watches the NADs of the cluster.
+func (a *api) allNADs() cache.ListerWatcher {
+	return cache.NewListWatchFromClient(a.nads, nadResource, metav1.NamespaceAll, fields.Everything())
+}
+
+func (a *api) pod(ctx context.Context, name k8stypes.NamespacedName) (*corev1.Pod, error) {
+	pod := &corev1.Pod{}
+	return pod, a.get(ctx, a.core, podResource, name, pod)
+}
+
+func (a *api) nad(ctx context.Context, name k8stypes.NamespacedName) (*nettypes.NetworkAttachmentDefinition, error) {
+	nad := &nettypes.NetworkAttachmentDefinition{}
+	return nad, a.get(ctx, a.nads, nadResource, name, nad)
+}
+
+func (a *api) claim(ctx context.Context, name k8stypes.NamespacedName) (*resourcev1.ResourceClaim, error) {
+	claim := &resourcev1.ResourceClaim{}
+	return claim, a.get(ctx, a.resources, claimResource, name, claim)
+}
+
+// slicesOf reads what the drivers of one node say of its devices.
+func (a *api) slicesOf(ctx context.Context, node string) (*resourcev1.ResourceSliceList, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	a.count("list", sliceResource)
+	list := &resourcev1.ResourceSliceList{}
+	err := a.resources.Get().Resource(sliceResource).
+		Param("fieldSelector", fields.OneTermEqualSelector("spec.nodeName", node).String()).Do(ctx).Into(list)
+	return list, unreachable(err)
+}
+
+func (a *api) get(ctx context.Context, client rest.Interface, resource string, name k8stypes.NamespacedName, into runtime.Object) error {
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	a.count("get", resource)
+	return unreachable(client.Get().Namespace(name.Namespace).Resource(resource).Name(name.Name).Do(ctx).Into(into))
+}
+
+// unreachable gives an error its code: what the API server does not know it
+// will not know later, everything else is worth another attempt.
+func unreachable(err error) error {
+	if err == nil || apierrors.IsNotFound(err) {
+		return err
+	}
+	return delegate.WithCode(types.ErrTryAgainLater, fmt.Errorf("asking the API server: %w", err))
+}
+
+// patchStatus sends a merge patch to a pod's status.
+func (a *api) patchStatus(ctx context.Context, pod delegate.Pod, patch json.RawMessage) error {
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	a.count("patch", podResource)
+	return a.core.Patch(k8stypes.MergePatchType).Namespace(pod.Namespace).Resource(podResource).Name(pod.Name).
+		SubResource("status").Body([]byte(patch)).Do(ctx).Error()
+}
+
+func (a *api) createEvent(ctx context.Context, event *corev1.Event) error {
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	a.count("create", eventResource)
+	return a.core.Post().Namespace(event.Namespace).Resource(eventResource).Body(event).Do(ctx).Error()
+}

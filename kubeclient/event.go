@@ -1,0 +1,83 @@
+package kubeclient
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/multibond/multibond/delegate"
+)
+
+// The reasons of the events on pods.
+const (
+	reasonAttached = "NetworksAttached"
+	reasonFailed   = "NetworksFailed"
+)
+
+const component = "multibond-agent"
+
+// outcome is what an event says of a pod.
+type outcome struct {
+	Type    string    `json:"type"` // Normal or Warning
+	Reason  string    `json:"reason"`
+	Message string    `json:"message"`
+	Time    time.Time `json:"time"`
+}
+
+// outcomesOf are the events that a report asks for.
+func outcomesOf(p delegate.Publish, now time.Time) (out []outcome) {
+	if p.Failure != nil {
+		out = append(out, outcome{corev1.EventTypeWarning, reasonFailed, clip(p.Failure.Msg), now})
+	} else if len(p.Attachments) > 0 {
+		out = append(out, outcome{corev1.EventTypeNormal, reasonAttached, clip(describe(p.Attachments)), now})
+	}
+	return out
+}
+
+// describe says which interfaces a pod got: "eth0 10.244.1.5 (cbr0), bond0
+// 10.56.217.2 (demo/bond-net1)".
+func describe(attachments []delegate.PodResult) string {
+	var words []string
+	for _, a := range attachments {
+		s := Attached{Name: a.Name, IfName: a.IfName, Result: a.Result}.status()
+		words = append(words, strings.Join(append([]string{s.Interface}, s.IPs...), " ")+" ("+a.Name+")")
+	}
+	return strings.Join(words, ", ")
+}
+
+// clip shortens a message to what an event can hold (1024 bytes).
+func clip(message string) string {
+	const most, end = 1024, " ..."
+	message = strings.ToValidUTF8(message, "?")
+	if len(message) <= most {
+		return message
+	}
+	return strings.ToValidUTF8(message[:most-len(end)], "") + end
+}
+
+// event makes the object. Its name is made of the pod and what is said of it,
+// so that the API server refuses the same outcome of the same pod a second
+// time, whoever says it again and however often.
+func (o outcome) event(pod delegate.Pod, node string) *corev1.Event {
+	at := metav1.NewTime(o.Time)
+	return &corev1.Event{
+		ObjectMeta:     metav1.ObjectMeta{Namespace: pod.Namespace, Name: o.eventName(pod)},
+		InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: types.UID(pod.UID)},
+		Type:           o.Type, Reason: o.Reason, Message: o.Message, Count: 1,
+		FirstTimestamp: at, LastTimestamp: at,
+		Source:              corev1.EventSource{Component: component, Host: node},
+		ReportingController: component, ReportingInstance: node,
+	}
+}
+
+func (o outcome) eventName(pod delegate.Pod) string {
+	const longest = 253 // of any object's name
+	sum := sha256.Sum256([]byte(pod.UID + "\n" + o.Reason + "\n" + o.Message))
+	end := fmt.Sprintf(".%x", sum[:8])
+	return strings.TrimRight(pod.Name[:min(len(pod.Name), longest-len(end))], ".-") + end
+}

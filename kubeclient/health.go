@@ -1,0 +1,54 @@
+package kubeclient
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// pages are what the agent shows over HTTP: /metrics, /healthz while it runs,
+// /readyz while it can answer lookups.
+func (a *Agent) pages() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.metrics.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := a.ready(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		w.Write([]byte("ok\n"))
+	})
+	return mux
+}
+
+var (
+	errNotSynced    = errors.New("the caches are not filled yet: the API server has not answered, or refuses")
+	errNotListening = errors.New("the socket is not open yet")
+)
+
+// ready says why the agent cannot answer lookups yet, or nil.
+func (a *Agent) ready() error {
+	switch {
+	case !a.source.synced():
+		return errNotSynced
+	case !a.listening.Load():
+		return errNotListening
+	}
+	return nil
+}
+
+// show serves the pages until ctx ends.
+func (a *Agent) show(ctx context.Context, l net.Listener) error {
+	const slowest = 10 * time.Second
+	s := &http.Server{Handler: a.pages(), ReadTimeout: slowest, WriteTimeout: slowest, IdleTimeout: time.Minute}
+	defer context.AfterFunc(ctx, func() { s.Close() })()
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}

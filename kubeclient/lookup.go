@@ -1,0 +1,130 @@
+package kubeclient
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	cnitypes "github.com/containernetworking/cni/pkg/types"
+	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/multibond/multibond/delegate"
+)
+
+// Lookup finds the networks of a pod, whole or not at all. The error's code
+// is 4 where there is no such pod, 7 where what somebody wrote is wrong, 11
+// where the API server or the kubelet could not be asked, 100 where the pod's
+// devices do not suffice.
+func (a *Agent) Lookup(ctx context.Context, l delegate.Lookup) (delegate.LookupReply, error) {
+	start := time.Now()
+	reply, err := a.lookup(ctx, l)
+	if err != nil && delegate.Code(err) == cnitypes.ErrInternal {
+		err = delegate.WithCode(cnitypes.ErrInvalidNetworkConfig, err)
+	}
+	a.metrics.lookedUp(start, err)
+	return reply, err
+}
+
+func (a *Agent) lookup(ctx context.Context, l delegate.Lookup) (reply delegate.LookupReply, err error) {
+	pod, err := a.source.pod(ctx, l.Pod)
+	if err != nil {
+		return reply, err
+	}
+	networks, err := networksOf(pod, l)
+	if err != nil {
+		return reply, fmt.Errorf("pod %s: %w", l.Pod, err)
+	}
+	s := search{Agent: a, ctx: ctx, request: l, pod: pod}
+	attachments, err := Attachments(types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}, networks.elements, s.resolver(), s.node(networks))
+	if err != nil {
+		return reply, err
+	}
+	reply.Pod = delegate.Pod{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID)}
+	reply.Attachments = []delegate.PodAttachment{}
+	for i, one := range attachments {
+		out := s.attachment(one)
+		out.Default = networks.hasDefault && i == 0
+		reply.Attachments = append(reply.Attachments, out)
+	}
+	if l.Secondary {
+		reply.Attachments, err = only(reply.Attachments, l)
+	}
+	reply.Warnings = s.warnings
+	return reply, err
+}
+
+// only picks the network that another meta plugin asks for.
+func only(attachments []delegate.PodAttachment, l delegate.Lookup) ([]delegate.PodAttachment, error) {
+	i := slices.IndexFunc(attachments, func(a delegate.PodAttachment) bool { return a.IfName == l.IfName })
+	if i < 0 {
+		return nil, fmt.Errorf("pod %s: its annotations name no network for interface %s (name the interface in annotation %s, as in net@%s)", l.Pod, l.IfName, NetworksAnnotation, l.IfName)
+	}
+	return attachments[i : i+1], nil
+}
+
+// search is one lookup under way.
+type search struct {
+	*Agent
+	ctx      context.Context
+	request  delegate.Lookup
+	pod      *corev1.Pod
+	warnings []string
+}
+
+func (s *search) resolver() Resolver {
+	return Resolver{
+		Isolated: s.request.Cluster.Isolated,
+		Global:   s.request.Cluster.Global,
+		NAD: func(name types.NamespacedName) (*nettypes.NetworkAttachmentDefinition, error) {
+			return s.source.nad(s.ctx, name)
+		},
+		ConfDir: s.machine.ConfDir,
+	}
+}
+
+func (s *search) node(n podNetworks) Node {
+	pf := s.machine.pf
+	if s.request.Secondary && len(n.elements) > 1 {
+		// The caller gives devices to the other networks itself, one after the
+		// other; ours have to be the ones that it leaves.
+		pf = func(string) string { return "" }
+	}
+	return Node{
+		Containers: s.containers,
+		PF:         pf,
+		InfoFile:   func(e Element) string { return s.machine.infoFile(s.request.ContainerID, e) },
+	}
+}
+
+func (s *search) containers() ([]Container, error) {
+	claimed, err := s.claimsOf(s.ctx, s.pod)
+	if err != nil {
+		s.warnings = append(s.warnings, err.Error())
+	}
+	containers, how, err := s.kubelet.Containers(s.ctx, s.pod, claimed.claims)
+	if err != nil {
+		return nil, err
+	}
+	s.metrics.answers.WithLabelValues(how).Inc()
+	if len(claimed.claims) > 0 {
+		containers = append(containers, FromClaims(claimed.claims, claimed.slices))
+	}
+	return containers, nil
+}
+
+func (s *search) attachment(a Attachment) delegate.PodAttachment {
+	out := delegate.PodAttachment{
+		Name: a.Network.Name.String(), IfName: a.Element.Interface, Config: a.Network.Config, Bond: a.Network.IsBond(),
+		Devices: a.Devices, DefaultRoute: a.Element.DefaultRoute,
+	}
+	if !out.Bond {
+		out.DeviceInfoFile = s.machine.infoFile(s.request.ContainerID, a.Element)
+		if len(a.Devices) > 0 {
+			out.DeviceInfo = s.machine.deviceInfo(a.Network.Resource, a.Devices[0])
+		}
+	}
+	return out
+}

@@ -1,0 +1,96 @@
+package kubeclient
+
+import (
+	"strings"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/multibond/multibond/delegate"
+)
+
+// Metrics is what the agent counts, in Prometheus's terms.
+type Metrics struct {
+	registry  *prometheus.Registry
+	lookups   *prometheus.HistogramVec
+	publishes *prometheus.CounterVec
+	failures  *prometheus.CounterVec
+	steps     *prometheus.HistogramVec
+	requests  *prometheus.CounterVec
+	answers   *prometheus.CounterVec
+}
+
+// NewMetrics makes metrics of their own registry.
+func NewMetrics() *Metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "multibond_" + name, Help: help}, labels)
+	}
+	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "multibond_" + name, Help: help, Buckets: buckets}, labels)
+	}
+	m := &Metrics{
+		registry:  prometheus.NewRegistry(),
+		lookups:   histogram("lookup_duration_seconds", "Time to find a pod's networks, the kubelet's answer included, by outcome.", prometheus.ExponentialBuckets(0.0001, 4, 9), "outcome"),
+		publishes: counter("publishes_total", "What became of the outcomes to publish: published, queued (the API server could not be reached), dropped (the pod is gone).", "outcome"),
+		failures:  counter("failures_total", "Lookups, ADDs and DELs that failed, by reason.", "verb", "reason"),
+		steps:     histogram("step_duration_seconds", "Time of each kind of step of an ADD or DEL, as the plugin reports it.", prometheus.ExponentialBuckets(0.001, 2, 15), "verb", "step"),
+		requests:  counter("api_requests_total", "Requests to the API server, watches excluded.", "verb", "resource"),
+		answers:   counter("kubelet_answers_total", "Answers to which devices a pod has, by where they are from.", "source"),
+	}
+	m.registry.MustRegister(m.lookups, m.publishes, m.failures, m.steps, m.requests, m.answers,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// watchQueue shows how many pods' outcomes are still to be published.
+func (m *Metrics) watchQueue(length func() int) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "multibond_publish_queue_length", Help: "Pods whose outcome is still to be published.",
+	}, func() float64 { return float64(length()) }))
+}
+
+// reasons names the codes of errors.
+var reasons = map[uint]string{
+	types.ErrInvalidEnvironmentVariables: "environment",
+	types.ErrInvalidNetworkConfig:        "configuration",
+	types.ErrTryAgainLater:               "try_again",
+	delegate.CodeNode:                    "node",
+	delegate.CodeDelegate:                "delegate",
+	delegate.CodeKernel:                  "kernel",
+	delegate.CodeRestore:                 "restore",
+	delegate.CodeCheck:                   "check",
+}
+
+func reason(code uint) string {
+	if name, known := reasons[code]; known {
+		return name
+	}
+	return "other"
+}
+
+// lookedUp counts a lookup that began at start.
+func (m *Metrics) lookedUp(start time.Time, err error) {
+	outcome := "found"
+	if err != nil {
+		outcome = "failed"
+		m.failures.WithLabelValues("lookup", reason(delegate.Code(err))).Inc()
+	}
+	m.lookups.WithLabelValues(outcome).Observe(time.Since(start).Seconds())
+}
+
+// reported counts what the plugin says of an ADD or DEL.
+func (m *Metrics) reported(p delegate.Publish) {
+	verb := "other"
+	if p.Verb == "ADD" || p.Verb == "DEL" {
+		verb = strings.ToLower(p.Verb)
+	}
+	if p.Failure != nil {
+		m.failures.WithLabelValues(verb, reason(p.Failure.Code)).Inc()
+	}
+	for _, s := range p.Steps {
+		kind, _, _ := strings.Cut(s.What, " ") // "attach bond0-1" is of the kind attach
+		m.steps.WithLabelValues(verb, kind).Observe(s.Milliseconds / 1000)
+	}
+}

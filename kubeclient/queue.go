@@ -1,0 +1,132 @@
+package kubeclient
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/multibond/multibond/delegate"
+)
+
+// queue keeps in a directory what is still to be published, a file for each
+// pod, so that it outlives the agent.
+type queue struct{ dir string }
+
+// entryVersion is the version of an entry's form on disk.
+const entryVersion = 1
+
+// entry is what is still to be published of one pod.
+type entry struct {
+	Version int             `json:"version"`
+	Pod     delegate.Pod    `json:"pod"`
+	Patch   json.RawMessage `json:"patch,omitempty"` // of the status
+	Events  []outcome       `json:"events,omitempty"`
+}
+
+const (
+	entryEnd   = ".json"
+	writingEnd = ".new"
+)
+
+// uidForm is what the UID of a pod looks like, and the name of its file.
+var uidForm = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z-]{0,63}$`)
+
+// openQueue makes the directory, and removes what a killed agent was writing.
+func openQueue(dir string) (queue, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return queue{}, fmt.Errorf("state directory: %w", err)
+	}
+	unfinished, err := filepath.Glob(filepath.Join(dir, "*"+writingEnd))
+	for _, file := range unfinished {
+		err = errors.Join(err, os.Remove(file))
+	}
+	return queue{dir}, err
+}
+
+func (q queue) file(uid string) string { return filepath.Join(q.dir, uid+entryEnd) }
+
+// load reads a pod's entry. The error is compatible with errors.Is(err,
+// fs.ErrNotExist) where there is none.
+func (q queue) load(uid string) (entry, error) {
+	raw, err := os.ReadFile(q.file(uid))
+	if err != nil {
+		return entry{}, err
+	}
+	var e entry
+	if err := json.Unmarshal(raw, &e); err != nil {
+		return entry{}, fmt.Errorf("%s: %w", q.file(uid), err)
+	}
+	if e.Version != entryVersion || e.Pod.UID != uid {
+		return entry{}, fmt.Errorf("%s: has version %d and UID %q, wanted are version %d and the UID of the file's name", q.file(uid), e.Version, e.Pod.UID, entryVersion)
+	}
+	return e, nil
+}
+
+// add puts an entry on what is queued of its pod already: the newer status
+// counts, and every event. It returns both together.
+func (q queue) add(e entry) (entry, error) {
+	old, err := q.load(e.Pod.UID)
+	if err == nil {
+		if e.Patch == nil {
+			e.Patch = old.Patch
+		}
+		e.Events = append(old.Events, e.Events...)
+	}
+	return e, q.save(e)
+}
+
+// save writes an entry, whole or not at all, so that it survives a crash.
+func (q queue) save(e entry) error {
+	e.Version = entryVersion
+	file := q.file(e.Pod.UID)
+	if err := writeSynced(file+writingEnd, encode(e)); err != nil {
+		os.Remove(file + writingEnd)
+		return err
+	}
+	return os.Rename(file+writingEnd, file)
+}
+
+func writeSynced(name string, data []byte) error {
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	if err == nil {
+		err = file.Sync()
+	}
+	return errors.Join(err, file.Close())
+}
+
+// remove ends an entry. It is no error if there is none.
+func (q queue) remove(uid string) error {
+	if err := os.Remove(q.file(uid)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// list returns the UIDs of the pods that have an entry, sorted.
+func (q queue) list() ([]string, error) {
+	entries, err := os.ReadDir(q.dir)
+	var uids []string
+	for _, e := range entries {
+		if uid, is := strings.CutSuffix(e.Name(), entryEnd); is {
+			uids = append(uids, uid)
+		}
+	}
+	slices.Sort(uids)
+	return uids, err
+}
+
+// length is how many pods have an entry.
+func (q queue) length() int {
+	uids, _ := q.list()
+	return len(uids)
+}

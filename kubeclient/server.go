@@ -1,0 +1,155 @@
+package kubeclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	cnitypes "github.com/containernetworking/cni/pkg/types"
+	"golang.org/x/sys/unix"
+
+	"github.com/multibond/multibond/delegate"
+)
+
+// server answers the plugin on a unix socket, one request a connection.
+type server struct {
+	answer func(context.Context, delegate.AgentRequest) delegate.AgentReply
+	peer   int           // the only user that may ask
+	slots  int           // connections at a time; others wait to be accepted
+	edge   time.Duration // to send a request, and to take its reply
+	work   time.Duration // on one request
+	grace  time.Duration // for requests under way when the agent ends
+	log    *slog.Logger
+}
+
+// listen opens a socket that only its owner can reach, in place of one that
+// an agent before this one has left or still serves. The file appears whole
+// and is never removed: between two agents a plugin finds a socket that
+// refuses at once.
+func listen(socket string) (*net.UnixListener, error) {
+	dir := filepath.Dir(socket)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("the agent's socket: %w", err)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("the agent's socket: %w", err)
+	}
+	made := socket + ".new"
+	if err := os.Remove(made); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("the agent's socket: %w", err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: made, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("the agent's socket: %w", err)
+	}
+	l.SetUnlinkOnClose(false)
+	if err = os.Chmod(made, 0o600); err == nil {
+		err = os.Rename(made, socket)
+	}
+	if err != nil {
+		l.Close()
+		return nil, fmt.Errorf("the agent's socket: %w", err)
+	}
+	return l, nil
+}
+
+// serve answers until ctx ends, and then ends what is under way, within the
+// grace period.
+func (s server) serve(ctx context.Context, l *net.UnixListener) error {
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	var running sync.WaitGroup
+	slots := make(chan struct{}, s.slots)
+	for {
+		slots <- struct{}{}
+		conn, err := l.AcceptUnix()
+		if err != nil {
+			s.drain(&running, stop)
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("the agent's socket: %w", err)
+		}
+		running.Go(func() {
+			defer func() { <-slots }()
+			s.handle(work, conn)
+		})
+	}
+}
+
+// drain waits for requests under way; stop ends them when the grace is over.
+func (s server) drain(running *sync.WaitGroup, stop func()) {
+	timer := time.AfterFunc(s.grace, stop)
+	defer timer.Stop()
+	running.Wait()
+}
+
+// handle answers one connection. No plugin and nobody else can hold it for
+// longer than the deadlines.
+func (s server) handle(ctx context.Context, conn *net.UnixConn) {
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	work, cancel := context.WithTimeout(ctx, s.work)
+	defer cancel()
+	conn.SetDeadline(time.Now().Add(s.edge))
+	reply, err := s.reply(work, conn)
+	switch {
+	case ctx.Err() != nil:
+		return // cut short: no answer says so, and an error of ours would not
+	case err != nil:
+		s.log.WarnContext(ctx, "a request on the socket could not be read", "error", err)
+		return
+	}
+	conn.SetDeadline(time.Now().Add(s.edge))
+	if err := delegate.WriteAgentMessage(conn, reply); err != nil {
+		s.log.WarnContext(ctx, "a reply on the socket could not be sent", "error", err)
+	}
+}
+
+func (s server) reply(ctx context.Context, conn *net.UnixConn) (delegate.AgentReply, error) {
+	var request delegate.AgentRequest
+	if err := delegate.ReadAgentMessage(conn, &request); err != nil {
+		return delegate.AgentReply{}, err
+	}
+	// Not before the request is read: a socket that is closed with something
+	// to read in it takes the reply with it.
+	if err := s.checkPeer(conn); err != nil {
+		return failure(delegate.WithCode(cnitypes.ErrInvalidEnvironmentVariables, err)), nil
+	}
+	if err := delegate.CheckAgentVersion(request.Version, delegate.AgentVersion); err != nil {
+		return failure(err), nil
+	}
+	reply := s.answer(ctx, request)
+	reply.Version = delegate.AgentVersion
+	return reply, nil
+}
+
+// checkPeer asks the kernel who is at the other end (unix(7), SO_PEERCRED).
+func (s server) checkPeer(conn *net.UnixConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var who *unix.Ucred
+	var failed error
+	err = raw.Control(func(fd uintptr) { who, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err := errors.Join(err, failed); err != nil {
+		return err
+	}
+	if int(who.Uid) != s.peer {
+		return fmt.Errorf("user %d asks multibond-agent, which answers user %d only", who.Uid, s.peer)
+	}
+	return nil
+}
+
+// failure is the reply that has an error, in one line of text.
+func failure(err error) delegate.AgentReply {
+	return delegate.AgentReply{Version: delegate.AgentVersion, Error: cnitypes.NewError(delegate.Code(err), err.Error(), "")}
+}

@@ -1,0 +1,72 @@
+package kubeclient
+
+import (
+	"context"
+	"fmt"
+
+	cnitypes "github.com/containernetworking/cni/pkg/types"
+	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/multibond/multibond/delegate"
+)
+
+// source finds pods of one node and NADs: in the caches, and where these do
+// not have them by one request.
+type source struct {
+	node string
+	api  *api
+	pods watched[*corev1.Pod]
+	nads watched[*nettypes.NetworkAttachmentDefinition]
+}
+
+// pod finds the pod that the container runtime means, and no other of the
+// same name. The error's code is 4 where there is none, 11 where the API
+// server could not be asked.
+func (s source) pod(ctx context.Context, want delegate.Pod) (*corev1.Pod, error) {
+	if want.Namespace == "" || want.Name == "" || want.UID == "" {
+		return nil, delegate.WithCode(cnitypes.ErrInvalidEnvironmentVariables, fmt.Errorf("the container runtime names pod %q with UID %q, wanted are namespace, name and UID (K8S_POD_NAMESPACE, K8S_POD_NAME and K8S_POD_UID in CNI_ARGS)", want, want.UID))
+	}
+	name := types.NamespacedName{Namespace: want.Namespace, Name: want.Name}
+	if pod, there := s.pods.cached(name); there && isPod(pod, want.UID) {
+		return pod, nil
+	}
+	pod, err := s.api.pod(ctx, name)
+	switch {
+	case apierrors.IsNotFound(err):
+		err = delegate.WithCode(cnitypes.ErrInvalidEnvironmentVariables, fmt.Errorf("the API server knows no pod %s: %w", name, err))
+	case err != nil:
+		err = fmt.Errorf("pod %s: %w", name, err)
+	case !isPod(pod, want.UID):
+		err = delegate.WithCode(cnitypes.ErrInvalidEnvironmentVariables, fmt.Errorf("pod %s has UID %s, and the container runtime asks for %s: it was created again under its name", name, pod.UID, want.UID))
+	case pod.Spec.NodeName != s.node:
+		err = delegate.WithCode(cnitypes.ErrInvalidEnvironmentVariables, fmt.Errorf("pod %s runs on node %q, and this agent is of node %q", name, pod.Spec.NodeName, s.node))
+	}
+	return pod, err
+}
+
+// isPod says whether the runtime means this pod. A static pod has the UID
+// that the kubelet gave it; its mirror in the API has another one, and names
+// the first in an annotation.
+func isPod(pod *corev1.Pod, uid string) bool {
+	return string(pod.UID) == uid || pod.Annotations[corev1.MirrorPodAnnotationKey] == uid
+}
+
+// nad finds a NAD. The error's code is 11 where the API server could not be
+// asked.
+func (s source) nad(ctx context.Context, name types.NamespacedName) (*nettypes.NetworkAttachmentDefinition, error) {
+	if nad, there := s.nads.cached(name); there {
+		return nad, nil
+	}
+	return s.api.nad(ctx, name)
+}
+
+// gone says whether a pod is surely not there any more.
+func (s source) gone(pod delegate.Pod) bool {
+	cached, there := s.pods.cached(types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name})
+	return s.pods.synced() && !(there && isPod(cached, pod.UID))
+}
+
+func (s source) synced() bool { return s.pods.synced() && s.nads.synced() }
