@@ -1,0 +1,92 @@
+// multibond-agent answers the CNI plugin of its node what a pod's networks
+// are, and publishes what became of them. It needs no privilege: API
+// credentials, the kubelet's socket and two directories.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/multibond/multibond/kubeclient"
+)
+
+// releaseVersion is set by the linker.
+var releaseVersion = "devel"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
+}
+
+// run is main with its edges as arguments. It returns the exit code: 2 for
+// flags that make no sense.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	o, level, err := parse(args, getenv, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case errors.Is(err, errVersion):
+		fmt.Fprintln(stdout, "multibond-agent", releaseVersion)
+		return 0
+	case err != nil:
+		return 2 // it is said already
+	}
+	o.Log = slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
+	kubeclient.UseLog(o.Log)
+	agent, err := kubeclient.NewAgent(o)
+	if err == nil {
+		o.Log.Info("multibond-agent starts", "version", releaseVersion, "node", o.Node, "socket", o.Socket)
+		err = agent.Run(ctx)
+	}
+	if err != nil {
+		o.Log.Error("multibond-agent ends", "error", err)
+		return 1
+	}
+	o.Log.Info("multibond-agent ends")
+	return 0
+}
+
+// errVersion is of a call that only asks for the version.
+var errVersion = errors.New("version asked for")
+
+// parse reads the flags.
+func parse(args []string, getenv func(string) string, usage io.Writer) (o kubeclient.Options, level slog.Level, err error) {
+	flags := flag.NewFlagSet("multibond-agent", flag.ContinueOnError)
+	flags.SetOutput(usage)
+	text := func(into *string, name, value, what string) { flags.StringVar(into, name, value, what) }
+	text(&o.Node, "node-name", getenv("NODE_NAME"), "the node's `name` in the API (default: the environment's NODE_NAME)")
+	text(&o.Kubeconfig, "kubeconfig", "", "`file` that says how to reach the API server (default: as containers are told)")
+	text(&o.Socket, "socket", "/run/multibond/agent.sock", "unix `socket` on which the plugin asks; its directory is made root's alone")
+	text(&o.StateDir, "state-dir", "/run/multibond/queue", "`directory` of what is still to be published; it is worth nothing after a reboot")
+	text(&o.Listen, "listen", "127.0.0.1:9476", "`address` of /metrics, /healthz and /readyz; empty for none")
+	text(&o.Kubelet.Socket, "kubelet-socket", "/var/lib/kubelet/pod-resources/kubelet.sock", "the kubelet's PodResources `socket`")
+	text(&o.Kubelet.Checkpoint, "kubelet-checkpoint", "/var/lib/kubelet/device-plugins/kubelet_internal_checkpoint", "the kubelet's `file` of device allocations, the last resort")
+	flags.DurationVar(&o.Kubelet.Timeout, "kubelet-timeout", 10*time.Second, "how long to wait for the kubelet's answer")
+	text(&o.Machine.DeviceInfoDir, "device-info-dir", "/var/run/k8s.cni.cncf.io/devinfo", "`directory` of the device-info specification")
+	sysfs := flags.String("sysfs", "/sys", "`directory` where sysfs is mounted")
+	confDir := flags.String("conf-dir", "/etc/cni/net.d", "`directory` of CNI configurations, for NADs that have none of their own")
+	flags.TextVar(&level, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
+	version := flags.Bool("version", false, "print the version and end")
+	if err := flags.Parse(args); err != nil {
+		return o, level, err
+	}
+	if *version {
+		return o, level, errVersion
+	}
+	if flags.NArg() > 0 {
+		err := fmt.Errorf("%q is no flag, and all arguments are flags", flags.Arg(0))
+		fmt.Fprintln(usage, "multibond-agent:", err)
+		return o, level, err
+	}
+	o.Machine.Sys, o.Machine.ConfDir, o.Machine.DeviceInfo = os.DirFS(*sysfs), os.DirFS(*confDir), os.DirFS(o.Machine.DeviceInfoDir)
+	return o, level, nil
+}
