@@ -14,6 +14,7 @@ type Attachment struct {
 	Element Element
 	Network Network  // its configuration is complete
 	Devices []string // of the pod, as they were assigned; of a bond link by link
+	Bond    bool
 }
 
 // Node is what the node knows of the pod's devices.
@@ -49,7 +50,7 @@ func Attachments(pod types.NamespacedName, elements []Element, r Resolver, node 
 	for i, f := range found {
 		n, err := f.complete(devices[i], node.InfoFile)
 		errs = append(errs, err)
-		out = append(out, Attachment{Element: f.element, Network: n, Devices: devices[i]})
+		out = append(out, Attachment{Element: f.element, Network: n, Devices: devices[i], Bond: f.bond != nil})
 	}
 	if err := join(errs...); err != nil {
 		return nil, err

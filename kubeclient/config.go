@@ -105,14 +105,16 @@ func eachPlugin(config json.RawMessage, change func(plugin json.RawMessage) json
 // pluginTypes are the types of the plugins of a parsed configuration, in
 // order, and whether it is a list.
 func pluginTypes(config json.RawMessage) (types []string, isList bool) {
-	plugins := pluginList(config)
-	if isList = plugins != nil; !isList {
-		plugins = []json.RawMessage{config}
+	var head struct {
+		Type    string
+		Plugins []struct{ Type string }
 	}
-	for _, plugin := range plugins {
-		var head struct{ Type string }
-		_ = json.Unmarshal(plugin, &head)
-		types = append(types, head.Type)
+	_ = json.Unmarshal(config, &head)
+	if head.Plugins == nil {
+		return []string{head.Type}, false
 	}
-	return types, isList
+	for _, plugin := range head.Plugins {
+		types = append(types, plugin.Type)
+	}
+	return types, true
 }

@@ -9,7 +9,13 @@
 //	all of it  -> Attachment      Attachments: the configurations that plugins get
 //	results    -> network-status  Statuses, StatusPatch
 //
-// The pure line: all of these are functions of their arguments alone, and
+// and runs this on a node, as [Agent]:
+//
+//	Lookup   pod -> Attachments   the caches (source), the kubelet, sysfs; then the above
+//	Publish  outcome -> API       the queue, one PATCH, one event (publisher)
+//	server   the plugin's socket  package delegate has the messages
+//
+// The pure line: all of the first table are functions of their arguments alone, and
 // give the same answer whatever the order in which a map or the kubelet names
 // things. What they need to look at is an argument: NADs and PFs as
 // functions, the configuration directory as an [io/fs.FS].

@@ -20,7 +20,7 @@ import (
 // fakeAPI is an API server that holds state, over real HTTP. It answers as
 // the real one does what the agent asks, and counts it.
 type fakeAPI struct {
-	t       *testing.T
+	t       testing.TB
 	address string
 	server  *http.Server
 
@@ -38,7 +38,7 @@ type change struct {
 	Object map[string]any `json:"object"`
 }
 
-func newFakeAPI(t *testing.T) *fakeAPI {
+func newFakeAPI(t testing.TB) *fakeAPI {
 	t.Helper()
 	f := &fakeAPI{
 		t: t, objects: map[string]map[string]any{}, version: 100,
@@ -335,7 +335,7 @@ func (f *fakeAPI) watch(w http.ResponseWriter, r *http.Request, resource string,
 }
 
 // eventually waits until try succeeds. Its limit is no measure of speed.
-func eventually(t *testing.T, try func() error) {
+func eventually(t testing.TB, try func() error) {
 	t.Helper()
 	var err error
 	for limit := time.Now().Add(30 * time.Second); time.Now().Before(limit); time.Sleep(5 * time.Millisecond) {

@@ -132,7 +132,7 @@ func newFakeKubelet(t *testing.T) (f *fakeKubelet, client Kubelet, stop func()) 
 
 // shortDir is a directory whose path leaves room for a socket's name, which
 // has 107 bytes at most.
-func shortDir(t *testing.T) string {
+func shortDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "kube")
 	if err != nil {

@@ -1,0 +1,139 @@
+package kubeclient
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/multibond/multibond/delegate"
+)
+
+// The environment of an agent in a process of its own, which is this test's
+// program started again.
+const (
+	processHost = "MULTIBOND_TEST_API"
+	processDir  = "MULTIBOND_TEST_DIR"
+)
+
+// agentProcess is the main function of such a process.
+func agentProcess(host, dir string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	debug.SetGCPercent(GCPercent)
+	agent, err := newAgent(processOptions(dir), &rest.Config{Host: host})
+	if err == nil {
+		agent.publisher.firstWait, agent.publisher.lastWait = 5*time.Millisecond, 50*time.Millisecond
+		err = agent.Run(ctx)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func processOptions(dir string) Options {
+	return Options{
+		Node: "n1", Socket: filepath.Join(dir, "run/agent.sock"), StateDir: filepath.Join(dir, "queue"), Peer: os.Getuid(),
+		Machine: nodeFiles(), Log: slog.New(slog.DiscardHandler),
+	}
+}
+
+// process is an agent that can be killed.
+type process struct {
+	cmd *exec.Cmd
+	dir string
+}
+
+// startProcess starts an agent and waits until it is ready.
+func startProcess(t testing.TB, api *fakeAPI, dir string) process {
+	t.Helper()
+	p := process{exec.Command(os.Args[0]), dir}
+	p.cmd.Env = append(os.Environ(), processHost+"=http://"+api.address, processDir+"="+dir)
+	p.cmd.Stderr = os.Stderr
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.kill)
+	eventually(t, func() error { return p.client().Ready(context.Background()) })
+	return p
+}
+
+func (p process) client() delegate.AgentClient {
+	return delegate.AgentClient{Socket: processOptions(p.dir).Socket, Timeout: 30 * time.Second}
+}
+
+func (p process) kill() {
+	p.cmd.Process.Kill()
+	p.cmd.Wait()
+}
+
+// memory is a line of the process's status, in KiB.
+func (p process) memory(t testing.TB, key string) float64 {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := bytes.Cut(status, []byte(key+":"))
+	var kib float64
+	if _, err := fmt.Sscan(string(rest), &kib); err != nil {
+		t.Fatal(err)
+	}
+	return kib
+}
+
+// TestKilledAgentLosesNothing: what an agent has taken over is published,
+// however it ends.
+func TestKilledAgentLosesNothing(t *testing.T) {
+	const pods = 10
+	api, dir := newFakeAPI(t), shortDir(t)
+	name := func(i int) string { return fmt.Sprint("p", i) }
+	for i := range pods {
+		api.put(podResource, "demo", name(i), podObject("uid-"+name(i), nil))
+	}
+	p := startProcess(t, api, dir)
+	errs := make([]error, pods)
+	var running sync.WaitGroup
+	for i := range pods {
+		running.Go(func() {
+			report := attachedReport()
+			report.Pod = delegate.Pod{Namespace: "demo", Name: name(i), UID: "uid-" + name(i)}
+			_, errs[i] = p.client().Publish(t.Context(), report)
+		})
+		if i == pods/2 {
+			p.kill()
+		}
+	}
+	running.Wait()
+	startProcess(t, api, dir)
+	eventually(t, func() error {
+		if n := (queue{processOptions(dir).StateDir}).length(); n > 0 {
+			return fmt.Errorf("%d are queued", n)
+		}
+		return nil
+	})
+	for i := range pods {
+		meta := api.object(podResource, "demo", name(i))["metadata"].(map[string]any)
+		annotations, _ := meta["annotations"].(map[string]any)
+		switch {
+		case errs[i] != nil && !errors.Is(errs[i], delegate.ErrNoAgent):
+			t.Error(errs[i])
+		case errs[i] == nil && annotations[nettypes.NetworkStatusAnnot] == nil:
+			t.Errorf("pod %s has no status", name(i))
+		}
+	}
+}
