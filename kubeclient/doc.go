@@ -15,10 +15,10 @@
 //	Publish  outcome -> API       the queue, one PATCH, one event (publisher)
 //	server   the plugin's socket  package delegate has the messages
 //
-// The pure line: all of the first table are functions of their arguments alone, and
-// give the same answer whatever the order in which a map or the kubelet names
-// things. What they need to look at is an argument: NADs and PFs as
-// functions, the configuration directory as an [io/fs.FS].
+// The pure line: all of the first table are functions of their arguments
+// alone, and give the same answer whatever the order in which a map or the
+// kubelet names things. What they need to look at is an argument: NADs and PFs
+// as functions, the configuration directory as an [io/fs.FS].
 //
 // Kubernetes enters the project here and nowhere else.
 package kubeclient

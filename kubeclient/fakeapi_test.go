@@ -222,7 +222,9 @@ func (f *fakeAPI) get(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, object)
 }
 
-// patch answers as the real one does where the patch has another UID.
+// patch answers as the real one does where the patch has another UID: the
+// field is immutable (k8s.io/apiserver, pkg/registry/rest/update.go, and
+// k8s.io/apimachinery, pkg/api/validation/objectmeta.go).
 func (f *fakeAPI) patch(w http.ResponseWriter, r *http.Request) {
 	resource, namespace, name := r.PathValue("resource"), r.PathValue("namespace"), r.PathValue("name")
 	if f.counted(w, "patch", resource) {
@@ -242,7 +244,7 @@ func (f *fakeAPI) patch(w http.ResponseWriter, r *http.Request) {
 	}
 	is, wanted := old["metadata"].(map[string]any)["uid"], patch["metadata"].(map[string]any)["uid"]
 	if wanted != nil && wanted != is {
-		answerStatus(w, http.StatusConflict, metav1.StatusReasonConflict, fmt.Sprintf("Precondition failed: UID in precondition: %v, UID in object meta: %v", wanted, is))
+		answerStatus(w, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, fmt.Sprintf("Pod %q is invalid: metadata.uid: Invalid value: %q: field is immutable", name, wanted))
 		return
 	}
 	f.store(resource, namespace, name, merge(old, patch))

@@ -105,7 +105,7 @@ func (p *publisher) deliver(ctx context.Context, e entry) error {
 	if e.Patch != nil {
 		err := p.api.patchStatus(ctx, e.Pod, e.Patch)
 		p.note(err)
-		if podChanged(err) {
+		if refusedForGood(err) {
 			return p.drop(ctx, e, err)
 		}
 		if err != nil {
@@ -123,9 +123,9 @@ func (p *publisher) deliver(ctx context.Context, e entry) error {
 	return p.queue.remove(e.Pod.UID)
 }
 
-// podChanged is of an answer that says that there is no such pod, or none
-// with that UID.
-func podChanged(err error) bool {
+// refusedForGood is of an answer that will be the same next time: there is no
+// such pod (404), or none with that UID (422, and 409 where it goes meanwhile).
+func refusedForGood(err error) bool {
 	return apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsInvalid(err)
 }
 
@@ -141,7 +141,7 @@ func (p *publisher) say(ctx context.Context, pod delegate.Pod, o outcome) error 
 	case err == nil || apierrors.IsAlreadyExists(err):
 		p.said.add(event.Name)
 		return nil
-	case podChanged(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+	case refusedForGood(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		p.log.WarnContext(ctx, "an event is refused for good", "pod", pod.String(), "message", o.Message, "error", err)
 		return nil
 	}
@@ -157,7 +157,7 @@ func (p *publisher) note(err error) {
 
 func (p *publisher) drop(ctx context.Context, e entry, why error) error {
 	p.metrics.publishes.WithLabelValues("dropped").Inc()
-	p.log.InfoContext(ctx, "an outcome is dropped: its pod is gone", "pod", e.Pod.String(), "uid", e.Pod.UID, "answer", why)
+	p.log.InfoContext(ctx, "an outcome is dropped: its pod is gone, or the API server refuses it for good", "pod", e.Pod.String(), "uid", e.Pod.UID, "answer", why)
 	return p.queue.remove(e.Pod.UID)
 }
 

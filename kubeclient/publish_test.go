@@ -235,6 +235,19 @@ func TestARefusedPodDoesNotBlockOthers(t *testing.T) {
 	r.queueHas(0)
 }
 
+func TestRefusedForGoodIsDropped(t *testing.T) {
+	for _, code := range []int{http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity} {
+		r := newRig(t)
+		r.start()
+		r.api.refusing("patch pods", code)
+		if queued := r.publish(attachedReport()); queued != "" {
+			t.Errorf("%d: %s", code, queued)
+		}
+		r.requests(map[string]int{"patch pods": 1})
+		r.queueHas(0)
+	}
+}
+
 func TestEventsGoOnWhereTheyStopped(t *testing.T) {
 	r := newRig(t)
 	r.start()
