@@ -267,7 +267,7 @@ func (rec *Record) complete(result *current.Result, made bond.Link) {
 	for _, ip := range result.IPs {
 		ip.Interface = current.Int(0)
 	}
-	rec.Result = encode(result)
+	rec.Result = Encode(result)
 }
 
 func decodeResult(raw json.RawMessage) (*current.Result, error) {

@@ -181,7 +181,7 @@ func TestAddTwice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sameJSON(t, standardResult, encode(result))
+	sameJSON(t, standardResult, Encode(result))
 	m.wantState(attached)
 	if len(m.plugins.calls) != calls {
 		t.Error("plugins were called")

@@ -182,7 +182,7 @@ func FuzzAgentMessage(f *testing.F) {
 		}
 		var out bytes.Buffer
 		if err := WriteAgentMessage(&out, r); err != nil {
-			t.Skip(err) // a result whose own encoder refuses it
+			return // a result whose own encoder refuses it
 		}
 		if err := ReadAgentMessage(&out, &again); err != nil {
 			t.Error(err)

@@ -69,7 +69,7 @@ func (rec *Record) call(command, netns, ifName string, p Plugin, prevResult json
 		if json.Unmarshal(config, &fields) == nil {
 			fields = maps.Clone(fields)
 			fields["prevResult"] = prevResult
-			config = encode(fields)
+			config = Encode(fields)
 		}
 	}
 	return Call{

@@ -62,9 +62,9 @@ func parseResult(out, config json.RawMessage) (*current.Result, error) {
 		if version, err = create.DecodeVersion(config); err != nil {
 			return nil, err
 		}
-		fields["cniVersion"] = encode(version)
+		fields["cniVersion"] = Encode(version)
 	}
-	result, err := create.Create(version, encode(fields))
+	result, err := create.Create(version, Encode(fields))
 	if err != nil {
 		return nil, err
 	}

@@ -45,7 +45,7 @@ func TestParseResult(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			sameJSON(t, test.want, encode(got))
+			sameJSON(t, test.want, Encode(got))
 		})
 	}
 }

@@ -62,7 +62,7 @@ func (n *Network) readLinks(top object, bondName string) {
 		what := map[int]string{0: "has no link", 1: "has one link"}[len(raws)]
 		top.problems.Add("links", `a bond over two VFs: "links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]`, "%s, a bond needs at least two", what)
 	}
-	attach := object{path: "delegate", fields: map[string]json.RawMessage{"type": encode("sriov")}, problems: top.problems}
+	attach := object{path: "delegate", fields: map[string]json.RawMessage{"type": Encode("sriov")}, problems: top.problems}
 	if given, there := top.object("delegate"); there {
 		attach = given
 	}
@@ -151,7 +151,7 @@ func (n *Network) plugins(config object, device string) []Plugin {
 		return []Plugin{n.plugin(config, config, device)}
 	}
 	list := config.each("plugins")
-	if kindOf(config.fields["plugins"]) == "a list" && len(list) == 0 {
+	if KindOf(config.fields["plugins"]) == "a list" && len(list) == 0 {
 		config.problems.Add(config.at("plugins"), "", "has no plugin's configuration")
 	}
 	var out []Plugin
@@ -174,7 +174,7 @@ func (n *Network) plugin(o, list object, device string) Plugin {
 	fields := maps.Clone(o.fields)
 	setDefault := func(key string, values ...string) {
 		if o.text(key) == "" {
-			fields[key] = encode(cmp.Or(values...))
+			fields[key] = Encode(cmp.Or(values...))
 		}
 	}
 	setDefault("name", list.text("name"), n.Name)
@@ -182,9 +182,9 @@ func (n *Network) plugin(o, list object, device string) Plugin {
 		setDefault("cniVersion", list.text("cniVersion"), n.CNIVersion)
 	} else {
 		setDefault("cniVersion", list.text("cniVersion"), attachVersion)
-		fields["deviceID"], fields["pciBusID"] = encode(device), encode(device)
+		fields["deviceID"], fields["pciBusID"] = Encode(device), Encode(device)
 	}
-	p.Config = encode(fields)
+	p.Config = Encode(fields)
 	return p
 }
 
@@ -196,7 +196,7 @@ func checkSRIOV(o object, device string) {
 	}
 	check := func(key string, words ...string) {
 		if o.has(key) && !slices.Contains(words, o.text(key)) {
-			o.problems.Add(o.at(key), "", "is %s, wanted is %s", kindOf(o.fields[key]), strings.Join(words, " or "))
+			o.problems.Add(o.at(key), "", "is %s, wanted is %s", KindOf(o.fields[key]), strings.Join(words, " or "))
 		}
 	}
 	check("trust", "on", "off")

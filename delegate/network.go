@@ -48,7 +48,7 @@ func ParseNetwork(raw []byte, bondName string) (Network, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
 		if json.Valid(raw) {
-			return Network{}, errorf(types.ErrDecodingFailure, "the configuration is %s, wanted is a JSON object", kindOf(raw))
+			return Network{}, errorf(types.ErrDecodingFailure, "the configuration is %s, wanted is a JSON object", KindOf(raw))
 		}
 		return Network{}, errorf(types.ErrDecodingFailure, "the configuration is no JSON: %w", err)
 	}

@@ -22,7 +22,7 @@ type object struct {
 func decodeObject(raw json.RawMessage, path string, problems *bond.Problems) (o object, is bool) {
 	o = object{path: path, problems: problems}
 	if err := json.Unmarshal(raw, &o.fields); err != nil || o.fields == nil {
-		problems.Add(path, "", "is %s, wanted is a JSON object", kindOf(raw))
+		problems.Add(path, "", "is %s, wanted is a JSON object", KindOf(raw))
 		return o, false
 	}
 	return o, true
@@ -60,7 +60,7 @@ func (o object) read(key string, into any, wanted string) (ok bool) {
 		return true
 	}
 	if err := json.Unmarshal(o.fields[key], into); err != nil {
-		o.problems.Add(o.at(key), "", "is %s, wanted is %s", kindOf(o.fields[key]), wanted)
+		o.problems.Add(o.at(key), "", "is %s, wanted is %s", KindOf(o.fields[key]), wanted)
 		return false
 	}
 	return true
@@ -105,8 +105,8 @@ func didYouMean(key string, known []string) string {
 	return ""
 }
 
-// kindOf names what a user wrote, shortly: a scalar as it is, else its type.
-func kindOf(raw json.RawMessage) string {
+// KindOf names what a user wrote, shortly: a scalar as it is, else its type.
+func KindOf(raw json.RawMessage) string {
 	const most = 60
 	text := bytes.TrimSpace(raw)
 	switch {
@@ -122,8 +122,8 @@ func kindOf(raw json.RawMessage) string {
 	return string(text)
 }
 
-// encode is json.Marshal for values that always can be.
-func encode(v any) json.RawMessage {
+// Encode is json.Marshal for values that always can be.
+func Encode(v any) json.RawMessage {
 	raw, err := json.Marshal(v)
 	if err != nil {
 		panic(fmt.Sprintf("encoding %T: %v", v, err))

@@ -87,7 +87,7 @@ func (p *plugins) Run(ctx context.Context, c Call) (json.RawMessage, error) {
 	if result == nil {
 		return nil, nil
 	}
-	return encode(result), nil
+	return Encode(result), nil
 }
 
 // said is an error as [Exec] returns what a plugin has said.

@@ -163,7 +163,7 @@ func (s Store) Begin(r *Record) error {
 }
 
 func (s Store) begin(r *Record) error {
-	file, data := s.file(r.Plan.Key()), encode(r)
+	file, data := s.file(r.Plan.Key()), Encode(r)
 	// A configuration can be nested so deeply that it can be written and not read.
 	if _, err := decode(data, r.Plan.Key()); err != nil {
 		return fmt.Errorf("it could not be read back: %w", err)
@@ -181,7 +181,7 @@ func (s Store) begin(r *Record) error {
 // of the machine it may be damaged, and what Begin wrote, which stays beside
 // it, is enough, because devices of another boot are not touched.
 func (s Store) Update(r *Record) error {
-	if err := replace(s.file(r.Plan.Key()), encode(r)); err != nil {
+	if err := replace(s.file(r.Plan.Key()), Encode(r)); err != nil {
 		return fmt.Errorf("record of %s: %w", r.Plan.Key(), err)
 	}
 	return nil

@@ -14,7 +14,7 @@ import (
 )
 
 func record(id, ifName string, devices ...string) *Record {
-	r := &Record{Version: recordVersion, Plan: Plan{ContainerID: id, IfName: ifName, Config: encode(1)}}
+	r := &Record{Version: recordVersion, Plan: Plan{ContainerID: id, IfName: ifName, Config: Encode(1)}}
 	for _, d := range devices {
 		r.Plan.Links = append(r.Plan.Links, PlannedLink{Name: "l" + d, Source: FromDevice, Device: d})
 	}

@@ -54,7 +54,7 @@ func TestPrintResult(t *testing.T) {
 				t.Fatal(err)
 			}
 			sameJSON(t, want, printed.Bytes())
-			sameJSON(t, string(encode(full(t))), encode(r)) // the result itself is as it was
+			sameJSON(t, string(Encode(full(t))), Encode(r)) // the result itself is as it was
 		})
 	}
 }

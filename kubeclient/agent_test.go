@@ -473,7 +473,7 @@ func TestNodeNameIsRequired(t *testing.T) {
 // reads, and not more.
 func TestTrimmedPod(t *testing.T) {
 	pod := &corev1.Pod{}
-	if err := json.Unmarshal(encode(podObject("u", map[string]any{NetworksAnnotation: "a", DefaultNetworkAnnotation: "b", "big": "x"})), pod); err != nil {
+	if err := json.Unmarshal(delegate.Encode(podObject("u", map[string]any{NetworksAnnotation: "a", DefaultNetworkAnnotation: "b", "big": "x"})), pod); err != nil {
 		t.Fatal(err)
 	}
 	trimmed := trimPod(pod)

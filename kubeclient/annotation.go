@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate"
 )
 
 // The annotations of a pod that say which networks it gets.
@@ -97,7 +98,7 @@ func parseElements(annotation, path, namespace string, problems *bond.Problems) 
 	case text[0] == '[':
 		return parseList(json.RawMessage(text), path, namespace, problems)
 	case text[0] == '{' || text[0] == '"' || text == "null":
-		problems.Add(path, `[{"name": "net"}] or net, other/net@eth5`, "is %s, wanted is a JSON list, or names with commas between them", kindOf(json.RawMessage(text)))
+		problems.Add(path, `[{"name": "net"}] or net, other/net@eth5`, "is %s, wanted is a JSON list, or names with commas between them", delegate.KindOf(json.RawMessage(text)))
 		return nil
 	}
 	var out []Element

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate"
 )
 
 // bondType is the CNI type of a bond network.
@@ -90,7 +91,7 @@ func fixedDevice(o object) string {
 		DeviceID string
 		Config   struct{ DeviceID, PCIBusID string }
 	}
-	_ = json.Unmarshal(encode(o.fields), &l)
+	_ = json.Unmarshal(delegate.Encode(o.fields), &l)
 	for _, id := range []string{l.DeviceID, l.Config.DeviceID, l.Config.PCIBusID} {
 		if id != "" {
 			return strings.ToLower(id)
@@ -209,7 +210,7 @@ func (b BondNetwork) Network(devices []string) Network {
 		for range l.count {
 			raw := l.raw
 			if l.want != nil {
-				raw, devices = setField(raw, "deviceID", encode(devices[0])), devices[1:]
+				raw, devices = setField(raw, "deviceID", delegate.Encode(devices[0])), devices[1:]
 			}
 			links = append(links, raw)
 		}

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/multibond/multibond/delegate"
 )
 
 // checkpoint is the kubelet's file of device allocations, the parts of it
@@ -59,7 +61,7 @@ func deviceIDs(raw json.RawMessage) (ids []string, err error) {
 	}
 	var perNode map[string][]string
 	if err := json.Unmarshal(raw, &perNode); err != nil {
-		return nil, fmt.Errorf("DeviceIDs is %s, wanted is a list, or a list per NUMA node", kindOf(raw))
+		return nil, fmt.Errorf("DeviceIDs is %s, wanted is a list, or a list per NUMA node", delegate.KindOf(raw))
 	}
 	return slices.Concat(slices.Collect(maps.Values(perNode))...), nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/containernetworking/cni/pkg/utils"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate"
 )
 
 // defaultVersion is the CNI version of a configuration that names none. It is
@@ -27,17 +28,17 @@ func ParseConfig(raw []byte, name string) (json.RawMessage, error) {
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
-		problems.Add("", "", "is no JSON object: %s", orElse(err, kindOf(raw)))
+		problems.Add("", "", "is no JSON object: %s", orElse(err, delegate.KindOf(raw)))
 		return nil, problems.Err()
 	}
 	o := object{fields: fields, problems: &problems}
 	config := json.RawMessage(raw)
 	if o.text("cniVersion") == "" {
-		config = setField(config, "cniVersion", encode(defaultVersion))
+		config = setField(config, "cniVersion", delegate.Encode(defaultVersion))
 	}
 	own := o.text("name")
 	if own == "" {
-		config = setField(config, "name", encode(name))
+		config = setField(config, "name", delegate.Encode(name))
 	} else if utils.ValidateNetworkName(own) != nil {
 		problems.Add("name", "letters, digits, dots, hyphens and underscores", "is %q, which is no name of a CNI network", own)
 	}

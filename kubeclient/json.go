@@ -3,12 +3,12 @@ package kubeclient
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate"
 )
 
 // object is a JSON object while it is read: each reader adds to the problems
@@ -23,7 +23,7 @@ type object struct {
 func decodeObject(raw json.RawMessage, path string, problems *bond.Problems) object {
 	o := object{path: path, problems: problems}
 	if err := json.Unmarshal(raw, &o.fields); err != nil || o.fields == nil {
-		problems.Add(path, "", "is %s, wanted is a JSON object", kindOf(raw))
+		problems.Add(path, "", "is %s, wanted is a JSON object", delegate.KindOf(raw))
 		o.fields = map[string]json.RawMessage{}
 	}
 	return o
@@ -52,7 +52,7 @@ func (o object) read(key string, into any, wanted string) (there bool) {
 		return false
 	}
 	if err := json.Unmarshal(raw, into); err != nil {
-		o.problems.Add(o.at(key), "", "is %s, wanted is %s", kindOf(raw), wanted)
+		o.problems.Add(o.at(key), "", "is %s, wanted is %s", delegate.KindOf(raw), wanted)
 		return false
 	}
 	return true
@@ -86,32 +86,6 @@ func (o object) anyCase(known []string) object {
 		}
 	}
 	return o
-}
-
-// kindOf names what a user wrote, shortly: a scalar as it is, else its type.
-func kindOf(raw json.RawMessage) string {
-	const most = 60
-	text := bytes.TrimSpace(raw)
-	switch {
-	case len(text) == 0:
-		return "nothing"
-	case text[0] == '{':
-		return "an object"
-	case text[0] == '[':
-		return "a list"
-	case len(text) > most:
-		return fmt.Sprintf("a value of %d bytes", len(text))
-	}
-	return string(text)
-}
-
-// encode is json.Marshal for values that always can be.
-func encode(v any) json.RawMessage {
-	raw, err := json.Marshal(v)
-	if err != nil {
-		panic(fmt.Sprintf("encoding %T: %v", v, err))
-	}
-	return raw
 }
 
 // member is one key of an object and where it is in the object's text.
@@ -162,7 +136,7 @@ func setField(raw json.RawMessage, key string, value json.RawMessage) json.RawMe
 	if len(all) == 0 {
 		comma = ""
 	}
-	return slices.Concat(raw[:at], encode(key), []byte(":"), value, []byte(comma), raw[at:])
+	return slices.Concat(raw[:at], delegate.Encode(key), []byte(":"), value, []byte(comma), raw[at:])
 }
 
 // dropField removes a key from a valid JSON object, with its comma.

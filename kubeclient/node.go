@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+
+	"github.com/multibond/multibond/delegate"
 )
 
 // Machine is what the agent sees of its node's files.
@@ -35,7 +37,7 @@ func (m Machine) deviceInfo(resource, device string) json.RawMessage {
 	if raw, err := fs.ReadFile(m.DeviceInfo, "dp/"+name); err == nil && json.Valid(raw) {
 		return raw
 	}
-	return encode(PCIInfo(device, m.pf(device)))
+	return delegate.Encode(PCIInfo(device, m.pf(device)))
 }
 
 // infoFile is where the plugin of one attachment may describe its device.

@@ -85,7 +85,7 @@ func (q queue) add(e entry) (entry, error) {
 func (q queue) save(e entry) error {
 	e.Version = entryVersion
 	file := q.file(e.Pod.UID)
-	if err := writeSynced(file+writingEnd, encode(e)); err != nil {
+	if err := writeSynced(file+writingEnd, delegate.Encode(e)); err != nil {
 		os.Remove(file + writingEnd)
 		return err
 	}
