@@ -59,13 +59,13 @@ func (h *Host) Add(ctx context.Context, r Request) (*current.Result, error) {
 func (h *Host) lockAll(ctx context.Context, r Request, s sandbox, locks *Locks) (earlier []Key, err error) {
 	devices, err := r.devices(s.host)
 	if err != nil {
-		return nil, withCode(CodeKernel, err)
+		return nil, WithCode(CodeKernel, err)
 	}
 	earlier, containers := []Key{r.Key()}, []string{r.ContainerID}
 	for _, device := range devices {
 		holder, err := h.Store.Holder(device)
 		if err != nil {
-			return nil, withCode(types.ErrIOFailure, err)
+			return nil, WithCode(types.ErrIOFailure, err)
 		}
 		if holder != (Key{}) && !slices.Contains(earlier, holder) {
 			earlier, containers = append(earlier, holder), append(containers, holder.ContainerID)
@@ -116,7 +116,7 @@ func (h *Host) settle(ctx context.Context, k Key, r Request, s sandbox, locks *L
 		return nil, err
 	}
 	if rec == nil {
-		return nil, withCode(types.ErrIOFailure, h.Store.Forget(k))
+		return nil, WithCode(types.ErrIOFailure, h.Store.Forget(k))
 	}
 	if k == r.Key() {
 		if rec.Result != nil && rec.BootID == h.BootID && rec.NetnsID == s.pod.ID() && h.verify(s, rec) == nil {
@@ -138,7 +138,7 @@ func (h *Host) settle(ctx context.Context, k Key, r Request, s sandbox, locks *L
 // carryOut does what the plan of rec says, or undoes it.
 func (h *Host) carryOut(ctx context.Context, s sandbox, rec *Record) (*current.Result, error) {
 	began := time.Now()
-	err := withCode(types.ErrIOFailure, h.Store.Begin(rec))
+	err := WithCode(types.ErrIOFailure, h.Store.Begin(rec))
 	rec.took("record", began, time.Now())
 	var result *current.Result
 	if err == nil {
@@ -147,10 +147,10 @@ func (h *Host) carryOut(ctx context.Context, s sandbox, rec *Record) (*current.R
 	if err == nil {
 		return result, nil
 	}
-	err = withCode(Code(err), fmt.Errorf("network %s: %w", rec.Plan.Network, err))
+	err = WithCode(Code(err), fmt.Errorf("network %s: %w", rec.Plan.Network, err))
 	// The way back has its own time: what ended ctx must not end it too.
 	if undo := h.restore(context.WithoutCancel(ctx), rec); undo != nil {
-		return nil, withCode(Code(err), fmt.Errorf("%w; and not everything could be undone, DEL goes on: %w", err, undo))
+		return nil, WithCode(Code(err), fmt.Errorf("%w; and not everything could be undone, DEL goes on: %w", err, undo))
 	}
 	return nil, err
 }
@@ -196,7 +196,7 @@ func (h *Host) run(ctx context.Context, s sandbox, rec *Record) (*current.Result
 		}
 	}
 	rec.complete(result, made)
-	return result, withCode(types.ErrIOFailure, h.Store.Update(rec))
+	return result, WithCode(types.ErrIOFailure, h.Store.Update(rec))
 }
 
 // build makes the bond over the attached links.
@@ -211,7 +211,7 @@ func (h *Host) build(s sandbox, rec *Record) (bond.Link, error) {
 	made, err := bond.Build(s.pod, rec.Plan.Bond, links)
 	rec.BondIndex = made.Index
 	if err != nil {
-		return made, withCode(CodeKernel, err)
+		return made, WithCode(CodeKernel, err)
 	}
 	return made, nil
 }
@@ -221,17 +221,17 @@ func (h *Host) build(s sandbox, rec *Record) (bond.Link, error) {
 func (h *Host) configure(s sandbox, rec *Record, made bond.Link, result *current.Result) (bond.Link, error) {
 	var err error
 	if rec.Addresses, err = addressesOf(result); err != nil {
-		return made, withCode(CodeDelegate, fmt.Errorf("IPAM plugin %s: %w", rec.Plan.IPAM, err))
+		return made, WithCode(CodeDelegate, fmt.Errorf("IPAM plugin %s: %w", rec.Plan.IPAM, err))
 	}
 	if err := s.pod.Configure(made.Index, rec.Addresses); err != nil {
-		return made, withCode(CodeKernel, fmt.Errorf("%s: %w", made.Name, err))
+		return made, WithCode(CodeKernel, fmt.Errorf("%s: %w", made.Name, err))
 	}
 	if err := bond.Announce(s.pod, rec.Plan.Bond, rec.Addresses); err != nil {
 		// Neighbours find the address without it, only later.
 		rec.Warnings = append(rec.Warnings, err.Error())
 		h.warn("network %s: %v", rec.Plan.Network, err)
 	}
-	return made, withCode(CodeKernel, rec.lookAgain(s, &made))
+	return made, WithCode(CodeKernel, rec.lookAgain(s, &made))
 }
 
 // lookAgain reads the bond and its links as they are at the end: bonding has

@@ -165,6 +165,3 @@ func ReadAgentMessage(r io.Reader, into any) error {
 	}
 	return err
 }
-
-// WithCode gives err a CNI code, for [Code] to find. It is nil where err is.
-func WithCode(code uint, err error) error { return withCode(code, err) }

@@ -19,7 +19,7 @@ func (h *Host) attach(ctx context.Context, s sandbox, rec *Record, i int) error 
 	l := rec.Plan.Links[i]
 	rec.Started = append(rec.Started, l.Name)
 	if err := h.Store.Update(rec); err != nil {
-		return withCode(types.ErrIOFailure, err)
+		return WithCode(types.ErrIOFailure, err)
 	}
 	var seen Seen
 	var err error
@@ -27,18 +27,18 @@ func (h *Host) attach(ctx context.Context, s sandbox, rec *Record, i int) error 
 	case FromHost:
 		down := false
 		if err := s.host.Change(l.Before.Index, bond.Change{Namespace: s.pod, Name: &l.Name, Up: &down}); err != nil {
-			return withCode(CodeKernel, fmt.Errorf("links[%d]: moving %s into the pod: %w", i, l.Name, err))
+			return WithCode(CodeKernel, fmt.Errorf("links[%d]: moving %s into the pod: %w", i, l.Name, err))
 		}
 	case FromDevice, FromConfig:
 		if seen.Result, err = h.runPlugins(ctx, rec, l); err != nil {
-			return withCode(CodeDelegate, fmt.Errorf("links[%d]: attaching %s: %w", i, cmp.Or(l.Device, l.Name), err))
+			return WithCode(CodeDelegate, fmt.Errorf("links[%d]: attaching %s: %w", i, cmp.Or(l.Device, l.Name), err))
 		}
 	}
 	if seen.Link, err = h.identify(s, l); err != nil {
-		return withCode(CodeDelegate, fmt.Errorf("links[%d]: %w", i, err))
+		return WithCode(CodeDelegate, fmt.Errorf("links[%d]: %w", i, err))
 	}
 	if seen.Admin, err = adminOf(s.host, l); err != nil {
-		return withCode(CodeKernel, fmt.Errorf("links[%d]: %w", i, err))
+		return WithCode(CodeKernel, fmt.Errorf("links[%d]: %w", i, err))
 	}
 	rec.Attached[l.Name] = seen
 	return nil

@@ -61,15 +61,15 @@ func TestCode(t *testing.T) {
 		{errors.New("x"), types.ErrInternal},
 		{said, 11},
 		{fmt.Errorf("sriov ADD: %w", said), 11},
-		{withCode(CodeDelegate, said), CodeDelegate},
-		{withCode(CodeRestore, withCode(CodeKernel, said)), CodeRestore},
+		{WithCode(CodeDelegate, said), CodeDelegate},
+		{WithCode(CodeRestore, WithCode(CodeKernel, said)), CodeRestore},
 		{fmt.Errorf("more: %w", errorf(CodeNode, "x")), CodeNode},
 	} {
 		if got := Code(test.err); got != test.want {
 			t.Errorf("%v: %d, wanted is %d", test.err, got, test.want)
 		}
 	}
-	if withCode(CodeNode, nil) != nil {
+	if WithCode(CodeNode, nil) != nil {
 		t.Error("no error has a code")
 	}
 }

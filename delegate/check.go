@@ -40,7 +40,7 @@ func (h *Host) Check(ctx context.Context, r Request) error {
 		return errorf(CodeCheck, "network %s: the network namespace %s is gone", rec.Plan.Network, rec.Plan.Netns)
 	}
 	if err := errors.Join(h.verify(s, rec), bond.VerifyCarrier(s.pod, rec.BondIndex)); err != nil {
-		return withCode(CodeCheck, fmt.Errorf("network %s: %w", rec.Plan.Network, err))
+		return WithCode(CodeCheck, fmt.Errorf("network %s: %w", rec.Plan.Network, err))
 	}
 	return h.checkPlugins(ctx, r, rec)
 }
@@ -119,7 +119,7 @@ func (h *Host) checkPlugins(ctx context.Context, r Request, rec *Record) error {
 		_, err := h.Runner.Run(ctx, call)
 		errs = append(errs, err)
 	}
-	return withCode(CodeDelegate, errors.Join(errs...))
+	return WithCode(CodeDelegate, errors.Join(errs...))
 }
 
 func hasCheck(config json.RawMessage) bool {
@@ -137,15 +137,15 @@ func hasCheck(config json.RawMessage) bool {
 // It executes no plugin; it loads the bonding module where that is missing.
 func (h *Host) Status(ctx context.Context, n Network, path []string) error {
 	if err := h.Kernel.EnableBonding(ctx); err != nil {
-		return withCode(types.ErrPluginNotAvailable, err)
+		return WithCode(types.ErrPluginNotAvailable, err)
 	}
 	for _, plugin := range n.pluginTypes() {
 		if _, err := h.Runner.Find(plugin, path); err != nil {
-			return withCode(types.ErrPluginNotAvailable, err)
+			return WithCode(types.ErrPluginNotAvailable, err)
 		}
 	}
 	if err := writable(h.Store.Dir); err != nil {
-		return withCode(types.ErrPluginNotAvailable, fmt.Errorf("state directory: %w", err))
+		return WithCode(types.ErrPluginNotAvailable, fmt.Errorf("state directory: %w", err))
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ func (h *Host) Del(ctx context.Context, k Key) error {
 		return err
 	}
 	if rec == nil {
-		return withCode(types.ErrIOFailure, h.Store.Forget(k))
+		return WithCode(types.ErrIOFailure, h.Store.Forget(k))
 	}
 	return h.lockAndRestore(ctx, rec, locks)
 }
@@ -41,7 +41,7 @@ func (h *Host) load(k Key) (*Record, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
 	}
-	return rec, withCode(types.ErrIOFailure, err)
+	return rec, WithCode(types.ErrIOFailure, err)
 }
 
 // lockAndRestore restores what a Record says, read anew under the locks: who

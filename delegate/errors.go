@@ -26,7 +26,8 @@ type coded struct {
 func (c coded) Error() string { return c.err.Error() }
 func (c coded) Unwrap() error { return c.err }
 
-func withCode(code uint, err error) error {
+// WithCode gives err the CNI code that Code reports; nil stays nil.
+func WithCode(code uint, err error) error {
 	if err == nil {
 		return nil
 	}

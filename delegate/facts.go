@@ -37,16 +37,16 @@ func (h *Host) survey(ctx context.Context, r Request, s sandbox) (Facts, error) 
 	}
 	var err error
 	if f.Facts, err = bond.Survey(h.Sys, s.host, s.pod, sources); err != nil {
-		return Facts{}, withCode(CodeKernel, err)
+		return Facts{}, WithCode(CodeKernel, err)
 	}
 	for device, d := range f.Devices {
 		if d.Link != nil && d.Link.Up {
 			if f.InUse[device], err = s.host.Addresses(d.Link.Index); err != nil {
-				return Facts{}, withCode(CodeKernel, err)
+				return Facts{}, WithCode(CodeKernel, err)
 			}
 		}
 		if f.Holders[device], err = h.Store.Holder(device); err != nil {
-			return Facts{}, withCode(types.ErrIOFailure, err)
+			return Facts{}, WithCode(types.ErrIOFailure, err)
 		}
 	}
 	for _, plugin := range r.Network.pluginTypes() {

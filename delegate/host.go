@@ -85,7 +85,7 @@ func (h *Host) enter(netns string) (sandbox, error) {
 func (h *Host) enterIfThere(netns, id string) (sandbox, error) {
 	host, err := h.Kernel.Host()
 	if err != nil {
-		return sandbox{}, withCode(CodeKernel, err)
+		return sandbox{}, WithCode(CodeKernel, err)
 	}
 	s := sandbox{host: host, netns: netns}
 	if netns == "" {
@@ -97,7 +97,7 @@ func (h *Host) enterIfThere(netns, id string) (sandbox, error) {
 		return s, nil
 	case err != nil:
 		s.close()
-		return sandbox{}, withCode(CodeKernel, err)
+		return sandbox{}, WithCode(CodeKernel, err)
 	case id != "" && pod.ID() != id:
 		pod.Close()
 		s.netns = noNetns

@@ -22,15 +22,15 @@ func (h *Host) askIPAM(ctx context.Context, rec *Record) (*current.Result, error
 	if rec.Plan.IPAM != "" {
 		rec.IPAMAsked = true
 		if err := h.Store.Update(rec); err != nil {
-			return nil, withCode(types.ErrIOFailure, err)
+			return nil, WithCode(types.ErrIOFailure, err)
 		}
 		out, err := h.Runner.Run(ctx, rec.ipamCall("ADD", rec.Plan.Netns))
 		if err != nil {
 			rec.IPAMRefused = hadNoEffect(err)
-			return nil, withCode(CodeDelegate, fmt.Errorf("ipam: %w", err))
+			return nil, WithCode(CodeDelegate, fmt.Errorf("ipam: %w", err))
 		}
 		if result, err = parseResult(out, rec.Plan.Config); err != nil {
-			return nil, withCode(CodeDelegate, fmt.Errorf("ipam: %s: %w", rec.Plan.IPAM, err))
+			return nil, WithCode(CodeDelegate, fmt.Errorf("ipam: %s: %w", rec.Plan.IPAM, err))
 		}
 		if len(result.IPs) == 0 {
 			return nil, errorf(CodeDelegate, "ipam: %s gave no address", rec.Plan.IPAM)

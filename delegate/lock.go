@@ -31,11 +31,11 @@ const lockPause = 10 * time.Millisecond
 
 func openLocks(dir string, timeout time.Duration) (*Locks, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, withCode(types.ErrIOFailure, fmt.Errorf("state directory: %w", err))
+		return nil, WithCode(types.ErrIOFailure, fmt.Errorf("state directory: %w", err))
 	}
 	file, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, withCode(types.ErrIOFailure, fmt.Errorf("state directory: %w", err))
+		return nil, WithCode(types.ErrIOFailure, fmt.Errorf("state directory: %w", err))
 	}
 	return &Locks{file: file, timeout: timeout, left: timeout}, nil
 }
@@ -62,7 +62,7 @@ func (l *Locks) lock(ctx context.Context, name string) error {
 			return nil
 		}
 		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EACCES) {
-			return withCode(types.ErrIOFailure, fmt.Errorf("lock on %s: %w", name, err))
+			return WithCode(types.ErrIOFailure, fmt.Errorf("lock on %s: %w", name, err))
 		}
 		if l.left <= 0 {
 			return errorf(types.ErrTryAgainLater, "%s is still being worked on by %s after %s", name, l.holder(name), l.timeout)

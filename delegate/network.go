@@ -71,7 +71,7 @@ func ParseNetwork(raw []byte, bondName string) (Network, error) {
 		if n.Name != "" {
 			err = fmt.Errorf("network %s: %w", n.Name, err)
 		}
-		return n, withCode(types.ErrInvalidNetworkConfig, err)
+		return n, WithCode(types.ErrInvalidNetworkConfig, err)
 	}
 	return n, nil
 }

@@ -40,9 +40,9 @@ func (h *Host) restore(ctx context.Context, rec *Record) error {
 	}
 	errs = append(errs, h.releaseIPAM(ctx, s, rec))
 	if err := errors.Join(errs...); err != nil {
-		return withCode(CodeRestore, fmt.Errorf("network %s: %w", rec.Plan.Network, errors.Join(err, h.Store.Update(rec))))
+		return WithCode(CodeRestore, fmt.Errorf("network %s: %w", rec.Plan.Network, errors.Join(err, h.Store.Update(rec))))
 	}
-	return withCode(CodeRestore, h.Store.End(rec))
+	return WithCode(CodeRestore, h.Store.End(rec))
 }
 
 // removeBond deletes the bond; the kernel then closes its links and gives
