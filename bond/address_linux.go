@@ -257,6 +257,13 @@ func (n *namespace) Configure(index int, a Addresses) error {
 	return nil
 }
 
+func (n *namespace) RemoveRoute(index int, r Route) error {
+	if err := n.routeRequest(unix.RTM_DELROUTE, 0, index, r); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("removing route %s: %w", r, err)
+	}
+	return nil
+}
+
 // allowIPv6 undoes a runtime's "IPv6 off by default" for one link: whoever
 // asks for an IPv6 address wants it on.
 func (n *namespace) allowIPv6(index int) error {

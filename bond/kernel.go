@@ -54,6 +54,8 @@ type Namespace interface {
 	// to a link. What is there already is no error. Routes need a link that is
 	// up.
 	Configure(index int, a Addresses) error
+	// RemoveRoute removes a route over a link. One that is not there is no error.
+	RemoveRoute(index int, r Route) error
 	// Announce sends a gratuitous ARP or an unsolicited neighbour
 	// advertisement for each address.
 	Announce(index int, addrs []netip.Addr) error

@@ -3,6 +3,7 @@ package delegate
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -16,7 +17,20 @@ import (
 // Add attaches what r asks for, or leaves nothing behind. A container that is
 // attached and verifies gets the stored result once more.
 func (h *Host) Add(ctx context.Context, r Request) (*current.Result, error) {
-	s, err := h.enter(r.Netns)
+	if err := r.Network.checkAgent(); err != nil {
+		return nil, err
+	}
+	recs, err := h.addAll(ctx, []Request{r})
+	if err != nil {
+		return nil, err
+	}
+	return decodeResult(recs[0].Result)
+}
+
+// addAll attaches what rs ask for, in order, all for one container, or leaves
+// nothing behind. Where all of it is attached and verifies, nothing is done.
+func (h *Host) addAll(ctx context.Context, rs []Request) ([]*Record, error) {
+	s, err := h.enter(rs[0].Netns)
 	if err != nil {
 		return nil, err
 	}
@@ -26,49 +40,67 @@ func (h *Host) Add(ctx context.Context, r Request) (*current.Result, error) {
 		return nil, err
 	}
 	defer locks.Close()
-	earlier, err := h.lockAll(ctx, r, s, locks)
+	earlier, err := h.lockAll(ctx, rs, s, locks)
 	if err != nil {
 		return nil, err
 	}
-	for _, k := range earlier {
-		if result, err := h.settle(ctx, k, r, s, locks); result != nil || err != nil {
-			return result, err
+	if recs, err := h.standing(s, rs); recs != nil || err != nil {
+		return recs, err
+	}
+	for _, k := range slices.Backward(earlier) {
+		if err := h.settle(ctx, k, rs[0].ContainerID, locks); err != nil {
+			return nil, err
 		}
 	}
-	began := time.Now()
-	facts, err := h.survey(ctx, r, s)
+	recs, err := h.prepareAll(ctx, rs, s)
 	if err != nil {
 		return nil, err
 	}
-	surveyed := time.Now()
-	plan, warnings, err := Compile(r, facts)
-	if err != nil {
-		return nil, err
+	for i, r := range rs {
+		err := h.carryOutOne(ctx, s, r, &recs[i])
+		if err == nil && i == len(rs)-1 {
+			err = h.moveDefaultRoutes(s, recs)
+		}
+		if err != nil {
+			return nil, h.undo(ctx, recs, err)
+		}
 	}
-	for _, w := range warnings {
-		h.warn("%s", w)
-	}
-	rec := &Record{Version: recordVersion, BootID: h.BootID, NetnsID: s.pod.ID(), Created: began, Plan: plan, Warnings: warnings, Attached: map[string]Seen{}}
-	rec.took("survey", began, surveyed)
-	rec.took("compile", surveyed, time.Now())
-	return h.carryOut(ctx, s, rec)
+	return recs, nil
 }
 
-// lockAll locks the container and the devices of a request, together with
-// those of the attachments that may be in its way, which it returns.
-func (h *Host) lockAll(ctx context.Context, r Request, s sandbox, locks *Locks) (earlier []Key, err error) {
-	devices, err := r.devices(s.host)
-	if err != nil {
-		return nil, WithCode(CodeKernel, err)
+// lockAll locks the container and the devices of requests, together with
+// those of the attachments that may be in their way, which it returns, those
+// of the container first and in the order in which they were made.
+func (h *Host) lockAll(ctx context.Context, rs []Request, s sandbox, locks *Locks) (earlier []Key, err error) {
+	containers := []string{rs[0].ContainerID}
+	add := func(k Key) {
+		if !slices.Contains(earlier, k) {
+			earlier, containers = append(earlier, k), append(containers, k.ContainerID)
+		}
 	}
-	earlier, containers := []Key{r.Key()}, []string{r.ContainerID}
+	if head, err := h.load(rs[0].Key()); err != nil {
+		return nil, err
+	} else if head != nil {
+		for _, k := range head.members() {
+			add(k)
+		}
+	}
+	var devices []string
+	for _, r := range rs {
+		add(r.Key())
+		own, err := r.devices(s.host)
+		if err != nil {
+			return nil, WithCode(CodeKernel, err)
+		}
+		devices = append(devices, own...)
+	}
 	for _, device := range devices {
 		holder, err := h.Store.Holder(device)
 		if err != nil {
 			return nil, WithCode(types.ErrIOFailure, err)
 		}
-		if holder != (Key{}) && !slices.Contains(earlier, holder) {
-			earlier, containers = append(earlier, holder), append(containers, holder.ContainerID)
+		if holder != (Key{}) {
+			add(holder)
 		}
 	}
 	for _, k := range earlier {
@@ -80,7 +112,7 @@ func (h *Host) lockAll(ctx context.Context, r Request, s sandbox, locks *Locks) 
 			devices = append(devices, rec.Plan.Devices()...)
 		}
 	}
-	if err := locks.Lock(ctx, "container", containers...); err != nil {
+	if err := locks.Lock(ctx, "container", slices.Compact(slices.Sorted(slices.Values(containers)))...); err != nil {
 		return nil, err
 	}
 	return earlier, locks.Lock(ctx, "device", devices...)
@@ -89,6 +121,9 @@ func (h *Host) lockAll(ctx context.Context, r Request, s sandbox, locks *Locks) 
 // devices lists the PCI addresses that the request takes from the host.
 func (r Request) devices(host bond.Namespace) ([]string, error) {
 	var out []string
+	if r.Network.Device != "" {
+		out = append(out, r.Network.Device)
+	}
 	for _, l := range r.Network.Links {
 		device := l.Device
 		if l.Source == FromHost {
@@ -105,98 +140,227 @@ func (r Request) devices(host bond.Namespace) ([]string, error) {
 	return out, nil
 }
 
+// standing returns the Records of an earlier ADD that did the same for the
+// same sandbox, if all of it is there and verifies; else nil.
+func (h *Host) standing(s sandbox, rs []Request) ([]*Record, error) {
+	var recs []*Record
+	for _, r := range rs {
+		rec, err := h.load(r.Key())
+		if err != nil {
+			return nil, err
+		}
+		same := rec != nil && rec.Result != nil && rec.BootID == h.BootID && rec.NetnsID == s.pod.ID() &&
+			slices.Equal(rec.Plan.Group.IfNames, r.Group.IfNames)
+		if !same || h.verify(s, rec) != nil {
+			return nil, nil
+		}
+		recs = append(recs, rec)
+	}
+	return recs, nil
+}
+
 // settle ends what an earlier attachment has left, so that this ADD finds the
-// devices as they were. One of the same container and name is the result, if
-// it is complete, and is restored if it is not. One that holds a device is
-// restored if its sandbox is dead: its DEL is late, and would otherwise find
-// the device in new hands.
-func (h *Host) settle(ctx context.Context, k Key, r Request, s sandbox, locks *Locks) (*current.Result, error) {
+// devices as they were. One of the same container is restored. One of another
+// that holds a device is restored if its sandbox is dead: its DEL is late, and
+// would otherwise find the device in new hands.
+func (h *Host) settle(ctx context.Context, k Key, container string, locks *Locks) error {
 	rec, err := h.load(k)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if rec == nil {
-		return nil, WithCode(types.ErrIOFailure, h.Store.Forget(k))
+		return WithCode(types.ErrIOFailure, h.Store.Forget(k))
 	}
-	if k == r.Key() {
-		if rec.Result != nil && rec.BootID == h.BootID && rec.NetnsID == s.pod.ID() && h.verify(s, rec) == nil {
-			return decodeResult(rec.Result)
-		}
-		return nil, h.lockAndRestore(ctx, rec, locks)
+	if k.ContainerID == container {
+		return h.lockAndRestore(ctx, rec, locks)
 	}
 	theirs, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer theirs.close()
 	if theirs.pod != nil && rec.BootID == h.BootID {
-		return nil, nil
+		return nil
 	}
-	return nil, h.lockAndRestore(ctx, rec, locks)
+	return h.lockAndRestore(ctx, rec, locks)
+}
+
+// prepareAll makes the Records of all requests before anything is done, so
+// that everything that is wrong is said at once. One whose links are made by
+// the networks before it has its turn later, and is nil here.
+func (h *Host) prepareAll(ctx context.Context, rs []Request, s sandbox) ([]*Record, error) {
+	recs := make([]*Record, len(rs))
+	var errs []error
+	for i, r := range rs {
+		if fromPod := func(l Link) bool { return l.Source == FromPod }; slices.ContainsFunc(r.Network.Links, fromPod) && i > 0 {
+			continue
+		}
+		var err error
+		recs[i], err = h.prepare(ctx, r, s)
+		errs = append(errs, err)
+	}
+	if err := errors.Join(append(errs, checkTogether(recs))...); err != nil {
+		return nil, err
+	}
+	return recs, nil
+}
+
+// prepare surveys the node and compiles the plan of one request.
+func (h *Host) prepare(ctx context.Context, r Request, s sandbox) (*Record, error) {
+	began := time.Now()
+	facts, err := h.survey(ctx, r, s)
+	if err != nil {
+		return nil, err
+	}
+	surveyed := time.Now()
+	plan, warnings, err := Compile(r, facts)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range warnings {
+		h.warn("%s", w)
+	}
+	rec := &Record{Version: recordVersion, BootID: h.BootID, NetnsID: s.pod.ID(), Created: began, Plan: plan, Warnings: warnings, Attached: map[string]Seen{}}
+	rec.took("survey", began, surveyed)
+	rec.took("compile", surveyed, time.Now())
+	return rec, nil
+}
+
+// checkTogether finds what the attachments of one pod would take from each
+// other: names in the pod, and devices.
+func checkTogether(recs []*Record) error {
+	var problems bond.Problems
+	names, devices := map[string]string{}, map[string]string{}
+	claim := func(taken map[string]string, what, who string) {
+		if other, twice := taken[what]; twice {
+			problems.Add("", "", "network %s and network %s both take %s", other, who, what)
+		}
+		taken[what] = who
+	}
+	for _, rec := range recs {
+		if rec == nil {
+			continue
+		}
+		if !rec.Plan.plain() {
+			claim(names, rec.Plan.IfName, rec.Plan.Network)
+		}
+		for _, l := range rec.Plan.Links {
+			if l.Source != FromPod {
+				claim(names, l.Name, rec.Plan.Network)
+			}
+		}
+		for _, device := range rec.Plan.Devices() {
+			claim(devices, device, rec.Plan.Network)
+		}
+	}
+	return WithCode(CodeNode, problems.Err())
+}
+
+// carryOutOne takes one request through, whose Record may have to wait for
+// what was attached before.
+func (h *Host) carryOutOne(ctx context.Context, s sandbox, r Request, rec **Record) error {
+	if *rec == nil {
+		var err error
+		if *rec, err = h.prepare(ctx, r, s); err != nil {
+			return err
+		}
+	}
+	return h.carryOut(ctx, s, *rec)
+}
+
+// undo restores, in reverse, what was attached before an error. The one that
+// failed is restored already.
+func (h *Host) undo(ctx context.Context, recs []*Record, err error) error {
+	for _, rec := range slices.Backward(recs) {
+		if rec == nil || rec.Result == nil {
+			continue
+		}
+		// The way back has its own time: what ended ctx must not end it too.
+		err = notUndone(err, h.restore(context.WithoutCancel(ctx), rec))
+	}
+	return err
+}
+
+// notUndone is an error that may have left something behind.
+func notUndone(err, undo error) error {
+	if undo == nil {
+		return err
+	}
+	return WithCode(Code(err), fmt.Errorf("%w; and not everything could be undone, DEL goes on: %w", err, undo))
 }
 
 // carryOut does what the plan of rec says, or undoes it.
-func (h *Host) carryOut(ctx context.Context, s sandbox, rec *Record) (*current.Result, error) {
+func (h *Host) carryOut(ctx context.Context, s sandbox, rec *Record) error {
 	began := time.Now()
 	err := WithCode(types.ErrIOFailure, h.Store.Begin(rec))
 	rec.took("record", began, time.Now())
-	var result *current.Result
 	if err == nil {
-		result, err = h.run(ctx, s, rec)
+		err = h.run(ctx, s, rec)
 	}
 	if err == nil {
-		return result, nil
+		return nil
 	}
 	err = WithCode(Code(err), fmt.Errorf("network %s: %w", rec.Plan.Network, err))
 	// The way back has its own time: what ended ctx must not end it too.
-	if undo := h.restore(context.WithoutCancel(ctx), rec); undo != nil {
-		return nil, WithCode(Code(err), fmt.Errorf("%w; and not everything could be undone, DEL goes on: %w", err, undo))
-	}
-	return nil, err
+	return notUndone(err, h.restore(context.WithoutCancel(ctx), rec))
 }
 
 func (rec *Record) took(what string, from, to time.Time) {
 	rec.Steps = append(rec.Steps, Step{What: what, Milliseconds: float64(to.Sub(from).Microseconds()) / 1000})
 }
 
+// step is one part of carrying out a plan.
+type step struct {
+	what string
+	do   func() error
+}
+
 // run takes the steps of a plan, in order.
-func (h *Host) run(ctx context.Context, s sandbox, rec *Record) (*current.Result, error) {
-	step := func(what string, do func() error) func() error {
-		return func() error {
-			began := time.Now()
-			err := do()
-			rec.took(what, began, time.Now())
+func (h *Host) run(ctx context.Context, s sandbox, rec *Record) error {
+	steps := h.bondSteps
+	if rec.Plan.plain() {
+		steps = h.plainSteps
+	}
+	for _, one := range steps(ctx, s, rec) {
+		if err := ctx.Err(); err != nil {
+			return errorf(types.ErrTryAgainLater, "the time for ADD is up: %w", err)
+		}
+		began := time.Now()
+		err := one.do()
+		rec.took(one.what, began, time.Now())
+		if err != nil {
 			return err
 		}
 	}
-	var steps []func() error
-	for i := range rec.Plan.Links {
-		steps = append(steps, step("attach "+rec.Plan.Links[i].Name, func() error { return h.attach(ctx, s, rec, i) }))
+	return WithCode(types.ErrIOFailure, h.Store.Update(rec))
+}
+
+func (h *Host) bondSteps(ctx context.Context, s sandbox, rec *Record) (steps []step) {
+	for i, l := range rec.Plan.Links {
+		steps = append(steps, step{"attach " + l.Name, func() error { return h.attach(ctx, s, rec, i) }})
 	}
 	var made bond.Link
 	var result *current.Result
-	steps = append(steps, step("bond", func() (err error) {
-		made, err = h.build(s, rec)
-		return err
-	}))
-	steps = append(steps, step("ipam", func() (err error) {
-		result, err = h.askIPAM(ctx, rec)
-		return err
-	}))
-	steps = append(steps, step("configure", func() (err error) {
-		made, err = h.configure(s, rec, made, result)
-		return err
-	}))
-	for _, take := range steps {
-		if err := ctx.Err(); err != nil {
-			return nil, errorf(types.ErrTryAgainLater, "the time for ADD is up: %w", err)
-		}
-		if err := take(); err != nil {
-			return nil, err
-		}
-	}
-	rec.complete(result, made)
-	return result, WithCode(types.ErrIOFailure, h.Store.Update(rec))
+	return append(steps,
+		step{"bond", func() (err error) {
+			made, err = h.build(s, rec)
+			return err
+		}},
+		step{"ipam", func() (err error) {
+			result, err = h.askIPAM(ctx, rec)
+			return err
+		}},
+		step{"configure", func() (err error) {
+			made, err = h.configure(s, rec, made, result)
+			if err == nil {
+				rec.complete(result, made)
+			}
+			return err
+		}})
+}
+
+func (h *Host) plainSteps(ctx context.Context, s sandbox, rec *Record) []step {
+	return []step{{"attach " + rec.Plan.IfName, func() error { return h.attachPlain(ctx, s, rec) }}}
 }
 
 // build makes the bond over the attached links.

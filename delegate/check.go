@@ -1,6 +1,7 @@
 package delegate
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,13 +18,13 @@ import (
 
 // Check compares an attachment with its Record, then has the plugins check
 // their part. The error's code is 104 where something differs.
-func (h *Host) Check(ctx context.Context, r Request) error {
-	rec, err := h.load(r.Key())
+func (h *Host) Check(ctx context.Context, k Key) error {
+	rec, err := h.load(k)
 	if err != nil {
 		return err
 	}
 	if rec == nil {
-		return errorf(types.ErrUnknownContainer, "container %s has no attachment %s here", r.ContainerID, r.IfName)
+		return errorf(types.ErrUnknownContainer, "container %s has no attachment %s here", k.ContainerID, k.IfName)
 	}
 	if rec.Result == nil {
 		return errorf(CodeCheck, "network %s: its ADD or its DEL was cut short; DEL finishes it", rec.Plan.Network)
@@ -39,14 +40,21 @@ func (h *Host) Check(ctx context.Context, r Request) error {
 	case s.pod == nil:
 		return errorf(CodeCheck, "network %s: the network namespace %s is gone", rec.Plan.Network, rec.Plan.Netns)
 	}
-	if err := errors.Join(h.verify(s, rec), bond.VerifyCarrier(s.pod, rec.BondIndex)); err != nil {
+	err = h.verify(s, rec)
+	if !rec.Plan.plain() {
+		err = errors.Join(err, bond.VerifyCarrier(s.pod, rec.BondIndex))
+	}
+	if err != nil {
 		return WithCode(CodeCheck, fmt.Errorf("network %s: %w", rec.Plan.Network, err))
 	}
-	return h.checkPlugins(ctx, r, rec)
+	return h.checkPlugins(ctx, rec)
 }
 
 // verify is Verify(Record, Facts): nil where everything is as the ADD left it.
 func (h *Host) verify(s sandbox, rec *Record) error {
+	if rec.Plan.plain() {
+		return verifyPlain(s, rec)
+	}
 	devices := map[string]string{}
 	for _, l := range rec.Plan.Links {
 		devices[l.Name] = l.Device
@@ -102,24 +110,40 @@ func verifyVFs(problems *bond.Problems, s sandbox, rec *Record) error {
 
 // checkPlugins has every plugin check that is spoken to in a version with
 // CHECK (CNI 0.4.0 and later).
-func (h *Host) checkPlugins(ctx context.Context, r Request, rec *Record) error {
+func (h *Host) checkPlugins(ctx context.Context, rec *Record) error {
 	var errs []error
+	check := func(ifName string, p Plugin, prevResult json.RawMessage) {
+		if hasCheck(p.Config) {
+			_, err := h.Runner.Run(ctx, rec.call("CHECK", rec.Plan.Netns, ifName, p, prevResult))
+			errs = append(errs, err)
+		}
+	}
 	for _, l := range rec.Plan.Links {
 		for _, p := range l.Plugins {
-			if hasCheck(p.Config) {
-				_, err := h.Runner.Run(ctx, rec.call("CHECK", rec.Plan.Netns, l.Name, p, rec.Attached[l.Name].Result))
-				errs = append(errs, err)
+			if prev := rec.Attached[l.Name].Result; !rec.Plan.plain() {
+				check(l.Name, p, prev)
+			} else {
+				check(l.Name, p, rec.resultFor(p.Config))
 			}
 		}
 	}
 	// whereabouts answers every CHECK with an error.
-	if rec.Plan.IPAM != "" && rec.Plan.IPAM != "whereabouts" && hasCheck(rec.Plan.Config) {
-		call := rec.ipamCall("CHECK", rec.Plan.Netns)
-		call.Config = r.Network.Raw // with prevResult, which IPAM compares
-		_, err := h.Runner.Run(ctx, call)
-		errs = append(errs, err)
+	if rec.Plan.IPAM != "" && rec.Plan.IPAM != "whereabouts" {
+		check(rec.Plan.IfName, Plugin{Type: rec.Plan.IPAM, Config: rec.Plan.Config}, rec.resultFor(rec.Plan.Config))
 	}
 	return WithCode(CodeDelegate, errors.Join(errs...))
+}
+
+// resultFor is the attachment's result in the version of a configuration; nil
+// where it cannot be said in it.
+func (rec *Record) resultFor(config json.RawMessage) json.RawMessage {
+	var c struct{ CNIVersion string }
+	var out bytes.Buffer
+	result, err := decodeResult(rec.Result)
+	if err != nil || json.Unmarshal(config, &c) != nil || PrintResult(&out, result, c.CNIVersion) != nil {
+		return nil
+	}
+	return out.Bytes()
 }
 
 func hasCheck(config json.RawMessage) bool {
@@ -133,6 +157,23 @@ func hasCheck(config json.RawMessage) bool {
 	return err == nil && yes
 }
 
+// CheckPod checks all that one ADD has attached.
+func (h *Host) CheckPod(ctx context.Context, k Key) error {
+	rec, err := h.load(k)
+	if err != nil {
+		return err
+	}
+	members := []Key{k}
+	if rec != nil {
+		members = rec.members()
+	}
+	var errs []error
+	for _, k := range members {
+		errs = append(errs, h.Check(ctx, k))
+	}
+	return errors.Join(errs...)
+}
+
 // Status says in one error why an ADD would fail now, or nil. Its code is 50.
 // It executes no plugin; it loads the bonding module where that is missing.
 func (h *Host) Status(ctx context.Context, n Network, path []string) error {
@@ -141,6 +182,11 @@ func (h *Host) Status(ctx context.Context, n Network, path []string) error {
 	}
 	for _, plugin := range n.pluginTypes() {
 		if _, err := h.Runner.Find(plugin, path); err != nil {
+			return WithCode(types.ErrPluginNotAvailable, err)
+		}
+	}
+	if n.NeedsAgent() {
+		if err := (AgentClient{Socket: n.Agent, Timeout: readyTimeout}).Ready(ctx); err != nil {
 			return WithCode(types.ErrPluginNotAvailable, err)
 		}
 	}

@@ -59,7 +59,7 @@ bond0: no link has a carrier (look at the cables, the PFs and the switch)`},
 			m.mustAdd(request(t, standard))
 			test.spoil(m)
 			spoiled := m.state()
-			err := m.Check(t.Context(), request(t, standard))
+			err := m.Check(t.Context(), c1)
 			if test.text == "" {
 				if err != nil {
 					t.Error(err)
@@ -95,14 +95,13 @@ func TestCheckPlugins(t *testing.T) {
 			m := newMachine(t)
 			m.mustAdd(request(t, test.config))
 			m.plugins.calls = nil
-			r := request(t, strings.Replace(test.config, `"delegate"`, `"prevResult": {"cniVersion": "1.1.0"}, "delegate"`, 1))
-			if err := m.Check(t.Context(), r); err != nil {
+			if err := m.Check(t.Context(), c1); err != nil {
 				t.Fatal(err)
 			}
 			var got []string
 			for _, c := range m.plugins.calls {
 				got = append(got, c.Type+" "+c.Command+" "+c.IfName)
-				want := string(r.Network.Raw)
+				want := strings.Replace(test.config, `"delegate"`, `"prevResult": `+string(m.readRecord(c1).Result)+`, "delegate"`, 1)
 				if c.Type == "sriov" {
 					want = `{"cniVersion": "0.4.0", "name": "net1", "type": "sriov", "vlan": 100, "deviceID": "` + deviceAt(c) + `", "pciBusID": "` + deviceAt(c) + `",
 						"prevResult": ` + string(m.readRecord(c1).Attached[c.IfName].Result) + `}`

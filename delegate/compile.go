@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,10 +21,16 @@ type Plan struct {
 	Args        string          `json:"args,omitempty"`
 	Path        []string        `json:"path"`
 	Network     string          `json:"network"`
-	Config      json.RawMessage `json:"config"` // as the runtime gave it; IPAM gets the same
-	Links       []PlannedLink   `json:"links"`
-	Bond        bond.Spec       `json:"bond"`
+	Config      json.RawMessage `json:"config"`        // as the runtime gave it; IPAM gets the same
+	Links       []PlannedLink   `json:"links"`         // of a plain network the one interface that its plugins make
+	Bond        bond.Spec       `json:"bond,omitzero"` // the zero Spec of a plain network
 	IPAM        string          `json:"ipam,omitempty"`
+	Group       Group           `json:"group,omitzero"`
+
+	// As in PodAttachment.
+	DefaultRoute   []netip.Addr    `json:"defaultRoute,omitzero"`
+	DeviceInfo     json.RawMessage `json:"deviceInfo,omitempty"`
+	DeviceInfoFile string          `json:"deviceInfoFile,omitempty"`
 }
 
 // PlannedLink is one link, and how it was before anything was done.
@@ -41,6 +48,9 @@ type PlannedLink struct {
 
 // Key names the plan's Record.
 func (p Plan) Key() Key { return Key{p.ContainerID, p.IfName} }
+
+// plain says that other plugins make the network whole.
+func (p Plan) plain() bool { return p.Bond.Name == "" }
 
 // Devices lists the PCI addresses that the plan takes from the host, sorted.
 func (p Plan) Devices() []string {
@@ -67,6 +77,9 @@ func (p Plan) String() string {
 			lines = append(lines, fmt.Sprintf("%s: move it from the host into the pod", l.Name))
 		}
 	}
+	if p.plain() {
+		return strings.Join(lines, "\n")
+	}
 	lines = append(lines, p.Bond.Steps()...)
 	if p.IPAM != "" {
 		lines = append(lines, fmt.Sprintf("%s: addresses by %s, announce them", p.IfName, p.IPAM))
@@ -81,17 +94,15 @@ func Compile(r Request, f Facts) (p Plan, warnings []string, err error) {
 	c := compiler{r: r, f: f}
 	p = Plan{
 		ContainerID: r.ContainerID, IfName: r.IfName, Netns: r.Netns, Args: r.Args, Path: r.Path,
-		Network: r.Network.Name, Config: r.Network.Raw, IPAM: r.Network.IPAM,
-		Bond: bond.Spec{Name: r.IfName, Options: r.Network.Options},
+		Network: r.Network.Name, Config: r.Network.Raw, IPAM: r.Network.IPAM, Group: r.Group,
+		DefaultRoute: r.DefaultRoute, DeviceInfo: r.DeviceInfo, DeviceInfoFile: r.DeviceInfoFile,
 	}
 	c.checkNode()
-	for i, l := range r.Network.Links {
-		p.Links = append(p.Links, c.link(fmt.Sprintf("links[%d]", i), l))
-		p.Bond.Links = append(p.Bond.Links, l.Name)
+	if r.Network.Plain == nil {
+		c.bond(&p)
+	} else {
+		p.Links = []PlannedLink{c.plain()}
 	}
-	c.checkPFs(p.Links)
-	c.settleMTU(&p)
-	c.checkMTUs(p)
 	if err := c.problems.Err(); err != nil {
 		return Plan{}, nil, errorf(CodeNode, "network %s: %w", r.Network.Name, err)
 	}
@@ -105,6 +116,34 @@ type compiler struct {
 	warnings []string
 }
 
+// bond plans a bond and its links.
+func (c *compiler) bond(p *Plan) {
+	r := c.r
+	p.Bond = bond.Spec{Name: r.IfName, Options: r.Network.Options}
+	for i, l := range r.Network.Links {
+		p.Links = append(p.Links, c.link(fmt.Sprintf("links[%d]", i), l))
+		p.Bond.Links = append(p.Bond.Links, l.Name)
+	}
+	c.checkPFs(p.Links)
+	c.settleMTU(p)
+	c.checkMTUs(*p)
+}
+
+// plain plans the interface of a plain network. Its VF is put back as a
+// bond's is; what else its device may be is its plugins' affair.
+func (c *compiler) plain() PlannedLink {
+	n := c.r.Network
+	l := PlannedLink{Name: c.r.IfName, Source: FromConfig, Plugins: n.Plain}
+	d := c.f.Devices[n.Device]
+	switch {
+	case n.Device == "" || c.isHeld("deviceID", n.Device):
+	case d.Link != nil && d.PF != "" && d.PFLink != nil:
+		l.Source, l.Device = FromDevice, n.Device
+		l.Before, l.Had, l.PF, l.VF, l.Admin = d.Link, c.f.InUse[n.Device], d.PFNetdev, d.Number, d.Admin
+	}
+	return l
+}
+
 // checkNode checks what concerns no single link.
 func (c *compiler) checkNode() {
 	if c.f.Bonding != nil {
@@ -116,7 +155,7 @@ func (c *compiler) checkNode() {
 		}
 	}
 	if other, taken := bond.Taken(c.f.Pod, c.r.IfName); taken {
-		c.problems.Add("", "ask for another interface name", "the bond's name %s is taken in the pod by %s", c.r.IfName, describe(other, c.r.IfName))
+		c.problems.Add("", "ask for another interface name", "the name %s is taken in the pod by %s", c.r.IfName, describe(other, c.r.IfName))
 	}
 }
 

@@ -122,8 +122,8 @@ func TestCompileProblems(t *testing.T) {
 		}, `network n: mtu: is 10000, and links[0].deviceID (enp1s0v0) takes at most 9216; mtu: is 10000, and links[1].deviceID (enp2s0v0) takes at most 9216`},
 		{"name taken", vfs, func(f *Facts) { f.Pod = append(f.Pod, bond.Link{Name: "bond0-2", Kind: "dummy"}) }, `network n: links[1].name: bond0-2 is taken in the pod by bond0-2 (dummy) (give the link another name)`},
 		{"name taken by a device", vfs, func(f *Facts) { f.Pod = append(f.Pod, bond.Link{Name: "bond0-2", Device: vfA2}) }, `network n: links[1].name: bond0-2 is taken in the pod by bond0-2 (device 0000:3b:02.1) (give the link another name)`},
-		{"name taken as another's", vfs, func(f *Facts) { f.Pod[0].AltNames = []string{"bond0-1", "bond0"} }, `network n: the bond's name bond0 is taken in the pod by net1, as its alternative name (ask for another interface name); links[0].name: bond0-1 is taken in the pod by net1, as its alternative name (give the link another name)`},
-		{"bond's name taken", vfs, func(f *Facts) { f.Pod = append(f.Pod, bond.Link{Name: "bond0", Kind: "bond"}) }, `network n: the bond's name bond0 is taken in the pod by bond0 (bond) (ask for another interface name)`},
+		{"name taken as another's", vfs, func(f *Facts) { f.Pod[0].AltNames = []string{"bond0-1", "bond0"} }, `network n: the name bond0 is taken in the pod by net1, as its alternative name (ask for another interface name); links[0].name: bond0-1 is taken in the pod by net1, as its alternative name (give the link another name)`},
+		{"bond's name taken", vfs, func(f *Facts) { f.Pod = append(f.Pod, bond.Link{Name: "bond0", Kind: "bond"}) }, `network n: the name bond0 is taken in the pod by bond0 (bond) (ask for another interface name)`},
 		{"no link on the host", hosts, func(f *Facts) { delete(f.Host, "eth2") }, `network n: links[1].name: the host has no interface eth2 (with "linksInContainer": true it is looked for in the pod)`},
 		{"the host's default route", hosts, host(func(l *bond.HostLink) {
 			l.Addresses.Default = true

@@ -9,25 +9,64 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 )
 
-// Del undoes an attachment from its Record alone, and leaves the node as it
-// was. Without a Record there is nothing to undo.
+// Del undoes an attachment, and all that were made together with it, from
+// their Records alone, in reverse, and leaves the node as it was. Without a
+// Record there is nothing to undo. It goes on after an error and joins them.
 func (h *Host) Del(ctx context.Context, k Key) error {
+	_, err := h.del(ctx, k)
+	return err
+}
+
+// del is Del; it returns the Record that it found.
+func (h *Host) del(ctx context.Context, k Key) (*Record, error) {
 	locks, err := openLocks(h.Store.Dir, h.LockTimeout)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer locks.Close()
 	if err := locks.Lock(ctx, "container", k.ContainerID); err != nil {
-		return err
+		return nil, err
 	}
 	rec, err := h.load(k)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if rec == nil {
-		return WithCode(types.ErrIOFailure, h.Store.Forget(k))
+		return nil, WithCode(types.ErrIOFailure, h.Store.Forget(k))
 	}
-	return h.lockAndRestore(ctx, rec, locks)
+	return rec, h.delMembers(ctx, rec.members(), locks)
+}
+
+// delMembers restores the attachments of one container in reverse. The Record
+// of the first, by which DEL finds the others, goes only after they have gone.
+// The container's lock is held.
+func (h *Host) delMembers(ctx context.Context, members []Key, locks *Locks) error {
+	var recs []*Record
+	var devices []string
+	var errs []error
+	for _, k := range members {
+		rec, err := h.load(k)
+		errs = append(errs, err)
+		if rec != nil {
+			recs, devices = append(recs, rec), append(devices, rec.Plan.Devices()...)
+		}
+	}
+	if err := locks.Lock(ctx, "device", devices...); err != nil {
+		return err
+	}
+	for i, rec := range slices.Backward(recs) {
+		// Read anew: who had the device's lock may have restored it meanwhile.
+		rec, err := h.load(rec.Plan.Key())
+		switch failed := errors.Join(errs...); {
+		case rec == nil || err != nil:
+			errs = append(errs, err)
+		case i == 0 && failed != nil:
+			errs = append(errs, h.restoreAll(ctx, rec), WithCode(types.ErrIOFailure, h.Store.Update(rec)))
+		default:
+			errs = append(errs, h.restore(ctx, rec))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // load reads a Record; nil where there is none, or none that can be read,
@@ -59,9 +98,9 @@ func (h *Host) lockAndRestore(ctx context.Context, rec *Record, locks *Locks) er
 
 // GC undoes the attachments of a network that the runtime no longer has. It
 // goes on after an error and joins them.
-func (h *Host) GC(ctx context.Context, n Network) error {
-	if n.Valid == nil {
-		return errorf(types.ErrInvalidNetworkConfig, "network %s: %s: is missing; without it every attachment would count as gone", n.Name, validKey)
+func (h *Host) GC(ctx context.Context, network string, valid []GCAttachment) error {
+	if valid == nil {
+		return errorf(types.ErrInvalidNetworkConfig, "network %s: %s: is missing; without it every attachment would count as gone", network, validKey)
 	}
 	keys, err := h.Store.List()
 	if err != nil {
@@ -69,14 +108,18 @@ func (h *Host) GC(ctx context.Context, n Network) error {
 	}
 	var errs []error
 	for _, k := range keys {
-		if slices.Contains(n.Valid, GCAttachment{ContainerID: k.ContainerID, IfName: k.IfName}) {
-			continue
-		}
 		rec, err := h.load(k)
-		if err == nil && rec != nil && rec.Plan.Network == n.Name {
+		if err == nil && rec != nil && rec.network() == network && !stillValid(rec, valid) {
 			err = h.Del(ctx, k)
 		}
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// stillValid says whether the runtime still has the attachment, of which it
+// knows the first of its group.
+func stillValid(rec *Record, valid []GCAttachment) bool {
+	head := rec.members()[0]
+	return slices.Contains(valid, GCAttachment{ContainerID: head.ContainerID, IfName: head.IfName})
 }

@@ -23,8 +23,13 @@ type Facts struct {
 // survey reads the facts about a request. It changes nothing, but that it
 // loads the bonding module where that is missing.
 func (h *Host) survey(ctx context.Context, r Request, s sandbox) (Facts, error) {
-	f := Facts{Plugins: map[string]bool{}, Holders: map[string]Key{}, InUse: map[string]bond.Addresses{}, Bonding: h.Kernel.EnableBonding(ctx)}
+	f := Facts{Plugins: map[string]bool{}, Holders: map[string]Key{}, InUse: map[string]bond.Addresses{}}
 	var sources bond.Sources
+	if r.Network.Plain == nil {
+		f.Bonding = h.Kernel.EnableBonding(ctx)
+	} else if r.Network.Device != "" {
+		sources.Devices = []string{r.Network.Device}
+	}
 	for _, l := range r.Network.Links {
 		switch l.Source {
 		case FromDevice:
@@ -66,6 +71,9 @@ func (n Network) pluginTypes() []string {
 		for _, p := range l.Plugins {
 			types = append(types, p.Type)
 		}
+	}
+	for _, p := range n.Plain {
+		types = append(types, p.Type)
 	}
 	if n.IPAM != "" {
 		types = append(types, n.IPAM)

@@ -1,10 +1,12 @@
 package delegate
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -36,11 +38,26 @@ type Limbo struct {
 // Request is what the runtime asks for one attachment.
 type Request struct {
 	ContainerID string
-	IfName      string // CNI_IFNAME: the bond's name
+	IfName      string // of the pod: the bond, or what the network's plugins make
 	Netns       string // CNI_NETNS; "" where the namespace is gone
 	Args        string // CNI_ARGS
 	Path        []string
 	Network     Network
+	Group       Group
+
+	// As in PodAttachment.
+	DefaultRoute   []netip.Addr
+	DeviceInfo     json.RawMessage
+	DeviceInfoFile string
+}
+
+// Group is all attachments that one ADD of the runtime makes, of which each
+// Record is a part.
+type Group struct {
+	Network string   `json:"network"`         // as the runtime calls its configuration
+	IfNames []string `json:"ifNames"`         // in the order of attachment; the first is CNI_IFNAME
+	Agent   string   `json:"agent,omitempty"` // the socket of the agent that hears of the DEL
+	Pod     Pod      `json:"pod,omitzero"`
 }
 
 // Key names the request's Record.

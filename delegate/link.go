@@ -19,6 +19,7 @@ const (
 	FromConfig Source = "config" // whatever a plugin makes in the pod
 	FromHost   Source = "host"   // an interface of the host, moved into the pod
 	FromPod    Source = "pod"    // an interface that is in the pod already
+	FromAgent  Source = "agent"  // what the agent will say
 )
 
 // Link is one link of a bond as the configuration asks for it.
@@ -27,6 +28,7 @@ type Link struct {
 	Source  Source
 	Device  string   // the PCI address, for FromDevice
 	Plugins []Plugin // what brings it into the pod, in order
+	By      string   // of FromAgent: the key that names it
 }
 
 // Plugin is a CNI plugin and the configuration that it gets on its standard
@@ -37,7 +39,10 @@ type Plugin struct {
 }
 
 // linkKeys are the keys of an element of links.
-var linkKeys = []string{"name", "deviceID", "config", "resourceName", "network", "count"}
+var linkKeys = slices.Concat([]string{"name", "deviceID", "config"}, agentKeys)
+
+// agentKeys are those of them that the agent resolves.
+var agentKeys = []string{"resourceName", "request", "network", "count"}
 
 // attachVersion is the CNI version in which a VF's plugin is spoken to where
 // its configuration names none: every release of sriov-cni knows it, and
@@ -58,7 +63,7 @@ func (n *Network) readLinks(top object, bondName string) {
 		top.problems.Add("links", "", "has %d links, a bond has at most %d here", len(raws), maxLinks)
 		return
 	}
-	if len(raws) < 2 {
+	if len(raws) < 2 && !slices.ContainsFunc(raws, counts) {
 		what := map[int]string{0: "has no link", 1: "has one link"}[len(raws)]
 		top.problems.Add("links", `a bond over two VFs: "links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]`, "%s, a bond needs at least two", what)
 	}
@@ -80,6 +85,12 @@ func (n *Network) readLinks(top object, bondName string) {
 	n.checkNames(top.problems, bondName)
 }
 
+// counts says that a link stands for several.
+func counts(raw json.RawMessage) bool {
+	var l struct{ Count int }
+	return json.Unmarshal(raw, &l) == nil && l.Count > 1
+}
+
 func (n *Network) readLink(o, attach object, inPod bool) Link {
 	before := len(*o.problems)
 	for _, key := range o.unknown(linkKeys) {
@@ -89,15 +100,13 @@ func (n *Network) readLink(o, attach object, inPod bool) Link {
 		}
 		o.problems.Add(o.at(key), hint, "is not known")
 	}
-	for _, key := range []string{"resourceName", "network", "count"} {
-		if o.has(key) {
-			o.problems.Add(o.at(key), "without Kubernetes give the PCI address as deviceID", "needs a pod and an agent that knows its devices; there is none here")
-		}
-	}
 	l := Link{Name: o.text("name")}
 	config, own := o.object("config")
 	l.Device = deviceOf(o, config)
+	byAgent := slices.IndexFunc(agentKeys, o.has)
 	switch {
+	case byAgent >= 0:
+		l.Source, l.By = FromAgent, agentKeys[byAgent]
 	case l.Device != "":
 		l.Source = FromDevice
 		if own {

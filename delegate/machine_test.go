@@ -357,6 +357,10 @@ func (n edgedNamespace) Configure(index int, a bond.Addresses) error {
 	return n.effect("Configure", func() error { return n.Namespace.Configure(index, a) })
 }
 
+func (n edgedNamespace) RemoveRoute(index int, r bond.Route) error {
+	return n.effect("RemoveRoute", func() error { return n.Namespace.RemoveRoute(index, r) })
+}
+
 func (n edgedNamespace) ChangeVF(pf string, number int, have, want bond.VF) error {
 	return n.effect("ChangeVF", func() error { return n.Namespace.ChangeVF(pf, number, have, want) })
 }

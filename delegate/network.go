@@ -1,6 +1,7 @@
 package delegate
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -13,8 +14,12 @@ import (
 	"github.com/multibond/multibond/bond"
 )
 
-// Network is a bond network as its configuration asks for it.
+// Network is a network as its configuration asks for it: a bond, or a plain
+// one, which other plugins make.
 type Network struct {
+	Plain      []Plugin // of a plain network, in order; nil of a bond
+	Device     string   // the PCI address that a plain network was given; "" for none
+	Agent      string   // the agent's socket, for links that only it can resolve
 	CNIVersion string
 	Name       string
 	IfName     string // the bond's name, where the configuration gives one
@@ -28,12 +33,46 @@ type Network struct {
 	Warnings   []string
 }
 
+// decodeTop reads a configuration as the object that it is.
+func decodeTop(raw []byte) (fields map[string]json.RawMessage, err error) {
+	if !utf8.Valid(raw) {
+		return nil, errorf(types.ErrDecodingFailure, "the configuration is not valid UTF-8")
+	}
+	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
+		if json.Valid(raw) {
+			return nil, errorf(types.ErrDecodingFailure, "the configuration is %s, wanted is a JSON object", KindOf(raw))
+		}
+		return nil, errorf(types.ErrDecodingFailure, "the configuration is no JSON: %w", err)
+	}
+	return fields, nil
+}
+
+// NeedsAgent says that a link names what only the agent knows: a resource, a
+// claim's request, or another network.
+func (n Network) NeedsAgent() bool {
+	return slices.ContainsFunc(n.Links, func(l Link) bool { return l.Source == FromAgent })
+}
+
+// checkAgent says, of links that only the agent can resolve, that nobody has.
+func (n Network) checkAgent() error {
+	var problems bond.Problems
+	for i, l := range n.Links {
+		if l.Source == FromAgent {
+			problems.Add(fmt.Sprintf("links[%d].%s", i, l.By), "without Kubernetes give the PCI address as deviceID", "needs a pod and an agent that knows its devices; there is none here")
+		}
+	}
+	if err := problems.Err(); err != nil {
+		return errorf(types.ErrInvalidNetworkConfig, "network %s: %w", n.Name, err)
+	}
+	return nil
+}
+
 // GCAttachment is one attachment that still exists.
 type GCAttachment = types.GCAttachment
 
 // topKeys are the keys of a network configuration that are no bond options.
 var topKeys = []string{
-	"cniVersion", "name", "type", "links", "linksInContainer", "delegate", "ifname", "ipam", "dns", "require",
+	"cniVersion", "name", "type", "agent", "links", "linksInContainer", "delegate", "ifname", "ipam", "dns", "require",
 	"runtimeConfig", "capabilities", "args", "prevResult", "disableCheck", "disableGC", validKey, "cni.dev/attachments",
 }
 
@@ -42,20 +81,14 @@ var topKeys = []string{
 // say. All problems are returned at once, each with its path. The error's
 // code is 6 where raw is no JSON, 7 where it says something wrong.
 func ParseNetwork(raw []byte, bondName string) (Network, error) {
-	if !utf8.Valid(raw) {
-		return Network{}, errorf(types.ErrDecodingFailure, "the configuration is not valid UTF-8")
-	}
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
-		if json.Valid(raw) {
-			return Network{}, errorf(types.ErrDecodingFailure, "the configuration is %s, wanted is a JSON object", KindOf(raw))
-		}
-		return Network{}, errorf(types.ErrDecodingFailure, "the configuration is no JSON: %w", err)
+	fields, err := decodeTop(raw)
+	if err != nil {
+		return Network{}, err
 	}
 	var problems bond.Problems
 	top := object{fields: fields, problems: &problems}
 	n := Network{Raw: raw}
-	n.readValid(top)
+	n.Valid = readValid(top)
 	// What is null is not there, here as everywhere.
 	maps.DeleteFunc(fields, func(key string, _ json.RawMessage) bool { return !top.has(key) })
 	n.readHead(top, bondName)
@@ -80,17 +113,21 @@ func ParseNetwork(raw []byte, bondName string) (Network, error) {
 const validKey = "cni.dev/valid-attachments"
 
 // readValid tells an empty list, which runtimes also write as null, from none.
-func (n *Network) readValid(top object) {
+func readValid(top object) (valid []GCAttachment) {
 	if _, there := top.fields[validKey]; there {
-		n.Valid = []GCAttachment{}
-		top.read(validKey, &n.Valid, "a list of attachments")
+		valid = []GCAttachment{}
+		top.read(validKey, &valid, "a list of attachments")
 	}
+	return valid
 }
 
 func (n *Network) readHead(top object, bondName string) {
 	n.CNIVersion, n.Name, n.IfName = top.text("cniVersion"), top.text("name"), top.text("ifname")
 	if n.Name == "" {
 		top.problems.Add("name", "", "is missing")
+	}
+	if n.Agent = cmp.Or(top.text("agent"), DefaultAgent); !strings.HasPrefix(n.Agent, "/") {
+		top.problems.Add("agent", "", "is %q, wanted is the absolute path of its socket", n.Agent)
 	}
 	top.read("dns", &n.DNS, "a dns object (CNI specification, section 1)")
 	if n.IfName != "" {

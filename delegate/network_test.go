@@ -105,7 +105,7 @@ func TestParseNetwork(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			test.want.Raw = json.RawMessage(test.config)
+			test.want.Raw, test.want.Agent = json.RawMessage(test.config), DefaultAgent
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
@@ -189,7 +189,6 @@ func TestParseNetworkProblems(t *testing.T) {
 		{"no PCI address in config", links(`{"deviceID": "0000:3b:02.0"}, {"config": {"type": "sriov", "deviceID": "eth0"}}`), "", 7, `network n: links[1].config.deviceID: is "eth0", wanted is a PCI address such as 0000:3b:02.1, in lower case`},
 		{"two addresses of one link", links(`{"deviceID": "0000:3b:02.0", "config": {"type": "sriov", "deviceID": "0000:3b:02.1"}}, {"deviceID": "0000:5e:02.0"}`), "", 7, `network n: links[0].config.deviceID: is 0000:3b:02.1, and links[0].deviceID is 0000:3b:02.0 (write it once)`},
 		{"one device twice", links(vfs + `, {"deviceID": "0000:3B:02.0"}`), "", 7, `network n: links[2].deviceID: is 0000:3b:02.0, as is that of links[0]`},
-		{"resourceName", links(`{"resourceName": "a/b", "count": 2}, {"network": "x"}`), "", 7, `network n: links[0].resourceName: needs a pod and an agent that knows its devices; there is none here (without Kubernetes give the PCI address as deviceID); links[0].count: needs a pod and an agent that knows its devices; there is none here (without Kubernetes give the PCI address as deviceID); links[1].network: needs a pod and an agent that knows its devices; there is none here (without Kubernetes give the PCI address as deviceID)`},
 		{"words that sriov-cni takes for off", `{"name": "n", "delegate": {"type": "sriov", "trust": "true", "spoofchk": false, "link_state": "up"}, "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`, "", 7,
 			`network n: delegate.trust: is "true", wanted is on or off; delegate.spoofchk: is false, wanted is a string; delegate.spoofchk: is false, wanted is on or off; delegate.link_state: is "up", wanted is auto or enable or disable`},
 		{"sriov without a device", `{"name": "n", "links": [{"config": {"type": "sriov"}}, {"deviceID": "0000:5e:02.0"}]}`, "", 7,

@@ -3,8 +3,11 @@ package delegate
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
+	"os"
 	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -21,6 +24,7 @@ type plugins struct {
 	calls   []Call
 	missing map[string]bool // programs that are not installed
 	refuse  map[string]string
+	write   map[string]string // files that a plugin writes about its device
 
 	vfs     map[string]sriovCache // by container and interface
 	pool    map[string]string     // addresses by container and interface
@@ -65,12 +69,18 @@ func (p *plugins) Run(ctx context.Context, c Call) (json.RawMessage, error) {
 	if why := p.refuse[what]; why != "" {
 		return nil, said(c, fmt.Errorf("%s", why))
 	}
+	if file := p.write[what]; file != "" {
+		if err := os.WriteFile(file, []byte(`{"type":"written"}`), 0o600); err != nil {
+			return nil, said(c, err)
+		}
+	}
 	var config pluginConfig
 	if err := json.Unmarshal(c.Config, &config); err != nil {
 		return nil, said(c, err)
 	}
 	do, known := map[string]func(Call, pluginConfig) (any, error){
 		"sriov ADD": p.sriovAdd, "sriov DEL": p.sriovDel,
+		"bridge ADD": p.bridgeAdd, "bridge DEL": p.bridgeDel,
 		"macvlan ADD": p.macvlanAdd, "macvlan DEL": p.macvlanDel,
 		"host-local ADD": p.hostLocalAdd, "host-local DEL": p.hostLocalDel,
 	}[c.Type+" "+c.Command]
@@ -234,6 +244,44 @@ func (p *plugins) macvlanAdd(c Call, config pluginConfig) (any, error) {
 	}
 	l := p.kernel.AddVirtual(c.Netns, "macvlan", c.IfName)
 	return values{"cniVersion": config.CNIVersion, "interfaces": []values{{"name": c.IfName, "mac": l.MAC, "sandbox": c.Netns}}}, nil
+}
+
+// bridgeAdd makes an interface with an address and a default route, as a
+// cluster's default network does.
+func (p *plugins) bridgeAdd(c Call, config pluginConfig) (any, error) {
+	result, err := p.hostLocalAdd(c, config)
+	if err != nil {
+		return nil, err
+	}
+	made, err := p.macvlanAdd(c, config)
+	if err != nil {
+		delete(p.pool, keyOf(c))
+		return nil, err
+	}
+	_, pod, err := p.open(c.Netns)
+	if err != nil {
+		return nil, err
+	}
+	l, err := pod.Link(c.IfName)
+	if err != nil {
+		return nil, err
+	}
+	up := true
+	ip := netip.MustParsePrefix(p.pool[keyOf(c)] + "/24")
+	gateway := netip.MustParseAddr("10.56.217.1")
+	out := result.(values)
+	out["interfaces"] = made.(values)["interfaces"]
+	out["ips"] = []values{{"address": ip.String(), "gateway": gateway.String(), "interface": 0}}
+	return out, errors.Join(pod.Change(l.Index, bond.Change{Up: &up}), pod.Configure(l.Index, bond.Addresses{
+		IPs: []netip.Prefix{ip}, Routes: []bond.Route{{Dst: netip.MustParsePrefix("0.0.0.0/0"), Gateway: gateway}},
+	}))
+}
+
+func (p *plugins) bridgeDel(c Call, config pluginConfig) (any, error) {
+	if _, err := p.hostLocalDel(c, config); err != nil {
+		return nil, err
+	}
+	return p.macvlanDel(c, config)
 }
 
 func (p *plugins) macvlanDel(c Call, _ pluginConfig) (any, error) {

@@ -1,12 +1,14 @@
 package delegate
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +31,7 @@ type Record struct {
 	BondIndex   int                  `json:"bondIndex,omitempty"`
 	IPAMAsked   bool                 `json:"ipamAsked,omitempty"`
 	IPAMRefused bool                 `json:"ipamRefused,omitempty"` // it gave nothing
+	Refused     bool                 `json:"refused,omitempty"`     // the first plugin of a plain network did nothing
 	Addresses   bond.Addresses       `json:"addresses,omitzero"`    // of the bond
 	Result      json.RawMessage      `json:"result,omitempty"`      // the ADD's: the attachment is complete
 	Restored    []string             `json:"restored,omitempty"`    // links that are as before again
@@ -113,6 +116,22 @@ func decode(data []byte, k Key) (*Record, error) {
 	}
 	return &r, nil
 }
+
+// members are the keys of all Records that were made together with this one,
+// in the order of their attachment, itself among them.
+func (r *Record) members() []Key {
+	var keys []Key
+	for _, name := range r.Plan.Group.IfNames {
+		keys = append(keys, Key{r.Plan.ContainerID, name})
+	}
+	if !slices.Contains(keys, r.Plan.Key()) { // a Record of a version without groups
+		keys = []Key{r.Plan.Key()}
+	}
+	return keys
+}
+
+// network is what the runtime calls the configuration of the ADD.
+func (r *Record) network() string { return cmp.Or(r.Plan.Group.Network, r.Plan.Network) }
 
 // assumeBegun is for a Record that does not know how far its ADD has come.
 func (r *Record) assumeBegun() {

@@ -16,9 +16,16 @@ import (
 // and makes it what it was, goes on after an error, and can be called again.
 // The Record goes only when everything is as before; until then the error
 // names what is not; its code is 103, or 102 where the kernel lets nobody look.
-// Locks on the container and its devices
-// are held.
+// Locks on the container and its devices are held.
 func (h *Host) restore(ctx context.Context, rec *Record) error {
+	if err := h.restoreAll(ctx, rec); err != nil {
+		return err
+	}
+	return WithCode(CodeRestore, h.Store.End(rec))
+}
+
+// restoreAll is restore without the end of the Record.
+func (h *Host) restoreAll(ctx context.Context, rec *Record) error {
 	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID)
 	if err != nil {
 		return err
@@ -32,7 +39,9 @@ func (h *Host) restore(ctx context.Context, rec *Record) error {
 		}
 	}
 	var errs []error
-	if rec.BootID == h.BootID {
+	if rec.Plan.plain() {
+		errs = append(errs, h.restorePlain(ctx, s, rec))
+	} else if rec.BootID == h.BootID {
 		errs = append(errs, h.removeBond(s, rec))
 		for _, l := range slices.Backward(rec.Plan.Links) {
 			errs = append(errs, h.restoreLink(ctx, s, rec, l))
@@ -42,7 +51,7 @@ func (h *Host) restore(ctx context.Context, rec *Record) error {
 	if err := errors.Join(errs...); err != nil {
 		return WithCode(CodeRestore, fmt.Errorf("network %s: %w", rec.Plan.Network, errors.Join(err, h.Store.Update(rec))))
 	}
-	return WithCode(CodeRestore, h.Store.End(rec))
+	return nil
 }
 
 // removeBond deletes the bond; the kernel then closes its links and gives

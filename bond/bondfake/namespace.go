@@ -418,6 +418,19 @@ func (n *namespace) Configure(index int, a bond.Addresses) error {
 	return nil
 }
 
+func (n *namespace) RemoveRoute(index int, r bond.Route) error {
+	unlock, err := n.lock("RemoveRoute", n.nameOf(index))
+	defer unlock()
+	if err != nil {
+		return err
+	}
+	l, err := n.byIndex(index)
+	if err == nil {
+		l.addrs.Routes = slices.DeleteFunc(l.addrs.Routes, func(other bond.Route) bool { return reflect.DeepEqual(other, asReadBack(r)) })
+	}
+	return err
+}
+
 func (l *link) addAddr(ip netip.Prefix, peer netip.Addr) {
 	l.addrs.IPs = append(l.addrs.IPs, ip)
 	if !peer.IsValid() {

@@ -527,6 +527,27 @@ host enp2s0v1 mac b1
 pod net1 up mac a0 10.1.2.3/24 10.1.2.4/24 10.9.9.0/31 10.9.9.9/32 fd00:1::3/64 fd00:2::1/128 [0.0.0.0/0 via 10.1.2.1 metric 0 table 254 mtu 0 advmss 0 scope 0] [10.7.0.0/16 metric 0 table 254 mtu 0 advmss 0 scope 253] [10.8.0.0/16 via 10.1.2.1 metric 50 table 1000 mtu 1300 advmss 1200 scope 0] [::/0 via fd00:1::1 metric 1024 table 254 mtu 0 advmss 0 scope -] [fd00:8::/32 via fd00:1::1 metric 50 table 1000 mtu 1300 advmss 0 scope -]
 pod net2 mac b0
 `},
+	{name: "a route removed, twice", do: on("pod", "net1", func(n bond.Namespace, l bond.Link) error {
+		gone := route("0.0.0.0/0", "10.1.2.1")
+		return errors.Join(n.RemoveRoute(l.Index, gone), n.RemoveRoute(l.Index, gone))
+	}), state: `
+host enp1s0v1 mac a1
+host enp2s0v1 mac b1
+pod net1 up mac a0 10.1.2.3/24 10.1.2.4/24 10.9.9.0/31 10.9.9.9/32 fd00:1::3/64 fd00:2::1/128 [10.7.0.0/16 metric 0 table 254 mtu 0 advmss 0 scope 253] [10.8.0.0/16 via 10.1.2.1 metric 50 table 1000 mtu 1300 advmss 1200 scope 0] [::/0 via fd00:1::1 metric 1024 table 254 mtu 0 advmss 0 scope -] [fd00:8::/32 via fd00:1::1 metric 50 table 1000 mtu 1300 advmss 0 scope -]
+pod net2 mac b0
+`},
+	{name: "a read route removed", do: on("pod", "net1", func(n bond.Namespace, l bond.Link) error {
+		a, err := n.Addresses(l.Index)
+		for _, r := range a.Routes {
+			err = errors.Join(err, n.RemoveRoute(l.Index, r))
+		}
+		return err
+	}), state: `
+host enp1s0v1 mac a1
+host enp2s0v1 mac b1
+pod net1 up mac a0 10.1.2.3/24 10.1.2.4/24 10.9.9.0/31 10.9.9.9/32 fd00:1::3/64 fd00:2::1/128
+pod net2 mac b0
+`},
 	{name: "peers, and routes in any order", do: all(flush("pod", "net1"), configure("pod", "net1", bond.Addresses{
 		IPs: addrs("10.1.2.3/24", "10.9.9.1/32", "fd00:1::3/64", "fd00:9::1/128"),
 		Peers: map[netip.Prefix]netip.Addr{

@@ -12,6 +12,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
+	current "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate"
@@ -78,57 +79,128 @@ func newHost(args *skel.CmdArgs) (*delegate.Host, error) {
 	}, nil
 }
 
-// request reads the whole request, and opens the machine only if it makes sense.
+// request reads the request for a bond network, and opens the machine only if
+// it makes sense.
 func request(args *skel.CmdArgs) (*delegate.Host, delegate.Request, error) {
 	network, err := delegate.ParseNetwork(args.StdinData, args.IfName)
 	if err != nil {
 		return nil, delegate.Request{}, err
 	}
+	r := bare(args)
+	r.Network = network
 	host, err := newHost(args)
-	return host, delegate.Request{
+	return host, r, err
+}
+
+// bare is what the runtime says beside the configuration.
+func bare(args *skel.CmdArgs) delegate.Request {
+	return delegate.Request{
 		ContainerID: args.ContainerID, IfName: args.IfName, Netns: args.Netns, Args: args.Args,
-		Path: filepath.SplitList(args.Path), Network: network,
-	}, err
+		Path: filepath.SplitList(args.Path),
+	}
+}
+
+// clusterRequest is request for the cluster's configuration.
+func clusterRequest(args *skel.CmdArgs) (*delegate.Host, delegate.ClusterConfig, delegate.Request, error) {
+	config, err := delegate.ParseCluster(args.StdinData)
+	if err != nil {
+		return nil, config, delegate.Request{}, err
+	}
+	host, err := newHost(args)
+	return host, config, bare(args), err
 }
 
 func add(ctx context.Context, args *skel.CmdArgs) error {
-	host, r, err := request(args)
+	isCluster, err := delegate.IsCluster(args.StdinData)
 	if err != nil {
 		return err
 	}
-	result, err := host.Add(ctx, r)
-	if err != nil {
-		return err
+	var result *current.Result
+	var version string
+	if isCluster {
+		host, config, r, err := clusterRequest(args)
+		if err != nil {
+			return err
+		}
+		version = config.CNIVersion
+		if result, err = host.AddPod(ctx, config, r); err != nil {
+			return err
+		}
+	} else {
+		host, r, err := request(args)
+		if err != nil {
+			return err
+		}
+		attach := host.Add
+		if r.Network.NeedsAgent() {
+			attach = host.AddSecondary
+		}
+		version = r.Network.CNIVersion
+		if result, err = attach(ctx, r); err != nil {
+			return err
+		}
 	}
-	return delegate.PrintResult(os.Stdout, result, r.Network.CNIVersion)
+	return delegate.PrintResult(os.Stdout, result, version)
 }
 
-// del does not look at the configuration: the Record has what it needs.
+// del does not need the configuration: the Record has what it needs. Only
+// where there is none, the default network is told all the same.
 func del(ctx context.Context, args *skel.CmdArgs) error {
 	host, err := newHost(args)
 	if err != nil {
 		return err
 	}
-	return host.Del(ctx, delegate.Key{ContainerID: args.ContainerID, IfName: args.IfName})
+	var config delegate.ClusterConfig
+	if isCluster, err := delegate.IsCluster(args.StdinData); err == nil && isCluster {
+		if config, err = delegate.ParseCluster(args.StdinData); err != nil {
+			fmt.Fprintln(os.Stderr, "multibond:", err)
+		}
+	}
+	return host.DelPod(ctx, config, bare(args))
 }
 
 func check(ctx context.Context, args *skel.CmdArgs) error {
-	host, r, err := request(args)
+	host, err := newHost(args)
 	if err != nil {
 		return err
 	}
-	return host.Check(ctx, r)
+	return host.CheckPod(ctx, delegate.Key{ContainerID: args.ContainerID, IfName: args.IfName})
 }
 
 func gc(ctx context.Context, args *skel.CmdArgs) error {
-	host, r, err := request(args)
+	host, name, valid, err := gcRequest(args)
 	if err != nil {
 		return err
 	}
-	return host.GC(ctx, r.Network)
+	return host.GC(ctx, name, valid)
+}
+
+// gcRequest reads what GC needs of either configuration.
+func gcRequest(args *skel.CmdArgs) (host *delegate.Host, name string, valid []delegate.GCAttachment, err error) {
+	isCluster, err := delegate.IsCluster(args.StdinData)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	if isCluster {
+		host, config, _, err := clusterRequest(args)
+		return host, config.Name, config.Valid, err
+	}
+	host, r, err := request(args)
+	return host, r.Network.Name, r.Network.Valid, err
 }
 
 func status(ctx context.Context, args *skel.CmdArgs) error {
+	isCluster, err := delegate.IsCluster(args.StdinData)
+	if err != nil {
+		return err
+	}
+	if isCluster {
+		host, config, r, err := clusterRequest(args)
+		if err != nil {
+			return err
+		}
+		return host.StatusPod(ctx, config, r.Path)
+	}
 	host, r, err := request(args)
 	if err != nil {
 		return err

@@ -1,0 +1,165 @@
+package delegate
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/types"
+)
+
+// metaTypes are the plugins that cannot be a pod's default network: they look
+// for the pod's networks themselves, which would be attached a second time.
+var metaTypes = []string{"multibond", "multus", "multus-shim"}
+
+// errNoConfig is a file that is not the one that is looked for.
+var errNoConfig = errors.New("is another configuration")
+
+// FindConfig looks in the top of dir for the configuration of that name: in
+// the *.conflist files first, then in *.conf and *.json, by file name. A file
+// that cannot be used is passed over, and named where no other file has the
+// configuration. The error is compatible with errors.Is(err, fs.ErrNotExist)
+// where there is none.
+func FindConfig(dir fs.FS, name string) (json.RawMessage, error) {
+	files, err := configFiles(dir)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(files, func(a, b string) int { return isList(b) - isList(a) })
+	var broken []string
+	for _, file := range files {
+		raw, err := readConfig(dir, file, func(c head) bool { return c.Name == name })
+		if err == nil {
+			return raw, nil
+		}
+		if !errors.Is(err, errNoConfig) {
+			broken = append(broken, err.Error())
+		}
+	}
+	if broken == nil {
+		return nil, fmt.Errorf("no file of the configuration directory has the name %s: %w", name, fs.ErrNotExist)
+	}
+	return nil, fmt.Errorf("no file of the configuration directory has the name %s (%s could not be used): %w", name, strings.Join(broken, "; "), fs.ErrNotExist)
+}
+
+func isList(file string) int {
+	if path.Ext(file) == ".conflist" {
+		return 1
+	}
+	return 0
+}
+
+// firstConfig is the configuration that the runtime would take if no meta
+// plugin were there. A file before it that cannot be used is an error: it may
+// be the one, half-written.
+func firstConfig(dir fs.FS) (json.RawMessage, error) {
+	files, err := configFiles(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		raw, err := readConfig(dir, file, func(c head) bool {
+			return !slices.ContainsFunc(c.types(), func(t string) bool { return slices.Contains(metaTypes, t) })
+		})
+		if !errors.Is(err, errNoConfig) {
+			return raw, err
+		}
+	}
+	return nil, fmt.Errorf("no file there is the configuration of a network: %w", fs.ErrNotExist)
+}
+
+// configFiles are the files that runtimes read, by name.
+func configFiles(dir fs.FS) (files []string, err error) {
+	entries, err := fs.ReadDir(dir, ".")
+	for _, e := range entries {
+		if !e.IsDir() && slices.Contains([]string{".conflist", ".conf", ".json"}, path.Ext(e.Name())) {
+			files = append(files, e.Name())
+		}
+	}
+	return files, err
+}
+
+// head is what tells one configuration from another.
+type head struct {
+	Name, Type string
+	Plugins    []struct{ Type string }
+}
+
+func (h head) types() []string {
+	types := []string{h.Type}
+	for _, p := range h.Plugins {
+		types = append(types, p.Type)
+	}
+	return types
+}
+
+func readConfig(dir fs.FS, file string, wanted func(head) bool) (json.RawMessage, error) {
+	raw, err := fs.ReadFile(dir, file)
+	if err != nil {
+		return nil, err
+	}
+	var h head
+	switch err := json.Unmarshal(raw, &h); {
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", file, err)
+	case h.Type == "" && h.Plugins == nil:
+		return nil, fmt.Errorf("%s: has no type and no plugins", file)
+	case !wanted(h):
+		return nil, errNoConfig
+	}
+	return raw, nil
+}
+
+// DefaultNetwork reads the default network that the plugin knows itself; nil
+// where the agent knows it. Its file is read each time: it may change. The
+// error's code is 11 where it is not there, or not whole.
+func (c ClusterConfig) DefaultNetwork() (json.RawMessage, error) {
+	if c.Cluster.Network != "" || c.Inline != nil {
+		return c.Inline, nil
+	}
+	where := c.ConfDir
+	raw, err := c.defaultFile()
+	if c.File != "" {
+		where = c.File
+	}
+	if err != nil {
+		return nil, errorf(types.ErrTryAgainLater, "the default network in %s: %w (the cluster's network plugin puts it there when it is installed)", where, err)
+	}
+	return raw, nil
+}
+
+func (c ClusterConfig) defaultFile() (json.RawMessage, error) {
+	if c.File == "" {
+		dir := os.DirFS(c.ConfDir)
+		if c.DefaultName != "" {
+			return FindConfig(dir, c.DefaultName)
+		}
+		return firstConfig(dir)
+	}
+	st, err := os.Stat(c.File)
+	if err != nil {
+		return nil, err
+	}
+	if st.IsDir() {
+		return firstConfig(os.DirFS(c.File))
+	}
+	return readConfig(os.DirFS(filepath.Dir(c.File)), filepath.Base(c.File), func(head) bool { return true })
+}
+
+// ready says whether networks can be made yet (readinessindicatorfile). The
+// error's code is 11.
+func (c ClusterConfig) ready() error {
+	if c.ReadyFile == "" {
+		return nil
+	}
+	if _, err := os.Stat(c.ReadyFile); err != nil {
+		return errorf(types.ErrTryAgainLater, "readinessindicatorfile: %w (the cluster's network plugin makes it when it is ready)", err)
+	}
+	return nil
+}

@@ -1,0 +1,198 @@
+package delegate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+
+	"github.com/containernetworking/cni/pkg/types"
+	current "github.com/containernetworking/cni/pkg/types/100"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// ParsePlain reads the configuration, single or a list, of a network that
+// other plugins make. All problems are returned at once, each with its path.
+// The error's code is 6 where raw is no JSON, 7 where it says something wrong.
+func ParsePlain(raw []byte) (Network, error) {
+	var problems bond.Problems
+	fields, err := decodeTop(raw)
+	if err != nil {
+		return Network{}, err
+	}
+	top := object{fields: fields, problems: &problems}
+	n := Network{Raw: raw, CNIVersion: top.text("cniVersion"), Name: top.text("name")}
+	if n.CNIVersion == "" {
+		n.CNIVersion = attachVersion
+	}
+	if n.Name == "" {
+		top.problems.Add("name", "", "is missing")
+	}
+	plugins := []object{top}
+	if top.has("plugins") {
+		if plugins = top.each("plugins"); len(plugins) == 0 && len(problems) == 0 {
+			top.problems.Add("plugins", "", "has no plugin's configuration")
+		}
+	}
+	for _, p := range plugins {
+		n.Plain = append(n.Plain, n.plainPlugin(p))
+	}
+	if err := problems.Err(); err != nil {
+		return n, WithCode(types.ErrInvalidNetworkConfig, fmt.Errorf("network %s: %w", n.Name, err))
+	}
+	return n, nil
+}
+
+// plainPlugin makes one plugin's standard input: every plugin of a list gets
+// the list's name and version (CNI specification, section 4).
+func (n Network) plainPlugin(o object) Plugin {
+	p := Plugin{Type: pluginType(o)}
+	fields := maps.Clone(o.fields)
+	fields["name"], fields["cniVersion"] = Encode(n.Name), Encode(n.CNIVersion)
+	p.Config = Encode(fields)
+	return p
+}
+
+// attachPlain has the plugins of a plain network make it, and takes their last
+// result for its own.
+func (h *Host) attachPlain(ctx context.Context, s sandbox, rec *Record) error {
+	l := rec.Plan.Links[0]
+	rec.Started = []string{l.Name}
+	if err := errors.Join(h.Store.Update(rec), prepareDeviceInfo(rec.Plan.DeviceInfoFile)); err != nil {
+		return WithCode(types.ErrIOFailure, err)
+	}
+	var seen Seen
+	var err error
+	if seen.Result, err = h.runPlugins(ctx, rec, l); err != nil {
+		rec.Refused = len(l.Plugins) == 1 && hadNoEffect(err)
+		return WithCode(CodeDelegate, err)
+	}
+	if seen.Link, err = h.identifyPlain(s, l); err != nil {
+		return WithCode(CodeDelegate, err)
+	}
+	if seen.Admin, err = adminOf(s.host, l); err != nil {
+		return WithCode(CodeKernel, err)
+	}
+	rec.Attached[l.Name] = seen
+	last := l.Plugins[len(l.Plugins)-1]
+	result, err := parseResult(seen.Result, last.Config)
+	if err != nil {
+		return WithCode(CodeDelegate, fmt.Errorf("%s: %w", last.Type, err))
+	}
+	if info := readDeviceInfo(rec.Plan.DeviceInfoFile); info != nil {
+		rec.Plan.DeviceInfo = info
+	}
+	result.CNIVersion = current.ImplementedSpecVersion
+	rec.Result = Encode(result)
+	return nil
+}
+
+// identifyPlain looks for the interface of a plain network. Not every plugin
+// makes one, and what it makes is its own affair.
+func (h *Host) identifyPlain(s sandbox, l PlannedLink) (bond.Link, error) {
+	if l.Device != "" {
+		return h.identify(s, l)
+	}
+	found, _, err := linkIfThere(s.pod, l.Name)
+	return found, err
+}
+
+// verifyPlain finds the interface of a plain network where its plugins left it.
+func verifyPlain(s sandbox, rec *Record) error {
+	l := rec.Plan.Links[0]
+	then := rec.Attached[l.Name].Link
+	if then.Index == 0 {
+		return nil
+	}
+	now, there, err := linkIfThere(s.pod, l.Name)
+	switch {
+	case err != nil:
+		return err
+	case !there:
+		return fmt.Errorf("%s is not in the pod any more", l.Name)
+	case now.Index != then.Index || now.Device != then.Device:
+		return fmt.Errorf("%s is another interface than the one that was attached", l.Name)
+	}
+	return nil
+}
+
+// restorePlain has the plugins of a plain network undo it: what they make is
+// theirs to know. A VF is put back besides, as those of bonds are.
+func (h *Host) restorePlain(ctx context.Context, s sandbox, rec *Record) error {
+	l := rec.Plan.Links[0]
+	if len(rec.Started) == 0 || len(rec.Restored) > 0 {
+		return nil
+	}
+	var err error
+	switch {
+	case l.Device == "":
+		err = h.deletePlugins(ctx, s, rec, l)
+		if err != nil && rec.Refused {
+			// It made nothing, so there is nothing that it could refuse to undo.
+			h.warn("%v", err)
+			err = nil
+		}
+	case rec.BootID == h.BootID:
+		err = h.restoreDevice(ctx, s, rec, l)
+	default:
+		// Its VF is another's by now; what is left is what its plugins keep.
+		s.netns = noNetns
+		if failed := h.deletePlugins(ctx, s, rec, l); failed != nil {
+			h.warn("%s: %v", l.Name, failed)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	rec.Restored = []string{l.Name}
+	return removeDeviceInfo(rec.Plan.DeviceInfoFile)
+}
+
+// maxDeviceInfo bounds what a plugin writes about its device.
+const maxDeviceInfo = 64 << 10
+
+// readDeviceInfo reads what a plugin wrote about its device (NPWG Device
+// Information Specification); nil where it wrote nothing that can be read.
+func readDeviceInfo(name string) json.RawMessage {
+	if name == "" {
+		return nil
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return nil
+	}
+	defer file.Close()
+	raw, err := io.ReadAll(io.LimitReader(file, maxDeviceInfo))
+	if err != nil || !json.Valid(raw) {
+		return nil
+	}
+	return raw
+}
+
+// prepareDeviceInfo makes room for what a plugin may write: some fail where
+// the directory is missing, others where the file is there.
+func prepareDeviceInfo(name string) error {
+	if name == "" {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	return removeDeviceInfo(name)
+}
+
+func removeDeviceInfo(name string) error {
+	if name == "" {
+		return nil
+	}
+	if err := os.Remove(name); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,366 @@
+package delegate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
+	current "github.com/containernetworking/cni/pkg/types/100"
+)
+
+// How long the agent may take. It answers a lookup from memory, as a rule, and
+// asks the kubelet and the API server within limits of its own; what it cannot
+// publish at once it goes on trying.
+const (
+	readyTimeout   = 30 * time.Millisecond
+	lookupTimeout  = 30 * time.Second
+	publishTimeout = 10 * time.Second
+	// An agent that was replaced during an ADD is back within this time.
+	publishWindow = 30 * time.Second
+	publishPause  = 200 * time.Millisecond
+)
+
+// AddPod attaches all networks of a pod, by the cluster's configuration: the
+// default network, and what the agent says, in order. It leaves nothing behind
+// where one fails. The result is the default network's. r has everything but
+// the networks.
+func (h *Host) AddPod(ctx context.Context, c ClusterConfig, r Request) (*current.Result, error) {
+	began := time.Now()
+	args, err := ParseCNIArgs(r.Args)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range c.Warnings {
+		h.warn("%s", w)
+	}
+	l := Lookup{ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Pod: args.Pod, Cluster: c.Cluster}
+	reply, steps, err := h.lookup(ctx, AgentClient{Socket: c.Agent, Timeout: lookupTimeout}, l)
+	var recs []*Record
+	if err == nil {
+		var rs []Request
+		if rs, err = c.requests(r, reply); err == nil {
+			recs, err = h.addAll(ctx, rs)
+		}
+	}
+	report := Publish{Verb: "ADD", Pod: reply.Pod, Steps: steps}
+	if err == nil {
+		err = h.publish(ctx, c.Agent, report, recs, began)
+	}
+	if err != nil {
+		report.Pod = args.Pod
+		h.tellFailure(ctx, c.Agent, report, began, err)
+		return nil, err
+	}
+	return decodeResult(recs[0].Result)
+}
+
+// AddSecondary attaches one bond network whose links name what only the agent
+// knows, for another meta plugin, which publishes the result itself.
+func (h *Host) AddSecondary(ctx context.Context, r Request) (*current.Result, error) {
+	began := time.Now()
+	args, err := ParseCNIArgs(r.Args)
+	if err != nil {
+		return nil, err
+	}
+	if args.Pod == (Pod{}) {
+		return h.Add(ctx, r) // which says what is missing
+	}
+	socket := r.Network.Agent
+	l := Lookup{ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Pod: args.Pod, Secondary: true}
+	reply, steps, err := h.lookup(ctx, AgentClient{Socket: socket, Timeout: lookupTimeout}, l)
+	var recs []*Record
+	if err == nil {
+		recs, err = h.addOne(ctx, socket, r, reply)
+	}
+	report := Publish{Verb: "ADD", Pod: args.Pod, Steps: steps}
+	if err != nil {
+		h.tellFailure(ctx, socket, report, began, err)
+		return nil, err
+	}
+	report.Steps = append(report.allSteps(recs), since("total", began))
+	h.tell(ctx, socket, report)
+	return decodeResult(recs[0].Result)
+}
+
+func (h *Host) addOne(ctx context.Context, socket string, r Request, reply LookupReply) ([]*Record, error) {
+	if len(reply.Attachments) != 1 || !reply.Attachments[0].Bond {
+		return nil, errorf(types.ErrInvalidNetworkConfig, "network %s: pod %s asks for another network at %s", r.Network.Name, reply.Pod, r.IfName)
+	}
+	one, err := reply.Attachments[0].request(r)
+	if err != nil {
+		return nil, err
+	}
+	one.Group = Group{Network: r.Network.Name, IfNames: []string{r.IfName}, Agent: socket, Pod: reply.Pod}
+	return h.addAll(ctx, []Request{one})
+}
+
+// DelPod is Del. The agent hears how long it took, or why it failed; that it
+// is not there is no error. Where there is no Record, the default network's
+// plugins are called all the same: the container may be older than this
+// plugin's installation.
+func (h *Host) DelPod(ctx context.Context, c ClusterConfig, r Request) error {
+	began := time.Now()
+	rec, err := h.del(ctx, r.Key())
+	if rec == nil && err == nil {
+		h.delUnknown(ctx, c, r)
+	}
+	h.tellDel(ctx, rec, began, err)
+	return err
+}
+
+// delUnknown has the default network's plugins release what they may have for
+// a container without a Record. Their refusal changes nothing.
+func (h *Host) delUnknown(ctx context.Context, c ClusterConfig, r Request) {
+	if c.Name == "" {
+		return // it is no cluster's configuration
+	}
+	raw, err := c.DefaultNetwork()
+	if err != nil || raw == nil {
+		return
+	}
+	n, err := ParsePlain(raw)
+	if err != nil {
+		return
+	}
+	for _, p := range slices.Backward(n.Plain) {
+		_, err := h.Runner.Run(ctx, Call{
+			Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Args: r.Args, Path: c.path(r.Path),
+			Type: p.Type, Config: p.Config,
+		})
+		if err != nil {
+			h.warn("network %s: %v", n.Name, err)
+		}
+	}
+}
+
+// tellDel reports a DEL of which the agent is to hear.
+func (h *Host) tellDel(ctx context.Context, rec *Record, began time.Time, err error) {
+	if rec == nil || rec.Plan.Group.Agent == "" {
+		return
+	}
+	report := Publish{Verb: "DEL", Pod: rec.Plan.Group.Pod, Steps: []Step{since("total", began)}}
+	if err != nil {
+		h.tellFailure(ctx, rec.Plan.Group.Agent, report, began, err)
+		return
+	}
+	h.tell(ctx, rec.Plan.Group.Agent, report)
+}
+
+// StatusPod says in one error why an ADD would fail now, or nil. Its code is
+// 50. It executes no plugin, and waits for nobody.
+func (h *Host) StatusPod(ctx context.Context, c ClusterConfig, path []string) error {
+	raw, err := c.DefaultNetwork()
+	if err == nil {
+		err = c.ready()
+	}
+	if err == nil && raw != nil {
+		err = h.findPlugins(raw, c.path(path))
+	}
+	err = errors.Join(err, AgentClient{Socket: c.Agent, Timeout: readyTimeout}.Ready(ctx))
+	if own := writable(h.Store.Dir); own != nil {
+		err = errors.Join(err, fmt.Errorf("state directory: %w", own))
+	}
+	return WithCode(types.ErrPluginNotAvailable, err)
+}
+
+func (h *Host) findPlugins(raw json.RawMessage, path []string) error {
+	n, err := ParsePlain(raw)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, plugin := range n.pluginTypes() {
+		_, err := h.Runner.Find(plugin, path)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// lookup asks the agent for a pod's networks. Without a pod nobody is asked.
+func (h *Host) lookup(ctx context.Context, agent AgentClient, l Lookup) (LookupReply, []Step, error) {
+	if l.Pod == (Pod{}) {
+		return LookupReply{}, nil, nil
+	}
+	began := time.Now()
+	reply, err := agent.Lookup(ctx, l)
+	for _, w := range reply.Warnings {
+		h.warn("pod %s: %s", l.Pod, w)
+	}
+	return reply, []Step{since("lookup", began)}, err
+}
+
+func since(what string, began time.Time) Step {
+	return Step{What: what, Milliseconds: float64(time.Since(began).Microseconds()) / 1000}
+}
+
+func (c ClusterConfig) path(path []string) []string {
+	if c.BinDir == "" || slices.Contains(path, c.BinDir) {
+		return path
+	}
+	return append(slices.Clone(path), c.BinDir)
+}
+
+// requests makes a request of each network of a pod, the default network
+// first.
+func (c ClusterConfig) requests(r Request, reply LookupReply) ([]Request, error) {
+	if err := c.ready(); err != nil {
+		return nil, err
+	}
+	attachments := reply.Attachments
+	if len(attachments) == 0 || !attachments[0].Default {
+		raw, err := c.DefaultNetwork()
+		if err != nil {
+			return nil, err
+		}
+		if raw == nil {
+			return nil, errorf(types.ErrInvalidNetworkConfig, "network %s: clusterNetwork is %s, a NAD, and without a pod (CNI_ARGS) nobody knows it", c.Name, c.Cluster.Network)
+		}
+		attachments = slices.Insert(slices.Clone(attachments), 0, PodAttachment{IfName: r.IfName, Config: raw, Default: true})
+	}
+	attachments[0].Config = withRuntimeConfig(attachments[0].Config, c.RuntimeConfig)
+	r.Path = c.path(r.Path)
+	group := Group{Network: c.Name, Agent: c.Agent, Pod: reply.Pod}
+	for _, a := range attachments {
+		group.IfNames = append(group.IfNames, a.IfName)
+	}
+	var rs []Request
+	var errs []error
+	for _, a := range attachments {
+		one, err := a.request(r)
+		errs = append(errs, err)
+		one.Group = group
+		rs = append(rs, one)
+	}
+	return rs, errors.Join(errs...)
+}
+
+// request is the request for one network of a pod.
+func (a PodAttachment) request(r Request) (Request, error) {
+	r.IfName, r.DefaultRoute, r.DeviceInfo, r.DeviceInfoFile = a.IfName, a.DefaultRoute, a.DeviceInfo, a.DeviceInfoFile
+	var err error
+	if a.Bond {
+		r.Network, err = ParseNetwork(a.Config, a.IfName)
+	} else {
+		r.Network, err = ParsePlain(a.Config)
+		if len(a.Devices) > 0 {
+			r.Network.Device = a.Devices[0]
+		}
+	}
+	if a.Name != "" {
+		r.Network.Name = a.Name // what its pod's owner calls it
+	}
+	return r, err
+}
+
+// withRuntimeConfig hands what the kubelet asks for on to the plugins of the
+// default network that take it (CNI conventions, "Dynamic Plugin specific
+// fields"); what is there already wins.
+func withRuntimeConfig(config, runtime json.RawMessage) json.RawMessage {
+	var values, fields map[string]json.RawMessage
+	if json.Unmarshal(runtime, &values) != nil || len(values) == 0 || json.Unmarshal(config, &fields) != nil {
+		return config
+	}
+	var list []json.RawMessage
+	if json.Unmarshal(fields["plugins"], &list) != nil || list == nil {
+		return withCapabilities(config, values)
+	}
+	for i := range list {
+		list[i] = withCapabilities(list[i], values)
+	}
+	fields["plugins"] = Encode(list)
+	return Encode(fields)
+}
+
+func withCapabilities(plugin json.RawMessage, values map[string]json.RawMessage) json.RawMessage {
+	var own struct {
+		Capabilities  map[string]bool
+		RuntimeConfig map[string]json.RawMessage
+	}
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(plugin, &own) != nil || json.Unmarshal(plugin, &fields) != nil {
+		return plugin
+	}
+	merged := maps.Clone(values)
+	maps.DeleteFunc(merged, func(key string, _ json.RawMessage) bool { return !own.Capabilities[key] })
+	if len(merged) == 0 {
+		return plugin
+	}
+	maps.Copy(merged, own.RuntimeConfig)
+	fields["runtimeConfig"] = Encode(merged)
+	return Encode(fields)
+}
+
+// publish tells the agent what a pod got, before the ADD is over: who cleans
+// up addresses that no status has would take them away. Where the agent is
+// away for longer than a restart takes, everything is undone.
+func (h *Host) publish(ctx context.Context, socket string, report Publish, recs []*Record, began time.Time) error {
+	if report.Pod == (Pod{}) {
+		return nil
+	}
+	for _, rec := range recs {
+		one, err := rec.podResult()
+		if err != nil {
+			return err
+		}
+		report.Attachments = append(report.Attachments, one)
+	}
+	report.Steps = append(report.allSteps(recs), since("total", began))
+	err := h.publishOnce(ctx, socket, report)
+	for deadline := time.Now().Add(publishWindow); errors.Is(err, ErrNoAgent) && time.Now().Before(deadline) && ctx.Err() == nil; {
+		time.Sleep(publishPause)
+		err = h.publishOnce(ctx, socket, report)
+	}
+	if err == nil {
+		return nil
+	}
+	err = WithCode(Code(err), fmt.Errorf("publishing the networks of pod %s: %w", report.Pod, err))
+	return notUndone(err, h.Del(context.WithoutCancel(ctx), recs[0].Plan.Key()))
+}
+
+func (h *Host) publishOnce(ctx context.Context, socket string, report Publish) error {
+	_, err := AgentClient{Socket: socket, Timeout: publishTimeout}.Publish(ctx, report)
+	return err
+}
+
+// allSteps are the steps of a report and of all its attachments.
+func (p Publish) allSteps(recs []*Record) []Step {
+	steps := slices.Clone(p.Steps)
+	for _, rec := range recs {
+		steps = append(steps, rec.Steps...)
+	}
+	return steps
+}
+
+func (rec *Record) podResult() (PodResult, error) {
+	result, err := decodeResult(rec.Result)
+	return PodResult{
+		Name: rec.Plan.Network, IfName: rec.Plan.IfName, Bond: !rec.Plan.plain(), Result: result,
+		DefaultRoute: rec.Plan.DefaultRoute, DeviceInfo: rec.Plan.DeviceInfo,
+	}, err
+}
+
+// tellFailure has the agent say on the pod why it has no networks. An agent
+// that is not there cannot.
+func (h *Host) tellFailure(ctx context.Context, socket string, report Publish, began time.Time, failure error) {
+	if report.Pod == (Pod{}) || errors.Is(failure, ErrNoAgent) {
+		return
+	}
+	report.Failure = types.NewError(Code(failure), failure.Error(), "")
+	report.Steps = append(report.Steps, since("total", began))
+	h.tell(ctx, socket, report)
+}
+
+// tell reports what nothing depends on.
+func (h *Host) tell(ctx context.Context, socket string, report Publish) {
+	const patience = 2 * time.Second
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	if err := h.publishOnce(limit, socket, report); err != nil {
+		h.warn("pod %s: %v", report.Pod, err)
+	}
+}

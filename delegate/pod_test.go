@@ -1,0 +1,462 @@
+package delegate
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/google/go-cmp/cmp"
+)
+
+// cluster is the default network's file, in the directory that a cluster's
+// configuration names.
+const defaultFile = `{"cniVersion": "1.0.0", "name": "cbr0", "plugins": [{"type": "bridge"}, {"type": "portmap", "capabilities": {"portMappings": true}}]}`
+
+const podArgs = "IgnoreUnknown=1;K8S_POD_NAMESPACE=demo;K8S_POD_NAME=p;K8S_POD_UID=1234"
+
+// node is a machine with an agent, and a directory of configurations.
+type node struct {
+	*machine
+	config ClusterConfig
+	mutex  sync.Mutex
+	reply  AgentReply
+	asked  []AgentRequest
+}
+
+func newNode(t *testing.T, attachments ...PodAttachment) *node {
+	t.Helper()
+	n := &node{machine: newMachine(t), reply: AgentReply{Version: AgentVersion, Lookup: &LookupReply{
+		Pod: Pod{"demo", "p", "1234"}, Attachments: attachments}}}
+	agent := fakeAgent(t, func(r AgentRequest, conn net.Conn) {
+		n.mutex.Lock()
+		defer n.mutex.Unlock()
+		n.asked = append(n.asked, r)
+		reply := AgentReply{Version: AgentVersion, Publish: &PublishReply{}}
+		if r.Publish == nil {
+			reply = n.reply
+		}
+		WriteAgentMessage(conn, reply)
+	})
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "10-cbr0.conflist"), defaultFile, 0o600)
+	writeFile(t, filepath.Join(dir, "00-multibond.conflist"), `{"name": "multibond", "plugins": [{"type": "multibond"}]}`, 0o600)
+	config, err := ParseCluster([]byte(fmt.Sprintf(`{"cniVersion": "1.1.0", "name": "multibond", "type": "multibond", "agent": %q, "defaultNetwork": {"confDir": %q},
+		"runtimeConfig": {"portMappings": [{"hostPort": 80}], "bandwidth": {}}}`, agent.Socket, dir)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.config = config
+	return n
+}
+
+func (n *node) request() Request {
+	return Request{ContainerID: "c1", IfName: "eth0", Netns: pod1, Args: podArgs, Path: []string{"/opt/cni/bin"}}
+}
+
+// published are the reports that the agent has got.
+func (n *node) published() (out []Publish) {
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	for _, r := range n.asked {
+		if r.Publish != nil {
+			out = append(out, *r.Publish)
+		}
+	}
+	return out
+}
+
+// bondOf is an attachment to a bond of two VFs.
+func bondOf(ifName string, devices ...string) PodAttachment {
+	return PodAttachment{Name: "demo/" + ifName, IfName: ifName, Bond: true, Devices: devices, Config: Encode(values{
+		"cniVersion": "1.0.0", "name": "net-" + ifName, "type": "multibond", "delegate": values{"type": "sriov"},
+		"links": []values{{"deviceID": devices[0]}, {"deviceID": devices[1]}}, "ipam": values{"type": "host-local"},
+	})}
+}
+
+// vlan is an attachment to a plain network over a VF.
+func vlan(ifName, device string) PodAttachment {
+	return PodAttachment{Name: "demo/vlan", IfName: ifName, Devices: []string{device},
+		Config: Encode(values{"cniVersion": "0.3.1", "name": "vlan", "type": "sriov", "vlan": 7, "deviceID": device})}
+}
+
+func TestAddPod(t *testing.T) {
+	n := newNode(t, bondOf("bond0", vfA, vfB), vlan("net2", vfA2))
+	before := n.state()
+	result, err := n.AddPod(t.Context(), n.config, n.request())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := result.Interfaces[0].Name + " " + result.IPs[0].Address.String(); got != "eth0 10.56.217.2/24" {
+		t.Errorf("the result is of %s, wanted is the default network's", got)
+	}
+	var calls []string
+	for _, c := range n.plugins.calls {
+		calls = append(calls, c.Type+" "+c.Command+" "+c.IfName)
+	}
+	wantCalls := []string{"bridge ADD eth0", "portmap ADD eth0", "sriov ADD bond0-1", "sriov ADD bond0-2", "host-local ADD bond0", "sriov ADD net2"}
+	if diff := cmp.Diff(wantCalls, calls); diff != "" {
+		t.Errorf("calls, -want +got:\n%s", diff)
+	}
+	sameJSON(t, `{"cniVersion": "1.0.0", "name": "cbr0", "type": "bridge"}`, n.plugins.calls[0].Config)
+	if config := string(n.plugins.calls[1].Config); !strings.Contains(config, `"runtimeConfig":{"portMappings":[{"hostPort":80}]}`) {
+		t.Errorf("portmap got %s", config)
+	}
+	reports := n.published()
+	if len(reports) != 1 || reports[0].Verb != "ADD" || reports[0].Failure != nil || reports[0].Pod != (Pod{"demo", "p", "1234"}) {
+		t.Fatalf("published: %+v", reports)
+	}
+	var names []string
+	for _, a := range reports[0].Attachments {
+		names = append(names, fmt.Sprintf("%s %s %t %s", a.Name, a.IfName, a.Bond, a.Result.Interfaces[0].Name))
+	}
+	if diff := cmp.Diff([]string{"cbr0 eth0 false eth0", "demo/bond0 bond0 true bond0", "demo/vlan net2 false net2"}, names); diff != "" {
+		t.Errorf("published, -want +got:\n%s", diff)
+	}
+	if n.link(pod1, "net2").Device != vfA2 {
+		t.Error("net2 is another device")
+	}
+	if err := n.CheckPod(t.Context(), n.request().Key()); err != nil {
+		t.Errorf("CHECK: %v", err)
+	}
+	again := len(n.plugins.calls)
+	if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil || len(n.plugins.calls) != again {
+		t.Errorf("a second ADD: %v, %d calls", err, len(n.plugins.calls)-again)
+	}
+	if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
+		t.Fatal(err)
+	}
+	n.wantState(before)
+	if last := n.published(); last[len(last)-1].Verb != "DEL" {
+		t.Errorf("the agent did not hear of the DEL: %+v", last)
+	}
+}
+
+// TestAddPodFails fails one thing after the other once during the ADD of a
+// pod with three networks. Nothing is left; the agent hears why.
+func TestAddPodFails(t *testing.T) {
+	forPodEdges(t, func(t *testing.T, edge int) *edges {
+		n := newNode(t, bondOf("bond0", vfA, vfB), vlan("net2", vfA2))
+		before := n.state()
+		n.edges.reset(edge, fail)
+		_, err := n.AddPod(t.Context(), n.config, n.request())
+		done := *n.edges
+		switch {
+		case edge == 0 && err != nil:
+			t.Fatal(err)
+		case err == nil:
+			if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
+				t.Fatal(err)
+			}
+		default:
+			last := n.published()
+			if len(last) != 1 || last[0].Failure == nil || last[0].Failure.Msg != err.Error() {
+				t.Errorf("the agent heard of %+v, wanted is %v", last, err)
+			}
+		}
+		n.wantState(before)
+		return &done
+	})
+}
+
+// TestKilledInPod kills an ADD, or a DEL, at each edge. One DEL, or an ADD and
+// its DEL, finds all that was done.
+func TestKilledInPod(t *testing.T) {
+	add := func(t *testing.T, n *node) {
+		if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	del := func(t *testing.T, n *node) {
+		if err := n.DelPod(t.Context(), ClusterConfig{}, n.request()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, verbs := range map[string][]func(*testing.T, *node){
+		"ADD, DEL": {nil, add, del}, "ADD, ADD, DEL": {nil, add, add, del}, "DEL, DEL": {add, del, del},
+	} {
+		t.Run(name, func(t *testing.T) {
+			forPodEdges(t, func(t *testing.T, edge int) *edges {
+				n := newNode(t, bondOf("bond0", vfA, vfB), vlan("net2", vfA2))
+				before := n.state()
+				if verbs[0] != nil {
+					verbs[0](t, n)
+				}
+				n.edges.reset(edge, kill)
+				untilKilled(func() { verbs[1](t, n) })
+				done := *n.edges
+				for _, verb := range verbs[2:] {
+					verb(t, n)
+				}
+				n.wantState(before)
+				return &done
+			})
+		})
+	}
+}
+
+func forPodEdges(t *testing.T, try func(t *testing.T, edge int) *edges) {
+	passed := try(t, 0).passed
+	if len(passed) < 20 {
+		t.Fatalf("%d edges, there must be more: %v", len(passed), passed)
+	}
+	for i, edge := range passed {
+		t.Run(fmt.Sprintf("%d %s", i+1, edge), func(t *testing.T) { t.Parallel(); try(t, i+1) })
+	}
+}
+
+// TestPodDelContinues has the first network's plugin refuse a DEL: the others
+// are undone, and a second DEL finds the one that is left.
+func TestPodDelContinues(t *testing.T) {
+	for _, refused := range []string{"bridge DEL eth0", "host-local DEL bond0"} {
+		t.Run(refused, func(t *testing.T) {
+			n := newNode(t, bondOf("bond0", vfA, vfB))
+			before := n.state()
+			if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
+				t.Fatal(err)
+			}
+			n.plugins.refuse[refused] = "not now"
+			err := n.DelPod(t.Context(), n.config, n.request())
+			if Code(err) != CodeRestore || !strings.Contains(err.Error(), "not now") {
+				t.Errorf("error %d: %v", Code(err), err)
+			}
+			if last := n.published(); last[len(last)-1].Failure == nil {
+				t.Errorf("the agent heard of %+v", last)
+			}
+			if n.link("", "enp1s0v0").Device != vfA {
+				t.Error("the VF is not back")
+			}
+			delete(n.plugins.refuse, refused)
+			if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
+				t.Fatal(err)
+			}
+			n.wantState(before)
+		})
+	}
+}
+
+func TestDefaultRoute(t *testing.T) {
+	gateway := netip.MustParseAddr("10.56.217.254")
+	for _, test := range []struct {
+		name  string
+		route []netip.Addr
+		want  string
+	}{
+		{"a gateway of the pod's", []netip.Addr{gateway}, "0.0.0.0/0 via 10.56.217.254"},
+		{"the network's own", []netip.Addr{}, "0.0.0.0/0 via 10.56.217.1"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			to := bondOf("bond0", vfA, vfB)
+			to.DefaultRoute = test.route
+			n := newNode(t, to)
+			before := n.state()
+			result, err := n.AddPod(t.Context(), n.config, n.request())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(result.Routes) != 0 {
+				t.Errorf("the default network's result has routes: %v", result.Routes)
+			}
+			var got []string
+			for _, name := range []string{"eth0", "bond0"} {
+				a, err := n.namespace(pod1).Addresses(n.link(pod1, name).Index)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, r := range a.Routes {
+					got = append(got, name+" "+r.String())
+				}
+			}
+			if diff := cmp.Diff([]string{"bond0 " + test.want}, got); diff != "" {
+				t.Errorf("routes, -want +got:\n%s", diff)
+			}
+			if err := n.CheckPod(t.Context(), n.request().Key()); err != nil {
+				t.Errorf("CHECK: %v", err)
+			}
+			if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
+				t.Fatal(err)
+			}
+			n.wantState(before)
+		})
+	}
+}
+
+// TestAddPodErrors: each is found before anything is touched.
+func TestAddPodErrors(t *testing.T) {
+	noRoute := vlan("net2", vfA2)
+	noRoute.DefaultRoute = []netip.Addr{}
+	for _, test := range []struct {
+		name        string
+		attachments []PodAttachment
+		change      func(*node)
+		code        uint
+		text        string
+	}{
+		{"two of the same name", []PodAttachment{bondOf("bond0", vfA, vfB), vlan("bond0-1", vfA2)}, nil, CodeNode,
+			"network demo/bond0 and network demo/vlan both take bond0-1"},
+		{"one device twice", []PodAttachment{bondOf("bond0", vfA, vfB), vlan("net2", vfA)}, nil, CodeNode,
+			"network demo/bond0 and network demo/vlan both take 0000:3b:02.0"},
+		{"no default network", nil, func(n *node) { n.config.ConfDir = "/nonexistent" }, types.ErrTryAgainLater,
+			"the default network in /nonexistent: open .: no such file or directory (the cluster's network plugin puts it there when it is installed)"},
+		{"not ready", nil, func(n *node) { n.config.ReadyFile = "/nonexistent" }, types.ErrTryAgainLater,
+			"readinessindicatorfile: stat /nonexistent: no such file or directory (the cluster's network plugin makes it when it is ready)"},
+		{"the agent refuses", nil, func(n *node) { n.reply.Lookup, n.reply.Error = nil, types.NewError(7, "no", "") }, 7, "no"},
+		{"no gateway for the default route", []PodAttachment{noRoute}, nil, CodeNode, "network demo/vlan: default-route: no gateway is given, and the network's result has none"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			n := newNode(t, test.attachments...)
+			if test.change != nil {
+				test.change(n)
+			}
+			before := n.state()
+			_, err := n.AddPod(t.Context(), n.config, n.request())
+			wantError(t, err, test.code, test.text)
+			n.wantState(before)
+			if last := n.published(); len(last) != 1 || last[0].Failure.Msg != test.text {
+				t.Errorf("the agent heard of %+v", last)
+			}
+		})
+	}
+}
+
+func TestAddPodWithoutAgent(t *testing.T) {
+	n := newNode(t)
+	n.config.Agent = filepath.Join(t.TempDir(), "agent.sock")
+	before := n.state()
+	_, err := n.AddPod(t.Context(), n.config, n.request())
+	if Code(err) != types.ErrTryAgainLater || !errors.Is(err, ErrNoAgent) {
+		t.Errorf("error %d: %v", Code(err), err)
+	}
+	n.wantState(before)
+	if err := n.StatusPod(t.Context(), n.config, n.request().Path); Code(err) != types.ErrPluginNotAvailable || !errors.Is(err, ErrNoAgent) {
+		t.Errorf("STATUS %d: %v", Code(err), err)
+	}
+	r := n.request()
+	r.Args = ""
+	if _, err := n.AddPod(t.Context(), n.config, r); err != nil {
+		t.Errorf("without a pod there is nothing to ask: %v", err)
+	}
+	if err := n.DelPod(t.Context(), n.config, r); err != nil {
+		t.Error(err)
+	}
+	n.wantState(before)
+}
+
+func TestStatusPod(t *testing.T) {
+	n := newNode(t)
+	if err := n.StatusPod(t.Context(), n.config, n.request().Path); err != nil {
+		t.Fatal(err)
+	}
+	n.plugins.missing["bridge"] = true
+	if err := n.StatusPod(t.Context(), n.config, n.request().Path); Code(err) != types.ErrPluginNotAvailable || err.Error() != "CNI plugin bridge is in none of [/opt/cni/bin]: file does not exist" {
+		t.Errorf("STATUS %d: %v", Code(err), err)
+	}
+}
+
+// TestDelUnknown is of a container that is older than Multibond on its node.
+func TestDelUnknown(t *testing.T) {
+	n := newNode(t)
+	if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.plugins.count("bridge", "DEL"); got != 1 {
+		t.Errorf("the default network's plugin was called %d times", got)
+	}
+}
+
+func TestGCPod(t *testing.T) {
+	n := newNode(t, bondOf("bond0", vfA, vfB))
+	before := n.state()
+	if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
+		t.Fatal(err)
+	}
+	attached := n.state()
+	if err := n.GC(t.Context(), "multibond", []GCAttachment{{ContainerID: "c1", IfName: "eth0"}}); err != nil {
+		t.Fatal(err)
+	}
+	n.wantState(attached)
+	if err := n.GC(t.Context(), "multibond", []GCAttachment{}); err != nil {
+		t.Fatal(err)
+	}
+	n.wantState(before)
+}
+
+func TestAddSecondary(t *testing.T) {
+	n := newNode(t, bondOf("net1", vfA, vfB))
+	r := n.request()
+	var err error
+	r.IfName = "net1"
+	r.Network, err = ParseNetwork([]byte(fmt.Sprintf(`{"cniVersion": "1.0.0", "name": "net-bond", "type": "multibond", "agent": %q,
+		"links": [{"resourceName": "a/b"}, {"resourceName": "a/c"}]}`, n.config.Agent)), "net1")
+	if err != nil || !r.Network.NeedsAgent() {
+		t.Fatalf("%v, needs an agent: %t", err, r.Network.NeedsAgent())
+	}
+	before := n.state()
+	if _, err := n.AddSecondary(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if !n.asked[0].Lookup.Secondary {
+		t.Error("the agent does not know that somebody else publishes")
+	}
+	if reports := n.published(); len(reports) != 1 || reports[0].Attachments != nil {
+		t.Errorf("published: %+v", reports)
+	}
+	if err := n.DelPod(t.Context(), ClusterConfig{}, r); err != nil {
+		t.Fatal(err)
+	}
+	n.wantState(before)
+	r.Args = ""
+	_, err = n.AddSecondary(t.Context(), r)
+	wantError(t, err, types.ErrInvalidNetworkConfig, `network net-bond: links[0].resourceName: needs a pod and an agent that knows its devices; there is none here (without Kubernetes give the PCI address as deviceID); links[1].resourceName: needs a pod and an agent that knows its devices; there is none here (without Kubernetes give the PCI address as deviceID)`)
+}
+
+// TestDeviceInfoFile: what a plugin writes about its device is published, and
+// goes with the network.
+func TestDeviceInfoFile(t *testing.T) {
+	one := vlan("net2", vfA2)
+	one.DeviceInfo = json.RawMessage(`{"type":"pci"}`)
+	one.DeviceInfoFile = filepath.Join(t.TempDir(), "cni", "info.json")
+	n := newNode(t, one)
+	n.plugins.write = map[string]string{"sriov ADD net2": one.DeviceInfoFile}
+	if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
+		t.Fatal(err)
+	}
+	if got := string(n.published()[0].Attachments[1].DeviceInfo); got != `{"type":"written"}` {
+		t.Errorf("device-info is %s", got)
+	}
+	if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(one.DeviceInfoFile); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the file is still there: %v", err)
+	}
+}
+
+func TestPlainOtherBoot(t *testing.T) {
+	n := newNode(t, vlan("net2", vfA2))
+	if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
+		t.Fatal(err)
+	}
+	n.BootID = "boot2"
+	n.plugins.calls = nil
+	if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
+		t.Fatal(err)
+	}
+	var calls []string
+	for _, c := range n.plugins.calls {
+		calls = append(calls, c.Type+" "+c.Command+" "+c.IfName+" "+c.Netns)
+	}
+	slices.Sort(calls)
+	want := []string{"bridge DEL eth0 " + pod1, "portmap DEL eth0 " + pod1, "sriov DEL net2 " + noNetns}
+	if diff := cmp.Diff(want, calls); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
