@@ -29,6 +29,8 @@ type Options struct {
 	PFs     int               // 1 to 4, all on one switch; default 2
 	VFs     int               // of each PF, 1 to 7; default 4
 	Files   map[string]string // path below /lab to a file of the host, copied; those in bin/ get into /opt/cni/bin as well
+	Disk    string            // an image that the guest has as /dev/vda, read-only; with it comes an uplink, and more memory
+	Forward map[int]int       // with an uplink: a port of the host's loopback to one of the guest
 	Log     io.Writer         // progress, in single lines; default none
 	Timeout time.Duration     // of the VM's whole life, default 15 min; then it is killed
 }

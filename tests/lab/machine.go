@@ -2,7 +2,9 @@ package lab
 
 import (
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -17,7 +19,7 @@ const (
 func arguments(o Options, share string, extra ...string) []string {
 	args := []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-machine", "q35", "-smp", "2", "-m", "2048",
+		"-machine", "q35", "-smp", "2", "-m", memory(o),
 		"-kernel", kernelFile(o.Kernel, "vmlinux"), "-initrd", kernelFile(o.Kernel, "initramfs"),
 		"-append", commandLine(o, extra...),
 		"-virtfs", "local,path=" + strings.ReplaceAll(share, ",", ",,") + ",mount_tag=lab,security_model=none",
@@ -25,7 +27,30 @@ func arguments(o Options, share string, extra ...string) []string {
 	for i := range o.PFs {
 		args = append(args, pf(i)...)
 	}
-	return append(args, processor()...)
+	return append(append(args, node(o)...), processor()...)
+}
+
+func memory(o Options) string {
+	if o.Disk == "" {
+		return "2048"
+	}
+	return "2688"
+}
+
+// node is what a guest with a disk has besides: the disk, and an uplink on which
+// the host's loopback is 10.0.2.2 and the guest is 10.0.2.15.
+func node(o Options) []string {
+	if o.Disk == "" {
+		return nil
+	}
+	uplink := "user,id=uplink"
+	for _, host := range slices.Sorted(maps.Keys(o.Forward)) {
+		uplink += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", host, o.Forward[host])
+	}
+	return []string{
+		"-drive", "if=none,id=disk,format=raw,readonly=on,file=" + strings.ReplaceAll(o.Disk, ",", ",,"), "-device", "virtio-blk-pci,drive=disk",
+		"-netdev", uplink, "-device", "virtio-net-pci,netdev=uplink,mac=52:54:00:00:01:00,romfile=",
+	}
 }
 
 // processor is emulated unless asked otherwise: /dev/kvm may be there and hang. Of
@@ -55,6 +80,9 @@ func commandLine(o Options, extra ...string) string {
 		"mitigations=off", "cryptomgr.notests", "tsc=reliable", "nohz=off", "highres=off",
 		fmt.Sprintf("lab_pfs=%d", o.PFs), fmt.Sprintf("lab_vfs=%d", o.VFs),
 	}, extra...)
+	if o.Disk != "" {
+		words = append(words, "lab_disk")
+	}
 	return strings.Join(words, " ")
 }
 

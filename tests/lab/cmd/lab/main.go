@@ -38,6 +38,7 @@ func run(args []string) (int, error) {
 	flags.IntVar(&o.PFs, "pfs", 2, "physical functions, at most 4")
 	flags.IntVar(&o.VFs, "vfs", 4, "virtual functions of each, at most 7")
 	flags.DurationVar(&o.Timeout, "timeout", 0, "of the whole VM; default 15 minutes for a run, none for a shell")
+	flags.StringVar(&o.Disk, "disk", "", "an image `file` that the guest has as /dev/vda; with it comes an uplink")
 	flags.Func("files", "guest=host,...: `files` to put below /lab", func(s string) error { return addFiles(o.Files, s) })
 	flags.Parse(args[1:])
 

@@ -1,0 +1,182 @@
+// Package cluster starts a Kubernetes cluster of one node: the control plane on
+// this machine, the node in the lab's VM, with real SR-IOV VFs, the kubelet,
+// containerd and the SR-IOV device plugin. It needs neither root nor a registry.
+//
+// PF 1's VFs are the resource intel.com/sriov_pf1, and so on. Pods get their
+// default network, a bridge, from /etc/cni/net.d/10-default.conflist, and reach
+// the API server at its cluster address from the host's network.
+//
+// What it starts is made by setup.sh (make cluster-setup), below build/cluster.
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/multibond/multibond/tests/lab"
+)
+
+const (
+	// NodeName is the node's. The API server reaches its kubelet by this name.
+	NodeName = "127.0.0.1"
+	// ToolsImage has a shell, busybox's programs and the demo's probe.
+	ToolsImage = "multibond.test/tools:1"
+
+	hostAddress = "10.0.2.2" // this machine's loopback, as the guest sees it
+	clusterIP   = "10.96.0.1"
+)
+
+// Options says which cluster to start. The zero value is a good one.
+type Options struct {
+	Kernel  string        // as in lab.Options
+	PFs     int           // default 2
+	VFs     int           // of each PF, default 7
+	Dir     string        // of logs and keys; default build/cluster/run, emptied first
+	Log     io.Writer     // progress, in single lines; default none
+	Timeout time.Duration // of the VM's whole life, default 45 min
+}
+
+// Cluster is one that runs.
+type Cluster struct {
+	Kubeconfig string  // of its administrator
+	Node       *lab.VM // the node
+
+	dir       string
+	log       io.Writer
+	pki       *pki
+	ports     struct{ etcd, etcdPeer, api, kubelet int }
+	etcd, api *program
+	others    []*program
+}
+
+func made() string { return filepath.Join(lab.Root(), "build", "cluster") }
+
+// Start starts a cluster and waits until its node is ready, with all VFs to be
+// had. A step that fails says so with the end of the log of what was at fault.
+func Start(ctx context.Context, o Options) (*Cluster, error) {
+	if o.Log == nil {
+		o.Log = io.Discard
+	}
+	if o.Dir == "" {
+		o.Dir = filepath.Join(made(), "run")
+	}
+	if o.PFs == 0 {
+		o.PFs = 2
+	}
+	if o.VFs == 0 {
+		o.VFs = 7
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 45 * time.Minute
+	}
+	c := &Cluster{dir: o.Dir, log: o.Log, Kubeconfig: filepath.Join(o.Dir, "admin.conf")}
+	if err := c.start(ctx, o); err != nil {
+		return nil, errors.Join(fmt.Errorf("cluster: %w", err), c.Close())
+	}
+	return c, nil
+}
+
+func (c *Cluster) start(ctx context.Context, o Options) error {
+	if _, err := os.Stat(filepath.Join(made(), "stamp")); err != nil {
+		return fmt.Errorf("%w: run make cluster-setup", err)
+	}
+	steps := []struct {
+		what string
+		do   func() error
+	}{
+		{"keys", func() error { return c.prepare() }},
+		{"node boots, control plane starts", func() error { return c.both(ctx, o) }},
+		{"kubelet, containerd, device plugin start", func() error { return c.startNode(ctx, o) }},
+		{"node ready, with its VFs", func() error { return c.awaitNode(ctx, o) }},
+	}
+	for _, step := range steps {
+		began := time.Now()
+		if err := step.do(); err != nil {
+			return fmt.Errorf("%s: %w", step.what, err)
+		}
+		fmt.Fprintf(c.log, "cluster: %s: %.1f s\n", step.what, time.Since(began).Seconds())
+	}
+	return nil
+}
+
+// both boots the node while the control plane starts.
+func (c *Cluster) both(ctx context.Context, o Options) error {
+	booted := make(chan error, 1)
+	go func() {
+		var err error
+		c.Node, err = lab.Boot(ctx, lab.Options{
+			Kernel: o.Kernel, PFs: o.PFs, VFs: o.VFs, Log: c.log, Timeout: o.Timeout, Files: c.nodeFiles(),
+			Disk: filepath.Join(made(), "node.img"), Forward: map[int]int{c.ports.kubelet: c.ports.kubelet},
+		})
+		booted <- err
+	}()
+	err := c.startControlPlane(ctx)
+	return errors.Join(err, <-booted)
+}
+
+// prepare makes the directory, with all keys and files.
+func (c *Cluster) prepare() error {
+	keys := filepath.Join(c.dir, "keys")
+	if err := errors.Join(os.RemoveAll(c.dir), os.MkdirAll(keys, 0o755)); err != nil {
+		return err
+	}
+	if err := freePorts(&c.ports.etcd, &c.ports.etcdPeer, &c.ports.api, &c.ports.kubelet); err != nil {
+		return err
+	}
+	var err error
+	if c.pki, err = newPKI(keys); err != nil {
+		return err
+	}
+	err = errors.Join(
+		c.pki.issue("api", "kube-apiserver", nil, []string{"127.0.0.1", hostAddress, clusterIP, "kubernetes.default.svc", "localhost"}),
+		c.pki.issue("admin", "admin", []string{"system:masters"}, nil),
+		c.pki.issue("kubelet", "system:node:"+NodeName, []string{"system:nodes"}, []string{NodeName}),
+		os.WriteFile(c.Kubeconfig, []byte(kubeconfig(c.server("127.0.0.1"), keys, "admin")), 0o600),
+		os.WriteFile(filepath.Join(c.dir, "audit.yaml"), []byte(auditPolicy), 0o600),
+		c.writeNodeFiles())
+	c.controlPlane()
+	return err
+}
+
+func (c *Cluster) server(host string) string { return fmt.Sprintf("https://%s:%d", host, c.ports.api) }
+
+// Close ends the cluster; its logs stay.
+func (c *Cluster) Close() error {
+	var err error
+	if c.Node != nil {
+		err = c.Node.Close()
+	}
+	for _, p := range append(c.others, c.api, c.etcd) {
+		if p != nil {
+			p.stop()
+		}
+	}
+	return err
+}
+
+// Kubectl runs kubectl as the administrator and returns what it printed. An
+// error has what it said.
+func (c *Cluster) Kubectl(ctx context.Context, stdin string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(made(), "bin", "kubectl"), args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig, "HOME="+c.dir)
+	cmd.Dir = lab.Root()
+	cmd.Stdin = strings.NewReader(stdin)
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("kubectl %s: %w: %s%s", strings.Join(args, " "), err, said.String(), out.String())
+	}
+	return out.String(), nil
+}
+
+// Bin is where kubectl is.
+func (c *Cluster) Bin() string { return filepath.Join(made(), "bin") }

@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Makes what a test cluster needs beside the lab, below build/cluster: the
+# control plane and etcd for this machine, and a disk for the guest with the
+# kubelet, containerd, runc, the SR-IOV device plugin, Multus and images. Nothing
+# is installed and no root is needed. A second run does nothing.
+set -euo pipefail
+shopt -s nullglob
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+out=$root/build/lab # of packages.sh
+tools=$out/tools
+made=$root/build/cluster
+PATH=$tools/usr/sbin:$tools/usr/bin:$tools/sbin:$tools/bin:$PATH:/usr/sbin:/sbin
+name=cluster
+. "$root/tests/lab/packages.sh"
+
+kubernetes=v1.36.3
+version="-X k8s.io/component-base/version.gitVersion=$kubernetes -X k8s.io/component-base/version.gitMajor=1
+	-X k8s.io/component-base/version.gitMinor=36 -X k8s.io/client-go/pkg/version.gitVersion=$kubernetes"
+
+# Builds what a module of its own pins, and says how long it took.
+build() { # module, linker's flags, where to, packages
+	local began=$SECONDS
+	mkdir -p "$3"
+	(cd "$here/programs/$1" && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w $2" -o "$3/" "${@:4}") || die "$1 does not build"
+	say "$1 built in $((SECONDS - began)) s"
+}
+
+pinned() { (cd "$here/programs/$1" && go list -e -tags tools -f '{{join .Imports " "}}' .); }
+
+# The kubelet shares most packages with the control plane, so it comes after.
+programs() {
+	say "building etcd, containerd, the device plugin, Multus and Kubernetes $kubernetes; with nothing cached that takes 15 minutes on 2 cores"
+	build etcd '' "$made/bin" $(pinned etcd)
+	mv "$made/bin/server" "$made/bin/etcd"
+	build containerd '' "$disk/bin" $(pinned containerd)
+	build sriovdp '' "$disk/bin" $(pinned sriovdp)
+	build multus '' "$disk/bin" $(pinned multus)
+	build kubernetes "$version" "$made/bin" .
+	build kubernetes "$version" "$disk/bin" k8s.io/kubernetes/cmd/kubelet
+	local program
+	for program in kube-apiserver kube-controller-manager kube-scheduler kubectl; do ln -sf kubernetes "$made/bin/$program"; done
+	(cd "$root" && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$disk/bin/forward" ./tests/cluster/forward)
+}
+
+# runc and its library, and the list that the device plugin reads.
+packages() {
+	. /etc/os-release
+	components=universe
+	[ "$ID" != debian ] || components=''
+	[ -x "$tools/usr/sbin/runc" ] || { package_lists; fetch runc; fetch libseccomp2; fetch pci.ids; }
+	mkdir -p "$disk/lib" "$disk/share"
+	cp -L "$tools/usr/sbin/runc" "$disk/bin/"
+	cp -L "$tools"/usr/lib/x86_64-linux-gnu/libseccomp.so.2 "$disk/lib/"
+	cp -L "$tools/usr/share/misc/pci.ids" "$disk/share/"
+}
+
+# A package itself, whether the machine has it or not.
+fetch() { # package
+	say "downloading $1"
+	mkdir -p "$out/apt/deb"
+	(cd "$out/apt/deb" && apt get download "$1" >"$out/apt/log" 2>&1) || die "cannot get $1: $(tail -1 "$out/apt/log")"
+	local deb
+	for deb in "$out"/apt/deb/*.deb; do dpkg -x "$deb" "$tools" && rm "$deb"; done
+}
+
+# The sandbox of every pod, and what the tests' pods are: a shell and the probe.
+images() {
+	local image='go run ./deploy/image' busybox
+	busybox=$(PATH=$tools/usr/bin:$tools/bin:$PATH command -v busybox)
+	mkdir -p "$disk/images" "$made/build"
+	(
+		cd "$root"
+		for program in tests/cluster/pause tests/demo/probe; do
+			CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$made/build/" "./$program"
+		done
+		$image -o "$disk/images/pause.tar" -name multibond.test/pause:1 -entrypoint /pause -file "/pause=$made/build/pause"
+		$image -o "$disk/images/tools.tar" -name multibond.test/tools:1 -file "/bin/busybox=$busybox" -file "/bin/probe=$made/build/probe" \
+			$(busybox --list | grep -vx busybox | sed 's|^|-link /bin/|; s|$|=busybox|')
+	)
+}
+
+inputs() {
+	(cd "$here" && cat setup.sh programs/*/* forward/*.go pause/*.go && cd ../.. && cat deploy/image/main.go tests/demo/probe/*.go && go version) | sha256sum
+}
+current() { [ "$(cat "$made/stamp" 2>/dev/null)" = "$wanted" ]; }
+
+have go || die "there is no go in PATH"
+"$root/tests/lab/setup.sh"
+wanted=$(inputs)
+! current || exit 0
+mkdir -p "$made"
+exec 9>"$made/lock" && flock 9 # another one may be at it
+! current || exit 0
+disk=$made/disk
+rm -rf "$disk" && mkdir -p "$disk"
+programs
+packages
+images
+say "packing the node's disk"
+rm -f "$made/node.img.new"
+mke2fs -q -t ext4 -O ^has_journal -d "$disk" -m 0 "$made/node.img.new" "$(($(du -sm "$disk" | cut -f1) + 40))M"
+mv "$made/node.img.new" "$made/node.img"
+rm -rf "$disk"
+echo "$wanted" >"$made/stamp"
+say "ready"
