@@ -6,18 +6,24 @@ KERNEL  ?= 6.12
 FUZZ    ?= 10s
 BUILD   := build
 PLUGIN  := $(BUILD)/multibond
+AGENT   := $(BUILD)/multibond-agent
+IMAGE   ?= ghcr.io/multibond/multibond-agent:latest
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export CGO_ENABLED = 0
 
-.PHONY: help build demo test lint lab lab-setup clean
+.PHONY: help build image demo test e2e lint lab lab-setup cluster cluster-setup clean
 
 help: ## list these verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## the plugin: build/multibond
-	$(GO) build -trimpath -ldflags '-s -w -X main.releaseVersion=$(VERSION)' -o $(PLUGIN) ./cmd/multibond
+build: ## the plugin and the agent: build/multibond, build/multibond-agent
+	$(GO) build -trimpath -ldflags '-s -w -X main.releaseVersion=$(VERSION)' -o $(BUILD)/ ./cmd/...
+
+image: build ## the agent's image, without a container engine: build/image.tar
+	$(GO) run ./deploy/image -o $(BUILD)/image.tar -name $(IMAGE) -entrypoint /multibond-agent \
+		-file /multibond-agent=$(AGENT) -file /multibond=$(PLUGIN)
 
 demo: build lab-setup ## two pods, two bonds over real VFs, two failovers: build/report/demo.json
 	$(GO) run ./tests/demo -kernel $(KERNEL) -plugin $(PLUGIN) -report $(BUILD)/report/demo.json
@@ -38,6 +44,12 @@ lint: ## gofmt, vet, staticcheck, the rules about imports
 
 lab: build lab-setup ## a shell in the lab: two PFs with VFs, the plugin in /opt/cni/bin
 	$(GO) run ./tests/lab/cmd/lab shell -kernel $(KERNEL) -files bin/multibond=$(PLUGIN)
+
+cluster: image cluster-setup ## a Kubernetes cluster with real VFs, until interrupted
+	$(GO) run ./tests/cluster/cmd/cluster
+
+cluster-setup: ## what the cluster needs, once: Kubernetes, etcd, containerd, all from modules
+	@tests/cluster/setup.sh
 
 lab-setup: ## what the lab needs, once: QEMU, two kernels, sriov-cni
 	@tests/lab/setup.sh

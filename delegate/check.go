@@ -186,7 +186,7 @@ func (h *Host) Status(ctx context.Context, n Network, path []string) error {
 		}
 	}
 	if n.NeedsAgent() {
-		if err := (AgentClient{Socket: n.Agent, Timeout: readyTimeout}).Ready(ctx); err != nil {
+		if err := agentReady(ctx, n.Agent); err != nil {
 			return WithCode(types.ErrPluginNotAvailable, err)
 		}
 	}

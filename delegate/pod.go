@@ -161,11 +161,21 @@ func (h *Host) StatusPod(ctx context.Context, c ClusterConfig, path []string) er
 	if err == nil && raw != nil {
 		err = h.findPlugins(raw, c.path(path))
 	}
-	err = errors.Join(err, AgentClient{Socket: c.Agent, Timeout: readyTimeout}.Ready(ctx))
+	err = errors.Join(err, agentReady(ctx, c.Agent))
 	if own := writable(h.Store.Dir); own != nil {
 		err = errors.Join(err, fmt.Errorf("state directory: %w", own))
 	}
 	return WithCode(types.ErrPluginNotAvailable, err)
+}
+
+// agentReady asks whether the agent can answer. One that is there and takes its
+// time is no error: an ADD waits for it.
+func agentReady(ctx context.Context, socket string) error {
+	err := AgentClient{Socket: socket, Timeout: readyTimeout}.Ready(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	return err
 }
 
 func (h *Host) findPlugins(raw json.RawMessage, path []string) error {

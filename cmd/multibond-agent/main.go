@@ -34,6 +34,9 @@ func main() {
 // run is main with its edges as arguments. It returns the exit code: 2 for
 // flags that make no sense.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && (args[0] == "install" || args[0] == "uninstall") {
+		return onNode(ctx, args[0], args[1:], stderr)
+	}
 	o, level, err := parse(args, getenv, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -56,6 +59,22 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return 1
 	}
 	o.Log.Info("multibond-agent ends")
+	return 0
+}
+
+// onNode installs on the node that this container runs on, or uninstalls.
+func onNode(ctx context.Context, verb string, args []string, stderr io.Writer) int {
+	log := slog.New(slog.NewJSONHandler(stderr, nil))
+	var err error
+	if verb == "install" {
+		err = install(args, stderr, log)
+	} else {
+		err = uninstall(ctx, args, stderr, log)
+	}
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		log.Error("multibond-agent "+verb, "error", err)
+		return 1
+	}
 	return 0
 }
 

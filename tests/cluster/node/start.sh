@@ -8,6 +8,7 @@ node=$1 cluster=$2 api=$3 log=/var/log/node
 mkdir -p /opt/node $log /var/lib/kubelet /etc/cni/net.d /usr/share/misc /etc/containerd /run/containerd
 mount -t ext4 -o ro /dev/vda /opt/node
 cp /opt/node/share/pci.ids /usr/share/misc/
+cp /opt/node/lib/* /usr/lib/x86_64-linux-gnu/
 echo "127.0.0.1 localhost" >/etc/hosts
 : >/etc/resolv.conf
 echo "root:x:0:0:root:/root:/bin/sh" >/etc/passwd
@@ -24,7 +25,7 @@ echo 1 >/proc/sys/net/ipv4/ip_forward
 
 cp /lab/node/default.conflist /etc/cni/net.d/10-default.conflist
 forward "$cluster" "$api" >$log/forward 2>&1 &
-LD_LIBRARY_PATH=/opt/node/lib containerd --config /lab/node/containerd.toml >$log/containerd 2>&1 &
+containerd --config /lab/node/containerd.toml >$log/containerd 2>&1 &
 while ! ctr version >/dev/null 2>&1; do sleep 0.2; done
 for image in /opt/node/images/*; do ctr -n k8s.io image import --local "$image" >/dev/null; done
 kubelet --config=/lab/node/kubelet.yaml --kubeconfig=/lab/node/kubelet.conf --hostname-override="$node" --node-ip=10.0.2.15 \

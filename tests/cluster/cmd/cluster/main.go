@@ -1,9 +1,11 @@
-// Command cluster starts a Kubernetes cluster with real SR-IOV VFs, says how to
-// use it, and ends it when it is interrupted.
+// Command cluster starts a Kubernetes cluster with real SR-IOV VFs, installs
+// Multibond, and says how to use it. Lines that are typed run on the node. It
+// ends with its input, or when it is interrupted.
 
 package main
 
 import (
+	"bufio"
 	"context"
 	"flag"
 	"fmt"
@@ -35,7 +37,22 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("The cluster is up. In another terminal:\n\n  export KUBECONFIG=%s\n  export PATH=%s:$PATH\n  kubectl get nodes\n\nInterrupt ends it.\n", c.Kubeconfig, c.Bin())
+	defer c.Close()
+	if err := c.Deploy(ctx); err != nil {
+		return err
+	}
+	fmt.Printf("The cluster is up. In another terminal:\n\n  export KUBECONFIG=%s\n  export PATH=%s:$PATH\n  kubectl get nodes\n\nWhat you type here runs on the node. Interrupt ends it all.\n", c.Kubeconfig, c.Bin())
+	lines := bufio.NewScanner(os.Stdin)
+	go func() {
+		for lines.Scan() {
+			out, err := c.On(ctx, "sh", "-c", lines.Text())
+			fmt.Print(out)
+			if err != nil {
+				fmt.Println(err)
+			}
+		}
+		stop()
+	}()
 	<-ctx.Done()
-	return c.Close()
+	return nil
 }

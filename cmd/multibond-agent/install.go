@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/multibond/multibond/delegate"
+)
+
+// configName sorts before what other network plugins call theirs: container
+// runtimes take the first.
+const configName = "00-multibond.conflist"
+
+// place is where a node has its CNI plugins and configurations.
+type place struct {
+	binDir, confDir string
+}
+
+func (p *place) flags(name string, usage io.Writer) *flag.FlagSet {
+	flags := flag.NewFlagSet("multibond-agent "+name, flag.ContinueOnError)
+	flags.SetOutput(usage)
+	flags.StringVar(&p.binDir, "bin-dir", "/host/opt/cni/bin", "the node's `directory` of CNI plugins")
+	flags.StringVar(&p.confDir, "conf-dir", "/host/etc/cni/net.d", "the node's `directory` of CNI configurations")
+	return flags
+}
+
+func (p place) plugin() string { return filepath.Join(p.binDir, "multibond") }
+func (p place) config() string { return filepath.Join(p.confDir, configName) }
+
+// install puts the plugin on the node, and then the cluster's configuration,
+// each whole or not at all. Nothing removes them when the agent ends: pods
+// that start while it is away must not come up without their networks.
+func install(args []string, usage io.Writer, log *slog.Logger) error {
+	var to place
+	flags := to.flags("install", usage)
+	plugin := flags.String("plugin", "/multibond", "the plugin, a `file`")
+	config := flags.String("config", "/etc/multibond/"+configName, "the cluster's configuration, a `file`")
+	if err := parseAll(flags, args); err != nil {
+		return err
+	}
+	text, err := os.ReadFile(*config)
+	if err != nil {
+		return err
+	}
+	if err := checkConfig(text); err != nil {
+		return fmt.Errorf("%s: %w", *config, err)
+	}
+	program, err := os.ReadFile(*plugin)
+	if err != nil {
+		return err
+	}
+	for _, file := range []struct {
+		name string
+		data []byte
+		mode os.FileMode
+	}{{to.plugin(), program, 0o755}, {to.config(), text, 0o600}} {
+		changed, err := replace(file.name, file.data, file.mode)
+		if err != nil {
+			return err
+		}
+		log.Info("installed", "file", file.name, "changed", changed)
+	}
+	to.warn(log)
+	return nil
+}
+
+// parseAll reads flags, and refuses all other words.
+func parseAll(flags *flag.FlagSet, args []string) error {
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("%q is no flag, and all arguments are flags", flags.Arg(0))
+	}
+	return nil
+}
+
+// checkConfig makes sure that the configuration is one that the plugin takes
+// when the runtime hands it on: a plugin of the list, with the list's name.
+func checkConfig(text []byte) error {
+	var list struct {
+		Name       string
+		CNIVersion string
+		Plugins    []map[string]any
+	}
+	if err := json.Unmarshal(text, &list); err != nil {
+		return err
+	}
+	if list.Name == "" || len(list.Plugins) == 0 {
+		return errors.New("is no CNI configuration list with a name and plugins")
+	}
+	ours := list.Plugins[0]
+	if ours["type"] != "multibond" {
+		return fmt.Errorf("plugins[0].type is %v, wanted is multibond", ours["type"])
+	}
+	ours["name"], ours["cniVersion"] = list.Name, list.CNIVersion
+	_, err := delegate.ParseCluster(delegate.Encode(ours))
+	return err
+}
+
+// replace writes a file under a name that no runtime reads, makes sure that it
+// is on disk, and renames it: a program that runs is not overwritten, and
+// nobody finds half a file. What is the same already stays.
+func replace(name string, data []byte, mode os.FileMode) (changed bool, err error) {
+	if old, err := os.ReadFile(name); err == nil && bytes.Equal(old, data) {
+		return false, nil
+	}
+	file, err := os.CreateTemp(filepath.Dir(name), ".multibond-*.new")
+	if err != nil {
+		return false, err
+	}
+	_, err = file.Write(data)
+	err = errors.Join(err, file.Chmod(mode), file.Sync(), file.Close())
+	if err == nil {
+		err = os.Rename(file.Name(), name)
+	}
+	if err != nil {
+		return false, errors.Join(err, os.Remove(file.Name()))
+	}
+	return true, nil
+}
+
+// warn says what would keep pods from their networks on this node.
+func (p place) warn(log *slog.Logger) {
+	files, err := configFiles(p.confDir)
+	if err != nil {
+		log.Warn("the configurations of this node cannot be read", "error", err)
+		return
+	}
+	if files[0] != configName {
+		log.Warn("the container runtime takes the first configuration by name, which is not Multibond's", "file", files[0])
+	}
+	if len(files) == 1 {
+		log.Warn("there is no default network yet; until the cluster's network plugin puts its configuration there, no pod starts", "directory", p.confDir)
+	}
+}
+
+// configFiles are the configurations that runtimes read, by name.
+func configFiles(dir string) (files []string, err error) {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if slices.Contains([]string{".conf", ".conflist", ".json"}, filepath.Ext(e.Name())) {
+			files = append(files, e.Name())
+		}
+	}
+	return files, err
+}
+
+// removeIfThere is no error where there is nothing.
+func removeIfThere(name string) error {
+	if err := os.Remove(name); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
