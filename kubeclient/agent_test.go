@@ -53,8 +53,11 @@ func nodeFiles() Machine {
 		}
 	}
 	return Machine{
-		Sys:           sys,
-		ConfDir:       fstest.MapFS{"20-file.conf": {Data: []byte(`{"cniVersion":"1.0.0","name":"filed","type":"macvlan"}`)}},
+		Sys: sys,
+		ConfDir: fstest.MapFS{
+			"20-file.conf": {Data: []byte(`{"cniVersion":"1.0.0","name":"filed","type":"macvlan"}`)},
+			"30-only.conf": {Data: []byte(`{"cniVersion":"1.0.0","name":"only","type":"macvlan"}`)},
+		},
 		DeviceInfo:    fstest.MapFS{"dp/intel.com-b-0000:02:10.0-device.json": {Data: []byte(`{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:02:10.0","vhost-net":"/dev/vhost-net"}}`)}},
 		DeviceInfoDir: "/devinfo",
 	}
@@ -271,7 +274,8 @@ func TestLookupOfTheClustersNetworks(t *testing.T) {
 		{lookupOf("kube-system", "s", "uid-s"), all, "kube-system/main@eth0 true"},
 		{lookupOf("kube-system", "s", "uid-s"), delegate.Cluster{System: []string{"x"}, Defaults: []string{"every"}}, "kube-system/every@net1 false"},
 		{lookupOf("kube-system", "s", "uid-s"), delegate.Cluster{Namespace: "demo", Network: "lan"}, "demo/lan@eth0 true"},
-		{pLookup, delegate.Cluster{Network: "none"}, `clusterNetwork: network kube-system/none: network-attachment-definitions "none" not found`},
+		{lookupOf("kube-system", "s", "uid-s"), delegate.Cluster{Network: "only", System: []string{"x"}, Defaults: []string{"only"}}, "only@eth0 true, only@net1 false"},
+		{pLookup, delegate.Cluster{Network: "none"}, `clusterNetwork: network kube-system/none: network-attachment-definitions "none" not found` + "\n" + `no file of the configuration directory has the name none: file does not exist`},
 	} {
 		if got := summary(c.lookup, c.cluster); !strings.HasPrefix(got, c.want) {
 			t.Errorf("%s\nwanted is %s", got, c.want)

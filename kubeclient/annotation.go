@@ -32,6 +32,10 @@ type Element struct {
 	// the global ones, where namespaces are isolated.
 	Namespaces []string
 
+	// OrFile: where there is no such NAD, it is the configuration of that name
+	// on the node.
+	OrFile bool
+
 	IPs            []string // addresses or CIDRs, as they were written
 	MAC            string
 	InfinibandGUID string

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/multibond/multibond/delegate"
@@ -95,7 +96,11 @@ func findAll(elements []Element, r Resolver) ([]found, error) {
 func find(e Element, r Resolver) (found, error) {
 	f := found{element: e}
 	var err error
-	if f.network, err = r.Resolve(e.Network, e.Namespaces...); err != nil {
+	f.network, err = r.Resolve(e.Network, e.Namespaces...)
+	if e.OrFile && apierrors.IsNotFound(err) {
+		f.network, err = r.fromFile(e.Network, err)
+	}
+	if err != nil {
 		return f, err
 	}
 	plugins, isList := pluginTypes(f.network.Config)
@@ -116,7 +121,7 @@ func (f found) need() Need {
 	if f.bond != nil {
 		return f.bond.Need()
 	}
-	n := Need{Network: f.network.Name.String()}
+	n := Need{Network: f.network.label()}
 	if f.network.Resource != "" || f.element.DeviceID != "" {
 		n.Wants = []Want{{Resource: f.network.Resource, Device: f.element.DeviceID}}
 	}

@@ -83,5 +83,5 @@ func defaultsOf(pod *corev1.Pod, cluster delegate.Cluster) []string {
 
 // clusterElement is a network that the cluster's administrator names.
 func clusterElement(path, name, namespace string) Element {
-	return Element{Path: path, Network: types.NamespacedName{Namespace: namespace, Name: name}, Namespaces: []string{namespace}}
+	return Element{Path: path, Network: types.NamespacedName{Namespace: namespace, Name: name}, Namespaces: []string{namespace}, OrFile: true}
 }

@@ -117,7 +117,7 @@ func (s *search) containers() ([]Container, error) {
 
 func (s *search) attachment(a Attachment) delegate.PodAttachment {
 	out := delegate.PodAttachment{
-		Name: a.Network.Name.String(), IfName: a.Element.Interface, Config: a.Network.Config, Bond: a.Bond,
+		Name: a.Network.label(), IfName: a.Element.Interface, Config: a.Network.Config, Bond: a.Bond,
 		Devices: a.Devices, DefaultRoute: a.Element.DefaultRoute,
 	}
 	if !out.Bond {

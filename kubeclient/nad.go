@@ -22,10 +22,13 @@ var ErrNamespace = errors.New("namespaces are isolated")
 
 // Network is what a reference to a NAD leads to.
 type Network struct {
-	Name     types.NamespacedName
-	Resource string          // "" where the network takes no device
-	Config   json.RawMessage // single or a list, with a name and a cniVersion
+	Name     types.NamespacedName // without a namespace where it is no NAD's
+	Resource string               // "" where the network takes no device
+	Config   json.RawMessage      // single or a list, with a name and a cniVersion
 }
+
+// label is what people call the network: its NAD, or its own name.
+func (n Network) label() string { return strings.TrimPrefix(n.Name.String(), "/") }
 
 // IsBond says that the network is a bond of ours.
 func (n Network) IsBond() bool {
@@ -71,6 +74,17 @@ func (r Resolver) Resolve(ref types.NamespacedName, from ...string) (Network, er
 		return Network{}, fmt.Errorf("network %s: %w", ref, err)
 	}
 	return n, nil
+}
+
+// fromFile is the network whose configuration on the node has the name of ref,
+// for what the cluster's administrator names. missing says that there is no
+// such NAD.
+func (r Resolver) fromFile(ref types.NamespacedName, missing error) (Network, error) {
+	raw, err := findConfig(r.ConfDir, ref.Name)
+	if err != nil {
+		return Network{}, errors.Join(missing, err)
+	}
+	return Network{Name: types.NamespacedName{Name: ref.Name}, Config: raw}, nil
 }
 
 func (r Resolver) allows(namespace string, from []string) bool {

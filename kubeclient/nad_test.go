@@ -126,7 +126,7 @@ func TestStandard1ConfigurationDirectory(t *testing.T) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v", err)
 	}
-	for _, word := range []string{"no file of the configuration directory has the name net-a", "00-half.conf: ", "00-half.conflist: ", "01-typeless.conf: type: is missing"} {
+	for _, word := range []string{"no file of the configuration directory has the name net-a", "00-half.conf: ", "00-half.conflist: ", "01-typeless.conf: has no type and no plugins"} {
 		if !strings.Contains(err.Error(), word) {
 			t.Errorf("%v\nwanted is %q", err, word)
 		}
