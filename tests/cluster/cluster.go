@@ -165,8 +165,18 @@ func (c *Cluster) Close() error {
 // Kubectl runs kubectl as the administrator and returns what it printed. An
 // error has what it said.
 func (c *Cluster) Kubectl(ctx context.Context, stdin string, args ...string) (string, error) {
+	return c.kubectl(ctx, c.Kubeconfig, stdin, args...)
+}
+
+// KubectlAs is Kubectl by who has the token.
+func (c *Cluster) KubectlAs(ctx context.Context, token string, args ...string) (string, error) {
+	all := append([]string{"--server=" + c.server("127.0.0.1"), "--certificate-authority=" + c.pki.path("ca.crt"), "--token=" + token}, args...)
+	return c.kubectl(ctx, os.DevNull, "", all...)
+}
+
+func (c *Cluster) kubectl(ctx context.Context, config, stdin string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(made(), "bin", "kubectl"), args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig, "HOME="+c.dir)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+config, "HOME="+c.dir)
 	cmd.Dir = lab.Root()
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, said bytes.Buffer

@@ -28,3 +28,12 @@ func (c *Cluster) Deploy(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Events are those of a namespace, for a log.
+func (c *Cluster) Events(ctx context.Context, namespace string) string {
+	out, err := c.Kubectl(ctx, "", "-n", namespace, "get", "events", "--sort-by=.lastTimestamp")
+	if err != nil {
+		return err.Error()
+	}
+	return out
+}

@@ -66,7 +66,7 @@ func (c *Cluster) nodeFiles() map[string]string {
 // On runs a command on the node that must end with status 0, and returns what
 // it printed.
 func (c *Cluster) On(ctx context.Context, args ...string) (string, error) {
-	out, err := c.Node.Run(ctx, lab.Cmd{Args: append([]string{"env", nodePath}, args...)})
+	out, err := c.Node.Run(ctx, lab.Cmd{Args: append([]string{"bash", "-c", nodePath + `exec "$@"`, "bash"}, args...)})
 	if err == nil && out.Exit != 0 {
 		err = fmt.Errorf("exit status %d", out.Exit)
 	}
@@ -76,7 +76,7 @@ func (c *Cluster) On(ctx context.Context, args ...string) (string, error) {
 	return string(out.Stdout), nil
 }
 
-const nodePath = "PATH=/opt/node/bin:/usr/sbin:/usr/bin:/opt/cni/bin"
+const nodePath = "PATH=/opt/node/bin:/usr/sbin:/usr/bin:/opt/cni/bin; "
 
 func (c *Cluster) startNode(ctx context.Context, o Options) error {
 	_, err := c.On(ctx, "/lab/node/start.sh", NodeName, clusterIP+":443", fmt.Sprintf("%s:%d", hostAddress, c.ports.api))

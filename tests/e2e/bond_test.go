@@ -1,0 +1,242 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/multibond/multibond/tests/cluster"
+)
+
+// agentCalls counts what the agent has asked the API server for, watches left
+// out, in words as "patch pods/status".
+func agentCalls(s *scene, since time.Time) map[string]int {
+	s.Helper()
+	requests, err := c.Requests(cluster.AgentUser, since)
+	if err != nil {
+		s.Fatal(err)
+	}
+	calls := map[string]int{}
+	for _, r := range requests {
+		if r.Verb != "watch" {
+			calls[strings.TrimSuffix(r.Verb+" "+r.ObjectRef.Resource+"/"+r.ObjectRef.Subresource, "/")]++
+		}
+	}
+	return calls
+}
+
+// TestBond is the main job: one pod, one annotation, two VFs of two PFs.
+func TestBond(t *testing.T) {
+	s := newScene(t)
+	s.apply(bondNAD("bond-net1", "10.56.217.0/24"))
+	since := time.Now()
+	s.apply(pod("p", "bond-net1@bond0", 1))
+	s.ready("p")
+	s.wantEvent("p", "NetworksAttached", "bond0 10.56.217.2 ("+s.namespace+"/bond-net1)")
+	if diff := cmp.Diff(map[string]int{"patch pods/status": 1, "create events": 1}, agentCalls(s, since)); diff != "" {
+		t.Errorf("the agent's calls per ADD, -want +got:\n%s", diff)
+	}
+	report.APICalls["ADD reads"], report.APICalls["ADD patches"], report.APICalls["ADD events"] = 0, 1, 1
+
+	entries := s.status("p")
+	if len(entries) != 2 || entries[0]["default"] != true || entries[0]["name"] != "cbr0" || entries[0]["interface"] != "eth0" {
+		t.Fatalf("network-status: %v", entries)
+	}
+	mac := strings.TrimSpace(s.exec("p", "cat", "/sys/class/net/bond0/address"))
+	links := entries[1]["multibond.io/links"].([]any)
+	delete(entries[1], "multibond.io/links")
+	want := map[string]any{"name": s.namespace + "/bond-net1", "interface": "bond0", "ips": []any{"10.56.217.2"}, "mac": mac, "mtu": 1500.0, "dns": map[string]any{}}
+	if diff := cmp.Diff(want, entries[1]); diff != "" {
+		t.Errorf("network-status of the bond, -want +got:\n%s", diff)
+	}
+	for i, bus := range []string{"0000:01:", "0000:02:"} {
+		link := links[i].(map[string]any)
+		device := link["device-info"].(map[string]any)["pci"].(map[string]any)["pci-address"].(string)
+		if link["name"] != fmt.Sprintf("bond0-%d", i+1) || !strings.HasPrefix(device, bus) {
+			t.Errorf("link %d: %v", i, link)
+		}
+	}
+	if got := s.exec("p", "cat", "/sys/class/net/bond0/bonding/slaves"); got != "bond0-1 bond0-2\n" {
+		t.Errorf("the bond's links: %q", got)
+	}
+
+	since = time.Now()
+	s.remove("p")
+	s.wantBefore()
+	if calls := agentCalls(s, since); len(calls) > 0 {
+		t.Errorf("the agent's calls per DEL: %v", calls)
+	}
+	report.APICalls["DEL"] = 0
+}
+
+// TestPodStart measures how long pods take to be ready, in turn, without and
+// with networks.
+func TestPodStart(t *testing.T) {
+	s := newScene(t)
+	s.apply(bondNAD("bond-net1", "10.56.217.0/24"))
+	took := map[string][]float64{}
+	for range 3 {
+		for what, object := range map[string]string{"default network only": pod("plain", "", 0), "with a bond": pod("bonded", "bond-net1", 1)} {
+			name := regexp.MustCompile(`"name":"(plain|bonded)"`).FindStringSubmatch(object)[1]
+			began := time.Now()
+			s.apply(object)
+			s.ready(name)
+			took[what] = append(took[what], time.Since(began).Seconds())
+			s.remove(name)
+		}
+	}
+	for what, all := range took {
+		slices.Sort(all)
+		report.PodStart[what] = map[string]any{"median": all[len(all)/2], "all": all}
+	}
+}
+
+// TestThreeBonds: three bonds of six VFs, in two containers.
+func TestThreeBonds(t *testing.T) {
+	s := newScene(t)
+	for i := range 3 {
+		s.apply(bondNAD(fmt.Sprintf("net%d", i), fmt.Sprintf("10.60.%d.0/24", i)))
+	}
+	s.apply(pod("p", "net0@b0,net1@b1,net2@b2", 1, 2))
+	s.ready("p")
+	var used []string
+	for i := range 3 {
+		slaves := s.exec("p", "cat", fmt.Sprintf("/sys/class/net/b%d/bonding/slaves", i))
+		if slaves != fmt.Sprintf("b%d-1 b%d-2\n", i, i) {
+			t.Errorf("bond %d: %q", i, slaves)
+		}
+		for _, link := range s.status("p")[i+1]["multibond.io/links"].([]any) {
+			used = append(used, link.(map[string]any)["device-info"].(map[string]any)["pci"].(map[string]any)["pci-address"].(string))
+		}
+	}
+	slices.Sort(used)
+	if len(slices.Compact(slices.Clone(used))) != 6 {
+		t.Errorf("VFs: %v", used)
+	}
+}
+
+// TestTwoPods start at once, and reach each other over their bonds.
+func TestTwoPods(t *testing.T) {
+	s := newScene(t)
+	s.apply(bondNAD("bond-net1", "10.56.217.0/24"))
+	s.apply(pod("p1", "bond-net1@bond0", 1), pod("p2", "bond-net1@bond0", 1))
+	s.ready("p1", "p2")
+	other := s.status("p2")[1]["ips"].([]any)[0].(string)
+	if out := s.exec("p1", "ping", "-c", "3", "-W", "5", "-I", "bond0", other); !strings.Contains(out, " 0% packet loss") {
+		t.Errorf("ping: %s", out)
+	}
+}
+
+// TestEightNetworks: plain networks of any type, in the annotation's order.
+func TestEightNetworks(t *testing.T) {
+	s := newScene(t)
+	s.apply(nad("lan", `{"cniVersion": "1.0.0", "type": "macvlan", "master": "enp1s0", "ipam": {"type": "host-local", "subnet": "10.61.0.0/24"}}`))
+	s.apply(pod("p", strings.TrimSuffix(strings.Repeat("lan,", 8), ","), 0))
+	s.ready("p")
+	var got []string
+	for _, e := range s.status("p") {
+		got = append(got, fmt.Sprint(e["interface"], " ", e["ips"]))
+	}
+	want := []string{got[0]}
+	for i := 1; i <= 8; i++ {
+		want = append(want, fmt.Sprintf("net%d [10.61.0.%d]", i, i+1))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestDefaultNetwork: the pod's default network is a bond, which is eth0.
+func TestDefaultNetwork(t *testing.T) {
+	s := newScene(t)
+	s.pipe(bondNAD("e2e-default", "10.62.0.0/24"), "-n", "kube-system", "apply", "-f", "-")
+	defer s.kubectl("-n", "kube-system", "delete", "network-attachment-definition", "e2e-default")
+	s.apply(podWith("p", map[string]string{"v1.multus-cni.io/default-network": "e2e-default"}, 1))
+	s.ready("p")
+	if got := s.exec("p", "cat", "/sys/class/net/eth0/bonding/slaves"); got != "eth0-1 eth0-2\n" {
+		t.Errorf("eth0's links: %q", got)
+	}
+	entries := s.status("p")
+	if len(entries) != 1 || entries[0]["default"] != true || entries[0]["name"] != "kube-system/e2e-default" {
+		t.Errorf("network-status: %v", entries)
+	}
+	if ip := s.kubectl("-n", s.namespace, "get", "pod", "p", "-o", "jsonpath={.status.podIP}"); ip != "10.62.0.2" {
+		t.Errorf("the pod's address is %s", ip)
+	}
+}
+
+// TestDefaultRoute goes over the bond where the pod asks for it.
+func TestDefaultRoute(t *testing.T) {
+	s := newScene(t)
+	s.apply(bondNAD("bond-net1", "10.56.217.0/24"))
+	s.apply(pod("p", `[{"name": "bond-net1", "interface": "bond0", "default-route": ["10.56.217.254"]}]`, 1))
+	s.ready("p")
+	var defaults []string
+	for line := range strings.Lines(s.exec("p", "ip", "route")) {
+		if strings.HasPrefix(line, "default ") {
+			defaults = append(defaults, strings.TrimSpace(line))
+		}
+	}
+	if diff := cmp.Diff([]string{"default via 10.56.217.254 dev bond0"}, defaults); diff != "" {
+		t.Errorf("default routes, -want +got:\n%s", diff)
+	}
+	if got := fmt.Sprint(s.status("p")[1]["gateway"]); got != "[10.56.217.254]" {
+		t.Errorf("gateway: %s", got)
+	}
+}
+
+// TestIPs: a bond takes the addresses that the pod asks for.
+func TestIPs(t *testing.T) {
+	s := newScene(t)
+	s.apply(nad("bond-net1", `{"cniVersion": "1.0.0", "type": "multibond", "links": [{"resourceName": "intel.com/sriov_pf1"}, {"resourceName": "intel.com/sriov_pf2"}],
+		"ipam": {"type": "static"}}`))
+	s.apply(pod("p", `[{"name": "bond-net1", "interface": "bond0", "ips": ["10.77.0.9/24"]}]`, 1))
+	s.ready("p")
+	if got := fmt.Sprint(s.status("p")[1]["ips"]); got != "[10.77.0.9]" {
+		t.Errorf("ips: %s", got)
+	}
+}
+
+// TestStatefulSet: a pod of the same name starts while the old one ends.
+func TestStatefulSet(t *testing.T) {
+	s := newScene(t)
+	s.apply(bondNAD("bond-net1", "10.56.217.0/24"))
+	spec := podSpec(1)
+	spec["terminationGracePeriodSeconds"] = 3
+	s.apply(string(encode(map[string]any{
+		"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": map[string]any{"name": "s"},
+		"spec": map[string]any{
+			"serviceName": "s", "replicas": 1, "selector": map[string]any{"matchLabels": map[string]string{"a": "s"}},
+			"template": map[string]any{"metadata": map[string]any{"labels": map[string]string{"a": "s"}, "annotations": map[string]string{"k8s.v1.cni.cncf.io/networks": "bond-net1@bond0"}}, "spec": spec},
+		},
+	})))
+	uid := func() string {
+		out, _ := c.Kubectl(context.WithoutCancel(t.Context()), "", "-n", s.namespace, "get", "pod", "s-0", "-o", "jsonpath={.metadata.uid}")
+		return out
+	}
+	s.eventually(func() error {
+		if uid() == "" {
+			return fmt.Errorf("no pod yet")
+		}
+		return nil
+	})
+	s.ready("s-0")
+	first := uid()
+	s.kubectl("-n", s.namespace, "delete", "pod", "s-0", "--wait=false")
+	s.eventually(func() error {
+		if now := uid(); now == first || now == "" {
+			return fmt.Errorf("the pod is not made anew")
+		}
+		return nil
+	})
+	s.ready("s-0")
+	if got := s.exec("s-0", "cat", "/sys/class/net/bond0/bonding/slaves"); got != "bond0-1 bond0-2\n" {
+		t.Errorf("the bond's links: %q", got)
+	}
+}

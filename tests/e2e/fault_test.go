@@ -1,0 +1,228 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestWrongAnnotations: the pod's owner reads on the pod what is wrong, and
+// nothing is left of the attempts.
+func TestWrongAnnotations(t *testing.T) {
+	s := newScene(t)
+	s.apply(bondNAD("bond-net1", "10.56.217.0/24"))
+	for _, test := range []struct {
+		name, annotation string
+		vfs              int
+		words            []string
+	}{
+		{"null", `[null]`, 0, []string{"annotation k8s.v1.cni.cncf.io/networks: networks[0]: is null"}},
+		{"json", `[{"name": "bond-net1"`, 0, []string{"annotation k8s.v1.cni.cncf.io/networks", "JSON"}},
+		{"twice", `bond-net1@b0,bond-net1@b0`, 2, []string{"networks[1]", "b0"}},
+		{"none", `no-such-net`, 0, []string{s.namespace + "/no-such-net", "not found"}},
+		{"nameless", `@bond0.100`, 0, []string{"networks[0]"}},
+		{"devices", `bond-net1@bond0`, 0, []string{"network " + s.namespace + "/bond-net1 needs 1 x intel.com/sriov_pf1, pod " + s.namespace + "/devices has 0"}},
+	} {
+		s.apply(pod(test.name, test.annotation, test.vfs))
+		s.wantEvent(test.name, "NetworksFailed", test.words...)
+		s.remove(test.name)
+	}
+}
+
+// plugin executes the plugin on the node as a container runtime does.
+func plugin(s *scene, command, container, netns, args string) (answer map[string]any, took time.Duration) {
+	s.Helper()
+	const script = `config=$(sed -n '/"plugins"/,$p' /etc/cni/net.d/00-multibond.conflist | sed '1d' | sed '/^  ]/,$d')
+config=$(echo "$config" | sed '1,/{/s/{/{"cniVersion":"1.1.0","name":"multibond",/')
+began=$(date +%s%N)
+echo "$config" | CNI_COMMAND=$1 CNI_CONTAINERID=$2 CNI_NETNS=$3 CNI_IFNAME=eth0 CNI_ARGS=$4 CNI_PATH=/opt/cni/bin /opt/cni/bin/multibond
+echo; echo "took $(( ($(date +%s%N) - began) / 1000000 ))"`
+	out, err := c.On(context.WithoutCancel(s.Context()), "bash", "-c", script, "bash", command, container, netns, args)
+	if err != nil {
+		s.Fatal(err)
+	}
+	text, ms, _ := strings.Cut(out, "\ntook ")
+	if text = strings.TrimSpace(text); text != "" {
+		if err := json.Unmarshal([]byte(text), &answer); err != nil {
+			s.Fatalf("%q: %v", text, err)
+		}
+	}
+	var n int
+	fmt.Sscan(ms, &n)
+	return answer, time.Duration(n) * time.Millisecond
+}
+
+func podArgs(namespace, name, uid string) string {
+	return fmt.Sprintf("IgnoreUnknown=1;K8S_POD_NAMESPACE=%s;K8S_POD_NAME=%s;K8S_POD_UID=%s", namespace, name, uid)
+}
+
+// netns makes a network namespace on the node, for the time of the test.
+func netns(s *scene) string {
+	s.Helper()
+	on := func(args ...string) {
+		if _, err := c.On(context.WithoutCancel(s.Context()), args...); err != nil {
+			s.Fatal(err)
+		}
+	}
+	on("ip", "netns", "add", "e2e")
+	s.Cleanup(func() { on("ip", "netns", "del", "e2e") })
+	return "/run/netns/e2e"
+}
+
+// TestUnknownPod: no pod, or another one under its name, is an error, never a
+// result without interfaces.
+func TestUnknownPod(t *testing.T) {
+	s := newScene(t)
+	s.apply(pod("p", "", 0))
+	s.ready("p")
+	ns := netns(s)
+	for _, test := range []struct {
+		args, words string
+		code        float64
+	}{
+		{podArgs(s.namespace, "none", "11111111-1111-1111-1111-111111111111"), "none", 4},
+		{podArgs(s.namespace, "p", "11111111-1111-1111-1111-111111111111"), "11111111-1111-1111-1111-111111111111", 4},
+	} {
+		answer, _ := plugin(s, "ADD", "e2e-unknown", ns, test.args)
+		if answer["code"] != test.code || !strings.Contains(fmt.Sprint(answer["msg"]), test.words) {
+			t.Errorf("%s: %v", test.args, answer)
+		}
+	}
+}
+
+// TestAgentAway: DEL works whole, ADD fails at once with code 11, STATUS
+// with 50, and pods that were to start do so when the agent is back.
+func TestAgentAway(t *testing.T) {
+	s := newScene(t)
+	s.apply(bondNAD("bond-net1", "10.56.217.0/24"))
+	s.apply(pod("p1", "bond-net1@bond0", 1))
+	s.ready("p1")
+	with := node(t)
+	ns := netns(s)
+	daemonset := []string{"-n", "multibond-system", "patch", "daemonset", "multibond-agent", "-p"}
+	s.kubectl(append(daemonset, `{"spec": {"template": {"spec": {"nodeSelector": {"away": "yes"}}}}}`)...)
+	s.kubectl("-n", "multibond-system", "wait", "--for=delete", "pod", "-l", "app=multibond-agent", "--timeout=2m")
+	answer, took := plugin(s, "ADD", "e2e-away", ns, podArgs(s.namespace, "p9", "11111111-1111-1111-1111-111111111111"))
+	if answer["code"] != 11.0 || !strings.Contains(fmt.Sprint(answer["msg"]), "multibond-agent does not answer") {
+		t.Errorf("ADD: %v", answer)
+	}
+	t.Logf("ADD failed after %v", took)
+	if answer, took = plugin(s, "STATUS", "", "", ""); answer["code"] != 50.0 {
+		t.Errorf("STATUS: %v", answer)
+	}
+	t.Logf("STATUS after %v", took)
+	s.apply(pod("p2", "bond-net1@bond0", 1))
+	s.kubectl("-n", s.namespace, "delete", "pod", "p1", "--timeout=2m")
+	s.wantBefore()
+	s.kubectl(append(daemonset, `{"spec": {"template": {"spec": {"nodeSelector": {"away": null}}}}}`)...)
+	s.kubectl("-n", "multibond-system", "rollout", "status", "daemonset/multibond-agent", "--timeout=2m")
+	s.ready("p2")
+	if now := node(t); len(now) != len(with) {
+		t.Errorf("the node with p2:\n%s\nwith p1 it was:\n%s", strings.Join(now, "\n"), strings.Join(with, "\n"))
+	}
+}
+
+// TestAgentRestarted in the middle of ten ADDs: every pod comes up, and each
+// has its network-status.
+func TestAgentRestarted(t *testing.T) {
+	s := newScene(t)
+	s.apply(nad("lan", `{"cniVersion": "1.0.0", "type": "macvlan", "master": "enp1s0", "ipam": {"type": "host-local", "subnet": "10.61.0.0/24"}}`))
+	var names, pods []string
+	for i := range 10 {
+		names = append(names, fmt.Sprintf("p%d", i))
+		pods = append(pods, pod(names[i], "lan@net1", 0))
+	}
+	s.apply(pods...)
+	time.Sleep(2 * time.Second)
+	s.kubectl("-n", "multibond-system", "delete", "pod", "-l", "app=multibond-agent", "--grace-period=0", "--force")
+	s.ready(names...)
+	for _, name := range names {
+		if entries := s.status(name); len(entries) != 2 || entries[1]["interface"] != "net1" {
+			t.Errorf("%s: %v", name, entries)
+		}
+	}
+	s.kubectl("-n", "multibond-system", "rollout", "status", "daemonset/multibond-agent", "--timeout=2m")
+}
+
+// TestAPIServerAway: DEL works whole; the ADD of a pod that the agent knows
+// works, and is published when the API server is back; one that it does not
+// know fails with code 11.
+func TestAPIServerAway(t *testing.T) {
+	s := newScene(t)
+	s.apply(bondNAD("bond-net1", "10.56.217.0/24"))
+	s.apply(pod("p", "bond-net1@bond0", 1))
+	s.ready("p")
+	uid := s.kubectl("-n", s.namespace, "get", "pod", "p", "-o", "jsonpath={.metadata.uid}")
+	containers, err := c.On(t.Context(), "sh", "-c", `cd /var/lib/cni/multibond && grep -l '"name":"p","uid":"`+uid+`"' *:eth0.json | sed 's/:.*//'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns, err := c.On(t.Context(), "sh", "-c", `sed 's/.*"netns":"\([^"]*\)".*/\1/' /var/lib/cni/multibond/`+strings.TrimSpace(containers)+`:eth0.json`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, sandbox := strings.TrimSpace(containers), strings.TrimSpace(ns)
+	s.kubectl("-n", s.namespace, "annotate", "pod", "p", "k8s.v1.cni.cncf.io/network-status-", "--overwrite")
+	c.StopAPIServer()
+	back := func() {
+		if err := c.StartAPIServer(context.WithoutCancel(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { c.StopAPIServer(); back() })
+	if answer, _ := plugin(s, "DEL", id, sandbox, podArgs(s.namespace, "p", uid)); answer != nil {
+		t.Errorf("DEL: %v", answer)
+	}
+	s.wantBefore()
+	if answer, _ := plugin(s, "ADD", id, sandbox, podArgs(s.namespace, "p", uid)); answer["code"] != nil {
+		t.Errorf("ADD: %v", answer)
+	}
+	answer, _ := plugin(s, "ADD", "e2e-fresh", sandbox, podArgs(s.namespace, "fresh", "11111111-1111-1111-1111-111111111111"))
+	if answer["code"] != 11.0 {
+		t.Errorf("ADD of a pod that nobody knows: %v", answer)
+	}
+	back()
+	s.eventually(func() error {
+		out := s.kubectl("-n", s.namespace, "get", "pod", "p", "-o", `jsonpath={.metadata.annotations.k8s\.v1\.cni\.cncf\.io/network-status}`)
+		if !strings.Contains(out, "bond-net1") {
+			return fmt.Errorf("not published: %q", out)
+		}
+		return nil
+	})
+}
+
+// TestPolicy: what RBAC cannot say. The token is the agent's own.
+func TestPolicy(t *testing.T) {
+	s := newScene(t)
+	s.apply(pod("p", "", 0))
+	s.ready("p")
+	agent := s.kubectl("-n", "multibond-system", "get", "pods", "-l", "app=multibond-agent", "-o", "jsonpath={.items[0].metadata.name}")
+	token := strings.TrimSpace(s.kubectl("-n", "multibond-system", "create", "token", "multibond-agent", "--bound-object-kind=Pod", "--bound-object-name="+agent))
+	s.apply(`{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "elsewhere"}, "spec": {"nodeName": "elsewhere", "containers": [{"name": "c", "image": "x"}]}}`)
+	defer s.kubectl("-n", s.namespace, "delete", "pod", "elsewhere", "--grace-period=0", "--force")
+	patch := func(pod, patch, subresource string) string {
+		out, err := c.KubectlAs(t.Context(), token, "-n", s.namespace, "patch", "pod", pod, "--type=merge", "-p", patch, "--subresource="+subresource)
+		if err != nil {
+			return err.Error()
+		}
+		return out
+	}
+	const ours = `{"metadata": {"annotations": {"k8s.v1.cni.cncf.io/network-status": "[]"}}}`
+	for _, test := range []struct{ name, pod, patch, subresource, words string }{
+		{"its own annotation", "p", ours, "status", "patched"},
+		{"a pod of another node", "elsewhere", ours, "status", "the agent of node 127.0.0.1 may not change a pod of node elsewhere"},
+		{"another annotation", "p", `{"metadata": {"annotations": {"a": "b"}}}`, "status", "the agent may change k8s.v1.cni.cncf.io/network-status only"},
+		{"the status", "p", `{"status": {"reason": "x"}}`, "status", "the agent may not change a pod's status"},
+		{"the pod itself", "p", `{"metadata": {"labels": {"a": "b"}}}`, "", "cannot patch resource"},
+	} {
+		if out := patch(test.pod, test.patch, test.subresource); !strings.Contains(out, test.words) {
+			t.Errorf("%s: %s", test.name, out)
+		}
+	}
+	if out, err := c.KubectlAs(t.Context(), token, "get", "secrets", "-A"); err == nil {
+		t.Errorf("it reads secrets: %s", out)
+	}
+}
