@@ -51,7 +51,8 @@ func install(args []string, usage io.Writer, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	if err := checkConfig(text); err != nil {
+	cluster, err := checkConfig(text)
+	if err != nil {
 		return fmt.Errorf("%s: %w", *config, err)
 	}
 	program, err := os.ReadFile(*plugin)
@@ -69,7 +70,10 @@ func install(args []string, usage io.Writer, log *slog.Logger) error {
 		}
 		log.Info("installed", "file", file.name, "changed", changed)
 	}
-	to.warn(log)
+	if err := removeIfThere(to.out()); err != nil { // of an uninstallation that did not end
+		return err
+	}
+	to.warn(cluster, log)
 	return nil
 }
 
@@ -86,35 +90,44 @@ func parseAll(flags *flag.FlagSet, args []string) error {
 
 // checkConfig makes sure that the configuration is one that the plugin takes
 // when the runtime hands it on: a plugin of the list, with the list's name.
-func checkConfig(text []byte) error {
+func checkConfig(text []byte) (c delegate.ClusterConfig, err error) {
 	var list struct {
 		Name       string
 		CNIVersion string
 		Plugins    []map[string]any
 	}
 	if err := json.Unmarshal(text, &list); err != nil {
-		return err
+		return c, err
 	}
 	if list.Name == "" || len(list.Plugins) == 0 {
-		return errors.New("is no CNI configuration list with a name and plugins")
+		return c, errors.New("is no CNI configuration list with a name and plugins")
 	}
 	ours := list.Plugins[0]
 	if ours["type"] != "multibond" {
-		return fmt.Errorf("plugins[0].type is %v, wanted is multibond", ours["type"])
+		return c, fmt.Errorf("plugins[0].type is %v, wanted is multibond", ours["type"])
 	}
 	ours["name"], ours["cniVersion"] = list.Name, list.CNIVersion
-	_, err := delegate.ParseCluster(delegate.Encode(ours))
-	return err
+	return delegate.ParseCluster(delegate.Encode(ours))
 }
+
+// temporary is what files are called while they are written: no runtime reads
+// such a name.
+const temporary = ".multibond-*.new"
 
 // replace writes a file under a name that no runtime reads, makes sure that it
 // is on disk, and renames it: a program that runs is not overwritten, and
-// nobody finds half a file. What is the same already stays.
+// nobody finds half a file. What is the same already stays. Of an installation
+// that was killed here nothing stays.
 func replace(name string, data []byte, mode os.FileMode) (changed bool, err error) {
-	if old, err := os.ReadFile(name); err == nil && bytes.Equal(old, data) {
-		return false, nil
+	dir := filepath.Dir(name)
+	left, err := filepath.Glob(filepath.Join(dir, temporary))
+	for _, file := range left {
+		err = errors.Join(err, removeIfThere(file))
 	}
-	file, err := os.CreateTemp(filepath.Dir(name), ".multibond-*.new")
+	if err != nil || isThere(name, data, mode) {
+		return false, err
+	}
+	file, err := os.CreateTemp(dir, temporary)
 	if err != nil {
 		return false, err
 	}
@@ -126,11 +139,33 @@ func replace(name string, data []byte, mode os.FileMode) (changed bool, err erro
 	if err != nil {
 		return false, errors.Join(err, os.Remove(file.Name()))
 	}
-	return true, nil
+	return true, syncDir(dir)
 }
 
-// warn says what would keep pods from their networks on this node.
-func (p place) warn(log *slog.Logger) {
+// isThere says whether a file is already as it is to be: a program that
+// nobody may execute is not.
+func isThere(name string, data []byte, mode os.FileMode) bool {
+	info, err := os.Lstat(name)
+	if err != nil || info.Mode() != mode {
+		return false
+	}
+	old, err := os.ReadFile(name)
+	return err == nil && bytes.Equal(old, data)
+}
+
+// syncDir keeps renames in their order over a power cut: the configuration is
+// not there before its plugin.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// warn says what would keep pods from their networks on this node. Nothing of
+// it is an error: the network plugin may come after us.
+func (p place) warn(c delegate.ClusterConfig, log *slog.Logger) {
 	files, err := configFiles(p.confDir)
 	if err != nil {
 		log.Warn("the configurations of this node cannot be read", "error", err)
@@ -139,8 +174,12 @@ func (p place) warn(log *slog.Logger) {
 	if files[0] != configName {
 		log.Warn("the container runtime takes the first configuration by name, which is not Multibond's", "file", files[0])
 	}
-	if len(files) == 1 {
-		log.Warn("there is no default network yet; until the cluster's network plugin puts its configuration there, no pod starts", "directory", p.confDir)
+	if c.File != "" {
+		return // it is not mounted here
+	}
+	c.ConfDir = p.confDir
+	if _, err := c.DefaultNetwork(); err != nil {
+		log.Warn("there is no default network yet, and until it is there the node is not ready", "error", err)
 	}
 }
 
@@ -157,8 +196,12 @@ func configFiles(dir string) (files []string, err error) {
 
 // removeIfThere is no error where there is nothing.
 func removeIfThere(name string) error {
-	if err := os.Remove(name); !errors.Is(err, fs.ErrNotExist) {
-		return err
+	return ignoreMissing(os.Remove(name))
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	return nil
+	return err
 }

@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -27,7 +31,7 @@ func newNodeDirs(t *testing.T) *nodeDirs {
 	n := &nodeDirs{t: t, bin: t.TempDir(), conf: t.TempDir(), state: t.TempDir(), from: t.TempDir()}
 	n.write(filepath.Join(n.from, "multibond"), "program 1")
 	n.write(filepath.Join(n.from, "config"), clusterConfig)
-	n.write(filepath.Join(n.conf, "10-default.conflist"), "{}")
+	n.write(filepath.Join(n.conf, "10-default.conflist"), defaultConfig)
 	return n
 }
 
@@ -45,7 +49,7 @@ func (n *nodeDirs) do(ctx context.Context, verb string, more ...string) int {
 	if verb == "install" {
 		args = append(args, "-plugin", filepath.Join(n.from, "multibond"), "-config", filepath.Join(n.from, "config"))
 	} else {
-		args = append(args, "-state-dir", n.state, "-interval", "1ms")
+		args = append(args, "-state-dir", n.state, "-interval", "1ms", "-settle", "20ms")
 	}
 	return run(ctx, append(args, more...), func(string) string { return "" }, &n.log, &n.log)
 }
@@ -78,7 +82,9 @@ func (n *nodeDirs) want(files, log string) {
 }
 
 const (
-	before    = "10-default.conflist 600 {}"
+	defaultConfig = `{"name": "default", "type": "bridge"}`
+
+	before    = "10-default.conflist 600 " + defaultConfig
 	installed = "multibond 755 program 1\n00-multibond.conflist 600 " + clusterConfig + "\n" + before
 )
 
@@ -132,46 +138,210 @@ func TestInstallErrors(t *testing.T) {
 	}
 }
 
+// TestInstallWarnings: what would keep pods from their networks is said, and
+// stops nothing.
 func TestInstallWarnings(t *testing.T) {
-	n := newNodeDirs(t)
-	n.write(filepath.Join(n.conf, "00-aaa.conf"), "{}")
-	n.do(t.Context(), "install")
-	n.want("multibond 755 program 1\n00-aaa.conf 600 {}\n"+strings.TrimPrefix(installed, "multibond 755 program 1\n"), "00-aaa.conf")
-	n = newNodeDirs(t)
-	os.Remove(filepath.Join(n.conf, "10-default.conflist"))
-	n.do(t.Context(), "install")
-	n.want(strings.TrimSuffix(installed, "\n"+before), "there is no default network yet")
+	const none = "there is no default network yet"
+	for _, test := range []struct {
+		name, file, text string
+		words            string // "" for no warning
+	}{
+		{"beside Multus", "00-multus.conf", `{"name": "multus", "type": "multus"}`, ""},
+		{"one before ours", "00-aaa.conf", defaultConfig, "00-aaa.conf"},
+		{"no default network", "10-default.conflist", "", none},
+		{"half a default network", "10-default.conflist", defaultConfig[:9], none},
+		{"a name that is not there", "", "", "no file of the configuration directory has the name other"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			n := newNodeDirs(t)
+			switch {
+			case test.file == "":
+				n.write(filepath.Join(n.from, "config"), strings.Replace(clusterConfig, `{}`, `{"name": "other"}`, 1))
+			case test.text == "":
+				os.Remove(filepath.Join(n.conf, test.file))
+			default:
+				n.write(filepath.Join(n.conf, test.file), test.text)
+			}
+			if code := n.do(t.Context(), "install"); code != 0 {
+				t.Fatalf("exit code %d: %s", code, &n.log)
+			}
+			if _, err := os.Stat(filepath.Join(n.conf, configName)); err != nil {
+				t.Error(err)
+			}
+			if got := n.log.String(); strings.Contains(got, "WARN") != (test.words != "") || !strings.Contains(got, test.words) {
+				t.Errorf("wanted a warning with %q:\n%s", test.words, got)
+			}
+		})
+	}
 }
 
-// TestUninstallWaits: as long as a pod has a bond, its DEL needs the plugin.
+// TestInstallRepairs: a plugin that nobody can execute is another one, and
+// what a killed installation has left goes.
+func TestInstallRepairs(t *testing.T) {
+	n := newNodeDirs(t)
+	n.do(t.Context(), "install")
+	if err := os.Chmod(filepath.Join(n.bin, "multibond"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.write(filepath.Join(n.bin, ".multibond-1.new"), "half")
+	n.write(filepath.Join(n.conf, ".multibond-1.new"), "half")
+	n.write(filepath.Join(n.conf, "."+configName+".out"), clusterConfig)
+	n.do(t.Context(), "install")
+	n.want(installed, `"changed":true`)
+}
+
+// TestInstallRunning: a plugin that is being executed can be replaced.
+func TestInstallRunning(t *testing.T) {
+	n := newNodeDirs(t)
+	sleep, err := os.ReadFile("/bin/sleep")
+	if err != nil {
+		t.Skip(err)
+	}
+	if err := os.WriteFile(filepath.Join(n.bin, "multibond"), sleep, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	running := exec.CommandContext(t.Context(), filepath.Join(n.bin, "multibond"), "60")
+	if err := running.Start(); err != nil {
+		t.Skip(err)
+	}
+	defer func() { _ = running.Process.Kill(); _ = running.Wait() }()
+	if code := n.do(t.Context(), "install"); code != 0 {
+		t.Fatalf("exit code %d: %s", code, &n.log)
+	}
+	n.want(installed, `"changed":true`)
+}
+
+// withRecord stores the Record of a pod's attachment.
+func (n *nodeDirs) withRecord(container string, b bond.Spec, names ...string) (end func()) {
+	n.t.Helper()
+	store := delegate.Store{Dir: n.state}
+	r := &delegate.Record{Version: 1, Plan: delegate.Plan{ContainerID: container, IfName: names[0], Bond: b,
+		Group: delegate.Group{Network: "multibond", IfNames: names, Pod: delegate.Pod{Namespace: "demo", Name: container, UID: "1"}}}}
+	if err := store.Begin(r); err != nil {
+		n.t.Fatal(err)
+	}
+	return func() {
+		n.t.Helper()
+		if err := store.End(r); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+}
+
+// TestUninstallWaits: as long as a pod has a bond, its DEL needs the plugin,
+// and all stays as it is.
 func TestUninstallWaits(t *testing.T) {
 	n := newNodeDirs(t)
 	n.do(t.Context(), "install")
-	store := delegate.Store{Dir: n.state}
-	record := func(container, ifName string, b bond.Spec, names ...string) *delegate.Record {
-		r := &delegate.Record{Version: 1, Plan: delegate.Plan{ContainerID: container, IfName: ifName, Bond: b,
-			Group: delegate.Group{Network: "multibond", IfNames: names, Pod: delegate.Pod{Namespace: "demo", Name: container, UID: "1"}}}}
-		if err := store.Begin(r); err != nil {
-			t.Fatal(err)
-		}
-		return r
-	}
-	record("plain", "eth0", bond.Spec{}, "eth0")
-	bonded := record("bonded", "eth0", bond.Spec{Name: "eth0"}, "eth0")
+	n.withRecord("plain", bond.Spec{}, "eth0")
+	end := n.withRecord("bonded", bond.Spec{Name: "eth0"}, "eth0")
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if code := n.do(ctx, "uninstall"); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
-	n.want(installed, "demo/bonded")
+	n.want(installed, "pods still have networks: demo/bonded")
 	if strings.Contains(n.log.String(), "demo/plain") {
 		t.Errorf("it waits for a pod that the default network's plugins release:\n%s", &n.log)
 	}
-	if err := store.End(bonded); err != nil {
-		t.Fatal(err)
-	}
+	end()
 	if code := n.do(t.Context(), "uninstall"); code != 0 {
 		t.Errorf("exit code %d", code)
+	}
+	n.want(before, "uninstalled")
+}
+
+func TestUninstallForced(t *testing.T) {
+	n := newNodeDirs(t)
+	n.do(t.Context(), "install")
+	n.withRecord("bonded", bond.Spec{Name: "eth0"}, "eth0")
+	if code := n.do(t.Context(), "uninstall", "-force", "-settle", "1h"); code != 0 {
+		t.Errorf("exit code %d: %s", code, &n.log)
+	}
+	n.want(before, "uninstalled")
+}
+
+// TestUninstallSteps: an ADD that began with the configuration may make its
+// Record after that is gone; an agent that starts again installs again.
+func TestUninstallSteps(t *testing.T) {
+	n := newNodeDirs(t)
+	n.do(t.Context(), "install")
+	u := uninstaller{from: place{n.bin, n.conf}, records: delegate.Store{Dir: n.state}, log: slog.New(slog.DiscardHandler)}
+	const out = ".00-multibond.conflist.out 600 " + clusterConfig
+	step := func(what string, done bool, files string) {
+		t.Helper()
+		got, err := u.step()
+		if err != nil || got != done {
+			t.Errorf("%s: done is %t, %v", what, got, err)
+		}
+		n.want(files, "")
+	}
+	isOut := "multibond 755 program 1\n" + out + "\n" + before
+	step("no pod is there", false, isOut)
+	end := n.withRecord("late", bond.Spec{Name: "eth0"}, "eth0")
+	step("one was being made", false, installed)
+	step("it is still there", false, installed)
+	end()
+	step("it is gone", false, isOut)
+	step("a last look", false, isOut)
+	step("nobody needs it", true, before)
+	step("and again", true, before)
+	n.do(t.Context(), "install")
+	step("an agent has installed again", false, isOut)
+	u.settle = time.Hour
+	step("a last look", false, isOut)
+	step("it is too early", false, isOut)
+}
+
+// TestUninstallErrors: what cannot be read or removed is said.
+func TestUninstallErrors(t *testing.T) {
+	n := newNodeDirs(t)
+	n.do(t.Context(), "install")
+	n.state = filepath.Join(n.from, "multibond") // a file
+	if code := n.do(t.Context(), "uninstall"); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	n.want(installed, "not a directory")
+	for _, args := range []string{"more", "-settle=x"} {
+		if code := n.do(t.Context(), "uninstall", args); code != 1 {
+			t.Errorf("%s: exit code %d", args, code)
+		}
+	}
+}
+
+// TestUninstallReady: the address says whether it is done, until it is ended.
+func TestUninstallReady(t *testing.T) {
+	n := newNodeDirs(t)
+	n.do(t.Context(), "install")
+	end := n.withRecord("bonded", bond.Spec{Name: "eth0"}, "eth0")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	code := make(chan int)
+	go func() { code <- n.do(ctx, "uninstall", "-listen", address) }()
+	await := func(status int) {
+		t.Helper()
+		for range 500 {
+			if answer, err := http.Get("http://" + address + "/readyz"); err == nil {
+				answer.Body.Close()
+				if answer.StatusCode == status {
+					return
+				}
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Fatalf("it never answers %d", status)
+	}
+	await(http.StatusServiceUnavailable)
+	end()
+	await(http.StatusOK)
+	cancel()
+	if got := <-code; got != 0 {
+		t.Errorf("exit code %d", got)
 	}
 	n.want(before, "uninstalled")
 }

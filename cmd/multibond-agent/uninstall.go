@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -18,13 +20,16 @@ import (
 // uninstall takes the cluster's configuration and the plugin off the node, once
 // no pod there needs them for its DEL: one with networks beside its default
 // network. Who has only that is released by the default network's own plugins.
-// It then stays, and says on its address that it is done.
+// Until then everything stays, and the node starts pods as before. Where it
+// has an address it then stays itself, says there that it is done, and takes
+// away what an agent that starts again installs.
 func uninstall(ctx context.Context, args []string, usage io.Writer, log *slog.Logger) error {
-	var from place
-	flags := from.flags("uninstall", usage)
-	stateDir := flags.String("state-dir", "/host/var/lib/cni/multibond", "the plugin's state, a `directory`")
+	u := uninstaller{log: log}
+	flags := u.from.flags("uninstall", usage)
+	flags.StringVar(&u.records.Dir, "state-dir", "/host/var/lib/cni/multibond", "the plugin's state, a `directory`")
+	flags.BoolVar(&u.force, "force", false, "do not wait for pods; their VFs are not put back")
+	flags.DurationVar(&u.settle, "settle", 10*time.Second, "how long to wait for Records of ADDs that began with the configuration")
 	listen := flags.String("listen", "", "`address` of /readyz, to stay when done; default: end when done")
-	force := flags.Bool("force", false, "do not wait for pods; their VFs are not put back")
 	pause := flags.Duration("interval", 2*time.Second, "between two looks for pods")
 	if err := parseAll(flags, args); err != nil {
 		return err
@@ -34,20 +39,105 @@ func uninstall(ctx context.Context, args []string, usage io.Writer, log *slog.Lo
 	if *listen != "" {
 		go func() { stopped <- serveReady(ctx, *listen, &done) }()
 	}
-	if !*force {
-		if err := awaitPods(ctx, delegate.Store{Dir: *stateDir}, *pause, log); err != nil {
+	for {
+		now, err := u.step()
+		if err != nil {
 			return err
 		}
+		done.Store(now)
+		if now && *listen == "" {
+			return nil
+		}
+		select {
+		case <-time.After(*pause):
+		case err := <-stopped:
+			if ctx.Err() == nil {
+				return err
+			}
+			return u.unfinished(now, ctx.Err())
+		case <-ctx.Done():
+			return u.unfinished(now, ctx.Err())
+		}
 	}
-	if err := errors.Join(removeIfThere(from.config()), removeIfThere(from.plugin())); err != nil {
-		return err
+}
+
+// uninstaller is how far a node is.
+type uninstaller struct {
+	from    place
+	records delegate.Store
+	force   bool
+	settle  time.Duration
+	log     *slog.Logger
+
+	pods  string    // that it waits for, as they were last said
+	aside time.Time // when the configuration was seen to be out of the way
+	said  bool      // that it is done
+}
+
+// out is where the configuration is kept until no pod can need it: a name
+// that no runtime reads.
+func (p place) out() string { return filepath.Join(p.confDir, "."+configName+".out") }
+
+// step does what can be done now, and says whether nothing is left to do.
+func (u *uninstaller) step() (done bool, err error) {
+	if err := u.look(); err != nil {
+		return false, err
 	}
-	log.Info("uninstalled", "plugin", from.plugin(), "configuration", from.config())
-	done.Store(true)
-	if *listen == "" {
+	switch {
+	case u.pods != "":
+		// An ADD that was at work may have made one after the configuration went.
+		u.aside, u.said = time.Time{}, false
+		return false, ignoreMissing(os.Rename(u.from.out(), u.from.config()))
+	case isFile(u.from.config()):
+		u.aside, u.said = time.Time{}, false
+		if err := os.Rename(u.from.config(), u.from.out()); err != nil {
+			return false, err
+		}
+	case u.aside.IsZero():
+		u.aside = time.Now()
+	case u.force || time.Since(u.aside) >= u.settle:
+		if err := errors.Join(removeIfThere(u.from.plugin()), removeIfThere(u.from.out())); err != nil {
+			return false, err
+		}
+		if !u.said {
+			u.log.Info("uninstalled", "plugin", u.from.plugin(), "configuration", u.from.config())
+			u.said = true
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
+// look finds the pods to wait for, and says them where they are others.
+func (u *uninstaller) look() error {
+	if u.force {
 		return nil
 	}
-	return <-stopped
+	pods, err := attached(u.records)
+	if err != nil {
+		return err
+	}
+	now := strings.Join(pods, ", ")
+	if now != u.pods && now != "" {
+		u.log.Warn("waiting for pods with networks beside their default network; delete them or drain the node", "pods", now)
+	}
+	u.pods = now
+	return nil
+}
+
+func (u *uninstaller) unfinished(done bool, why error) error {
+	switch {
+	case done:
+		return nil
+	case u.pods != "":
+		return fmt.Errorf("pods still have networks: %s: %w", u.pods, why)
+	}
+	return fmt.Errorf("not done: %w", why)
+}
+
+func isFile(name string) bool {
+	_, err := os.Lstat(name)
+	return err == nil
 }
 
 // serveReady answers whether the work is done, until ctx ends.
@@ -62,29 +152,6 @@ func serveReady(ctx context.Context, address string, done *atomic.Bool) error {
 		return err
 	}
 	return nil
-}
-
-// awaitPods waits until no pod has a network that only Multibond can undo.
-func awaitPods(ctx context.Context, records delegate.Store, pause time.Duration, log *slog.Logger) error {
-	said := ""
-	for {
-		pods, err := attached(records)
-		if err != nil {
-			return err
-		}
-		if len(pods) == 0 {
-			return nil
-		}
-		if now := strings.Join(pods, ", "); now != said {
-			log.Warn("waiting for pods with networks beside their default network; delete them or drain the node", "pods", now)
-			said = now
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return fmt.Errorf("%d pods still have networks: %s: %w", len(pods), said, ctx.Err())
-		}
-	}
 }
 
 // attached lists the pods, or containers, that have more than a default
