@@ -43,9 +43,16 @@ func install(args []string, usage io.Writer, log *slog.Logger) error {
 	var to place
 	flags := to.flags("install", usage)
 	plugin := flags.String("plugin", "/multibond", "the plugin, a `file`")
-	config := flags.String("config", "/etc/multibond/"+configName, "the cluster's configuration, a `file`")
+	config := flags.String("config", "/etc/multibond/"+configName, "the cluster's configuration, a `file`; empty where another meta plugin calls this one")
 	if err := parseAll(flags, args); err != nil {
 		return err
+	}
+	program, err := os.ReadFile(*plugin)
+	if err != nil {
+		return err
+	}
+	if *config == "" {
+		return put(to.plugin(), program, 0o755, log)
 	}
 	text, err := os.ReadFile(*config)
 	if err != nil {
@@ -55,26 +62,23 @@ func install(args []string, usage io.Writer, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", *config, err)
 	}
-	program, err := os.ReadFile(*plugin)
-	if err != nil {
+	if err := put(to.plugin(), program, 0o755, log); err != nil {
 		return err
 	}
-	for _, file := range []struct {
-		name string
-		data []byte
-		mode os.FileMode
-	}{{to.plugin(), program, 0o755}, {to.config(), text, 0o600}} {
-		changed, err := replace(file.name, file.data, file.mode)
-		if err != nil {
-			return err
-		}
-		log.Info("installed", "file", file.name, "changed", changed)
-	}
-	if err := removeIfThere(to.out()); err != nil { // of an uninstallation that did not end
+	if err := put(to.config(), text, 0o600, log); err != nil {
 		return err
 	}
 	to.warn(cluster, log)
-	return nil
+	return removeIfThere(to.out()) // of an uninstallation that did not end
+}
+
+// put replaces a file and says so.
+func put(name string, data []byte, mode os.FileMode, log *slog.Logger) error {
+	changed, err := replace(name, data, mode)
+	if err == nil {
+		log.Info("installed", "file", name, "changed", changed)
+	}
+	return err
 }
 
 // parseAll reads flags, and refuses all other words.

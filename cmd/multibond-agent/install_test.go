@@ -122,6 +122,7 @@ func TestInstallErrors(t *testing.T) {
 		{"a wrong key", func(n *nodeDirs) {
 			n.write(filepath.Join(n.from, "config"), strings.Replace(clusterConfig, "defaultNetwork", "clusterNetwork", 1))
 		}, "clusterNetwork: is an object, wanted is a string"},
+		{"no configuration", func(n *nodeDirs) { os.Remove(filepath.Join(n.from, "config")) }, "no such file or directory"},
 		{"no plugin", func(n *nodeDirs) { os.Remove(filepath.Join(n.from, "multibond")) }, "no such file or directory"},
 		{"no directory", func(n *nodeDirs) { n.bin = filepath.Join(n.bin, "none") }, "no such file or directory"},
 	} {
@@ -173,6 +174,15 @@ func TestInstallWarnings(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestInstallBesideMultus: without a configuration only the plugin.
+func TestInstallBesideMultus(t *testing.T) {
+	n := newNodeDirs(t)
+	if code := n.do(t.Context(), "install", "-config", ""); code != 0 {
+		t.Fatalf("exit code %d: %s", code, &n.log)
+	}
+	n.want("multibond 755 program 1\n"+before, `"changed":true`)
 }
 
 // TestInstallRepairs: a plugin that nobody can execute is another one, and
