@@ -183,7 +183,7 @@ func (p place) warn(c delegate.ClusterConfig, log *slog.Logger) {
 	}
 	c.ConfDir = p.confDir
 	if _, err := c.DefaultNetwork(); err != nil {
-		log.Warn("there is no default network yet, and until it is there the node is not ready", "error", err)
+		log.Warn("there is no default network yet, and until it is there no pod starts", "error", err)
 	}
 }
 

@@ -3,13 +3,17 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -354,4 +358,30 @@ func TestUninstallReady(t *testing.T) {
 		t.Errorf("exit code %d", got)
 	}
 	n.want(before, "uninstalled")
+}
+
+// TestDeployed: the manifests name no flag that the program does not have.
+func TestDeployed(t *testing.T) {
+	verbs := map[string]func(args []string) error{
+		"daemonset.yaml":                   func(args []string) error { return install(args, io.Discard, nil) },
+		"beside-multus/kustomization.yaml": func(args []string) error { return install(args, io.Discard, nil) },
+		"uninstall/daemonset.yaml":         func(args []string) error { return uninstall(t.Context(), args, io.Discard, nil) },
+	}
+	list := regexp.MustCompile(`(?m)(?:args|value): \[(-.*)\]$`)
+	for file, verb := range verbs {
+		text, err := os.ReadFile(filepath.Join("..", "..", "deploy", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := list.FindSubmatch(text)
+		if found == nil {
+			t.Errorf("%s has no arguments", file)
+			continue
+		}
+		// The flag that asks for help comes last, so that all before it are read.
+		args := append(strings.Split(string(found[1]), ", "), "-h")
+		if err := verb(args); !errors.Is(err, flag.ErrHelp) {
+			t.Errorf("%s: %v: %v", file, args, err)
+		}
+	}
 }
