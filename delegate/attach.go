@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 
@@ -16,11 +17,14 @@ import (
 // one that was meant: by its PCI address, where it has one, whatever name it
 // came with.
 func (h *Host) attach(ctx context.Context, s sandbox, rec *Record, i int) error {
-	l := rec.Plan.Links[i]
-	rec.Started = append(rec.Started, l.Name)
+	rec.Started = append(rec.Started, rec.Plan.Links[i].Name)
 	if err := h.Store.Update(rec); err != nil {
 		return WithCode(types.ErrIOFailure, err)
 	}
+	if err := freeIndex(s, &rec.Plan.Links[i]); err != nil {
+		return WithCode(CodeKernel, fmt.Errorf("links[%d]: %w", i, err))
+	}
+	l := rec.Plan.Links[i]
 	var seen Seen
 	var err error
 	switch l.Source {
@@ -41,6 +45,55 @@ func (h *Host) attach(ctx context.Context, s sandbox, rec *Record, i int) error 
 		return WithCode(CodeKernel, fmt.Errorf("links[%d]: %w", i, err))
 	}
 	rec.Attached[l.Name] = seen
+	return nil
+}
+
+// freeIndex gives a VF an index that nothing in the pod has: sriov-cni 2.1.0
+// renames, and sets up, whatever in the pod has the index that the VF had on the
+// host, and the kernel gives the VF another where that is taken. On its way
+// through the pod and back the VF gets one that was free there.
+func freeIndex(s sandbox, l *PlannedLink) error {
+	const tries = 8
+	if l.Source != FromDevice {
+		return nil
+	}
+	for range tries {
+		links, err := s.pod.Links()
+		if err != nil {
+			return err
+		}
+		if _, taken := bond.Find(links, func(x bond.Link) bool { return x.Index == l.Before.Index }); !taken {
+			return nil
+		}
+		if err := roundTrip(s, l); err != nil {
+			return fmt.Errorf("giving it an index of its own: %w", err)
+		}
+	}
+	return fmt.Errorf("each of %d indexes of its own was taken in the pod", tries)
+}
+
+// roundTrip moves a VF into the pod and back, under its own name, down.
+func roundTrip(s sandbox, l *PlannedLink) error {
+	down, spare := false, fmt.Sprintf("mb%d", l.Before.Index)
+	if err := s.host.Change(l.Before.Index, bond.Change{Namespace: s.pod, Name: &spare, Up: &down}); err != nil {
+		return err
+	}
+	ours := func(x bond.Link) bool { return x.Device == l.Device }
+	links, err := s.pod.Links()
+	inPod, there := bond.Find(links, ours)
+	if err != nil || !there {
+		return errors.Join(err, fmt.Errorf("%s is not in the pod", l.Device))
+	}
+	if err := s.pod.Change(inPod.Index, bond.Change{Namespace: s.host, Name: &l.Before.Name}); err != nil {
+		return err
+	}
+	home, err := s.host.Link(l.Before.Name)
+	if err != nil {
+		return err
+	}
+	// Another Link, for the Record's before-state is shared with the facts.
+	before := *l.Before
+	before.Index, l.Before = home.Index, &before
 	return nil
 }
 

@@ -62,11 +62,14 @@ func (n Network) plainPlugin(o object) Plugin {
 // attachPlain has the plugins of a plain network make it, and takes their last
 // result for its own.
 func (h *Host) attachPlain(ctx context.Context, s sandbox, rec *Record) error {
-	l := rec.Plan.Links[0]
-	rec.Started = []string{l.Name}
+	rec.Started = []string{rec.Plan.IfName}
 	if err := errors.Join(h.Store.Update(rec), prepareDeviceInfo(rec.Plan.DeviceInfoFile)); err != nil {
 		return WithCode(types.ErrIOFailure, err)
 	}
+	if err := freeIndex(s, &rec.Plan.Links[0]); err != nil {
+		return WithCode(CodeKernel, err)
+	}
+	l := rec.Plan.Links[0]
 	var seen Seen
 	var err error
 	if seen.Result, err = h.runPlugins(ctx, rec, l); err != nil {

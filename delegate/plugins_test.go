@@ -151,7 +151,11 @@ func (p *plugins) sriovAdd(c Call, config pluginConfig) (any, error) {
 	if err := host.Change(d.Link.Index, bond.Change{Up: &down}); err != nil {
 		return nil, err
 	}
-	if err := host.Change(d.Link.Index, bond.Change{Namespace: pod, Name: &c.IfName}); err != nil {
+	name := d.Link.Name + "-moved" // it changes the index where that is taken
+	if err := host.Change(d.Link.Index, bond.Change{Namespace: pod, Name: &name}); err != nil {
+		return nil, err
+	}
+	if err := pod.Change(d.Link.Index, bond.Change{Name: &c.IfName}); err != nil {
 		return nil, err
 	}
 	if err := p.edges.pass("sriov has moved the VF"); err != nil {
