@@ -13,10 +13,10 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export CGO_ENABLED = 0
 
-.PHONY: help build image demo test e2e lint lab lab-setup cluster cluster-setup clean
+.PHONY: help build image demo demo-node test e2e lint lab lab-setup cluster cluster-setup clean
 
 help: ## list these verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## the plugin and the agent: build/multibond, build/multibond-agent
 	$(GO) build -trimpath -ldflags '-s -w -X main.releaseVersion=$(VERSION)' -o $(BUILD)/ ./cmd/...
@@ -25,14 +25,22 @@ image: build ## the agent's image, without a container engine: build/image.tar
 	$(GO) run ./deploy/image -o $(BUILD)/image.tar -name $(IMAGE) -entrypoint /multibond-agent \
 		-file /multibond-agent=$(AGENT) -file /multibond=$(PLUGIN)
 
-demo: build lab-setup ## two pods, two bonds over real VFs, two failovers: build/report/demo.json
-	$(GO) run ./tests/demo -kernel $(KERNEL) -plugin $(PLUGIN) -report $(BUILD)/report/demo.json
+demo: image cluster-setup ## a cluster, one annotation, a bond, a failover, all as before: build/report/demo.json
+	$(GO) run ./tests/demo -cluster -kernel $(KERNEL) -report $(BUILD)/report/demo.json
 
-test: build lab-setup ## unit tests here, kernel tests in the lab on two kernels
-	$(GO) test ./bond/... ./delegate/... ./kubeclient/... ./cmd/... ./tests/rules/... ./tests/demo/...
+demo-node: build lab-setup ## without Kubernetes: two bonds over real VFs, two failovers: build/report/demo-node.json
+	$(GO) run ./tests/demo -kernel $(KERNEL) -plugin $(PLUGIN) -report $(BUILD)/report/demo-node.json
+
+test: build lab-setup ## unit tests here, kernel tests in the lab on two kernels, end-to-end tests
+	$(GO) test ./bond/... ./delegate/... ./kubeclient/... ./cmd/... ./deploy/... ./tests/rules/... ./tests/demo/...
 	$(GO) test -run '^$$' -fuzz FuzzParseOptions -fuzztime $(FUZZ) ./bond
 	$(GO) test -run '^$$' -fuzz FuzzParseNetwork -fuzztime $(FUZZ) ./delegate
+	$(GO) test -run '^$$' -fuzz FuzzParseCluster -fuzztime $(FUZZ) ./delegate
 	$(GO) test -v -count=1 -p 1 -timeout 60m ./tests/lab/... ./tests/kernel/...
+	$(MAKE) e2e
+
+e2e: image cluster-setup ## end-to-end tests in a real cluster: build/report/e2e.json
+	$(GO) test -v -count=1 -timeout 50m ./tests/e2e
 
 lint: ## gofmt, vet, staticcheck, the rules about imports
 	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }

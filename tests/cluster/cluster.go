@@ -12,9 +12,13 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -165,18 +169,8 @@ func (c *Cluster) Close() error {
 // Kubectl runs kubectl as the administrator and returns what it printed. An
 // error has what it said.
 func (c *Cluster) Kubectl(ctx context.Context, stdin string, args ...string) (string, error) {
-	return c.kubectl(ctx, c.Kubeconfig, stdin, args...)
-}
-
-// KubectlAs is Kubectl by who has the token.
-func (c *Cluster) KubectlAs(ctx context.Context, token string, args ...string) (string, error) {
-	all := append([]string{"--server=" + c.server("127.0.0.1"), "--certificate-authority=" + c.pki.path("ca.crt"), "--token=" + token}, args...)
-	return c.kubectl(ctx, os.DevNull, "", all...)
-}
-
-func (c *Cluster) kubectl(ctx context.Context, config, stdin string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(made(), "bin", "kubectl"), args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+config, "HOME="+c.dir)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig, "HOME="+c.dir)
 	cmd.Dir = lab.Root()
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, said bytes.Buffer
@@ -188,5 +182,45 @@ func (c *Cluster) kubectl(ctx context.Context, config, stdin string, args ...str
 	return out.String(), nil
 }
 
+// As is one request to the API server by who has the token, as kubectl would
+// not make it: kubectl reads an object before it patches it.
+func (c *Cluster) As(ctx context.Context, token, method, path, body string) (answer string, err error) {
+	ca, err := os.ReadFile(c.pki.path("ca.crt"))
+	if err != nil {
+		return "", err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}, Timeout: time.Minute}
+	defer client.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(ctx, method, c.server("127.0.0.1")+path, strings.NewReader(body))
+	if err != nil {
+		return "", err
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	request.Header.Set("Content-Type", "application/merge-patch+json")
+	response, err := client.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	return response.Status + "\n" + string(text), err
+}
+
 // Bin is where kubectl is.
 func (c *Cluster) Bin() string { return filepath.Join(made(), "bin") }
+
+// NodeKubeconfig is a kubeconfig of the administrator that works on the node.
+func (c *Cluster) NodeKubeconfig() string {
+	inline := func(file string) string {
+		data, _ := os.ReadFile(c.pki.path(file))
+		return base64.StdEncoding.EncodeToString(data)
+	}
+	return fmt.Sprintf(`apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: %q, certificate-authority-data: %s}}]
+users: [{name: u, user: {client-certificate-data: %s, client-key-data: %s}}]
+contexts: [{name: x, context: {cluster: c, user: u}}]
+current-context: x`, c.server(hostAddress), inline("ca.crt"), inline("admin.crt"), inline("admin.key"))
+}

@@ -129,3 +129,23 @@ func (c *Cluster) Import(ctx context.Context, file string) error {
 	_, err = c.On(ctx, "ctr", "-n", "k8s.io", "image", "import", "--local", "/lab/"+name)
 	return err
 }
+
+// State lists what an attachment can change on the node: VFs, by device, what
+// the PFs keep for them, and the files that addresses and Records are. What
+// host-local notes of its last address is nobody's.
+func (c *Cluster) State(ctx context.Context) ([]string, error) {
+	out, err := c.On(ctx, "bash", "-c", stateScript)
+	return strings.Split(strings.TrimSpace(out), "\n"), err
+}
+
+const stateScript = `
+for vf in /sys/bus/pci/drivers/igbvf/0000:*; do
+	for link in $vf/net/*; do
+		link=${link##*/}
+		echo "$(basename $vf) $link $(cat /sys/class/net/$link/address) mtu $(cat /sys/class/net/$link/mtu) flags $(cat /sys/class/net/$link/flags)"
+	done
+done
+ip link show | grep -E '^ +vf '
+find /var/lib/cni/multibond /var/lib/cni/networks /var/lib/cni/sriov /var/run/k8s.cni.cncf.io/devinfo/cni -type f 2>/dev/null | grep -v -e /lock -e last_reserved
+ip -o link show type bond
+true`

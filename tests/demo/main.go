@@ -15,11 +15,18 @@ func main() {
 	kernel := flag.String("kernel", "6.12", "the guest's kernel, a directory below build/lab/kernels")
 	plugin := flag.String("plugin", "build/multibond", "the plugin")
 	file := flag.String("report", "build/report/demo.json", "where the report goes")
+	whole := flag.Bool("cluster", false, "on a Kubernetes cluster, with the image that make image has made")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := runAndReport(ctx, *kernel, *plugin, *file, os.Stdout); err != nil {
+	var err error
+	if *whole {
+		err = runCluster(ctx, *kernel, *file, os.Stdout)
+	} else {
+		err = runAndReport(ctx, *kernel, *plugin, *file, os.Stdout)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "\ndemo:", err)
 		stop()
 		os.Exit(1)

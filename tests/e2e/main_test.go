@@ -183,30 +183,15 @@ func (s *scene) wantBefore() {
 	})
 }
 
-// nodeState lists what an attachment can change on the node: VFs, by device,
-// what the PFs keep for them, and the files that addresses and Records are.
-// Addresses of nobody's are host-local's last-reserved notes.
-const nodeState = `
-for vf in /sys/bus/pci/drivers/igbvf/0000:*; do
-	for link in $vf/net/*; do
-		link=${link##*/}
-		echo "$(basename $vf) $link $(cat /sys/class/net/$link/address) mtu $(cat /sys/class/net/$link/mtu) flags $(cat /sys/class/net/$link/flags)"
-	done
-done
-ip link show | grep -E '^ +vf '
-find /var/lib/cni/multibond /var/lib/cni/networks /var/lib/cni/sriov /var/run/k8s.cni.cncf.io/devinfo/cni -type f 2>/dev/null | grep -v -e /lock -e last_reserved
-ip -o link show type bond
-true`
-
 func node(t *testing.T) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 	defer cancel()
-	out, err := c.On(ctx, "bash", "-c", nodeState)
+	lines, err := c.State(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.Split(strings.TrimSpace(out), "\n")
+	return lines
 }
 
 // nad is a NetworkAttachmentDefinition.

@@ -1,0 +1,79 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// on runs a command on the node, which must work.
+func (s *scene) on(command string) string {
+	s.Helper()
+	out, err := c.On(context.WithoutCancel(s.Context()), "bash", "-c", command)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return out
+}
+
+// TestUninstall: it waits for pods whose DEL needs the plugin; the node goes on
+// starting pods, and those from before end as they should.
+func TestUninstall(t *testing.T) {
+	s := newScene(t)
+	s.apply(bondNAD("bond-net1", "10.56.217.0/24"))
+	s.apply(pod("bonded", "bond-net1@bond0", 1), pod("plain", "", 0))
+	s.ready("bonded", "plain")
+	s.kubectl("-n", "multibond-system", "delete", "daemonset", "multibond-agent", "--timeout=2m")
+	s.kubectl("apply", "-k", "deploy/uninstall")
+	logs := []string{"-n", "multibond-system", "logs", "daemonset/multibond-uninstall"}
+	s.eventually(func() error {
+		out, err := c.Kubectl(t.Context(), "", logs...)
+		if err != nil || !strings.Contains(out, `"pods":"`+s.namespace+`/bonded"`) {
+			return fmt.Errorf("it does not wait for the pod with a bond: %s %v", out, err)
+		}
+		return nil
+	})
+	s.on("test -x /opt/cni/bin/multibond -a -f /etc/cni/net.d/00-multibond.conflist")
+	s.remove("bonded")
+	s.kubectl("-n", "multibond-system", "rollout", "status", "daemonset/multibond-uninstall", "--timeout=2m")
+	s.on("test ! -e /opt/cni/bin/multibond -a ! -e /etc/cni/net.d/00-multibond.conflist")
+	s.apply(pod("later", "", 0))
+	s.ready("later")
+	s.remove("later", "plain")
+	s.on("rm /var/lib/cni/multibond/*:eth0.json*") // plain's, which nobody needs: deploy/README.md
+	s.wantBefore()
+	s.kubectl("delete", "-k", "deploy/uninstall", "--timeout=2m")
+	if err := c.Deploy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSecondary: Multus is the cluster's meta plugin and calls this one for one
+// NAD, as its users would try it first.
+func TestSecondary(t *testing.T) {
+	s := newScene(t)
+	s.on("mv /etc/cni/net.d/00-multibond.conflist /root/ && cp /opt/node/bin/multus /opt/cni/bin/ && mkdir -p /etc/cni/multus")
+	t.Cleanup(func() { s.on("rm /etc/cni/net.d/00-multus.conf && mv /root/00-multibond.conflist /etc/cni/net.d/") })
+	s.on("cat >/etc/cni/multus/config <<'END'\n" + c.NodeKubeconfig() + "\nEND")
+	s.on(`cat >/etc/cni/net.d/00-multus.conf <<END
+{"cniVersion": "0.3.1", "name": "multus-cni-network", "type": "multus", "kubeconfig": "/etc/cni/multus/config",
+ "delegates": [$(cat /etc/cni/net.d/10-default.conflist)]}
+END`)
+	s.apply(bondNAD("bond-net1", "10.56.217.0/24"))
+	s.apply(pod("p", "bond-net1@bond0", 1))
+	s.ready("p")
+	if got := s.exec("p", "cat", "/sys/class/net/bond0/bonding/slaves"); got != "bond0-1 bond0-2\n" {
+		t.Errorf("the bond's links: %q", got)
+	}
+	entries := s.status("p")
+	if len(entries) != 2 || entries[1]["interface"] != "bond0" || entries[1]["name"] != s.namespace+"/bond-net1" {
+		t.Errorf("network-status, Multus's: %v", entries)
+	}
+	events := s.kubectl("-n", s.namespace, "get", "events", "-o", "jsonpath={.items[*].reportingComponent}")
+	if !strings.Contains(events, "multus") {
+		t.Errorf("Multus was not there; events are of %s", events)
+	}
+	s.remove("p")
+	s.wantBefore()
+}
