@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -164,6 +165,7 @@ func attached(records delegate.Store) (pods []string, err error) {
 	for _, k := range keys {
 		rec, err := records.Load(k)
 		switch {
+		case errors.Is(err, fs.ErrNotExist): // its DEL has just ended
 		case err != nil:
 			pods = append(pods, "container "+k.ContainerID)
 		case len(rec.Plan.Group.IfNames) == 1 && rec.Plan.Bond.Name == "":
