@@ -83,9 +83,10 @@ func TestCluster(t *testing.T) {
 		t.Errorf("the runtime says it is %q", got)
 	}
 
+	// With no grace the API server would not wait for the kubelet.
 	before := namespaces(t, c)
 	began := time.Now()
-	kubectl(`{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"terminationGracePeriodSeconds": 0,
+	kubectl(`{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"terminationGracePeriodSeconds": 1,
 		"containers": [{"name": "c", "image": "`+ToolsImage+`", "command": ["sleep", "100000"]}]}}`, "apply", "-f", "-")
 	kubectl("", "wait", "--for=condition=Ready", "--timeout=2m", "pod/p")
 	t.Logf("the pod is ready after %.1f s", time.Since(began).Seconds())
@@ -99,7 +100,11 @@ func TestCluster(t *testing.T) {
 		t.Errorf("the pod has %d network namespaces", got)
 	}
 	// Without kube-proxy: the forwarder has the API server's cluster address.
-	kubectl("", "exec", "p", "--", "nc", "-z", "-w", "10", clusterIP, "443")
+	// Busybox knows no TLS, and is told so by the API server itself.
+	answer := kubectl("", "exec", "p", "--", "sh", "-c", `printf 'GET /version HTTP/1.0\r\n\r\n' | nc -w 20 `+clusterIP+` 443`)
+	if want := "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"; answer != want {
+		t.Errorf("the API server at its cluster address: %q, want %q", answer, want)
+	}
 
 	// The token of the pod's account is for this pod on this node.
 	token := kubectl("", "exec", "p", "--", "cat", "/var/run/secrets/kubernetes.io/serviceaccount/token")
