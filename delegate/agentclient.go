@@ -13,8 +13,9 @@ import (
 // ErrNoAgent is of an agent that is not there, or does not answer.
 var ErrNoAgent = errors.New("multibond-agent does not answer")
 
-// dialTimeout bounds what is known at once on one machine.
-const dialTimeout = 50 * time.Millisecond
+// dialTimeout bounds what is known at once on one machine, unless that is very
+// busy: who is not there refuses.
+const dialTimeout = 5 * time.Second
 
 // AgentClient asks the agent, one connection for each request.
 //

@@ -23,6 +23,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/multibond/multibond/tests/lab"
@@ -43,7 +44,7 @@ type Options struct {
 	Kernel  string        // as in lab.Options
 	PFs     int           // default 2
 	VFs     int           // of each PF, default 7
-	Dir     string        // of logs and keys; default build/cluster/run, emptied first
+	Dir     string        // of logs and keys; default build/cluster/run, emptied first; of one cluster at a time
 	Log     io.Writer     // progress, in single lines; default none
 	Timeout time.Duration // of the VM's whole life, default 45 min
 }
@@ -54,6 +55,7 @@ type Cluster struct {
 	Node       *lab.VM // the node
 
 	dir       string
+	lock      *os.File // held while the cluster has the directory
 	log       io.Writer
 	pki       *pki
 	ports     struct{ etcd, etcdPeer, api, kubelet int }
@@ -128,6 +130,9 @@ func (c *Cluster) both(ctx context.Context, o Options) error {
 
 // prepare makes the directory, with all keys and files.
 func (c *Cluster) prepare() error {
+	if err := c.lockDir(); err != nil {
+		return err
+	}
 	keys := filepath.Join(c.dir, "keys")
 	if err := errors.Join(os.RemoveAll(c.dir), os.MkdirAll(keys, 0o755)); err != nil {
 		return err
@@ -150,6 +155,25 @@ func (c *Cluster) prepare() error {
 	return err
 }
 
+// lockDir keeps others from emptying the directory of a cluster that runs. The
+// lock goes with the process, however that ends.
+func (c *Cluster) lockDir() error {
+	name := filepath.Clean(c.dir) + ".lock"
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		file.Close()
+		return fmt.Errorf("%s: another cluster runs there, end it first: %w", c.dir, err)
+	}
+	c.lock = file
+	return nil
+}
+
 func (c *Cluster) server(host string) string { return fmt.Sprintf("https://%s:%d", host, c.ports.api) }
 
 // Close ends the cluster; its logs stay.
@@ -162,6 +186,9 @@ func (c *Cluster) Close() error {
 		if p != nil {
 			p.stop()
 		}
+	}
+	if c.lock != nil {
+		err = errors.Join(err, c.lock.Close())
 	}
 	return err
 }

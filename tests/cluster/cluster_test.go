@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -100,7 +102,7 @@ func TestCluster(t *testing.T) {
 		t.Errorf("the pod has %d network namespaces", got)
 	}
 	// Without kube-proxy: the forwarder has the API server's cluster address.
-	// Busybox knows no TLS, and is told so by the API server itself.
+	// Its answer to plain HTTP will do: busybox's wget crashes on https here.
 	answer := kubectl("", "exec", "p", "--", "sh", "-c", `printf 'GET /version HTTP/1.0\r\n\r\n' | nc -w 20 `+clusterIP+` 443`)
 	if want := "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"; answer != want {
 		t.Errorf("the API server at its cluster address: %q, want %q", answer, want)
@@ -150,6 +152,11 @@ func TestCluster(t *testing.T) {
 	}
 	if deletes != 1 {
 		t.Errorf("the kubelet deleted the pod %d times", deletes)
+	}
+
+	// Nobody empties the directory of a cluster that runs.
+	if second, err := Start(t.Context(), Options{Dir: c.dir}); !errors.Is(err, syscall.EWOULDBLOCK) {
+		t.Errorf("a second cluster in the same directory: %v, %v", second, err)
 	}
 
 	// An outage: what was stored is there afterwards.

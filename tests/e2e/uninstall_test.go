@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // on runs a command on the node, which must work.
@@ -66,9 +68,13 @@ END`)
 	if got := s.exec("p", "cat", "/sys/class/net/bond0/bonding/slaves"); got != "bond0-1 bond0-2\n" {
 		t.Errorf("the bond's links: %q", got)
 	}
-	entries := s.status("p")
-	if len(entries) != 2 || entries[1]["interface"] != "bond0" || entries[1]["name"] != s.namespace+"/bond-net1" {
-		t.Errorf("network-status, Multus's: %v", entries)
+	var names []string // Multus has an entry for each interface of a result
+	for _, e := range s.status("p") {
+		names = append(names, fmt.Sprint(e["name"], " ", e["interface"], " ", e["ips"] != nil))
+	}
+	ours := s.namespace + "/bond-net1 "
+	if diff := cmp.Diff([]string{"cbr0 eth0 true", ours + "bond0 true", ours + "bond0-1 false", ours + "bond0-2 false"}, names); diff != "" {
+		t.Errorf("network-status, Multus's, -want +got:\n%s", diff)
 	}
 	events := s.kubectl("-n", s.namespace, "get", "events", "-o", "jsonpath={.items[*].reportingComponent}")
 	if !strings.Contains(events, "multus") {
