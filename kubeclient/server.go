@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -103,6 +104,8 @@ func (s server) handle(ctx context.Context, conn *net.UnixConn) {
 	switch {
 	case ctx.Err() != nil:
 		return // cut short: no answer says so, and an error of ours would not
+	case errors.Is(err, io.EOF):
+		return // it has asked for nothing: STATUS has no time to wait for an answer
 	case err != nil:
 		s.log.WarnContext(ctx, "a request on the socket could not be read", "error", err)
 		return

@@ -1,6 +1,4 @@
-// Package deploy tests what a cluster's administrator applies, as far as it can
-// be tested without a cluster.
-package deploy
+package kubeclient
 
 import (
 	"bytes"
@@ -21,8 +19,12 @@ import (
 	"github.com/multibond/multibond/delegate"
 )
 
-// kinds are the types that the objects are read as, strictly.
-var kinds = map[string]func() any{
+// manifests is what a cluster's administrator applies, which is tested here as
+// far as that is possible without a cluster.
+const manifests = "../deploy"
+
+// objectKinds are the types that the objects are read as, strictly.
+var objectKinds = map[string]func() any{
 	"Namespace": func() any { return &corev1.Namespace{} }, "ServiceAccount": func() any { return &corev1.ServiceAccount{} },
 	"ConfigMap": func() any { return &corev1.ConfigMap{} }, "Pod": func() any { return &corev1.Pod{} },
 	"ClusterRole": func() any { return &rbacv1.ClusterRole{} }, "ClusterRoleBinding": func() any { return &rbacv1.ClusterRoleBinding{} },
@@ -45,10 +47,10 @@ func objects(t *testing.T, file string) (out []any) {
 		if err := yaml.Unmarshal(part, &head); err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
-		if kinds[head.Kind] == nil {
+		if objectKinds[head.Kind] == nil {
 			t.Fatalf("%s: kind %q is not known here", file, head.Kind)
 		}
-		object := kinds[head.Kind]()
+		object := objectKinds[head.Kind]()
 		if err := yaml.UnmarshalStrict(part, object); err != nil {
 			t.Errorf("%s: %v", file, err)
 		}
@@ -57,8 +59,8 @@ func objects(t *testing.T, file string) (out []any) {
 	return out
 }
 
-// only is the one object of type T of a file.
-func only[T any](t *testing.T, file string) T {
+// onlyObject is the one object of type T of a file.
+func onlyObject[T any](t *testing.T, file string) T {
 	t.Helper()
 	for _, o := range objects(t, file) {
 		if one, is := o.(T); is {
@@ -72,6 +74,7 @@ func only[T any](t *testing.T, file string) T {
 // TestFiles: every file is strictly what it says, and is named by the
 // kustomization beside it.
 func TestFiles(t *testing.T) {
+	t.Chdir(manifests)
 	for _, dir := range []string{".", "dra", "uninstall"} {
 		text, err := os.ReadFile(filepath.Join(dir, "kustomization.yaml"))
 		if err != nil {
@@ -98,8 +101,9 @@ func TestFiles(t *testing.T) {
 
 // TestRights: what the agent may do, and nothing else.
 func TestRights(t *testing.T) {
+	t.Chdir(manifests)
 	var got []string
-	for _, r := range only[*rbacv1.ClusterRole](t, "rbac.yaml").Rules {
+	for _, r := range onlyObject[*rbacv1.ClusterRole](t, "rbac.yaml").Rules {
 		got = append(got, strings.Join(r.APIGroups, ",")+" "+strings.Join(r.Resources, ",")+" "+strings.Join(r.Verbs, ","))
 	}
 	want := []string{"k8s.cni.cncf.io network-attachment-definitions get,list,watch", " pods get,list,watch", " pods/status patch", " events create"}
@@ -110,8 +114,9 @@ func TestRights(t *testing.T) {
 
 // TestPowers: no container has more of the node than its mounts.
 func TestPowers(t *testing.T) {
+	t.Chdir(manifests)
 	for _, file := range []string{"daemonset.yaml", "uninstall/daemonset.yaml"} {
-		spec := only[*appsv1.DaemonSet](t, file).Spec.Template.Spec
+		spec := onlyObject[*appsv1.DaemonSet](t, file).Spec.Template.Spec
 		for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
 			s := c.SecurityContext
 			if *s.Privileged || *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) ||
@@ -124,11 +129,12 @@ func TestPowers(t *testing.T) {
 
 // TestClusterConfig is one that the plugin takes as the runtime hands it on.
 func TestClusterConfig(t *testing.T) {
+	t.Chdir(manifests)
 	var list struct {
 		Name, CNIVersion string
 		Plugins          []map[string]any
 	}
-	if err := json.Unmarshal([]byte(only[*corev1.ConfigMap](t, "config.yaml").Data["00-multibond.conflist"]), &list); err != nil {
+	if err := json.Unmarshal([]byte(onlyObject[*corev1.ConfigMap](t, "config.yaml").Data["00-multibond.conflist"]), &list); err != nil {
 		t.Fatal(err)
 	}
 	list.Plugins[0]["name"], list.Plugins[0]["cniVersion"] = list.Name, list.CNIVersion
@@ -140,11 +146,12 @@ func TestClusterConfig(t *testing.T) {
 
 // TestExamples: our example is a network that the plugin takes.
 func TestExamples(t *testing.T) {
+	t.Chdir(manifests)
 	all, _ := filepath.Glob("examples/*.yaml")
 	for _, file := range all {
 		objects(t, file)
 	}
-	n := *only[*map[string]any](t, "examples/bond.yaml")
+	n := *onlyObject[*map[string]any](t, "examples/bond.yaml")
 	config := n["spec"].(map[string]any)["config"].(string)
 	if got, err := delegate.ParseNetwork([]byte(config), "bond0"); err != nil || len(got.Warnings) > 0 {
 		t.Errorf("%v, %v", err, got.Warnings)
