@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes what a test cluster needs beside the lab, below build/cluster: the
 # control plane and etcd for this machine, and a disk for the guest with the
-# kubelet, containerd, runc, the SR-IOV device plugin, Multus and images. Nothing
-# is installed and no root is needed. A second run does nothing.
+# kubelet, containerd, runc, the SR-IOV device plugin, a DRA driver, Multus and
+# images. Nothing is installed and no root is needed. A second run does nothing.
 set -euo pipefail
 shopt -s nullglob
 
@@ -38,7 +38,7 @@ programs() {
 	build sriovdp '' "$disk/bin" $(pinned sriovdp)
 	build multus '' "$disk/bin" $(pinned multus)
 	build kubernetes "$version" "$made/bin" .
-	build kubernetes "$version" "$disk/bin" k8s.io/kubernetes/cmd/kubelet
+	build kubernetes "$version" "$disk/bin" k8s.io/kubernetes/cmd/kubelet ./dra
 	local program
 	for program in kube-apiserver kube-controller-manager kube-scheduler kubectl; do ln -sf kubernetes "$made/bin/$program"; done
 	(cd "$root" && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$disk/bin/forward" ./tests/cluster/forward)
@@ -82,7 +82,7 @@ images() {
 }
 
 inputs() {
-	(cd "$here" && cat setup.sh programs/*/* forward/*.go pause/*.go && cd ../.. && cat deploy/image/main.go tests/demo/probe/*.go && go version) | sha256sum
+	(cd "$here" && cat setup.sh $(find programs -type f | sort) forward/*.go pause/*.go && cd ../.. && cat deploy/image/main.go tests/demo/probe/*.go && go version) | sha256sum
 }
 current() { [ "$(cat "$made/stamp" 2>/dev/null)" = "$wanted" ]; }
 
