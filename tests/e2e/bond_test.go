@@ -136,7 +136,7 @@ func TestTwoPods(t *testing.T) {
 // TestEightNetworks: plain networks of any type, in the annotation's order.
 func TestEightNetworks(t *testing.T) {
 	s := newScene(t)
-	s.apply(nad("lan", `{"cniVersion": "1.0.0", "type": "macvlan", "master": "enp1s0", "ipam": {"type": "host-local", "subnet": "10.61.0.0/24"}}`))
+	s.apply(nad("lan", lan))
 	s.apply(pod("p", strings.TrimSuffix(strings.Repeat("lan,", 8), ","), 0))
 	s.ready("p")
 	var got []string

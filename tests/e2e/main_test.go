@@ -30,6 +30,9 @@ var report struct {
 	Tests      []testReport   `json:"tests"`
 	APICalls   map[string]int `json:"apiCallsOfTheAgent"` // per ADD and per DEL
 	PodStart   map[string]any `json:"podStartSeconds"`    // from creation to Ready, median and all
+
+	// How long the plugin took to say that the agent is away, its start included.
+	AgentAway map[string]int64 `json:"agentAwayMilliseconds"`
 }
 
 type testReport struct {
@@ -177,10 +180,16 @@ func (s *scene) wantBefore() {
 	s.Helper()
 	s.eventually(func() error {
 		if diff := cmp.Diff(s.before, node(s.T)); diff != "" {
-			return fmt.Errorf("the node is not as before (-before +after):\n%s", diff)
+			return fmt.Errorf("the node is not as before (-before +after):\n%s\n%s", diff, s.refusals())
 		}
 		return nil
 	})
+}
+
+// refusals is what the runtime has lately said of DELs that failed.
+func (s *scene) refusals() string {
+	out, _ := c.On(context.WithoutCancel(s.Context()), "sh", "-c", "grep -h 'failed (delete)' /var/log/node/containerd | tail -3")
+	return out
 }
 
 func node(t *testing.T) []string {

@@ -2,11 +2,16 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/multibond/multibond/tests/lab"
 )
 
 // on runs a command on the node, which must work.
@@ -19,16 +24,16 @@ func (s *scene) on(command string) string {
 	return out
 }
 
-// TestUninstall: it waits for pods whose DEL needs the plugin; the node goes on
-// starting pods, and those from before end as they should.
+// TestUninstall, step by step as deploy/README.md has it: it waits for pods whose
+// DEL needs the plugin; the node goes on starting pods, and those from before
+// end as they should; the CRD stays, with what others made of it.
 func TestUninstall(t *testing.T) {
 	s := newScene(t)
 	s.apply(bondNAD("bond-net1", "10.56.217.0/24"))
 	s.apply(pod("bonded", "bond-net1@bond0", 1), pod("plain", "", 0))
 	s.ready("bonded", "plain")
-	s.kubectl("-n", "multibond-system", "delete", "daemonset", "multibond-agent", "--timeout=2m")
 	s.kubectl("apply", "-k", "deploy/uninstall")
-	logs := []string{"-n", "multibond-system", "logs", "daemonset/multibond-uninstall"}
+	logs := []string{"-n", "multibond-system", "logs", "-l", "app=multibond-uninstall"}
 	s.eventually(func() error {
 		out, err := c.Kubectl(t.Context(), "", logs...)
 		if err != nil || !strings.Contains(out, `"pods":"`+s.namespace+`/bonded"`) {
@@ -39,29 +44,52 @@ func TestUninstall(t *testing.T) {
 	s.on("test -x /opt/cni/bin/multibond -a -f /etc/cni/net.d/00-multibond.conflist")
 	s.remove("bonded")
 	s.kubectl("-n", "multibond-system", "rollout", "status", "daemonset/multibond-uninstall", "--timeout=2m")
+	s.kubectl("-n", "multibond-system", "delete", "daemonset", "multibond-agent", "--timeout=2m")
 	s.on("test ! -e /opt/cni/bin/multibond -a ! -e /etc/cni/net.d/00-multibond.conflist")
 	s.apply(pod("later", "", 0))
 	s.ready("later")
 	s.remove("later", "plain")
-	s.on("rm /var/lib/cni/multibond/*:eth0.json*") // plain's, which nobody needs: deploy/README.md
+	s.on("rm /var/lib/cni/multibond/*:eth0.json*") // plain's, which nobody needs
 	s.wantBefore()
-	s.kubectl("delete", "-k", "deploy/uninstall", "--timeout=2m")
+	s.kubectl("delete", "-k", "deploy", "-l", "app.kubernetes.io/name=multibond", "--timeout=3m")
+	if got := s.kubectl("-n", s.namespace, "get", "network-attachment-definitions", "-o", "name"); got != "networkattachmentdefinition.k8s.cni.cncf.io/bond-net1\n" {
+		t.Errorf("networks that are left: %q", got)
+	}
+	for _, kind := range []string{"clusterrole", "clusterrolebinding", "validatingadmissionpolicy", "validatingadmissionpolicybinding", "namespace"} {
+		if out := s.kubectl("get", kind, "-o", "name"); strings.Contains(out, "multibond") {
+			t.Errorf("what is left: %s", out)
+		}
+	}
 	if err := c.Deploy(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // TestSecondary: Multus is the cluster's meta plugin and calls this one for one
-// NAD, as its users would try it first.
+// NAD, as its users would try it first: deploy/README.md, "Beside Multus".
 func TestSecondary(t *testing.T) {
 	s := newScene(t)
-	s.on("mv /etc/cni/net.d/00-multibond.conflist /root/ && cp /opt/node/bin/multus /opt/cni/bin/ && mkdir -p /etc/cni/multus")
-	t.Cleanup(func() { s.on("rm /etc/cni/net.d/00-multus.conf && mv /root/00-multibond.conflist /etc/cni/net.d/") })
+	s.kubectl("-n", "multibond-system", "delete", "daemonset", "multibond-agent", "--timeout=2m")
+	s.on("rm /etc/cni/net.d/00-multibond.conflist /opt/cni/bin/multibond && cp /opt/node/bin/multus /opt/cni/bin/ && mkdir -p /etc/cni/multus")
+	t.Cleanup(func() {
+		s.on("rm /etc/cni/net.d/00-multus.conf /opt/cni/bin/multus")
+		if err := c.Deploy(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
 	s.on("cat >/etc/cni/multus/config <<'END'\n" + c.NodeKubeconfig() + "\nEND")
 	s.on(`cat >/etc/cni/net.d/00-multus.conf <<END
 {"cniVersion": "0.3.1", "name": "multus-cni-network", "type": "multus", "kubeconfig": "/etc/cni/multus/config",
  "delegates": [$(cat /etc/cni/net.d/10-default.conflist)]}
 END`)
+	overlay := filepath.Join(lab.Root(), "build", "beside-multus")
+	const kustomization = "resources: [../../deploy]\ncomponents: [../../deploy/beside-multus]\n"
+	if err := errors.Join(os.MkdirAll(overlay, 0o755), os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte(kustomization), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	s.kubectl("apply", "-k", overlay)
+	s.rollout("status")
+	s.on("test -x /opt/cni/bin/multibond -a ! -e /etc/cni/net.d/00-multibond.conflist")
 	s.apply(bondNAD("bond-net1", "10.56.217.0/24"))
 	s.apply(pod("p", "bond-net1@bond0", 1))
 	s.ready("p")
