@@ -13,7 +13,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export CGO_ENABLED = 0
 
-.PHONY: help build image demo demo-node test e2e lint lab lab-setup cluster cluster-setup clean
+.PHONY: help build image demo demo-node failover test e2e lint lab lab-setup cluster cluster-setup clean
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ demo: image cluster-setup ## a cluster, one annotation, a bond, a failover, all 
 
 demo-node: build lab-setup ## without Kubernetes: two bonds over real VFs, two failovers: build/report/demo-node.json
 	$(GO) run ./tests/demo -kernel $(KERNEL) -plugin $(PLUGIN) -report $(BUILD)/report/demo-node.json
+
+failover: build lab-setup ## what each fault costs in each mode, by traffic: build/report/failover.json, .svg
+	$(GO) run ./tests/demo -failover -kernel $(KERNEL) -plugin $(PLUGIN) -report $(BUILD)/report/failover.json
 
 test: build lab-setup ## unit tests here, kernel tests in the lab on two kernels, end-to-end tests
 	$(GO) test ./bond/... ./delegate/... ./kubeclient/... ./cmd/... ./deploy/... ./tests/rules/... ./tests/demo/...

@@ -134,7 +134,7 @@ func (d *demo) settled(ctx context.Context, pods []*attachment) error {
 		}
 	}
 	say(d.out, "all links are up after %.1f s more; %s uses %s, %s uses %s", time.Since(began).Seconds(),
-		pods[0].pod, pods[0].config.Primary, pods[1].pod, pods[1].config.Primary)
+		pods[0].pod, pods[0].primary(), pods[1].pod, pods[1].primary())
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -16,14 +17,18 @@ func main() {
 	plugin := flag.String("plugin", "build/multibond", "the plugin")
 	file := flag.String("report", "build/report/demo.json", "where the report goes")
 	whole := flag.Bool("cluster", false, "on a Kubernetes cluster, with the image that make image has made")
+	failover := flag.Bool("failover", false, "in place of the demo, all modes and faults; only those whose names have all words that follow")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error
-	if *whole {
+	switch {
+	case *failover:
+		err = runTrials(ctx, *kernel, *plugin, *file, strings.Join(flag.Args(), " "), os.Stdout)
+	case *whole:
 		err = runCluster(ctx, *kernel, *file, os.Stdout)
-	} else {
+	default:
 		err = runAndReport(ctx, *kernel, *plugin, *file, os.Stdout)
 	}
 	if err != nil {
@@ -55,6 +60,11 @@ func runAndReport(ctx context.Context, kernel, plugin, file string, out io.Write
 
 // run boots the lab and goes through the demo.
 func (d *demo) run(ctx context.Context, kernel, plugin string) error {
+	return d.inLab(ctx, kernel, plugin, d.parts)
+}
+
+// inLab does something in the lab, which it boots for it.
+func (d *demo) inLab(ctx context.Context, kernel, plugin string, do func(context.Context) error) error {
 	dir, err := os.MkdirTemp("", "multibond-demo-")
 	if err != nil {
 		return err
@@ -69,7 +79,7 @@ func (d *demo) run(ctx context.Context, kernel, plugin string) error {
 		return err
 	}
 	defer d.guest.vm.Close()
-	return d.parts(ctx)
+	return do(ctx)
 }
 
 func heading(out io.Writer, format string, args ...any) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -31,46 +32,24 @@ const (
 const linksTime = 2 * time.Minute
 
 // config is the network configuration that the plugin reads.
-type config struct {
-	CNIVersion  string          `json:"cniVersion"`
-	Name        string          `json:"name"`
-	Type        string          `json:"type"`
-	Mode        string          `json:"mode"`
-	Miimon      int             `json:"miimon,omitempty"`
-	ArpInterval int             `json:"arpInterval,omitempty"`
-	ArpIPTarget string          `json:"arpIpTarget,omitempty"`
-	ArpValidate string          `json:"arpValidate,omitempty"`
-	Primary     string          `json:"primary"`
-	Links       []configLink    `json:"links"`
-	IPAM        configIPAM      `json:"ipam"`
-	PrevResult  json.RawMessage `json:"prevResult,omitempty"`
-}
-
-type configLink struct {
-	DeviceID string `json:"deviceID"`
-}
-
-type configIPAM struct {
-	Type   string `json:"type"`
-	Subnet string `json:"subnet"`
-}
+type config map[string]any
 
 // newConfig has no monitoring yet. The primary link is named because the first
 // VF with a carrier becomes the active one otherwise, and that is either.
 func newConfig(primary string, devices ...string) config {
-	c := config{
-		CNIVersion: "1.1.0", Name: "bond-net1", Type: "multibond", Mode: "active-backup", Primary: primary,
-		IPAM: configIPAM{Type: "host-local", Subnet: subnet},
-	}
+	var links []any
 	for _, d := range devices {
-		c.Links = append(c.Links, configLink{d})
+		links = append(links, map[string]any{"deviceID": d})
 	}
-	return c
+	return config{
+		"cniVersion": "1.1.0", "name": "bond-net1", "type": "multibond", "mode": "active-backup", "primary": primary, "links": links,
+		"ipam": map[string]any{"type": "host-local", "subnet": subnet},
+	}
 }
 
 // watchCarrier has the bond look at its links' carriers.
 func watchCarrier(c config) config {
-	c.Miimon = 100
+	c["miimon"] = 100
 	return c
 }
 
@@ -89,7 +68,7 @@ func watchCarrier(c config) config {
 // would find the other silent at the same time, and neither could tell whose
 // link is dead.
 func watchPath(c config) config {
-	c.ArpInterval, c.ArpIPTarget, c.ArpValidate = 100, routerAddress, "all"
+	c["arpInterval"], c["arpIpTarget"], c["arpValidate"] = 100, routerAddress, "all"
 	return c
 }
 
@@ -110,8 +89,8 @@ func (a *attachment) add(ctx context.Context) (float64, error) {
 
 // del detaches, with the result in the configuration as libcni has it there.
 func (a *attachment) del(ctx context.Context) (float64, error) {
-	c := a.config
-	c.PrevResult = a.result
+	c := maps.Clone(a.config)
+	c["prevResult"] = a.result
 	_, took, err := a.call(ctx, "DEL", c)
 	return took, err
 }
@@ -151,18 +130,24 @@ func (a *attachment) address() (string, error) {
 	return address, nil
 }
 
+// primary is the link that is to be the active one; "" of a mode that has none.
+func (a *attachment) primary() string {
+	name, _ := a.config["primary"].(string)
+	return name
+}
+
 // settled waits until both links are up and the primary one is the active one.
 func (a *attachment) settled(ctx context.Context) error {
 	script := `cd /sys/class/net
-		until [ "$(cat "$0/bonding/active_slave")" = "$1" ] && [ "$(cat "$2/bonding_slave/mii_status" "$3/bonding_slave/mii_status" | sort -u)" = up ]
+		until [ -z "$1" -o "$(cat "$0/bonding/active_slave")" = "$1" ] && [ "$(cat "$2/bonding_slave/mii_status" "$3/bonding_slave/mii_status" | sort -u)" = up ]
 		do sleep 0.2; done`
 	_, err := a.guest.do(ctx, lab.Cmd{
-		Args:    in(a.pod, "sh", "-c", script, bondName, a.config.Primary, link1, link2),
+		Args:    in(a.pod, "sh", "-c", script, bondName, a.primary(), link1, link2),
 		Timeout: linksTime,
 	})
 	if err != nil {
 		state, _ := a.guest.run(ctx, in(a.pod, "cat", "/proc/net/bonding/"+bondName)...)
-		return fmt.Errorf("the links of %s are not all up, or %s is not the active one: %w\n%s", a.pod, a.config.Primary, err, state)
+		return fmt.Errorf("the links of %s are not all up, or %s is not the active one: %w\n%s", a.pod, a.primary(), err, state)
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ const (
 	Sent     Kind = "sent"     // echo request Probe left, or was refused: Value has the error
 	Answered Kind = "answered" // the echo reply to Probe came
 	Seen     Kind = "seen"     // the file What has Value: first what it was, then each change
+	Heard    Kind = "heard"    // an announcement on the interface What: Value is the address and its MAC
 	Began    Kind = "began"    // the command Value is about to be started
 	Ended    Kind = "ended"    // the command Value has ended
 )

@@ -24,7 +24,7 @@ import (
 )
 
 func main() {
-	to := flag.String("ping", "", "IPv4 address to send echo requests to")
+	to := flag.String("ping", "", "address to send echo requests to")
 	every := flag.Duration("every", 10*time.Millisecond, "time between echo requests")
 	late := flag.Duration("late", time.Second, "how long answers are still taken after SIGTERM")
 	var watch [][]string
@@ -32,6 +32,7 @@ func main() {
 		watch = append(watch, strings.Split(s, ","))
 		return nil
 	})
+	wire := flag.String("listen", "", "interface on which to listen for announcements of addresses")
 	poll := flag.Duration("poll", 5*time.Millisecond, "time between looks at a file")
 	flag.Parse()
 
@@ -41,7 +42,7 @@ func main() {
 	if flag.NArg() > 0 {
 		err = run(tell, flag.Args())
 	} else {
-		err = observe(tell, *to, *every, *late, watch, *poll)
+		err = observe(tell, *to, *every, *late, watch, *poll, *wire)
 	}
 	tell.flush()
 	if err != nil {
@@ -50,8 +51,8 @@ func main() {
 	}
 }
 
-// observe pings and watches until SIGTERM.
-func observe(tell *teller, to string, every, late time.Duration, watch [][]string, poll time.Duration) error {
+// observe pings, watches and listens until SIGTERM.
+func observe(tell *teller, to string, every, late time.Duration, watch [][]string, poll time.Duration, wire string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	errs := make(chan error)
@@ -60,8 +61,9 @@ func observe(tell *teller, to string, every, late time.Duration, watch [][]strin
 		begin(func() error { return watchFiles(ctx, tell, files, poll) })
 	}
 	begin(func() error { return ping(ctx, tell, to, every, late) })
+	begin(func() error { return listen(ctx, tell, wire) })
 	tell.now(event.Event{Kind: event.Ready, Value: strconv.Itoa(os.Getpid())})
-	for range len(watch) + 1 {
+	for range len(watch) + 2 {
 		if err := <-errs; err != nil {
 			return err
 		}

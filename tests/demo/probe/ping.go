@@ -11,11 +11,19 @@ import (
 	"github.com/multibond/multibond/tests/demo/event"
 )
 
-// ICMP's echo (RFC 792).
-const (
-	echoReply   = 0
-	echoRequest = 8
-	echoSize    = 8 // type, code, checksum, identifier, sequence number; no data
+// echoSize is that of an echo message: type, code, checksum, identifier, sequence
+// number; no data.
+const echoSize = 8
+
+// protocol is ICMP's echo in one address family.
+type protocol struct {
+	network, local string
+	request, reply byte
+}
+
+var (
+	icmp   = protocol{"ip4:icmp", "0.0.0.0", 8, 0}     // RFC 792
+	icmpv6 = protocol{"ip6:ipv6-icmp", "::", 128, 129} // RFC 4443, section 4; the kernel computes the checksum
 )
 
 // ping sends echo requests until ctx ends, and takes answers a while longer: one
@@ -24,21 +32,25 @@ func ping(ctx context.Context, tell *teller, to string, every, late time.Duratio
 	if to == "" {
 		return nil
 	}
-	addr := net.ParseIP(to).To4()
+	addr := net.ParseIP(to)
 	if addr == nil {
-		return fmt.Errorf("%q is no IPv4 address", to)
+		return fmt.Errorf("%q is no IP address", to)
 	}
-	conn, err := net.ListenPacket("ip4:icmp", "0.0.0.0")
+	proto := icmpv6
+	if addr.To4() != nil {
+		proto = icmp
+	}
+	conn, err := net.ListenPacket(proto.network, proto.local)
 	if err != nil {
 		return err
 	}
 	id := uint16(os.Getpid())
 	received := make(chan struct{})
 	go func() {
-		receive(conn, tell, id)
+		proto.receive(conn, tell, id)
 		close(received)
 	}()
-	send(ctx, conn, tell, &net.IPAddr{IP: addr}, id, every)
+	proto.send(ctx, conn, tell, &net.IPAddr{IP: addr}, id, every)
 	time.Sleep(late)
 	err = conn.Close()
 	<-received
@@ -47,12 +59,12 @@ func ping(ctx context.Context, tell *teller, to string, every, late time.Duratio
 
 // send sends at an even pace. A request that the kernel refuses counts as sent:
 // to a program its packet is lost.
-func send(ctx context.Context, conn net.PacketConn, tell *teller, to net.Addr, id uint16, every time.Duration) {
+func (p protocol) send(ctx context.Context, conn net.PacketConn, tell *teller, to net.Addr, id uint16, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for n := 1; ; n++ {
 		e := event.Event{At: now(), Kind: event.Sent, Probe: n}
-		if _, err := conn.WriteTo(echo(echoRequest, id, uint16(n)), to); err != nil {
+		if _, err := conn.WriteTo(echo(p.request, id, uint16(n)), to); err != nil {
 			e.Value = err.Error()
 		}
 		tell.tell(e)
@@ -66,7 +78,7 @@ func send(ctx context.Context, conn net.PacketConn, tell *teller, to net.Addr, i
 
 // receive tells of replies until the connection is closed. Sequence numbers have
 // 16 bits, and so many requests take ten minutes.
-func receive(conn net.PacketConn, tell *teller, id uint16) {
+func (p protocol) receive(conn net.PacketConn, tell *teller, id uint16) {
 	packet := make([]byte, 1500)
 	for {
 		n, _, err := conn.ReadFrom(packet)
@@ -74,7 +86,7 @@ func receive(conn net.PacketConn, tell *teller, id uint16) {
 			return
 		}
 		at := now()
-		if got, seq, ok := parseReply(packet[:n]); ok && got == id {
+		if got, seq, ok := p.parseReply(packet[:n]); ok && got == id {
 			tell.tell(event.Event{At: at, Kind: event.Answered, Probe: int(seq)})
 		}
 	}
@@ -89,8 +101,8 @@ func echo(kind byte, id, seq uint16) []byte {
 	return p
 }
 
-func parseReply(p []byte) (id, seq uint16, ok bool) {
-	if len(p) < echoSize || p[0] != echoReply {
+func (proto protocol) parseReply(p []byte) (id, seq uint16, ok bool) {
+	if len(p) < echoSize || p[0] != proto.reply {
 		return 0, 0, false
 	}
 	return binary.BigEndian.Uint16(p[4:]), binary.BigEndian.Uint16(p[6:]), true

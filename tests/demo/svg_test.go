@@ -1,0 +1,38 @@
+package main
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+)
+
+// TestSVG: the picture is well-formed, and has a bar for each trial.
+func TestSVG(t *testing.T) {
+	table := Table{Kernel: "6.12 <amd64>", Results: []Result{
+		{trial: trial{Mode: "active-backup", Fault: pfDown}, Fault: Outage{GapMS: 200, Whole: true}},
+		{trial: trial{Mode: "balance-rr", Fault: cableOut}, Fault: Outage{Lost: 5, Sent: 9}},
+	}}
+	var bars int
+	for d := xml.NewDecoder(strings.NewReader(table.svg())); ; {
+		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if start, is := token.(xml.StartElement); is && start.Name.Local == "rect" {
+			bars++
+		}
+	}
+	if bars != len(table.Results)+1 { // and the ground
+		t.Errorf("%d rectangles, want %d", bars, len(table.Results)+1)
+	}
+	for _, words := range []string{"200 ms, 0 lost", "no end, 5 of 9 lost", "6.12 &lt;amd64&gt;"} {
+		if !strings.Contains(table.svg(), words) {
+			t.Errorf("the picture does not say %q", words)
+		}
+	}
+}

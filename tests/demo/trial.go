@@ -1,0 +1,443 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/multibond/multibond/tests/demo/event"
+	"github.com/multibond/multibond/tests/lab"
+)
+
+// A trial breaks the link that carries a pod's traffic, and mends it again.
+type trial struct {
+	Mode    string `json:"mode"`
+	Monitor string `json:"monitor"` // miimon, arp
+	Fault   string `json:"fault"`
+	Peer    string `json:"peer"`   // router: on PF 3; pod: another one of this node
+	Family  string `json:"family"` // IPv4, IPv6
+}
+
+// The faults of trials.
+const (
+	pfDown    = "PF down"
+	cableOut  = "cable out"
+	linkDown  = "link down"
+	vfRemoved = "VF removed"
+)
+
+const (
+	routerAddress6 = "fd00:56:217::1"
+	subnet6        = "fd00:56:217::/64"
+
+	// longest is how long a trial waits for traffic that may never be whole again.
+	longest = 12 * time.Second
+	steady  = 100 // probes in succession with an answer make traffic whole
+)
+
+// trials are all that make failover does.
+func trials() (all []trial) {
+	modes := []string{"active-backup", "balance-rr", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"}
+	for _, mode := range modes {
+		for _, fault := range []string{pfDown, cableOut, linkDown, vfRemoved} {
+			all = append(all, trial{mode, "miimon", fault, "router", "IPv4"})
+		}
+	}
+	for _, fault := range []string{pfDown, cableOut, linkDown, vfRemoved} {
+		all = append(all, trial{"active-backup", "arp", fault, "router", "IPv4"})
+	}
+	for _, mode := range modes[1:4] {
+		all = append(all, trial{mode, "arp", cableOut, "router", "IPv4"})
+	}
+	return append(all,
+		trial{"active-backup", "miimon", pfDown, "router", "IPv6"},
+		trial{"active-backup", "miimon", linkDown, "router", "IPv6"},
+		trial{"active-backup", "arp", cableOut, "router", "IPv6"},
+		trial{"active-backup", "miimon", pfDown, "pod", "IPv4"},
+		trial{"active-backup", "arp", cableOut, "pod", "IPv4"})
+}
+
+func (t trial) String() string {
+	return fmt.Sprintf("%s, %s, %s; %s peer: %s", t.Mode, t.Monitor, t.Family, t.Peer, t.Fault)
+}
+
+// config has addresses of both families. In all modes but active-backup the
+// kernel changes the VFs' MACs, which needs trust.
+func (t trial) config(devices ...string) config {
+	c := newConfig(link1, devices...)
+	if t.Monitor == "arp" {
+		c = watchPath(c)
+	} else {
+		c = watchCarrier(c)
+	}
+	c["mode"] = t.Mode
+	c["ipam"] = map[string]any{"type": "host-local", "ranges": []any{[]any{map[string]any{"subnet": subnet}}, []any{map[string]any{"subnet": subnet6}}}}
+	switch t.Mode {
+	case "balance-rr", "balance-xor", "broadcast", "802.3ad":
+		delete(c, "primary")
+	}
+	if t.Mode != "active-backup" {
+		delete(c, "arpValidate")
+		c["delegate"] = map[string]any{"type": "sriov", "trust": "on", "spoofchk": "off"}
+	}
+	if t.Mode == "802.3ad" {
+		c["allowLACP"] = true
+	}
+	return c
+}
+
+// Outage is what one change of the network cost.
+type Outage struct {
+	GapMS   float64 `json:"gapMS"`   // the longest time without an answer, from the change on
+	LossMS  float64 `json:"lossMS"`  // from the change to when the last lost probe was sent
+	Sent    int     `json:"sent"`    // probes, one every 10 ms
+	Lost    int     `json:"lost"`    // those without any answer
+	PauseMS float64 `json:"pauseMS"` // of the gap, the longest time in which the probe itself did not run
+	Whole   bool    `json:"whole"`   // traffic was whole again at the end
+}
+
+// Result is what a trial showed.
+type Result struct {
+	trial
+	Broken    string   `json:"broken"`       // the link that carried and was broken
+	Fault     Outage   `json:"outage"`       // of the fault
+	Carries   []string `json:"carries"`      // the links that carried after it
+	Said      string   `json:"bondSaid"`     // the bond's operational state then
+	MACBefore string   `json:"macBefore"`    // the bond's, as the peer had it
+	MACAfter  string   `json:"macAfter"`     // and after; "" where it has forgotten it
+	Heard     int      `json:"announced"`    // gratuitous ARPs and neighbour advertisements of the pod that PF 3 heard in that time
+	Mended    *Outage  `json:"mendedOutage"` // of mending it; null where it cannot be mended in the pod
+	Back      []string `json:"carriesThen"`  // the links that carried after that
+}
+
+// bench is one trial under way.
+type bench struct {
+	guest    guest
+	trial    trial
+	pods     []*attachment
+	recorder *recorder
+	probes   []*lab.Process
+	peer     string // the address that is pinged
+	result   Result
+}
+
+// try carries out one trial. The error says which part of it could not be done;
+// that traffic stays away is a result.
+func (d *demo) try(ctx context.Context, t trial) (Result, error) {
+	b := &bench{guest: d.guest, trial: t, recorder: &recorder{}, peer: routerAddress, result: Result{trial: t}}
+	b.pods = []*attachment{{guest: d.guest, pod: pod1, config: t.config("0000:01:10.0", "0000:02:10.0")}}
+	if t.Family == "IPv6" {
+		b.peer = routerAddress6
+	}
+	if t.Peer == "pod" {
+		b.pods = append(b.pods, &attachment{guest: d.guest, pod: pod2, config: t.config("0000:01:10.2", "0000:02:10.2")})
+	}
+	err := b.attach(ctx)
+	if err == nil {
+		err = b.breakAndMend(ctx)
+	}
+	err = errors.Join(err, stopAll(ctx, b.guest, b.recorder, b.probes), b.detach(ctx))
+	if err != nil {
+		return b.result, fmt.Errorf("%s: %w", t, err)
+	}
+	b.measure()
+	return b.result, nil
+}
+
+func (b *bench) attach(ctx context.Context) error {
+	for _, a := range b.pods {
+		if _, err := a.add(ctx); err != nil {
+			return err
+		}
+	}
+	for _, a := range b.pods {
+		if err := a.settled(ctx); err != nil {
+			return err
+		}
+	}
+	if len(b.pods) > 1 {
+		var err error
+		if b.peer, err = b.pods[1].address(); err != nil {
+			return err
+		}
+	}
+	for where, args := range map[string][]string{
+		pod1:   {"-ping", b.peer},
+		hostNS: {"-watch", "enp1s0/carrier", "-watch", "enp2s0/carrier", "-listen", routerPF},
+	} {
+		p, err := b.guest.vm.Start(ctx, lab.Cmd{Args: in(where, append([]string{probePath}, args...)...), Stdout: b.recorder.stream(where)})
+		if err != nil {
+			return err
+		}
+		b.probes = append(b.probes, p)
+	}
+	return b.recorder.wait(ctx, 2*time.Minute, func(events []event.Event) bool { return len(readyPIDs(events)) == 2 && whole(events, 0) })
+}
+
+func (b *bench) detach(ctx context.Context) error {
+	var errs []error
+	for _, a := range b.pods {
+		if a.result != nil {
+			_, err := a.del(ctx)
+			errs = append(errs, err)
+		}
+	}
+	if b.trial.Fault == vfRemoved && b.result.Broken != "" {
+		_, err := b.guest.run(ctx, "sh", "-c", "echo "+b.device()+" >/sys/bus/pci/drivers/igbvf/bind")
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// device is the VF of the link that is broken, pf and cable what it is at.
+func (b *bench) device() string {
+	return map[string]string{link1: "0000:01:10.0", link2: "0000:02:10.0"}[b.result.Broken]
+}
+
+func (b *bench) pf() string {
+	return map[string]string{link1: "enp1s0", link2: "enp2s0"}[b.result.Broken]
+}
+
+func (b *bench) cable() int { return map[string]int{link1: 0, link2: 1}[b.result.Broken] }
+
+func (b *bench) breakAndMend(ctx context.Context) (err error) {
+	carrying, err := b.carrying(ctx)
+	if err != nil {
+		return err
+	}
+	if len(carrying) == 0 {
+		return errors.New("no link carries anything")
+	}
+	b.result.Broken = carrying[0]
+	b.result.MACBefore, _ = b.neighbour(ctx)
+	if err := b.set(ctx, false); err != nil {
+		return err
+	}
+	if err := b.awaitWhole(ctx, false); err != nil {
+		return err
+	}
+	if b.result.Carries, err = b.carrying(ctx); err != nil {
+		return err
+	}
+	said, err := b.guest.run(ctx, in(pod1, "cat", "/sys/class/net/"+bondName+"/operstate")...)
+	if err != nil {
+		return err
+	}
+	b.result.Said = strings.TrimSpace(string(said))
+	b.result.MACAfter, _ = b.neighbour(ctx)
+	if b.trial.Fault == vfRemoved {
+		return nil
+	}
+	if err := b.set(ctx, true); err != nil {
+		return err
+	}
+	for _, a := range b.pods {
+		if err := a.settled(ctx); err != nil {
+			return err
+		}
+	}
+	if err := b.awaitWhole(ctx, true); err != nil {
+		return err
+	}
+	b.result.Back, err = b.carrying(ctx)
+	return err
+}
+
+// set breaks the link, or mends it.
+func (b *bench) set(ctx context.Context, up bool) error {
+	state := map[bool]string{true: "up", false: "down"}[up]
+	var args []string
+	switch b.trial.Fault {
+	case cableOut:
+		return b.guest.vm.Cable(b.cable(), up)
+	case pfDown:
+		args = []string{"ip", "link", "set", b.pf(), state}
+	case linkDown:
+		args = in(pod1, "ip", "link", "set", b.result.Broken, state)
+	case vfRemoved:
+		args = []string{"sh", "-c", "echo " + b.device() + " >/sys/bus/pci/drivers/igbvf/unbind"}
+	}
+	_, err := b.guest.do(ctx, lab.Cmd{Args: append([]string{probePath}, args...), Stdout: b.recorder.stream(hostNS), Timeout: time.Minute})
+	return err
+}
+
+// at finds when the link was broken, or mended.
+func (b *bench) at(events []event.Event, mended bool) (int64, bool) {
+	var moments []int64
+	for _, e := range events {
+		if e.Kind == event.Began {
+			moments = append(moments, e.At)
+		}
+	}
+	if b.trial.Fault == cableOut {
+		for _, e := range changes(events) {
+			if e.What == b.pf()+"/carrier" && (e.Value == "1") == (len(moments) == 1) {
+				moments = append(moments, e.At)
+			}
+		}
+	}
+	n := 0
+	if mended {
+		n = 1
+	}
+	if len(moments) <= n {
+		return 0, false
+	}
+	return moments[n], true
+}
+
+// awaitWhole waits until traffic is whole again after the fault or its end, or
+// has been away for longest.
+func (b *bench) awaitWhole(ctx context.Context, mended bool) error {
+	err := b.recorder.wait(ctx, longest, func(events []event.Event) bool {
+		from, seen := b.at(events, mended)
+		return seen && whole(events, from)
+	})
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		if _, seen := b.at(b.recorder.all(), mended); seen {
+			return nil
+		}
+	}
+	return err
+}
+
+// whole tells whether so many probes in succession, sent after a time, have their
+// answers, those of the last half second left out, which may be under way.
+func whole(events []event.Event, from int64) bool {
+	answered := map[int]bool{}
+	var sent []event.Event
+	var newest int64
+	for _, e := range events {
+		switch e.Kind {
+		case event.Answered:
+			answered[e.Probe] = true
+		case event.Sent:
+			newest = max(newest, e.At)
+			sent = append(sent, e)
+		}
+	}
+	n := 0
+	for _, e := range slices.Backward(sent) {
+		switch {
+		case e.At < from:
+			return false
+		case newest-e.At < int64(500*time.Millisecond):
+		case !answered[e.Probe]:
+			return false
+		default:
+			n++
+		}
+		if n == steady {
+			return true
+		}
+	}
+	return false
+}
+
+// carrying are the links over which the pod's probes leave.
+func (b *bench) carrying(ctx context.Context) (links []string, err error) {
+	out, err := b.guest.run(ctx, in(pod1, "sh", "-c", `cd /sys/class/net; count() { cat $1/statistics/tx_packets 2>/dev/null || echo 0; }
+		a=$(count `+link1+`) b=$(count `+link2+`); sleep 0.5; echo $(($(count `+link1+`) - a)) $(($(count `+link2+`) - b))`)...)
+	if err != nil {
+		return nil, err
+	}
+	var n1, n2 int
+	if _, err := fmt.Sscan(string(out), &n1, &n2); err != nil {
+		return nil, fmt.Errorf("%q: %w", out, err)
+	}
+	if n1 > 10 {
+		links = append(links, link1)
+	}
+	if n2 > 10 {
+		links = append(links, link2)
+	}
+	return links, nil
+}
+
+// neighbour is the MAC that the peer has for the pod.
+func (b *bench) neighbour(ctx context.Context) (string, error) {
+	var result struct{ IPs []struct{ Address string } }
+	if err := json.Unmarshal(b.pods[0].result, &result); err != nil {
+		return "", err
+	}
+	var entries []struct{ Dst, LLAddr string }
+	where := hostNS
+	if b.trial.Peer == "pod" {
+		where = pod2
+	}
+	out, err := b.guest.run(ctx, in(where, "ip", "-json", "neigh", "show")...)
+	if err != nil {
+		return "", err
+	}
+	if err := json.Unmarshal(out, &entries); err != nil {
+		return "", err
+	}
+	for _, e := range entries {
+		for _, ip := range result.IPs {
+			address, _, _ := strings.Cut(ip.Address, "/")
+			if e.Dst == address && strings.Contains(address, ":") == (b.trial.Family == "IPv6") {
+				return e.LLAddr, nil
+			}
+		}
+	}
+	return "", errors.New("the peer does not know the pod's MAC")
+}
+
+// measure reads the events, after the probes have ended.
+func (b *bench) measure() {
+	events := b.recorder.all()
+	broken, _ := b.at(events, false)
+	mended, wasMended := b.at(events, true)
+	end := int64(1) << 62
+	if wasMended {
+		b.result.Mended = outage(events, mended, end)
+		end = mended
+	}
+	b.result.Fault = *outage(events, broken, end)
+	for _, e := range events {
+		if e.Kind == event.Heard && e.At >= broken && e.At < end {
+			b.result.Heard++
+		}
+	}
+}
+
+// outage measures between two times.
+func outage(events []event.Event, from, to int64) *Outage {
+	var o Outage
+	answered := map[int]bool{}
+	var sent, answers []int64
+	for _, e := range events {
+		if e.Kind == event.Answered {
+			answered[e.Probe] = true
+			answers = append(answers, e.At)
+		}
+	}
+	for _, e := range events {
+		if e.Kind != event.Sent || e.At < from || e.At >= to {
+			continue
+		}
+		sent = append(sent, e.At)
+		if o.Sent++; !answered[e.Probe] {
+			o.Lost++
+			o.LossMS = max(o.LossMS, milliseconds(e.At-from))
+		}
+	}
+	slices.Sort(answers)
+	slices.Sort(sent)
+	last := from
+	for _, at := range append(answers, sent[max(0, len(sent)-1):]...) {
+		if at <= from {
+			continue
+		}
+		if at < to && milliseconds(at-last) > o.GapMS {
+			o.GapMS, o.PauseMS = milliseconds(at-last), milliseconds(pause(sent, last, at))
+		}
+		last = at
+	}
+	o.Whole = len(sent) > 0 && (o.Lost == 0 || milliseconds(sent[len(sent)-1]-from)-o.LossMS > 900)
+	return &o
+}

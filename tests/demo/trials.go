@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// Table is build/report/failover.json.
+type Table struct {
+	Kernel   string   `json:"kernel"`
+	WallS    float64  `json:"wall_s"`
+	Results  []Result `json:"results"`
+	Failures []string `json:"failures"` // trials that could not be carried out, and why
+}
+
+// runTrials boots the lab and carries out the trials whose words contain all of
+// those given, and writes the table, and a picture of it beside.
+func runTrials(ctx context.Context, kernel, plugin, file, words string, out io.Writer) error {
+	began := time.Now()
+	d := &demo{out: out}
+	var table Table
+	err := d.inLab(ctx, kernel, plugin, func(ctx context.Context) error {
+		if err := d.prepare(ctx); err != nil {
+			return err
+		}
+		if _, err := d.guest.run(ctx, "ip", "address", "add", routerAddress6+"/64", "dev", routerPF, "nodad"); err != nil {
+			return err
+		}
+		return d.tryAll(ctx, words, &table)
+	})
+	table.Kernel, table.WallS = d.report.Kernel, float64(time.Since(began).Milliseconds())/1000
+	if err != nil {
+		table.Failures = append(table.Failures, err.Error())
+	}
+	if written := table.write(file); err == nil {
+		err = written
+	}
+	heading(out, "The table")
+	if printed := table.print(out); err == nil {
+		err = printed
+	}
+	say(out, "%.0f s in all; report: %s", table.WallS, file)
+	return err
+}
+
+// tryAll goes on after a trial that could not be carried out.
+func (d *demo) tryAll(ctx context.Context, words string, table *Table) error {
+	var errs []error
+	for _, t := range trials() {
+		if !containsAll(t.String(), strings.Fields(words)) {
+			continue
+		}
+		r, err := d.try(ctx, t)
+		if err != nil {
+			errs = append(errs, err)
+			say(d.out, "%s: FAILED: %v", t, err)
+			continue
+		}
+		table.Results = append(table.Results, r)
+		say(d.out, "%s: %s", t, r.words())
+	}
+	return errors.Join(errs...)
+}
+
+func containsAll(text string, words []string) bool {
+	for _, word := range words {
+		if !strings.Contains(text, word) {
+			return false
+		}
+	}
+	return true
+}
+
+// words say what a fault cost.
+func (r Result) words() string {
+	if !r.Fault.Whole {
+		return fmt.Sprintf("%d of %d lost, and no end of it", r.Fault.Lost, r.Fault.Sent)
+	}
+	return fmt.Sprintf("%.0f ms without an answer, %d lost", r.Fault.GapMS, r.Fault.Lost)
+}
+
+func (t Table) write(file string) error {
+	text, err := json.MarshalIndent(t, "", "  ")
+	if err != nil {
+		return err
+	}
+	picture := strings.TrimSuffix(file, filepath.Ext(file)) + ".svg"
+	return errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, append(text, '\n'), 0o644), os.WriteFile(picture, []byte(t.svg()), 0o644))
+}
+
+func (t Table) print(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "  mode\tmonitor\tpeer\tfault\twithout answer\tlost\tcarries then\tMAC\tbond says\tannounced\tmended: without answer\tlost\tcarries then")
+	for _, r := range t.Results {
+		gap, mac := fmt.Sprintf("%.0f ms", r.Fault.GapMS), "the same"
+		if !r.Fault.Whole {
+			gap = "no end"
+		}
+		switch {
+		case r.MACAfter == "":
+			mac = "-"
+		case r.MACBefore != r.MACAfter:
+			mac = "another"
+		}
+		mended := "-\t-\t-"
+		if m := r.Mended; m != nil {
+			mended = fmt.Sprintf("%.0f ms\t%d/%d\t%s", m.GapMS, m.Lost, m.Sent, strings.Join(r.Back, " "))
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s %s\t%s\t%s\t%d/%d\t%s\t%s\t%s\t%d\t%s\n", r.Mode, r.Monitor, r.Peer, r.Family, r.trial.Fault, gap,
+			r.Fault.Lost, r.Fault.Sent, strings.Join(r.Carries, " "), mac, r.Said, r.Heard, mended)
+	}
+	return w.Flush()
+}
