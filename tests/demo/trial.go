@@ -122,6 +122,7 @@ type bench struct {
 	recorder *recorder
 	probes   []*lab.Process
 	peer     string // the address that is pinged
+	whole    struct{ broken, mended bool }
 	result   Result
 }
 
@@ -217,7 +218,7 @@ func (b *bench) breakAndMend(ctx context.Context) (err error) {
 	if err := b.set(ctx, false); err != nil {
 		return err
 	}
-	if err := b.awaitWhole(ctx, false); err != nil {
+	if b.whole.broken, err = b.awaitWhole(ctx, false); err != nil {
 		return err
 	}
 	if b.result.Carries, err = b.carrying(ctx); err != nil {
@@ -240,7 +241,7 @@ func (b *bench) breakAndMend(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := b.awaitWhole(ctx, true); err != nil {
+	if b.whole.mended, err = b.awaitWhole(ctx, true); err != nil {
 		return err
 	}
 	b.result.Back, err = b.carrying(ctx)
@@ -290,19 +291,19 @@ func (b *bench) at(events []event.Event, mended bool) (int64, bool) {
 	return moments[n], true
 }
 
-// awaitWhole waits until traffic is whole again after the fault or its end, or
-// has been away for longest.
-func (b *bench) awaitWhole(ctx context.Context, mended bool) error {
+// awaitWhole waits until traffic is whole again after the fault or its end, and
+// tells whether it was before the longest time had passed.
+func (b *bench) awaitWhole(ctx context.Context, mended bool) (bool, error) {
 	err := b.recorder.wait(ctx, longest, func(events []event.Event) bool {
 		from, seen := b.at(events, mended)
 		return seen && whole(events, from)
 	})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		if _, seen := b.at(b.recorder.all(), mended); seen {
-			return nil
+			return false, nil
 		}
 	}
-	return err
+	return err == nil, err
 }
 
 // whole tells whether so many probes in succession, sent after a time, have their
@@ -395,9 +396,11 @@ func (b *bench) measure() {
 	end := int64(1) << 62
 	if wasMended {
 		b.result.Mended = outage(events, mended, end)
+		b.result.Mended.Whole = b.whole.mended
 		end = mended
 	}
 	b.result.Fault = *outage(events, broken, end)
+	b.result.Fault.Whole = b.whole.broken
 	for _, e := range events {
 		if e.Kind == event.Heard && e.At >= broken && e.At < end {
 			b.result.Heard++
@@ -405,7 +408,8 @@ func (b *bench) measure() {
 	}
 }
 
-// outage measures between two times.
+// outage measures between two times. Whether traffic is whole is to be asked
+// before the next change.
 func outage(events []event.Event, from, to int64) *Outage {
 	var o Outage
 	answered := map[int]bool{}
@@ -438,6 +442,5 @@ func outage(events []event.Event, from, to int64) *Outage {
 		}
 		last = at
 	}
-	o.Whole = len(sent) > 0 && (o.Lost == 0 || milliseconds(sent[len(sent)-1]-from)-o.LossMS > 900)
 	return &o
 }

@@ -28,14 +28,14 @@ func TestOutage(t *testing.T) {
 		from, to int64
 		want     Outage
 	}{
-		{"none", probes(200, func(int) bool { return false }), 500e6, 1 << 62, Outage{GapMS: 10, PauseMS: 9, Sent: 150, Whole: true}},
+		{"none", probes(200, func(int) bool { return false }), 500e6, 1 << 62, Outage{GapMS: 10, PauseMS: 9, Sent: 150}},
 		{"some", probes(300, func(i int) bool { return i >= 100 && i < 120 }), 1000e6, 1 << 62,
-			Outage{GapMS: 201, PauseMS: 10, LossMS: 190, Sent: 200, Lost: 20, Whole: true}},
+			Outage{GapMS: 201, PauseMS: 10, LossMS: 190, Sent: 200, Lost: 20}},
 		{"every other", probes(300, func(i int) bool { return i >= 100 && i%2 == 0 }), 1000e6, 1 << 62,
 			Outage{GapMS: 20, PauseMS: 10, LossMS: 1980, Sent: 200, Lost: 100}},
-		{"no end", probes(300, func(i int) bool { return i >= 100 }), 1000e6, 1 << 62,
+		{"all", probes(300, func(i int) bool { return i >= 100 }), 1000e6, 1 << 62,
 			Outage{GapMS: 1990, PauseMS: 10, LossMS: 1990, Sent: 200, Lost: 200}},
-		{"what comes after", probes(300, func(i int) bool { return i >= 200 }), 1000e6, 2000e6, Outage{GapMS: 10, PauseMS: 9, Sent: 100, Whole: true}},
+		{"what comes after", probes(300, func(i int) bool { return i >= 200 }), 1000e6, 2000e6, Outage{GapMS: 10, PauseMS: 9, Sent: 100}},
 	} {
 		if diff := cmp.Diff(test.want, *outage(test.events, test.from, test.to)); diff != "" {
 			t.Errorf("%s, -want +got:\n%s", test.name, diff)
