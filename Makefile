@@ -13,7 +13,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export CGO_ENABLED = 0
 
-.PHONY: help build image demo demo-node failover test e2e lint lab lab-setup cluster cluster-setup clean
+.PHONY: help build image demo demo-node failover bench test e2e lint lab lab-setup cluster cluster-setup clean
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,8 +34,11 @@ demo-node: build lab-setup ## without Kubernetes: two bonds over real VFs, two f
 failover: build lab-setup ## what each fault costs in each mode, by traffic: build/report/failover.json, .svg
 	$(GO) run ./tests/demo -failover -kernel $(KERNEL) -plugin $(PLUGIN) -report $(BUILD)/report/failover.json
 
+bench: cluster-setup ## Multibond beside Multus and beside its delegates alone, as root: build/report/bench.json
+	$(GO) build -o $(BUILD)/bench ./tests/bench && $(BUILD)/bench
+
 test: build lab-setup ## unit tests here, kernel tests in the lab on two kernels, end-to-end tests
-	$(GO) test ./bond/... ./delegate/... ./kubeclient/... ./cmd/... ./deploy/... ./tests/rules/... ./tests/demo/...
+	$(GO) test ./bond/... ./delegate/... ./kubeclient/... ./cmd/... ./deploy/... ./tests/rules/... ./tests/demo/... ./tests/bench/...
 	$(GO) test -run '^$$' -fuzz FuzzParseOptions -fuzztime $(FUZZ) ./bond
 	$(GO) test -run '^$$' -fuzz FuzzParseNetwork -fuzztime $(FUZZ) ./delegate
 	$(GO) test -run '^$$' -fuzz FuzzParseCluster -fuzztime $(FUZZ) ./delegate

@@ -47,6 +47,9 @@ type Options struct {
 	Dir     string        // of logs and keys; default build/cluster/run, emptied first; of one cluster at a time
 	Log     io.Writer     // progress, in single lines; default none
 	Timeout time.Duration // of the VM's whole life, default 45 min
+
+	// WithoutNode starts the control plane only.
+	WithoutNode bool
 }
 
 // Cluster is one that runs.
@@ -94,14 +97,18 @@ func (c *Cluster) start(ctx context.Context, o Options) error {
 	if _, err := os.Stat(filepath.Join(made(), "stamp")); err != nil {
 		return fmt.Errorf("%w: run make cluster-setup", err)
 	}
-	steps := []struct {
+	type step struct {
 		what string
 		do   func() error
-	}{
+	}
+	steps := []step{
 		{"keys", func() error { return c.prepare() }},
 		{"node boots, control plane starts", func() error { return c.both(ctx, o) }},
 		{"kubelet, containerd, device plugin start", func() error { return c.startNode(ctx, o) }},
 		{"node ready, with its VFs", func() error { return c.awaitNode(ctx, o) }},
+	}
+	if o.WithoutNode {
+		steps = []step{steps[0], {"control plane starts", func() error { return c.startControlPlane(ctx) }}}
 	}
 	for _, step := range steps {
 		began := time.Now()
@@ -251,3 +258,12 @@ users: [{name: u, user: {client-certificate-data: %s, client-key-data: %s}}]
 contexts: [{name: x, context: {cluster: c, user: u}}]
 current-context: x`, c.server(hostAddress), inline("ca.crt"), inline("admin.crt"), inline("admin.key"))
 }
+
+// CA is the certificate by which the API server is known.
+func (c *Cluster) CA() []byte {
+	data, _ := os.ReadFile(c.pki.path("ca.crt"))
+	return data
+}
+
+// Address is the API server's on this machine.
+func (c *Cluster) Address() (host, port string) { return "127.0.0.1", fmt.Sprint(c.ports.api) }

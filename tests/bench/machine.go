@@ -1,0 +1,205 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/multibond/multibond/tests/cluster"
+	"github.com/multibond/multibond/tests/lab"
+)
+
+// node is the name that pods of the benchmark have in the API.
+const node = "bench"
+
+const (
+	binDir  = "/opt/cni/bin"
+	confDir = "/etc/cni/net.d"
+)
+
+// private are directories that the programs have for themselves; what they keep
+// in stateDir is on a disk, as on a node.
+var private = []string{"/opt", "/etc/cni", "/run/netns", "/run/multibond", "/run/multus", "/run/secrets"}
+
+const stateDir = "/var/lib/cni"
+
+const noopNetwork = `{"cniVersion": "1.0.0", "name": "noop", "plugins": [{"type": "noop"}]}`
+
+// inPrivate starts this program again in a mount namespace of its own.
+func inPrivate(args []string) error {
+	cmd := exec.Command("/proc/self/exe", append([]string{"-private"}, args...)...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	return cmd.Run()
+}
+
+func mountPrivate() error {
+	for _, dir := range private {
+		if err := errors.Join(os.MkdirAll(dir, 0o755), syscall.Mount("none", dir, "tmpfs", 0, "")); err != nil {
+			return fmt.Errorf("%s: %w", dir, err)
+		}
+	}
+	state := filepath.Join(lab.Root(), "build", "bench-state")
+	return errors.Join(os.MkdirAll(binDir, 0o755), os.MkdirAll(confDir, 0o755), os.RemoveAll(state), os.MkdirAll(state, 0o755),
+		os.MkdirAll(stateDir, 0o755), syscall.Mount(state, stateDir, "", syscall.MS_BIND, ""))
+}
+
+// machine is what the contenders have in common.
+type machine struct {
+	cluster   *cluster.Cluster
+	processes []*process
+	pods      int // netns that there are
+}
+
+func build(ctx context.Context, dir, out string, packages ...string) error {
+	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-trimpath", "-ldflags", "-s -w", "-o", out}, packages...)...)
+	cmd.Dir, cmd.Env = filepath.Join(lab.Root(), dir), append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", cmd, err, text)
+	}
+	return nil
+}
+
+// install builds what is to be executed.
+func (m *machine) install(ctx context.Context) error {
+	const multus = "gopkg.in/k8snetworkplumbingwg/multus-cni.v4/cmd/"
+	if err := errors.Join(
+		build(ctx, ".", binDir+"/", "./cmd/multibond", "./cmd/multibond-agent", "./tests/bench/noop"),
+		build(ctx, "tests/cluster/programs/multus", binDir+"/", multus+"multus", multus+"multus-daemon", multus+"multus-shim"),
+	); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(confDir, "10-noop.conflist"), []byte(noopNetwork), 0o644)
+}
+
+// process is a daemon of a contender.
+type process struct {
+	name string
+	cmd  *exec.Cmd
+	log  bytes.Buffer
+}
+
+func (m *machine) start(name string, env []string, args ...string) (*process, error) {
+	p := &process{name: name, cmd: exec.Command(filepath.Join(binDir, name), args...)}
+	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	m.processes = append(m.processes, p)
+	return p, nil
+}
+
+// await waits for a socket of a process.
+func (p *process) await(socket string) error {
+	for range 300 {
+		if _, err := os.Stat(socket); err == nil {
+			return nil
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return fmt.Errorf("%s has made no %s:\n%s", p.name, socket, p.log.String())
+}
+
+// rss is the resident memory of a process and the most that it had, in KiB.
+func rss(pid int) (now, most int) {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range strings.Lines(string(text)) {
+		fmt.Sscanf(line, "VmRSS: %d", &now)
+		fmt.Sscanf(line, "VmHWM: %d", &most)
+	}
+	return now, most
+}
+
+// startDaemons starts the agent, and Multus's daemon, which takes credentials
+// from where a container has them.
+func (m *machine) startDaemons(ctx context.Context) error {
+	agent, err := m.start("multibond-agent", nil, "-node-name="+node, "-kubeconfig="+m.cluster.Kubeconfig, "-listen=", "-conf-dir="+confDir)
+	if err != nil {
+		return err
+	}
+	if err := agent.await("/run/multibond/agent.sock"); err != nil {
+		return err
+	}
+	env, err := m.inCluster(ctx)
+	if err != nil {
+		return err
+	}
+	// It makes a configuration of what it finds, which nobody reads here, or ends.
+	found, made, file := "/etc/cni/multus", "/etc/cni/multus-made", "/etc/cni/daemon.json"
+	daemon, _ := json.Marshal(map[string]any{
+		"cniVersion": "0.3.1", "logLevel": "error", "logToStderr": true, "socketDir": "/run/multus/thick", "binDir": binDir, "cniDir": stateDir + "/multus-thick",
+		"multusConfigFile": "auto", "multusAutoconfigDir": found, "cniConfigDir": made,
+	})
+	if err := errors.Join(os.MkdirAll(found, 0o755), os.MkdirAll(made, 0o755), os.WriteFile(file, daemon, 0o644),
+		os.WriteFile(filepath.Join(found, "10-noop.conflist"), []byte(noopNetwork), 0o644)); err != nil {
+		return err
+	}
+	thick, err := m.start("multus-daemon", env, "-config="+file)
+	if err != nil {
+		return err
+	}
+	return thick.await("/run/multus/thick/multus.sock")
+}
+
+// inCluster makes a service account of the daemon's, and what a container of it
+// would find.
+func (m *machine) inCluster(ctx context.Context) ([]string, error) {
+	const object = `{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "multus", "namespace": "kube-system"}}
+---
+{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "multus"},
+ "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+ "subjects": [{"kind": "ServiceAccount", "name": "multus", "namespace": "kube-system"}]}`
+	if _, err := m.cluster.Kubectl(ctx, object, "apply", "-f", "-"); err != nil {
+		return nil, err
+	}
+	token, err := m.cluster.Kubectl(ctx, "", "-n", "kube-system", "create", "token", "multus")
+	if err != nil {
+		return nil, err
+	}
+	dir := "/run/secrets/kubernetes.io/serviceaccount"
+	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(dir+"/token", []byte(strings.TrimSpace(token)), 0o600),
+		os.WriteFile(dir+"/ca.crt", m.cluster.CA(), 0o644)); err != nil {
+		return nil, err
+	}
+	host, port := m.cluster.Address()
+	return []string{"KUBERNETES_SERVICE_HOST=" + host, "KUBERNETES_SERVICE_PORT=" + port, "MULTUS_NODE_NAME=" + node}, nil
+}
+
+// logs are the ends of what the daemons have said.
+func (m *machine) logs() error {
+	const most = 2000
+	var errs []error
+	for _, p := range m.processes {
+		text := p.log.String()
+		errs = append(errs, fmt.Errorf("%s, process %d:\n%s", p.name, p.cmd.Process.Pid, text[max(0, len(text)-most):]))
+	}
+	return errors.Join(errs...)
+}
+
+// close ends the daemons.
+func (m *machine) close() {
+	for _, p := range m.processes {
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait()
+	}
+}
+
+// netns makes network namespaces, as many as there are to be, and returns the path of one.
+func (m *machine) netns(i int) (string, error) {
+	for ; m.pods <= i; m.pods++ {
+		if out, err := exec.Command("ip", "netns", "add", fmt.Sprint("bench", m.pods)).CombinedOutput(); err != nil {
+			return "", fmt.Errorf("ip netns add: %w: %s", err, out)
+		}
+	}
+	return fmt.Sprint("/run/netns/bench", i), nil
+}
