@@ -56,7 +56,7 @@ func (r *Report) onHost(ctx context.Context, rounds int) error {
 	if err := m.startDaemons(ctx); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context, *machine, int) error{r.startUp, r.peers, r.bursts, r.growth} {
+	for _, step := range []func(context.Context, *machine, int) error{r.startUp, r.timeline, r.peers, r.bursts, r.growth} {
 		if err := step(ctx, m, rounds); err != nil {
 			return errors.Join(err, m.logs())
 		}

@@ -22,6 +22,7 @@ type Report struct {
 	Kernel     string           `json:"kernel"`
 	Rounds     int              `json:"rounds"`
 	StartUp    map[string]Stats `json:"startUp"`
+	Timeline   []Bar            `json:"timeline"` // of one ADD of eight networks
 	Peers      []Peer           `json:"peers"`
 	Bursts     []Burst          `json:"bursts"`
 	Growth     []Growth         `json:"growth"`
