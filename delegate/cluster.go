@@ -45,7 +45,7 @@ var clusterKeys = []string{
 	"defaultNetwork", "clusterNetwork", "delegates",
 	"cniVersion", "cniVersions", "name", "type", "agent", "confDir", "binDir", "namespaceIsolation", "globalNamespaces", "systemNamespaces",
 	"multusNamespace", "defaultNetworks", "readinessindicatorfile", "capabilities", "runtimeConfig", "args", "prevResult",
-	"disableCheck", "disableGC", validKey, "cni.dev/attachments",
+	"disableCheck", "disableGC", validKey, attachmentsKey,
 }
 
 // IsCluster tells the cluster's configuration from that of one network. The

@@ -95,31 +95,3 @@ func (h *Host) lockAndRestore(ctx context.Context, rec *Record, locks *Locks) er
 	}
 	return h.restore(ctx, rec)
 }
-
-// GC undoes the attachments of a network that the runtime no longer has. It
-// goes on after an error and joins them.
-func (h *Host) GC(ctx context.Context, network string, valid []GCAttachment) error {
-	if valid == nil {
-		return errorf(types.ErrInvalidNetworkConfig, "network %s: %s: is missing; without it every attachment would count as gone", network, validKey)
-	}
-	keys, err := h.Store.List()
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, k := range keys {
-		rec, err := h.load(k)
-		if err == nil && rec != nil && rec.network() == network && !stillValid(rec, valid) {
-			err = h.Del(ctx, k)
-		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
-}
-
-// stillValid says whether the runtime still has the attachment, of which it
-// knows the first of its group.
-func stillValid(rec *Record, valid []GCAttachment) bool {
-	head := rec.members()[0]
-	return slices.Contains(valid, GCAttachment{ContainerID: head.ContainerID, IfName: head.IfName})
-}

@@ -124,7 +124,7 @@ func TestLockedVerbs(t *testing.T) {
 	for verb, do := range map[string]func() error{
 		"ADD": func() error { _, err := m.Add(t.Context(), request(t, standard)); return err },
 		"DEL": func() error { return m.Del(t.Context(), c1) },
-		"GC":  func() error { return m.GC(t.Context(), n.Name, n.Valid) },
+		"GC":  func() error { return m.GC(t.Context(), n.Name, n.Valid, nil) },
 	} {
 		if err := do(); Code(err) != types.ErrTryAgainLater || !strings.HasPrefix(err.Error(), "container c1 is still being worked on by process ") {
 			t.Errorf("%s: error %d: %v", verb, Code(err), err)

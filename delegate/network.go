@@ -73,7 +73,7 @@ type GCAttachment = types.GCAttachment
 // topKeys are the keys of a network configuration that are no bond options.
 var topKeys = []string{
 	"cniVersion", "name", "type", "agent", "links", "linksInContainer", "delegate", "ifname", "ipam", "dns", "require",
-	"runtimeConfig", "capabilities", "args", "prevResult", "disableCheck", "disableGC", validKey, "cni.dev/attachments",
+	"runtimeConfig", "capabilities", "args", "prevResult", "disableCheck", "disableGC", validKey, attachmentsKey,
 }
 
 // ParseNetwork reads a configuration. It looks at nothing but its arguments;
@@ -109,8 +109,12 @@ func ParseNetwork(raw []byte, bondName string) (Network, error) {
 	return n, nil
 }
 
-// validKey is where a runtime lists, for GC, the attachments that it still has.
-const validKey = "cni.dev/valid-attachments"
+// validKey is where a runtime lists, for GC, the attachments that it still has;
+// attachmentsKey is what an older text of the specification called it.
+const (
+	validKey       = "cni.dev/valid-attachments"
+	attachmentsKey = "cni.dev/attachments"
+)
 
 // readValid tells an empty list, which runtimes also write as null, from none.
 func readValid(top object) (valid []GCAttachment) {

@@ -379,11 +379,11 @@ func TestGCPod(t *testing.T) {
 		t.Fatal(err)
 	}
 	attached := n.state()
-	if err := n.GC(t.Context(), "multibond", []GCAttachment{{ContainerID: "c1", IfName: "eth0"}}); err != nil {
+	if err := n.GC(t.Context(), "multibond", []GCAttachment{{ContainerID: "c1", IfName: "eth0"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	n.wantState(attached)
-	if err := n.GC(t.Context(), "multibond", []GCAttachment{}); err != nil {
+	if err := n.GC(t.Context(), "multibond", []GCAttachment{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	n.wantState(before)

@@ -168,25 +168,22 @@ func check(ctx context.Context, args *skel.CmdArgs) error {
 }
 
 func gc(ctx context.Context, args *skel.CmdArgs) error {
-	host, name, valid, err := gcRequest(args)
+	isCluster, err := delegate.IsCluster(args.StdinData)
 	if err != nil {
 		return err
 	}
-	return host.GC(ctx, name, valid)
-}
-
-// gcRequest reads what GC needs of either configuration.
-func gcRequest(args *skel.CmdArgs) (host *delegate.Host, name string, valid []delegate.GCAttachment, err error) {
-	isCluster, err := delegate.IsCluster(args.StdinData)
-	if err != nil {
-		return nil, "", nil, err
-	}
 	if isCluster {
-		host, config, _, err := clusterRequest(args)
-		return host, config.Name, config.Valid, err
+		host, config, r, err := clusterRequest(args)
+		if err != nil {
+			return err
+		}
+		return host.GC(ctx, config.Name, config.Valid, r.Path)
 	}
 	host, r, err := request(args)
-	return host, r.Network.Name, r.Network.Valid, err
+	if err != nil {
+		return err
+	}
+	return host.GC(ctx, r.Network.Name, r.Network.Valid, r.Path)
 }
 
 func status(ctx context.Context, args *skel.CmdArgs) error {

@@ -1,0 +1,177 @@
+package delegate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/containernetworking/cni/pkg/version"
+)
+
+// GC undoes the attachments of a network that the runtime no longer has, and
+// then has each of their plugins that knows GC free what it keeps for no
+// attachment of its own (CNI specification 1.1, section "GC"). path is
+// CNI_PATH. It goes on after an error and joins them.
+func (h *Host) GC(ctx context.Context, network string, valid []GCAttachment, path []string) error {
+	if valid == nil {
+		return errorf(types.ErrInvalidNetworkConfig, "network %s: %s: is missing; without it every attachment would count as gone", network, validKey)
+	}
+	keys, err := h.Store.List()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	var all []*Record
+	for _, k := range keys {
+		rec, err := h.load(k)
+		if rec != nil {
+			all = append(all, rec)
+		}
+		errs = append(errs, err)
+	}
+	for _, rec := range all {
+		if rec.network() == network && !stillValid(rec, valid) {
+			errs = append(errs, h.Del(ctx, rec.Plan.Key()))
+		}
+	}
+	errs = append(errs, h.forgetUnborn(ctx))
+	for _, c := range h.collect(all, network, valid) {
+		errs = append(errs, h.forwardGC(ctx, c, path))
+	}
+	return errors.Join(errs...)
+}
+
+// stillValid says whether the runtime still has the attachment, of which it
+// knows the first of its group.
+func stillValid(rec *Record, valid []GCAttachment) bool {
+	head := rec.members()[0]
+	return slices.Contains(valid, GCAttachment{ContainerID: head.ContainerID, IfName: head.IfName})
+}
+
+// collection is what one plugin of one network is to keep.
+type collection struct {
+	plugin Plugin
+	path   []string // CNI_PATH of its last ADD
+	keep   []GCAttachment
+}
+
+// collect lists the plugins that Records of a network name, each once for each
+// of its own networks, with the attachments that are left by the names that it
+// was called with. What the runtime lists is for the plugins of a container's
+// first network: those may have attached some before this plugin was installed.
+func (h *Host) collect(all []*Record, network string, valid []GCAttachment) (out []collection) {
+	find := func(p Plugin) int {
+		return slices.IndexFunc(out, func(c collection) bool { return c.plugin.Type == p.Type && nameOf(c.plugin) == nameOf(p) })
+	}
+	for _, rec := range all {
+		if rec.network() != network {
+			continue
+		}
+		for _, c := range rec.collected() {
+			i := find(c.plugin)
+			if i < 0 {
+				out, i = append(out, collection{plugin: c.plugin, keep: []GCAttachment{}}), len(out)
+			}
+			out[i].path = rec.Plan.Path
+			if rec.Plan.plain() && rec.Plan.Key() == rec.members()[0] {
+				out[i].keep = slices.Clone(valid)
+			}
+		}
+	}
+	for _, rec := range all { // of any network: plugins know their own names only
+		if _, err := os.Stat(h.Store.file(rec.Plan.Key())); err != nil {
+			continue
+		}
+		for _, c := range rec.collected() {
+			if i := find(c.plugin); i >= 0 && !slices.Contains(out[i].keep, c.keep[0]) {
+				out[i].keep = append(out[i].keep, c.keep[0])
+			}
+		}
+	}
+	return out
+}
+
+// collected are the plugins of a Record that know GC, with the one attachment
+// that each has made.
+func (rec *Record) collected() (out []collection) {
+	add := func(p Plugin, ifName string) {
+		var head struct{ CNIVersion string }
+		_ = json.Unmarshal(p.Config, &head)
+		if knows, err := version.GreaterThanOrEqualTo(head.CNIVersion, "1.1.0"); err == nil && knows {
+			out = append(out, collection{plugin: p, keep: []GCAttachment{{ContainerID: rec.Plan.ContainerID, IfName: ifName}}})
+		}
+	}
+	for _, l := range rec.Plan.Links {
+		for _, p := range l.Plugins {
+			add(p, l.Name)
+		}
+	}
+	if rec.Plan.IPAM != "" {
+		add(Plugin{Type: rec.Plan.IPAM, Config: rec.Plan.Config}, rec.Plan.IfName)
+	}
+	return out
+}
+
+func nameOf(p Plugin) string {
+	var head struct{ Name string }
+	_ = json.Unmarshal(p.Config, &head)
+	return head.Name
+}
+
+// forwardGC calls one plugin, with the list under both names that it has had.
+func (h *Host) forwardGC(ctx context.Context, c collection, path []string) error {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(c.plugin.Config, &fields); err != nil {
+		return WithCode(types.ErrDecodingFailure, err)
+	}
+	fields[validKey], fields[attachmentsKey] = Encode(c.keep), Encode(c.keep)
+	for _, dir := range c.path {
+		if !slices.Contains(path, dir) {
+			path = append(slices.Clone(path), dir)
+		}
+	}
+	_, err := h.Runner.Run(ctx, Call{Command: "GC", Path: path, Type: c.plugin.Type, Config: Encode(fields)})
+	if err != nil {
+		return WithCode(CodeDelegate, fmt.Errorf("network %s: %w", nameOf(c.plugin), err))
+	}
+	return nil
+}
+
+// forgetUnborn removes what a process has left that was killed before its
+// Record was there, which is before its first effect.
+func (h *Host) forgetUnborn(ctx context.Context) error {
+	entries, err := os.ReadDir(h.Store.Dir)
+	if err != nil {
+		return WithCode(types.ErrIOFailure, ignore(os.ErrNotExist, err))
+	}
+	locks, err := openLocks(h.Store.Dir, h.LockTimeout)
+	if err != nil {
+		return err
+	}
+	defer locks.Close()
+	var errs []error
+	for _, e := range entries {
+		name, unborn := strings.CutSuffix(e.Name(), recordEnd+begunEnd)
+		id, ifName, two := strings.Cut(name, ":")
+		if !unborn || !two {
+			continue
+		}
+		k := Key{id, ifName}
+		if _, err := os.Stat(h.Store.file(k)); !errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err := locks.Lock(ctx, "container", id); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if _, err := os.Stat(h.Store.file(k)); errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, WithCode(types.ErrIOFailure, h.Store.Forget(k)))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,114 @@
+package delegate
+
+import (
+	"encoding/json"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// gcCalls are the GC calls of plugins since the call number from: the plugin,
+// its network, and what it is to keep.
+func (m *machine) gcCalls(from int) (out []string) {
+	for _, c := range m.plugins.calls[from:] {
+		var config struct {
+			Name  string
+			Valid []GCAttachment `json:"cni.dev/valid-attachments"`
+			Old   []GCAttachment `json:"cni.dev/attachments"`
+		}
+		if c.Command != "GC" || json.Unmarshal(c.Config, &config) != nil {
+			continue
+		}
+		var keep []string
+		for _, a := range config.Valid {
+			keep = append(keep, a.ContainerID+":"+a.IfName)
+		}
+		slices.Sort(keep)
+		same := ""
+		if !cmp.Equal(config.Valid, config.Old) || config.Valid == nil {
+			same = " and the lists differ"
+		}
+		out = append(out, c.Type+" "+config.Name+" keeps "+strings.Join(keep, " ")+same)
+	}
+	return out
+}
+
+// TestGCForwarded: each plugin that knows GC is called once for each network of
+// its own, with the attachments that stay under the names it knows them by.
+func TestGCForwarded(t *testing.T) {
+	newest := strings.NewReplacer(`"cniVersion": "1.0.0"`, `"cniVersion": "1.1.0"`)
+	n := newNode(t, bondOf("bond0", vfA, vfB), vlan("net2", vfA2))
+	writeFile(t, n.config.ConfDir+"/10-cbr0.conflist", newest.Replace(defaultFile), 0o600)
+	for i := range n.reply.Lookup.Attachments {
+		a := &n.reply.Lookup.Attachments[i]
+		a.Config = json.RawMessage(strings.NewReplacer(`"cniVersion":"1.0.0"`, `"cniVersion":"1.1.0"`, `"cniVersion":"0.3.1"`, `"cniVersion":"1.1.0"`,
+			`"type":"sriov"}`, `"type":"sriov","cniVersion":"1.1.0","name":"vfs"}`).Replace(string(a.Config)))
+	}
+	before := n.state()
+	if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
+		t.Fatal(err)
+	}
+	gc := func(valid ...GCAttachment) []string {
+		t.Helper()
+		from := len(n.plugins.calls)
+		if err := n.GC(t.Context(), "multibond", append([]GCAttachment{}, valid...), []string{"/opt/cni/bin"}); err != nil {
+			t.Fatal(err)
+		}
+		return n.gcCalls(from)
+	}
+	older := GCAttachment{ContainerID: "older", IfName: "eth0"} // without a Record
+	want := []string{
+		"host-local net-bond0 keeps c1:bond0",
+		"sriov vfs keeps c1:bond0-1 c1:bond0-2",
+		"bridge cbr0 keeps c1:eth0 older:eth0",
+		"portmap cbr0 keeps c1:eth0 older:eth0",
+		"sriov vlan keeps c1:net2",
+	}
+	slices.Sort(want)
+	got := gc(GCAttachment{ContainerID: "c1", IfName: "eth0"}, older)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("of an attachment that stays, -want +got:\n%s", diff)
+	}
+	want = []string{"bridge cbr0 keeps older:eth0", "host-local net-bond0 keeps ", "portmap cbr0 keeps older:eth0", "sriov vfs keeps ", "sriov vlan keeps "}
+	got = gc(older)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("of one that is gone, -want +got:\n%s", diff)
+	}
+	n.wantState(before)
+}
+
+// TestGCIsForwardedToNoneThatDoesNotKnowIt: before CNI 1.1 there was none.
+func TestGCIsForwardedToNoneThatDoesNotKnowIt(t *testing.T) {
+	m := newMachine(t)
+	m.mustAdd(request(t, strings.Replace(standard, `"cniVersion": "1.1.0"`, `"cniVersion": "1.0.0"`, 1)))
+	from := len(m.plugins.calls)
+	if err := m.GC(t.Context(), "net1", []GCAttachment{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.gcCalls(from); got != nil {
+		t.Errorf("called: %v", got)
+	}
+}
+
+// TestGCForgetsWhatWasNeverBegun: a process was killed before its Record was
+// there, and so before its first effect.
+func TestGCForgetsWhatWasNeverBegun(t *testing.T) {
+	m := newMachine(t)
+	m.mustAdd(request(t, standard))
+	with := m.state()
+	for _, name := range []string{"c7:bond0.json.begun", "c7:bond0.json.new"} {
+		writeFile(t, m.Store.Dir+"/"+name, "{", 0o600)
+	}
+	if err := m.GC(t.Context(), "net1", []GCAttachment{{ContainerID: "c1", IfName: "bond0"}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	m.wantState(with)
+	if _, err := os.Stat(m.Store.Dir + "/c1:bond0.json.begun"); err != nil {
+		t.Errorf("of a Record that is there: %v", err)
+	}
+}
