@@ -4,6 +4,8 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 KERNEL  ?= 6.12
 FUZZ    ?= 10s
+SEED    ?= 1
+ROUNDS  ?= 200
 BUILD   := build
 PLUGIN  := $(BUILD)/multibond
 AGENT   := $(BUILD)/multibond-agent
@@ -13,7 +15,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export CGO_ENABLED = 0
 
-.PHONY: help build image demo demo-node failover bench test e2e lint lab lab-setup cluster cluster-setup clean
+.PHONY: help build image demo demo-node failover bench faults test e2e lint lab lab-setup cluster cluster-setup clean
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +38,9 @@ failover: build lab-setup ## what each fault costs in each mode, by traffic: bui
 
 bench: cluster-setup ## Multibond beside Multus and beside its delegates alone, as root: build/report/bench.json
 	$(GO) build -o $(BUILD)/bench ./tests/bench && $(BUILD)/bench
+
+faults: build lab-setup ## a campaign of random faults, ROUNDS of it by SEED: build/report/faults.json
+	$(GO) run ./tests/faults -kernel $(KERNEL) -plugin $(PLUGIN) -seed $(SEED) -rounds $(ROUNDS) -report $(BUILD)/report/faults.json
 
 test: build lab-setup ## unit tests here, kernel tests in the lab on two kernels, end-to-end tests
 	$(GO) test ./bond/... ./delegate/... ./kubeclient/... ./cmd/... ./deploy/... ./tests/rules/... ./tests/demo/... ./tests/bench/...

@@ -1,0 +1,118 @@
+// Driver carries out the campaign of faults in the lab's guest: see the package
+// above it. It prints what it does to standard error, and its report, a JSON
+// object, to standard output.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"time"
+)
+
+// Report is build/report/faults.json.
+type Report struct {
+	Seed        uint64         `json:"seed"`
+	Rounds      int            `json:"rounds"`
+	Operations  map[string]int `json:"operations"`
+	Disturbed   map[string]int `json:"disturbances"`
+	Kills       map[string]int `json:"killsByPlace"` // of the plugin: what its Record said then
+	Leaks       int            `json:"leaks"`
+	SlowestDEL  float64        `json:"slowestRestoreMS"`
+	Seconds     float64        `json:"seconds"`
+	Failure     string         `json:"failure,omitempty"`
+	Reproduce   []Operation    `json:"reproduce,omitempty"` // the shortest sequence that was found
+	FailedRound int            `json:"failedRound,omitempty"`
+}
+
+var verbose bool
+
+func main() {
+	seed := flag.Uint64("seed", 1, "of all that is random")
+	rounds := flag.Int("rounds", 200, "how many")
+	only := flag.Int("only", 0, "the one round to carry out, 0 for all")
+	flag.BoolVar(&verbose, "verbose", false, "say each operation as it begins")
+	flag.Parse()
+	began := time.Now()
+	c, err := newCampaign(*seed)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "faults:", err)
+		os.Exit(2)
+	}
+	for round := 1; round <= *rounds && c.report.Failure == ""; round++ {
+		if *only != 0 && round != *only {
+			continue
+		}
+		c.round(round)
+		if round%10 == 0 {
+			fmt.Fprintf(os.Stderr, "faults: %d rounds, %d leaks, %.0f s\n", round, c.report.Leaks, time.Since(began).Seconds())
+		}
+	}
+	c.report.Seconds = time.Since(began).Seconds()
+	text, _ := json.MarshalIndent(c.report, "", "  ")
+	fmt.Println(string(text))
+	if c.report.Failure != "" {
+		os.Exit(1)
+	}
+}
+
+// campaign is what the rounds have in common.
+type campaign struct {
+	seed   uint64
+	report Report
+	before []string // the whole state, as it was before the round
+}
+
+func newCampaign(seed uint64) (*campaign, error) {
+	c := &campaign{seed: seed, report: Report{Seed: seed, Operations: map[string]int{}, Disturbed: map[string]int{}, Kills: map[string]int{}}}
+	if err := prepare(); err != nil {
+		return nil, err
+	}
+	var err error
+	c.before, err = state()
+	return c, err
+}
+
+// round carries one out, with a random source of its own, so that it is the same
+// whichever rounds are before it. One that leaks is tried again with fewer
+// operations, until none can be spared.
+func (c *campaign) round(number int) {
+	random := rand.New(rand.NewPCG(c.seed, uint64(number)))
+	operations := generate(random)
+	c.report.Rounds++
+	leak := c.carryOut(operations, true)
+	if leak == "" {
+		return
+	}
+	c.report.Leaks++
+	c.report.FailedRound = number
+	c.report.Failure = fmt.Sprintf("seed %d, round %d: %s", c.seed, number, leak)
+	fmt.Fprintf(os.Stderr, "faults: %s\nfaults: looking for the shortest sequence of %d\n", c.report.Failure, len(operations))
+	c.report.Reproduce = c.shorten(operations)
+	for _, o := range c.report.Reproduce {
+		fmt.Fprintln(os.Stderr, "faults:  ", o)
+	}
+}
+
+// shorten leaves out one operation after the other, as long as what is left
+// still leaks. What depends on time may not leak again at all.
+func (c *campaign) shorten(operations []Operation) []Operation {
+	leaks := func(some []Operation) bool {
+		if err := c.startAnew(); err != nil {
+			fmt.Fprintln(os.Stderr, "faults:", err)
+			return false
+		}
+		return c.carryOut(some, false) != ""
+	}
+	for i := 0; i < len(operations); {
+		fewer := append(append([]Operation{}, operations[:i]...), operations[i+1:]...)
+		if leaks(fewer) {
+			operations = fewer
+		} else {
+			i++
+		}
+	}
+	return operations
+}

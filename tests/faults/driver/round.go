@@ -1,0 +1,288 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// deadline is of one call of the plugin; it is beyond all of the plugin's own.
+const deadline = 4 * time.Minute
+
+// sandbox 0 and 1 want the same VFs, 2 has two of its own.
+func devices(sandbox int) [2]string {
+	if sandbox == 2 {
+		return [2]string{"0000:01:10.2", "0000:02:10.2"}
+	}
+	return [2]string{"0000:01:10.0", "0000:02:10.0"}
+}
+
+func config(sandbox int, more map[string]any) []byte {
+	var links []any
+	for _, d := range devices(sandbox) {
+		links = append(links, map[string]any{"deviceID": d})
+	}
+	all := map[string]any{
+		"cniVersion": "1.1.0", "name": "net", "type": "multibond", "links": links, "delegate": map[string]any{"type": "sriov", "vlan": 100, "spoofchk": "off"},
+		"ipam": map[string]any{"type": "host-local", "subnet": "10.56.217.0/24"},
+	}
+	for key, value := range more {
+		all[key] = value
+	}
+	text, _ := json.Marshal(all)
+	return text
+}
+
+// carryOut does the operations, then has everything undone, and returns what is
+// not as before, "" if all is.
+func (c *campaign) carryOut(operations []Operation, count bool) string {
+	var group sync.WaitGroup
+	var mutex sync.Mutex
+	var wrong []string
+	anew := false
+	for _, o := range operations {
+		if o.Beside {
+			time.Sleep(time.Duration(o.Delay) * time.Millisecond)
+		} else {
+			group.Wait()
+		}
+		if count {
+			c.report.Operations[o.What]++
+			c.report.Disturbed[o.Disturb]++
+		}
+		anew = anew || o.What == "VFs made anew" || o.What == "reboot"
+		if verbose {
+			fmt.Fprintf(os.Stderr, "faults: %s\n", o)
+		}
+		group.Go(func() {
+			if err := c.do(o, &mutex, count); err != nil {
+				mutex.Lock()
+				defer mutex.Unlock()
+				wrong = append(wrong, fmt.Sprintf("%s: %v", o, err))
+			}
+		})
+	}
+	group.Wait()
+	wrong = append(wrong, c.undo()...)
+	if d := difference(c.before, anew); d != "" {
+		wrong = append(wrong, d)
+	}
+	if anew {
+		c.before, _ = state()
+	}
+	return strings.Join(wrong, "\n")
+}
+
+// do is one operation. The error is of something that must never happen,
+// whatever goes wrong.
+func (c *campaign) do(o Operation, mutex *sync.Mutex, count bool) error {
+	ns := fmt.Sprint("s", o.Sandbox)
+	inPod := func(format string, args ...any) {
+		_, _ = shell("ip -n " + ns + " " + fmt.Sprintf(format, args...)) // it may not be there
+	}
+	switch o.What {
+	case "ADD", "DEL", "CHECK", "GC":
+		place, err := call(o)
+		if place != "" && count {
+			mutex.Lock()
+			c.report.Kills[place]++
+			mutex.Unlock()
+		}
+		return err
+	case "namespace deleted":
+		_, _ = shell("ip netns delete " + ns)
+	case "bond deleted in the pod":
+		inPod("link delete bond0")
+	case "bond renamed in the pod":
+		inPod("link set bond0 name other0")
+	case "link renamed in the pod":
+		inPod("link set bond0-1 down")
+		inPod("link set bond0-1 name other1")
+	case "link set down in the pod":
+		inPod("link set bond0-2 down")
+	case "Record cut short":
+		files, _ := filepath.Glob(stateDir + "/*.json")
+		if len(files) > 0 {
+			file := files[o.Sandbox%len(files)]
+			if st, err := os.Stat(file); err == nil {
+				_ = os.Truncate(file, st.Size()/2)
+			}
+		}
+	case "VFs made anew":
+		_, err := shell(remakeVFs)
+		return err
+	case "reboot":
+		_, err := shell(`ip -all netns delete; sleep 0.5; cat /proc/sys/kernel/random/uuid >` + fakeBoot + remakeVFs)
+		return err
+	}
+	return nil
+}
+
+// told are the orders of the disturbances that wrappers make.
+var told = map[string]string{
+	"delegate refuses": "sriov-%s refuse", "delegate fails after its work": "sriov-%s fail", "delegate dies after its work": "sriov-%s die",
+	"delegate prints garbage": "sriov-%s garbage", "delegate hangs, and the plugin is killed": "sriov-%s hang", "delegate leaves a VLAN": "sriov-%s vlan",
+	"IPAM fails after its work": "host-local-%s fail",
+}
+
+// call calls the plugin, disturbed as o says. It returns where the plugin was
+// killed, if it was.
+func call(o Operation) (place string, err error) {
+	ns := fmt.Sprint("s", o.Sandbox)
+	if o.What == "ADD" {
+		_, _ = shell("ip netns add " + ns) // it may be there
+	}
+	if order := told[o.Disturb]; order != "" {
+		file, how, _ := strings.Cut(fmt.Sprintf(order, o.What), " ")
+		if err := os.WriteFile(filepath.Join(orders, file), []byte(how), 0o644); err != nil {
+			return "", err
+		}
+		defer os.Remove(filepath.Join(orders, file))
+	}
+	switch o.Disturb {
+	case "disk full":
+		_, _ = shell("dd if=/dev/zero of=" + filler + " bs=64k 2>/dev/null")
+		defer os.Remove(filler)
+	case "state directory read-only":
+		// Where a call beside it is writing, it can't be; then this one is undisturbed.
+		if _, busy := shell("mount -o remount,ro " + stateDir); busy == nil {
+			defer func() {
+				_, again := shell("mount -o remount,rw " + stateDir)
+				err = errors.Join(err, again)
+			}()
+		}
+	}
+	var more map[string]any
+	if o.What == "GC" { // it has all but this one
+		valid := []any{}
+		for i := range sandboxes {
+			if i != o.Sandbox {
+				valid = append(valid, map[string]string{"containerID": fmt.Sprint("s", i), "ifname": "bond0"})
+			}
+		}
+		more = map[string]any{"cni.dev/valid-attachments": valid}
+	}
+	return execute(o, config(o.Sandbox, more))
+}
+
+func command(o Operation, stdin []byte) (*exec.Cmd, *bytes.Buffer, *bytes.Buffer) {
+	ns := fmt.Sprint("s", o.Sandbox)
+	cmd := exec.Command(binDir + "/multibond")
+	cmd.Env = append(os.Environ(), "CNI_COMMAND="+o.What, "CNI_CONTAINERID="+ns, "CNI_NETNS=/run/netns/"+ns, "CNI_IFNAME=bond0", "CNI_PATH="+wrapDir+":"+binDir)
+	var out, said bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &out, &said
+	cmd.WaitDelay = time.Second
+	return cmd, &out, &said
+}
+
+func execute(o Operation, stdin []byte) (place string, err error) {
+	cmd, out, said := command(o, stdin)
+	if o.Disturb == "plugin killed after system calls" {
+		killed, err := killAfter(cmd, o.At)
+		if killed {
+			return whereKilled(o), err
+		}
+		return "", err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", err
+	}
+	limit := deadline
+	if o.At > 0 {
+		limit = time.Duration(o.At) * time.Millisecond
+	}
+	timer := time.AfterFunc(limit, func() { _ = cmd.Process.Kill() })
+	err = cmd.Wait()
+	inTime := timer.Stop()
+	switch {
+	case !inTime && o.At == 0:
+		return "", fmt.Errorf("it did not end within %s", deadline)
+	case !inTime:
+		return whereKilled(o), nil
+	}
+	return "", insane(err, out.String(), said.String())
+}
+
+// insane finds what no plugin may do: panic, end by a signal, or fail without
+// saying why as CNI wants it said.
+func insane(err error, out, said string) error {
+	if strings.Contains(said, "panic:") || strings.Contains(said, "goroutine ") {
+		return fmt.Errorf("it panicked: %s", said)
+	}
+	var exit *exec.ExitError
+	if err == nil || !errors.As(err, &exit) {
+		return nil // of which the second is its output, held by what it left behind
+	}
+	if status, is := exit.Sys().(syscall.WaitStatus); is && status.Signaled() {
+		return fmt.Errorf("it ended by %s", status.Signal())
+	}
+	var answer struct {
+		Code int
+		Msg  string
+	}
+	if json.Unmarshal([]byte(out), &answer) != nil || answer.Code == 0 || answer.Msg == "" {
+		return fmt.Errorf("it failed without a CNI error: %q %q", out, said)
+	}
+	return nil
+}
+
+// whereKilled says how far the plugin's Record had come.
+func whereKilled(o Operation) string {
+	var rec struct {
+		Started, Restored []string
+		Attached          map[string]any
+		BondIndex         int
+		IPAMAsked         bool
+		Result            any
+	}
+	text, err := os.ReadFile(fmt.Sprintf("%s/s%d:bond0.json", stateDir, o.Sandbox))
+	if err != nil || json.Unmarshal(text, &rec) != nil {
+		return o.What + ": no Record"
+	}
+	switch {
+	case o.What != "ADD":
+		return fmt.Sprintf("%s: %d links restored", o.What, len(rec.Restored))
+	case rec.Result != nil:
+		return "ADD: complete"
+	case rec.IPAMAsked:
+		return "ADD: IPAM asked"
+	}
+	return fmt.Sprintf("ADD: %d links begun, %d attached", len(rec.Started), len(rec.Attached))
+}
+
+// undo has all sandboxes end as a runtime ends them: DEL, again if it failed,
+// then the namespace, then GC with nobody left. It returns what went wrong.
+func (c *campaign) undo() (wrong []string) {
+	for i := range sandboxes {
+		o := Operation{What: "DEL", Sandbox: i}
+		began := time.Now()
+		answer := ""
+		for range 4 {
+			cmd, out, said := command(o, config(i, nil))
+			err := cmd.Run()
+			if answer = ""; err == nil {
+				break
+			}
+			answer = fmt.Sprintf("DEL s%d: %s%s", i, out, said)
+			time.Sleep(300 * time.Millisecond)
+		}
+		c.report.SlowestDEL = max(c.report.SlowestDEL, float64(time.Since(began).Milliseconds()))
+		if answer != "" {
+			wrong = append(wrong, answer)
+		}
+		_, _ = shell(fmt.Sprint("ip netns delete s", i))
+	}
+	cmd, out, said := command(Operation{What: "GC"}, config(0, map[string]any{"cni.dev/valid-attachments": []any{}}))
+	if err := cmd.Run(); err != nil {
+		wrong = append(wrong, fmt.Sprintf("GC: %s%s", out, said))
+	}
+	return wrong
+}

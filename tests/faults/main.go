@@ -1,0 +1,103 @@
+// Faults is a campaign that nobody steers: in the lab, with real VFs and the real
+// sriov-cni, random sandboxes are attached, detached, checked and collected, in
+// random order and beside each other, while things go wrong: the plugin is killed
+// at a random instant or after a random system call, sriov-cni refuses, dies,
+// hangs, prints garbage or leaves a VLAN, IPAM fails after its work, the disk is
+// full or read-only, Records are cut short, namespaces go away, the application
+// in the pod deletes or renames the bond and its links, VFs are made anew, the
+// machine reboots. After each round everything is undone as a runtime undoes it,
+// and the whole state compared with what it was: every VF and what its PF keeps
+// for it, bonds, addresses, Records, sriov-cni's files.
+//
+// A round depends on the seed and its number only, up to the instants at which
+// things happen. One that leaks is tried again with fewer operations, and the
+// shortest sequence is printed.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/multibond/multibond/tests/lab"
+)
+
+func main() {
+	kernel := flag.String("kernel", "", "the guest's; default the newest")
+	plugin := flag.String("plugin", "build/multibond", "the plugin")
+	file := flag.String("report", "build/report/faults.json", "where the report goes")
+	seed := flag.Uint64("seed", 1, "of all that is random")
+	rounds := flag.Int("rounds", 200, "how many")
+	only := flag.Int("only", 0, "the one round to carry out, 0 for all")
+	verbose := flag.Bool("verbose", false, "say each operation as it begins")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	report, err := run(ctx, *kernel, *plugin, fmt.Sprintf("-seed=%d -rounds=%d -only=%d -verbose=%t", *seed, *rounds, *only, *verbose))
+	if len(report) > 0 {
+		err = errors.Join(err, os.MkdirAll(filepath.Dir(*file), 0o755), os.WriteFile(*file, report, 0o644), summary(report, *file))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "faults:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// run boots the lab and has the driver do the rest there.
+func run(ctx context.Context, kernel, plugin, flags string) ([]byte, error) {
+	dir, err := os.MkdirTemp("", "multibond-faults-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	driver := filepath.Join(dir, "driver")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", driver, "./tests/faults/driver")
+	build.Dir, build.Env = lab.Root(), append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%s: %w\n%s", build, err, out)
+	}
+	const life = 12 * time.Hour // of ROUNDS=10000, and more
+	vm, err := lab.Boot(ctx, lab.Options{Kernel: kernel, PFs: 2, VFs: 2, Log: os.Stderr, Timeout: life,
+		Files: map[string]string{"bin/multibond": plugin, "bin/faults-driver": driver}})
+	if err != nil {
+		return nil, err
+	}
+	defer vm.Close()
+	out, err := vm.Run(ctx, lab.Cmd{Args: []string{"sh", "-c", "exec /opt/cni/bin/faults-driver " + flags}, Stderr: os.Stderr, Timeout: life})
+	if err == nil && out.Exit != 0 {
+		err = fmt.Errorf("the campaign ended with status %d", out.Exit)
+	}
+	return out.Stdout, err
+}
+
+// summary says in lines what the report says.
+func summary(report []byte, file string) error {
+	var r struct {
+		Seed                      uint64
+		Rounds, Leaks             int
+		Operations, KillsByPlace  map[string]int
+		SlowestRestoreMS, Seconds float64
+	}
+	if err := json.Unmarshal(report, &r); err != nil {
+		return err
+	}
+	total, kills := 0, 0
+	for _, n := range r.Operations {
+		total += n
+	}
+	for _, n := range r.KillsByPlace {
+		kills += n
+	}
+	fmt.Printf("seed %d: %d rounds, %d operations, the plugin killed %d times at %d places, %d leaks, slowest DEL %.0f ms, %.0f s: %s\n",
+		r.Seed, r.Rounds, total, kills, len(r.KillsByPlace), r.Leaks, r.SlowestRestoreMS, r.Seconds, file)
+	return nil
+}
