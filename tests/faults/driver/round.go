@@ -47,7 +47,7 @@ func (c *campaign) carryOut(operations []Operation, count bool) string {
 	var group sync.WaitGroup
 	var mutex sync.Mutex
 	var wrong []string
-	anew := false
+	anew, rebooted := false, false
 	for _, o := range operations {
 		if o.Beside {
 			time.Sleep(time.Duration(o.Delay) * time.Millisecond)
@@ -58,7 +58,8 @@ func (c *campaign) carryOut(operations []Operation, count bool) string {
 			c.report.Operations[o.What]++
 			c.report.Disturbed[o.Disturb]++
 		}
-		anew = anew || o.What == "VFs made anew" || o.What == "reboot"
+		rebooted = rebooted || o.What == "reboot"
+		anew = anew || rebooted || o.What == "VFs made anew"
 		if verbose {
 			fmt.Fprintf(os.Stderr, "faults: %s\n", o)
 		}
@@ -72,6 +73,11 @@ func (c *campaign) carryOut(operations []Operation, count bool) string {
 	}
 	group.Wait()
 	wrong = append(wrong, c.undo()...)
+	if rebooted {
+		// sriov-cni keeps its files over a reboot, and is not called for a VF of
+		// another boot, which may be anybody's by now.
+		_, _ = shell("rm -f /var/lib/cni/sriov/*")
+	}
 	if d := difference(c.before, anew); d != "" {
 		wrong = append(wrong, d)
 	}
