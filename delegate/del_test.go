@@ -447,6 +447,20 @@ func TestDelRecords(t *testing.T) {
 			m.wantState(before)
 		})
 	}
+	t.Run("damaged, and the application has renamed the bond", func(t *testing.T) {
+		m := newMachine(t)
+		before := m.state()
+		m.mustAdd(request(t, standard))
+		mine, down := "mine", false
+		m.change(pod1, "bond0", bond.Change{Up: &down})
+		m.change(pod1, "bond0", bond.Change{Name: &mine})
+		writeFile(t, m.Store.file(c1), "{", 0o600)
+		m.mustDel(c1)
+		if err := os.Remove(m.Store.file(c1) + damagedEnd); err != nil {
+			t.Error("it was not kept:", err)
+		}
+		m.wantState(before)
+	})
 	t.Run("damaged, and nothing else", func(t *testing.T) {
 		m := newMachine(t)
 		writeFile(t, m.Store.file(c1), "{", 0o600)

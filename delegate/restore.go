@@ -64,15 +64,24 @@ func (h *Host) removeBond(s sandbox, rec *Record) error {
 	if err != nil {
 		return err
 	}
-	b, there := bond.Find(links, func(l bond.Link) bool {
-		ours := rec.BondIndex == l.Index || rec.BondIndex == 0 && l.Name == rec.Plan.Bond.Name
-		return l.Kind == "bond" && ours
-	})
+	b, there := bond.Find(links, func(l bond.Link) bool { return l.Kind == "bond" && rec.made(l, links) })
 	// A link that was never begun means that no bond was made either.
 	if !there || len(rec.Started) < len(rec.Plan.Links) {
 		return nil
 	}
 	return s.pod.Delete(b.Index)
+}
+
+// made says whether a bond in the pod is this attachment's. A Record that does
+// not know its index, because it was damaged or its ADD killed, knows its name,
+// which the application can change, and which devices it can only have from it.
+func (rec *Record) made(b bond.Link, links []bond.Link) bool {
+	if rec.BondIndex != 0 {
+		return rec.BondIndex == b.Index
+	}
+	return b.Name == rec.Plan.Bond.Name || slices.ContainsFunc(links, func(l bond.Link) bool {
+		return l.Master == b.Index && l.Device != "" && slices.Contains(rec.Plan.Devices(), l.Device)
+	})
 }
 
 // restoreLink makes one link what it was, and remembers that it is.
