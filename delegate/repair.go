@@ -30,7 +30,9 @@ func (h *Host) repairDevice(s sandbox, rec *Record, l PlannedLink) error {
 		return nil
 	}
 	if err := h.repairBoth(s, l, now); err != nil {
-		return err
+		if err := h.repairMAC(s, l, err); err != nil {
+			return err
+		}
 	}
 	if now, err = bond.SurveyDevice(h.Sys, s.host, l.Device); err != nil {
 		return err
@@ -93,6 +95,29 @@ func (h *Host) repairBoth(s sandbox, l PlannedLink, now bond.DeviceFacts) error 
 		return errors.Join(first, err)
 	}
 	return bond.Restore(s.host, *again.Link, *l.Before, l.Had)
+}
+
+// repairMAC gives a VF its own MAC back that refused it, because its plugin has
+// taken its trust away first: it is trusted for as long as that takes. Where
+// that is not what has failed, the error stays as it is.
+func (h *Host) repairMAC(s sandbox, l PlannedLink, failed error) error {
+	now, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
+	if err != nil || now.Link == nil || now.Admin == nil || now.Link.MAC == l.Before.MAC || now.Admin.Trust == nil || *now.Admin.Trust {
+		return errors.Join(failed, err)
+	}
+	trusted, yes := *now.Admin, true
+	trusted.Trust = &yes
+	if err := s.host.ChangeVF(now.PFNetdev, now.Number, *now.Admin, trusted); err != nil {
+		return errors.Join(failed, err)
+	}
+	again := bond.Restore(s.host, *now.Link, *l.Before, bond.Addresses{})
+	if err := errors.Join(again, s.host.ChangeVF(now.PFNetdev, now.Number, trusted, *now.Admin)); err != nil {
+		return errors.Join(failed, err)
+	}
+	if now, err = bond.SurveyDevice(h.Sys, s.host, l.Device); err != nil || now.Link == nil {
+		return errors.Join(failed, err)
+	}
+	return h.repairBoth(s, l, now)
 }
 
 // asBefore is the word on whether a device is what it was; the error says in

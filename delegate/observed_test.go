@@ -1,0 +1,44 @@
+package delegate
+
+import (
+	"testing"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// TestDelTrustIsResetLast: a VF whose PF has set its MAC takes its own back
+// only as long as it is trusted. Observed of sriov-cni (S10): it takes the
+// trust away first.
+func TestDelTrustIsResetLast(t *testing.T) {
+	m := newMachine(t)
+	mac := m.link("", "enp1s0v0").MAC
+	m.changeVF("enp1s0", func(vf *bond.VF) { vf.MAC = "02:00:00:00:00:aa" })
+	m.changeVF("enp1s0", func(vf *bond.VF) { vf.MAC = mac })
+	before := m.state()
+	m.mustAdd(request(t, standard))
+	trusted := true
+	m.changeVF("enp1s0", func(vf *bond.VF) { vf.Trust = &trusted })
+	none, other := 0, "02:00:00:00:00:ee"
+	m.change(pod1, "bond0-1", bond.Change{Master: &none})
+	m.change(pod1, "bond0-1", bond.Change{MAC: &other})
+	m.mustDel(c1)
+	m.wantState(before)
+}
+
+// TestAddEqualMACs: links with one MAC keep it, and so has the bond it.
+// Observed of bond-cni: the second link gets a MAC that is made from the
+// letters of the first's.
+func TestAddEqualMACs(t *testing.T) {
+	m := newMachine(t)
+	mac := m.link("", "enp1s0v0").MAC
+	m.change("", "enp2s0v0", bond.Change{MAC: &mac})
+	before := m.state()
+	m.mustAdd(request(t, standard))
+	for _, name := range []string{"bond0", "bond0-1", "bond0-2"} {
+		if got := m.link(pod1, name).MAC; got != mac {
+			t.Errorf("%s has MAC %s, want %s", name, got, mac)
+		}
+	}
+	m.mustDel(c1)
+	m.wantState(before)
+}
