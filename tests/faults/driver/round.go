@@ -284,6 +284,9 @@ func (c *campaign) undo() (wrong []string) {
 		if answer != "" {
 			wrong = append(wrong, answer)
 		}
+		if left := leftInside(fmt.Sprint("s", i)); left != "" {
+			wrong = append(wrong, left)
+		}
 		_, _ = shell(fmt.Sprint("ip netns delete s", i))
 	}
 	cmd, out, said := command(Operation{What: "GC"}, config(0, map[string]any{"cni.dev/valid-attachments": []any{}}))
@@ -291,4 +294,20 @@ func (c *campaign) undo() (wrong []string) {
 		wrong = append(wrong, fmt.Sprintf("GC: %s%s", out, said))
 	}
 	return wrong
+}
+
+// leftInside says what a namespace still has beside its loopback, which its end
+// would hide.
+func leftInside(ns string) string {
+	out, err := shell("ip -n " + ns + " -o link show")
+	if err != nil {
+		return "" // it was deleted
+	}
+	var left []string
+	for line := range strings.Lines(out) {
+		if !strings.Contains(line, " lo: ") {
+			left = append(left, fmt.Sprintf("%s still has %s", ns, strings.TrimSpace(line)))
+		}
+	}
+	return strings.Join(left, "\n")
 }
