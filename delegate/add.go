@@ -149,7 +149,7 @@ func (h *Host) standing(s sandbox, rs []Request) ([]*Record, error) {
 		if err != nil {
 			return nil, err
 		}
-		same := rec != nil && rec.Result != nil && rec.BootID == h.BootID && rec.NetnsID == s.pod.ID() &&
+		same := rec.life() == complete && rec.BootID == h.BootID && rec.NetnsID == s.pod.ID() &&
 			slices.Equal(rec.Plan.Group.IfNames, r.Group.IfNames)
 		if !same || h.verify(s, rec) != nil {
 			return nil, nil
@@ -272,7 +272,7 @@ func (h *Host) carryOutOne(ctx context.Context, s sandbox, r Request, rec **Reco
 // failed is restored already.
 func (h *Host) undo(ctx context.Context, recs []*Record, err error) error {
 	for _, rec := range slices.Backward(recs) {
-		if rec == nil || rec.Result == nil {
+		if rec.life() != complete {
 			continue
 		}
 		// The way back has its own time: what ended ctx must not end it too.

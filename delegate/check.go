@@ -26,7 +26,7 @@ func (h *Host) Check(ctx context.Context, k Key) error {
 	if rec == nil {
 		return errorf(types.ErrUnknownContainer, "container %s has no attachment %s here", k.ContainerID, k.IfName)
 	}
-	if rec.Result == nil {
+	if rec.life() != complete {
 		return errorf(CodeCheck, "network %s: its ADD or its DEL was cut short; DEL finishes it", rec.Plan.Network)
 	}
 	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID)

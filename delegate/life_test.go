@@ -1,0 +1,229 @@
+package delegate
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// shared are two sandboxes that share one VF, 0000:3b:02.0.
+const (
+	sharedFirst = standard
+	sharedOther = `{"cniVersion": "1.1.0", "name": "net1", "type": "multibond",
+	"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.1"}],
+	"delegate": {"type": "sriov", "vlan": 200}, "ipam": {"type": "host-local", "subnet": "10.56.217.0/24"}}`
+)
+
+// move is one thing that happens to the machine; at an edge other than 0 the
+// process that does it is killed, or what it does there fails.
+type move struct {
+	what  string
+	edge  int
+	fails bool
+}
+
+func (v move) String() string { return fmt.Sprintf("%s (edge %d, fails: %t)", v.what, v.edge, v.fails) }
+
+// moves are all of them, in their order of trial.
+var moves = map[string]func(m *machine){
+	"ADD c1": func(m *machine) { m.Add(m.t.Context(), request(m.t, sharedFirst)) },
+	"ADD c2": func(m *machine) { m.Add(m.t.Context(), other(request(m.t, sharedOther))) },
+	"DEL c1": func(m *machine) { m.Del(m.t.Context(), c1) },
+	"DEL c2": func(m *machine) { m.Del(m.t.Context(), c2) },
+	"GC that keeps c2": func(m *machine) {
+		m.GC(m.t.Context(), "net1", []GCAttachment{{ContainerID: "c2", IfName: "bond0"}}, nil)
+	},
+	"ADD c1 as far as its Record": func(m *machine) {
+		s, err := m.enter(pod1)
+		if err != nil {
+			return
+		}
+		defer s.close()
+		if recs, err := m.prepareAll(m.t.Context(), []Request{request(m.t, sharedFirst)}, s); err == nil {
+			m.Store.Begin(recs[0])
+		}
+	},
+	"the end of c1's namespace": func(m *machine) { m.RemoveNamespace(pod1) },
+}
+
+func (m *machine) lifeOf(k Key) life {
+	rec, err := m.Store.Load(k)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		m.t.Fatal(err)
+	}
+	return rec.life()
+}
+
+// print tells two states of the machine apart: the kernel's, the plugins', and
+// how far each Record says that it has come.
+func (m *machine) print() string {
+	out := m.state()
+	for _, k := range []Key{c1, c2} {
+		rec, err := m.Store.Load(k)
+		if err != nil {
+			continue
+		}
+		out += fmt.Sprintf("%s %s %v %v %v %t\n", k, rec.life(), rec.Started, slices.Sorted(maps.Keys(rec.Attached)), rec.Restored, rec.IPAMAsked)
+	}
+	return out
+}
+
+// owned is all of c2's attachment: what is in its pod, and what the PFs keep
+// for its VFs.
+func (m *machine) owned() string {
+	lines := m.linesOf(pod2)
+	for _, l := range m.linesOf("") {
+		if strings.Contains(l, "enp1s0 vf 0 ") || strings.Contains(l, "enp2s0 vf 1 ") {
+			lines = append(lines, l)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// do makes a move.
+func (m *machine) do(v move) (passed int) {
+	fault := kill
+	if v.fails {
+		fault = fail
+	}
+	m.edges.reset(v.edge, fault)
+	untilKilled(func() { moves[v.what](m) })
+	passed = len(m.edges.passed)
+	m.edges.reset(0, nil)
+	return passed
+}
+
+// replay is a fresh machine after moves.
+func replay(t *testing.T, path []move) *machine {
+	m := newMachine(t)
+	for _, v := range path {
+		m.do(v)
+	}
+	return m
+}
+
+// wantAsBefore compares all but a namespace that has ended.
+func (m *machine) wantAsBefore(path []move, then string) {
+	m.t.Helper()
+	rest := func(state string) string {
+		return strings.Join(slices.DeleteFunc(strings.Split(state, "\n"), func(l string) bool { return strings.HasPrefix(l, pod1+" ") }), "\n")
+	}
+	gone := slices.ContainsFunc(path, func(v move) bool { return v.what == "the end of c1's namespace" })
+	want, got := newMachine(m.t).state(), m.state()
+	if gone {
+		want, got = rest(want), rest(got)
+	}
+	if want != got {
+		m.t.Errorf("after %v, then %s, not as before:\n%s\nwanted is\n%s", path, then, got, want)
+	}
+}
+
+// TestLife goes through every state that two moves can lead to, each of which
+// is made whole or killed at any of its edges. From each of them both DELs lead
+// back to what was before, in either order, and so does GC; none of what is done
+// for c1 touches c2's attachment; and Records live as the model says.
+func TestLife(t *testing.T) {
+	t.Parallel()
+	const depth = 2
+	found := map[string]bool{newMachine(t).print(): true}
+	lived := map[[2]life]bool{}
+	frontier := [][]move{nil}
+	made := 0
+	for range depth {
+		var further [][]move
+		for _, path := range frontier {
+			for _, what := range slices.Sorted(maps.Keys(moves)) {
+				before := replay(t, path)
+				owned, has, lives := before.owned(), before.lifeOf(c2) == complete, before.lives()
+				whole := before.do(move{what: what})
+				for _, v := range faults(what, whole) {
+					m := before
+					if v.edge > 0 {
+						m = replay(t, path)
+						m.do(v)
+					}
+					made++
+					next := append(slices.Clone(path), v)
+					if has && what != "ADD c2" && what != "DEL c2" && owned != m.owned() {
+						t.Fatalf("%v has touched c2:\n%s\nwas\n%s", next, m.owned(), owned)
+					}
+					now := m.lives()
+					for i := range now {
+						lived[[2]life{lives[i], now[i]}] = true
+					}
+					if !v.fails {
+						lives = now
+					}
+					if state := m.print(); !found[state] {
+						found[state] = true
+						further = append(further, next)
+					}
+				}
+			}
+		}
+		frontier = further
+		for _, path := range frontier {
+			for _, way := range [][]string{{"DEL c1", "DEL c2"}, {"DEL c2", "DEL c1"}, {"GC that keeps c2", "DEL c2"}} {
+				m := replay(t, path)
+				for _, what := range way {
+					was := m.lives()
+					m.do(move{what: what})
+					for i, now := range m.lives() {
+						lived[[2]life{was[i], now}] = true
+					}
+				}
+				m.wantAsBefore(path, strings.Join(way, ", "))
+			}
+			if t.Failed() {
+				return
+			}
+		}
+	}
+	wantLived(t, lived)
+	t.Logf("%d states, %d moves", len(found), made)
+}
+
+func (m *machine) lives() [2]life { return [2]life{m.lifeOf(c1), m.lifeOf(c2)} }
+
+// faults are a move as it can go: a DEL that fails once at each edge,
+// then the process killed at one edge after the other, then nothing amiss.
+func faults(what string, edges int) (out []move) {
+	if what == "DEL c1" {
+		for n := 1; n <= edges; n++ {
+			out = append(out, move{what, n, true})
+		}
+	}
+	for n := 1; n <= edges; n++ {
+		out = append(out, move{what, n, false})
+	}
+	return append(out, move{what: what})
+}
+
+// wantLived compares what Records have gone through with the model. An ADD has
+// no edge between its Record and the first link that it begins. Of two links one
+// cannot be as before while the other was never begun and something is left; and
+// one fault does not keep both from being as before.
+func wantLived(t *testing.T, lived map[[2]life]bool) {
+	t.Helper()
+	if first := [2]life{unborn, attaching}; lived[first] {
+		delete(lived, first)
+		lived[[2]life{unborn, begun}], lived[[2]life{begun, attaching}] = true, true
+	}
+	for step := range lived {
+		if step[0] != step[1] && !slices.Contains(follows[step[0]], step[1]) {
+			t.Errorf("a Record was %s, then %s: the model knows nothing of it", step[0], step[1])
+		}
+	}
+	for from, all := range follows {
+		for _, to := range all {
+			unreached := [][2]life{{attaching, undoing}, {complete, attached}}
+			if step := [2]life{from, to}; !lived[step] && !slices.Contains(unreached, step) {
+				t.Errorf("no Record was %s, then %s", from, to)
+			}
+		}
+	}
+}
