@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/containernetworking/cni/pkg/types"
+	"github.com/containernetworking/cni/pkg/utils"
 
 	"github.com/multibond/multibond/bond"
 )
@@ -127,9 +128,7 @@ func readValid(top object) (valid []GCAttachment) {
 
 func (n *Network) readHead(top object, bondName string) {
 	n.CNIVersion, n.Name, n.IfName = top.text("cniVersion"), top.text("name"), top.text("ifname")
-	if n.Name == "" {
-		top.problems.Add("name", "", "is missing")
-	}
+	checkNetworkName(top, n.Name)
 	if n.Agent = cmp.Or(top.text("agent"), DefaultAgent); !strings.HasPrefix(n.Agent, "/") {
 		top.problems.Add("agent", "", "is %q, wanted is the absolute path of its socket", n.Agent)
 	}
@@ -147,6 +146,16 @@ func (n *Network) readHead(top object, bondName string) {
 	}
 }
 
+// checkNetworkName holds a network's name to the specification's form (section
+// 1): plugins make paths of it, IPAM's files for one.
+func checkNetworkName(top object, name string) {
+	if name == "" {
+		top.problems.Add("name", "", "is missing")
+	} else if err := utils.ValidateNetworkName(name); err != nil {
+		top.problems.Add("name", "", "is %q, wanted are letters, digits, dots, hyphens and underscores, the first a letter or digit", name)
+	}
+}
+
 // pluginType reads the name of a plugin's program, which must not lead out of
 // the directories of CNI_PATH.
 func pluginType(o object) string {
@@ -154,7 +163,7 @@ func pluginType(o object) string {
 	switch {
 	case t == "":
 		o.problems.Add(o.at("type"), "", "is missing, wanted is the name of a CNI plugin")
-	case strings.ContainsAny(t, "/\x00") || t == "." || t == "..":
+	case strings.ContainsFunc(t, func(c rune) bool { return c == '/' || c <= ' ' }) || t == "." || t == ".." || strings.HasPrefix(t, "-"):
 		o.problems.Add(o.at("type"), "", "is %q, which is no name of a CNI plugin", t)
 		return ""
 	}

@@ -31,9 +31,7 @@ func ParsePlain(raw []byte) (Network, error) {
 	if n.CNIVersion == "" {
 		n.CNIVersion = attachVersion
 	}
-	if n.Name == "" {
-		top.problems.Add("name", "", "is missing")
-	}
+	checkNetworkName(top, n.Name)
 	plugins := []object{top}
 	if top.has("plugins") {
 		if plugins = top.each("plugins"); len(plugins) == 0 && len(problems) == 0 {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
+
+	"github.com/multibond/multibond/bond"
 )
 
 // How long the agent may take. It answers a lookup from memory, as a rule, and
@@ -252,7 +254,11 @@ func (c ClusterConfig) requests(r Request, reply LookupReply) ([]Request, error)
 // request is the request for one network of a pod.
 func (a PodAttachment) request(r Request) (Request, error) {
 	r.IfName, r.DefaultRoute, r.DeviceInfo, r.DeviceInfoFile = a.IfName, a.DefaultRoute, a.DeviceInfo, a.DeviceInfoFile
-	var err error
+	// The Record's file has the interface's name.
+	err := bond.CheckName(a.IfName)
+	if err != nil {
+		return r, errorf(types.ErrInvalidNetworkConfig, "network %s: its interface %w", a.Name, err)
+	}
 	if a.Bond {
 		r.Network, err = ParseNetwork(a.Config, a.IfName)
 	} else {
