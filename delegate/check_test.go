@@ -44,6 +44,14 @@ bond0: no link has a carrier (look at the cables, the PFs and the switch)`},
 			mtu := 1400
 			m.change(pod1, "bond0", bond.Change{MTU: &mtu})
 		}, CodeCheck, `network net1: bond0: mtu is 1400, was made with 1500; bond0-1: mtu is 1400, was 1500; bond0-2: mtu is 1400, was 1500`},
+		{"another device under a link's name", func(m *machine) {
+			m.change(pod1, "bond0-2", bond.Change{Namespace: m.namespace(pod2)})
+			m.AddVirtual(pod1, "dummy", "bond0-2")
+		}, CodeCheck, `network net1: bond0-2: another device has the link's name: not there, was 0000:5e:02.0`},
+		{"trust on the PF", func(m *machine) {
+			on := true
+			m.changeVF("enp2s0", func(vf *bond.VF) { vf.Trust = &on })
+		}, CodeCheck, `network net1: bond0-2: VF 0 of enp2s0: trust is true, was false`},
 		{"what the PF keeps", func(m *machine) { m.changeVF("enp2s0", func(vf *bond.VF) { vf.VLAN, vf.SpoofChk = 7, false }) }, CodeCheck, `network net1: bond0-2: VF 0 of enp2s0: vlan is 7, was 100; bond0-2: VF 0 of enp2s0: spoofchk is false, was true`},
 		{"the namespace gone", func(m *machine) { m.RemoveNamespace(pod1) }, CodeCheck, `network net1: the network namespace /run/netns/p1 is gone`},
 		{"another namespace in its place", func(m *machine) { m.RemoveNamespace(pod1); m.AddNamespace(pod1) }, CodeCheck, `network net1: another network namespace has the path /run/netns/p1 by now`},

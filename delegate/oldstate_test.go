@@ -1,0 +1,111 @@
+package delegate
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/containernetworking/cni/pkg/types"
+)
+
+// TestOldState: whatever has become of a Record, nothing panics, it is said, and
+// DEL brings back what can still be known, or refuses and leaves it as it is.
+func TestOldState(t *testing.T) {
+	replaceIn := func(old, new string) func(string) string {
+		return func(r string) string { return strings.Replace(r, old, new, 1) }
+	}
+	set := func(content string) func(string) string { return func(string) string { return content } }
+	for _, test := range []struct {
+		name    string
+		spoil   func(record string) string
+		aside   bool   // a copy is kept
+		refused string // what DEL says, "" where everything is as before
+	}{
+		{"as it was", replaceIn("", ""), false, ""},
+		{"with what a later release has added", replaceIn(`{`, `{"added":{"a":1},`), false, ""},
+		{"truncated", func(r string) string { return r[:len(r)/2] }, true, ""},
+		{"empty", set(""), true, ""},
+		{"null", set("null"), true, ""},
+		{"another form", set(`["version", 1]`), true, ""},
+		{"zeros, as a file system leaves them", func(r string) string { return strings.Repeat("\x00", len(r)) }, true, ""},
+		{"of no version", replaceIn(`"version":1,`, ""), true, ""},
+		{"of another container", replaceIn(`"c1"`, `"c9"`), true, ""},
+		{"of a newer version", replaceIn(`"version":1,`, `"version":2,`), false,
+			"record of c1:bond0 has version 2, this program knows 1: use the version that wrote it"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := newMachine(t)
+			before := m.state()
+			m.mustAdd(request(t, standard))
+			file := m.Store.file(c1)
+			good, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			bad := test.spoil(string(good))
+			if bad == string(good) && test.name != "as it was" {
+				t.Fatal("nothing is spoilt")
+			}
+			writeFile(t, file, bad, 0o600)
+			attached := m.state()
+			m.Check(t.Context(), c1)
+			if test.refused != "" {
+				wantError(t, m.Del(t.Context(), c1), types.ErrIOFailure, test.refused)
+				m.wantState(attached)
+				return
+			}
+			m.mustDel(c1)
+			if test.aside {
+				kept, err := os.ReadFile(file + damagedEnd)
+				if err != nil || string(kept) != bad {
+					t.Errorf("set aside is %q, %v", kept, err)
+				}
+				if err := os.Remove(file + damagedEnd); err != nil {
+					t.Fatal(err)
+				}
+			}
+			m.wantState(before)
+		})
+	}
+}
+
+// TestOldStateGC: one Record that cannot be read keeps no other from being
+// restored, and is said.
+func TestOldStateGC(t *testing.T) {
+	m := newMachine(t)
+	m.mustAdd(request(t, standard))
+	writeFile(t, m.Store.Dir+"/c0:bond0.json", `{"version":2}`, 0o600)
+	if err := os.Mkdir(m.Store.Dir+"/c3:bond0.json", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	err := m.GC(t.Context(), "net1", []GCAttachment{}, nil)
+	if err == nil || !strings.Contains(err.Error(), "record of c0:bond0 has version 2") || !strings.Contains(err.Error(), "record of c3:bond0: read ") {
+		t.Errorf("error %v", err)
+	}
+	if hasRecord(m) || m.link("", "enp1s0v0").Device != vfA {
+		t.Error("the other Record was not restored")
+	}
+}
+
+// FuzzRecord: no content of a Record's file makes DEL, CHECK or GC panic.
+func FuzzRecord(f *testing.F) {
+	f.Add([]byte(`{"version":1,"bootID":"boot1","plan":{"containerID":"c1","ifName":"bond0","netns":"/run/netns/p1","links":[{"name":"a","source":"device","device":"0000:3b:02.0"}]},"started":["a"]}`))
+	f.Add([]byte(`{"version":2}`))
+	f.Add([]byte(`null`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		rec, err := decode(raw, c1)
+		if err != nil {
+			return
+		}
+		if rec.Plan.Key() != c1 || rec.Version != recordVersion {
+			t.Fatalf("%+v", rec)
+		}
+		rec.life()
+		rec.members()
+		rec.collected()
+		rec.assumeBegun()
+		if _, err := decode(Encode(rec), c1); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
