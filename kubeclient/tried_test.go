@@ -1,0 +1,54 @@
+package kubeclient
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestWaysTried lists what the owner of the pod demo/p has tried, with what it
+// may write, its annotations and NADs in its own namespace, to get a VF, a NAD
+// or a file that is not its own.
+func TestWaysTried(t *testing.T) {
+	own := has("intel.com/a", "0000:3b:02.1")
+	for _, way := range []struct{ name, annotation, refused string }{
+		{"a NAD of another namespace", `other/vf`, "networks[0]: network other/vf: NADs can be named in demo, default only"},
+		{"the same as JSON", `[{"name":"vf","namespace":"other"}]`, "networks[0]: network other/vf: NADs can be named in demo, default only"},
+		{"another namespace in a name", `[{"name":"other/vf"}]`, "networks[0].name: "},
+		{"another namespace by a path", `../other/vf`, "networks[0]"},
+		{"the cluster's own NAD", `system/vf`, "networks[0]: network system/vf: NADs can be named in demo, default only"},
+		{"a bond whose links are another's NADs", `outside`, "networks[0]: network demo/outside: links[0].network: network other/vf: NADs can be named in demo, default only"},
+		{"the device of another pod", `[{"name":"vf","deviceID":"0000:3b:02.7"}]`, "network demo/vf asks for device 0000:3b:02.7 of intel.com/a, pod demo/p has 1 (0000:3b:02.1)"},
+		{"a device of a path", `[{"name":"vf","deviceID":"../../0000:3b:02.7"}]`, "networks[0].deviceID: is \"../../0000:3b:02.7\", wanted is a device of the pod"},
+		{"a device for a network without devices", `[{"name":"lan","deviceID":"0000:3b:02.7"}]`, "network demo/lan asks for device 0000:3b:02.7, pod demo/p has 1 (0000:3b:02.1)"},
+		{"the same device twice", `[{"name":"vf","deviceID":"0000:3b:02.1"},{"name":"vf","deviceID":"0000:3b:02.1"}]`, "network demo/vf asks for device 0000:3b:02.1, which network demo/vf of the pod has"},
+		{"more devices than its own", `pair`, "network demo/pair needs 2 x intel.com/a, pod demo/p has 1 (0000:3b:02.1)"},
+		{"an interface that is a path", `vf@../../etc/x`, "networks[0].interface: is "},
+		{"an interface that is another's Record", `[{"name":"lan","interface":"x:y"}]`, "networks[0].interface: is "},
+		{"an interface with a line's end", `[{"name":"lan","interface":"a\nb"}]`, "networks[0].interface: is "},
+		{"an interface that ends early", `[{"name":"lan","interface":"a\u0000b"}]`, "networks[0].interface: is "},
+		{"an interface that is too long", `[{"name":"lan","interface":"` + strings.Repeat("a", 4096) + `"}]`, "networks[0].interface: is "},
+		{"the place of the default network", `lan@eth0`, "networks[0].interface: is eth0"},
+	} {
+		t.Run(way.name, func(t *testing.T) {
+			elements, err := ParseNetworks(way.annotation, "demo", []string{"eth0"})
+			if err == nil {
+				_, err = attachments(t, elements, own)
+			}
+			if err == nil || !strings.Contains(err.Error(), way.refused) {
+				t.Errorf("%q: %v", way.refused, err)
+			}
+		})
+	}
+}
+
+// TestCNIArgsNameNoDevice: what a pod says in cni-args goes where plugins look
+// for wishes, and not where they look for their device.
+func TestCNIArgsNameNoDevice(t *testing.T) {
+	got, err := attachments(t, parse(t, `[{"name":"vf","cni-args":{"deviceID":"0000:3b:02.7","pciBusID":"0000:3b:02.7","type":"x"}}]`), has("intel.com/a", "0000:3b:02.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compareJSON(t, `{"cniVersion":"0.3.1","name":"vf","type":"sriov","capabilities":{"CNIDeviceInfoFile":true},
+		"args":{"cni":{"deviceID":"0000:3b:02.7","pciBusID":"0000:3b:02.7","type":"x"}},
+		"deviceID":"0000:3b:02.1","pciBusID":"0000:3b:02.1","runtimeConfig":{"CNIDeviceInfoFile":"/info/net1"}}`, got[0].Network.Config)
+}
