@@ -45,8 +45,8 @@ faults: build lab-setup ## a campaign of random faults, ROUNDS of it by SEED: bu
 test: build lab-setup ## unit tests here, kernel tests in the lab on two kernels, end-to-end tests
 	$(GO) test ./bond/... ./delegate/... ./kubeclient/... ./cmd/... ./deploy/... ./tests/rules/... ./tests/demo/... ./tests/bench/...
 	$(GO) test -run '^$$' -fuzz FuzzParseOptions -fuzztime $(FUZZ) ./bond
-	$(GO) test -run '^$$' -fuzz FuzzParseNetwork -fuzztime $(FUZZ) ./delegate
-	$(GO) test -run '^$$' -fuzz FuzzParseCluster -fuzztime $(FUZZ) ./delegate
+	@set -e; for f in FuzzParseNetwork FuzzParseCluster FuzzParseCNIArgs FuzzRecord FuzzAgentMessage; do \
+		$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZ) ./delegate; done
 	$(GO) test -v -count=1 -p 1 -timeout 60m ./tests/lab/... ./tests/kernel/...
 	$(MAKE) e2e
 
