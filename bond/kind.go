@@ -201,9 +201,24 @@ func (linkName) decode(payload []byte) string {
 
 func (linkName) values() string { return "the name of a link in the pod" }
 
-type ipv4List struct{ most int }
+// addresses is a list of the addresses of one IP version.
+type addresses struct{ family, most int }
 
-func (l ipv4List) parse(raw json.RawMessage) (string, error) {
+// is says whether a belongs to the list's IP version. A link-local IPv6
+// address is one; an IPv4 address in IPv6 clothes is of neither.
+func (l addresses) is(a netip.Addr) bool {
+	if l.family == 4 {
+		return a.Is4()
+	}
+	return a.Is6() && !a.Is4In6() && a.Zone() == ""
+}
+
+// silent says whether nobody answers for a.
+func (l addresses) silent(a netip.Addr) bool {
+	return a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255})
+}
+
+func (l addresses) parse(raw json.RawMessage) (string, error) {
 	var list []string
 	if json.Unmarshal(raw, &list) != nil || list == nil {
 		w, err := word(raw)
@@ -219,10 +234,10 @@ func (l ipv4List) parse(raw json.RawMessage) (string, error) {
 	for _, s := range list {
 		a, err := netip.ParseAddr(strings.TrimSpace(s))
 		switch {
-		case err != nil || !a.Is4():
+		case err != nil || !l.is(a):
 			return "", fmt.Errorf("has %q, wanted are %s", s, l.values())
-		case a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-			return "", fmt.Errorf("has %s, which answers no ARP request", a)
+		case l.silent(a):
+			return "", fmt.Errorf("has %s, which answers no %s request", a, map[int]string{4: "ARP", 6: "neighbour"}[l.family])
 		case slices.Contains(out, a.String()):
 			return "", fmt.Errorf("has %s twice", a)
 		}
@@ -231,7 +246,7 @@ func (l ipv4List) parse(raw json.RawMessage) (string, error) {
 	return strings.Join(out, ","), nil
 }
 
-func (ipv4List) encode(text string) []byte {
+func (addresses) encode(text string) []byte {
 	var payload []byte
 	for i, s := range strings.Split(text, ",") {
 		a, err := netip.ParseAddr(s)
@@ -243,21 +258,21 @@ func (ipv4List) encode(text string) []byte {
 	return payload
 }
 
-func (ipv4List) decode(payload []byte) string {
+func (l addresses) decode(payload []byte) string {
 	attrs, err := attributes(payload)
 	if err != nil {
 		return ""
 	}
 	var out []string
 	for _, attr := range attrs {
-		if a, ok := netip.AddrFromSlice(attr.Value); ok && a.Is4() && !a.IsUnspecified() {
+		if a, ok := netip.AddrFromSlice(attr.Value); ok && l.is(a) && !a.IsUnspecified() {
 			out = append(out, a.String())
 		}
 	}
 	return strings.Join(out, ",")
 }
 
-func (l ipv4List) values() string { return fmt.Sprintf("1 to %d IPv4 addresses", l.most) }
+func (l addresses) values() string { return fmt.Sprintf("1 to %d IPv%d addresses", l.most, l.family) }
 
 func encodeUint(bits int, v uint32) []byte {
 	switch bits {

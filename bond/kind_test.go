@@ -117,6 +117,18 @@ func TestParse(t *testing.T) {
 		{arpIPTarget, `["0.0.0.0"]`, "", "has 0.0.0.0, which answers no ARP request"},
 		{arpIPTarget, `["255.255.255.255"]`, "", "has 255.255.255.255, which answers no ARP request"},
 		{arpIPTarget, `["224.0.0.1"]`, "", "has 224.0.0.1, which answers no ARP request"},
+		{nsIP6Target, `["fd00:0::1", "fe80::1"]`, "fd00::1,fe80::1", ""},
+		{nsIP6Target, `"10.0.0.1"`, "", `has "10.0.0.1", wanted are 1 to 16 IPv6 addresses`},
+		{nsIP6Target, `"::ffff:10.0.0.1"`, "", `has "::ffff:10.0.0.1", wanted are 1 to 16 IPv6 addresses`},
+		{nsIP6Target, `"fe80::1%eth0"`, "", `has "fe80::1%eth0", wanted are 1 to 16 IPv6 addresses`},
+		{nsIP6Target, `"ff02::1"`, "", "has ff02::1, which answers no neighbour request"},
+		{nsIP6Target, `"::"`, "", "has ::, which answers no neighbour request"},
+		{"adUserPortKey", `1023`, "1023", ""},
+		{"adUserPortKey", `1024`, "", "is 1024, wanted is 0 to 1023"},
+		{"adActorSysPrio", `0`, "", "is 0, wanted is 1 to 65535"},
+		{notifDelay, `300001`, "", "is 300001, wanted is 0 to 300000 ms"},
+		{"lacpRate", `"1"`, "fast", ""},
+		{"lpInterval", `0`, "", "is 0, wanted is a number from 1 s"},
 	} {
 		t.Run(c.key+" "+c.raw, func(t *testing.T) {
 			got, err := tableByKey[c.key].kind.parse(json.RawMessage(c.raw))
@@ -143,7 +155,10 @@ func samples(t *testing.T, row option) []string {
 		return []string{"02:00:00:00:00:01", "fe:ff:ff:ff:ff:ff"}
 	case linkName:
 		return []string{"2", "2147483647"} // as an index, which the kernel speaks
-	case ipv4List:
+	case addresses:
+		if k.family == 6 {
+			return []string{"fd00::1", "fe80::1,2001:db8::1,fd00::2"}
+		}
 		return []string{"10.0.0.1", "192.168.255.254,1.2.3.4,10.0.0.1"}
 	}
 	t.Fatalf("no samples of %s", row.key)
@@ -233,6 +248,25 @@ func TestAttributesAgainstNetlink(t *testing.T) {
 		arpInterval:       {nl.IFLA_BOND_ARP_INTERVAL, 4},
 		arpIPTarget:       {nl.IFLA_BOND_ARP_IP_TARGET, 8}, // one address and its header
 		arpValidate:       {nl.IFLA_BOND_ARP_VALIDATE, 4},
+		"arpAllTargets":   {nl.IFLA_BOND_ARP_ALL_TARGETS, 4},
+		"useCarrier":      {nl.IFLA_BOND_USE_CARRIER, 1},
+		"primaryReselect": {nl.IFLA_BOND_PRIMARY_RESELECT, 1},
+		"numGratArp":      {nl.IFLA_BOND_NUM_PEER_NOTIF, 1},
+		"resendIgmp":      {nl.IFLA_BOND_RESEND_IGMP, 4},
+		"packetsPerSlave": {nl.IFLA_BOND_PACKETS_PER_SLAVE, 4},
+		"lpInterval":      {nl.IFLA_BOND_LP_INTERVAL, 4},
+		"minLinks":        {nl.IFLA_BOND_MIN_LINKS, 4},
+		"lacpRate":        {nl.IFLA_BOND_AD_LACP_RATE, 1},
+		"adSelect":        {nl.IFLA_BOND_AD_SELECT, 1},
+		"adActorSysPrio":  {nl.IFLA_BOND_AD_ACTOR_SYS_PRIO, 2},
+		"adActorSystem":   {nl.IFLA_BOND_AD_ACTOR_SYSTEM, 6},
+		"adUserPortKey":   {nl.IFLA_BOND_AD_USER_PORT_KEY, 2},
+		// The library lacks these; numbers and sizes are bond_netlink.c's.
+		notifDelay:       {28, 4},
+		"lacpActive":     {29, 1},
+		"arpMissedMax":   {30, 1},
+		nsIP6Target:      {31, 20}, // one address and its header
+		"coupledControl": {32, 1},
 	}
 	for _, row := range table {
 		if row.ofLink {

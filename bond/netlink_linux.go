@@ -246,7 +246,14 @@ func (n *namespace) CreateBond(name string, o Options) (Link, error) {
 		}
 		return Link{}, fmt.Errorf("creating bond %s (%s): %w", name, o, err)
 	}
-	return n.Link(name)
+	b, err := n.Link(name)
+	if err != nil {
+		return Link{}, err
+	}
+	if err := o.unknown(b.Options); err != nil {
+		return Link{}, errors.Join(fmt.Errorf("creating bond %s: %w: %w", name, unix.EOPNOTSUPP, err), n.Delete(b.Index))
+	}
+	return b, nil
 }
 
 // payload encodes one option; a link is sent by its index.

@@ -30,8 +30,18 @@ const (
 	arpValidate  = "arpValidate"
 	updelay      = "updelay"
 	downdelay    = "downdelay"
+	notifDelay   = "peerNotifDelay"
+	nsIP6Target  = "nsIp6Target"
 	maxDelay     = 1<<31 - 1
 	maxARPTarget = 16
+)
+
+// The modes that some options belong to.
+var (
+	withActive = []string{ActiveBackup, BalanceTLB, BalanceALB}
+	withARP    = []string{BalanceRR, ActiveBackup, BalanceXOR, Broadcast}
+	onlyLACP   = []string{LACP}
+	onlyBackup = []string{ActiveBackup}
 )
 
 var modeNames = []string{BalanceRR, ActiveBackup, BalanceXOR, Broadcast, LACP, BalanceTLB, BalanceALB}
@@ -46,6 +56,7 @@ type option struct {
 	modes []string // the modes that it means something in; none: all
 	unset string   // what the kernel has where nothing was sent; "" where that depends
 	needs string   // another option, without which it means nothing
+	since string   // the first Linux that has it; "": every one that Multibond runs on
 
 	ofLink bool // attr is one that every link has, not a bond's own
 	doc    string
@@ -66,9 +77,9 @@ var table = []option{
 		doc: "how long a link must have carrier before it is used; a multiple of miimon."},
 	{key: downdelay, attr: unix.IFLA_BOND_DOWNDELAY, kind: number(32, 0, maxDelay, "ms"), unset: "0", needs: Miimon,
 		doc: "how long a link must lack carrier before it is left; a multiple of miimon."},
-	{key: FailOverMac, attr: unix.IFLA_BOND_FAIL_OVER_MAC, kind: names(8, "none", "active", "follow"), unset: "none", modes: []string{ActiveBackup},
+	{key: FailOverMac, attr: unix.IFLA_BOND_FAIL_OVER_MAC, kind: names(8, "none", "active", "follow"), unset: "none", modes: onlyBackup,
 		doc: "none: all links get the bond's MAC (an untrusted VF refuses it). active: the bond takes the active link's. follow: the active link gets the bond's. Default: active, or none where mac is given."},
-	{key: Primary, attr: unix.IFLA_BOND_PRIMARY, kind: linkName{}, modes: []string{ActiveBackup, BalanceTLB, BalanceALB},
+	{key: Primary, attr: unix.IFLA_BOND_PRIMARY, kind: linkName{}, modes: withActive,
 		doc: "the link that is used whenever it can be, by its name in the pod."},
 	{key: "xmitHashPolicy", attr: unix.IFLA_BOND_XMIT_HASH_POLICY, unset: "layer2", modes: []string{BalanceXOR, LACP, BalanceTLB},
 		kind: names(8, "layer2", "layer3+4", "layer2+3", "encap2+3", "encap3+4", "vlan+srcmac"),
@@ -77,14 +88,54 @@ var table = []option{
 		doc: "1: take what arrives on inactive links too."},
 	{key: "tlbDynamicLb", attr: unix.IFLA_BOND_TLB_DYNAMIC_LB, kind: number(8, 0, 1, ""), unset: "1", modes: []string{BalanceTLB, BalanceALB},
 		doc: "1: balance by load; 0: by hash only."},
-	{key: arpInterval, attr: unix.IFLA_BOND_ARP_INTERVAL, kind: number(32, 0, maxDelay, "ms"), unset: "0", needs: arpIPTarget, modes: []string{BalanceRR, ActiveBackup, BalanceXOR, Broadcast},
-		doc: "how often the ARP targets are asked. In place of miimon: notices a path that is dead behind a carrier."},
-	{key: arpIPTarget, attr: unix.IFLA_BOND_ARP_IP_TARGET, kind: ipv4List{most: maxARPTarget}, needs: arpInterval, modes: []string{BalanceRR, ActiveBackup, BalanceXOR, Broadcast},
+	{key: arpInterval, attr: unix.IFLA_BOND_ARP_INTERVAL, kind: number(32, 0, maxDelay, "ms"), unset: "0", needs: arpIPTarget, modes: withARP,
+		doc: "how often the targets are asked. In place of miimon: notices a path that is dead behind a carrier."},
+	{key: arpIPTarget, attr: unix.IFLA_BOND_ARP_IP_TARGET, kind: addresses{family: 4, most: maxARPTarget}, needs: arpInterval, modes: withARP,
 		doc: "the IPv4 addresses to ask, 1 to 16: a list, or separated by commas."},
-	{key: arpValidate, attr: unix.IFLA_BOND_ARP_VALIDATE, unset: "none", needs: arpInterval, modes: []string{BalanceRR, ActiveBackup, BalanceXOR, Broadcast},
+	{key: arpValidate, attr: unix.IFLA_BOND_ARP_VALIDATE, unset: "none", needs: arpInterval, modes: withARP,
 		kind: names(32, "none", "active", "backup", "all", "filter", "filter_active", "filter_backup"),
-		doc:  "on which links only ARP answers count as life."},
+		doc:  "on which links only answers to ARP or neighbour solicitation count as life."},
+	{key: "arpAllTargets", attr: unix.IFLA_BOND_ARP_ALL_TARGETS, kind: names(32, "any", "all"), unset: "any", needs: arpValidate, modes: onlyBackup,
+		doc: "how many of the targets must answer for a link to count as alive."},
+	{key: "arpMissedMax", attr: unix.IFLA_BOND_MISSED_MAX, kind: number(8, 1, 255, ""), unset: "2", needs: arpInterval, modes: withARP, since: "5.17",
+		doc: "how many checks without an answer make a link dead."},
+	{key: nsIP6Target, attr: unix.IFLA_BOND_NS_IP6_TARGET, kind: addresses{family: 6, most: maxARPTarget}, needs: arpInterval, modes: withARP, since: "5.18",
+		doc: "the IPv6 addresses to ask by neighbour solicitation, instead of or beside arpIpTarget: a list, or separated by commas."},
+	{key: "useCarrier", attr: unix.IFLA_BOND_USE_CARRIER, kind: number(8, 0, 1, ""), unset: "1",
+		doc: "1: miimon asks the network stack; 0: the driver, by ioctl. The newest kernels have 1 only."},
+	{key: "primaryReselect", attr: unix.IFLA_BOND_PRIMARY_RESELECT, kind: names(8, "always", "better", "failure"), unset: "always", needs: Primary, modes: withActive,
+		doc: "when a primary that is back is used again: always, if it is better, or only when the active link fails."},
+	{key: "numGratArp", attr: unix.IFLA_BOND_NUM_PEER_NOTIF, kind: number(8, 0, 255, ""), unset: "1", modes: onlyBackup,
+		doc: "how many gratuitous ARPs and unsolicited neighbour advertisements tell of a failover. The kernel's num_unsol_na is the same option."},
+	{key: notifDelay, attr: unix.IFLA_BOND_PEER_NOTIF_DELAY, kind: number(32, 0, 300000, "ms"), unset: "0", needs: Miimon, modes: onlyBackup,
+		doc: "the time between two of these; a multiple of miimon."},
+	{key: "resendIgmp", attr: unix.IFLA_BOND_RESEND_IGMP, kind: number(32, 0, 255, ""), unset: "1",
+		doc: "how many IGMP membership reports tell of a failover."},
+	{key: "packetsPerSlave", attr: unix.IFLA_BOND_PACKETS_PER_SLAVE, kind: number(32, 0, 65535, "packets"), unset: "1", modes: []string{BalanceRR},
+		doc: "how many packets leave by one link before it is the next one's turn; 0: by chance."},
+	{key: "lpInterval", attr: unix.IFLA_BOND_LP_INTERVAL, kind: number(32, 1, maxDelay, "s"), unset: "1", modes: []string{BalanceTLB, BalanceALB},
+		doc: "how often each link sends a packet by which the switch learns where it is."},
+	{key: "minLinks", attr: unix.IFLA_BOND_MIN_LINKS, kind: number(32, 0, maxDelay, "links"), unset: "0", modes: onlyLACP,
+		doc: "how many links must work for the bond to have a carrier."},
+	{key: "lacpRate", attr: unix.IFLA_BOND_AD_LACP_RATE, kind: names(8, "slow", "fast"), unset: "slow", modes: onlyLACP,
+		doc: "how often the switch is asked to send LACPDUs: every 30 s or every second."},
+	{key: "lacpActive", attr: unix.IFLA_BOND_AD_LACP_ACTIVE, kind: number(8, 0, 1, ""), unset: "1", modes: onlyLACP, since: "5.15",
+		doc: "1: send LACPDUs of one's own accord; 0: only as answers."},
+	{key: "adSelect", attr: unix.IFLA_BOND_AD_SELECT, kind: names(8, "stable", "bandwidth", "count"), unset: "stable", modes: onlyLACP,
+		doc: "which group of links is used: the first until it fails, or always the one with more bandwidth or more links."},
+	{key: "adActorSysPrio", attr: unix.IFLA_BOND_AD_ACTOR_SYS_PRIO, kind: number(16, 1, 65535, ""), unset: "65535", modes: onlyLACP,
+		doc: "the bond's LACP system priority."},
+	{key: "adActorSystem", attr: unix.IFLA_BOND_AD_ACTOR_SYSTEM, kind: hardwareAddr{}, modes: onlyLACP,
+		doc: "the bond's LACP system MAC address. Default: the bond's MAC."},
+	{key: "adUserPortKey", attr: unix.IFLA_BOND_AD_USER_PORT_KEY, kind: number(16, 0, 1023, ""), unset: "0", modes: onlyLACP,
+		doc: "the upper ten bits of the links' LACP port key."},
+	{key: "coupledControl", attr: bondCoupledControl, kind: number(8, 0, 1, ""), unset: "1", modes: onlyLACP, since: "6.9",
+		doc: "1: a link collects and distributes together; 0: IEEE 802.1AX's independent control."},
 }
+
+// bondCoupledControl is IFLA_BOND_COUPLED_CONTROL, which not every version of
+// x/sys/unix has.
+const bondCoupledControl = 32
 
 var tableByKey = func() map[string]option {
 	m := make(map[string]option, len(table))

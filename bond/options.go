@@ -93,7 +93,11 @@ func (o Options) checkNeeds(problems *Problems) {
 	for _, row := range table {
 		text, needed := o[row.key], o[row.needs]
 		idle := text == "" || text == "0" || text == row.unset
-		if row.needs != "" && !idle && (needed == "" || needed == "0") {
+		missing := needed == "" || needed == "0" || needed == tableByKey[row.needs].unset
+		if row.needs == arpIPTarget && o[nsIP6Target] != "" {
+			missing = false // either kind of target will do
+		}
+		if row.needs != "" && !idle && missing {
 			problems.Add(row.key, "", "is %s, and means nothing without %s", text, row.needs)
 		}
 	}
@@ -102,7 +106,7 @@ func (o Options) checkNeeds(problems *Problems) {
 // checkMonitor makes sure that the bond can notice a dead link.
 func (o Options) checkMonitor(problems *Problems) {
 	mii, arp := o.number(Miimon), o.number(arpInterval)
-	targets := o[arpIPTarget] != ""
+	targets := o[arpIPTarget] != "" || o[nsIP6Target] != ""
 	if mii == 0 && arp == 0 && !targets {
 		problems.Add(Miimon, "set miimon, 100 is usual, or arpInterval and arpIpTarget", "is 0 and there are no ARP targets, so the bond would never notice a dead link")
 	}
@@ -114,7 +118,7 @@ func (o Options) checkMonitor(problems *Problems) {
 // checkDelays refuses what the kernel would round down without a word.
 func (o Options) checkDelays(problems *Problems) {
 	mii := o.number(Miimon)
-	for _, key := range []string{updelay, downdelay} {
+	for _, key := range []string{updelay, downdelay, notifDelay} {
 		if delay := o.number(key); mii > 0 && delay%mii != 0 {
 			problems.Add(key, fmt.Sprintf("%d or %d", delay/mii*mii, (delay/mii+1)*mii), "is %d ms, wanted is a multiple of miimon, %d ms", delay, mii)
 		}
@@ -160,6 +164,18 @@ func kernelName(key string) string {
 		b.WriteRune(r)
 	}
 	return b.String()
+}
+
+// unknown says which option that was sent the kernel has not read back: it
+// skips an attribute that it does not know without a word.
+func (o Options) unknown(found Options) error {
+	var problems Problems
+	for _, row := range o.sent() {
+		if _, there := found[row.key]; row.since != "" && !there {
+			problems.Add(row.key, "leave it out, or use a newer kernel", "is %s, and this kernel does not have it; Linux %s and later do", o[row.key], row.since)
+		}
+	}
+	return problems.Err()
 }
 
 // Differences compares what was asked with what the kernel reads back, one

@@ -69,6 +69,15 @@ func TestParseOptionsProblems(t *testing.T) {
 		{`{"updelay":150}`, []string{"updelay: is 150 ms, wanted is a multiple of miimon, 100 ms (100 or 200)"}},
 		{`{"downdelay":50}`, []string{"downdelay: is 50 ms, wanted is a multiple of miimon, 100 ms (0 or 100)"}},
 		{`{"updelay":0,"downdelay":200}`, nil},
+		{`{"numGratArp":3,"peerNotifDelay":250}`, []string{"peerNotifDelay: is 250 ms, wanted is a multiple of miimon, 100 ms (200 or 300)"}},
+		{`{"arpInterval":200,"nsIp6Target":"fd00::1","arpValidate":"all","arpAllTargets":"all"}`, nil},
+		{`{"arpInterval":200,"arpIpTarget":"10.0.0.1","nsIp6Target":["fd00::1"]}`, nil},
+		{`{"nsIp6Target":"fd00::1"}`, []string{"nsIp6Target: is fd00::1, and means nothing without arpInterval"}},
+		{`{"arpInterval":200,"arpIpTarget":"10.0.0.1","arpValidate":"none","arpAllTargets":"all"}`,
+			[]string{"arpAllTargets: is all, and means nothing without arpValidate"}},
+		{`{"arpMissedMax":3}`, []string{"arpMissedMax: is 3, and means nothing without arpInterval"}},
+		{`{"mode":"balance-rr","lacpRate":"fast"}`, []string{"lacpRate: is fast, and mode balance-rr does not have it; the modes that do: 802.3ad"}},
+		{`{"mode":"802.3ad","lacpRate":1,"adSelect":"count","adActorSysPrio":1,"adActorSystem":"02:00:00:00:00:01","adUserPortKey":7,"coupledControl":0,"lacpActive":0,"minLinks":1}`, nil},
 		{`{"arpInterval":200,"arpIpTarget":"10.0.0.1","updelay":100}`, []string{"updelay: is 100, and means nothing without miimon"}},
 		{`{"mac":"02:00:00:00:00:01","failOverMac":"active"}`,
 			[]string{"mac: is 02:00:00:00:00:01, and with failOverMac active the kernel replaces it by the active link's (leave mac out, or set failOverMac to none and trust the VFs)"}},
@@ -139,7 +148,10 @@ func TestTable(t *testing.T) {
 		}
 	}
 	equal(t, "keys", []string{"mode", "mtu", "mac", "miimon", "updelay", "downdelay", "failOverMac", "primary", "xmitHashPolicy",
-		"allSlavesActive", "tlbDynamicLb", "arpInterval", "arpIpTarget", "arpValidate"}, OptionKeys())
+		"allSlavesActive", "tlbDynamicLb", "arpInterval", "arpIpTarget", "arpValidate",
+		"arpAllTargets", "arpMissedMax", "nsIp6Target", "useCarrier", "primaryReselect", "numGratArp", "peerNotifDelay", "resendIgmp",
+		"packetsPerSlave", "lpInterval", "minLinks", "lacpRate", "lacpActive", "adSelect", "adActorSysPrio", "adActorSystem",
+		"adUserPortKey", "coupledControl"}, OptionKeys())
 }
 
 func TestOptionsString(t *testing.T) {
@@ -158,6 +170,15 @@ func TestOptionsString(t *testing.T) {
 	} {
 		equal(t, "string", c.want, c.o.String())
 	}
+}
+
+// A kernel skips an attribute that it does not know, and says nothing.
+func TestOptionsUnknown(t *testing.T) {
+	asked := Options{Mode: LACP, "coupledControl": "0", "lacpActive": "0", "adActorSystem": "02:00:00:00:00:01"}
+	noError(t, "new kernel", asked.unknown(Options{Mode: LACP, "coupledControl": "0", "lacpActive": "0"}))
+	equal(t, "old kernel", "coupledControl: is 0, and this kernel does not have it; Linux 6.9 and later do (leave it out, or use a newer kernel)",
+		asked.unknown(Options{Mode: LACP, "lacpActive": "0"}).Error())
+	noError(t, "the default is not sent", Options{Mode: LACP, "coupledControl": "1"}.unknown(Options{Mode: LACP}))
 }
 
 func TestOptionsDifferences(t *testing.T) {

@@ -27,7 +27,7 @@ func TestNearest(t *testing.T) {
 		"mtuu":             "mtu",
 		"primry":           "primary",
 		"tlb_dynamic_lb":   "tlbDynamicLb",
-		"lacpRate":         "",
+		"lacp_rate":        "lacpRate",
 		"bandwidth":        "",
 		"":                 "",
 		"x":                "",

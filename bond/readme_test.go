@@ -51,7 +51,11 @@ func optionTable() string {
 		if len(o.modes) > 0 {
 			modes = strings.Join(o.modes, ", ")
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", o.key, o.kind.values(), modes, o.doc)
+		since := ""
+		if o.since != "" {
+			since = " Linux " + o.since + " and later."
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", o.key, o.kind.values(), modes, o.doc+since)
 	}
 	return b.String()
 }
