@@ -125,6 +125,7 @@ func (c *compiler) bond(p *Plan) {
 		p.Bond.Links = append(p.Bond.Links, l.Name)
 	}
 	c.checkPFs(p.Links)
+	c.warnSwitch(*p)
 	c.settleMTU(p)
 	c.checkMTUs(*p)
 }
@@ -321,6 +322,16 @@ func (c *compiler) checkPFs(links []PlannedLink) {
 		case "warn":
 			c.warnings = append(c.warnings, path+": "+text)
 		}
+	}
+}
+
+// warnSwitch says what the switch must do for modes that send one MAC's
+// traffic over several ports, which nothing on the node can see.
+func (c *compiler) warnSwitch(p Plan) {
+	mode := p.Bond.Options[bond.Mode]
+	overVF := slices.ContainsFunc(p.Links, func(l PlannedLink) bool { return c.f.Devices[l.Device].PF != "" })
+	if overVF && (mode == bond.BalanceRR || mode == bond.BalanceXOR) {
+		c.warnings = append(c.warnings, fmt.Sprintf("mode: %s over VFs needs a static link aggregation group on the switch over their PFs' ports, and then every user of these PFs must send by all of them; active-backup needs neither", mode))
 	}
 }
 

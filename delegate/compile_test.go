@@ -177,6 +177,30 @@ func TestDistinctPF(t *testing.T) {
 	}
 }
 
+// TestWarnSwitch: what the switch must do is said of VFs, in the modes that need it.
+func TestWarnSwitch(t *testing.T) {
+	const text = " over VFs needs a static link aggregation group on the switch over their PFs' ports, and then every user of these PFs must send by all of them; active-backup needs neither"
+	const vfs = `[{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`
+	for _, test := range []struct {
+		mode, links string
+		want        []string
+	}{
+		{"balance-rr", vfs, []string{"mode: balance-rr" + text}},
+		{"balance-xor", vfs, []string{"mode: balance-xor" + text}},
+		{"active-backup", vfs, nil},
+		{"balance-alb", vfs, nil},
+		{"balance-rr", `[{"name": "eth1"}, {"name": "eth2"}]`, nil},
+	} {
+		_, warnings, err := Compile(request(t, `{"name": "n", "mode": "`+test.mode+`", "links": `+test.links+`}`), nodeFacts())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(test.want, warnings); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", test.mode, diff)
+		}
+	}
+}
+
 // TestCompileOwn: a device that the container itself holds is not in use by
 // another.
 func TestCompileOwn(t *testing.T) {
