@@ -106,13 +106,6 @@ func TestLabOptions(t *testing.T) {
 					}
 				}
 				b, err := n.CreateBond("bond0", o)
-				if text != row.unset && tooOld(t, row.since) {
-					equal(t, o.String()+" on an old kernel", true, errors.Is(err, unix.EOPNOTSUPP))
-					equal(t, "it names the version", true, strings.Contains(err.Error(), row.key+": is "+text+", and this kernel does not have it; Linux "+row.since+" and later do"))
-					_, err := n.Link("bond0")
-					equal(t, "nothing is left", true, errors.Is(err, fs.ErrNotExist))
-					continue
-				}
 				if refused {
 					equal(t, o.String()+": class", true, errors.Is(err, unix.EACCES))
 					want := fmt.Sprintf("creating bond bond0 (%s): permission denied: option not supported in mode", o)
@@ -122,29 +115,11 @@ func TestLabOptions(t *testing.T) {
 					continue
 				}
 				noError(t, o.String(), err)
-				if !tooOld(t, row.since) {
-					equal(t, o.String(), nil, o.Differences(b.Options))
-				}
+				equal(t, o.String(), nil, o.Differences(b.Options))
 				noError(t, "delete", n.Delete(b.Index))
 			}
 		}
 	}
-}
-
-// tooOld says whether this kernel is older than since.
-func tooOld(t *testing.T, since string) bool {
-	t.Helper()
-	if since == "" {
-		return false
-	}
-	var u unix.Utsname
-	noError(t, "uname", unix.Uname(&u))
-	var have, want [2]int
-	_, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &have[0], &have[1])
-	noError(t, "release", err)
-	_, err = fmt.Sscanf(since, "%d.%d", &want[0], &want[1])
-	noError(t, "since", err)
-	return slices.Compare(have[:], want[:]) < 0
 }
 
 // TestLabUnset: what the table says the kernel has where nothing is sent.
@@ -154,7 +129,7 @@ func TestLabUnset(t *testing.T) {
 		b, err := n.CreateBond("bond0", Options{Mode: mode})
 		noError(t, mode, err)
 		for _, row := range table {
-			if row.unset != "" && row.key != Mode && row.hasMode(mode) && !tooOld(t, row.since) {
+			if row.unset != "" && row.key != Mode && row.hasMode(mode) {
 				equal(t, mode+" "+row.key, row.unset, b.Options[row.key])
 			}
 		}

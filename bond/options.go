@@ -184,7 +184,9 @@ func (o Options) Differences(found Options) []string {
 	var out []string
 	for _, row := range table {
 		want, there := o[row.key]
-		if !there || row.key == MAC && o[FailOverMac] == "active" {
+		// In a mode that lacks an option it is at its default, and some kernels
+		// then do not report it.
+		if !there || !row.hasMode(o[Mode]) || row.key == MAC && o[FailOverMac] == "active" {
 			continue
 		}
 		if got := found[row.key]; got != want {
