@@ -1,6 +1,7 @@
 package delegate
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/multibond/multibond/bond"
@@ -23,6 +24,28 @@ func TestDelTrustIsResetLast(t *testing.T) {
 	m.change(pod1, "bond0-1", bond.Change{MAC: &other})
 	m.mustDel(c1)
 	m.wantState(before)
+}
+
+// TestDelRefusedOnce: a plugin that fails once, or is killed, is asked again,
+// so that it does not keep what it remembers of the VF. Found by the campaign
+// of faults: sriov-cni's file of the attachment stayed.
+func TestDelRefusedOnce(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	m.mustAdd(request(t, standard))
+	m.edges.reset(0, nil)
+	m.mustDel(c1)
+	at := slices.Index(m.edges.passed, "sriov DEL bond0-2") + 1
+	if at == 0 {
+		t.Fatalf("edges: %v", m.edges.passed)
+	}
+	m.mustAdd(request(t, standard))
+	m.edges.reset(at, fail)
+	m.mustDel(c1)
+	m.wantState(before)
+	if len(m.plugins.vfs) > 0 || m.log.Len() > 0 {
+		t.Errorf("sriov remembers %v; warnings: %s", m.plugins.vfs, m.log)
+	}
 }
 
 // TestAddEqualMACs: links with one MAC keep it, and so has the bond it.

@@ -109,7 +109,7 @@ func (e Exec) Run(ctx context.Context, c Call) (json.RawMessage, error) {
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("%s %s was killed, because the time for all is up: %w", c.Type, c.Command, ctx.Err())
 	case limit.Err() != nil:
-		return nil, fmt.Errorf("%s %s did not end within %s and was killed", c.Type, c.Command, e.Timeout)
+		return nil, fmt.Errorf("%s %s did not end within %s and was killed: %w", c.Type, c.Command, e.Timeout, limit.Err())
 	case stdout.full || stderr.full:
 		return nil, fmt.Errorf("%s %s printed more than %d bytes", c.Type, c.Command, maxOutput)
 	}

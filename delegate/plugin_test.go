@@ -150,7 +150,7 @@ sleep 100
 		name, text string
 		run        func(c Call) error
 	}{
-		{"its own", "p ADD did not end within 300ms and was killed", func(c Call) error {
+		{"its own", "p ADD did not end within 300ms and was killed: context deadline exceeded", func(c Call) error {
 			_, err := Exec{Env: os.Environ(), Timeout: 300 * time.Millisecond}.Run(t.Context(), c)
 			return err
 		}},

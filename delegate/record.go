@@ -35,7 +35,7 @@ type Record struct {
 	Addresses   bond.Addresses       `json:"addresses,omitzero"`    // of the bond
 	Result      json.RawMessage      `json:"result,omitempty"`      // the ADD's: the attachment is complete
 	Restored    []string             `json:"restored,omitempty"`    // links that are as before again
-	LostSince   map[string]time.Time `json:"lostSince,omitempty"`   // when a link was first found to be nowhere
+	LostSince   map[string]time.Time `json:"lostSince,omitempty"`   // when a link was first found to be nowhere, or its name to be taken
 	Steps       []Step               `json:"steps,omitempty"`
 	Warnings    []string             `json:"warnings,omitempty"`
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/multibond/multibond/bond"
 )
@@ -25,6 +26,9 @@ func (h *Host) repairDevice(s sandbox, rec *Record, l PlannedLink) error {
 	if now.Link == nil {
 		h.warn("%s has no interface on the host: its driver is %s now", l.Device, cmp.Or(now.Driver, "none"))
 		return nil
+	}
+	if l, err = h.unlessNameTaken(s, rec, l, *now.Link); err != nil {
+		return err
 	}
 	if len(l.Had.IPs) == 0 && len(l.Had.Routes) == 0 && asBefore(l, now) == nil {
 		return nil
@@ -49,6 +53,24 @@ func (h *Host) unlessMadeAnew(rec *Record, l PlannedLink, now bond.DeviceFacts) 
 	h.warn("%s was made anew since the ADD (its own MAC is %s, was %s) and is left as it is", l.Device, now.Link.PermMAC, l.Before.PermMAC)
 	l.Before, l.Had, l.Admin = now.Link, bond.Addresses{}, now.Admin
 	return l
+}
+
+// unlessNameTaken is the link as it has to be: as before, or, where another
+// interface has had its name for so long that it keeps it, with the name that
+// it has now.
+func (h *Host) unlessNameTaken(s sandbox, rec *Record, l PlannedLink, now bond.Link) (PlannedLink, error) {
+	if now.Name == l.Before.Name {
+		return l, nil
+	}
+	other, taken, err := linkIfThere(s.host, l.Before.Name)
+	if err != nil || !taken || other.Index == now.Index || time.Since(rec.lostSince(l)) <= h.Limbo.GiveUp {
+		return l, err
+	}
+	h.warn("%s is %s from now on: its own name is taken on the host by %s", l.Device, now.Name, describe(other, l.Before.Name))
+	before := *l.Before
+	before.Name = now.Name
+	l.Before = &before
+	return l, nil
 }
 
 // knows says whether now is the interface that l was. It has kept its index,

@@ -130,6 +130,10 @@ func (h *Host) restoreDevice(ctx context.Context, s sandbox, rec *Record, l Plan
 		return err
 	}
 	failed := h.deletePlugins(ctx, s, rec, l)
+	if failed != nil && !errors.Is(failed, context.DeadlineExceeded) {
+		// It may keep what it remembers of the VF, and does the rest when asked again.
+		failed = h.deletePlugins(ctx, s, rec, l)
+	}
 	if err := h.repairDevice(s, rec, l); err != nil {
 		return errors.Join(err, failed)
 	}
@@ -194,9 +198,9 @@ func (h *Host) awaitOnHost(s sandbox, rec *Record, l PlannedLink) (now bond.Devi
 	return now, left, err
 }
 
-// isLost says whether a link that is nowhere has been so for so long that
-// whoever has it keeps it. Until then that is an error, for a later DEL.
-func (h *Host) isLost(rec *Record, l PlannedLink) (bool, error) {
+// lostSince is when a link was first found to be nowhere, or its name to be
+// taken: now, where that is new.
+func (rec *Record) lostSince(l PlannedLink) time.Time {
 	since, before := rec.LostSince[l.Name]
 	if !before {
 		since = time.Now()
@@ -205,7 +209,13 @@ func (h *Host) isLost(rec *Record, l PlannedLink) (bool, error) {
 		}
 		rec.LostSince[l.Name] = since
 	}
-	if time.Since(since) > h.Limbo.GiveUp {
+	return since
+}
+
+// isLost says whether a link that is nowhere has been so for so long that
+// whoever has it keeps it. Until then that is an error, for a later DEL.
+func (h *Host) isLost(rec *Record, l PlannedLink) (bool, error) {
+	if since := rec.lostSince(l); time.Since(since) > h.Limbo.GiveUp {
 		h.warn("%s has been neither on the host nor in the pod since %s; whoever has it keeps it", cmp.Or(l.Device, l.Name), since.Format(time.RFC3339))
 		return true, nil
 	}
