@@ -17,22 +17,19 @@ import (
 // deadline is of one call of the plugin; it is beyond all of the plugin's own.
 const deadline = 4 * time.Minute
 
-// sandbox 0 and 1 want the same VFs, 2 has two of its own.
-func devices(sandbox int) [2]string {
-	if sandbox == 2 {
-		return [2]string{"0000:01:10.2", "0000:02:10.2"}
-	}
-	return [2]string{"0000:01:10.0", "0000:02:10.0"}
-}
-
+// config is what a sandbox wants: 0 and 1 the same VFs by sriov-cni, 2 two others
+// by their names on the host.
 func config(sandbox int, more map[string]any) []byte {
-	var links []any
-	for _, d := range devices(sandbox) {
-		links = append(links, map[string]any{"deviceID": d})
+	type values = map[string]any
+	all := values{
+		"cniVersion": "1.1.0", "name": "net", "type": "multibond",
+		"links":    []values{{"deviceID": "0000:01:10.0"}, {"deviceID": "0000:02:10.0"}},
+		"delegate": values{"type": "sriov", "vlan": 100, "spoofchk": "off"},
+		"ipam":     values{"type": "host-local", "subnet": "10.56.217.0/24"},
 	}
-	all := map[string]any{
-		"cniVersion": "1.1.0", "name": "net", "type": "multibond", "links": links, "delegate": map[string]any{"type": "sriov", "vlan": 100, "spoofchk": "off"},
-		"ipam": map[string]any{"type": "host-local", "subnet": "10.56.217.0/24"},
+	if sandbox == 2 {
+		delete(all, "delegate")
+		all["links"] = []values{{"name": "enp1s0v1"}, {"name": "enp2s0v1"}}
 	}
 	for key, value := range more {
 		all[key] = value
@@ -59,7 +56,7 @@ func (c *campaign) carryOut(operations []Operation, count bool) string {
 			c.report.Disturbed[o.Disturb]++
 		}
 		rebooted = rebooted || o.What == "reboot"
-		anew = anew || rebooted || o.What == "VFs made anew"
+		anew = anew || rebooted || o.What == "VFs made anew" || o.What == "PF's driver unbound"
 		if verbose {
 			fmt.Fprintf(os.Stderr, "faults: %s\n", o)
 		}
@@ -125,6 +122,9 @@ func (c *campaign) do(o Operation, mutex *sync.Mutex, count bool) error {
 	case "VFs made anew":
 		_, err := shell(remakeVFs)
 		return err
+	case "PF's driver unbound":
+		_, err := shell(rebindPF)
+		return err
 	case "reboot":
 		_, err := shell(`ip -all netns delete; sleep 0.5; cat /proc/sys/kernel/random/uuid >` + fakeBoot + remakeVFs)
 		return err
@@ -136,7 +136,8 @@ func (c *campaign) do(o Operation, mutex *sync.Mutex, count bool) error {
 var told = map[string]string{
 	"delegate refuses": "sriov-%s refuse", "delegate fails after its work": "sriov-%s fail", "delegate dies after its work": "sriov-%s die",
 	"delegate prints garbage": "sriov-%s garbage", "delegate hangs, and the plugin is killed": "sriov-%s hang", "delegate leaves a VLAN": "sriov-%s vlan",
-	"IPAM fails after its work": "host-local-%s fail",
+	"IPAM fails after its work":    "host-local-%s fail",
+	"delegate killed after a time": "sriov-%s killed", "IPAM killed after a time": "host-local-%s killed",
 }
 
 // call calls the plugin, disturbed as o says. It returns where the plugin was
@@ -148,6 +149,9 @@ func call(o Operation) (place string, err error) {
 	}
 	if order := told[o.Disturb]; order != "" {
 		file, how, _ := strings.Cut(fmt.Sprintf(order, o.What), " ")
+		if how == "killed" {
+			how = fmt.Sprintf("killed %.3f", float64(o.At)/1000)
+		}
 		if err := os.WriteFile(filepath.Join(orders, file), []byte(how), 0o644); err != nil {
 			return "", err
 		}
@@ -202,14 +206,15 @@ func execute(o Operation, stdin []byte) (place string, err error) {
 		return "", err
 	}
 	limit := deadline
-	if o.At > 0 {
+	kill := o.Disturb == "plugin killed after a time" || o.Disturb == "delegate hangs, and the plugin is killed"
+	if kill {
 		limit = time.Duration(o.At) * time.Millisecond
 	}
 	timer := time.AfterFunc(limit, func() { _ = cmd.Process.Kill() })
 	err = cmd.Wait()
 	inTime := timer.Stop()
 	switch {
-	case !inTime && o.At == 0:
+	case !inTime && !kill:
 		return "", fmt.Errorf("it did not end within %s", deadline)
 	case !inTime:
 		return whereKilled(o), nil

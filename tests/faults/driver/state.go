@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,6 +49,12 @@ fail) $real >/dev/null; echo "$says"; exit 1 ;;
 die) $real >/dev/null; kill -9 $$ ;;
 garbage) $real >/dev/null; echo "no JSON" ;;
 hang) $real >/dev/null; exec sleep 1000 ;;
+killed*)
+	input=$(cat)
+	$real <<<"$input" & child=$!
+	sleep ${how#killed }
+	kill -9 $child 2>/dev/null
+	wait $child ;;
 vlan)
 	input=$(cat); device=$(sed 's/.*"deviceID": *"\([^"]*\)".*/\1/' <<<"$input")
 	$real <<<"$input"; status=$?
@@ -84,26 +91,81 @@ func prepare() error {
 	return err
 }
 
-// stateScript lists all that an attachment can change, a line each: every VF by
-// its device, what its PF keeps of it, bonds, and the files of Records, addresses
-// and sriov-cni.
-const stateScript = `
-for vf in /sys/class/net/*/device/virtfn*; do
-	device=$(basename $(readlink $vf))
-	name=$(ls $vf/net 2>/dev/null)
-	echo "$device ${name:-is not here} $(cat $vf/net/*/address $vf/net/*/mtu $vf/net/*/flags 2>/dev/null | tr '\n' ' ')"
-done
-ip -d link show | grep -E '^ +vf '
-for ns in '' $(ip netns list | cut -d' ' -f1); do
-	ip ${ns:+-n $ns} -o link show type bond | cut -d: -f2 | sed "s/^/bond $ns/"
-done
-find /var/lib/cni -type f ! -name lock ! -name 'last_reserved*' ! -name '*.damaged' | sort
-find /var/lib/cni -path '*sriov*' -type f -exec cat {} + 2>/dev/null
-true`
-
+// state lists all that an attachment can change, a line each: every VF by its
+// device, what its PF keeps of it, bonds, processes, and the files of Records,
+// addresses and sriov-cni.
 func state() ([]string, error) {
-	out, err := shell(stateScript)
-	return strings.Split(strings.TrimSpace(out), "\n"), err
+	vfs, err := filepath.Glob("/sys/class/net/*/device/virtfn*")
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	for _, vf := range vfs {
+		lines = append(lines, ofVF(vf))
+	}
+	links, err := shell("ip -d -o link show; ip -d -o link show type bond; ip -all netns exec ip -o link show type bond")
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(links) {
+		index, rest, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		name, _, _ := strings.Cut(rest, ":")
+		_, kept, isPF := strings.Cut(rest, `\    vf `)
+		switch {
+		case isPF:
+			for i, vf := range strings.Split(kept, `\    vf `) {
+				lines = append(lines, fmt.Sprintf("%s keeps of %d: %s", name, i, strings.TrimSpace(vf)))
+			}
+		case strings.HasPrefix(name, "bond") || strings.Contains(rest, " bond "):
+			lines = append(lines, "bond "+index+" "+name)
+		}
+	}
+	files, err := ofFiles()
+	return append(append(lines, files...), processes()...), err
+}
+
+// ofVF is a VF's interface on the host.
+func ofVF(vf string) string {
+	target, _ := os.Readlink(vf)
+	nets, _ := filepath.Glob(vf + "/net/*")
+	line := filepath.Base(target) + " is"
+	for _, net := range nets {
+		line += " " + filepath.Base(net)
+		for _, what := range []string{"address", "mtu", "flags"} {
+			text, _ := os.ReadFile(filepath.Join(net, what))
+			line += " " + strings.TrimSpace(string(text))
+		}
+	}
+	return line
+}
+
+// ofFiles are the files that plugins keep; of sriov-cni's, what is in them too.
+func ofFiles() (lines []string, err error) {
+	err = filepath.WalkDir("/var/lib/cni", func(path string, d fs.DirEntry, err error) error {
+		name := filepath.Base(path)
+		if err != nil || d.IsDir() || name == "lock" || strings.HasPrefix(name, "last_reserved") || strings.HasSuffix(name, ".damaged") {
+			return err
+		}
+		text := []byte{}
+		if strings.Contains(path, "/sriov/") {
+			text, err = os.ReadFile(path)
+		}
+		lines = append(lines, strings.TrimSpace(path+" "+string(text)))
+		return err
+	})
+	return lines, err
+}
+
+// processes are those that a call has left.
+func processes() (lines []string) {
+	names, _ := filepath.Glob("/proc/[0-9]*/comm")
+	for _, file := range names {
+		text, _ := os.ReadFile(file) // it may have ended
+		if name := strings.TrimSpace(string(text)); slices.Contains([]string{"multibond", "sriov", "host-local", "sleep"}, name) {
+			lines = append(lines, "process "+name)
+		}
+	}
+	return lines
 }
 
 // difference says what is not as before; it waits a little for the kernel, which
@@ -140,20 +202,38 @@ func difference(before []string, anew bool) string {
 	return strings.Join(lines, "\n")
 }
 
+// makeVFs gives all PFs that have none their VFs, with the names that the lab
+// gives them.
+const makeVFs = `
+for n in /sys/class/net/enp*/device/sriov_numvfs; do
+	pf=${n#/sys/class/net/}; pf=${pf%%/*}
+	[ $(cat $n) -gt 0 ] || { echo 2 >$n; made="$made $pf"; }
+done
+for pf in $made; do
+	for vf in /sys/class/net/$pf/device/virtfn*; do
+		for i in $(seq 100); do [ -d $vf/net ] && break; sleep 0.1; done
+		number=${vf##*virtfn}; name=$(ls $vf/net)
+		ip link set $name down
+		[ $name = ${pf}v$number ] || ip link set $name name ${pf}v$number
+		ip link set $pf vf $number mac $(cat $vf/net/*/address)
+	done
+done
+true`
+
 // remakeVFs takes all VFs away and makes them again, as an administrator does.
 const remakeVFs = `
-for n in /sys/class/net/*/device/sriov_numvfs; do
-	pf=${n#/sys/class/net/}; pf=${pf%%/*}; count=$(cat $n)
-	[ $count -gt 0 ] || continue
-	echo 0 >$n; echo $count >$n
-done
-for vf in /sys/class/net/*/device/virtfn*; do
-	for i in $(seq 100); do [ -d $vf/net ] && break; sleep 0.1; done
-	pf=${vf#/sys/class/net/}; pf=${pf%%/*}; number=${vf##*virtfn}; name=$(ls $vf/net)
-	ip link set $name down
-	[ $name = ${pf}v$number ] || ip link set $name name ${pf}v$number
-	ip link set $pf vf $number mac $(cat $vf/net/*/address)
-done`
+for n in /sys/class/net/enp*/device/sriov_numvfs; do [ $(cat $n) = 0 ] || echo 0 >$n; done` + makeVFs
+
+// rebindPF takes a PF's driver away and gives it back.
+const rebindPF = `
+pf=/sys/bus/pci/devices/0000:01:00.0
+echo 0000:01:00.0 >$pf/driver/unbind
+sleep 0.2
+echo 0000:01:00.0 >/sys/bus/pci/drivers/igb/bind
+for i in $(seq 100); do [ -d $pf/net ] && break; sleep 0.1; done
+name=$(ls $pf/net)
+[ $name = enp1s0 ] || ip link set $name name enp1s0
+ip link set enp1s0 up` + makeVFs
 
 // startAnew makes everything clean by force, for another try of a round.
 func (c *campaign) startAnew() error {
