@@ -16,7 +16,7 @@ import (
 // A trial breaks the link that carries a pod's traffic, and mends it again.
 type trial struct {
 	Mode    string `json:"mode"`
-	Monitor string `json:"monitor"` // miimon, arp
+	Monitor string `json:"monitor"` // miimon, arp, ns
 	Fault   string `json:"fault"`
 	Peer    string `json:"peer"`   // router: on PF 3; pod: another one of this node
 	Family  string `json:"family"` // IPv4, IPv6
@@ -57,6 +57,8 @@ func trials() (all []trial) {
 		trial{"active-backup", "miimon", pfDown, "router", "IPv6"},
 		trial{"active-backup", "miimon", linkDown, "router", "IPv6"},
 		trial{"active-backup", "arp", cableOut, "router", "IPv6"},
+		trial{"active-backup", "ns", cableOut, "router", "IPv6"},
+		trial{"active-backup", "ns", linkDown, "router", "IPv6"},
 		trial{"active-backup", "miimon", pfDown, "pod", "IPv4"},
 		trial{"active-backup", "arp", cableOut, "pod", "IPv4"})
 }
@@ -69,9 +71,12 @@ func (t trial) String() string {
 // kernel changes the VFs' MACs, which needs trust.
 func (t trial) config(devices ...string) config {
 	c := newConfig(link1, devices...)
-	if t.Monitor == "arp" {
+	switch t.Monitor {
+	case "arp":
 		c = watchPath(c)
-	} else {
+	case "ns": // the same by neighbour solicitations
+		c["arpInterval"], c["nsIp6Target"], c["arpValidate"] = 100, routerAddress6, "all"
+	default:
 		c = watchCarrier(c)
 	}
 	c["mode"] = t.Mode

@@ -18,6 +18,7 @@ type Table struct {
 	Kernel   string   `json:"kernel"`
 	WallS    float64  `json:"wall_s"`
 	Results  []Result `json:"results"`
+	Targets  []Target `json:"targets"`  // what they had to be
 	Failures []string `json:"failures"` // trials that could not be carried out, and why
 }
 
@@ -40,6 +41,7 @@ func runTrials(ctx context.Context, kernel, plugin, file, words string, out io.W
 	if err != nil {
 		table.Failures = append(table.Failures, err.Error())
 	}
+	table.Targets = table.targets()
 	if written := table.write(file); err == nil {
 		err = written
 	}
@@ -117,5 +119,20 @@ func (t Table) print(out io.Writer) error {
 		fmt.Fprintf(w, "  %s\t%s\t%s %s\t%s\t%s\t%d/%d\t%s\t%s\t%s\t%d\t%s\n", r.Mode, r.Monitor, r.Peer, r.Family, r.trial.Fault, gap,
 			r.Fault.Lost, r.Fault.Sent, strings.Join(r.Carries, " "), mac, r.Said, r.Heard, mended)
 	}
+	return errors.Join(w.Flush(), t.printTargets(out))
+}
+
+// printTargets lists the targets that were not met, and counts the others.
+func (t Table) printTargets(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	met := 0
+	for _, target := range t.Targets {
+		if target.Met {
+			met++
+			continue
+		}
+		fmt.Fprintf(w, "  not met\t%s\twant: %s\tgot: %s\n", target.Trial, target.Want, target.Got)
+	}
+	fmt.Fprintf(w, "  %d of %d targets met\n", met, len(t.Targets))
 	return w.Flush()
 }
