@@ -125,6 +125,7 @@ func (c *compiler) bond(p *Plan) {
 		p.Bond.Links = append(p.Bond.Links, l.Name)
 	}
 	c.checkPFs(p.Links)
+	c.checkLACP(*p)
 	c.warnSwitch(*p)
 	c.settleMTU(p)
 	c.checkMTUs(*p)
@@ -322,6 +323,24 @@ func (c *compiler) checkPFs(links []PlannedLink) {
 		case "warn":
 			c.warnings = append(c.warnings, path+": "+text)
 		}
+	}
+}
+
+// checkLACP refuses 802.3ad over VFs where nobody says that it is wanted: such
+// a bond comes up without a word and does not work.
+func (c *compiler) checkLACP(p Plan) {
+	if p.Bond.Options[bond.Mode] != bond.LACP || c.r.Network.AllowLACP {
+		return
+	}
+	var vfs []string
+	for i, l := range p.Links {
+		if c.f.Devices[l.Device].PF != "" {
+			vfs = append(vfs, c.path(i))
+		}
+	}
+	if len(vfs) > 0 {
+		c.problems.Add(bond.Mode, `use active-backup; where no other pod and not the host uses the PFs' ports say "allowLACP": true`,
+			"is 802.3ad over VFs (%s): LACP is spoken between one bond and the switch port at the other end of its cable (IEEE 802.1AX), and all VFs of a PF share that port", strings.Join(vfs, ", "))
 	}
 }
 

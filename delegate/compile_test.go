@@ -1,6 +1,7 @@
 package delegate
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 
@@ -198,6 +199,32 @@ func TestWarnSwitch(t *testing.T) {
 		if diff := cmp.Diff(test.want, warnings); diff != "" {
 			t.Errorf("%s: -want +got:\n%s", test.mode, diff)
 		}
+	}
+}
+
+// TestLACP: 802.3ad over VFs has to be asked for, over other links it has not.
+func TestLACP(t *testing.T) {
+	const refused = "network n: mode: is 802.3ad over VFs (%s): LACP is spoken between one bond and the switch port at the other end of its cable (IEEE 802.1AX), " +
+		`and all VFs of a PF share that port (use active-backup; where no other pod and not the host uses the PFs' ports say "allowLACP": true)`
+	const vfs = `[{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`
+	for _, test := range []struct{ name, keys, links, vfs string }{
+		{"over VFs", ``, vfs, "links[0].deviceID, links[1].deviceID"},
+		{"over a VF and another link", ``, `[{"name": "eth1"}, {"deviceID": "0000:5e:02.0"}]`, "links[1].deviceID"},
+		{"over VFs by their names", ``, `[{"name": "eth1"}, {"name": "enp2s0v0"}]`, "links[1].name"},
+		{"not allowed", `"allowLACP": false, `, vfs, "links[0].deviceID, links[1].deviceID"},
+		{"allowed", `"allowLACP": true, `, vfs, ""},
+		{"over the host's links", ``, `[{"name": "eth1"}, {"name": "eth2"}]`, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := nodeFacts()
+			f.Host["enp2s0v0"] = bond.HostLink{Link: *f.Devices[vfB].Link}
+			_, _, err := Compile(request(t, `{"name": "n", "mode": "802.3ad", `+test.keys+`"links": `+test.links+`}`), f)
+			if test.vfs != "" {
+				wantError(t, err, CodeNode, fmt.Sprintf(refused, test.vfs))
+			} else if err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

@@ -29,6 +29,7 @@ type Network struct {
 	IPAM       string // the IPAM plugin's type; "" for none
 	DNS        types.DNS
 	DistinctPF string          // error, warn or ignore: two VFs of one PF
+	AllowLACP  bool            // 802.3ad over VFs is wanted
 	Valid      []GCAttachment  // GC: the attachments that the runtime still has; nil: it does not say
 	Raw        json.RawMessage // the configuration as it was given
 	Warnings   []string
@@ -73,7 +74,7 @@ type GCAttachment = types.GCAttachment
 
 // topKeys are the keys of a network configuration that are no bond options.
 var topKeys = []string{
-	"cniVersion", "name", "type", "agent", "links", "linksInContainer", "delegate", "ifname", "ipam", "dns", "require",
+	"cniVersion", "name", "type", "agent", "links", "linksInContainer", "delegate", "ifname", "ipam", "dns", "require", "allowLACP",
 	"runtimeConfig", "capabilities", "args", "prevResult", "disableCheck", "disableGC", validKey, attachmentsKey,
 }
 
@@ -100,6 +101,7 @@ func ParseNetwork(raw []byte, bondName string) (Network, error) {
 	n.readLinks(top, name)
 	n.readOptions(top, name)
 	n.readRequire(top)
+	n.readLACP(top)
 	n.checkUnknown(top)
 	if err := problems.Err(); err != nil {
 		if n.Name != "" {
@@ -208,6 +210,15 @@ func (n *Network) readRequire(top object) {
 		if !slices.Contains(levels, n.DistinctPF) {
 			top.problems.Add(require.at("distinctPF"), "", "is %q, wanted is error, warn or ignore", n.DistinctPF)
 		}
+	}
+}
+
+// readLACP takes the word for it that the switch port of each VF is the bond's
+// alone. In the other modes there is nothing to allow.
+func (n *Network) readLACP(top object) {
+	n.AllowLACP = top.yes("allowLACP")
+	if mode := n.Options[bond.Mode]; n.AllowLACP && mode != "" && mode != bond.LACP {
+		top.problems.Add("allowLACP", "leave it out", "is true, and means nothing in mode %s; the mode that it is for: %s", mode, bond.LACP)
 	}
 }
 

@@ -193,6 +193,8 @@ func TestParseNetworkProblems(t *testing.T) {
 			`network n: delegate.trust: is "true", wanted is on or off; delegate.spoofchk: is false, wanted is a string; delegate.spoofchk: is false, wanted is on or off; delegate.link_state: is "up", wanted is auto or enable or disable`},
 		{"sriov without a device", `{"name": "n", "links": [{"config": {"type": "sriov"}}, {"deviceID": "0000:5e:02.0"}]}`, "", 7,
 			`network n: links[0].config.deviceID: is missing, wanted is the VF's PCI address (give it beside config)`},
+		{"LACP allowed where there is none", with(`"allowLACP": true`), "", 7, `network n: allowLACP: is true, and means nothing in mode active-backup; the mode that it is for: 802.3ad (leave it out)`},
+		{"LACP allowed by a word", with(`"mode": "802.3ad", "allowLACP": "yes"`), "", 7, `network n: allowLACP: is "yes", wanted is true or false`},
 		{"a MAC from the runtime that would be replaced", with(`"failOverMac": 1, "runtimeConfig": {"mac": "02:00:00:00:00:07"}`), "", 7,
 			`network n: mac: is 02:00:00:00:00:07, and with failOverMac active the kernel replaces it by the active link's (leave mac out, or set failOverMac to none and trust the VFs)`},
 		{"misspelt options", with(`"miimom": 100, "fail_over_mac": 1, "xmit_hash_policy": "layer2"`), "", 7, `network n: fail_over_mac: is not known (did you mean failOverMac?); miimom: is not known (did you mean miimon?); xmit_hash_policy: is not known (did you mean xmitHashPolicy?)`},
