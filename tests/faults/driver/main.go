@@ -17,6 +17,7 @@ type Report struct {
 	Seed        uint64         `json:"seed"`
 	Rounds      int            `json:"rounds"`
 	Operations  map[string]int `json:"operations"`
+	Succeeded   map[string]int `json:"succeeded"` // by sandbox
 	Disturbed   map[string]int `json:"disturbances"`
 	Kills       map[string]int `json:"killsByPlace"` // of the plugin: what its Record said then
 	Leaks       int            `json:"leaks"`
@@ -62,16 +63,19 @@ func main() {
 type campaign struct {
 	seed   uint64
 	report Report
+	agent  *agent
 	before []string // the whole state, as it was before the round
 }
 
 func newCampaign(seed uint64) (*campaign, error) {
-	c := &campaign{seed: seed, report: Report{Seed: seed, Operations: map[string]int{}, Disturbed: map[string]int{}, Kills: map[string]int{}}}
+	c := &campaign{seed: seed, report: Report{Seed: seed, Operations: map[string]int{}, Succeeded: map[string]int{}, Disturbed: map[string]int{}, Kills: map[string]int{}}}
 	if err := prepare(); err != nil {
 		return nil, err
 	}
 	var err error
-	c.before, err = state()
+	if c.agent, err = startAgent(); err == nil {
+		c.before, err = state()
+	}
 	return c, err
 }
 

@@ -44,7 +44,7 @@ var (
 		{"", 6}, {"plugin killed after a time", 5}, {"plugin killed after system calls", 4},
 		{"delegate refuses", 1}, {"delegate fails after its work", 1}, {"delegate dies after its work", 2}, {"delegate killed after a time", 3},
 		{"delegate prints garbage", 1}, {"delegate hangs, and the plugin is killed", 1}, {"delegate leaves a VLAN", 2},
-		{"IPAM fails after its work", 1}, {"IPAM killed after a time", 1}, {"disk full", 1}, {"state directory read-only", 1},
+		{"IPAM fails after its work", 1}, {"IPAM killed after a time", 1}, {"agent killed after a time", 2}, {"disk full", 1}, {"state directory read-only", 1},
 	}
 )
 
@@ -83,7 +83,7 @@ func generate(r *rand.Rand) []Operation {
 			switch o.Disturb {
 			case "plugin killed after a time", "delegate hangs, and the plugin is killed":
 				o.At = 1 + r.IntN(700)
-			case "delegate killed after a time", "IPAM killed after a time":
+			case "agent killed after a time", "delegate killed after a time", "IPAM killed after a time":
 				o.At = 1 + r.IntN(150)
 			case "plugin killed after system calls":
 				o.At = 1 + r.IntN(1800)

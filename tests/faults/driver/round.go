@@ -5,37 +5,54 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/multibond/multibond/delegate"
 )
 
 // deadline is of one call of the plugin; it is beyond all of the plugin's own.
 const deadline = 4 * time.Minute
 
-// config is what a sandbox wants: 0 and 1 the same VFs by sriov-cni, 2 two others
-// by their names on the host.
-func config(sandbox int, more map[string]any) []byte {
-	type values = map[string]any
-	all := values{
+type values = map[string]any
+
+const bondName = "bond0"
+
+// bondConfig is a bond of two VFs by sriov-cni.
+func bondConfig() []byte {
+	return delegate.Encode(values{
 		"cniVersion": "1.1.0", "name": "net", "type": "multibond",
 		"links":    []values{{"deviceID": "0000:01:10.0"}, {"deviceID": "0000:02:10.0"}},
 		"delegate": values{"type": "sriov", "vlan": 100, "spoofchk": "off"},
 		"ipam":     values{"type": "host-local", "subnet": "10.56.217.0/24"},
+	})
+}
+
+// config is what the runtime says of a sandbox, and the interface that it asks
+// for. 0 has a bond. 1 is a pod with a default network, and the same bond by the
+// agent. 2 has a bond of two other VFs, by their names on the host.
+func config(sandbox int, more values) (text []byte, ifName string) {
+	all := values{}
+	ifName = bondName
+	switch sandbox {
+	case 0:
+		_ = json.Unmarshal(bondConfig(), &all)
+	case 1:
+		ifName = "eth0"
+		all = values{"cniVersion": "1.1.0", "name": "net", "type": "multibond", "agent": agentSocket, "defaultNetwork": values{"confDir": confDir}}
+	case 2:
+		all = values{"cniVersion": "1.1.0", "name": "net", "type": "multibond", "links": []values{{"name": "enp1s0v1"}, {"name": "enp2s0v1"}},
+			"ipam": values{"type": "host-local", "subnet": "10.56.217.0/24"}}
 	}
-	if sandbox == 2 {
-		delete(all, "delegate")
-		all["links"] = []values{{"name": "enp1s0v1"}, {"name": "enp2s0v1"}}
-	}
-	for key, value := range more {
-		all[key] = value
-	}
-	text, _ := json.Marshal(all)
-	return text
+	maps.Copy(all, more)
+	return delegate.Encode(all), ifName
 }
 
 // carryOut does the operations, then has everything undone, and returns what is
@@ -61,10 +78,17 @@ func (c *campaign) carryOut(operations []Operation, count bool) string {
 			fmt.Fprintf(os.Stderr, "faults: %s\n", o)
 		}
 		group.Go(func() {
-			if err := c.do(o, &mutex, count); err != nil {
-				mutex.Lock()
-				defer mutex.Unlock()
+			place, well, err := c.do(o)
+			mutex.Lock()
+			defer mutex.Unlock()
+			if err != nil {
 				wrong = append(wrong, fmt.Sprintf("%s: %v", o, err))
+			}
+			if place != "" && count {
+				c.report.Kills[place]++
+			}
+			if well && count {
+				c.report.Succeeded[fmt.Sprintf("%s s%d", o.What, o.Sandbox)]++
 			}
 		})
 	}
@@ -84,22 +108,23 @@ func (c *campaign) carryOut(operations []Operation, count bool) string {
 	return strings.Join(wrong, "\n")
 }
 
-// do is one operation. The error is of something that must never happen,
-// whatever goes wrong.
-func (c *campaign) do(o Operation, mutex *sync.Mutex, count bool) error {
+// do is one operation. It returns where the plugin was killed, if it was, and
+// whether it did what it was called for. The error is of something that must never
+// happen, whatever goes wrong.
+func (c *campaign) do(o Operation) (place string, well bool, err error) {
+	if slices.Contains([]string{"ADD", "DEL", "CHECK", "GC"}, o.What) {
+		return c.call(o)
+	}
+	return "", false, change(o)
+}
+
+// change changes the world under the plugin.
+func change(o Operation) error {
 	ns := fmt.Sprint("s", o.Sandbox)
 	inPod := func(format string, args ...any) {
 		_, _ = shell("ip -n " + ns + " " + fmt.Sprintf(format, args...)) // it may not be there
 	}
 	switch o.What {
-	case "ADD", "DEL", "CHECK", "GC":
-		place, err := call(o)
-		if place != "" && count {
-			mutex.Lock()
-			c.report.Kills[place]++
-			mutex.Unlock()
-		}
-		return err
 	case "namespace deleted":
 		_, _ = shell("ip netns delete " + ns)
 	case "bond deleted in the pod":
@@ -140,9 +165,8 @@ var told = map[string]string{
 	"delegate killed after a time": "sriov-%s killed", "IPAM killed after a time": "host-local-%s killed",
 }
 
-// call calls the plugin, disturbed as o says. It returns where the plugin was
-// killed, if it was.
-func call(o Operation) (place string, err error) {
+// call calls the plugin, disturbed as o says.
+func (c *campaign) call(o Operation) (place string, well bool, err error) {
 	ns := fmt.Sprint("s", o.Sandbox)
 	if o.What == "ADD" {
 		_, _ = shell("ip netns add " + ns) // it may be there
@@ -153,7 +177,7 @@ func call(o Operation) (place string, err error) {
 			how = fmt.Sprintf("killed %.3f", float64(o.At)/1000)
 		}
 		if err := os.WriteFile(filepath.Join(orders, file), []byte(how), 0o644); err != nil {
-			return "", err
+			return "", false, err
 		}
 		defer os.Remove(filepath.Join(orders, file))
 	}
@@ -170,56 +194,64 @@ func call(o Operation) (place string, err error) {
 			}()
 		}
 	}
-	var more map[string]any
+	var more values
 	if o.What == "GC" { // it has all but this one
-		valid := []any{}
+		valid := []values{}
 		for i := range sandboxes {
 			if i != o.Sandbox {
-				valid = append(valid, map[string]string{"containerID": fmt.Sprint("s", i), "ifname": "bond0"})
+				_, ifName := config(i, nil)
+				valid = append(valid, values{"containerID": fmt.Sprint("s", i), "ifname": ifName})
 			}
 		}
-		more = map[string]any{"cni.dev/valid-attachments": valid}
+		more = values{"cni.dev/valid-attachments": valid}
 	}
-	return execute(o, config(o.Sandbox, more))
+	return c.execute(o, more)
 }
 
-func command(o Operation, stdin []byte) (*exec.Cmd, *bytes.Buffer, *bytes.Buffer) {
+// command is a call of the plugin, with more in its configuration than the sandbox
+// has, and its output.
+func command(o Operation, more values) (*exec.Cmd, *bytes.Buffer, *bytes.Buffer) {
 	ns := fmt.Sprint("s", o.Sandbox)
+	stdin, ifName := config(o.Sandbox, more)
 	cmd := exec.Command(binDir + "/multibond")
-	cmd.Env = append(os.Environ(), "CNI_COMMAND="+o.What, "CNI_CONTAINERID="+ns, "CNI_NETNS=/run/netns/"+ns, "CNI_IFNAME=bond0", "CNI_PATH="+wrapDir+":"+binDir)
+	cmd.Env = append(os.Environ(), "CNI_COMMAND="+o.What, "CNI_CONTAINERID="+ns, "CNI_NETNS=/run/netns/"+ns, "CNI_IFNAME="+ifName, "CNI_ARGS=K8S_POD_NAMESPACE=default;K8S_POD_NAME=p;K8S_POD_UID=u",
+		"CNI_PATH="+wrapDir+":"+binDir)
 	var out, said bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &out, &said
 	cmd.WaitDelay = time.Second
 	return cmd, &out, &said
 }
 
-func execute(o Operation, stdin []byte) (place string, err error) {
-	cmd, out, said := command(o, stdin)
+func (c *campaign) execute(o Operation, more values) (place string, well bool, err error) {
+	cmd, out, said := command(o, more)
 	if o.Disturb == "plugin killed after system calls" {
 		killed, err := killAfter(cmd, o.At)
 		if killed {
-			return whereKilled(o), err
+			return whereKilled(o), false, err
 		}
-		return "", err
+		return "", false, err
 	}
 	if err := cmd.Start(); err != nil {
-		return "", err
+		return "", false, err
 	}
 	limit := deadline
 	kill := o.Disturb == "plugin killed after a time" || o.Disturb == "delegate hangs, and the plugin is killed"
 	if kill {
 		limit = time.Duration(o.At) * time.Millisecond
 	}
+	if o.Disturb == "agent killed after a time" {
+		time.AfterFunc(time.Duration(o.At)*time.Millisecond, c.agent.kill)
+	}
 	timer := time.AfterFunc(limit, func() { _ = cmd.Process.Kill() })
 	err = cmd.Wait()
 	inTime := timer.Stop()
 	switch {
 	case !inTime && !kill:
-		return "", fmt.Errorf("it did not end within %s", deadline)
+		return "", false, fmt.Errorf("it did not end within %s", deadline)
 	case !inTime:
-		return whereKilled(o), nil
+		return whereKilled(o), false, nil
 	}
-	return "", insane(err, out.String(), said.String())
+	return "", err == nil, insane(err, out.String(), said.String())
 }
 
 // insane finds what no plugin may do: panic, end by a signal, or fail without
@@ -254,7 +286,7 @@ func whereKilled(o Operation) string {
 		IPAMAsked         bool
 		Result            any
 	}
-	text, err := os.ReadFile(fmt.Sprintf("%s/s%d:bond0.json", stateDir, o.Sandbox))
+	text, err := os.ReadFile(fmt.Sprintf("%s/s%d:%s.json", stateDir, o.Sandbox, bondName))
 	if err != nil || json.Unmarshal(text, &rec) != nil {
 		return o.What + ": no Record"
 	}
@@ -277,7 +309,7 @@ func (c *campaign) undo() (wrong []string) {
 		began := time.Now()
 		answer := ""
 		for range 4 {
-			cmd, out, said := command(o, config(i, nil))
+			cmd, out, said := command(o, nil)
 			err := cmd.Run()
 			if answer = ""; err == nil {
 				break
@@ -294,7 +326,7 @@ func (c *campaign) undo() (wrong []string) {
 		}
 		_, _ = shell(fmt.Sprint("ip netns delete s", i))
 	}
-	cmd, out, said := command(Operation{What: "GC"}, config(0, map[string]any{"cni.dev/valid-attachments": []any{}}))
+	cmd, out, said := command(Operation{What: "GC"}, values{"cni.dev/valid-attachments": []any{}})
 	if err := cmd.Run(); err != nil {
 		wrong = append(wrong, fmt.Sprintf("GC: %s%s", out, said))
 	}

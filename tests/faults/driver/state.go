@@ -17,6 +17,7 @@ const (
 	binDir    = "/opt/cni/bin"
 	wrapDir   = "/opt/cni/wrapped"
 	stateDir  = "/var/lib/cni/multibond"
+	confDir   = "/etc/cni/default.d"
 	orders    = "/run/misbehave" // what the wrappers are to do, once
 	bootID    = "/proc/sys/kernel/random/boot_id"
 	fakeBoot  = "/run/boot_id"
@@ -67,10 +68,14 @@ vlan)
 esac
 `
 
+// defaultNetwork is of the pods.
+const defaultNetwork = `{"cniVersion": "1.0.0", "name": "default",
+	"plugins": [{"type": "ptp", "ipam": {"type": "host-local", "subnet": "10.244.0.0/24"}}, {"type": "tuning"}]}`
+
 // prepare makes what the rounds need: wrappers, a small disk for the Records, and
 // a boot id that can be changed.
 func prepare() error {
-	for _, dir := range []string{wrapDir, orders, stateDir} {
+	for _, dir := range []string{wrapDir, orders, stateDir, confDir} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
@@ -81,7 +86,7 @@ func prepare() error {
 	}
 	_, mounted := shell("mount -t tmpfs -o size=2m none " + stateDir + " && mount --bind " + fakeBoot + " " + bootID)
 	err = errors.Join(os.WriteFile(filepath.Join(wrapDir, "sriov"), []byte(wrapper), 0o755), os.WriteFile(filepath.Join(wrapDir, "host-local"), []byte(wrapper), 0o755),
-		os.WriteFile(fakeBoot, boot, 0o644))
+		os.WriteFile(fakeBoot, boot, 0o644), os.WriteFile(filepath.Join(confDir, "10-default.conflist"), []byte(defaultNetwork), 0o644))
 	if err != nil {
 		return err
 	}
@@ -92,7 +97,7 @@ func prepare() error {
 }
 
 // state lists all that an attachment can change, a line each: every VF by its
-// device, what its PF keeps of it, bonds, processes, and the files of Records,
+// device, what its PF keeps of it, bonds, veths, processes, and the files of Records,
 // addresses and sriov-cni.
 func state() ([]string, error) {
 	vfs, err := filepath.Glob("/sys/class/net/*/device/virtfn*")
@@ -103,7 +108,7 @@ func state() ([]string, error) {
 	for _, vf := range vfs {
 		lines = append(lines, ofVF(vf))
 	}
-	links, err := shell("ip -d -o link show; ip -d -o link show type bond; ip -all netns exec ip -o link show type bond")
+	links, err := shell("ip -d -o link show; ip -all netns exec ip -d -o link show type bond")
 	if err != nil {
 		return nil, err
 	}
@@ -116,8 +121,8 @@ func state() ([]string, error) {
 			for i, vf := range strings.Split(kept, `\    vf `) {
 				lines = append(lines, fmt.Sprintf("%s keeps of %d: %s", name, i, strings.TrimSpace(vf)))
 			}
-		case strings.HasPrefix(name, "bond") || strings.Contains(rest, " bond "):
-			lines = append(lines, "bond "+index+" "+name)
+		case strings.Contains(rest, " bond ") || strings.Contains(rest, " veth "):
+			lines = append(lines, "link "+index+" "+name)
 		}
 	}
 	files, err := ofFiles()
