@@ -157,3 +157,9 @@ func OptionKeys() []string {
 func (o option) hasMode(mode string) bool {
 	return len(o.modes) == 0 || slices.Contains(o.modes, mode)
 }
+
+// HasOption says whether the option with key means something in mode.
+func HasOption(mode, key string) bool {
+	row, known := tableByKey[key]
+	return known && row.hasMode(mode)
+}

@@ -93,6 +93,9 @@ func ParseNetwork(raw []byte, bondName string) (Network, error) {
 	n.Valid = readValid(top)
 	// What is null is not there, here as everywhere.
 	maps.DeleteFunc(fields, func(key string, _ json.RawMessage) bool { return !top.has(key) })
+	if textOf(fields["type"]) == BondCNI {
+		n.fromBondCNI(fields, bondName)
+	}
 	n.readHead(top, bondName)
 	name := bondName
 	if name == "" {

@@ -33,7 +33,11 @@ func TestPrintResult(t *testing.T) {
 	const routes = `[{"dst": "0.0.0.0/0"}, {"dst": "10.9.0.0/16", "gw": "10.56.217.9"}]`
 	const old = `"interfaces": ` + interfaces + `, "routes": ` + routes + `, "dns": ` + dns + `,
 		"ips": [{"version": "4", "interface": 0, "address": "10.56.217.2/24", "gateway": "10.56.217.1"}, {"version": "6", "interface": 0, "address": "fd00:56::2/64"}]}`
+	const oldest = `"ip4": {"ip": "10.56.217.2/24", "gateway": "10.56.217.1", "routes": ` + routes + `}, "ip6": {"ip": "fd00:56::2/64"}, "dns": ` + dns + `}`
 	for version, want := range map[string]string{
+		"":      `{"cniVersion": "0.1.0", ` + oldest,
+		"0.1.0": `{"cniVersion": "0.1.0", ` + oldest,
+		"0.2.0": `{"cniVersion": "0.2.0", ` + oldest,
 		"0.3.0": `{"cniVersion": "0.3.0", ` + old,
 		"0.3.1": `{"cniVersion": "0.3.1", ` + old,
 		"0.4.0": `{"cniVersion": "0.4.0", ` + old,
@@ -63,6 +67,7 @@ func TestPrintResult(t *testing.T) {
 func TestPrintResultEmpty(t *testing.T) {
 	r := &current.Result{CNIVersion: "1.1.0", Interfaces: []*current.Interface{{Name: "bond0", Sandbox: pod1}}}
 	for version, want := range map[string]string{
+		"0.2.0": `{"cniVersion": "0.2.0", "dns": {}}`,
 		"0.3.1": `{"cniVersion": "0.3.1", "interfaces": [{"name": "bond0", "sandbox": "/run/netns/p1"}], "dns": {}}`,
 		"1.0.0": `{"cniVersion": "1.0.0", "interfaces": [{"name": "bond0", "sandbox": "/run/netns/p1"}]}`,
 	} {

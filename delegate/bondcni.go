@@ -1,0 +1,134 @@
+package delegate
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// BondCNI is the CNI type of bond-cni. Its configurations are taken as they
+// are: what bond-cni reads means the same here, what it ignores is ignored and
+// named in a warning, and where it leaves something out Multibond's defaults
+// hold.
+const BondCNI = "bond"
+
+// bondCNIOptions are the bond options that bond-cni reads.
+var bondCNIOptions = []string{bond.Mode, bond.Miimon, bond.FailOverMac, bond.MTU, "allSlavesActive", "tlbDynamicLb", "xmitHashPolicy"}
+
+// bondCNIKeys are all keys that bond-cni reads, and those that a runtime adds.
+var bondCNIKeys = slices.Concat(bondCNIOptions, []string{
+	"links", "linksInContainer", "ipam", "dns",
+	"cniVersion", "name", "type", "runtimeConfig", "capabilities", "args", "prevResult", "disableCheck", "disableGC", validKey, attachmentsKey,
+})
+
+// fromBondCNI turns the fields of a bond-cni configuration into those of a
+// configuration of ours for the same bond, and warns of what it leaves out or
+// settles otherwise.
+func (n *Network) fromBondCNI(fields map[string]json.RawMessage, bondName string) {
+	foldKeys(fields, bondCNIKeys)
+	warn := func(format string, args ...any) {
+		n.Warnings = append(n.Warnings, fmt.Sprintf("network %s: "+format, append([]any{textOf(fields["name"])}, args...)...))
+	}
+	if name := textOf(fields["ifname"]); name != "" && bondName != "" && name != bondName {
+		warn("ifname: is %s, and the runtime asks for %s (CNI_IFNAME), which is the bond's name, as with bond-cni", name, bondName)
+	}
+	delete(fields, "ifname")
+	if ignored := dropIgnored(fields); len(ignored) > 0 {
+		hint := ""
+		if ours := slices.DeleteFunc(slices.Clone(ignored), func(key string) bool { return !slices.Contains(ownKeys, key) }); len(ours) > 0 {
+			hint = fmt.Sprintf(` (with "type": "multibond" these hold: %s)`, strings.Join(ours, ", "))
+		}
+		warn("ignored, as by bond-cni: %s%s", strings.Join(ignored, ", "), hint)
+	}
+	settleBondCNI(fields, warn)
+}
+
+// ownKeys are keys of ours that bond-cni ignores.
+var ownKeys = slices.DeleteFunc(slices.Concat(topKeys, bond.OptionKeys(), []string{"runtimeConfig." + bond.MAC}), func(key string) bool {
+	return slices.Contains(bondCNIKeys, key)
+})
+
+// foldKeys lets keys be found whose case differs: bond-cni finds them so.
+func foldKeys(fields map[string]json.RawMessage, known []string) {
+	for _, key := range slices.Sorted(maps.Keys(fields)) {
+		i := slices.IndexFunc(known, func(k string) bool { return strings.EqualFold(k, key) })
+		if i < 0 || known[i] == key {
+			continue
+		}
+		if _, exact := fields[known[i]]; !exact {
+			fields[known[i]] = fields[key]
+		}
+		delete(fields, key)
+	}
+}
+
+// dropIgnored removes what bond-cni ignores and returns its paths, sorted.
+func dropIgnored(fields map[string]json.RawMessage) (ignored []string) {
+	drop := func(o map[string]json.RawMessage, path string, others func(key string) bool) {
+		for key := range o {
+			if others(key) {
+				ignored = append(ignored, path+key)
+				delete(o, key)
+			}
+		}
+	}
+	drop(fields, "", func(key string) bool { return !slices.Contains(bondCNIKeys, key) })
+	var runtime map[string]json.RawMessage
+	if json.Unmarshal(fields["runtimeConfig"], &runtime) == nil && runtime != nil {
+		drop(runtime, "runtimeConfig.", func(key string) bool { return key == bond.MAC })
+		fields["runtimeConfig"] = Encode(runtime)
+	}
+	var links []map[string]json.RawMessage
+	if json.Unmarshal(fields["links"], &links) == nil && links != nil {
+		for i, link := range links {
+			drop(link, fmt.Sprintf("links[%d].", i), func(key string) bool { return key != "name" })
+		}
+		fields["links"] = Encode(links)
+	}
+	slices.Sort(ignored)
+	return ignored
+}
+
+// settleBondCNI settles what bond-cni takes and Multibond refuses, so that a
+// file that made a bond there makes one here.
+func settleBondCNI(fields map[string]json.RawMessage, warn func(string, ...any)) {
+	if isZero(fields[bond.MTU]) {
+		delete(fields, bond.MTU) // there it means that none is given
+	}
+	if isZero(fields[bond.Miimon]) {
+		warn("miimon: is 0, with which no dead link would be noticed; it is left to its default")
+		delete(fields, bond.Miimon)
+	}
+	fields["require"] = Encode(map[string]string{"distinctPF": "warn"}) // there nothing is required
+	mode := bond.ActiveBackup
+	if raw, there := fields[bond.Mode]; there {
+		given, _ := bond.ParseOptions(map[string]json.RawMessage{bond.Mode: raw}, nil)
+		mode = given[bond.Mode]
+	}
+	for _, key := range bondCNIOptions {
+		if _, there := fields[key]; there && mode != "" && !bond.HasOption(mode, key) {
+			warn("%s: is left out, because mode %s does not have it", key, mode)
+			delete(fields, key)
+		}
+	}
+	if _, there := fields[bond.FailOverMac]; !there && mode == bond.ActiveBackup {
+		warn("failOverMac: is not given; active is taken, where bond-cni takes none, which a VF that is not trusted refuses")
+	}
+}
+
+// isZero says whether somebody wrote 0, as a number or a string.
+func isZero(raw json.RawMessage) bool {
+	number, err := strconv.Atoi(strings.Trim(string(raw), "\" \t\r\n"))
+	return err == nil && number == 0
+}
+
+// textOf is a string's text; "" of anything else.
+func textOf(raw json.RawMessage) (s string) {
+	_ = json.Unmarshal(raw, &s)
+	return s
+}

@@ -1,0 +1,133 @@
+package delegate
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// TestBondCNI: a file of type bond makes the bond that bond-cni made of it, or
+// one that is better where bond-cni's fails. What is not taken from it is said.
+func TestBondCNI(t *testing.T) {
+	const head = `{"type": "bond", "cniVersion": "0.3.1", "name": "n", `
+	const links = `"linksInContainer": true, "links": [{"name": "net1"}, {"name": "net2"}]}`
+	safe := func(more ...string) bond.Options {
+		o := bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active"}
+		for i := 0; i < len(more); i += 2 {
+			o[more[i]] = more[i+1]
+		}
+		return o
+	}
+	for name, test := range map[string]struct {
+		config   string
+		want     bond.Options
+		warnings []string
+	}{
+		"every option that bond-cni has": {
+			config: `"mode": "balance-tlb", "miimon": "50", "mtu": 1400, "allSlavesActive": 1, "tlbDynamicLb": 0, "xmitHashPolicy": "layer3+4", `,
+			want:   bond.Options{"mode": "balance-tlb", "miimon": "50", "mtu": "1400", "allSlavesActive": "1", "tlbDynamicLb": "0", "xmitHashPolicy": "layer3+4"},
+		},
+		"types that bond-cni refuses": {
+			config: `"mode": 1, "miimon": 100, "failOverMac": "1", "mtu": "1400", `,
+			want:   safe("mtu", "1400"),
+		},
+		"keys in another case, which Go's decoder finds": {
+			config: `"MODE": "active-backup", "MiiMon": "200", "failovermac": 2, `,
+			want:   bond.Options{"mode": "active-backup", "miimon": "200", "failOverMac": "follow"},
+		},
+		"failOverMac as it is written": {
+			config: `"mode": "active-backup", "miimon": "100", "failOverMac": 0, `,
+			want:   bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "none"},
+		},
+		"no failOverMac": {
+			config:   `"mode": "active-backup", "miimon": "100", `,
+			want:     safe(),
+			warnings: []string{"failOverMac: is not given; active is taken, where bond-cni takes none, which a VF that is not trusted refuses"},
+		},
+		"no link watched": {
+			config:   `"mode": "balance-rr", "miimon": "0", "mtu": 0, `,
+			want:     bond.Options{"mode": "balance-rr", "miimon": "100"},
+			warnings: []string{"miimon: is 0, with which no dead link would be noticed; it is left to its default"},
+		},
+		"options that the mode does not have, which the kernel takes from bond-cni": {
+			config: `"mode": "balance-rr", "miimon": "100", "failOverMac": 1, "xmitHashPolicy": "layer2", `,
+			want:   bond.Options{"mode": "balance-rr", "miimon": "100"},
+			warnings: []string{
+				"failOverMac: is left out, because mode balance-rr does not have it",
+				"xmitHashPolicy: is left out, because mode balance-rr does not have it",
+			},
+		},
+		"a name that the runtime does not ask for": {
+			config:   `"mode": "active-backup", "miimon": "100", "failOverMac": 1, "ifname": "bond7", `,
+			want:     safe(),
+			warnings: []string{"ifname: is bond7, and the runtime asks for bond0 (CNI_IFNAME), which is the bond's name, as with bond-cni"},
+		},
+		"keys that bond-cni ignores": {
+			config: `"mode": "active-backup", "miimon": "100", "failOverMac": 1, "ipMasq": true, "mac": "02:00:00:00:00:01", "arpInterval": 100, "bondOptions": {},
+				"capabilities": {"mac": true, "ips": true}, "runtimeConfig": {"mac": "02:00:00:00:00:07", "ips": ["10.0.0.1/24"]}, `,
+			want: safe(),
+			warnings: []string{`ignored, as by bond-cni: arpInterval, bondOptions, ipMasq, mac, runtimeConfig.mac ` +
+				`(with "type": "multibond" these hold: arpInterval, mac, runtimeConfig.mac)`},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n, err := ParseNetwork([]byte(head+test.config+links), "bond0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, n.Options); diff != "" {
+				t.Errorf("options, -want +got:\n%s", diff)
+			}
+			for i := range test.warnings {
+				test.warnings[i] = "network n: " + test.warnings[i]
+			}
+			if diff := cmp.Diff(test.warnings, n.Warnings); diff != "" {
+				t.Errorf("warnings, -want +got:\n%s", diff)
+			}
+			if want := []Link{{Name: "net1", Source: FromPod}, {Name: "net2", Source: FromPod}}; !cmp.Equal(want, n.Links) {
+				t.Errorf("links: %+v", n.Links)
+			}
+		})
+	}
+}
+
+// TestBondCNILinks: of a link bond-cni reads its name and nothing else.
+func TestBondCNILinks(t *testing.T) {
+	n, err := ParseNetwork([]byte(`{"type": "bond", "name": "n", "mode": "active-backup", "miimon": "100", "failOverMac": 1,
+		"links": [{"name": "eth1", "deviceID": "0000:3b:02.0"}, {"name": "eth2", "comment": "right"}]}`), "bond0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]Link{{Name: "eth1", Source: FromHost}, {Name: "eth2", Source: FromHost}}, n.Links); diff != "" {
+		t.Errorf("links, -want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"network n: ignored, as by bond-cni: links[0].deviceID, links[1].comment"}, n.Warnings); diff != "" {
+		t.Errorf("warnings, -want +got:\n%s", diff)
+	}
+}
+
+// TestBondCNIProblems: what bond-cni refuses, or the kernel of it, is refused,
+// with its path.
+func TestBondCNIProblems(t *testing.T) {
+	for config, want := range map[string]string{
+		`"mode": "active_backup", "links": [{"name": "a"}, {"name": "b"}]`:         `mode: is "active_backup", wanted is one of`,
+		`"miimon": "fast", "links": [{"name": "a"}, {"name": "b"}]`:                `miimon: is "fast", wanted is a number from 0 ms`,
+		`"failOverMac": 3, "links": [{"name": "a"}, {"name": "b"}]`:                `failOverMac: is 3, wanted is one of none, active, follow`,
+		`"mtu": 9, "links": [{"name": "a"}, {"name": "b"}]`:                        `mtu: is 9, wanted is 68 to 65535 bytes`,
+		`"links": [{"name": "a"}]`:                                                 `links: has one link, a bond needs at least two`,
+		`"links": [{"name": "a"}, {"deviceID": "0000:3b:02.0"}]`:                   `links[1]: names no interface`,
+		`"links": [{"name": "a"}, {"name": "a"}]`:                                  `links[1].name: is a, as is that of links[0]`,
+		`"linksInContainer": true, "links": [{"name": "bond0"}, {"name": "net2"}]`: `links[0].name: is bond0, which is the bond's`,
+		`"linksInContainer": "yes", "links": [{"name": "net1"}, {"name": "net2"}]`: `linksInContainer: is "yes", wanted is true or false`,
+		`"links": {"name": "a"}`:                                                   `links: is an object, wanted is a list of links`,
+		`"links": [7, "a"]`:                                                        `links[0]: is 7, wanted is a JSON object; links[1]: is "a", wanted is a JSON object`,
+	} {
+		_, err := ParseNetwork([]byte(`{"type": "bond", "name": "n", `+config+`}`), "bond0")
+		if err == nil || !strings.HasPrefix(err.Error(), "network n: "+want) || Code(err) != 7 {
+			t.Errorf("%s: %d %v\nwanted is %s", config, Code(err), err, want)
+		}
+	}
+}
