@@ -262,11 +262,13 @@ func TestAttributesAgainstNetlink(t *testing.T) {
 		"adActorSystem":   {nl.IFLA_BOND_AD_ACTOR_SYSTEM, 6},
 		"adUserPortKey":   {nl.IFLA_BOND_AD_USER_PORT_KEY, 2},
 		// The library lacks these; numbers and sizes are bond_netlink.c's.
-		notifDelay:       {28, 4},
-		"lacpActive":     {29, 1},
-		"arpMissedMax":   {30, 1},
-		nsIP6Target:      {31, 20}, // one address and its header
-		"coupledControl": {32, 1},
+		notifDelay:          {28, 4},
+		"lacpActive":        {29, 1},
+		"arpMissedMax":      {30, 1},
+		nsIP6Target:         {31, 20}, // one address and its header
+		"coupledControl":    {32, 1},
+		"broadcastNeighbor": {33, 1},
+		"lacpStrict":        {34, 1},
 	}
 	for _, row := range table {
 		if row.ofLink {

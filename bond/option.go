@@ -51,6 +51,7 @@ var modeNames = []string{BalanceRR, ActiveBackup, BalanceXOR, Broadcast, LACP, B
 // read-back and the documentation.
 type option struct {
 	key   string // as users write it: camelCase of the kernel's name
+	alias string // another key of the same option; "" for none
 	attr  uint16 // IFLA_BOND_*, in the bond's own data; or with ofLink IFLA_*
 	kind  kind
 	modes []string // the modes that it means something in; none: all
@@ -105,8 +106,8 @@ var table = []option{
 		doc: "1: miimon asks the network stack; 0: the driver, by ioctl. The newest kernels have 1 only."},
 	{key: "primaryReselect", attr: unix.IFLA_BOND_PRIMARY_RESELECT, kind: names(8, "always", "better", "failure"), unset: "always", needs: Primary, modes: withActive,
 		doc: "when a primary that is back is used again: always, if it is better, or only when the active link fails."},
-	{key: "numGratArp", attr: unix.IFLA_BOND_NUM_PEER_NOTIF, kind: number(8, 0, 255, ""), unset: "1", modes: onlyBackup,
-		doc: "how many gratuitous ARPs and unsolicited neighbour advertisements tell of a failover. The kernel's num_unsol_na is the same option."},
+	{key: "numGratArp", alias: "numUnsolNa", attr: unix.IFLA_BOND_NUM_PEER_NOTIF, kind: number(8, 0, 255, ""), unset: "1", modes: onlyBackup,
+		doc: "how many gratuitous ARPs and unsolicited neighbour advertisements tell of a failover. Both keys are this one option, as in the kernel."},
 	{key: notifDelay, attr: unix.IFLA_BOND_PEER_NOTIF_DELAY, kind: number(32, 0, 300000, "ms"), unset: "0", needs: Miimon, modes: onlyBackup,
 		doc: "the time between two of these; a multiple of miimon."},
 	{key: "resendIgmp", attr: unix.IFLA_BOND_RESEND_IGMP, kind: number(32, 0, 255, ""), unset: "1",
@@ -131,11 +132,18 @@ var table = []option{
 		doc: "the upper ten bits of the links' LACP port key."},
 	{key: "coupledControl", attr: bondCoupledControl, kind: number(8, 0, 1, ""), unset: "1", modes: onlyLACP, since: "6.9",
 		doc: "1: a link collects and distributes together; 0: IEEE 802.1AX's independent control."},
+	{key: "broadcastNeighbor", attr: bondBroadcastNeigh, kind: number(8, 0, 1, ""), unset: "0", modes: onlyLACP, since: "6.17",
+		doc: "1: send ARP and neighbour solicitation by all links, for two switches that do not tell each other what they learn."},
+	{key: "lacpStrict", attr: bondLACPStrict, kind: number(8, 0, 1, ""), unset: "0", modes: onlyLACP, since: "7.2",
+		doc: "1: the bond has no carrier before minLinks links have agreed with the switch."},
 }
 
-// bondCoupledControl is IFLA_BOND_COUPLED_CONTROL, which not every version of
-// x/sys/unix has.
-const bondCoupledControl = 32
+// What x/sys/unix lacks of include/uapi/linux/if_link.h: IFLA_BOND_*.
+const (
+	bondCoupledControl = 32
+	bondBroadcastNeigh = 33
+	bondLACPStrict     = 34
+)
 
 var tableByKey = func() map[string]option {
 	m := make(map[string]option, len(table))
@@ -146,12 +154,19 @@ var tableByKey = func() map[string]option {
 }()
 
 // OptionKeys lists the keys of all bond options, in the order of the table.
-func OptionKeys() []string {
-	keys := make([]string, len(table))
-	for i, o := range table {
-		keys[i] = o.key
+func OptionKeys() (keys []string) {
+	for _, o := range table {
+		keys = append(keys, o.keys()...)
 	}
 	return keys
+}
+
+// keys lists what an option can be written as.
+func (o option) keys() []string {
+	if o.alias == "" {
+		return []string{o.key}
+	}
+	return []string{o.key, o.alias}
 }
 
 func (o option) hasMode(mode string) bool {

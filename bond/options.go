@@ -19,16 +19,7 @@ func ParseOptions(raw map[string]json.RawMessage, links []string) (Options, Prob
 	var problems Problems
 	o := Options{}
 	for _, row := range table {
-		value, there := raw[row.key]
-		if !there {
-			continue
-		}
-		text, err := row.kind.parse(value)
-		if err != nil {
-			problems.Add(row.key, "", "%v", err)
-			continue
-		}
-		o[row.key] = text
+		o.parse(row, raw, &problems)
 	}
 	if len(problems) > 0 {
 		// The checks below would ask about values that nobody could read.
@@ -36,6 +27,26 @@ func ParseOptions(raw map[string]json.RawMessage, links []string) (Options, Prob
 	}
 	o.setDefaults()
 	return o, o.check(links)
+}
+
+// parse reads what raw says of one option, under any of its keys.
+func (o Options) parse(row option, raw map[string]json.RawMessage, problems *Problems) {
+	for _, key := range row.keys() {
+		value, there := raw[key]
+		if !there {
+			continue
+		}
+		text, err := row.kind.parse(value)
+		earlier, twice := o[row.key]
+		switch {
+		case err != nil:
+			problems.Add(key, "", "%v", err)
+		case twice && text != earlier:
+			problems.Add(key, "both are one option: write it once", "is %s, and %s is %s", text, row.key, earlier)
+		default:
+			o[row.key] = text
+		}
+	}
 }
 
 // setDefaults fills in what keeps a bond alive. The kernel's own default for
@@ -189,7 +200,11 @@ func (o Options) Differences(found Options) []string {
 		if !there || !row.hasMode(o[Mode]) || row.key == MAC && o[FailOverMac] == "active" {
 			continue
 		}
-		if got := found[row.key]; got != want {
+		got, reported := found[row.key]
+		if !reported && want == row.unset {
+			continue // the kernel is older than the option, and so it is as asked
+		}
+		if got != want {
 			out = append(out, fmt.Sprintf("%s is %s, was made with %s", row.key, orNone(got), want))
 		}
 	}

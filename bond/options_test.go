@@ -39,6 +39,7 @@ func TestParseOptionsDefaults(t *testing.T) {
 			Options{Mode: ActiveBackup, Miimon: "0", arpInterval: "200", arpIPTarget: "10.0.0.1", arpValidate: "all", FailOverMac: "active"}},
 		{`{"primary":"net2","mtu":9000,"somethingElse":[1,2]}`,
 			Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "active", Primary: "net2", MTU: "9000"}},
+		{`{"numUnsolNa":5}`, Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "active", "numGratArp": "5"}},
 		{`{"updelay":200,"downdelay":"300"}`,
 			Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "active", updelay: "200", downdelay: "300"}},
 	} {
@@ -70,6 +71,9 @@ func TestParseOptionsProblems(t *testing.T) {
 		{`{"downdelay":50}`, []string{"downdelay: is 50 ms, wanted is a multiple of miimon, 100 ms (0 or 100)"}},
 		{`{"updelay":0,"downdelay":200}`, nil},
 		{`{"numGratArp":3,"peerNotifDelay":250}`, []string{"peerNotifDelay: is 250 ms, wanted is a multiple of miimon, 100 ms (200 or 300)"}},
+		{`{"numGratArp":3,"numUnsolNa":"3"}`, nil},
+		{`{"numGratArp":3,"numUnsolNa":4}`, []string{"numUnsolNa: is 4, and numGratArp is 3 (both are one option: write it once)"}},
+		{`{"numUnsolNa":256}`, []string{"numUnsolNa: is 256, wanted is 0 to 255"}},
 		{`{"arpInterval":200,"nsIp6Target":"fd00::1","arpValidate":"all","arpAllTargets":"all"}`, nil},
 		{`{"arpInterval":200,"arpIpTarget":"10.0.0.1","nsIp6Target":["fd00::1"]}`, nil},
 		{`{"nsIp6Target":"fd00::1"}`, []string{"nsIp6Target: is fd00::1, and means nothing without arpInterval"}},
@@ -132,8 +136,10 @@ func TestModes(t *testing.T) {
 func TestTable(t *testing.T) {
 	seen := map[string]bool{}
 	for _, row := range table {
-		equal(t, row.key+" is there twice", false, seen[row.key])
-		seen[row.key] = true
+		for _, key := range row.keys() {
+			equal(t, key+" is there twice", false, seen[key])
+			seen[key] = true
+		}
 		equal(t, row.key+" has no doc", false, row.doc == "")
 		for _, mode := range row.modes {
 			equal(t, row.key+" is of mode "+mode, true, slices.Contains(modeNames, mode))
@@ -149,9 +155,9 @@ func TestTable(t *testing.T) {
 	}
 	equal(t, "keys", []string{"mode", "mtu", "mac", "miimon", "updelay", "downdelay", "failOverMac", "primary", "xmitHashPolicy",
 		"allSlavesActive", "tlbDynamicLb", "arpInterval", "arpIpTarget", "arpValidate",
-		"arpAllTargets", "arpMissedMax", "nsIp6Target", "useCarrier", "primaryReselect", "numGratArp", "peerNotifDelay", "resendIgmp",
+		"arpAllTargets", "arpMissedMax", "nsIp6Target", "useCarrier", "primaryReselect", "numGratArp", "numUnsolNa", "peerNotifDelay", "resendIgmp",
 		"packetsPerSlave", "lpInterval", "minLinks", "lacpRate", "lacpActive", "adSelect", "adActorSysPrio", "adActorSystem",
-		"adUserPortKey", "coupledControl"}, OptionKeys())
+		"adUserPortKey", "coupledControl", "broadcastNeighbor", "lacpStrict"}, OptionKeys())
 }
 
 func TestOptionsString(t *testing.T) {
@@ -199,6 +205,16 @@ func TestOptionsDifferences(t *testing.T) {
 		given.Differences(Options{Mode: BalanceRR, MAC: "02:00:00:00:00:02"}))
 	given[FailOverMac] = "active"
 	equal(t, "the active link's MAC", nil, given.Differences(Options{Mode: BalanceRR, MAC: "02:00:00:00:00:02", FailOverMac: "active"}))
+}
+
+// TestOptionsDifferencesOldKernel: the kernel's own default, written down, is no
+// difference on a kernel that is too old to know the option.
+func TestOptionsDifferencesOldKernel(t *testing.T) {
+	equal(t, "default", nil, Options{Mode: LACP, "coupledControl": "1"}.Differences(Options{Mode: LACP}))
+	equal(t, "other", []string{"coupledControl is not there, was made with 0"},
+		Options{Mode: LACP, "coupledControl": "0"}.Differences(Options{Mode: LACP}))
+	equal(t, "changed", []string{"coupledControl is 0, was made with 1"},
+		Options{Mode: LACP, "coupledControl": "1"}.Differences(Options{Mode: LACP, "coupledControl": "0"}))
 }
 
 // FuzzParseOptions: what is accepted is canonical, and the kernel can be told.

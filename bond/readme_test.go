@@ -55,7 +55,7 @@ func optionTable() string {
 		if o.since != "" {
 			since = " Linux " + o.since + " and later."
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", o.key, o.kind.values(), modes, o.doc+since)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", strings.Join(o.keys(), "`, `"), o.kind.values(), modes, o.doc+since)
 	}
 	return b.String()
 }
