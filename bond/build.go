@@ -1,6 +1,7 @@
 package bond
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -47,7 +48,7 @@ func Build(n Namespace, s Spec, links []Link) (Link, error) {
 	}
 	for _, l := range links {
 		if err := n.Change(l.Index, Change{Master: &b.Index}); err != nil {
-			return b, fmt.Errorf("enslaving %s (%s, MAC %s) to %s (%s): %w", l.Name, orNone(l.Device), l.MAC, s.Name, s.Options[Mode], hinted(err))
+			return b, fmt.Errorf("enslaving %s (%s, MAC %s) to %s (%s): %w", l.Name, l.what(), l.MAC, s.Name, s.Options[Mode], hinted(err))
 		}
 	}
 	if err := n.Change(b.Index, Change{Up: &up}); err != nil {
@@ -99,7 +100,7 @@ func verifyLinks(problems *Problems, links []Link, b Link, s Spec, devices map[s
 			problems.Add(name, "", "the link is gone")
 			continue
 		case devices[name] != "" && l.Device != devices[name]:
-			problems.Add(name, "", "another device has the link's name: %s, was %s", orNone(l.Device), devices[name])
+			problems.Add(name, "", "another device has the link's name: %s, was %s", l.what(), devices[name])
 			continue
 		}
 		if l.Master != b.Index {
@@ -113,6 +114,9 @@ func verifyLinks(problems *Problems, links []Link, b Link, s Spec, devices map[s
 		}
 	}
 }
+
+// what is a link to a reader who knows its name.
+func (l Link) what() string { return cmp.Or(l.Device, l.Kind, "an interface without PCI device") }
 
 // VerifyCarrier says which bond no link of which has a carrier, or nil.
 func VerifyCarrier(n Namespace, index int) error {

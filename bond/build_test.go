@@ -240,7 +240,7 @@ func TestVerify(t *testing.T) {
 		{"another device", func(k *bondfake.Kernel, n bond.Namespace) {
 			must(0, n.Change(must(n.Link("net2")).Index, bond.Change{Namespace: must(k.Host())}))
 			k.AddVirtual("pod", "veth", "net2")
-		}, []string{"net2: another device has the link's name: not there, was 0000:02:10.0"}},
+		}, []string{"net2: another device has the link's name: veth, was 0000:02:10.0"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k, n := pod(t)

@@ -47,7 +47,7 @@ bond0: no link has a carrier (look at the cables, the PFs and the switch)`},
 		{"another device under a link's name", func(m *machine) {
 			m.change(pod1, "bond0-2", bond.Change{Namespace: m.namespace(pod2)})
 			m.AddVirtual(pod1, "dummy", "bond0-2")
-		}, CodeCheck, `network net1: bond0-2: another device has the link's name: not there, was 0000:5e:02.0`},
+		}, CodeCheck, `network net1: bond0-2: another device has the link's name: dummy, was 0000:5e:02.0`},
 		{"trust on the PF", func(m *machine) {
 			on := true
 			m.changeVF("enp2s0", func(vf *bond.VF) { vf.Trust = &on })
