@@ -34,7 +34,7 @@ func (h *Host) attach(ctx context.Context, s sandbox, rec *Record, i int) error 
 			return WithCode(CodeKernel, fmt.Errorf("links[%d]: moving %s into the pod: %w", i, l.Name, err))
 		}
 	case FromDevice, FromConfig:
-		if seen.Result, err = h.runPlugins(ctx, rec, l); err != nil {
+		if seen.Result, _, err = h.runPlugins(ctx, rec, l); err != nil {
 			return WithCode(CodeDelegate, fmt.Errorf("links[%d]: attaching %s: %w", i, cmp.Or(l.Device, l.Name), err))
 		}
 	}
@@ -98,20 +98,19 @@ func roundTrip(s sandbox, l *PlannedLink) error {
 }
 
 // runPlugins executes the plugins of a link in order, each with the result of
-// the one before it, and returns the last result.
-func (h *Host) runPlugins(ctx context.Context, rec *Record, l PlannedLink) (json.RawMessage, error) {
-	var result json.RawMessage
-	for _, p := range l.Plugins {
+// the one before it, and returns the last result and how many have succeeded.
+func (h *Host) runPlugins(ctx context.Context, rec *Record, l PlannedLink) (result json.RawMessage, done int, err error) {
+	for i, p := range l.Plugins {
 		out, err := h.Runner.Run(ctx, rec.call("ADD", rec.Plan.Netns, l.Name, p, result))
 		if err != nil {
-			return nil, err
+			return nil, i, err
 		}
 		if _, err := resultFields(out); err != nil {
-			return nil, fmt.Errorf("%s ADD: %w", p.Type, err)
+			return nil, i, fmt.Errorf("%s ADD: %w", p.Type, err)
 		}
 		result = out
 	}
-	return result, nil
+	return result, len(l.Plugins), nil
 }
 
 // call is one execution of a plugin for this attachment.

@@ -70,8 +70,11 @@ func (h *Host) attachPlain(ctx context.Context, s sandbox, rec *Record) error {
 	l := rec.Plan.Links[0]
 	var seen Seen
 	var err error
-	if seen.Result, err = h.runPlugins(ctx, rec, l); err != nil {
-		rec.Refused = len(l.Plugins) == 1 && hadNoEffect(err)
+	var done int
+	if seen.Result, done, err = h.runPlugins(ctx, rec, l); err != nil {
+		if hadNoEffect(err) {
+			rec.RefusedBy = done + 1
+		}
 		return WithCode(CodeDelegate, err)
 	}
 	if seen.Link, err = h.identifyPlain(s, l); err != nil {
@@ -133,12 +136,7 @@ func (h *Host) restorePlain(ctx context.Context, s sandbox, rec *Record) error {
 	var err error
 	switch {
 	case l.Device == "":
-		err = h.deletePlugins(ctx, s, rec, l)
-		if err != nil && rec.Refused {
-			// It made nothing, so there is nothing that it could refuse to undo.
-			h.warn("%v", err)
-			err = nil
-		}
+		err = h.deleteChain(ctx, s, rec, l)
 	case rec.BootID == h.BootID:
 		err = h.restoreDevice(ctx, s, rec, l)
 	default:
@@ -153,6 +151,21 @@ func (h *Host) restorePlain(ctx context.Context, s sandbox, rec *Record) error {
 	}
 	rec.Restored = []string{l.Name}
 	return removeDeviceInfo(rec.Plan.DeviceInfoFile)
+}
+
+// deleteChain calls the plugins in reverse. The one that refused ADD made
+// nothing, and those after it were not called, so there is nothing that they
+// could refuse to undo.
+func (h *Host) deleteChain(ctx context.Context, s sandbox, rec *Record, l PlannedLink) error {
+	if rec.RefusedBy == 0 || rec.RefusedBy > len(l.Plugins) {
+		return h.deletePlugins(ctx, s, rec, l)
+	}
+	made, unmade := l, l
+	made.Plugins, unmade.Plugins = l.Plugins[:rec.RefusedBy-1], l.Plugins[rec.RefusedBy-1:]
+	if err := h.deletePlugins(ctx, s, rec, unmade); err != nil {
+		h.warn("%v", err)
+	}
+	return h.deletePlugins(ctx, s, rec, made)
 }
 
 // maxDeviceInfo bounds what a plugin writes about its device.

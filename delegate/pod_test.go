@@ -243,6 +243,29 @@ func TestPodDelContinues(t *testing.T) {
 	}
 }
 
+// TestPodRefusedTwice: a plugin of the default network refuses ADD, and then DEL
+// for the same reason. Nothing is left for which the pod would have to wait.
+// Found by the campaign of faults.
+func TestPodRefusedTwice(t *testing.T) {
+	for _, plugin := range []string{"bridge", "portmap"} {
+		t.Run(plugin, func(t *testing.T) {
+			n := newNode(t, bondOf("bond0", vfA, vfB))
+			before := n.state()
+			n.plugins.refuse[plugin+" ADD eth0"], n.plugins.refuse[plugin+" DEL eth0"] = "nonsense", "nonsense"
+			if _, err := n.AddPod(t.Context(), n.config, n.request()); Code(err) != CodeDelegate {
+				t.Errorf("error %d: %v", Code(err), err)
+			}
+			if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
+				t.Error(err)
+			}
+			n.wantState(before)
+			if n.plugins.count("portmap", "DEL") == 0 || n.plugins.count("bridge", "DEL") == 0 {
+				t.Error("a plugin was not called")
+			}
+		})
+	}
+}
+
 func TestDefaultRoute(t *testing.T) {
 	gateway := netip.MustParseAddr("10.56.217.254")
 	for _, test := range []struct {

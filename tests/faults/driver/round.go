@@ -214,7 +214,7 @@ func command(o Operation, more values) (*exec.Cmd, *bytes.Buffer, *bytes.Buffer)
 	ns := fmt.Sprint("s", o.Sandbox)
 	stdin, ifName := config(o.Sandbox, more)
 	cmd := exec.Command(binDir + "/multibond")
-	cmd.Env = append(os.Environ(), "CNI_COMMAND="+o.What, "CNI_CONTAINERID="+ns, "CNI_NETNS=/run/netns/"+ns, "CNI_IFNAME="+ifName, "CNI_ARGS=K8S_POD_NAMESPACE=default;K8S_POD_NAME=p;K8S_POD_UID=u",
+	cmd.Env = append(os.Environ(), "CNI_COMMAND="+o.What, "CNI_CONTAINERID="+ns, "CNI_NETNS=/run/netns/"+ns, "CNI_IFNAME="+ifName, "CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=p;K8S_POD_UID=u",
 		"CNI_PATH="+wrapDir+":"+binDir)
 	var out, said bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &out, &said
