@@ -14,18 +14,23 @@ import (
 
 // Report is build/report/faults.json.
 type Report struct {
-	Seed        uint64         `json:"seed"`
-	Rounds      int            `json:"rounds"`
-	Operations  map[string]int `json:"operations"`
-	Succeeded   map[string]int `json:"succeeded"` // by sandbox
-	Disturbed   map[string]int `json:"disturbances"`
-	Kills       map[string]int `json:"killsByPlace"` // of the plugin: what its Record said then
-	Leaks       int            `json:"leaks"`
-	SlowestDEL  float64        `json:"slowestRestoreMS"`
-	Seconds     float64        `json:"seconds"`
-	Failure     string         `json:"failure,omitempty"`
-	Reproduce   []Operation    `json:"reproduce,omitempty"` // the shortest sequence that was found
-	FailedRound int            `json:"failedRound,omitempty"`
+	Seed       uint64         `json:"seed"`
+	Rounds     int            `json:"rounds"`
+	Operations map[string]int `json:"operations"`
+	Succeeded  map[string]int `json:"succeeded"` // by sandbox
+	Disturbed  map[string]int `json:"disturbances"`
+	Kills      map[string]int `json:"killsByPlace"` // of the plugin: what its Record said then
+	Leaks      int            `json:"leaks"`
+	SlowestDEL float64        `json:"slowestRestoreMS"`
+	Seconds    float64        `json:"seconds"`
+	Failures   []Failure      `json:"failures,omitempty"`
+}
+
+// Failure is one round that has leaked.
+type Failure struct {
+	Round     int         `json:"round"`
+	Leak      string      `json:"leak"`
+	Reproduce []Operation `json:"reproduce"` // the shortest sequence that was found
 }
 
 var verbose bool
@@ -42,7 +47,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "faults:", err)
 		os.Exit(2)
 	}
-	for round := 1; round <= *rounds && c.report.Failure == ""; round++ {
+	for round := 1; round <= *rounds; round++ {
 		if *only != 0 && round != *only {
 			continue
 		}
@@ -54,7 +59,7 @@ func main() {
 	c.report.Seconds = time.Since(began).Seconds()
 	text, _ := json.MarshalIndent(c.report, "", "  ")
 	fmt.Println(string(text))
-	if c.report.Failure != "" {
+	if c.report.Leaks > 0 {
 		os.Exit(1)
 	}
 }
@@ -91,12 +96,14 @@ func (c *campaign) round(number int) {
 		return
 	}
 	c.report.Leaks++
-	c.report.FailedRound = number
-	c.report.Failure = fmt.Sprintf("seed %d, round %d: %s", c.seed, number, leak)
-	fmt.Fprintf(os.Stderr, "faults: %s\nfaults: looking for the shortest sequence of %d\n", c.report.Failure, len(operations))
-	c.report.Reproduce = c.shorten(operations)
-	for _, o := range c.report.Reproduce {
+	fmt.Fprintf(os.Stderr, "faults: seed %d, round %d: %s\nfaults: looking for the shortest sequence of %d\n", c.seed, number, leak, len(operations))
+	failure := Failure{Round: number, Leak: leak, Reproduce: c.shorten(operations)}
+	for _, o := range failure.Reproduce {
 		fmt.Fprintln(os.Stderr, "faults:  ", o)
+	}
+	c.report.Failures = append(c.report.Failures, failure)
+	if err := c.startAnew(); err != nil {
+		fmt.Fprintln(os.Stderr, "faults:", err)
 	}
 }
 
