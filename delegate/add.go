@@ -27,8 +27,8 @@ func (h *Host) Add(ctx context.Context, r Request) (*current.Result, error) {
 	return decodeResult(recs[0].Result)
 }
 
-// addAll attaches what rs ask for, in order, all for one container, or leaves
-// nothing behind. Where all of it is attached and verifies, nothing is done.
+// addAll attaches what rs ask for, each after what it needs and else in order,
+// all for one container, or leaves nothing behind. The Records are those of rs. Where all of it is attached and verifies, nothing is done.
 func (h *Host) addAll(ctx context.Context, rs []Request) ([]*Record, error) {
 	s, err := h.enter(rs[0].Netns)
 	if err != nil {
@@ -56,14 +56,14 @@ func (h *Host) addAll(ctx context.Context, rs []Request) ([]*Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i, r := range rs {
-		err := h.carryOutOne(ctx, s, r, &recs[i])
-		if err == nil && i == len(rs)-1 {
-			err = h.moveDefaultRoutes(s, recs)
+	order := attachmentOrder(rs)
+	for _, i := range order {
+		if err := h.carryOutOne(ctx, s, rs[i], &recs[i]); err != nil {
+			return nil, h.undo(ctx, inOrder(recs, order), err)
 		}
-		if err != nil {
-			return nil, h.undo(ctx, recs, err)
-		}
+	}
+	if err := h.moveDefaultRoutes(s, recs); err != nil {
+		return nil, h.undo(ctx, inOrder(recs, order), err)
 	}
 	return recs, nil
 }

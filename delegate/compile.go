@@ -254,7 +254,7 @@ func (c *compiler) podLink(path string, l Link, p *PlannedLink) {
 		for _, x := range c.f.Pod {
 			names = append(names, x.Name)
 		}
-		c.problems.Add(path, "the networks that make the links come before the bond", "the pod has no interface %s, it has %s", l.Name, cmp.Or(strings.Join(names, ", "), "none"))
+		c.problems.Add(path, "another network of the pod has to make it, under this name; where Multus is the meta plugin, one that the annotation names before the bond", "the pod has no interface %s, it has %s", l.Name, cmp.Or(strings.Join(names, ", "), "none"))
 		return
 	}
 	if found.Master != 0 {

@@ -237,16 +237,18 @@ func (c ClusterConfig) requests(r Request, reply LookupReply) ([]Request, error)
 	attachments[0].Config = withRuntimeConfig(attachments[0].Config, c.RuntimeConfig)
 	r.Path = c.path(r.Path)
 	group := Group{Network: c.Name, Agent: c.Agent, Pod: reply.Pod}
-	for _, a := range attachments {
-		group.IfNames = append(group.IfNames, a.IfName)
-	}
 	var rs []Request
 	var errs []error
 	for _, a := range attachments {
 		one, err := a.request(r)
 		errs = append(errs, err)
-		one.Group = group
 		rs = append(rs, one)
+	}
+	for _, one := range inOrder(rs, attachmentOrder(rs)) {
+		group.IfNames = append(group.IfNames, one.IfName)
+	}
+	for i := range rs {
+		rs[i].Group = group
 	}
 	return rs, errors.Join(errs...)
 }

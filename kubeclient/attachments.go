@@ -105,10 +105,10 @@ func find(e Element, r Resolver) (found, error) {
 	}
 	plugins, isList := pluginTypes(f.network.Config)
 	switch {
-	case !slices.Contains(plugins, bondType):
-		return f, nil
-	case isList:
+	case isList && slices.Contains(plugins, bondType):
 		return f, fmt.Errorf("network %s: plugins has one of type %s; a bond is a network of its own, not part of a list", e.Network, bondType)
+	case !f.network.IsBond():
+		return f, nil // a list with bond-cni in it is executed as any other
 	case e.DeviceID != "":
 		return f, fmt.Errorf("deviceID: is %s, and network %s is a bond, each of whose links has a device", e.DeviceID, e.Network)
 	}

@@ -16,6 +16,8 @@ var cluster = map[string]string{
 	"demo/bond-net1": `{"cniVersion":"1.0.0","type":"multibond","links":[{"resourceName":"intel.com/a"},{"resourceName":"intel.com/b"}],"ipam":{"type":"host-local"}}`,
 	"demo/pair":      `{"type":"multibond","links":[{"resourceName":"intel.com/a","count":2}]}`,
 	"demo/outside":   `{"type":"multibond","links":[{"network":"other/vf"},{"network":"other/vf"}]}`,
+	"demo/bond-cni":  `{"type":"bond","ifname":"bond0","mode":"active-backup","failOverMac":1,"linksInContainer":true,"miimon":"100","links":[{"name":"net2"},{"name":"net3","resourceName":"intel.com/a"}],"ipam":{"type":"host-local"}}`,
+	"demo/listed":    `{"plugins":[{"type":"bond","links":[{"name":"net2"},{"name":"net3"}]},{"type":"tuning"}]}`,
 	"demo/chained":   `{"plugins":[{"type":"multibond","links":[]},{"type":"tuning"}]}`,
 	"demo/bad":       `{"type":7}`,
 	"demo/vf":        `intel.com/a {"type":"sriov","capabilities":{"CNIDeviceInfoFile":true}}`,
@@ -77,6 +79,29 @@ func TestSameNetworkTwiceTakesTwoDevices(t *testing.T) {
 	_, err = attachments(t, parse(t, "vf,vf"), has("intel.com/a", "a"))
 	if err == nil || err.Error() != "network demo/vf needs 1 x intel.com/a, pod demo/p has 1 (a), of which other networks take 1" {
 		t.Error(err)
+	}
+}
+
+// TestBondCNI: a network of type bond is one of ours, which takes no device
+// of the pod whatever its links say, and keeps the place and the name that the
+// annotation gives it. In a list of plugins it is executed as the others are.
+func TestBondCNI(t *testing.T) {
+	got, err := attachments(t, parse(t, `bond-cni,vf,vf,listed`), has("intel.com/a", "b", "a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, a := range got {
+		lines = append(lines, fmt.Sprint(a.Element.Interface, " ", a.Network.Name, " ", a.Devices, " ", a.Bond))
+	}
+	want := []string{"net1 demo/bond-cni [] true", "net2 demo/vf [a] false", "net3 demo/vf [b] false", "net4 demo/listed [] false"}
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Error(diff)
+	}
+	compareJSON(t, `{"cniVersion":"0.3.1","name":"bond-cni",`+cluster["demo/bond-cni"][1:], got[0].Network.Config)
+	n, err := delegate.ParseNetwork(got[0].Network.Config, "net1")
+	if err != nil || n.NeedsAgent() || n.Links[1].Name != "net3" || n.Links[1].Source != delegate.FromPod {
+		t.Errorf("%+v, %v", n, err)
 	}
 }
 

@@ -15,6 +15,10 @@ import (
 // bondType is the CNI type of a bond network.
 const bondType = "multibond"
 
+// isBond says that a plugin of this type is a bond: bond-cni's configurations
+// are Multibond's too.
+func isBond(pluginType string) bool { return pluginType == bondType || pluginType == delegate.BondCNI }
+
 // maxCount bounds count, as delegate bounds the links of a bond.
 const maxCount = 32
 
@@ -40,9 +44,12 @@ type bondLink struct {
 // resolve are kept, for errors.Is.
 func ReadBond(n Network, resolve func(types.NamespacedName) (Network, error)) (BondNetwork, error) {
 	b := BondNetwork{network: n}
-	var head struct{ Links []json.RawMessage }
-	if json.Unmarshal(n.Config, &head) != nil {
-		return b, nil // delegate.ParseNetwork says it better
+	var head struct {
+		Type  string
+		Links []json.RawMessage
+	}
+	if json.Unmarshal(n.Config, &head) != nil || head.Type == delegate.BondCNI {
+		return b, nil // delegate.ParseNetwork says it better; bond-cni's links have names only
 	}
 	r := bondReader{namespace: n.Name.Namespace, resolve: resolve}
 	for i, raw := range head.Links {
@@ -161,7 +168,7 @@ func (r *bondReader) readNetwork(l *bondLink, o object, text string) {
 	}
 	plugins, _ := pluginTypes(n.Config)
 	switch {
-	case slices.Contains(plugins, bondType):
+	case slices.ContainsFunc(plugins, isBond):
 		r.problems.Add(path, "", "network %s is a bond; a bond cannot be a link of a bond", ref)
 	case hasIPAM(n.Config):
 		r.problems.Add(path, "write ipam beside links, once", "network %s has an ipam; a bond has one address, its links have none", ref)

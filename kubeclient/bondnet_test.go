@@ -22,6 +22,7 @@ var vfs = map[string]string{
 	"demo/with-ip2": `{"plugins":[{"type":"sriov"},{"type":"x","ipam":{"type":"static"}}]}`,
 	"demo/bond2":    `{"type":"multibond","links":[]}`,
 	"demo/bond3":    `{"plugins":[{"type":"multibond"}]}`,
+	"demo/bond4":    `{"type":"bond","links":[{"name":"net1"},{"name":"net2"}]}`,
 }
 
 func readBond(config string) (BondNetwork, error) {
@@ -141,6 +142,7 @@ func TestBondLinkProblems(t *testing.T) {
 		`{"network":"with-ip2"}`:                           "links[0].network: network demo/with-ip2 has an ipam",
 		`{"network":"bond2"}`:                              "links[0].network: network demo/bond2 is a bond",
 		`{"network":"bond3"}`:                              "links[0].network: network demo/bond3 is a bond",
+		`{"network":"bond4"}`:                              "links[0].network: network demo/bond4 is a bond",
 		`{"network":"gone"}`:                               "links[0].network: network demo/gone: not found",
 	} {
 		_, err := readBond(`{"type":"multibond","links":[` + link + `]}`)

@@ -30,10 +30,10 @@ type Network struct {
 // label is what people call the network: its NAD, or its own name.
 func (n Network) label() string { return strings.TrimPrefix(n.Name.String(), "/") }
 
-// IsBond says that the network is a bond of ours.
+// IsBond says that the network is a bond, which Multibond makes itself.
 func (n Network) IsBond() bool {
 	plugins, isList := pluginTypes(n.Config)
-	return !isList && slices.Contains(plugins, bondType)
+	return !isList && slices.ContainsFunc(plugins, isBond)
 }
 
 // Resolver finds networks by reference: those that annotations name and those

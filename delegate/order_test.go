@@ -1,0 +1,152 @@
+package delegate
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// bondCNI is an attachment to a network of type bond over links that are in
+// the pod.
+func bondCNI(ifName string, links ...string) PodAttachment {
+	return PodAttachment{Name: "demo/" + ifName, IfName: ifName, Bond: true, Config: bondCNIConfig(links...)}
+}
+
+func bondCNIConfig(links ...string) json.RawMessage {
+	var names []values
+	for _, name := range links {
+		names = append(names, values{"name": name})
+	}
+	return Encode(values{
+		"cniVersion": "0.3.1", "name": "bond-net1", "type": "bond", "mode": "active-backup", "failOverMac": 1, "miimon": "100",
+		"linksInContainer": true, "links": names, "ipam": values{"type": "host-local"},
+	})
+}
+
+func TestAttachmentOrder(t *testing.T) {
+	lan := func(ifName string) PodAttachment {
+		return PodAttachment{IfName: ifName, Config: json.RawMessage(`{"cniVersion": "1.0.0", "name": "lan", "type": "macvlan"}`)}
+	}
+	listed := PodAttachment{IfName: "b", Config: Encode(values{"cniVersion": "1.0.0", "name": "list", "plugins": []json.RawMessage{
+		bondCNIConfig("x", "y"), json.RawMessage(`{"type": "tuning"}`)}})}
+	for _, test := range []struct {
+		given []PodAttachment
+		want  string
+	}{
+		{[]PodAttachment{lan("eth0"), lan("net1"), lan("net2"), bondCNI("net3", "net1", "net2")}, "eth0 net1 net2 net3"},
+		{[]PodAttachment{lan("eth0"), bondCNI("b", "x", "y"), lan("x"), lan("y")}, "eth0 x y b"},
+		{[]PodAttachment{lan("eth0"), lan("x"), bondCNI("b", "x", "y"), lan("net3"), lan("y")}, "eth0 x y b net3"},
+		{[]PodAttachment{lan("eth0"), bondCNI("b2", "v", "w"), bondCNI("b1", "x", "y"), lan("y"), lan("x"), lan("w"), lan("v")}, "eth0 v w b2 x y b1"},
+		{[]PodAttachment{lan("eth0"), listed, lan("x"), lan("y")}, "eth0 x y b"},
+		{[]PodAttachment{lan("eth0"), bondCNI("b", "made-by-others", "eth0")}, "eth0 b"},
+		{[]PodAttachment{lan("eth0"), bondCNI("b1", "b2", "x"), bondCNI("b2", "b1", "x"), lan("x")}, "eth0 x b2 b1"},
+		{[]PodAttachment{bondCNI("eth0", "x", "y"), lan("x"), lan("y")}, "eth0 x y"},
+	} {
+		var rs []Request
+		var given, got []string
+		for _, a := range test.given {
+			r, err := a.request(Request{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			rs, given = append(rs, r), append(given, a.IfName)
+		}
+		for _, r := range inOrder(rs, attachmentOrder(rs)) {
+			got = append(got, r.IfName)
+		}
+		if diff := cmp.Diff(test.want, strings.Join(got, " ")); diff != "" {
+			t.Errorf("%v, -want +got:\n%s", given, diff)
+		}
+	}
+}
+
+// TestBondBeforeItsLinks: the bond of the three attachments of bond-cni's
+// documents is named before, between or after its links. Observed of Multus and
+// bond-cni: the order of the annotation has to be that of the work.
+func TestBondBeforeItsLinks(t *testing.T) {
+	all := []PodAttachment{vlan("net1", vfA), vlan("net2", vfB), bondCNI("bond0", "net1", "net2")}
+	for _, places := range [][]int{{0, 1, 2}, {2, 0, 1}, {0, 2, 1}, {2, 1, 0}} {
+		t.Run(fmt.Sprint(places), func(t *testing.T) {
+			given := inOrder(all, places)
+			n := newNode(t, given...)
+			before := n.state()
+			if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
+				t.Fatal(err)
+			}
+			master := n.link(pod1, "bond0").Index
+			for name, device := range map[string]string{"net1": vfA, "net2": vfB} {
+				if l := n.link(pod1, name); l.Master != master || l.Device != device {
+					t.Errorf("%s: %+v", name, l)
+				}
+			}
+			calls := n.plugins.calls
+			if last := calls[len(calls)-1]; last.Type != "host-local" || last.IfName != "bond0" {
+				t.Errorf("the last call is %s for %s, wanted is the bond's IPAM", last.Type, last.IfName)
+			}
+			if n.plugins.count(BondCNI, "ADD") > 0 {
+				t.Error("a bond program was executed")
+			}
+			want := []string{"eth0"}
+			for _, a := range given {
+				want = append(want, a.IfName)
+			}
+			var published []string
+			for _, a := range n.published()[0].Attachments {
+				published = append(published, a.IfName)
+			}
+			if diff := cmp.Diff(want, published); diff != "" {
+				t.Errorf("published, -want +got:\n%s", diff)
+			}
+			if err := n.CheckPod(t.Context(), n.request().Key()); err != nil {
+				t.Errorf("CHECK: %v", err)
+			}
+			added := len(n.plugins.calls)
+			if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
+				t.Fatal(err)
+			}
+			if first := n.plugins.calls[added]; first.IfName != "bond0" {
+				t.Errorf("DEL begins with %s, wanted is bond0", first.IfName)
+			}
+			n.wantState(before)
+		})
+	}
+}
+
+// TestBondBeforeItsLinksFails: nothing is left of a bond that was named first,
+// whatever fails.
+func TestBondBeforeItsLinksFails(t *testing.T) {
+	forPodEdges(t, func(t *testing.T, edge int) *edges {
+		n := newNode(t, bondCNI("bond0", "net2", "net3"), vlan("net2", vfA), vlan("net3", vfB))
+		before := n.state()
+		n.edges.reset(edge, fail)
+		_, err := n.AddPod(t.Context(), n.config, n.request())
+		done := *n.edges
+		if edge == 0 && err != nil {
+			t.Fatal(err)
+		}
+		if err == nil {
+			if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n.wantState(before)
+		return &done
+	})
+}
+
+// TestBondWithoutItsLinks: a link that no network makes.
+func TestBondWithoutItsLinks(t *testing.T) {
+	n := newNode(t, bondCNI("bond0", "net2", "net7"), vlan("net2", vfA), vlan("net3", vfB))
+	before := n.state()
+	_, err := n.AddPod(t.Context(), n.config, n.request())
+	wantError(t, err, CodeNode, "network demo/bond0: links[1].name: the pod has no interface net7, it has net2, eth0 "+
+		"(another network of the pod has to make it, under this name; where Multus is the meta plugin, one that the annotation names before the bond)")
+	n.wantState(before)
+	if !slices.ContainsFunc(n.published(), func(p Publish) bool { return p.Failure != nil }) {
+		t.Error("the agent has not heard of it")
+	}
+}
