@@ -57,12 +57,7 @@ func (h *Host) addAll(ctx context.Context, rs []Request) ([]*Record, error) {
 		return nil, err
 	}
 	order := attachmentOrder(rs)
-	for _, i := range order {
-		if err := h.carryOutOne(ctx, s, rs[i], &recs[i]); err != nil {
-			return nil, h.undo(ctx, inOrder(recs, order), err)
-		}
-	}
-	if err := h.moveDefaultRoutes(s, recs); err != nil {
+	if err := h.carryOutAll(ctx, rs, recs, order, s); err != nil {
 		return nil, h.undo(ctx, inOrder(recs, order), err)
 	}
 	return recs, nil
@@ -256,23 +251,41 @@ func checkTogether(recs []*Record) error {
 	return WithCode(CodeNode, problems.Err())
 }
 
-// carryOutOne takes one request through, whose Record may have to wait for
-// what was attached before.
-func (h *Host) carryOutOne(ctx context.Context, s sandbox, r Request, rec **Record) error {
-	if *rec == nil {
-		var err error
-		if *rec, err = h.prepare(ctx, r, s); err != nil {
-			return err
+// carryOutAll takes requests through, in order. Those that have a Record have
+// it on disk before the first of them has an effect.
+func (h *Host) carryOutAll(ctx context.Context, rs []Request, recs []*Record, order []int, s sandbox) error {
+	if err := h.begin(slices.DeleteFunc(slices.Clone(recs), func(rec *Record) bool { return rec == nil })); err != nil {
+		return err
+	}
+	for _, i := range order {
+		if recs[i] == nil {
+			var err error
+			if recs[i], err = h.prepare(ctx, rs[i], s); err != nil {
+				return err
+			}
+			if err := h.begin(recs[i : i+1]); err != nil {
+				return err
+			}
+		}
+		if err := h.run(ctx, s, recs[i]); err != nil {
+			return WithCode(Code(err), fmt.Errorf("network %s: %w", recs[i].Plan.Network, err))
 		}
 	}
-	return h.carryOut(ctx, s, *rec)
+	return h.moveDefaultRoutes(s, recs)
 }
 
-// undo restores, in reverse, what was attached before an error. The one that
-// failed is restored already.
+// begin begins Records; the first of them has the time that it took.
+func (h *Host) begin(recs []*Record) error {
+	began := time.Now()
+	err := WithCode(types.ErrIOFailure, h.Store.Begin(recs...))
+	recs[0].took("record", began, time.Now())
+	return err
+}
+
+// undo restores, in reverse, all that was begun before an error.
 func (h *Host) undo(ctx context.Context, recs []*Record, err error) error {
 	for _, rec := range slices.Backward(recs) {
-		if rec.life() != complete {
+		if rec == nil {
 			continue
 		}
 		// The way back has its own time: what ended ctx must not end it too.
@@ -287,22 +300,6 @@ func notUndone(err, undo error) error {
 		return err
 	}
 	return WithCode(Code(err), fmt.Errorf("%w; and not everything could be undone, DEL goes on: %w", err, undo))
-}
-
-// carryOut does what the plan of rec says, or undoes it.
-func (h *Host) carryOut(ctx context.Context, s sandbox, rec *Record) error {
-	began := time.Now()
-	err := WithCode(types.ErrIOFailure, h.Store.Begin(rec))
-	rec.took("record", began, time.Now())
-	if err == nil {
-		err = h.run(ctx, s, rec)
-	}
-	if err == nil {
-		return nil
-	}
-	err = WithCode(Code(err), fmt.Errorf("network %s: %w", rec.Plan.Network, err))
-	// The way back has its own time: what ended ctx must not end it too.
-	return notUndone(err, h.restore(context.WithoutCancel(ctx), rec))
 }
 
 func (rec *Record) took(what string, from, to time.Time) {

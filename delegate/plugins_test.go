@@ -22,6 +22,7 @@ type plugins struct {
 	kernel  *bondfake.Kernel
 	edges   *edges
 	calls   []Call
+	seen    func(Call)      // hears of each call
 	missing map[string]bool // programs that are not installed
 	refuse  map[string]string
 	write   map[string]string // files that a plugin writes about its device
@@ -44,7 +45,7 @@ type sriovCache struct {
 func newPlugins(k *bondfake.Kernel, e *edges) *plugins {
 	return &plugins{
 		kernel: k, edges: e, vfs: map[string]sriovCache{}, pool: map[string]string{},
-		missing: map[string]bool{}, refuse: map[string]string{},
+		missing: map[string]bool{}, refuse: map[string]string{}, seen: func(Call) {},
 	}
 }
 
@@ -62,6 +63,7 @@ func (p *plugins) Run(ctx context.Context, c Call) (json.RawMessage, error) {
 		return nil, fmt.Errorf("%s %s: %w: %w", c.Type, c.Command, ErrNotExecuted, err)
 	}
 	p.calls = append(p.calls, c)
+	p.seen(c)
 	what := c.Type + " " + c.Command + " " + c.IfName
 	if err := p.edges.pass(what); err != nil {
 		return nil, said(c, err)

@@ -88,6 +88,40 @@ func vlan(ifName, device string) PodAttachment {
 		Config: Encode(values{"cniVersion": "0.3.1", "name": "vlan", "type": "sriov", "vlan": 7, "deviceID": device})}
 }
 
+// TestAddPodBegun: the Records of all networks are there before the first
+// plugin is executed, and go where it fails, or DEL comes after a kill.
+func TestAddPodBegun(t *testing.T) {
+	n := newNode(t, bondOf("bond0", vfA, vfB), vlan("net2", vfA2))
+	before := n.state()
+	n.plugins.refuse["bridge ADD eth0"] = "no"
+	var there []Key
+	n.plugins.seen = func(Call) {
+		if there == nil {
+			there, _ = n.Store.List()
+		}
+	}
+	if _, err := n.AddPod(t.Context(), n.config, n.request()); err == nil {
+		t.Fatal("no error")
+	}
+	want := []Key{{"c1", "bond0"}, {"c1", "eth0"}, {"c1", "net2"}}
+	if diff := cmp.Diff(want, there); diff != "" {
+		t.Errorf("Records at the first plugin, -want +got:\n%s", diff)
+	}
+	n.wantState(before)
+	n.plugins.seen = func(Call) { panic(killed{}) }
+	if !untilKilled(func() { n.AddPod(t.Context(), n.config, n.request()) }) {
+		t.Fatal("not killed")
+	}
+	n.plugins.seen = func(Call) {}
+	if got, err := n.Store.List(); cmp.Diff(want, got) != "" || err != nil {
+		t.Errorf("after a kill there is %v, %v", got, err)
+	}
+	if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
+		t.Fatal(err)
+	}
+	n.wantState(before)
+}
+
 func TestAddPod(t *testing.T) {
 	n := newNode(t, bondOf("bond0", vfA, vfB), vlan("net2", vfA2))
 	before := n.state()

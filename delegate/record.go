@@ -1,10 +1,12 @@
 package delegate
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -66,7 +68,7 @@ type Store struct{ Dir string }
 
 const (
 	recordEnd  = ".json"
-	begunEnd   = ".begun"   // the Record as Begin wrote it
+	begunEnd   = ".begun"   // as Begin wrote it, with those that were begun together
 	newEnd     = ".new"     // while it is written
 	damagedEnd = ".damaged" // set aside
 	devicesDir = "devices"
@@ -106,15 +108,21 @@ func read(file string, k Key) (*Record, error) {
 	return decode(data, k)
 }
 
-func decode(data []byte, k Key) (*Record, error) {
-	var r Record
-	switch err := json.Unmarshal(data, &r); {
-	case err == nil && r.Version != recordVersion && r.Version != 0:
-		return nil, fmt.Errorf("record of %s has version %d, this program knows %d: use the version that wrote it", k, r.Version, recordVersion)
-	case err != nil || r.Version == 0 || r.Plan.Key() != k:
-		return nil, fmt.Errorf("record of %s: %w", k, errDamaged)
+// decode finds the Record of k among those of one file.
+func decode(data []byte, k Key) (found *Record, err error) {
+	for all := json.NewDecoder(bytes.NewReader(data)); ; {
+		var r Record
+		switch err := all.Decode(&r); {
+		case err == io.EOF && found != nil:
+			return found, nil
+		case err == nil && r.Version != recordVersion && r.Version != 0:
+			return nil, fmt.Errorf("record of %s has version %d, this program knows %d: use the version that wrote it", k, r.Version, recordVersion)
+		case err != nil || r.Version == 0:
+			return nil, fmt.Errorf("record of %s: %w", k, errDamaged)
+		case r.Plan.Key() == k:
+			found = &r
+		}
 	}
-	return &r, nil
 }
 
 // members are the keys of all Records that were made together with this one,
@@ -162,36 +170,55 @@ func (s Store) List() ([]Key, error) {
 	return keys, nil
 }
 
-// Begin writes a new Record, so that it survives a crash of the machine, and
-// its hold on its devices. The error is compatible with errors.Is(err,
-// fs.ErrExist) where there is a Record already.
-func (s Store) Begin(r *Record) error {
+// Begin writes new Records of one container, so that they survive a crash of
+// the machine, and their holds on their devices. The error is compatible with
+// errors.Is(err, fs.ErrExist) where there is a Record already.
+func (s Store) Begin(rs ...*Record) error {
 	if err := os.MkdirAll(filepath.Join(s.Dir, devicesDir), 0o700); err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
-	if err := s.begin(r); err != nil {
-		return fmt.Errorf("record of %s: %w", r.Plan.Key(), err)
+	if err := s.begin(rs); err != nil {
+		return err
 	}
-	for _, device := range r.Plan.Devices() {
-		// One small write: a hold that is cut short is nobody's.
-		if err := os.WriteFile(s.hold(device), []byte(r.Plan.Key().String()), 0o600); err != nil {
-			return fmt.Errorf("hold on %s: %w", device, err)
+	for _, r := range rs {
+		for _, device := range r.Plan.Devices() {
+			// One small write: a hold that is cut short is nobody's.
+			if err := os.WriteFile(s.hold(device), []byte(r.Plan.Key().String()), 0o600); err != nil {
+				return fmt.Errorf("hold on %s: %w", device, err)
+			}
 		}
 	}
 	return nil
 }
 
-func (s Store) begin(r *Record) error {
-	file, data := s.file(r.Plan.Key()), Encode(r)
-	// A configuration can be nested so deeply that it can be written and not read.
-	if _, err := decode(data, r.Plan.Key()); err != nil {
-		return fmt.Errorf("it could not be read back: %w", err)
+// begin writes one file, which has all the Records and is known by all their
+// names until Update gives each a file of its own: it costs two syncs for all,
+// where files of their own cost two for each, the most of an ADD's own time.
+func (s Store) begin(rs []*Record) error {
+	of := func(r *Record, err error) error { return fmt.Errorf("record of %s: %w", r.Plan.Key(), err) }
+	var all []byte
+	for _, r := range rs {
+		data := Encode(r)
+		// A configuration can be nested so deeply that it can be written and not read.
+		if _, err := decode(data, r.Plan.Key()); err != nil {
+			return of(r, fmt.Errorf("it could not be read back: %w", err))
+		}
+		all = append(append(all, data...), '\n')
 	}
-	if err := write(file+begunEnd, data, true); err != nil {
-		return err
+	first := s.file(rs[0].Plan.Key()) + begunEnd
+	if err := writeSynced(first, all); err != nil {
+		return of(rs[0], err)
 	}
-	if err := os.Link(file+begunEnd, file); err != nil {
-		return err
+	for i, r := range rs {
+		file := s.file(r.Plan.Key())
+		if i > 0 {
+			if err := os.Link(first, file+begunEnd); err != nil {
+				return of(r, err)
+			}
+		}
+		if err := os.Link(first, file); err != nil {
+			return of(r, err)
+		}
 	}
 	return syncDir(s.Dir)
 }
@@ -262,7 +289,7 @@ func ignore(what, err error) error {
 
 // replace writes a file whole or not at all.
 func replace(file string, data []byte) error {
-	err := write(file+newEnd, data, false)
+	err := os.WriteFile(file+newEnd, data, 0o600)
 	if err == nil {
 		err = os.Rename(file+newEnd, file)
 	}
@@ -272,13 +299,14 @@ func replace(file string, data []byte) error {
 	return err
 }
 
-func write(name string, data []byte, sync bool) error {
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+// writeSynced makes a file. The error is compatible with errors.Is(err,
+// fs.ErrExist) where there is one.
+func writeSynced(name string, data []byte) error {
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = file.Write(data)
-	if err == nil && sync {
+	if _, err = file.Write(data); err == nil {
 		err = file.Sync()
 	}
 	return errors.Join(err, file.Close())

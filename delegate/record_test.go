@@ -94,6 +94,53 @@ func TestStore(t *testing.T) {
 	wantFiles(t, s.Dir)
 }
 
+// TestStoreTogether: Records that are begun together are one file, which is
+// synced once, until each has a file of its own.
+func TestStoreTogether(t *testing.T) {
+	s := Store{Dir: t.TempDir()}
+	first, second := record("c1", "bond0", vfA), record("c1", "net1", vfB)
+	if err := s.Begin(first, second); err != nil {
+		t.Fatal(err)
+	}
+	all := []string{"c1:bond0.json", "c1:bond0.json.begun", "c1:net1.json", "c1:net1.json.begun"}
+	wantFiles(t, s.Dir, append(all, "devices/"+vfA, "devices/"+vfB)...)
+	one, err := os.Stat(filepath.Join(s.Dir, all[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range all[1:] {
+		if other, err := os.Stat(filepath.Join(s.Dir, name)); err != nil || !os.SameFile(one, other) {
+			t.Errorf("%s is a file of its own, %v", name, err)
+		}
+	}
+	want := func(r *Record) {
+		t.Helper()
+		got, err := s.Load(r.Plan.Key())
+		if diff := cmp.Diff(r, got); diff != "" || err != nil {
+			t.Errorf("%v: -want +got:\n%s", err, diff)
+		}
+	}
+	want(first)
+	want(second)
+	first.Started = []string{"l" + vfA}
+	if err := s.Update(first); err != nil {
+		t.Fatal(err)
+	}
+	want(first)
+	want(second)
+	if err := os.Truncate(s.file(c1), 10); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Load(c1); err != nil || !got.IPAMAsked || got.Plan.Key() != c1 {
+		t.Errorf("in place of a damaged one: %+v, %v", got, err)
+	}
+	if err := s.End(first); err != nil {
+		t.Fatal(err)
+	}
+	want(second)
+	wantFiles(t, s.Dir, "c1:bond0.json.damaged", "c1:net1.json", "c1:net1.json.begun", "devices/"+vfB)
+}
+
 // TestStoreHolds: a hold is whose Record is there, and End takes away only
 // its own.
 func TestStoreHolds(t *testing.T) {
