@@ -94,7 +94,7 @@ func netdev(sys fs.FS, dir string) (string, error) {
 	}
 	second := ""
 	for _, e := range entries {
-		switch port := physPortName(sys, path.Join(dir, "net", e.Name())); {
+		switch port := sysText(sys, path.Join(dir, "net", e.Name(), "phys_port_name")); {
 		case ownPort.MatchString(port):
 			return e.Name(), nil
 		case second == "" && !representor.MatchString(port):
@@ -102,16 +102,6 @@ func netdev(sys fs.FS, dir string) (string, error) {
 		}
 	}
 	return second, nil
-}
-
-// physPortName is "" where the driver has none: then the file is missing, or
-// reading it is not supported.
-func physPortName(sys fs.FS, netdev string) string {
-	text, err := fs.ReadFile(sys, netdev+"/phys_port_name")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(text))
 }
 
 func vfNumber(sys fs.FS, pf, address string) (int, error) {

@@ -13,6 +13,7 @@ type DeviceFacts struct {
 	Link    *Link // its interface on the host; nil where none is there
 	PFLink  *Link // the PF's interface; nil where it is not on the host
 	Admin   *VF   // its administrative state; nil where the PF was not there to ask
+	Port    Port  // read by [Survey] only
 }
 
 // HostLink is what a survey found of one interface on the host.
@@ -41,11 +42,9 @@ type Sources struct {
 func Survey(sys fs.FS, host, pod Namespace, s Sources) (Facts, error) {
 	f := Facts{Devices: map[string]DeviceFacts{}, Host: map[string]HostLink{}, PodAddr: map[int]Addresses{}}
 	for _, address := range s.Devices {
-		d, err := SurveyDevice(sys, host, address)
-		if err != nil {
+		if err := f.addDevice(sys, host, address); err != nil {
 			return Facts{}, err
 		}
-		f.Devices[address] = d
 	}
 	for _, name := range s.Host {
 		link, err := host.Link(name)
@@ -60,10 +59,7 @@ func Survey(sys fs.FS, host, pod Namespace, s Sources) (Facts, error) {
 			return Facts{}, err
 		}
 		f.Host[name] = HostLink{Link: link, Addresses: addrs}
-		if link.Device == "" {
-			continue
-		}
-		if f.Devices[link.Device], err = SurveyDevice(sys, host, link.Device); err != nil {
+		if err := f.addDevice(sys, host, link.Device); err != nil {
 			return Facts{}, err
 		}
 	}
@@ -79,8 +75,27 @@ func Survey(sys fs.FS, host, pod Namespace, s Sources) (Facts, error) {
 		if f.PodAddr[link.Index], err = pod.Addresses(link.Index); err != nil {
 			return Facts{}, err
 		}
+		if err := f.addDevice(sys, host, link.Device); err != nil {
+			return Facts{}, err
+		}
 	}
 	return f, nil
+}
+
+// addDevice surveys one device, if there is one.
+func (f *Facts) addDevice(sys fs.FS, host Namespace, address string) error {
+	if address == "" {
+		return nil
+	}
+	d, err := SurveyDevice(sys, host, address)
+	if err != nil {
+		return err
+	}
+	if d.PF != "" {
+		d.Port = ReadPort(sys, d.Device)
+	}
+	f.Devices[address] = d
+	return nil
 }
 
 // SurveyDevice reads the facts about one device.

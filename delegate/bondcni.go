@@ -46,6 +46,7 @@ func (n *Network) fromBondCNI(fields map[string]json.RawMessage, bondName string
 		warn("ignored, as by bond-cni: %s%s", strings.Join(ignored, ", "), hint)
 	}
 	settleBondCNI(fields, warn)
+	n.Lenient = true // there nothing is required
 }
 
 // ownKeys are keys of ours that bond-cni ignores.
@@ -104,7 +105,6 @@ func settleBondCNI(fields map[string]json.RawMessage, warn func(string, ...any))
 		warn("miimon: is 0, with which no dead link would be noticed; it is left to its default")
 		delete(fields, bond.Miimon)
 	}
-	fields["require"] = Encode(map[string]string{"distinctPF": "warn"}) // there nothing is required
 	mode := bond.ActiveBackup
 	if raw, there := fields[bond.Mode]; there {
 		given, _ := bond.ParseOptions(map[string]json.RawMessage{bond.Mode: raw}, nil)

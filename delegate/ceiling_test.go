@@ -61,7 +61,7 @@ func TestRequests(t *testing.T) {
 // TestAllocations holds an ADD and a DEL of a pod with a bond below a ceiling:
 // what the fakes allocate is in it, and little of it.
 func TestAllocations(t *testing.T) {
-	const ceiling = 8500
+	const ceiling = 9300
 	n := newNode(t, bondOf("bond0", vfA, vfB))
 	got := testing.AllocsPerRun(10, func() {
 		if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
@@ -71,7 +71,7 @@ func TestAllocations(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	if got > ceiling { // 8321 when this was written
+	if got > ceiling { // 8976 when this was written, of which 655 are the fake's for reading each PF's port
 		t.Errorf("%.0f allocations for an ADD and a DEL, the ceiling is %d", got, ceiling)
 	}
 }

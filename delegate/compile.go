@@ -124,11 +124,12 @@ func (c *compiler) bond(p *Plan) {
 		p.Links = append(p.Links, c.link(fmt.Sprintf("links[%d]", i), l))
 		p.Bond.Links = append(p.Bond.Links, l.Name)
 	}
-	c.checkPFs(p.Links)
+	c.checkTypes(*p)
 	c.checkLACP(*p)
 	c.warnSwitch(*p)
 	c.settleMTU(p)
 	c.checkMTUs(*p)
+	c.require(*p)
 }
 
 // plain plans the interface of a plain network. Its VF is put back as a
@@ -270,16 +271,15 @@ func (c *compiler) checkDefault(path, name string, a bond.Addresses) {
 	}
 }
 
-// checkMTUs refuses an MTU above what a link or its PF passes: a VF above its
-// PF's MTU is accepted by the kernel and drops frames.
+// checkMTUs refuses an MTU above what a link takes.
 func (c *compiler) checkMTUs(p Plan) {
 	mtu, err := strconv.Atoi(p.Bond.Options[bond.MTU])
 	if err != nil {
 		return
 	}
 	for i, l := range p.Links {
-		if l.Before != nil {
-			c.checkMTU(mtu, c.path(i), *l.Before, c.f.Devices[l.Device].PFLink)
+		if l.Before != nil && l.Before.MaxMTU > 0 && mtu > l.Before.MaxMTU {
+			c.problems.Add(bond.MTU, "", "is %d, and %s (%s) takes at most %d", mtu, c.path(i), l.Before.Name, l.Before.MaxMTU)
 		}
 	}
 }
@@ -293,39 +293,6 @@ func (c *compiler) path(i int) string {
 	return fmt.Sprintf("links[%d].%s", i, key)
 }
 
-func (c *compiler) checkMTU(mtu int, path string, l bond.Link, pf *bond.Link) {
-	if l.MaxMTU > 0 && mtu > l.MaxMTU {
-		c.problems.Add(bond.MTU, "", "is %d, and %s (%s) takes at most %d", mtu, path, l.Name, l.MaxMTU)
-	}
-	if pf != nil && mtu > pf.MTU {
-		c.problems.Add(bond.MTU, "raise the PF's MTU or lower the bond's", "is %d, and the PF %s of %s has %d", mtu, pf.Name, path, pf.MTU)
-	}
-}
-
-// checkPFs finds links that would fail together.
-func (c *compiler) checkPFs(links []PlannedLink) {
-	first := map[string]int{}
-	for i, l := range links {
-		pf := c.f.Devices[l.Device].PF
-		if pf == "" {
-			continue
-		}
-		earlier, shared := first[pf]
-		if !shared {
-			first[pf] = i
-			continue
-		}
-		path := c.path(i)
-		text := fmt.Sprintf("VF %s is of the same PF as links[%d]: %s (%s); one cable would take both down", l.Device, earlier, pf, c.f.Devices[l.Device].PFNetdev)
-		switch c.r.Network.DistinctPF {
-		case "error":
-			c.problems.Add(path, `take a VF of another PF, or say "require": {"distinctPF": "warn"}`, "%s", text)
-		case "warn":
-			c.warnings = append(c.warnings, path+": "+text)
-		}
-	}
-}
-
 // checkLACP refuses 802.3ad over VFs where nobody says that it is wanted: such
 // a bond comes up without a word and does not work.
 func (c *compiler) checkLACP(p Plan) {
@@ -333,24 +300,30 @@ func (c *compiler) checkLACP(p Plan) {
 		return
 	}
 	var vfs []string
-	for i, l := range p.Links {
-		if c.f.Devices[l.Device].PF != "" {
-			vfs = append(vfs, c.path(i))
-		}
+	for _, v := range c.vfs(p) {
+		vfs = append(vfs, c.path(v.link))
 	}
-	if len(vfs) > 0 {
-		c.problems.Add(bond.Mode, `use active-backup; where no other pod and not the host uses the PFs' ports say "allowLACP": true`,
-			"is 802.3ad over VFs (%s): LACP is spoken between one bond and the switch port at the other end of its cable (IEEE 802.1AX), and all VFs of a PF share that port", strings.Join(vfs, ", "))
+	if len(vfs) == 0 {
+		return
 	}
+	one := bond.Problem{
+		Path: bond.Mode,
+		Text: fmt.Sprintf("is 802.3ad over VFs (%s): LACP is spoken between one bond and the switch port at the other end of its cable (IEEE 802.1AX), and all VFs of a PF share that port", strings.Join(vfs, ", ")),
+		Hint: `use active-backup; where no other pod and not the host uses the PFs' ports say "allowLACP": true`,
+	}
+	if c.r.Network.Lenient {
+		c.warn(one)
+		return
+	}
+	c.problems = append(c.problems, one)
 }
 
 // warnSwitch says what the switch must do for modes that send one MAC's
 // traffic over several ports, which nothing on the node can see.
 func (c *compiler) warnSwitch(p Plan) {
 	mode := p.Bond.Options[bond.Mode]
-	overVF := slices.ContainsFunc(p.Links, func(l PlannedLink) bool { return c.f.Devices[l.Device].PF != "" })
-	if overVF && (mode == bond.BalanceRR || mode == bond.BalanceXOR) {
-		c.warnings = append(c.warnings, fmt.Sprintf("mode: %s over VFs needs a static link aggregation group on the switch over their PFs' ports, and then every user of these PFs must send by all of them; active-backup needs neither", mode))
+	if len(c.vfs(p)) > 0 && (mode == bond.BalanceRR || mode == bond.BalanceXOR) {
+		c.warn(bond.Problem{Path: bond.Mode, Text: mode + " over VFs needs a static link aggregation group on the switch over their PFs' ports, and then every user of these PFs must send by all of them; active-backup needs neither"})
 	}
 }
 

@@ -16,7 +16,7 @@ func nodeFacts() Facts {
 		return bond.DeviceFacts{
 			Device: bond.Device{Address: vf, PF: pf, Driver: "igbvf", Netdev: netdev + "v0", PFNetdev: netdev},
 			Link:   &bond.Link{Index: index, Name: netdev + "v0", Device: vf, MTU: 1500, MaxMTU: 9216},
-			PFLink: &bond.Link{Index: index - 1, Name: netdev, Device: pf, MTU: 9000},
+			PFLink: &bond.Link{Index: index - 1, Name: netdev, Device: pf, MTU: 9000, Up: true, Carrier: true},
 			Admin:  &bond.VF{},
 		}
 	}
@@ -117,7 +117,7 @@ func TestCompileProblems(t *testing.T) {
 		{"part of a bond of the host", vfs, device(func(d *bond.DeviceFacts) { d.Link.Master = 9 }), `network n: links[1].deviceID: VF 0000:5e:02.0 (enp2s0v0) is part of a bond or bridge of the host (take it out with: ip link set enp2s0v0 nomaster)`},
 		{"the PF without an interface", vfs, device(func(d *bond.DeviceFacts) { d.PFLink = nil }), `network n: links[1].deviceID: the PF 0000:5e:00.0 of VF 0000:5e:02.0 has no interface on the host (a VF is set up through its PF: take a VF of one that is there)`},
 		{"two VFs of one PF", vfs, device(func(d *bond.DeviceFacts) { d.PF, d.PFNetdev = pfA, "enp1s0" }), `network n: links[1].deviceID: VF 0000:5e:02.0 is of the same PF as links[0]: 0000:3b:00.0 (enp1s0); one cable would take both down (take a VF of another PF, or say "require": {"distinctPF": "warn"})`},
-		{"MTU above the PF's", with(`"mtu": 9200`), nil, `network n: mtu: is 9200, and the PF enp1s0 of links[0].deviceID has 9000 (raise the PF's MTU or lower the bond's); mtu: is 9200, and the PF enp2s0 of links[1].deviceID has 9000 (raise the PF's MTU or lower the bond's)`},
+		{"MTU above the PF's", with(`"mtu": 9200`), nil, `network n: mtu: is 9200, and the PF enp1s0 of links[0].deviceID has 9000 (raise the PF's MTU or lower the bond's, or say "require": {"pfMTU": "warn"}); mtu: is 9200, and the PF enp2s0 of links[1].deviceID has 9000 (raise the PF's MTU or lower the bond's, or say "require": {"pfMTU": "warn"})`},
 		{"MTU above the links'", with(`"mtu": 10000`), func(f *Facts) {
 			f.Devices[vfA].PFLink.MTU, f.Devices[vfB].PFLink.MTU = 10000, 10000
 		}, `network n: mtu: is 10000, and links[0].deviceID (enp1s0v0) takes at most 9216; mtu: is 10000, and links[1].deviceID (enp2s0v0) takes at most 9216`},
@@ -154,27 +154,6 @@ func TestCompileProblems(t *testing.T) {
 			_, _, err := Compile(request(t, test.config), f)
 			wantError(t, err, CodeNode, test.text)
 		})
-	}
-}
-
-// TestDistinctPF: two VFs of one PF fail together, and that can be asked for.
-func TestDistinctPF(t *testing.T) {
-	for level, want := range map[string][]string{
-		"warn":   {"links[1].deviceID: VF 0000:5e:02.0 is of the same PF as links[0]: 0000:3b:00.0 (enp1s0); one cable would take both down"},
-		"ignore": nil,
-	} {
-		f := nodeFacts()
-		d := f.Devices[vfB]
-		d.PF, d.PFNetdev = pfA, "enp1s0"
-		f.Devices[vfB] = d
-		r := request(t, `{"name": "n", "require": {"distinctPF": "`+level+`"}, "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`)
-		_, warnings, err := Compile(r, f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(want, warnings); diff != "" {
-			t.Errorf("%s: -want +got:\n%s", level, diff)
-		}
 	}
 }
 

@@ -28,10 +28,11 @@ type Network struct {
 	Links      []Link
 	IPAM       string // the IPAM plugin's type; "" for none
 	DNS        types.DNS
-	DistinctPF string          // error, warn or ignore: two VFs of one PF
-	AllowLACP  bool            // 802.3ad over VFs is wanted
-	Valid      []GCAttachment  // GC: the attachments that the runtime still has; nil: it does not say
-	Raw        json.RawMessage // the configuration as it was given
+	Lenient    bool              // what is an error by default is a warning
+	Require    map[string]string // error, warn or ignore, of the requirements that the configuration names
+	AllowLACP  bool              // 802.3ad over VFs is wanted
+	Valid      []GCAttachment    // GC: the attachments that the runtime still has; nil: it does not say
+	Raw        json.RawMessage   // the configuration as it was given
 	Warnings   []string
 }
 
@@ -195,25 +196,6 @@ func (n *Network) readOptions(top object, bondName string) {
 	options, problems := bond.ParseOptions(fields, names)
 	n.Options = options
 	*top.problems = append(*top.problems, problems...)
-}
-
-func (n *Network) readRequire(top object) {
-	n.DistinctPF = "error"
-	require, there := top.object("require")
-	if !there {
-		return
-	}
-	known := []string{"distinctPF"}
-	for _, key := range require.unknown(known) {
-		top.problems.Add(require.at(key), didYouMean(key, known), "is not known")
-	}
-	if require.has("distinctPF") {
-		levels := []string{"error", "warn", "ignore"}
-		n.DistinctPF = require.text("distinctPF")
-		if !slices.Contains(levels, n.DistinctPF) {
-			top.problems.Add(require.at("distinctPF"), "", "is %q, wanted is error, warn or ignore", n.DistinctPF)
-		}
-	}
 }
 
 // readLACP takes the word for it that the switch port of each VF is the bond's

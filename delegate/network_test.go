@@ -32,47 +32,47 @@ func TestParseNetwork(t *testing.T) {
 			config: `{"type": "bond", "cniVersion": "0.3.1", "name": "bond-net1", "ifname": "bond0", "mode": "active-backup", "failOverMac": 1,
 				"linksInContainer": true, "miimon": "100", "links": [{"name": "net1"}, {"name": "net2"}],
 				"ipam": {"type": "host-local", "subnet": "10.56.217.0/24", "routes": [{"dst": "0.0.0.0/0"}], "gateway": "10.56.217.1"}}`,
-			want: Network{CNIVersion: "0.3.1", Name: "bond-net1", DistinctPF: "warn", IPAM: "host-local", Links: podLinks, Options: safe},
+			want: Network{CNIVersion: "0.3.1", Name: "bond-net1", Lenient: true, IPAM: "host-local", Links: podLinks, Options: safe},
 		},
 		{
 			name: "OpenShift's documentation",
 			config: `{"type": "bond", "cniVersion": "0.3.1", "name": "bond-net1", "mode": "active-backup", "failOverMac": 1, "linksInContainer": true,
 				"miimon": "100", "mtu": 1500, "links": [{"name": "net1"}, {"name": "net2"}],
 				"ipam": {"type": "host-local", "subnet": "10.56.217.0/24", "routes": [{"dst": "0.0.0.0/0"}], "gateway": "10.56.217.1"}}`,
-			want: Network{CNIVersion: "0.3.1", Name: "bond-net1", DistinctPF: "warn", IPAM: "host-local", Links: podLinks,
+			want: Network{CNIVersion: "0.3.1", Name: "bond-net1", Lenient: true, IPAM: "host-local", Links: podLinks,
 				Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "mtu": "1500"}},
 		},
 		{
 			name: "what flannel makes of bond-cni's README",
 			config: `{"name": "mynet", "type": "bond", "mode": "active-backup", "miimon": "100", "failOverMac": 1,
 				"links": [{"name": "ens3f2"}, {"name": "ens3f2d1"}], "ipam": {"type": "host-local", "subnet": "10.1.1.0/24"}, "mtu": 1450}`,
-			want: Network{Name: "mynet", DistinctPF: "warn", IPAM: "host-local",
+			want: Network{Name: "mynet", Lenient: true, IPAM: "host-local",
 				Links:   []Link{{Name: "ens3f2", Source: FromHost}, {Name: "ens3f2d1", Source: FromHost}},
 				Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "mtu": "1450"}},
 		},
 		{
 			name:   "names and numbers, in the kernel's and in other spellings",
 			config: `{"name": "n", "mode": 2, "miimon": 50, "xmitHashPolicy": "1", "allSlavesActive": true, ` + twoVFs + `}`,
-			want: Network{Name: "n", DistinctPF: "error", Links: []Link{sriov("bond0-1", vfA), sriov("bond0-2", vfB)},
+			want: Network{Name: "n", Links: []Link{sriov("bond0-1", vfA), sriov("bond0-2", vfB)},
 				Options: bond.Options{"mode": "balance-xor", "miimon": "50", "xmitHashPolicy": "layer3+4", "allSlavesActive": "1"}},
 		},
 		{
 			name:   "a MAC that the runtime asks for, over the network's own",
 			config: `{"name": "n", "mac": "02:00:00:00:00:01", "runtimeConfig": {"mac": "02:00:00:00:00:07"}, ` + twoVFs + `}`,
-			want: Network{Name: "n", DistinctPF: "error", Links: []Link{sriov("bond0-1", vfA), sriov("bond0-2", vfB)},
+			want: Network{Name: "n", Links: []Link{sriov("bond0-1", vfA), sriov("bond0-2", vfB)},
 				Options: bond.Options{"mode": "active-backup", "miimon": "100", "mac": "02:00:00:00:00:07"}},
 		},
 		{
 			name:   "an address in capitals",
 			config: `{"name": "n", "links": [{"deviceID": "0000:3B:02.0"}, {"config": {"type": "sriov", "deviceID": "0000:5E:02.0"}}]}`,
-			want:   Network{Name: "n", DistinctPF: "error", Links: []Link{sriov("bond0-1", vfA), sriov("bond0-2", vfB)}, Options: safe},
+			want:   Network{Name: "n", Links: []Link{sriov("bond0-1", vfA), sriov("bond0-2", vfB)}, Options: safe},
 		},
 		{
 			name: "plugins of other kinds, and lists of them",
 			config: `{"cniVersion": "1.0.0", "name": "n", "primary": "left", "links": [
 				{"name": "left", "config": {"name": "own", "plugins": [{"type": "sriov", "deviceID": "0000:3b:02.0"}, {"type": "tuning", "mtu": 9000}]}},
 				{"config": {"type": "macvlan", "master": "eth1"}}]}`,
-			want: Network{CNIVersion: "1.0.0", Name: "n", DistinctPF: "error", Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "primary": "left"},
+			want: Network{CNIVersion: "1.0.0", Name: "n", Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "primary": "left"},
 				Links: []Link{
 					{Name: "left", Source: FromDevice, Device: vfA, Plugins: []Plugin{
 						{"sriov", json.RawMessage(`{"cniVersion":"0.3.1","deviceID":"0000:3b:02.0","name":"own","pciBusID":"0000:3b:02.0","type":"sriov"}`)},
@@ -84,19 +84,19 @@ func TestParseNetwork(t *testing.T) {
 		{
 			name:   "host-device, whose address has another name",
 			config: `{"name": "n", "links": [{"deviceID": "0000:3b:02.0"}, {"config": {"type": "host-device", "cniVersion": "1.0.0", "pciBusID": "0000:5e:02.0"}}]}`,
-			want: Network{Name: "n", DistinctPF: "error", Options: safe, Links: []Link{sriov("bond0-1", vfA), {Name: "bond0-2", Source: FromDevice, Device: vfB,
+			want: Network{Name: "n", Options: safe, Links: []Link{sriov("bond0-1", vfA), {Name: "bond0-2", Source: FromDevice, Device: vfB,
 				Plugins: []Plugin{{"host-device", json.RawMessage(`{"cniVersion":"1.0.0","deviceID":"0000:5e:02.0","name":"n","pciBusID":"0000:5e:02.0","type":"host-device"}`)}}}}},
 		},
 		{
 			name:   "what a runtime adds, and what is meant for others",
 			config: `{"name": "n", "capabilities": {"mac": true}, "runtimeConfig": {}, "cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth0"}], "cni.dev/attachments": [], "kubeconfig": "b", "logLevel": "debug", ` + twoVFs + `}`,
-			want: Network{Name: "n", DistinctPF: "error", Options: safe, Links: []Link{sriov("bond0-1", vfA), sriov("bond0-2", vfB)},
+			want: Network{Name: "n", Options: safe, Links: []Link{sriov("bond0-1", vfA), sriov("bond0-2", vfB)},
 				Valid: []GCAttachment{{ContainerID: "c1", IfName: "eth0"}}, Warnings: []string{"network n: ignored: kubeconfig, logLevel"}},
 		},
 		{
 			name:   "require and dns",
-			config: `{"name": "n", "require": {"distinctPF": "warn"}, "dns": {"nameservers": ["192.0.2.1"]}, "ipam": {}, ` + twoVFs + `}`,
-			want: Network{Name: "n", DistinctPF: "warn", Options: safe, DNS: types.DNS{Nameservers: []string{"192.0.2.1"}},
+			config: `{"name": "n", "require": {"distinctPF": "warn", "sameNUMA": "error", "trust": null}, "dns": {"nameservers": ["192.0.2.1"]}, "ipam": {}, ` + twoVFs + `}`,
+			want: Network{Name: "n", Require: map[string]string{"distinctPF": "warn", "sameNUMA": "error"}, Options: safe, DNS: types.DNS{Nameservers: []string{"192.0.2.1"}},
 				Links: []Link{sriov("bond0-1", vfA), sriov("bond0-2", vfB)}},
 		},
 	} {

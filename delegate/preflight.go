@@ -1,0 +1,296 @@
+package delegate
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// plannedVF is a link of a bond that is a VF.
+type plannedVF struct {
+	bond.DeviceFacts
+	link int
+	set  sriovSettings
+}
+
+// String is "VF 3 of ens1f0 (0000:3b:02.3)".
+func (v plannedVF) String() string {
+	return fmt.Sprintf("VF %d of %s (%s)", v.Number, v.PFNetdev, v.Address)
+}
+
+// sriovSettings are the settings of a VF that sriov-cni's configuration has;
+// what it has not stays as it is.
+type sriovSettings struct {
+	MAC       string
+	Trust     string
+	SpoofChk  string
+	LinkState string `json:"link_state"`
+	VLAN      *int
+}
+
+func (l PlannedLink) sriov() (s sriovSettings) {
+	for _, p := range l.Plugins {
+		if p.Type == "sriov" {
+			_ = json.Unmarshal(p.Config, &s) // which sriov-cni itself refuses
+		}
+	}
+	return s
+}
+
+// vfs lists the links that are VFs of a PF on this host.
+func (c *compiler) vfs(p Plan) (out []plannedVF) {
+	for i, l := range p.Links {
+		if d := c.f.Devices[l.Device]; d.PF != "" {
+			out = append(out, plannedVF{d, i, l.sriov()})
+		}
+	}
+	return out
+}
+
+// administered lists those of them whose PF tells how it has set them.
+func (c *compiler) administered(p Plan) []plannedVF {
+	return slices.DeleteFunc(c.vfs(p), func(v plannedVF) bool { return v.Admin == nil })
+}
+
+// distinct finds each VF that is like an earlier one: alike says how.
+func distinct(vfs []plannedVF, alike func(v, earlier plannedVF) string) (out []finding) {
+	for i, v := range vfs {
+		for _, earlier := range vfs[:i] {
+			if text := alike(v, earlier); text != "" {
+				out = append(out, finding{link: v.link, text: text})
+				break
+			}
+		}
+	}
+	return out
+}
+
+// same finds each VF that is unlike the first one: differs says how.
+func same(vfs []plannedVF, differs func(v, first plannedVF) string) (out []finding) {
+	for i, v := range vfs {
+		if text := differs(v, vfs[0]); i > 0 && text != "" {
+			out = append(out, finding{link: v.link, text: text})
+		}
+	}
+	return out
+}
+
+func hinted(hint string, findings []finding) []finding {
+	for i := range findings {
+		findings[i].hint = hint
+	}
+	return findings
+}
+
+func (c *compiler) findSamePF(p Plan) []finding {
+	return hinted("take a VF of another PF", distinct(c.vfs(p), func(v, earlier plannedVF) string {
+		switch {
+		case v.PF == earlier.PF:
+			return fmt.Sprintf("VF %s is of the same PF as links[%d]: %s (%s); one cable would take both down", v.Address, earlier.link, v.PF, v.PFNetdev)
+		case v.Port.ID != "" && v.Port.ID == earlier.Port.ID:
+			return fmt.Sprintf("VF %s is of %s, which has the same port as %s of links[%d] (phys_port_id %s); one cable would take both down", v.Address, v.PFNetdev, earlier.PFNetdev, earlier.link, v.Port.ID)
+		}
+		return ""
+	}))
+}
+
+func (c *compiler) findSameCard(p Plan) []finding {
+	card := func(v plannedVF) string { card, _, _ := strings.Cut(v.PF, "."); return card }
+	return hinted("take a VF of another card", distinct(c.vfs(p), func(v, earlier plannedVF) string {
+		if card(v) != card(earlier) || v.PF == earlier.PF {
+			return ""
+		}
+		return fmt.Sprintf("VF %s is of the same card as links[%d]: %s (%s and %s)", v.Address, earlier.link, card(v), earlier.PFNetdev, v.PFNetdev)
+	}))
+}
+
+func (c *compiler) findOtherNUMA(p Plan) []finding {
+	return hinted("take VFs of one node", same(c.vfs(p), func(v, first plannedVF) string {
+		if v.Port.NUMA == "" || first.Port.NUMA == "" || v.Port.NUMA == first.Port.NUMA {
+			return ""
+		}
+		return fmt.Sprintf("VF %s is on NUMA node %s, links[%d] is on node %s", v.Address, v.Port.NUMA, first.link, first.Port.NUMA)
+	}))
+}
+
+func (c *compiler) findOtherSpeed(p Plan) []finding {
+	return hinted("take VFs of PFs of one speed", same(c.vfs(p), func(v, first plannedVF) string {
+		if v.Port.Speed == 0 || first.Port.Speed == 0 || v.Port.Speed == first.Port.Speed {
+			return ""
+		}
+		return fmt.Sprintf("the PF %s of VF %s has %d Mbit/s, %s of links[%d] has %d", v.PFNetdev, v.Address, v.Port.Speed, first.PFNetdev, first.link, first.Port.Speed)
+	}))
+}
+
+func (c *compiler) findPFDown(p Plan) (out []finding) {
+	for _, v := range c.vfs(p) {
+		switch {
+		case v.PFLink == nil:
+		case !v.PFLink.Up:
+			out = append(out, finding{link: v.link, text: fmt.Sprintf("the PF %s of VF %s is down", v.PFNetdev, v.Address), hint: "ip link set " + v.PFNetdev + " up"})
+		case !v.PFLink.Carrier:
+			out = append(out, finding{link: v.link, text: fmt.Sprintf("the PF %s of VF %s has no carrier", v.PFNetdev, v.Address), hint: "look at its cable and its switch port"})
+		}
+	}
+	return out
+}
+
+// A bond of the pod in the same kind of mode listens on all of its links.
+func (c *compiler) findHostBond(p Plan) (out []finding) {
+	if slices.Contains([]string{bond.BalanceRR, bond.BalanceXOR, bond.Broadcast}, p.Bond.Options[bond.Mode]) {
+		return nil
+	}
+	for _, v := range c.vfs(p) {
+		if slices.Contains([]string{bond.BalanceRR, bond.BalanceXOR, bond.Broadcast, bond.LACP}, v.Port.BondMode) {
+			out = append(out, finding{link: v.link,
+				text: fmt.Sprintf("the PF %s of VF %s is part of the host's %s (%s): the switch sends what is meant for the VF to any port of it", v.PFNetdev, v.Address, v.Port.Bond, v.Port.BondMode),
+				hint: "take PFs that are in no bond of the host"})
+		}
+	}
+	return out
+}
+
+func (c *compiler) findMTUAbovePF(p Plan) (out []finding) {
+	mtu, err := strconv.Atoi(p.Bond.Options[bond.MTU])
+	if err != nil {
+		return nil
+	}
+	for _, v := range c.vfs(p) {
+		if v.PFLink != nil && mtu > v.PFLink.MTU {
+			out = append(out, finding{link: v.link, path: bond.MTU,
+				text: fmt.Sprintf("is %d, and the PF %s of %s has %d", mtu, v.PFNetdev, c.path(v.link), v.PFLink.MTU),
+				hint: "raise the PF's MTU or lower the bond's"})
+		}
+	}
+	return out
+}
+
+func (c *compiler) findUntrusted(p Plan) (out []finding) {
+	for _, v := range changedMACs(p, c.administered(p)) {
+		if v.set.Trust != "on" && (v.set.Trust == "off" || v.Admin.Trust != nil && !*v.Admin.Trust) {
+			out = append(out, finding{link: v.link,
+				text: fmt.Sprintf("mode %s changes the MAC of %s, which the PF does not trust; where the PF has set that MAC it refuses", p.Bond.Options[bond.Mode], v),
+				hint: `set "trust": "on" in the configuration that attaches it (delegate)`})
+		}
+	}
+	return out
+}
+
+func (c *compiler) findSpoofChecked(p Plan) (out []finding) {
+	for _, v := range changedMACs(p, c.administered(p)) {
+		if v.set.SpoofChk != "off" && (v.set.SpoofChk == "on" || v.Admin.SpoofChk) {
+			out = append(out, finding{link: v.link,
+				text: fmt.Sprintf("mode %s changes the MAC of %s, whose spoof checking is on; where the PF checks against the MAC that it knows it drops what the VF sends", p.Bond.Options[bond.Mode], v),
+				hint: `set "spoofchk": "off" in the configuration that attaches it (delegate)`})
+		}
+	}
+	return out
+}
+
+// changedMACs lists the VFs whose MAC the mode changes to another than the one
+// that their PF has set for them.
+func changedMACs(p Plan, vfs []plannedVF) []plannedVF {
+	o := p.Bond.Options
+	if o[bond.Mode] == bond.ActiveBackup && o[bond.FailOverMac] == "active" {
+		return nil
+	}
+	// These exchange the links' MACs when the active one changes.
+	exchanges := o[bond.Mode] == bond.BalanceTLB || o[bond.Mode] == bond.BalanceALB || o[bond.FailOverMac] == "follow"
+	macs := make([]string, len(p.Links))
+	for i, l := range p.Links {
+		macs[i] = macOf(l)
+	}
+	bonds := o[bond.MAC]
+	if bonds == "" {
+		bonds = macs[0]
+	}
+	differs := func(mac string) bool { return mac != bonds }
+	return slices.DeleteFunc(vfs, func(v plannedVF) bool {
+		changes := differs(macs[v.link]) || exchanges && slices.ContainsFunc(macs, differs)
+		return !changes || v.Admin.MAC == bonds && !exchanges
+	})
+}
+
+// macOf is the MAC that a link has before it is bonded; "" where nobody knows.
+func macOf(l PlannedLink) string {
+	if mac := l.sriov().MAC; mac != "" {
+		return strings.ToLower(mac)
+	}
+	if l.Before != nil {
+		return l.Before.MAC
+	}
+	return ""
+}
+
+// The numbers of IFLA_VF_LINK_STATE_* in include/uapi/linux/if_link.h.
+var linkStates = []string{"auto", "enable", "disable"}
+
+func (c *compiler) findForcedState(p Plan) (out []finding) {
+	miimon := p.Bond.Options[bond.Miimon]
+	for _, v := range c.administered(p) {
+		state := v.set.LinkState
+		if n := int(v.Admin.LinkState); state == "" && n < len(linkStates) {
+			state = linkStates[n]
+		}
+		switch {
+		case v.isInfiniBand():
+			// Its subnet manager decides about carriers.
+		case state == "disable":
+			out = append(out, finding{link: v.link, text: fmt.Sprintf("the link state of %s is disable: it never has a carrier", v), hint: `set "link_state": "auto" in the configuration that attaches it (delegate)`})
+		case state == "enable" && miimon != "" && miimon != "0":
+			out = append(out, finding{link: v.link,
+				text: fmt.Sprintf("the link state of %s is enable: it has a carrier over a dead PF too, and miimon looks at nothing else", v),
+				hint: `set "link_state": "auto" in the configuration that attaches it (delegate), or use arpInterval in place of miimon`})
+		}
+	}
+	return out
+}
+
+func (v plannedVF) isInfiniBand() bool { return v.Link != nil && v.Link.Type == bond.InfiniBand }
+
+func (c *compiler) findOtherVLAN(p Plan) []finding {
+	vlan := func(v plannedVF) int {
+		if v.set.VLAN != nil {
+			return *v.set.VLAN
+		}
+		return v.Admin.VLAN
+	}
+	return hinted("give all links one vlan", same(c.administered(p), func(v, first plannedVF) string {
+		if vlan(v) == vlan(first) {
+			return ""
+		}
+		return fmt.Sprintf("%s has VLAN %d, links[%d] has VLAN %d; a failover would lead into another network", v, vlan(v), first.link, vlan(first))
+	}))
+}
+
+// checkTypes refuses what the kernel refuses of links that are not Ethernet: a
+// bond's links are of one type, and InfiniBand goes in active-backup only,
+// where each link keeps its address.
+func (c *compiler) checkTypes(p Plan) {
+	first := slices.IndexFunc(p.Links, func(l PlannedLink) bool { return l.Before != nil })
+	if first < 0 {
+		return
+	}
+	kind := p.Links[first].Before.Type
+	for i, l := range p.Links {
+		if l.Before != nil && l.Before.Type != kind {
+			c.problems.Add(c.path(i), "bond links of one type", "%s is %s, and links[%d] is %s", l.Before.Name, bond.TypeName(l.Before.Type), first, bond.TypeName(kind))
+		}
+	}
+	if kind != bond.InfiniBand {
+		return
+	}
+	o := p.Bond.Options
+	switch only := fmt.Sprintf("and links[%d] is InfiniBand, which", first); {
+	case o[bond.Mode] != bond.ActiveBackup:
+		c.problems.Add(bond.Mode, "use active-backup", "is %s, %s the kernel bonds in active-backup only", o[bond.Mode], only)
+	case o[bond.MAC] != "":
+		c.problems.Add(bond.MAC, "leave mac out", "is %s, %s keeps its own address", o[bond.MAC], only)
+	case o[bond.FailOverMac] != "active":
+		c.problems.Add(bond.FailOverMac, "leave failOverMac out", "is %s, %s keeps its own address: it takes active only", o[bond.FailOverMac], only)
+	}
+}
