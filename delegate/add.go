@@ -389,8 +389,9 @@ func (h *Host) configure(s sandbox, rec *Record, made bond.Link, result *current
 	}
 	if err := bond.Announce(s.pod, rec.Plan.Bond, rec.Addresses); err != nil {
 		// Neighbours find the address without it, only later.
-		rec.Warnings = append(rec.Warnings, err.Error())
-		h.warn("network %s: %v", rec.Plan.Network, err)
+		warning := fmt.Sprintf("network %s: %v", rec.Plan.Network, err)
+		rec.Warnings = append(rec.Warnings, warning)
+		h.warn("%s", warning)
 	}
 	return made, WithCode(CodeKernel, rec.lookAgain(s, &made))
 }

@@ -103,13 +103,14 @@ type PodAttachment struct {
 }
 
 // Publish tells what became of a sandbox: to the pod's network-status where
-// there are Attachments, to the pod's events where there are, or where Failure
-// says why not, and to the agent's metrics.
+// there are Attachments, to the pod's events where there are, where there are
+// Warnings or where Failure says why not, and to the agent's metrics.
 type Publish struct {
 	Verb        string       `json:"verb"` // ADD or DEL
 	Pod         Pod          `json:"pod"`
 	Attachments []PodResult  `json:"attachments,omitempty"` // the default network first
 	Failure     *types.Error `json:"failure,omitempty"`
+	Warnings    []string     `json:"warnings,omitempty"` // each names its network
 	Steps       []Step       `json:"steps,omitempty"`
 }
 

@@ -165,8 +165,8 @@ func TestWarnSwitch(t *testing.T) {
 		mode, links string
 		want        []string
 	}{
-		{"balance-rr", vfs, []string{"mode: balance-rr" + text}},
-		{"balance-xor", vfs, []string{"mode: balance-xor" + text}},
+		{"balance-rr", vfs, []string{"network n: mode: balance-rr" + text}},
+		{"balance-xor", vfs, []string{"network n: mode: balance-xor" + text}},
 		{"active-backup", vfs, nil},
 		{"balance-alb", vfs, nil},
 		{"balance-rr", `[{"name": "eth1"}, {"name": "eth2"}]`, nil},

@@ -49,7 +49,7 @@ func (h *Host) AddPod(ctx context.Context, c ClusterConfig, r Request) (*current
 			recs, err = h.addAll(ctx, rs)
 		}
 	}
-	report := Publish{Verb: "ADD", Pod: reply.Pod, Steps: steps}
+	report := Publish{Verb: "ADD", Pod: reply.Pod, Steps: steps, Warnings: warningsOf(reply, recs)}
 	if err == nil {
 		err = h.publish(ctx, c.Agent, report, recs, began)
 	}
@@ -79,7 +79,7 @@ func (h *Host) AddSecondary(ctx context.Context, r Request) (*current.Result, er
 	if err == nil {
 		recs, err = h.addOne(ctx, socket, r, reply)
 	}
-	report := Publish{Verb: "ADD", Pod: args.Pod, Steps: steps}
+	report := Publish{Verb: "ADD", Pod: args.Pod, Steps: steps, Warnings: warningsOf(reply, recs)}
 	if err != nil {
 		h.tellFailure(ctx, socket, report, began, err)
 		return nil, err
@@ -87,6 +87,15 @@ func (h *Host) AddSecondary(ctx context.Context, r Request) (*current.Result, er
 	report.Steps = append(report.allSteps(recs), since("total", began))
 	h.tell(ctx, socket, report)
 	return decodeResult(recs[0].Result)
+}
+
+// warningsOf are all warnings about what a pod got.
+func warningsOf(reply LookupReply, recs []*Record) []string {
+	warnings := slices.Clone(reply.Warnings)
+	for _, rec := range recs {
+		warnings = append(warnings, rec.Warnings...)
+	}
+	return warnings
 }
 
 func (h *Host) addOne(ctx context.Context, socket string, r Request, reply LookupReply) ([]*Record, error) {

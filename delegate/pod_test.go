@@ -15,6 +15,8 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/multibond/multibond/bond"
 )
 
 // cluster is the default network's file, in the directory that a cluster's
@@ -515,5 +517,30 @@ func TestPlainOtherBoot(t *testing.T) {
 	want := []string{"bridge DEL eth0 " + pod1, "portmap DEL eth0 " + pod1, "sriov DEL net2 " + noNetns}
 	if diff := cmp.Diff(want, calls); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestWarnings: what is not as it should be is told with what the pod got, and
+// is in the Record.
+func TestWarnings(t *testing.T) {
+	bonded := bondOf("bond0", vfA, vfB)
+	bonded.Config = Encode(values{"cniVersion": "1.0.0", "name": "net1", "type": "multibond", "ipMasq": true,
+		"links": []values{{"deviceID": vfA}, {"deviceID": vfB}}})
+	n := newNode(t, bonded)
+	n.reply.Lookup.Warnings = []string{"pod demo/p: no device plugin"}
+	n.change("", "enp2s0", bond.Change{Up: new(bool)})
+	if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
+		t.Fatal(err)
+	}
+	own := []string{
+		"network net1: ignored: ipMasq",
+		"network demo/bond0: links[1].deviceID: the PF enp2s0 of VF 0000:5e:02.0 is down (ip link set enp2s0 up)",
+	}
+	if diff := cmp.Diff(own, n.readRecord(Key{"c1", "bond0"}).Warnings); diff != "" {
+		t.Errorf("Record, -want +got:\n%s", diff)
+	}
+	published := n.published()
+	if diff := cmp.Diff(append([]string{"pod demo/p: no device plugin"}, own...), published[len(published)-1].Warnings); diff != "" {
+		t.Errorf("published, -want +got:\n%s", diff)
 	}
 }

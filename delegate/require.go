@@ -116,7 +116,7 @@ func (c *compiler) level(r requirement) string {
 
 // warn keeps a warning, once.
 func (c *compiler) warn(p bond.Problem) {
-	if text := p.Error(); !slices.Contains(c.warnings, text) {
+	if text := "network " + c.r.Network.Name + ": " + p.Error(); !slices.Contains(c.warnings, text) {
 		c.warnings = append(c.warnings, text)
 	}
 }

@@ -146,7 +146,7 @@ func TestRequire(t *testing.T) {
 		r := request(t, `{"name": "n", `+keys+`"require": `+string(Encode(ignored))+`, "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`)
 		_, warnings, err := Compile(r, f)
 		// Not a requirement's, and the same at each level.
-		warnings = slices.DeleteFunc(warnings, func(w string) bool { return strings.HasPrefix(w, "mode: ") })
+		warnings = slices.DeleteFunc(warnings, func(w string) bool { return strings.HasPrefix(w, "network n: mode: ") })
 		return warnings, err
 	}
 	tested := map[string]bool{}
@@ -156,7 +156,7 @@ func TestRequire(t *testing.T) {
 			var problems, want []string
 			for _, f := range test.found {
 				problems = append(problems, f.path+": "+f.text+" ("+f.hint+`, or say "require": {"`+test.key+`": "warn"})`)
-				want = append(want, f.path+": "+f.text+" ("+f.hint+")")
+				want = append(want, "network n: "+f.path+": "+f.text+" ("+f.hint+")")
 			}
 			_, err := compile(t, test.keys, test.key, levelError, test.change)
 			wantError(t, err, CodeNode, "network n: "+strings.Join(problems, "; "))
@@ -197,8 +197,8 @@ func TestRequireOfThree(t *testing.T) {
 	r := request(t, `{"name": "n", "require": {"distinctPF": "warn", "sameVLAN": "warn"}, "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}, {"deviceID": "0000:5e:02.1"}]}`)
 	_, warnings, err := Compile(r, f)
 	want := []string{
-		"links[2].deviceID: VF 0000:5e:02.1 is of the same PF as links[1]: 0000:5e:00.0 (enp2s0); one cable would take both down (take a VF of another PF)",
-		"links[2].deviceID: VF 1 of enp2s0 (0000:5e:02.1) has VLAN 7, links[0] has VLAN 0; a failover would lead into another network (give all links one vlan)",
+		"network n: links[2].deviceID: VF 0000:5e:02.1 is of the same PF as links[1]: 0000:5e:00.0 (enp2s0); one cable would take both down (take a VF of another PF)",
+		"network n: links[2].deviceID: VF 1 of enp2s0 (0000:5e:02.1) has VLAN 7, links[0] has VLAN 0; a failover would lead into another network (give all links one vlan)",
 	}
 	if diff := cmp.Diff(want, warnings); diff != "" || err != nil {
 		t.Errorf("%v, -want +got:\n%s", err, diff)
@@ -215,9 +215,9 @@ func TestRequireInPod(t *testing.T) {
 		f.Devices[vfA2] = second
 		r := request(t, `{"name": "n", "type": "`+kind+`", "mode": "active-backup", "miimon": "100", "failOverMac": 1, "linksInContainer": true, "links": [{"name": "net1"}, {"name": "net2"}]}`)
 		_, warnings, err := Compile(r, f)
-		const text = "links[1].name: VF 0000:3b:02.1 is of the same PF as links[0]: 0000:3b:00.0 (enp1s0); one cable would take both down (take a VF of another PF"
+		const text = "network n: links[1].name: VF 0000:3b:02.1 is of the same PF as links[0]: 0000:3b:00.0 (enp1s0); one cable would take both down (take a VF of another PF"
 		if level == levelError {
-			wantError(t, err, CodeNode, "network n: "+text+`, or say "require": {"distinctPF": "warn"})`)
+			wantError(t, err, CodeNode, text+`, or say "require": {"distinctPF": "warn"})`)
 		} else if diff := cmp.Diff([]string{text + ")"}, warnings); diff != "" || err != nil {
 			t.Errorf("%v, -want +got:\n%s", err, diff)
 		}

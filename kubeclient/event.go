@@ -17,6 +17,7 @@ import (
 const (
 	reasonAttached = "NetworksAttached"
 	reasonFailed   = "NetworksFailed"
+	reasonWarned   = "NetworksWarned"
 )
 
 const component = "multibond-agent"
@@ -35,6 +36,9 @@ func outcomesOf(p delegate.Publish, now time.Time) (out []outcome) {
 		out = append(out, outcome{corev1.EventTypeWarning, reasonFailed, clip(p.Failure.Msg), now})
 	} else if len(p.Attachments) > 0 {
 		out = append(out, outcome{corev1.EventTypeNormal, reasonAttached, clip(describe(p.Attachments)), now})
+	}
+	if len(p.Warnings) > 0 {
+		out = append(out, outcome{corev1.EventTypeWarning, reasonWarned, clip(strings.Join(p.Warnings, "; ")), now})
 	}
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -79,6 +80,24 @@ func TestPublishIsOnePatchAndOneEvent(t *testing.T) {
 	if m := r.messages(); len(m) != 1 || !strings.HasPrefix(m[0], "Normal NetworksAttached uid-p: eth0 ") || !strings.Contains(m[0], "(demo/bond-net1)") {
 		t.Error(m)
 	}
+	r.queueHas(0)
+}
+
+// TestWarningsAreOneEvent: however many there are, however often they are told,
+// and whoever else publishes the pod's networks.
+func TestWarningsAreOneEvent(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	report := attachedReport()
+	report.Warnings = []string{"network demo/bond-net1: links[1].deviceID: the PF enp2s0 is down", "network n: ignored: ipMasq"}
+	r.publish(report)
+	r.publish(report)
+	r.publish(delegate.Publish{Verb: "ADD", Pod: pLookup.Pod, Warnings: report.Warnings})
+	want := "Warning NetworksWarned uid-p: network demo/bond-net1: links[1].deviceID: the PF enp2s0 is down; network n: ignored: ipMasq"
+	if m := r.messages(); len(m) != 2 || !slices.Contains(m, want) {
+		t.Errorf("%q\nwanted is also: %s", m, want)
+	}
+	r.requests(map[string]int{"patch pods": 2, "create events": 2})
 	r.queueHas(0)
 }
 
