@@ -180,6 +180,29 @@ func (have VF) Differences(want VF) []string {
 	return d
 }
 
+// Without is the state with each part that is still as it was set as it was
+// before that; what has changed since stays.
+func (have VF) Without(set, before VF) VF {
+	tag := func(vf VF) [3]int { return [3]int{vf.VLAN, vf.QoS, vf.Proto} }
+	if tag(have) == tag(set) {
+		have.VLAN, have.QoS, have.Proto = before.VLAN, before.QoS, before.Proto
+	}
+	if have.Trust != nil && set.Trust != nil && *have.Trust == *set.Trust {
+		have.Trust = before.Trust
+	}
+	have.SpoofChk = without(have.SpoofChk, set.SpoofChk, before.SpoofChk)
+	have.MinRate, have.MaxRate = without(have.MinRate, set.MinRate, before.MinRate), without(have.MaxRate, set.MaxRate, before.MaxRate)
+	have.LinkState = without(have.LinkState, set.LinkState, before.LinkState)
+	return have
+}
+
+func without[T comparable](have, set, before T) T {
+	if have == set {
+		return before
+	}
+	return have
+}
+
 // Differences compares a link with what it was, one sentence per difference.
 func (have Link) Differences(want Link) []string {
 	var d differences

@@ -279,6 +279,26 @@ func TestDelMadeAnew(t *testing.T) {
 	}
 }
 
+// TestDelDriverAnew: a VF was given its driver anew under the running pod. Its
+// interface is another one, and the PF still has the VLAN that the ADD set.
+func TestDelDriverAnew(t *testing.T) {
+	m := newMachine(t)
+	m.mustAdd(request(t, standard))
+	m.remake()
+	m.changeVF("enp1s0", func(vf *bond.VF) { vf.VLAN, vf.MaxRate = 100, 10 })
+	m.changeVF("enp2s0", func(vf *bond.VF) { vf.VLAN = 9 })
+	m.mustDel(c1)
+	for pf, want := range map[string]bond.VF{"enp1s0": {MaxRate: 10}, "enp2s0": {VLAN: 9}} {
+		vfs, err := m.namespace("").VFs(pf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := vfs[0]; got.VLAN != want.VLAN || got.MaxRate != want.MaxRate {
+			t.Errorf("%s keeps %+v of VF 0, want VLAN %d and rate %d", pf, got, want.VLAN, want.MaxRate)
+		}
+	}
+}
+
 // TestDelOtherBoot: the VFs of another boot are nobody's. The address is given
 // back, even if the Record does not know that it was asked for.
 func TestDelOtherBoot(t *testing.T) {

@@ -233,12 +233,13 @@ func (s Store) Update(r *Record) error {
 	return nil
 }
 
-// End removes a Record and its hold on its devices. It is no error if they
-// are gone.
+// End removes a Record and its hold on its devices, and one that was cut short
+// when the disk was full. It is no error if they are gone. Locks on the devices
+// are held.
 func (s Store) End(r *Record) error {
 	var errs []error
 	for _, device := range r.Plan.Devices() {
-		if holder, err := s.Holder(device); err == nil && holder == r.Plan.Key() {
+		if holder, err := s.Holder(device); err == nil && (holder == r.Plan.Key() || holder == Key{}) {
 			errs = append(errs, removeAll(s.hold(device)))
 		}
 	}

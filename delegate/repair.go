@@ -44,13 +44,19 @@ func (h *Host) repairDevice(s sandbox, rec *Record, l PlannedLink) error {
 	return asBefore(l, now)
 }
 
-// unlessMadeAnew is the link as it has to be: as before, or, where its VF is
-// another one than before, which has just the same address, as it is.
+// unlessMadeAnew is the link as it has to be: as before, or, where its
+// interface is another one than before, which has just the same address, as it
+// is. A PF whose VF was only given its driver anew still keeps for it what the
+// ADD has set, which is taken back.
 func (h *Host) unlessMadeAnew(rec *Record, l PlannedLink, now bond.DeviceFacts) PlannedLink {
 	if now.Link == nil || rec.knows(l, *now.Link) {
 		return l
 	}
 	h.warn("%s was made anew since the ADD (its own MAC is %s, was %s) and is left as it is", l.Device, now.Link.PermMAC, l.Before.PermMAC)
+	if set := rec.Attached[l.Name].Admin; now.Admin != nil && l.Admin != nil && set != nil {
+		admin := now.Admin.Without(*set, *l.Admin)
+		now.Admin = &admin
+	}
 	l.Before, l.Had, l.Admin = now.Link, bond.Addresses{}, now.Admin
 	return l
 }

@@ -73,7 +73,7 @@ func (c *campaign) carryOut(operations []Operation, count bool) string {
 			c.report.Disturbed[o.Disturb]++
 		}
 		rebooted = rebooted || o.What == "reboot"
-		anew = anew || rebooted || o.What == "VFs made anew" || o.What == "PF's driver unbound"
+		anew = anew || rebooted || slices.Contains([]string{"VFs made anew", "VF's driver anew", "PF's driver unbound"}, o.What)
 		if verbose {
 			fmt.Fprintf(os.Stderr, "faults: %s\n", o)
 		}
@@ -146,6 +146,9 @@ func change(o Operation) error {
 		}
 	case "VFs made anew":
 		_, err := shell(remakeVFs)
+		return err
+	case "VF's driver anew":
+		_, err := shell(rebindVF)
 		return err
 	case "PF's driver unbound":
 		_, err := shell(rebindPF)

@@ -229,6 +229,15 @@ true`
 const remakeVFs = `
 for n in /sys/class/net/enp*/device/sriov_numvfs; do [ $(cat $n) = 0 ] || echo 0 >$n; done` + makeVFs
 
+// rebindVF takes a VF's driver away and gives it back: its interface is a new one.
+const rebindVF = `
+vf=/sys/bus/pci/devices/0000:01:10.0
+echo 0000:01:10.0 >$vf/driver/unbind; echo 0000:01:10.0 >/sys/bus/pci/drivers/igbvf/bind
+for i in $(seq 100); do [ -d $vf/net ] && break; sleep 0.1; done
+name=$(ls $vf/net)
+ip link set $name down
+[ $name = enp1s0v0 ] || ip link set $name name enp1s0v0`
+
 // rebindPF takes a PF's driver away and gives it back.
 const rebindPF = `
 pf=/sys/bus/pci/devices/0000:01:00.0
