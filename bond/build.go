@@ -18,6 +18,8 @@ type Spec struct {
 	Name    string   `json:"name"`
 	Options Options  `json:"options"`
 	Links   []string `json:"links"` // names in the pod, in order
+
+	LinkOptions map[string]Options `json:"linkOptions,omitempty"` // by the name, of links that have any
 }
 
 // Steps prints what Build does, a line each, as a network engineer reads it.
@@ -25,8 +27,15 @@ func (s Spec) Steps() []string {
 	steps := []string{fmt.Sprintf("%s: create %s", s.Name, s.Options)}
 	for _, l := range s.Links {
 		steps = append(steps, fmt.Sprintf("%s: flush %s, set it down, enslave it", s.Name, l))
+		if own := s.LinkOptions[l]; len(own.sent()) > 0 {
+			steps = append(steps, fmt.Sprintf("%s: %s", l, own))
+		}
 	}
-	return append(steps, fmt.Sprintf("%s: set it up", s.Name))
+	steps = append(steps, fmt.Sprintf("%s: set it up", s.Name))
+	if first := s.Options[activeSlave]; first != "" {
+		steps = append(steps, fmt.Sprintf("%s: use %s first, once it has a carrier", s.Name, first))
+	}
+	return steps
 }
 
 // Build makes the bond over links that are all in n, in their order, and sets
@@ -49,6 +58,13 @@ func Build(n Namespace, s Spec, links []Link) (Link, error) {
 	for _, l := range links {
 		if err := n.Change(l.Index, Change{Master: &b.Index}); err != nil {
 			return b, fmt.Errorf("enslaving %s (%s, MAC %s) to %s (%s): %w", l.Name, l.what(), l.MAC, s.Name, s.Options[Mode], hinted(err))
+		}
+		own := s.LinkOptions[l.Name]
+		if len(own.sent()) == 0 {
+			continue
+		}
+		if err := n.Change(l.Index, Change{Options: own}); err != nil {
+			return b, fmt.Errorf("setting %s of %s in %s: %w", own, l.Name, s.Name, err)
 		}
 	}
 	if err := n.Change(b.Index, Change{Up: &up}); err != nil {
@@ -109,6 +125,9 @@ func verifyLinks(problems *Problems, links []Link, b Link, s Spec, devices map[s
 		if !l.Up {
 			problems.Add(name, "", "the link is down")
 		}
+		for _, d := range s.LinkOptions[name].Differences(l.Options) {
+			problems.Add(name, "", "%s", d)
+		}
 		if fmt.Sprint(l.MTU) != s.Options[MTU] {
 			problems.Add(name, "", "mtu is %d, was %s", l.MTU, s.Options[MTU])
 		}
@@ -150,9 +169,40 @@ func WithSmallestMTU(o Options, links []Link) Options {
 	return out
 }
 
-// carrierWait bounds how long Announce waits for a carrier: a VF has one a
-// second or two after it was set up.
-const carrierWait = 3 * time.Second
+// carrierWait bounds how long Activate and Announce wait for a carrier: a VF
+// has one a second or two after it was set up.
+const (
+	carrierWait  = 3 * time.Second
+	carrierPause = 20 * time.Millisecond
+)
+
+// Activate makes the link active that is to be used first, as soon as the bond
+// takes it for one that carries.
+func Activate(n Namespace, s Spec) error {
+	name := s.Options[activeSlave]
+	if name == "" {
+		return nil
+	}
+	b, err := n.Link(s.Name)
+	if err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(carrierWait); ; time.Sleep(carrierPause) {
+		l, err := n.Link(name)
+		if err != nil {
+			return err
+		}
+		if l.Carrier {
+			err = n.Change(b.Index, Change{Options: Options{activeSlave: name}})
+			if !errors.Is(err, unix.EINVAL) { // so says the kernel of a link that monitoring has not yet found up
+				return err
+			}
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s has no carrier for %s after %s; another link is used first", name, s.Name, carrierWait)
+		}
+	}
+}
 
 // Announce announces the addresses of a bond, as soon as it has a carrier:
 // before that nothing leaves it. In active-backup nobody waits, because the
@@ -165,8 +215,7 @@ func Announce(n Namespace, s Spec, a Addresses) error {
 	for _, ip := range a.IPs {
 		addrs = append(addrs, ip.Addr())
 	}
-	const pause = 20 * time.Millisecond
-	for deadline := time.Now().Add(carrierWait); ; time.Sleep(pause) {
+	for deadline := time.Now().Add(carrierWait); ; time.Sleep(carrierPause) {
 		b, err := n.Link(s.Name)
 		switch {
 		case err != nil:

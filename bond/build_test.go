@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"strings"
 	"testing"
@@ -108,9 +109,99 @@ func TestBuild(t *testing.T) {
 	for i, l := range linksOf(n, "net1", "net2") {
 		want := links[i]
 		want.MTU, want.Master, want.Up, want.Carrier = 1400, b.Index, true, true
+		want.Options = bond.Options{"queueId": "0", "prio": "0"}
 		equal(t, l.Name, want, l)
 	}
 	equal(t, "addresses of net1", bond.Addresses{}, must(n.Addresses(links[0].Index)))
+}
+
+// TestBuildLinkOptions: what a link shall have in the bond it gets there, and
+// CHECK finds what has changed.
+func TestBuildLinkOptions(t *testing.T) {
+	k, n := pod(t)
+	s := spec
+	s.LinkOptions = map[string]bond.Options{"net1": {"prio": "0"}, "net2": {"prio": "10", "queueId": "3"}}
+	equal(t, "steps", []string{
+		"bond0: create active-backup mtu 1400 miimon 100 fail_over_mac active",
+		"bond0: flush net1, set it down, enslave it",
+		"bond0: flush net2, set it down, enslave it",
+		"net2: queue_id 3 prio 10",
+		"bond0: set it up",
+	}, s.Steps())
+	asked := verbs(k)
+	b := must(bond.Build(n, s, linksOf(n, "net1", "net2")))
+	equal(t, "order", []string{"Link net1", "Link net2", "Change net1", "Flush net1", "Change net2", "Flush net2",
+		"CreateBond bond0", "Change net1", "Change net2", "Change net2", "Change bond0", "Link bond0"}, *asked)
+	equal(t, "net2", bond.Options{"prio": "10", "queueId": "3"}, must(n.Link("net2")).Options)
+	equal(t, "as made", nil, must(bond.Verify(n, s, b.Index, nil)))
+	must(0, n.Change(must(n.Link("net2")).Index, bond.Change{Options: bond.Options{"prio": "9"}}))
+	equal(t, "changed", bond.Problems{{Path: "net2", Text: "prio is 9, was made with 10"}}, must(bond.Verify(n, s, b.Index, nil)))
+}
+
+// TestBuildLinkOptionsRefused: the error says which option of which link.
+func TestBuildLinkOptionsRefused(t *testing.T) {
+	k, n := pod(t)
+	s := spec
+	s.LinkOptions = map[string]bond.Options{"net1": {"prio": "10"}}
+	links, changes := linksOf(n, "net1", "net2"), 0
+	k.Fail = func(verb string) error {
+		if verb == "Change net1" {
+			changes++
+		}
+		if changes == 3 { // down, enslaved, options
+			return unix.EOPNOTSUPP
+		}
+		return nil
+	}
+	_, err := bond.Build(n, s, links)
+	equal(t, "error", "setting prio 10 of net1 in bond0: operation not supported", fmt.Sprint(err))
+}
+
+// TestActivate: the link that is to be used first is made active once it has a
+// carrier; without one, another is.
+func TestActivate(t *testing.T) {
+	for _, c := range []struct {
+		name, link string
+		carrierAt  int // how often the link has been asked for by then
+		want       string
+		active     string // by its MAC
+	}{
+		{"not asked for", "", 0, "<nil>", "net1"},
+		{"it carries", "net2", 0, "<nil>", "net2"},
+		{"in a while", "net2", 5, "<nil>", "net2"},
+		{"never", "net2", -1, "net2 has no carrier for bond0 after 3s; another link is used first", "net1"},
+		{"gone", "net3", 0, "link net3: file does not exist", "net1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			k, n := pod(t)
+			s := spec
+			s.Options = maps.Clone(s.Options)
+			if c.link != "" {
+				s.Options["activeSlave"] = c.link
+			}
+			must(bond.Build(n, s, linksOf(n, "net1", "net2")))
+			net2, asked, up, down := must(n.Link("net2")), 0, true, false
+			must(0, n.Change(net2.Index, bond.Change{Up: &down}))
+			k.Fail = func(verb string) error {
+				if verb == "Link net2" {
+					if asked++; asked > c.carrierAt && c.carrierAt >= 0 {
+						k.Fail = nil
+						must(0, n.Change(net2.Index, bond.Change{Up: &up}))
+					}
+				}
+				return nil
+			}
+			synctest.Test(t, func(t *testing.T) {
+				equal(t, "error", c.want, fmt.Sprint(bond.Activate(n, s)))
+			})
+			k.Fail = nil
+			equal(t, "MAC", must(n.Link(c.active)).MAC, must(n.Link("bond0")).MAC)
+		})
+	}
+	s := spec
+	s.Options = bond.Options{bond.Mode: bond.ActiveBackup, "activeSlave": "net2"}
+	equal(t, "steps", "bond0: use net2 first, once it has a carrier", s.Steps()[4])
+	equal(t, "not at creation", "bond0: create active-backup", s.Steps()[0])
 }
 
 // TestBuildOrder: the first link is the first in the bond, whatever its index,

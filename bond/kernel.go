@@ -40,7 +40,7 @@ type Namespace interface {
 	// closes them and gives them their own MAC and MTU back.
 	Delete(index int) error
 	// Change changes what is not nil in c, in one request: namespace, MAC,
-	// MTU, name, state, master, in this order. On error a part of it may have
+	// MTU, name, state, master, in this order; options in one of their own. On error a part of it may have
 	// been done: look before doing more.
 	Change(index int, c Change) error
 	// Addresses lists the link's addresses and routes that somebody set: those
@@ -83,9 +83,9 @@ type Link struct {
 	MaxMTU   int      `json:"maxMTU,omitempty"` // 0: the driver sets no limit
 	Up       bool     `json:"up"`               // administratively
 	Carrier  bool     `json:"carrier"`
-	Master   int      `json:"master,omitempty"` // the bond's or bridge's index
-	Type     uint16   `json:"type"`             // ARPHRD_*: 1 Ethernet, 32 InfiniBand
-	Options  Options  `json:"options,omitempty"`
+	Master   int      `json:"master,omitempty"`  // the bond's or bridge's index
+	Type     uint16   `json:"type"`              // ARPHRD_*: 1 Ethernet, 32 InfiniBand
+	Options  Options  `json:"options,omitempty"` // of a bond, or of a link in one
 }
 
 // Change says what to change about a link. Nil means: leave it as it is.
@@ -96,6 +96,7 @@ type Change struct {
 	Name      *string
 	Master    *int // 0: no master
 	Namespace Namespace
+	Options   Options // of a bond that is there, or of a link in one; nothing else then
 }
 
 // Addresses are the addresses and routes of a link. Of one address with several

@@ -102,6 +102,35 @@ func (n numeric) values() string {
 	return strings.TrimSpace(s + " " + n.unit)
 }
 
+// signed is a number of 32 bits that can be below zero.
+type signed struct{}
+
+func (s signed) parse(raw json.RawMessage) (string, error) {
+	w, err := word(raw)
+	if err != nil {
+		return "", err
+	}
+	v, err := strconv.ParseInt(w, 10, 32)
+	if err != nil || w[0] == '+' {
+		return "", fmt.Errorf("is %s, wanted is %s", abridged(raw), s.values())
+	}
+	return strconv.FormatInt(v, 10), nil
+}
+
+func (signed) encode(text string) []byte {
+	v, err := strconv.ParseInt(text, 10, 32)
+	if err != nil {
+		return nil
+	}
+	return encodeUint(32, uint32(v))
+}
+
+func (signed) decode(payload []byte) string {
+	return strconv.FormatInt(int64(int32(decodeUint(payload))), 10)
+}
+
+func (signed) values() string { return "-2147483648 to 2147483647" }
+
 // enumeration is a list of names; the kernel's number is the index.
 type enumeration struct {
 	bits int

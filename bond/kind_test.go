@@ -9,6 +9,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 )
 
 // TestParse has what users write for each kind, and what becomes of it.
@@ -149,6 +150,8 @@ func samples(t *testing.T, row option) []string {
 	switch k := row.kind.(type) {
 	case numeric:
 		return []string{fmt.Sprint(k.min), fmt.Sprint(k.max)}
+	case signed:
+		return []string{"-2147483648", "-1", "2147483647"}
 	case enumeration:
 		return k.list
 	case hardwareAddr:
@@ -269,6 +272,10 @@ func TestAttributesAgainstNetlink(t *testing.T) {
 		"coupledControl":    {32, 1},
 		"broadcastNeighbor": {33, 1},
 		"lacpStrict":        {34, 1},
+		activeSlave:         {nl.IFLA_BOND_ACTIVE_SLAVE, 4},
+		queueID:             {unix.IFLA_BOND_SLAVE_QUEUE_ID, 2},
+		prio:                {unix.IFLA_BOND_SLAVE_PRIO, 4},
+		"actorPortPrio":     {10, 2},
 	}
 	for _, row := range table {
 		if row.ofLink {

@@ -107,8 +107,8 @@ func TestLabOptions(t *testing.T) {
 		nsIP6Target: {arpInterval: "100"},
 	}
 	for _, row := range table {
-		if row.key == Mode || row.key == Primary {
-			continue // the mode is in each; primary is where there are links
+		if row.key == Mode || row.key == Primary || row.once || row.perLink {
+			continue // the mode is in each; the others are where there are links
 		}
 		for _, mode := range modeNames {
 			for _, text := range samples(t, row) {
@@ -143,6 +143,92 @@ func TestLabOptions(t *testing.T) {
 	}
 }
 
+// TestLabLinkOptions gives a link in a bond each value of each option in each
+// mode, and reads it back.
+func TestLabLinkOptions(t *testing.T) {
+	n := space(t, "linkoptions")
+	ip(t, "-n", "linkoptions", "link", "add", "v0", "type", "veth", "peer", "name", "v1")
+	for _, mode := range modeNames {
+		for _, row := range table {
+			if !row.perLink {
+				continue
+			}
+			b, err := n.CreateBond("bond0", Options{Mode: mode, Miimon: "100"})
+			noError(t, mode, err)
+			v0 := find(t, n, "v0")
+			down := false
+			noError(t, "down", n.Change(v0.Index, Change{Up: &down}))
+			noError(t, "enslave", n.Change(v0.Index, Change{Master: &b.Index}))
+			had, reported := find(t, n, "v0").Options[row.key]
+			if reported {
+				equal(t, row.key+" unset", row.unset, had)
+			}
+			for _, text := range samples(t, row) {
+				if text == row.unset {
+					continue
+				}
+				what := fmt.Sprintf("%s %s in %s", row.key, text, mode)
+				err := n.Change(v0.Index, Change{Options: Options{row.key: text}})
+				switch {
+				case errors.Is(err, unix.EOPNOTSUPP) && older(t, row.since):
+					equal(t, what, fmt.Sprintf("operation not supported: %s: is %s, and this kernel does not have it; Linux %s and later do (leave it out, or use a newer kernel)", row.key, text, row.since), err.Error())
+				case !row.hasMode(mode):
+					equal(t, what, "permission denied: option not supported in mode", fmt.Sprint(err))
+				default:
+					noError(t, what, err)
+					equal(t, what, text, find(t, n, "v0").Options[row.key])
+				}
+			}
+			noError(t, "delete", n.Delete(b.Index))
+			equal(t, "out of the bond", nil, find(t, n, "v0").Options)
+		}
+	}
+}
+
+// TestLabQueueTwice: two links with one queue the kernel refuses, and a queue
+// that the bond does not have, in words that name neither.
+func TestLabQueueTwice(t *testing.T) {
+	n := space(t, "queues")
+	ip(t, "-n", "queues", "link", "add", "v0", "type", "veth", "peer", "name", "v1")
+	b, err := n.CreateBond("bond0", Options{Mode: BalanceRR, Miimon: "100"})
+	noError(t, "bond", err)
+	for i, name := range []string{"v0", "v1"} {
+		l := find(t, n, name)
+		noError(t, name, n.Change(l.Index, Change{Master: &b.Index}))
+		err := n.Change(l.Index, Change{Options: Options{queueID: "1"}})
+		equal(t, name+": "+fmt.Sprint(err), i == 1, errors.Is(err, unix.EPERM))
+		err = n.Change(l.Index, Change{Options: Options{queueID: fmt.Sprint(maxQueue + 1)}})
+		equal(t, name+": "+fmt.Sprint(err), true, errors.Is(err, unix.EPERM))
+	}
+}
+
+// TestLabActivate: the link that is asked for is the active one, in each mode
+// that has one, and by either kind of monitoring.
+func TestLabActivate(t *testing.T) {
+	n := space(t, "activate")
+	for _, peer := range []string{"v", "w"} {
+		ip(t, "-n", "activate", "link", "add", peer+"0", "type", "veth", "peer", "name", peer+"1")
+		ip(t, "-n", "activate", "link", "set", peer+"1", "up")
+	}
+	for _, o := range []Options{
+		{Mode: ActiveBackup, Miimon: "100", FailOverMac: "active"},
+		{Mode: ActiveBackup, Miimon: "100", updelay: "500"},
+		{Mode: ActiveBackup, arpInterval: "100", arpIPTarget: "10.0.0.9"},
+		{Mode: BalanceTLB, Miimon: "100"},
+		{Mode: BalanceALB, Miimon: "100", Primary: "v0", reselect: "failure"},
+	} {
+		o[activeSlave] = "w0"
+		s := Spec{Name: "bond0", Options: o, Links: []string{"v0", "w0"}}
+		b, err := Build(n, s, []Link{find(t, n, "v0"), find(t, n, "w0")})
+		noError(t, o.String(), err)
+		noError(t, o.String(), Activate(n, s))
+		active, err := exec.Command("ip", "netns", "exec", "activate", "cat", "/sys/class/net/bond0/bonding/active_slave").Output()
+		noError(t, "sysfs", err)
+		equal(t, o.String(), "w0\n", string(active))
+		noError(t, "delete", n.Delete(b.Index))
+	}
+}
+
 // TestLabUnset: what the table says the kernel has where nothing is sent.
 func TestLabUnset(t *testing.T) {
 	n := space(t, "unset")
@@ -153,7 +239,7 @@ func TestLabUnset(t *testing.T) {
 			if _, reported := b.Options[row.key]; !reported && older(t, row.since) {
 				continue
 			}
-			if row.unset != "" && row.key != Mode && row.hasMode(mode) {
+			if row.unset != "" && row.key != Mode && row.hasMode(mode) && !row.perLink {
 				equal(t, mode+" "+row.key, row.unset, b.Options[row.key])
 			}
 		}

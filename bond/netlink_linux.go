@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -137,8 +138,6 @@ func parseLink(message []byte) (Link, error) {
 			l.Options = Options{}
 		}
 		l.Options[MTU], l.Options[MAC] = strconv.Itoa(l.MTU), l.MAC
-	} else {
-		l.Options = nil
 	}
 	return l, nil
 }
@@ -162,18 +161,27 @@ func (l *Link) parseAttr(a syscall.NetlinkRouteAttr) {
 	case unix.IFLA_PARENT_DEV_NAME:
 		l.Device = pciOrNone(unix.ByteSliceToString(a.Value))
 	case unix.IFLA_LINKINFO:
-		for _, info := range nested(a) {
-			switch info.Attr.Type &^ unix.NLA_F_NESTED {
-			case unix.IFLA_INFO_KIND:
-				l.Kind = unix.ByteSliceToString(info.Value)
-			case unix.IFLA_INFO_DATA:
-				l.Options = parseBondData(nested(info))
-			}
-		}
+		l.parseInfo(nested(a))
 	case unix.IFLA_PROP_LIST:
 		for _, alt := range nested(a) {
 			l.AltNames = append(l.AltNames, unix.ByteSliceToString(alt.Value))
 		}
+	}
+}
+
+// parseInfo reads IFLA_LINKINFO. The data of other kinds of links, and of links
+// in other kinds, has other meanings and is left alone.
+func (l *Link) parseInfo(attrs []syscall.NetlinkRouteAttr) {
+	info := map[uint16]syscall.NetlinkRouteAttr{}
+	for _, a := range attrs {
+		info[a.Attr.Type&^unix.NLA_F_NESTED] = a
+	}
+	l.Kind = unix.ByteSliceToString(info[unix.IFLA_INFO_KIND].Value)
+	switch master := unix.ByteSliceToString(info[unix.IFLA_INFO_SLAVE_KIND].Value); {
+	case l.Kind == kindBond:
+		l.Options = parseBondData(nested(info[unix.IFLA_INFO_DATA]), false)
+	case master == kindBond:
+		l.Options = parseBondData(nested(info[unix.IFLA_INFO_SLAVE_DATA]), true)
 	}
 }
 
@@ -203,16 +211,15 @@ func attributes(b []byte) ([]syscall.NetlinkRouteAttr, error) {
 	return attrs, nil
 }
 
-// parseBondData reads IFLA_INFO_DATA. For links of another kind, whose data
-// has other meanings, the caller drops the result.
-func parseBondData(attrs []syscall.NetlinkRouteAttr) Options {
+// parseBondData reads the options of a bond, or of a link in one.
+func parseBondData(attrs []syscall.NetlinkRouteAttr, perLink bool) Options {
 	payload := map[uint16][]byte{}
 	for _, a := range attrs {
 		payload[a.Attr.Type&^unix.NLA_F_NESTED] = a.Value
 	}
 	o := Options{}
 	for _, row := range table {
-		if p, there := payload[row.attr]; there && !row.ofLink {
+		if p, there := payload[row.attr]; there && !row.ofLink && !row.once && row.perLink == perLink {
 			if text := row.kind.decode(p); text != "" {
 				o[row.key] = text
 			}
@@ -316,7 +323,45 @@ func (n *namespace) Change(index int, c Change) error {
 		}
 		r.AddData(nl.NewRtAttr(unix.IFLA_NET_NS_FD, uint32Attr(int(to.file.Fd()))))
 	}
+	if c.Options != nil {
+		return n.changeOptions(r, index, c.Options)
+	}
 	return do(r)
+}
+
+// changeOptions sets options of a bond or of a link in one, and asks whether
+// the kernel knows them.
+func (n *namespace) changeOptions(r *nl.NetlinkRequest, index int, o Options) error {
+	kind, place := unix.IFLA_INFO_KIND, unix.IFLA_INFO_DATA
+	if slices.ContainsFunc(table, func(row option) bool { return row.perLink && o[row.key] != "" }) {
+		kind, place = unix.IFLA_INFO_SLAVE_KIND, unix.IFLA_INFO_SLAVE_DATA
+	}
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(kind, nl.NonZeroTerminated(kindBond))
+	data := info.AddRtAttr(place, nil)
+	for _, row := range table {
+		text, there := o[row.key]
+		if !there || text == row.unset {
+			continue
+		}
+		payload, err := n.payload(row, text)
+		if err != nil {
+			return err
+		}
+		data.AddRtAttr(int(row.attr), payload)
+	}
+	r.AddData(info)
+	if err := do(r); err != nil {
+		return err
+	}
+	now, err := n.byIndex(index)
+	if err != nil {
+		return err
+	}
+	if err := o.unknown(now.Options); err != nil {
+		return fmt.Errorf("%w: %w", unix.EOPNOTSUPP, err)
+	}
+	return nil
 }
 
 func uint32Attr(v int) []byte {

@@ -32,8 +32,13 @@ const (
 	downdelay    = "downdelay"
 	notifDelay   = "peerNotifDelay"
 	nsIP6Target  = "nsIp6Target"
+	activeSlave  = "activeSlave"
+	reselect     = "primaryReselect"
+	queueID      = "queueId"
+	prio         = "prio"
 	maxDelay     = 1<<31 - 1
 	maxARPTarget = 16
+	maxQueue     = 16 // a bond's queues (the module's tx_queues)
 )
 
 // The modes that some options belong to.
@@ -59,8 +64,10 @@ type option struct {
 	needs string   // another option, without which it means nothing
 	since string   // the first Linux that has it; "": every one that Multibond runs on
 
-	ofLink bool // attr is one that every link has, not a bond's own
-	doc    string
+	ofLink  bool // attr is one that every link has, not a bond's own
+	perLink bool // of each link in the bond: attr is IFLA_BOND_SLAVE_*
+	once    bool // set once the links carry, and then the kernel's to change
+	doc     string
 }
 
 // Attributes and order are those of include/uapi/linux/if_link.h; ranges and
@@ -82,6 +89,8 @@ var table = []option{
 		doc: "none: all links get the bond's MAC (an untrusted VF refuses it). active: the bond takes the active link's. follow: the active link gets the bond's. Default: active, or none where mac is given."},
 	{key: Primary, attr: unix.IFLA_BOND_PRIMARY, kind: linkName{}, modes: withActive,
 		doc: "the link that is used whenever it can be, by its name in the pod."},
+	{key: activeSlave, attr: unix.IFLA_BOND_ACTIVE_SLAVE, kind: linkName{}, modes: withActive, once: true,
+		doc: "the link that is used first, as soon as it has a carrier. Later faults and primary move it. Where no primary is given there is none then."},
 	{key: "xmitHashPolicy", attr: unix.IFLA_BOND_XMIT_HASH_POLICY, unset: "layer2", modes: []string{BalanceXOR, LACP, BalanceTLB},
 		kind: names(8, "layer2", "layer3+4", "layer2+3", "encap2+3", "encap3+4", "vlan+srcmac"),
 		doc:  "which parts of a packet choose its link."},
@@ -104,7 +113,7 @@ var table = []option{
 		doc: "the IPv6 addresses to ask by neighbour solicitation, instead of or beside arpIpTarget: a list, or separated by commas."},
 	{key: "useCarrier", attr: unix.IFLA_BOND_USE_CARRIER, kind: number(8, 0, 1, ""), unset: "1",
 		doc: "1: miimon asks the network stack; 0: the driver, by ioctl. The newest kernels have 1 only."},
-	{key: "primaryReselect", attr: unix.IFLA_BOND_PRIMARY_RESELECT, kind: names(8, "always", "better", "failure"), unset: "always", needs: Primary, modes: withActive,
+	{key: reselect, attr: unix.IFLA_BOND_PRIMARY_RESELECT, kind: names(8, "always", "better", "failure"), unset: "always", needs: Primary, modes: withActive,
 		doc: "when a primary that is back is used again: always, if it is better, or only when the active link fails."},
 	{key: "numGratArp", alias: "numUnsolNa", attr: unix.IFLA_BOND_NUM_PEER_NOTIF, kind: number(8, 0, 255, ""), unset: "1", modes: onlyBackup,
 		doc: "how many gratuitous ARPs and unsolicited neighbour advertisements tell of a failover. Both keys are this one option, as in the kernel."},
@@ -136,6 +145,12 @@ var table = []option{
 		doc: "1: send ARP and neighbour solicitation by all links, for two switches that do not tell each other what they learn."},
 	{key: "lacpStrict", attr: bondLACPStrict, kind: number(8, 0, 1, ""), unset: "0", modes: onlyLACP, since: "7.2",
 		doc: "1: the bond has no carrier before minLinks links have agreed with the switch."},
+	{key: queueID, attr: unix.IFLA_BOND_SLAVE_QUEUE_ID, kind: number(16, 0, maxQueue, ""), unset: "0", perLink: true,
+		doc: "the bond's transmit queue that leaves by this link, for tc's skbedit to choose; 0: none. No two links have the same."},
+	{key: prio, attr: unix.IFLA_BOND_SLAVE_PRIO, kind: signed{}, unset: "0", modes: withActive, perLink: true, since: "6.0",
+		doc: "which link is used where the primary cannot be: the one with the highest number. Where no primary is given and a link has this, there is none."},
+	{key: "actorPortPrio", attr: bondSlavePortPrio, kind: number(16, 1, 65535, ""), unset: "255", modes: onlyLACP, perLink: true, since: "6.18",
+		doc: "the link's LACP port priority; the lower number wins."},
 }
 
 // What x/sys/unix lacks of include/uapi/linux/if_link.h: IFLA_BOND_*.
@@ -143,6 +158,7 @@ const (
 	bondCoupledControl = 32
 	bondBroadcastNeigh = 33
 	bondLACPStrict     = 34
+	bondSlavePortPrio  = 10
 )
 
 var tableByKey = func() map[string]option {
@@ -153,10 +169,17 @@ var tableByKey = func() map[string]option {
 	return m
 }()
 
-// OptionKeys lists the keys of all bond options, in the order of the table.
-func OptionKeys() (keys []string) {
+// OptionKeys lists the keys of all options of a bond, in the table's order.
+func OptionKeys() []string { return keysWhere(false) }
+
+// LinkOptionKeys lists the keys of all options of a link in a bond.
+func LinkOptionKeys() []string { return keysWhere(true) }
+
+func keysWhere(perLink bool) (keys []string) {
 	for _, o := range table {
-		keys = append(keys, o.keys()...)
+		if o.perLink == perLink {
+			keys = append(keys, o.keys()...)
+		}
 	}
 	return keys
 }

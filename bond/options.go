@@ -18,15 +18,52 @@ type Options map[string]string
 func ParseOptions(raw map[string]json.RawMessage, links []string) (Options, Problems) {
 	var problems Problems
 	o := Options{}
-	for _, row := range table {
-		o.parse(row, raw, &problems)
-	}
+	o.parseAll(false, raw, &problems)
 	if len(problems) > 0 {
 		// The checks below would ask about values that nobody could read.
 		return o, problems
 	}
 	o.setDefaults()
 	return o, o.check(links)
+}
+
+// ParseLinkOptions reads those keys of raw that are options of one link in a
+// bond. All problems are returned at once.
+func ParseLinkOptions(raw map[string]json.RawMessage) (Options, Problems) {
+	var problems Problems
+	o := Options{}
+	o.parseAll(true, raw, &problems)
+	return o, problems
+}
+
+// CheckLinkOptions checks the options of all links of a bond, in their order,
+// against the bond's mode and each other.
+func CheckLinkOptions(mode string, links []Options) (problems Problems) {
+	queues := map[string]int{}
+	for i, o := range links {
+		var own Problems
+		o.checkModes(mode, &own)
+		for _, p := range own {
+			problems.Add(fmt.Sprintf("links[%d].%s", i, p.Path), p.Hint, "%s", p.Text)
+		}
+		queue := o[queueID]
+		if queue == "" || queue == "0" {
+			continue
+		}
+		if first, twice := queues[queue]; twice {
+			problems.Add(fmt.Sprintf("links[%d].%s", i, queueID), "", "is %s, as is that of links[%d]", queue, first)
+		}
+		queues[queue] = i
+	}
+	return problems
+}
+
+func (o Options) parseAll(perLink bool, raw map[string]json.RawMessage, problems *Problems) {
+	for _, row := range table {
+		if row.perLink == perLink {
+			o.parse(row, raw, problems)
+		}
+	}
 }
 
 // parse reads what raw says of one option, under any of its keys.
@@ -76,25 +113,30 @@ func (o Options) number(key string) uint64 {
 }
 
 func (o Options) check(links []string) (problems Problems) {
-	o.checkModes(&problems)
+	o.checkModes(o[Mode], &problems)
 	o.checkMonitor(&problems)
 	o.checkNeeds(&problems)
 	o.checkDelays(&problems)
 	if o[MAC] != "" && o[FailOverMac] == "active" {
 		problems.Add(MAC, "leave mac out, or set failOverMac to none and trust the VFs", "is %s, and with failOverMac active the kernel replaces it by the active link's", o[MAC])
 	}
-	if p := o[Primary]; p != "" && !slices.Contains(links, p) {
-		problems.Add(Primary, "", "is %s, which is none of the links %s", p, strings.Join(links, ", "))
+	for _, key := range []string{Primary, activeSlave} {
+		if l := o[key]; l != "" && !slices.Contains(links, l) {
+			problems.Add(key, "", "is %s, which is none of the links %s", l, strings.Join(links, ", "))
+		}
+	}
+	if a, p := o[activeSlave], o[Primary]; a != "" && p != "" && a != p && (o[reselect] == "" || o[reselect] == "always") {
+		problems.Add(activeSlave, "leave one of the two out, or set primaryReselect to failure", "is %s, and primary %s takes over as soon as it can", a, p)
 	}
 	return problems
 }
 
 // checkModes finds options that the mode does not have. The kernel's own
 // default is taken in every mode, because it changes nothing.
-func (o Options) checkModes(problems *Problems) {
+func (o Options) checkModes(mode string, problems *Problems) {
 	for _, row := range table {
-		if text, there := o[row.key]; there && text != row.unset && !row.hasMode(o[Mode]) {
-			problems.Add(row.key, "", "is %s, and mode %s does not have it; the modes that do: %s", text, o[Mode], strings.Join(row.modes, ", "))
+		if text, there := o[row.key]; there && text != row.unset && !row.hasMode(mode) {
+			problems.Add(row.key, "", "is %s, and mode %s does not have it; the modes that do: %s", text, mode, strings.Join(row.modes, ", "))
 		}
 	}
 }
@@ -136,14 +178,15 @@ func (o Options) checkDelays(problems *Problems) {
 	}
 }
 
-// sent lists the rows to send to the kernel for o, in the table's order.
+// sent lists the rows to send to the kernel for o, in the table's order, but
+// not what only links that carry can have.
 // What the kernel has anyway is left out, because some kernels refuse an
 // option in a mode that lacks it whatever its value. The mode is always sent.
 func (o Options) sent() []option {
 	var rows []option
 	for _, row := range table {
 		text, there := o[row.key]
-		if there && (text != row.unset || row.key == Mode) {
+		if there && !row.once && (text != row.unset || row.key == Mode) {
 			rows = append(rows, row)
 		}
 	}
@@ -197,7 +240,7 @@ func (o Options) Differences(found Options) []string {
 		want, there := o[row.key]
 		// In a mode that lacks an option it is at its default, and some kernels
 		// then do not report it.
-		if !there || !row.hasMode(o[Mode]) || row.key == MAC && o[FailOverMac] == "active" {
+		if !there || row.once || !row.perLink && !row.hasMode(o[Mode]) || row.key == MAC && o[FailOverMac] == "active" {
 			continue
 		}
 		got, reported := found[row.key]

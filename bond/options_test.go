@@ -87,6 +87,11 @@ func TestParseOptionsProblems(t *testing.T) {
 			[]string{"mac: is 02:00:00:00:00:01, and with failOverMac active the kernel replaces it by the active link's (leave mac out, or set failOverMac to none and trust the VFs)"}},
 		{`{"mac":"02:00:00:00:00:01","failOverMac":"follow"}`, nil},
 		{`{"mac":"02:00:00:00:00:01","mode":"balance-rr"}`, nil},
+		{`{"activeSlave":"net3"}`, []string{"activeSlave: is net3, which is none of the links net1, net2"}},
+		{`{"activeSlave":"net2","mode":"802.3ad"}`, []string{"activeSlave: is net2, and mode 802.3ad does not have it; the modes that do: active-backup, balance-tlb, balance-alb"}},
+		{`{"activeSlave":"net2","primary":"net1"}`, []string{"activeSlave: is net2, and primary net1 takes over as soon as it can (leave one of the two out, or set primaryReselect to failure)"}},
+		{`{"activeSlave":"net2","primary":"net1","primaryReselect":"failure"}`, nil},
+		{`{"activeSlave":"net2","primary":"net2"}`, nil},
 		{`{"primary":"net3"}`, []string{"primary: is net3, which is none of the links net1, net2"}},
 		{`{"mode":"balance-rr","failOverMac":"none","tlbDynamicLb":1,"xmitHashPolicy":"layer2","arpValidate":"none"}`, nil},
 		{`{"mode":"balance-rr","failOverMac":"active"}`,
@@ -125,10 +130,43 @@ func TestModes(t *testing.T) {
 				if len(row.modes) > 0 && !slices.Contains(row.modes, mode) && text != row.unset {
 					want.Add(row.key, "", "is %s, and mode %s does not have it; the modes that do: %s", text, mode, strings.Join(row.modes, ", "))
 				}
-				Options{Mode: mode, row.key: text}.checkModes(&got)
+				Options{row.key: text}.checkModes(mode, &got)
 				equal(t, row.key+" in "+mode, want, got)
 			}
 		}
+	}
+}
+
+func TestLinkOptions(t *testing.T) {
+	for _, c := range []struct {
+		mode, raw string // the links
+		want      []Options
+		problems  []string
+	}{
+		{ActiveBackup, `[{"name":"net1"},{}]`, []Options{{}, {}}, nil},
+		{ActiveBackup, `[{"prio":-5,"queueId":"3"},{"prio":"2147483647","queueId":0},{"queueId":0}]`,
+			[]Options{{prio: "-5", queueID: "3"}, {prio: "2147483647", queueID: "0"}, {queueID: "0"}}, nil},
+		{LACP, `[{"actorPortPrio":1},{"actorPortPrio":"65535","prio":0}]`, []Options{{"actorPortPrio": "1"}, {"actorPortPrio": "65535", prio: "0"}}, nil},
+		{BalanceRR, `[{"prio":5},{"actorPortPrio":5}]`, []Options{{prio: "5"}, {"actorPortPrio": "5"}}, []string{
+			"links[0].prio: is 5, and mode balance-rr does not have it; the modes that do: active-backup, balance-tlb, balance-alb",
+			"links[1].actorPortPrio: is 5, and mode balance-rr does not have it; the modes that do: 802.3ad"}},
+		{BalanceRR, `[{"queueId":2},{"queueId":1},{"queueId":"2"}]`, []Options{{queueID: "2"}, {queueID: "1"}, {queueID: "2"}},
+			[]string{"links[2].queueId: is 2, as is that of links[0]"}},
+		{ActiveBackup, `[{"queueId":17,"prio":2147483648},{"prio":"+1"},{"prio":1.5},{"actorPortPrio":0},{"prio":""}]`, []Options{{}, {}, {}, {}, {}}, []string{
+			"queueId: is 17, wanted is 0 to 16", "prio: is 2147483648, wanted is -2147483648 to 2147483647", `prio: is "+1", wanted is -2147483648 to 2147483647`,
+			"prio: is 1.5, wanted is -2147483648 to 2147483647", "actorPortPrio: is 0, wanted is 1 to 65535", `prio: is "", wanted is -2147483648 to 2147483647`}},
+	} {
+		var raws []map[string]json.RawMessage
+		noError(t, c.raw, json.Unmarshal([]byte(c.raw), &raws))
+		var got []Options
+		var problems Problems
+		for _, raw := range raws {
+			o, own := ParseLinkOptions(raw)
+			got, problems = append(got, o), append(problems, own...)
+		}
+		problems = append(problems, CheckLinkOptions(c.mode, got)...)
+		equal(t, c.raw, c.want, got)
+		equal(t, c.raw, c.problems, lines(problems))
 	}
 }
 
@@ -153,11 +191,12 @@ func TestTable(t *testing.T) {
 			equal(t, row.key, row.unset, parsed)
 		}
 	}
-	equal(t, "keys", []string{"mode", "mtu", "mac", "miimon", "updelay", "downdelay", "failOverMac", "primary", "xmitHashPolicy",
+	equal(t, "keys", []string{"mode", "mtu", "mac", "miimon", "updelay", "downdelay", "failOverMac", "primary", "activeSlave", "xmitHashPolicy",
 		"allSlavesActive", "tlbDynamicLb", "arpInterval", "arpIpTarget", "arpValidate",
 		"arpAllTargets", "arpMissedMax", "nsIp6Target", "useCarrier", "primaryReselect", "numGratArp", "numUnsolNa", "peerNotifDelay", "resendIgmp",
 		"packetsPerSlave", "lpInterval", "minLinks", "lacpRate", "lacpActive", "adSelect", "adActorSysPrio", "adActorSystem",
 		"adUserPortKey", "coupledControl", "broadcastNeighbor", "lacpStrict"}, OptionKeys())
+	equal(t, "keys of links", []string{"queueId", "prio", "actorPortPrio"}, LinkOptionKeys())
 }
 
 func TestOptionsString(t *testing.T) {
@@ -244,7 +283,7 @@ func FuzzParseOptions(f *testing.F) {
 			quoted, err := json.Marshal(text)
 			noError(t, key, err)
 			again[key] = quoted
-			if key != Primary {
+			if _, isLink := row.kind.(linkName); !isLink {
 				equal(t, key, text, row.kind.decode(row.kind.encode(text)))
 			}
 		}

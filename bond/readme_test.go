@@ -55,7 +55,11 @@ func optionTable() string {
 		if o.since != "" {
 			since = " Linux " + o.since + " and later."
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", strings.Join(o.keys(), "`, `"), o.kind.values(), modes, o.doc+since)
+		key := strings.Join(o.keys(), "`, `")
+		if o.perLink {
+			key = "links[]." + key
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", key, o.kind.values(), modes, o.doc+since)
 	}
 	return b.String()
 }

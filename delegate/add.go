@@ -387,6 +387,10 @@ func (h *Host) configure(s sandbox, rec *Record, made bond.Link, result *current
 	if err := s.pod.Configure(made.Index, rec.Addresses); err != nil {
 		return made, WithCode(CodeKernel, fmt.Errorf("%s: %w", made.Name, err))
 	}
+	if err := bond.Activate(s.pod, rec.Plan.Bond); err != nil {
+		rec.Warnings = append(rec.Warnings, err.Error())
+		h.warn("network %s: %v", rec.Plan.Network, err)
+	}
 	if err := bond.Announce(s.pod, rec.Plan.Bond, rec.Addresses); err != nil {
 		// Neighbours find the address without it, only later.
 		warning := fmt.Sprintf("network %s: %v", rec.Plan.Network, err)

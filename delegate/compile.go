@@ -123,6 +123,12 @@ func (c *compiler) bond(p *Plan) {
 	for i, l := range r.Network.Links {
 		p.Links = append(p.Links, c.link(fmt.Sprintf("links[%d]", i), l))
 		p.Bond.Links = append(p.Bond.Links, l.Name)
+		if len(l.Options) > 0 {
+			if p.Bond.LinkOptions == nil {
+				p.Bond.LinkOptions = map[string]bond.Options{}
+			}
+			p.Bond.LinkOptions[l.Name] = l.Options
+		}
 	}
 	c.checkTypes(*p)
 	c.checkLACP(*p)

@@ -54,6 +54,13 @@ bond0: set it up`},
 bond0: flush net1, set it down, enslave it
 bond0: flush net2, set it down, enslave it
 bond0: set it up`},
+		{"what links shall have in the bond, and which is first", `{"name": "n", "linksInContainer": true, "activeSlave": "net2", "links": [{"name": "net1", "queueId": 2}, {"name": "net2", "prio": "-1", "queueId": 1}]}`, `bond0: create active-backup mtu 1400 miimon 100 fail_over_mac active
+bond0: flush net1, set it down, enslave it
+net1: queue_id 2
+bond0: flush net2, set it down, enslave it
+net2: queue_id 1 prio -1
+bond0: set it up
+bond0: use net2 first, once it has a carrier`},
 		{"links that a plugin makes, whose MTU nobody knows yet", `{"name": "n", "links": [{"config": {"type": "host-local"}}, {"config": {"type": "host-local"}}]}`, `bond0-1: attach by host-local
 bond0-2: attach by host-local
 bond0: create active-backup miimon 100 fail_over_mac active

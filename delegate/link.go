@@ -29,6 +29,7 @@ type Link struct {
 	Device  string   // the PCI address, for FromDevice
 	Plugins []Plugin // what brings it into the pod, in order
 	By      string   // of FromAgent: the key that names it
+	Options bond.Options
 }
 
 // Plugin is a CNI plugin and the configuration that it gets on its standard
@@ -39,7 +40,7 @@ type Plugin struct {
 }
 
 // linkKeys are the keys of an element of links.
-var linkKeys = slices.Concat([]string{"name", "deviceID", "config"}, agentKeys)
+var linkKeys = slices.Concat([]string{"name", "deviceID", "config"}, agentKeys, bond.LinkOptionKeys())
 
 // agentKeys are those of them that the agent resolves.
 var agentKeys = []string{"resourceName", "request", "network", "count"}
@@ -100,7 +101,7 @@ func (n *Network) readLink(o, attach object, inPod bool) Link {
 		}
 		o.problems.Add(o.at(key), hint, "is not known")
 	}
-	l := Link{Name: o.text("name")}
+	l := Link{Name: o.text("name"), Options: o.linkOptions()}
 	config, own := o.object("config")
 	l.Device = deviceOf(o, config)
 	byAgent := slices.IndexFunc(agentKeys, o.has)
@@ -125,6 +126,20 @@ func (n *Network) readLink(o, attach object, inPod bool) Link {
 		o.problems.Add(o.path, "", "names no interface: wanted is one of deviceID, config or name")
 	}
 	return l
+}
+
+// linkOptions reads what a link shall have in the bond.
+func (o object) linkOptions() bond.Options {
+	fields := maps.Clone(o.fields)
+	maps.DeleteFunc(fields, func(key string, _ json.RawMessage) bool { return !o.has(key) })
+	options, problems := bond.ParseLinkOptions(fields)
+	for _, p := range problems {
+		o.problems.Add(o.at(p.Path), p.Hint, "%s", p.Text)
+	}
+	if len(options) == 0 {
+		return nil
+	}
+	return options
 }
 
 // deviceOf reads the PCI address of a link: beside the configuration that

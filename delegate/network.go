@@ -195,6 +195,13 @@ func (n *Network) readOptions(top object, bondName string) {
 	}
 	options, problems := bond.ParseOptions(fields, names)
 	n.Options = options
+	if len(problems) == 0 {
+		var own []bond.Options
+		for _, l := range n.Links {
+			own = append(own, l.Options)
+		}
+		problems = bond.CheckLinkOptions(options[bond.Mode], own)
+	}
 	*top.problems = append(*top.problems, problems...)
 }
 

@@ -271,7 +271,7 @@ func (k *Kernel) release(l *link, tellMTU bool) {
 	}
 	gaveMAC := !b.takesActiveMAC()
 	l.changeUp(false)
-	l.Master = 0
+	l.Master, l.Options = 0, nil
 	if gaveMAC && l.takesMAC() {
 		l.setMAC(l.ownMAC)
 	}

@@ -83,6 +83,7 @@ func (l *link) report() bond.Link {
 	if l.Kind != "bond" {
 		return out
 	}
+	delete(out.Options, activeSlave)
 	slaves := l.ns.k.slaves(l)
 	out.Carrier = l.Up && slices.ContainsFunc(slaves, func(s *link) bool { return s.Carrier })
 	out.Options[bond.MTU], out.Options[bond.MAC] = strconv.Itoa(l.MTU), l.MAC
@@ -182,7 +183,34 @@ func (n *namespace) Change(index int, c bond.Change) error {
 		l.changeUp(*c.Up)
 	}
 	if c.Master != nil {
-		return l.changeMaster(*c.Master)
+		if err := l.changeMaster(*c.Master); err != nil {
+			return err
+		}
+	}
+	return l.changeOptions(c.Options)
+}
+
+const activeSlave = "activeSlave"
+
+// changeOptions sets options of a link in a bond, or makes one of a bond's the
+// active one.
+func (l *link) changeOptions(o bond.Options) error {
+	for key, text := range o {
+		if key != activeSlave {
+			if l.Master == 0 {
+				return unix.EOPNOTSUPP
+			}
+			l.Options[key] = text
+			continue
+		}
+		s := l.ns.k.named(l.ns, text)
+		if s == nil || s.Master != l.Index || !s.Carrier {
+			return unix.EINVAL
+		}
+		l.active = s
+		if l.takesActiveMAC() {
+			l.MAC = s.MAC
+		}
 	}
 	return nil
 }
@@ -319,6 +347,7 @@ func (l *link) enslave(b *link) error {
 		b.MAC = l.MAC
 	}
 	l.ownMTU, l.Master = l.MTU, b.Index
+	l.Options = bond.Options{"queueId": "0", "prio": "0"}
 	l.setMTU(b.MTU, ifDifferent)
 	l.ownMAC = l.MAC
 	follow := b.Options[bond.Mode] == bond.ActiveBackup && b.Options[bond.FailOverMac] == "follow"
@@ -327,7 +356,7 @@ func (l *link) enslave(b *link) error {
 	case follow && !first:
 	case b.Options[bond.Mode] == bond.BalanceTLB || b.Options[bond.Mode] == bond.BalanceALB:
 	case l.MAC != b.MAC && !l.takesMAC():
-		l.Master, b.MAC = 0, bondMAC
+		l.Master, l.Options, b.MAC = 0, nil, bondMAC
 		l.setMTU(l.ownMTU, ifDifferent)
 		return unix.EADDRNOTAVAIL
 	default:
