@@ -258,7 +258,7 @@ func TestLabUnset(t *testing.T) {
 func TestLabParsed(t *testing.T) {
 	n := space(t, "parsed")
 	for _, mode := range modeNames {
-		o, problems := ParseOptions(rawOptions(t, `{"mode":"`+mode+`"}`), nil)
+		o, problems := ParseOptions(rawOptions(t, `{"mode":"`+mode+`"}`), nil, nil)
 		noError(t, mode, problems.Err())
 		b, err := n.CreateBond("bond0", o)
 		noError(t, mode, err)
@@ -735,7 +735,7 @@ func TestLabBuild(t *testing.T) {
 	first, second := borrow(t, n, "enp1s0v0"), borrow(t, n, "enp2s0v0")
 	noError(t, "up", n.Change(first.Index, Change{Up: ptr(true)}))
 	noError(t, "address", n.Configure(first.Index, Addresses{IPs: []netip.Prefix{prefix("10.0.0.1/24")}}))
-	o, problems := ParseOptions(rawOptions(t, `{"primary":"enp2s0v0","mtu":1400}`), []string{"enp1s0v0", "enp2s0v0"})
+	o, problems := ParseOptions(rawOptions(t, `{"primary":"enp2s0v0","mtu":1400}`), []string{"enp1s0v0", "enp2s0v0"}, nil)
 	noError(t, "options", problems.Err())
 	s := Spec{Name: "bond0", Options: o, Links: []string{"enp1s0v0", "enp2s0v0"}}
 	b, err := Build(n, s, []Link{first, second})

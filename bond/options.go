@@ -3,6 +3,7 @@ package bond
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,18 +14,27 @@ import (
 type Options map[string]string
 
 // ParseOptions reads those keys of raw that are bond options, adds the
-// defaults and checks them against the mode and each other. The links are the
-// names that primary may have. All problems are returned at once.
-func ParseOptions(raw map[string]json.RawMessage, links []string) (Options, Problems) {
+// defaults and checks them against the mode and each other, and what each link
+// shall have, too. The links are the names that primary may have, in order,
+// own are their options, if any. All problems are returned at once.
+func ParseOptions(raw map[string]json.RawMessage, links []string, own []Options) (Options, Problems) {
 	var problems Problems
 	o := Options{}
+	ordered := noPrimary(raw, links)
+	if ordered {
+		raw = maps.Clone(raw)
+		delete(raw, Primary)
+	}
 	o.parseAll(false, raw, &problems)
 	if len(problems) > 0 {
 		// The checks below would ask about values that nobody could read.
 		return o, problems
 	}
 	o.setDefaults()
-	return o, o.check(links)
+	if !ordered {
+		o.settlePrimary(links, own)
+	}
+	return o, append(o.check(links), checkLinkOptions(o[Mode], own)...)
 }
 
 // ParseLinkOptions reads those keys of raw that are options of one link in a
@@ -36,9 +46,9 @@ func ParseLinkOptions(raw map[string]json.RawMessage) (Options, Problems) {
 	return o, problems
 }
 
-// CheckLinkOptions checks the options of all links of a bond, in their order,
+// checkLinkOptions checks the options of all links of a bond, in their order,
 // against the bond's mode and each other.
-func CheckLinkOptions(mode string, links []Options) (problems Problems) {
+func checkLinkOptions(mode string, links []Options) (problems Problems) {
 	queues := map[string]int{}
 	for i, o := range links {
 		var own Problems
@@ -95,6 +105,21 @@ func (o Options) setDefaults() {
 	}
 	if o[Mode] == ActiveBackup && o[MAC] == "" {
 		o.setDefault(FailOverMac, "active")
+	}
+}
+
+// noPrimary says whether the user wants none.
+func noPrimary(raw map[string]json.RawMessage, links []string) bool {
+	text := "?"
+	return json.Unmarshal(raw[Primary], &text) == nil && (text == "" || text == "none" && !slices.Contains(links, text))
+}
+
+// settlePrimary makes the first link the primary one, unless the user has
+// settled otherwise who comes first: else that is whoever's carrier came first.
+func (o Options) settlePrimary(links []string, own []Options) {
+	byPrio := func(o Options) bool { return o[prio] != "" }
+	if len(links) > 0 && slices.Contains(withActive, o[Mode]) && o[activeSlave] == "" && !slices.ContainsFunc(own, byPrio) {
+		o.setDefault(Primary, links[0])
 	}
 }
 

@@ -28,22 +28,27 @@ func TestParseOptionsDefaults(t *testing.T) {
 		raw  string
 		want Options
 	}{
-		{`{}`, Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "active"}},
+		{`{}`, Options{Mode: ActiveBackup, Primary: "net1", Miimon: "100", FailOverMac: "active"}},
 		{`{"mode":"balance-xor"}`, Options{Mode: BalanceXOR, Miimon: "100"}},
 		{`{"mode":4,"miimon":"50"}`, Options{Mode: LACP, Miimon: "50"}},
-		{`{"mac":"02:00:00:00:00:01"}`, Options{Mode: ActiveBackup, Miimon: "100", MAC: "02:00:00:00:00:01"}},
-		{`{"failOverMac":0}`, Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "none"}},
+		{`{"mac":"02:00:00:00:00:01"}`, Options{Mode: ActiveBackup, Primary: "net1", Miimon: "100", MAC: "02:00:00:00:00:01"}},
+		{`{"failOverMac":0}`, Options{Mode: ActiveBackup, Primary: "net1", Miimon: "100", FailOverMac: "none"}},
 		{`{"arpInterval":200,"arpIpTarget":"10.0.0.1"}`,
-			Options{Mode: ActiveBackup, arpInterval: "200", arpIPTarget: "10.0.0.1", FailOverMac: "active"}},
+			Options{Mode: ActiveBackup, Primary: "net1", arpInterval: "200", arpIPTarget: "10.0.0.1", FailOverMac: "active"}},
 		{`{"miimon":0,"arpInterval":200,"arpIpTarget":"10.0.0.1","arpValidate":"all"}`,
-			Options{Mode: ActiveBackup, Miimon: "0", arpInterval: "200", arpIPTarget: "10.0.0.1", arpValidate: "all", FailOverMac: "active"}},
+			Options{Mode: ActiveBackup, Primary: "net1", Miimon: "0", arpInterval: "200", arpIPTarget: "10.0.0.1", arpValidate: "all", FailOverMac: "active"}},
 		{`{"primary":"net2","mtu":9000,"somethingElse":[1,2]}`,
 			Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "active", Primary: "net2", MTU: "9000"}},
-		{`{"numUnsolNa":5}`, Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "active", "numGratArp": "5"}},
+		{`{"mode":"balance-tlb","primaryReselect":"failure"}`, Options{Mode: BalanceTLB, Miimon: "100", Primary: "net1", reselect: "failure"}},
+		{`{"mode":"balance-alb"}`, Options{Mode: BalanceALB, Miimon: "100", Primary: "net1"}},
+		{`{"primary":"none"}`, Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "active"}},
+		{`{"primary":""}`, Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "active"}},
+		{`{"activeSlave":"net2"}`, Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "active", activeSlave: "net2"}},
+		{`{"numUnsolNa":5}`, Options{Mode: ActiveBackup, Primary: "net1", Miimon: "100", FailOverMac: "active", "numGratArp": "5"}},
 		{`{"updelay":200,"downdelay":"300"}`,
-			Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "active", updelay: "200", downdelay: "300"}},
+			Options{Mode: ActiveBackup, Primary: "net1", Miimon: "100", FailOverMac: "active", updelay: "200", downdelay: "300"}},
 	} {
-		got, problems := ParseOptions(rawOptions(t, c.raw), []string{"net1", "net2"})
+		got, problems := ParseOptions(rawOptions(t, c.raw), []string{"net1", "net2"}, nil)
 		noError(t, c.raw, problems.Err())
 		equal(t, c.raw, c.want, got)
 	}
@@ -92,6 +97,7 @@ func TestParseOptionsProblems(t *testing.T) {
 		{`{"activeSlave":"net2","primary":"net1"}`, []string{"activeSlave: is net2, and primary net1 takes over as soon as it can (leave one of the two out, or set primaryReselect to failure)"}},
 		{`{"activeSlave":"net2","primary":"net1","primaryReselect":"failure"}`, nil},
 		{`{"activeSlave":"net2","primary":"net2"}`, nil},
+		{`{"primary":"none","primaryReselect":"failure"}`, []string{"primaryReselect: is failure, and means nothing without primary"}},
 		{`{"primary":"net3"}`, []string{"primary: is net3, which is none of the links net1, net2"}},
 		{`{"mode":"balance-rr","failOverMac":"none","tlbDynamicLb":1,"xmitHashPolicy":"layer2","arpValidate":"none"}`, nil},
 		{`{"mode":"balance-rr","failOverMac":"active"}`,
@@ -112,7 +118,7 @@ func TestParseOptionsProblems(t *testing.T) {
 			"updelay: is 50 ms, wanted is a multiple of miimon, 40 ms (40 or 80)",
 			"primary: is x, which is none of the links net1, net2"}},
 	} {
-		_, problems := ParseOptions(rawOptions(t, c.raw), []string{"net1", "net2"})
+		_, problems := ParseOptions(rawOptions(t, c.raw), []string{"net1", "net2"}, nil)
 		equal(t, c.raw, c.want, lines(problems))
 	}
 }
@@ -135,6 +141,17 @@ func TestModes(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestPrimaryByPrio: where links have a prio, that settles who comes first; and
+// a link can be called none.
+func TestPrimaryByPrio(t *testing.T) {
+	o, problems := ParseOptions(nil, []string{"net1", "net2"}, []Options{nil, {prio: "1"}})
+	noError(t, "prio", problems.Err())
+	equal(t, "prio", "", o[Primary])
+	o, problems = ParseOptions(rawOptions(t, `{"primary":"none"}`), []string{"net1", "none"}, nil)
+	noError(t, "none", problems.Err())
+	equal(t, "none", "none", o[Primary])
 }
 
 func TestLinkOptions(t *testing.T) {
@@ -164,7 +181,7 @@ func TestLinkOptions(t *testing.T) {
 			o, own := ParseLinkOptions(raw)
 			got, problems = append(got, o), append(problems, own...)
 		}
-		problems = append(problems, CheckLinkOptions(c.mode, got)...)
+		problems = append(problems, checkLinkOptions(c.mode, got)...)
 		equal(t, c.raw, c.want, got)
 		equal(t, c.raw, c.problems, lines(problems))
 	}
@@ -273,7 +290,7 @@ func FuzzParseOptions(f *testing.F) {
 			}
 		}
 		links := []string{"net1", "net2"}
-		o, problems := ParseOptions(raw, links)
+		o, problems := ParseOptions(raw, links, nil)
 		if len(problems) > 0 {
 			return
 		}
@@ -287,7 +304,7 @@ func FuzzParseOptions(f *testing.F) {
 				equal(t, key, text, row.kind.decode(row.kind.encode(text)))
 			}
 		}
-		same, problems := ParseOptions(again, links)
+		same, problems := ParseOptions(again, links, nil)
 		noError(t, "again", problems.Err())
 		equal(t, "again", o, same)
 	})

@@ -107,7 +107,7 @@ func settleBondCNI(fields map[string]json.RawMessage, warn func(string, ...any))
 	}
 	mode := bond.ActiveBackup
 	if raw, there := fields[bond.Mode]; there {
-		given, _ := bond.ParseOptions(map[string]json.RawMessage{bond.Mode: raw}, nil)
+		given, _ := bond.ParseOptions(map[string]json.RawMessage{bond.Mode: raw}, nil, nil)
 		mode = given[bond.Mode]
 	}
 	for _, key := range bondCNIOptions {

@@ -78,7 +78,7 @@ func TestBondCNI(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(test.want, n.Options); diff != "" {
+			if diff := cmp.Diff(withPrimary(test.want, "net1"), n.Options); diff != "" {
 				t.Errorf("options, -want +got:\n%s", diff)
 			}
 			for i := range test.warnings {

@@ -39,18 +39,18 @@ func TestPlan(t *testing.T) {
 	for _, test := range []struct{ name, config, want string }{
 		{"devices", standard, `bond0-1: attach by sriov 0000:3b:02.0
 bond0-2: attach by sriov 0000:5e:02.0
-bond0: create active-backup mtu 1500 miimon 100 fail_over_mac active
+bond0: create active-backup mtu 1500 miimon 100 fail_over_mac active primary bond0-1
 bond0: flush bond0-1, set it down, enslave it
 bond0: flush bond0-2, set it down, enslave it
 bond0: set it up
 bond0: addresses by host-local, announce them`},
 		{"the host's links, and the smaller MTU", `{"name": "n", "links": [{"name": "eth1"}, {"name": "eth2"}]}`, `eth1: move it from the host into the pod
 eth2: move it from the host into the pod
-bond0: create active-backup mtu 4000 miimon 100 fail_over_mac active
+bond0: create active-backup mtu 4000 miimon 100 fail_over_mac active primary eth1
 bond0: flush eth1, set it down, enslave it
 bond0: flush eth2, set it down, enslave it
 bond0: set it up`},
-		{"the pod's links, and the smaller MTU", `{"name": "n", "linksInContainer": true, "links": [{"name": "net1"}, {"name": "net2"}]}`, `bond0: create active-backup mtu 1400 miimon 100 fail_over_mac active
+		{"the pod's links, and the smaller MTU", `{"name": "n", "linksInContainer": true, "links": [{"name": "net1"}, {"name": "net2"}]}`, `bond0: create active-backup mtu 1400 miimon 100 fail_over_mac active primary net1
 bond0: flush net1, set it down, enslave it
 bond0: flush net2, set it down, enslave it
 bond0: set it up`},
@@ -63,7 +63,7 @@ bond0: set it up
 bond0: use net2 first, once it has a carrier`},
 		{"links that a plugin makes, whose MTU nobody knows yet", `{"name": "n", "links": [{"config": {"type": "host-local"}}, {"config": {"type": "host-local"}}]}`, `bond0-1: attach by host-local
 bond0-2: attach by host-local
-bond0: create active-backup miimon 100 fail_over_mac active
+bond0: create active-backup miimon 100 fail_over_mac active primary bond0-1
 bond0: flush bond0-1, set it down, enslave it
 bond0: flush bond0-2, set it down, enslave it
 bond0: set it up`},

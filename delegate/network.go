@@ -180,8 +180,9 @@ func pluginType(o object) string {
 // network's own (CNI conventions, "mac").
 func (n *Network) readOptions(top object, bondName string) {
 	var names []string
+	var own []bond.Options
 	for _, l := range n.Links {
-		names = append(names, l.Name)
+		names, own = append(names, l.Name), append(own, l.Options)
 	}
 	if primary := ""; bondName == "" && json.Unmarshal(top.fields[bond.Primary], &primary) == nil {
 		// STATUS and GC do not say what the bond is called, so nobody knows the
@@ -193,15 +194,8 @@ func (n *Network) readOptions(top object, bondName string) {
 		fields = maps.Clone(fields)
 		fields[bond.MAC] = runtime.fields[bond.MAC]
 	}
-	options, problems := bond.ParseOptions(fields, names)
+	options, problems := bond.ParseOptions(fields, names, own)
 	n.Options = options
-	if len(problems) == 0 {
-		var own []bond.Options
-		for _, l := range n.Links {
-			own = append(own, l.Options)
-		}
-		problems = bond.CheckLinkOptions(options[bond.Mode], own)
-	}
 	*top.problems = append(*top.problems, problems...)
 }
 

@@ -3,6 +3,7 @@ package delegate
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -105,12 +106,23 @@ func TestParseNetwork(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			test.want.Options = withPrimary(test.want.Options, test.want.Links[0].Name)
 			test.want.Raw, test.want.Agent = json.RawMessage(test.config), DefaultAgent
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
 	}
+}
+
+// withPrimary is o with the link that is the primary one where o names none.
+func withPrimary(o bond.Options, link string) bond.Options {
+	o = maps.Clone(o)
+	hasOne := slices.Contains([]string{bond.ActiveBackup, bond.BalanceTLB, bond.BalanceALB}, o[bond.Mode])
+	if hasOne && o[bond.Primary] == "" {
+		o[bond.Primary] = link
+	}
+	return o
 }
 
 // TestParseNetworkNull: a key that is null is a key that is not there.
