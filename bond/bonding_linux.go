@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"strings"
 	"time"
 )
@@ -17,10 +19,42 @@ var ErrNoBonding = errors.New("this kernel has no bonding")
 // leaves more time.
 const modprobeTimeout = 10 * time.Second
 
+const loaded = "/sys/class/net/bonding_masters"
+
+// HasBonding looks for the module where modprobe would (depmod(8)).
+func (System) HasBonding() error {
+	if _, err := os.Stat(loaded); err == nil {
+		return nil
+	}
+	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNoBonding, err)
+	}
+	return hasModule(os.DirFS("/lib/modules/"+strings.TrimSpace(string(release))), "bonding")
+}
+
+// hasModule says whether the modules of a kernel have one of that name.
+func hasModule(modules fs.FS, name string) error {
+	const index = "modules.dep"
+	list, err := fs.ReadFile(modules, index)
+	if err != nil {
+		return fmt.Errorf("%w: it is not loaded, and its modules are unknown: %w", ErrNoBonding, err)
+	}
+	for line := range strings.Lines(string(list)) {
+		file, _, _ := strings.Cut(line, ":")
+		if base, _, _ := strings.Cut(path.Base(file), ".ko"); base == name {
+			if _, err := fs.Stat(modules, strings.TrimPrefix(file, "/")); err != nil {
+				return fmt.Errorf("%w: %s has it: %w", ErrNoBonding, index, err)
+			}
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: %s does not have it", ErrNoBonding, index)
+}
+
 // EnableBonding loads the bonding module where it is missing. The kernel would
 // load it by itself with the first bond, and make a stray bond0 on the host.
 func (System) EnableBonding(ctx context.Context) error {
-	const loaded = "/sys/class/net/bonding_masters"
 	if _, err := os.Stat(loaded); err == nil {
 		return nil
 	}

@@ -13,6 +13,9 @@ type Kernel interface {
 	// Open opens the namespace at path. The error is compatible with
 	// errors.Is(err, fs.ErrNotExist) where there is none any more.
 	Open(path string) (Namespace, error)
+	// HasBonding looks whether bonds can be made, and changes nothing. The error
+	// is compatible with errors.Is(err, ErrNoBonding).
+	HasBonding() error
 	// EnableBonding makes sure that bonds can be made. The error is compatible
 	// with errors.Is(err, ErrNoBonding) where they cannot, or where that was
 	// not done when ctx ended.

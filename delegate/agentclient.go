@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -71,7 +72,7 @@ func (c AgentClient) ask(ctx context.Context, request AgentRequest) (AgentReply,
 	request.Version = AgentVersion
 	reply, err := c.exchange(ctx, request)
 	if err != nil {
-		if ctx.Err() != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil {
 			err = fmt.Errorf("%w: %w", ctx.Err(), err)
 		}
 		return AgentReply{}, c.failed(err)
@@ -87,10 +88,11 @@ func (c AgentClient) ask(ctx context.Context, request AgentRequest) (AgentReply,
 	return reply, nil
 }
 
-// exchange dials, sends one message and reads one.
+// exchange dials, sends one message and reads one. Whether anybody listens is
+// known at once, so it is found out whatever time is left.
 func (c AgentClient) exchange(ctx context.Context, request AgentRequest) (reply AgentReply, err error) {
 	dialer := net.Dialer{Timeout: dialTimeout}
-	conn, err := dialer.DialContext(ctx, "unix", c.Socket)
+	conn, err := dialer.DialContext(context.WithoutCancel(ctx), "unix", c.Socket)
 	if err != nil {
 		return reply, err
 	}

@@ -175,9 +175,10 @@ func (h *Host) CheckPod(ctx context.Context, k Key) error {
 }
 
 // Status says in one error why an ADD would fail now, or nil. Its code is 50.
-// It executes no plugin; it loads the bonding module where that is missing.
+// It looks, and does nothing: it executes no plugin, loads no module and waits
+// for nobody.
 func (h *Host) Status(ctx context.Context, n Network, path []string) error {
-	if err := h.Kernel.EnableBonding(ctx); err != nil {
+	if err := h.Kernel.HasBonding(); err != nil {
 		return WithCode(types.ErrPluginNotAvailable, err)
 	}
 	for _, plugin := range n.pluginTypes() {

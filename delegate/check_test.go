@@ -1,6 +1,12 @@
 package delegate
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -147,5 +153,48 @@ func TestStatus(t *testing.T) {
 	wantError(t, err, types.ErrPluginNotAvailable, "state directory: mkdir "+m.Store.Dir+": not a directory")
 	if len(m.plugins.calls) != 0 {
 		t.Error("STATUS has executed plugins")
+	}
+}
+
+// lookOnly is a kernel from which STATUS may not ask for more than a look.
+type lookOnly struct{ bond.Kernel }
+
+func (lookOnly) EnableBonding(context.Context) error { panic("STATUS loads a module") }
+
+// TestStatusOfWhatHangs: neither a default network whose plugins never end, nor
+// an agent that never answers, nor the loading of a module holds STATUS up: no
+// plugin is executed, no module loaded, and of the agent enough is known.
+func TestStatusOfWhatHangs(t *testing.T) {
+	plugin := script(t, `touch "$0.was-executed"; exec sleep 600`)
+	bin := plugin.Path[1]
+	asked := make(chan struct{})
+	agent := fakeAgent(t, func(_ AgentRequest, conn net.Conn) { <-asked })
+	defer close(asked)
+	conf := t.TempDir()
+	writeFile(t, filepath.Join(conf, "10-hangs.conflist"), `{"cniVersion": "1.1.0", "name": "hangs", "plugins": [{"type": "p", "ipam": {"type": "p"}}]}`, 0o600)
+
+	m := newMachine(t)
+	m.Host.Kernel, m.Runner = lookOnly{m.Host.Kernel}, shell
+	if err := m.StatusPod(t.Context(), ClusterConfig{Agent: agent.Socket, ConfDir: conf}, []string{bin}); err != nil {
+		t.Error(err)
+	}
+	n, err := ParseNetwork([]byte(fmt.Sprintf(`{"name": "net1", "agent": %q, "links": [{"resourceName": "a/b"}, {"resourceName": "a/c"}],
+		"delegate": {"type": "p"}, "ipam": {"type": "p"}}`, agent.Socket)), "bond0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Status(t.Context(), n, []string{bin}); err != nil {
+		t.Error(err)
+	}
+	if files, _ := filepath.Glob(filepath.Join(bin, "*.was-executed")); len(files) > 0 {
+		t.Errorf("STATUS has executed plugins: %v", files)
+	}
+}
+
+// TestStatusWithoutTime: that nobody listens is said however little time there is.
+func TestStatusWithoutTime(t *testing.T) {
+	err := AgentClient{Socket: filepath.Join(t.TempDir(), "none.sock"), Timeout: 1}.Ready(t.Context())
+	if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrNoAgent) {
+		t.Error(err)
 	}
 }

@@ -135,7 +135,10 @@ func (k *Kernel) SetDriver(address, driver string) {
 }
 
 // EnableBonding finds the module, or not.
-func (k *Kernel) EnableBonding(_ context.Context) error {
+func (k *Kernel) EnableBonding(_ context.Context) error { return k.HasBonding() }
+
+// HasBonding finds the module, or not.
+func (k *Kernel) HasBonding() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.noBonding {

@@ -1,0 +1,37 @@
+package bond
+
+import (
+	"errors"
+	"testing"
+	"testing/fstest"
+)
+
+// TestHasModule: a module is there where depmod's index has it, and its file is.
+func TestHasModule(t *testing.T) {
+	const index = "kernel/net/bonding_like.ko.xz:\nkernel/drivers/net/bonding/bonding.ko.xz: kernel/net/tls/tls.ko.xz\n"
+	file, dep := &fstest.MapFile{}, &fstest.MapFile{Data: []byte(index)}
+	for _, test := range []struct {
+		name    string
+		modules fstest.MapFS
+		text    string
+	}{
+		{"there", fstest.MapFS{"modules.dep": dep, "kernel/drivers/net/bonding/bonding.ko.xz": file}, ""},
+		{"not compressed", fstest.MapFS{"modules.dep": {Data: []byte("extra/bonding.ko:")}, "extra/bonding.ko": file}, ""},
+		{"not installed", fstest.MapFS{"modules.dep": {Data: []byte("kernel/net/bonding_like.ko.xz: extra/bonding.ko\n")}},
+			"this kernel has no bonding: modules.dep does not have it"},
+		{"its file is gone", fstest.MapFS{"modules.dep": dep},
+			"this kernel has no bonding: modules.dep has it: open kernel/drivers/net/bonding/bonding.ko.xz: file does not exist"},
+		{"no modules", fstest.MapFS{},
+			"this kernel has no bonding: it is not loaded, and its modules are unknown: open modules.dep: file does not exist"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := hasModule(test.modules, "bonding")
+			switch {
+			case test.text == "" && err != nil:
+				t.Error(err)
+			case test.text != "" && (err == nil || err.Error() != test.text || !errors.Is(err, ErrNoBonding)):
+				t.Errorf("error\n%v, wanted is\n%s", err, test.text)
+			}
+		})
+	}
+}
