@@ -453,6 +453,7 @@ func TestAgentShowsItsHealthAndMetrics(t *testing.T) {
 	if _, err := r.client().Publish(t.Context(), failed); err != nil {
 		t.Error(err)
 	}
+	r.queueHas(0)
 	_, body := page("/metrics")
 	for _, line := range []string{
 		`multibond_lookup_duration_seconds_count{outcome="found"} 1`, `multibond_lookup_duration_seconds_count{outcome="failed"} 1`,

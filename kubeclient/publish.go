@@ -66,7 +66,9 @@ func entryOf(p delegate.Publish, now time.Time) (entry, error) {
 	return e, nil
 }
 
-// publish takes an outcome over. queued says why it has not arrived yet.
+// publish takes an outcome over. The status is sent at once, and queued says
+// why it has not arrived yet; the events are for run to send, for nobody's pod
+// has to wait for them.
 func (p *publisher) publish(ctx context.Context, e entry) (queued string, err error) {
 	if e.Patch == nil && len(e.Events) == 0 {
 		return "", nil
@@ -79,39 +81,45 @@ func (p *publisher) publish(ctx context.Context, e entry) (queued string, err er
 	if p.away.Load() && kept == nil {
 		return p.later("the API server could not be reached"), nil
 	}
-	err = p.deliver(ctx, e)
-	switch {
-	case err == nil:
+	if kept != nil {
+		if err := p.deliver(ctx, e); err != nil {
+			return "", delegate.WithCode(cnitypes.ErrTryAgainLater, fmt.Errorf("publishing of pod %s: %w; nor can it be queued: %w", e.Pod, err, kept))
+		}
 		return "", nil
-	case kept != nil:
-		return "", delegate.WithCode(cnitypes.ErrTryAgainLater, fmt.Errorf("publishing of pod %s: %w; nor can it be queued: %w", e.Pod, err, kept))
 	}
-	return p.later(err.Error()), nil
+	dropped, err := p.sendStatus(ctx, &e)
+	switch {
+	case err != nil:
+		return p.later(err.Error()), nil
+	case dropped:
+		return "", nil
+	}
+	if err := p.queue.save(e); err != nil {
+		p.log.WarnContext(ctx, "an outcome cannot be queued once more; its status is sent twice", "pod", e.Pod.String(), "error", err)
+	}
+	p.wakeRun()
+	return "", nil
 }
 
 // later leaves an outcome to run.
 func (p *publisher) later(why string) string {
 	p.metrics.publishes.WithLabelValues("queued").Inc()
+	p.wakeRun()
+	return why
+}
+
+func (p *publisher) wakeRun() {
 	select {
 	case p.wake <- struct{}{}:
 	default: // it is awake
 	}
-	return why
 }
 
 // deliver sends an entry, the status before the events, and keeps in the
 // queue what has not arrived. The caller has the pod's lock.
 func (p *publisher) deliver(ctx context.Context, e entry) error {
-	if e.Patch != nil {
-		err := p.api.patchStatus(ctx, e.Pod, e.Patch)
-		p.note(err)
-		if refusedForGood(err) {
-			return p.drop(ctx, e, err)
-		}
-		if err != nil {
-			return err
-		}
-		e.Patch = nil
+	if dropped, err := p.sendStatus(ctx, &e); dropped || err != nil {
+		return err
 	}
 	for len(e.Events) > 0 {
 		if err := p.say(ctx, e.Pod, e.Events[0]); err != nil {
@@ -121,6 +129,23 @@ func (p *publisher) deliver(ctx context.Context, e entry) error {
 	}
 	p.metrics.publishes.WithLabelValues("published").Inc()
 	return p.queue.remove(e.Pod.UID)
+}
+
+// sendStatus sends the status of an entry, where it has one, and takes it out
+// of it. The entry of a pod that is gone is dropped.
+func (p *publisher) sendStatus(ctx context.Context, e *entry) (dropped bool, err error) {
+	if e.Patch == nil {
+		return false, nil
+	}
+	err = p.api.patchStatus(ctx, e.Pod, e.Patch)
+	p.note(err)
+	if refusedForGood(err) {
+		return true, p.drop(ctx, *e, err)
+	}
+	if err == nil {
+		e.Patch = nil
+	}
+	return false, err
 }
 
 // refusedForGood is of an answer that will be the same next time: there is no
@@ -162,7 +187,8 @@ func (p *publisher) drop(ctx context.Context, e entry, why error) error {
 }
 
 // run publishes what is queued, until ctx ends: what an agent before this one
-// has left at once, what could not be sent as soon as the API server is back.
+// has left and events at once, what could not be sent as soon as the API server
+// is back.
 func (p *publisher) run(ctx context.Context) {
 	wait := p.firstWait
 	for {
@@ -172,6 +198,9 @@ func (p *publisher) run(ctx context.Context) {
 			case <-p.wake:
 			case <-ctx.Done():
 				return
+			}
+			if !p.away.Load() {
+				continue
 			}
 		}
 		select {

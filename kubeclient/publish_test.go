@@ -69,6 +69,7 @@ func TestPublishIsOnePatchAndOneEvent(t *testing.T) {
 	if queued := r.publish(attachedReport()); queued != "" {
 		t.Error(queued)
 	}
+	r.queueHas(0)
 	r.requests(map[string]int{"patch pods": 1, "create events": 1})
 	if n := r.published(); n != 2 {
 		t.Errorf("the status has %d networks", n)
@@ -80,7 +81,6 @@ func TestPublishIsOnePatchAndOneEvent(t *testing.T) {
 	if m := r.messages(); len(m) != 1 || !strings.HasPrefix(m[0], "Normal NetworksAttached uid-p: eth0 ") || !strings.Contains(m[0], "(demo/bond-net1)") {
 		t.Error(m)
 	}
-	r.queueHas(0)
 }
 
 // TestWarningsAreOneEvent: however many there are, however often they are told,
@@ -114,17 +114,19 @@ func TestOneEventPerOutcome(t *testing.T) {
 	for range 3 {
 		r.publish(failedReport("networks[0]: wrong"))
 	}
+	r.queueHas(0)
 	r.requests(map[string]int{"create events": 1})
 	r.publish(failedReport("networks[0]: wrong in another way"))
 	r.publish(attachedReport())
+	r.queueHas(0)
 	// Another agent does not know what this one has said; the API server does.
 	r.stop()
 	r.start()
 	r.publish(failedReport("networks[0]: wrong"))
+	r.queueHas(0)
 	if m := r.messages(); len(m) != 3 {
 		t.Error(m)
 	}
-	r.queueHas(0)
 }
 
 func TestLongMessagesAreClipped(t *testing.T) {
@@ -267,13 +269,20 @@ func TestRefusedForGoodIsDropped(t *testing.T) {
 	}
 }
 
+// TestEventsGoOnWhereTheyStopped: nobody waits for an event, and no event is lost.
 func TestEventsGoOnWhereTheyStopped(t *testing.T) {
 	r := newRig(t)
 	r.start()
 	r.api.refusing("create events", http.StatusServiceUnavailable)
-	if queued := r.publish(attachedReport()); queued == "" {
-		t.Error("the event was refused")
+	if queued := r.publish(attachedReport()); queued != "" {
+		t.Errorf("only the event was refused, but: %s", queued)
 	}
+	eventually(t, func() error {
+		if r.api.requests()["create events"] == 0 {
+			return errors.New("the event was not sent")
+		}
+		return nil
+	})
 	r.stop()
 	r.api.refusing("create events", 0)
 	r.api.requests()
