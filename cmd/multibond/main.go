@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -35,6 +36,9 @@ var limbo = delegate.Limbo{Wait: 5 * time.Second, GiveUp: 2 * time.Minute}
 var releaseVersion = "devel"
 
 func main() {
+	// It does one thing after the other: threads that look for work for a second
+	// processor took a sixth of an ADD's time, and a third of a DEL's.
+	runtime.GOMAXPROCS(1)
 	funcs := skel.CNIFuncs{
 		Add:    edge(add),
 		Del:    edge(del),
