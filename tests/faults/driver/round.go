@@ -304,35 +304,52 @@ func whereKilled(o Operation) string {
 	return fmt.Sprintf("ADD: %d links begun, %d attached", len(rec.Started), len(rec.Attached))
 }
 
-// undo has all sandboxes end as a runtime ends them: DEL, again if it failed,
-// then the namespace, then GC with nobody left. It returns what went wrong.
+// undo has all sandboxes end as a runtime ends them, beside each other: DEL, again
+// if it failed, then the namespace. Then comes GC with nobody left. It returns what
+// went wrong.
 func (c *campaign) undo() (wrong []string) {
+	var group sync.WaitGroup
+	var took [sandboxes]time.Duration
+	var left [sandboxes][]string
 	for i := range sandboxes {
-		o := Operation{What: "DEL", Sandbox: i}
-		began := time.Now()
-		answer := ""
-		for range 4 {
-			cmd, out, said := command(o, nil)
-			err := cmd.Run()
-			if answer = ""; err == nil {
-				break
-			}
-			answer = fmt.Sprintf("DEL s%d: %s%s", i, out, said)
-			time.Sleep(300 * time.Millisecond)
-		}
-		c.report.SlowestDEL = max(c.report.SlowestDEL, float64(time.Since(began).Milliseconds()))
-		if answer != "" {
-			wrong = append(wrong, answer)
-		}
-		if left := leftInside(fmt.Sprint("s", i)); left != "" {
-			wrong = append(wrong, left)
-		}
-		_, _ = shell(fmt.Sprint("ip netns delete s", i))
+		group.Go(func() {
+			began := time.Now()
+			left[i] = end(i)
+			took[i] = time.Since(began)
+		})
+	}
+	group.Wait()
+	for i := range sandboxes {
+		wrong = append(wrong, left[i]...)
+		c.report.SlowestDEL = max(c.report.SlowestDEL, float64(took[i].Milliseconds()))
 	}
 	cmd, out, said := command(Operation{What: "GC"}, values{"cni.dev/valid-attachments": []any{}})
 	if err := cmd.Run(); err != nil {
 		wrong = append(wrong, fmt.Sprintf("GC: %s%s", out, said))
 	}
+	return wrong
+}
+
+// end ends one sandbox.
+func end(sandbox int) (wrong []string) {
+	answer := ""
+	for range 4 {
+		cmd, out, said := command(Operation{What: "DEL", Sandbox: sandbox}, nil)
+		err := cmd.Run()
+		if answer = ""; err == nil {
+			break
+		}
+		answer = fmt.Sprintf("DEL s%d: %s%s", sandbox, out, said)
+		time.Sleep(300 * time.Millisecond)
+	}
+	if answer != "" {
+		wrong = append(wrong, answer)
+	}
+	ns := fmt.Sprint("s", sandbox)
+	if left := leftInside(ns); left != "" {
+		wrong = append(wrong, left)
+	}
+	_, _ = shell("ip netns delete " + ns)
 	return wrong
 }
 
