@@ -65,3 +65,82 @@ func TestAddEqualMACs(t *testing.T) {
 	m.mustDel(c1)
 	m.wantState(before)
 }
+
+// TestFileExists: an ADD of type bond that fails in IPAM leaves nothing, so
+// that the next one works. Observed of bond-cni: the bond stays, and each
+// further ADD says "file exists".
+func TestFileExists(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	m.plugins.refuse["host-local ADD bond0"] = "no"
+	_, err := m.Add(t.Context(), request(t, hostBond))
+	wantError(t, err, CodeDelegate, "network mynet: ipam: host-local ADD: no")
+	m.wantState(before)
+	delete(m.plugins.refuse, "host-local ADD bond0")
+	m.mustAdd(request(t, hostBond))
+	m.mustDel(c1)
+	m.wantState(before)
+}
+
+// TestOneHostLinkMissing: the other link stays on the host. Observed of
+// bond-cni: it is stranded in the pod.
+func TestOneHostLinkMissing(t *testing.T) {
+	m := newMachine(t)
+	gone := "elsewhere"
+	m.change("", "enp2s0v0", bond.Change{Name: &gone})
+	before := m.state()
+	_, err := m.Add(t.Context(), request(t, hostBond))
+	wantError(t, err, CodeNode, `network mynet: links[1].name: the host has no interface enp2s0v0 (with "linksInContainer": true it is looked for in the pod)`)
+	m.wantState(before)
+}
+
+// TestApplicationDeletedTheBond: the links go back to the host all the same.
+// Observed of bond-cni: DEL succeeds, and both stay in the pod.
+func TestApplicationDeletedTheBond(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	m.mustAdd(request(t, hostBond))
+	if err := m.namespace(pod1).Delete(m.link(pod1, "bond0").Index); err != nil {
+		t.Fatal(err)
+	}
+	m.mustDel(c1)
+	m.wantState(before)
+}
+
+// TestIPAMKeepsNoLink: where IPAM refuses to take the address back the links
+// are on the host all the same, and the next DEL gives the address back.
+// Observed of bond-cni: they stay in the pod.
+func TestIPAMKeepsNoLink(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	m.mustAdd(request(t, hostBond))
+	m.plugins.refuse["host-local DEL bond0"] = "no"
+	wantError(t, m.Del(t.Context(), c1), CodeRestore, "network mynet: ipam: host-local DEL: no")
+	for name, device := range map[string]string{"enp1s0v0": vfA, "enp2s0v0": vfB} {
+		if l := m.link("", name); l.Device != device {
+			t.Errorf("%s is %+v", name, l)
+		}
+	}
+	delete(m.plugins.refuse, "host-local DEL bond0")
+	m.mustDel(c1)
+	m.wantState(before)
+}
+
+// TestNoJumboFrameIsCut: VFs of MTU 9000 make a bond of MTU 9000, where type
+// bond names none. Observed of bond-cni: they are lowered to 1500.
+func TestNoJumboFrameIsCut(t *testing.T) {
+	m := newMachine(t)
+	jumbo := 9000
+	for _, name := range []string{"enp1s0", "enp2s0", "enp1s0v0", "enp2s0v0"} {
+		m.change("", name, bond.Change{MTU: &jumbo})
+	}
+	before := m.state()
+	m.mustAdd(request(t, hostBond))
+	for _, name := range []string{"bond0", "enp1s0v0", "enp2s0v0"} {
+		if got := m.link(pod1, name).MTU; got != jumbo {
+			t.Errorf("%s has MTU %d", name, got)
+		}
+	}
+	m.mustDel(c1)
+	m.wantState(before)
+}

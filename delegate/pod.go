@@ -111,13 +111,17 @@ func (h *Host) addOne(ctx context.Context, socket string, r Request, reply Looku
 }
 
 // DelPod is Del. The agent hears how long it took, or why it failed; that it
-// is not there is no error. Where there is no Record, the default network's
-// plugins are called all the same: the container may be older than this
-// plugin's installation.
+// is not there is no error. Where there is no Record, the container may be older
+// than this plugin's installation: the default network's plugins are called all
+// the same, and what bond-cni attached is released.
 func (h *Host) DelPod(ctx context.Context, c ClusterConfig, r Request) error {
 	began := time.Now()
 	rec, err := h.del(ctx, r.Key())
-	if rec == nil && err == nil {
+	switch {
+	case rec != nil || err != nil:
+	case r.Network.IsBondCNI():
+		err = h.delPredecessor(ctx, r)
+	default:
 		h.delUnknown(ctx, c, r)
 	}
 	h.tellDel(ctx, rec, began, err)
@@ -151,7 +155,7 @@ func (h *Host) delUnknown(ctx context.Context, c ClusterConfig, r Request) {
 
 // tellDel reports a DEL of which the agent is to hear.
 func (h *Host) tellDel(ctx context.Context, rec *Record, began time.Time, err error) {
-	if rec == nil || rec.Plan.Group.Agent == "" {
+	if rec == nil || rec.Plan.Group.Agent == "" || rec.Plan.Group.Pod == (Pod{}) {
 		return
 	}
 	report := Publish{Verb: "DEL", Pod: rec.Plan.Group.Pod, Steps: []Step{since("total", began)}}

@@ -77,6 +77,11 @@ const (
 // errDamaged is a Record that nobody can read, and of which nothing is left.
 var errDamaged = errors.New("it is damaged")
 
+// Within is the store of what plugins attach that were executed on behalf of
+// this one's Records: one of them may execute this program again, for the same
+// container and interface, as flannel does with a delegate of type bond.
+func (s Store) Within() Store { return Store{Dir: filepath.Join(s.Dir, "within")} }
+
 func (s Store) file(k Key) string { return filepath.Join(s.Dir, k.String()+recordEnd) }
 
 // Load reads a Record. The error is compatible with errors.Is(err,

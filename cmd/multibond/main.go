@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,6 +22,9 @@ import (
 
 const (
 	stateDir = "/var/lib/cni/multibond"
+	// withinEnv is how often this program is among those that have executed it,
+	// which may hold its locks: each waits for the one that it has executed.
+	withinEnv = "MULTIBOND_WITHIN"
 	// The kubelet gives a pod's sandbox four minutes. What is not done in most
 	// of them is undone, rather than killed half-way.
 	verbTimeout   = 200 * time.Second
@@ -70,11 +74,16 @@ func newHost(args *skel.CmdArgs) (*delegate.Host, error) {
 	if err != nil {
 		return nil, err
 	}
+	within, _ := strconv.Atoi(os.Getenv(withinEnv))
+	store := delegate.Store{Dir: stateDir}
+	for range within {
+		store = store.Within()
+	}
 	return &delegate.Host{
 		Kernel:      bond.System{},
 		Sys:         os.DirFS("/sys"),
-		Runner:      delegate.Exec{Env: os.Environ(), Timeout: pluginTimeout},
-		Store:       delegate.Store{Dir: stateDir},
+		Runner:      delegate.Exec{Env: append(os.Environ(), fmt.Sprintf("%s=%d", withinEnv, within+1)), Timeout: pluginTimeout},
+		Store:       store,
 		Path:        filepath.SplitList(args.Path),
 		BootID:      strings.TrimSpace(string(bootID)),
 		LockTimeout: lockTimeout,
@@ -147,8 +156,18 @@ func add(ctx context.Context, args *skel.CmdArgs) error {
 	return delegate.PrintResult(os.Stdout, result, version)
 }
 
+// bondCNI is the network of a configuration of bond-cni, or no network.
+func bondCNI(args *skel.CmdArgs) delegate.Network {
+	n, err := delegate.ParseNetwork(args.StdinData, args.IfName)
+	if err != nil || !n.IsBondCNI() {
+		return delegate.Network{}
+	}
+	return n
+}
+
 // del does not need the configuration: the Record has what it needs. Only
-// where there is none, the default network is told all the same.
+// where there is none, the default network is told all the same, or what
+// bond-cni attached is released.
 func del(ctx context.Context, args *skel.CmdArgs) error {
 	host, err := newHost(args)
 	if err != nil {
@@ -160,7 +179,9 @@ func del(ctx context.Context, args *skel.CmdArgs) error {
 			fmt.Fprintln(os.Stderr, "multibond:", err)
 		}
 	}
-	return host.DelPod(ctx, config, bare(args))
+	r := bare(args)
+	r.Network = bondCNI(args)
+	return host.DelPod(ctx, config, r)
 }
 
 func check(ctx context.Context, args *skel.CmdArgs) error {
@@ -168,7 +189,12 @@ func check(ctx context.Context, args *skel.CmdArgs) error {
 	if err != nil {
 		return err
 	}
-	return host.CheckPod(ctx, delegate.Key{ContainerID: args.ContainerID, IfName: args.IfName})
+	r := bare(args)
+	err = host.CheckPod(ctx, r.Key())
+	if r.Network = bondCNI(args); delegate.Code(err) == types.ErrUnknownContainer && r.Network.IsBondCNI() {
+		return host.CheckPredecessor(r)
+	}
+	return err
 }
 
 func gc(ctx context.Context, args *skel.CmdArgs) error {

@@ -1,0 +1,122 @@
+package delegate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// IsBondCNI says that the network is one of bond-cni's, which may have
+// attached a container before this plugin took its place.
+func (n Network) IsBondCNI() bool {
+	var head struct{ Type string }
+	return json.Unmarshal(n.Raw, &head) == nil && head.Type == BondCNI
+}
+
+// delPredecessor releases what bond-cni may have attached: of it there is no
+// Record, and what DEL is told has to do. The bond with the interface's name
+// goes, its links that came from the host go back under the names that they
+// have kept, and IPAM takes the address back. A refusal of IPAM is an error only
+// where the bond was there: else there may be nothing that it could take back.
+func (h *Host) delPredecessor(ctx context.Context, r Request) error {
+	locks, err := openLocks(h.Store.Dir, h.LockTimeout)
+	if err != nil {
+		return err
+	}
+	defer locks.Close()
+	if err := locks.Lock(ctx, "container", r.ContainerID); err != nil {
+		return err
+	}
+	s, err := h.enterIfThere(r.Netns, "")
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	found, err := r.Network.dissolve(s, r.IfName)
+	if err != nil {
+		err = WithCode(CodeRestore, fmt.Errorf("network %s: %w", r.Network.Name, err))
+	}
+	if r.Network.IPAM == "" {
+		return err
+	}
+	_, refused := h.Runner.Run(ctx, Call{
+		Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Args: r.Args, Path: r.Path,
+		Type: r.Network.IPAM, Config: r.Network.Raw,
+	})
+	switch {
+	case refused == nil:
+	case found:
+		err = errors.Join(err, WithCode(CodeRestore, fmt.Errorf("network %s: ipam: %w", r.Network.Name, refused)))
+	default:
+		h.warn("network %s: ipam: %v", r.Network.Name, refused)
+	}
+	return err
+}
+
+// dissolve deletes the bond called name and moves those of its links back that
+// are the host's. It goes on after an error and joins them.
+func (n Network) dissolve(s sandbox, name string) (found bool, err error) {
+	if s.pod == nil {
+		return false, nil // the kernel has given back what had a driver
+	}
+	links, err := s.pod.Links()
+	if err != nil {
+		return false, err
+	}
+	b, found := findBond(links, name)
+	if !found {
+		return false, nil
+	}
+	errs := []error{s.pod.Delete(b.Index)}
+	for _, l := range links {
+		isHosts := func(x Link) bool { return x.Source == FromHost && x.Name == l.Name }
+		if l.Master != b.Index || !slices.ContainsFunc(n.Links, isHosts) {
+			continue
+		}
+		down := false
+		if err := s.pod.Change(l.Index, bond.Change{Namespace: s.host, Up: &down}); err != nil {
+			errs = append(errs, fmt.Errorf("moving %s back to the host: %w", l.Name, err))
+		}
+	}
+	return true, errors.Join(errs...)
+}
+
+func findBond(links []bond.Link, name string) (bond.Link, bool) {
+	return bond.Find(links, func(l bond.Link) bool { return l.Kind == "bond" && l.Name == name })
+}
+
+// CheckPredecessor checks what bond-cni has attached, as far as its
+// configuration tells what that has to be. The error's code is 104 where
+// something differs.
+func (h *Host) CheckPredecessor(r Request) error {
+	s, err := h.enterIfThere(r.Netns, "")
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if s.pod == nil {
+		return errorf(CodeCheck, "network %s: the network namespace %s is gone", r.Network.Name, r.Netns)
+	}
+	links, err := s.pod.Links()
+	if err != nil {
+		return WithCode(CodeKernel, err)
+	}
+	b, _ := findBond(links, r.IfName)
+	spec := bond.Spec{Name: r.IfName, Options: bond.Options{bond.Mode: r.Network.Options[bond.Mode], bond.MTU: strconv.Itoa(b.MTU)}}
+	for _, l := range r.Network.Links {
+		spec.Links = append(spec.Links, l.Name)
+	}
+	problems, err := bond.Verify(s.pod, spec, b.Index, nil)
+	if err != nil {
+		return WithCode(CodeKernel, err)
+	}
+	if err := problems.Err(); err != nil {
+		return errorf(CodeCheck, "network %s: %w", r.Network.Name, err)
+	}
+	return nil
+}

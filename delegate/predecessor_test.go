@@ -1,0 +1,155 @@
+package delegate
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// Files of bond-cni, with links of the host and with links in the pod.
+const (
+	hostBond = `{"cniVersion": "0.3.1", "name": "mynet", "type": "bond", "mode": "active-backup", "miimon": "100", "failOverMac": 1,
+		"links": [{"name": "enp1s0v0"}, {"name": "enp2s0v0"}], "ipam": {"type": "host-local"}}`
+	podBond = `{"cniVersion": "0.3.1", "name": "mynet", "type": "bond", "mode": "active-backup", "miimon": "100", "failOverMac": 1, "linksInContainer": true,
+		"links": [{"name": "net1"}, {"name": "net2"}], "ipam": {"type": "host-local"}}`
+)
+
+// predecessor does what bond-cni does for container c1: there is no Record of it.
+func (m *machine) predecessor(links ...string) {
+	m.t.Helper()
+	pod := m.namespace(pod1)
+	var attached []bond.Link
+	for _, name := range links {
+		if _, err := pod.Link(name); err != nil {
+			m.change("", name, bond.Change{Namespace: pod})
+		}
+		attached = append(attached, m.link(pod1, name))
+	}
+	spec := bond.Spec{Name: "bond0", Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "mtu": "1500"}}
+	if _, err := bond.Build(pod, spec, attached); err != nil {
+		m.t.Fatal(err)
+	}
+	m.plugins.pool["c1/bond0"] = "10.56.217.9"
+}
+
+// TestPredecessor: a container that bond-cni attached is released by the file
+// that bond-cni was given.
+func TestPredecessor(t *testing.T) {
+	for name, test := range map[string]struct {
+		config string
+		links  []string
+	}{
+		"links of the host":  {hostBond, []string{"enp1s0v0", "enp2s0v0"}},
+		"links that stay in": {podBond, []string{"net1", "net2"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			for _, link := range test.links {
+				if strings.HasPrefix(link, "net") {
+					m.AddVirtual(pod1, "veth", link)
+				}
+			}
+			before := m.state()
+			m.predecessor(test.links...)
+			r := request(t, test.config)
+			if err := m.CheckPredecessor(r); err != nil {
+				t.Errorf("CHECK: %v", err)
+			}
+			if err := m.DelPod(t.Context(), ClusterConfig{}, r); err != nil {
+				t.Fatal(err)
+			}
+			m.wantState(before)
+			if err := m.DelPod(t.Context(), ClusterConfig{}, r); err != nil {
+				t.Errorf("a second DEL: %v", err)
+			}
+			wantError(t, m.CheckPredecessor(r), CodeCheck, "network mynet: bond0: the bond is gone")
+		})
+	}
+}
+
+// TestPredecessorCheck finds what is no longer as bond-cni made it.
+func TestPredecessorCheck(t *testing.T) {
+	down, none := false, 0
+	for want, spoil := range map[string]func(*machine){
+		"network mynet: bond0: the bond is down":                                                   func(m *machine) { m.change(pod1, "bond0", bond.Change{Up: &down}) },
+		"network mynet: enp2s0v0: the link is no longer part of bond0; enp2s0v0: the link is down": func(m *machine) { m.change(pod1, "enp2s0v0", bond.Change{Master: &none}) },
+	} {
+		m := newMachine(t)
+		m.predecessor("enp1s0v0", "enp2s0v0")
+		spoil(m)
+		wantError(t, m.CheckPredecessor(request(t, hostBond)), CodeCheck, want)
+	}
+	gone := request(t, hostBond)
+	gone.Netns = "/run/netns/gone"
+	wantError(t, newMachine(t).CheckPredecessor(gone), CodeCheck, "network mynet: the network namespace /run/netns/gone is gone")
+}
+
+// TestPredecessorNamespaceGone: observed of bond-cni, whose DEL then fails for ever.
+func TestPredecessorNamespaceGone(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	m.predecessor("enp1s0v0", "enp2s0v0")
+	m.RemoveNamespace(pod1)
+	if err := m.DelPod(t.Context(), ClusterConfig{}, request(t, hostBond)); err != nil {
+		t.Fatal(err)
+	}
+	m.AddNamespace(pod1)
+	m.wantState(before)
+}
+
+// TestPredecessorIPAM: observed of bond-cni, whose links then stay in the pod.
+// The next DEL, which finds no bond, ends even if IPAM still refuses.
+func TestPredecessorIPAM(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	m.predecessor("enp1s0v0", "enp2s0v0")
+	m.plugins.refuse["host-local DEL bond0"] = "no"
+	r := request(t, hostBond)
+	wantError(t, m.DelPod(t.Context(), ClusterConfig{}, r), CodeRestore, "network mynet: ipam: host-local DEL: no")
+	delete(m.plugins.pool, "c1/bond0")
+	m.wantState(before)
+	if err := m.DelPod(t.Context(), ClusterConfig{}, r); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.log.String(); !strings.HasSuffix(got, "multibond: network mynet: ipam: host-local DEL: no\n") {
+		t.Errorf("log: %s", got)
+	}
+}
+
+// TestPredecessorOthers: only the bond's own links go to the host, and of these
+// only the host's; one that cannot is named, and the others go.
+func TestPredecessorOthers(t *testing.T) {
+	m := newMachine(t)
+	m.AddVirtual(pod1, "veth", "left")
+	m.predecessor("enp1s0v0", "enp2s0v0", "left")
+	m.AddVirtual("", "veth", "enp1s0v0")
+	err := m.DelPod(t.Context(), ClusterConfig{}, request(t, hostBond))
+	if err == nil || Code(err) != CodeRestore || !strings.HasPrefix(err.Error(), "network mynet: moving enp1s0v0 back to the host: ") {
+		t.Errorf("%v", err)
+	}
+	if m.link("", "enp2s0v0").Device != vfB || m.link(pod1, "enp1s0v0").Device != vfA || m.link(pod1, "left").Kind != "veth" {
+		t.Error(m.state())
+	}
+	if _, is := m.plugins.pool["c1/bond0"]; is {
+		t.Error("the address was kept")
+	}
+}
+
+// TestPredecessorNot: without a Record nothing is touched for a network that
+// is not bond-cni's.
+func TestPredecessorNot(t *testing.T) {
+	m := newMachine(t)
+	m.predecessor("enp1s0v0", "enp2s0v0")
+	before := m.state()
+	r := request(t, strings.Replace(hostBond, `"bond"`, `"multibond"`, 1))
+	if err := m.DelPod(t.Context(), ClusterConfig{}, r); err != nil {
+		t.Fatal(err)
+	}
+	m.wantState(before)
+	if err := m.CheckPod(t.Context(), c1); Code(err) != types.ErrUnknownContainer {
+		t.Errorf("CHECK: %v", err)
+	}
+}
