@@ -44,6 +44,8 @@ func install(args []string, usage io.Writer, log *slog.Logger) error {
 	flags := to.flags("install", usage)
 	plugin := flags.String("plugin", "/multibond", "the plugin, a `file`")
 	config := flags.String("config", "/etc/multibond/"+configName, "the cluster's configuration, a `file`; empty where another meta plugin calls this one")
+	bond := flags.Bool("bond", false, "answer to type bond too, in the place of bond-cni, where the node has no other program of that name")
+	replaceBond := flags.Bool("replace-bond", false, "as -bond, whatever the node has; the other program is kept, and uninstall puts it back")
 	if err := parseAll(flags, args); err != nil {
 		return err
 	}
@@ -51,8 +53,16 @@ func install(args []string, usage io.Writer, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	putPlugin := func() error {
+		err := put(to.plugin(), program, 0o755, log)
+		// Containers that were attached by type bond need it for their DEL.
+		if err == nil && (*bond || *replaceBond || to.ownsBond()) {
+			err = to.putBond(program, *replaceBond, log)
+		}
+		return err
+	}
 	if *config == "" {
-		return put(to.plugin(), program, 0o755, log)
+		return putPlugin()
 	}
 	text, err := os.ReadFile(*config)
 	if err != nil {
@@ -62,7 +72,7 @@ func install(args []string, usage io.Writer, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", *config, err)
 	}
-	if err := put(to.plugin(), program, 0o755, log); err != nil {
+	if err := putPlugin(); err != nil {
 		return err
 	}
 	if err := put(to.config(), text, 0o600, log); err != nil {

@@ -97,7 +97,7 @@ func (u *uninstaller) step() (done bool, err error) {
 	case u.aside.IsZero():
 		u.aside = time.Now()
 	case u.force || time.Since(u.aside) >= u.settle:
-		if err := errors.Join(removeIfThere(u.from.plugin()), removeIfThere(u.from.out())); err != nil {
+		if err := errors.Join(u.from.removeBond(), removeIfThere(u.from.plugin()), removeIfThere(u.from.out())); err != nil {
 			return false, err
 		}
 		if !u.said {
@@ -158,21 +158,23 @@ func serveReady(ctx context.Context, address string, done *atomic.Bool) error {
 // attached lists the pods, or containers, that have more than a default
 // network, or a bond as theirs.
 func attached(records delegate.Store) (pods []string, err error) {
-	keys, err := records.List()
-	if err != nil {
-		return nil, err
-	}
-	for _, k := range keys {
-		rec, err := records.Load(k)
-		switch {
-		case errors.Is(err, fs.ErrNotExist): // its DEL has just ended
-		case err != nil:
-			pods = append(pods, "container "+k.ContainerID)
-		case len(rec.Plan.Group.IfNames) == 1 && rec.Plan.Bond.Name == "":
-		case rec.Plan.Group.Pod != (delegate.Pod{}):
-			pods = append(pods, rec.Plan.Group.Pod.String())
-		default:
-			pods = append(pods, "container "+k.ContainerID)
+	for _, store := range []delegate.Store{records, records.Within()} {
+		keys, err := store.List()
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range keys {
+			rec, err := store.Load(k)
+			switch {
+			case errors.Is(err, fs.ErrNotExist): // its DEL has just ended
+			case err != nil:
+				pods = append(pods, "container "+k.ContainerID)
+			case len(rec.Plan.Group.IfNames) == 1 && rec.Plan.Bond.Name == "":
+			case rec.Plan.Group.Pod != (delegate.Pod{}):
+				pods = append(pods, rec.Plan.Group.Pod.String())
+			default:
+				pods = append(pods, "container "+k.ContainerID)
+			}
 		}
 	}
 	slices.Sort(pods)

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/multibond/multibond/delegate"
+)
+
+// ownBond is what the link bond leads to: a program of its own, so that who
+// copies bond-cni over bond, and thereby through the link, does not overwrite
+// the plugin.
+const ownBond = ".multibond-bond"
+
+func (p place) bond() string     { return filepath.Join(p.binDir, delegate.BondCNI) }
+func (p place) bondKept() string { return filepath.Join(p.binDir, ".bond.before-multibond") }
+
+// ownsBond says whether the program for type bond is the one that putBond has
+// put there.
+func (p place) ownsBond() bool {
+	to, err := os.Readlink(p.bond())
+	return err == nil && to == ownBond
+}
+
+// putBond lets the plugin answer to type bond too. A program of that name that
+// is somebody else's stays, or is kept under another name if replace is set.
+func (p place) putBond(program []byte, replace bool, log *slog.Logger) error {
+	_, err := os.Lstat(p.bond())
+	foreign := err == nil && !p.ownsBond()
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	case foreign && !replace:
+		log.Warn("the node has another program for type bond, which stays (-replace-bond takes its place)", "file", p.bond())
+		return nil
+	}
+	if err := put(filepath.Join(p.binDir, ownBond), program, 0o755, log); err != nil {
+		return err
+	}
+	if foreign {
+		// A hard link, so that at no time there is none. What was kept before is older.
+		if err := os.Link(p.bond(), p.bondKept()); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	if p.ownsBond() {
+		return nil
+	}
+	next := p.bond() + ".multibond-new"
+	if err := errors.Join(removeIfThere(next), os.Symlink(ownBond, next)); err != nil {
+		return err
+	}
+	if err := os.Rename(next, p.bond()); err != nil {
+		return errors.Join(err, removeIfThere(next))
+	}
+	log.Info("installed", "file", p.bond(), "changed", true)
+	return syncDir(p.binDir)
+}
+
+// removeBond undoes putBond.
+func (p place) removeBond() error {
+	if p.ownsBond() {
+		err := os.Rename(p.bondKept(), p.bond())
+		if errors.Is(err, fs.ErrNotExist) {
+			err = os.Remove(p.bond())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return errors.Join(removeIfThere(p.bondKept()), removeIfThere(filepath.Join(p.binDir, ownBond)))
+}

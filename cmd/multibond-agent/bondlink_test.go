@@ -1,0 +1,101 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate"
+)
+
+// ours is a node whose type bond is Multibond's; kept is what was there before.
+func ours(program, kept string) string {
+	own := ".multibond-bond 755 " + program + "\n" + "bond 1000000777 " + program + "\n"
+	return strings.ReplaceAll(kept+own+installed, "program 1", program)
+}
+
+const (
+	foreign = "bond 755 bond-cni\n"
+	kept    = ".bond.before-multibond 755 bond-cni\n"
+)
+
+func (n *nodeDirs) install(flags ...string) {
+	n.t.Helper()
+	if code := n.do(n.t.Context(), "install", flags...); code != 0 {
+		n.t.Fatalf("exit code %d: %s", code, &n.log)
+	}
+}
+
+func (n *nodeDirs) withBondCNI() {
+	n.t.Helper()
+	name := filepath.Join(n.bin, "bond")
+	n.write(name, "bond-cni")
+	if err := os.Chmod(name, 0o755); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+func (n *nodeDirs) uninstall() {
+	n.t.Helper()
+	if code := n.do(n.t.Context(), "uninstall"); code != 0 {
+		n.t.Errorf("exit code %d: %s", code, &n.log)
+	}
+}
+
+// TestInstallBond: where nothing else is called bond the plugin is, once that
+// was asked for, and is updated with the plugin.
+func TestInstallBond(t *testing.T) {
+	n := newNodeDirs(t)
+	n.install("-bond")
+	n.want(ours("program 1", ""), `bond","changed":true`)
+	n.write(filepath.Join(n.from, "multibond"), "program 2")
+	n.install()
+	n.want(ours("program 2", ""), `"changed":true`)
+	n.uninstall()
+	n.want(before, "uninstalled")
+}
+
+// TestInstallBondForeign: somebody else's program is not overwritten unasked,
+// and comes back where it was.
+func TestInstallBondForeign(t *testing.T) {
+	n := newNodeDirs(t)
+	n.withBondCNI()
+	n.install()
+	n.want(foreign+installed, "")
+	n.install("-bond")
+	n.want(foreign+installed, "the node has another program for type bond, which stays")
+	n.install("-replace-bond")
+	n.want(ours("program 1", kept), `"changed":true`)
+	n.install("-replace-bond")
+	n.want(ours("program 1", kept), `"changed":false`)
+	n.uninstall()
+	n.want(foreign+before, "uninstalled")
+}
+
+// TestInstallBondOverwritten: bond-cni's own installer copies its program over
+// bond, and so through the link. The plugin stays what it is, and the next
+// installation has type bond again.
+func TestInstallBondOverwritten(t *testing.T) {
+	n := newNodeDirs(t)
+	n.install("-bond")
+	n.write(filepath.Join(n.bin, "bond"), "bond-cni")
+	if got, err := os.ReadFile(filepath.Join(n.bin, "multibond")); err != nil || string(got) != "program 1" {
+		t.Errorf("the plugin is %q, %v", got, err)
+	}
+	n.install("-bond")
+	n.want(ours("program 1", ""), `"changed":true`)
+}
+
+// TestUninstallBondWithin: a default network that flannel and type bond make is
+// a bond too, whose DEL needs the plugin.
+func TestUninstallBondWithin(t *testing.T) {
+	n := newNodeDirs(t)
+	n.state = delegate.Store{Dir: n.state}.Within().Dir
+	n.withRecord("c1", bond.Spec{Name: "eth0"}, "eth0")
+	pods, err := attached(delegate.Store{Dir: filepath.Dir(n.state)})
+	if err != nil || strings.Join(pods, " ") != "demo/c1" {
+		t.Errorf("%v, %v", pods, err)
+	}
+}
