@@ -38,7 +38,8 @@ type Sources struct {
 }
 
 // Survey reads the facts about sources. It looks at no other device or link
-// of the host, so that its cost does not grow with the node.
+// of the host, so that its cost does not grow with the node. A nil pod is one
+// in which nothing is.
 func Survey(sys fs.FS, host, pod Namespace, s Sources) (Facts, error) {
 	f := Facts{Devices: map[string]DeviceFacts{}, Host: map[string]HostLink{}, PodAddr: map[int]Addresses{}}
 	for _, address := range s.Devices {
@@ -62,6 +63,9 @@ func Survey(sys fs.FS, host, pod Namespace, s Sources) (Facts, error) {
 		if err := f.addDevice(sys, host, link.Device); err != nil {
 			return Facts{}, err
 		}
+	}
+	if pod == nil {
+		return f, nil
 	}
 	var err error
 	if f.Pod, err = pod.Links(); err != nil {

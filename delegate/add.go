@@ -203,9 +203,12 @@ func (h *Host) prepareAll(ctx context.Context, rs []Request, s sandbox) ([]*Reco
 // prepare surveys the node and compiles the plan of one request.
 func (h *Host) prepare(ctx context.Context, r Request, s sandbox) (*Record, error) {
 	began := time.Now()
-	facts, err := h.survey(ctx, r, s)
+	facts, err := h.survey(r, s)
 	if err != nil {
 		return nil, err
+	}
+	if r.Network.Plain == nil {
+		facts.Bonding = h.Kernel.EnableBonding(ctx)
 	}
 	surveyed := time.Now()
 	plan, warnings, err := Compile(r, facts)

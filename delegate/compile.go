@@ -64,29 +64,6 @@ func (p Plan) Devices() []string {
 	return out
 }
 
-// String prints the plan, a line per step.
-func (p Plan) String() string {
-	var lines []string
-	for _, l := range p.Links {
-		switch l.Source {
-		case FromDevice, FromConfig:
-			for _, plugin := range l.Plugins {
-				lines = append(lines, strings.TrimSpace(fmt.Sprintf("%s: attach by %s %s", l.Name, plugin.Type, l.Device)))
-			}
-		case FromHost:
-			lines = append(lines, fmt.Sprintf("%s: move it from the host into the pod", l.Name))
-		}
-	}
-	if p.plain() {
-		return strings.Join(lines, "\n")
-	}
-	lines = append(lines, p.Bond.Steps()...)
-	if p.IPAM != "" {
-		lines = append(lines, fmt.Sprintf("%s: addresses by %s, announce them", p.IfName, p.IPAM))
-	}
-	return strings.Join(lines, "\n")
-}
-
 // Compile makes the plan for r on a node that looks like f. It is a function
 // of its arguments alone. All problems are returned at once; warnings go with
 // a plan that can be carried out.

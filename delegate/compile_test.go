@@ -26,6 +26,8 @@ func nodeFacts() Facts {
 			Host: map[string]bond.HostLink{
 				"eth1": {Link: bond.Link{Index: 7, Name: "eth1", MTU: 9000, MaxMTU: 9000}},
 				"eth2": {Link: bond.Link{Index: 8, Name: "eth2", MTU: 4000}},
+				// The VF by its name.
+				"enp2s0v0": {Link: bond.Link{Index: 5, Name: "enp2s0v0", Device: vfB, MTU: 1500}},
 			},
 			Pod: []bond.Link{{Index: 2, Name: "net1", MTU: 1500}, {Index: 3, Name: "net2", MTU: 1400}},
 		},
@@ -37,18 +39,28 @@ func nodeFacts() Facts {
 // TestPlan prints the plans of the sources of links.
 func TestPlan(t *testing.T) {
 	for _, test := range []struct{ name, config, want string }{
-		{"devices", standard, `bond0-1: attach by sriov 0000:3b:02.0
-bond0-2: attach by sriov 0000:5e:02.0
+		{"devices", standard, `bond0-1: VF 0 of enp1s0 (0000:3b:02.0) by sriov, vlan 100
+bond0-2: VF 0 of enp2s0 (0000:5e:02.0) by sriov, vlan 100
 bond0: create active-backup mtu 1500 miimon 100 fail_over_mac active primary bond0-1
 bond0: flush bond0-1, set it down, enslave it
 bond0: flush bond0-2, set it down, enslave it
 bond0: set it up
 bond0: addresses by host-local, announce them`},
-		{"the host's links, and the smaller MTU", `{"name": "n", "links": [{"name": "eth1"}, {"name": "eth2"}]}`, `eth1: move it from the host into the pod
-eth2: move it from the host into the pod
+		{"the host's links, and the smaller MTU", `{"name": "n", "links": [{"name": "eth1"}, {"name": "eth2"}]}`, `eth1: from the host
+eth2: from the host
 bond0: create active-backup mtu 4000 miimon 100 fail_over_mac active primary eth1
 bond0: flush eth1, set it down, enslave it
 bond0: flush eth2, set it down, enslave it
+bond0: set it up`},
+		{"a VF with settings, a host's VF and a macvlan", `{"name": "n", "links": [
+			{"deviceID": "0000:3b:02.0", "config": {"plugins": [{"type": "sriov", "vlan": 7, "mac": "02:00:00:00:00:01", "trust": "on", "spoofchk": "off", "link_state": "auto"}, {"type": "host-local"}]}},
+			{"name": "enp2s0v0"}, {"config": {"type": "host-local"}}], "require": {"sameVLAN": "ignore"}}`, `bond0-1: VF 0 of enp1s0 (0000:3b:02.0) by sriov, host-local, vlan 7, mac 02:00:00:00:00:01, trust on, spoofchk off, state auto
+enp2s0v0: VF 0 of enp2s0 (0000:5e:02.0) from the host
+bond0-3: by host-local
+bond0: create active-backup miimon 100 fail_over_mac active primary bond0-1
+bond0: flush bond0-1, set it down, enslave it
+bond0: flush enp2s0v0, set it down, enslave it
+bond0: flush bond0-3, set it down, enslave it
 bond0: set it up`},
 		{"the pod's links, and the smaller MTU", `{"name": "n", "linksInContainer": true, "links": [{"name": "net1"}, {"name": "net2"}]}`, `bond0: create active-backup mtu 1400 miimon 100 fail_over_mac active primary net1
 bond0: flush net1, set it down, enslave it
@@ -61,8 +73,8 @@ bond0: flush net2, set it down, enslave it
 net2: queue_id 1 prio -1
 bond0: set it up
 bond0: use net2 first, once it has a carrier`},
-		{"links that a plugin makes, whose MTU nobody knows yet", `{"name": "n", "links": [{"config": {"type": "host-local"}}, {"config": {"type": "host-local"}}]}`, `bond0-1: attach by host-local
-bond0-2: attach by host-local
+		{"links that a plugin makes, whose MTU nobody knows yet", `{"name": "n", "links": [{"config": {"type": "host-local"}}, {"config": {"type": "host-local"}}]}`, `bond0-1: by host-local
+bond0-2: by host-local
 bond0: create active-backup miimon 100 fail_over_mac active primary bond0-1
 bond0: flush bond0-1, set it down, enslave it
 bond0: flush bond0-2, set it down, enslave it
@@ -203,7 +215,6 @@ func TestLACP(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := nodeFacts()
-			f.Host["enp2s0v0"] = bond.HostLink{Link: *f.Devices[vfB].Link}
 			_, _, err := Compile(request(t, `{"name": "n", "mode": "802.3ad", `+test.keys+`"links": `+test.links+`}`), f)
 			if test.vfs != "" {
 				wantError(t, err, CodeNode, fmt.Sprintf(refused, test.vfs))

@@ -1,7 +1,6 @@
 package delegate
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"slices"
@@ -20,14 +19,11 @@ type Facts struct {
 	Holders map[string]Key            // by PCI address: whose Record has it
 }
 
-// survey reads the facts about a request. It changes nothing, but that it
-// loads the bonding module where that is missing.
-func (h *Host) survey(ctx context.Context, r Request, s sandbox) (Facts, error) {
+// survey reads the facts about a request. It changes nothing.
+func (h *Host) survey(r Request, s sandbox) (Facts, error) {
 	f := Facts{Plugins: map[string]bool{}, Holders: map[string]Key{}, InUse: map[string]bond.Addresses{}}
 	var sources bond.Sources
-	if r.Network.Plain == nil {
-		f.Bonding = h.Kernel.EnableBonding(ctx)
-	} else if r.Network.Device != "" {
+	if r.Network.Device != "" {
 		sources.Devices = []string{r.Network.Device}
 	}
 	for _, l := range r.Network.Links {

@@ -43,6 +43,9 @@ func main() {
 	// It does one thing after the other: threads that look for work for a second
 	// processor took a sixth of an ADD's time, and a third of a DEL's.
 	runtime.GOMAXPROCS(1)
+	if len(os.Args) > 1 && os.Args[1] == "plan" {
+		os.Exit(planOf(os.Args[2:]))
+	}
 	funcs := skel.CNIFuncs{
 		Add:    edge(add),
 		Del:    edge(del),
@@ -50,7 +53,7 @@ func main() {
 		GC:     edge(gc),
 		Status: edge(status),
 	}
-	skel.PluginMainFuncs(funcs, delegate.Versions, "multibond "+releaseVersion+": a CNI plugin that bonds SR-IOV VFs; the container runtime executes it")
+	skel.PluginMainFuncs(funcs, delegate.Versions, "multibond "+releaseVersion+": a CNI plugin that bonds SR-IOV VFs; the container runtime executes it (multibond plan -help)")
 }
 
 // edge turns an error into what CNI prints: a code and a message.

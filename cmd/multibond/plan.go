@@ -1,0 +1,92 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/skel"
+
+	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate"
+)
+
+const planUsage = `usage: multibond plan [flags] < configuration
+       multibond plan -container ID [-ifname NAME]
+
+Prints what an ADD of a bond network would do now, a line per step, and does
+nothing; or what the ADD of a container has planned.
+`
+
+// planOf answers "multibond plan": the plan on standard output; warnings, and
+// what is wrong, on standard error, a line each.
+func planOf(args []string) (status int) {
+	var container, devices string
+	cni := skel.CmdArgs{IfName: "bond0", Path: "/opt/cni/bin"}
+	flags := flag.NewFlagSet("plan", flag.ContinueOnError)
+	flags.Usage = func() {
+		fmt.Fprint(flags.Output(), planUsage)
+		flags.PrintDefaults()
+	}
+	flags.StringVar(&container, "container", "", "the plan in this container's Record")
+	flags.StringVar(&cni.IfName, "ifname", cni.IfName, "the bond's name, CNI_IFNAME")
+	flags.StringVar(&cni.Netns, "netns", "", "the pod's network namespace, CNI_NETNS; default: one in which nothing is")
+	flags.StringVar(&cni.Path, "path", cni.Path, "where the plugins are, CNI_PATH")
+	flags.StringVar(&devices, "devices", "", "PCI addresses for the links by resourceName or request, with commas")
+	if err := flags.Parse(args); err != nil {
+		return 2
+	}
+	plan, warnings, err := delegate.Plan{}, []string(nil), error(nil)
+	if container != "" {
+		plan, warnings, err = recorded(delegate.Key{ContainerID: container, IfName: cni.IfName}, &cni)
+	} else {
+		plan, warnings, err = dryRun(&cni, devices)
+	}
+	for _, w := range warnings {
+		fmt.Fprintln(os.Stderr, "warning:", w)
+	}
+	if err == nil {
+		fmt.Println(plan)
+		return 0
+	}
+	var problems bond.Problems
+	if !errors.As(err, &problems) {
+		fmt.Fprintln(os.Stderr, "error:", err)
+	}
+	for _, p := range problems {
+		fmt.Fprintln(os.Stderr, "error:", p)
+	}
+	return 1
+}
+
+func recorded(k delegate.Key, cni *skel.CmdArgs) (delegate.Plan, []string, error) {
+	host, err := newHost(cni)
+	if err != nil {
+		return delegate.Plan{}, nil, err
+	}
+	rec, err := host.Store.Load(k)
+	if err != nil {
+		return delegate.Plan{}, nil, err
+	}
+	return rec.Plan, rec.Warnings, nil
+}
+
+func dryRun(cni *skel.CmdArgs, devices string) (delegate.Plan, []string, error) {
+	var err error
+	if cni.StdinData, err = io.ReadAll(os.Stdin); err != nil {
+		return delegate.Plan{}, nil, err
+	}
+	if devices != "" {
+		if cni.StdinData, err = delegate.WithDevices(cni.StdinData, strings.Split(devices, ",")); err != nil {
+			return delegate.Plan{}, nil, err
+		}
+	}
+	host, r, err := request(cni)
+	if err != nil {
+		return delegate.Plan{}, nil, err
+	}
+	return host.DryRun(r)
+}

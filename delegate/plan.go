@@ -1,0 +1,131 @@
+package delegate
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// String prints the plan, a line per step, as a network engineer reads it.
+func (p Plan) String() string {
+	var lines []string
+	for _, l := range p.Links {
+		if how := l.how(); how != "" {
+			lines = append(lines, l.Name+": "+how)
+		}
+	}
+	if p.plain() {
+		return strings.Join(lines, "\n")
+	}
+	lines = append(lines, p.Bond.Steps()...)
+	if p.IPAM != "" {
+		lines = append(lines, fmt.Sprintf("%s: addresses by %s, announce them", p.IfName, p.IPAM))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// how is where a link comes from: "VF 3 of ens1f0 (0000:3b:02.1) by sriov,
+// vlan 100"; "" where nothing is done for it.
+func (l PlannedLink) how() string {
+	what := ""
+	switch {
+	case l.PF != "":
+		what = fmt.Sprintf("VF %d of %s (%s) ", l.VF, l.PF, l.Device)
+	case l.Device != "":
+		what = l.Device + " "
+	}
+	switch l.Source {
+	case FromHost:
+		return what + "from the host"
+	case FromPod:
+		return ""
+	}
+	var plugins []string
+	for _, p := range l.Plugins {
+		plugins = append(plugins, p.Type)
+	}
+	return what + "by " + strings.Join(append(plugins, l.sriov().words()...), ", ")
+}
+
+// words are the settings as ip link has them.
+func (s sriovSettings) words() (out []string) {
+	if s.VLAN != nil {
+		out = append(out, fmt.Sprintf("vlan %d", *s.VLAN))
+	}
+	for _, one := range [][2]string{{"mac", s.MAC}, {"trust", s.Trust}, {"spoofchk", s.SpoofChk}, {"state", s.LinkState}} {
+		if one[1] != "" {
+			out = append(out, one[0]+" "+one[1])
+		}
+	}
+	return out
+}
+
+// DryRun is the plan that an ADD would carry out now, with its warnings. It
+// changes nothing, and does not look for the bonding module. Without a network
+// namespace in the request the pod is taken for empty.
+func (h *Host) DryRun(r Request) (Plan, []string, error) {
+	if err := r.Network.checkAgent(); err != nil {
+		return Plan{}, nil, err
+	}
+	s, err := h.enterIfThere(r.Netns, "")
+	if err != nil {
+		return Plan{}, nil, err
+	}
+	defer s.close()
+	if s.pod == nil && r.Netns != "" {
+		return Plan{}, nil, errorf(types.ErrInvalidNetNS, "there is no network namespace at %q", r.Netns)
+	}
+	facts, err := h.survey(r, s)
+	if err != nil {
+		return Plan{}, nil, err
+	}
+	return Compile(r, facts)
+}
+
+// WithDevices puts devices in the place of what asks the agent for them
+// (resourceName or request, with its count), in order.
+func WithDevices(raw json.RawMessage, devices []string) (json.RawMessage, error) {
+	fields, err := decodeTop(raw)
+	if err != nil {
+		return nil, err
+	}
+	var problems bond.Problems
+	top := object{fields: fields, problems: &problems}
+	var links []map[string]json.RawMessage
+	for _, l := range top.each("links") {
+		by := slices.IndexFunc([]string{"resourceName", "request"}, l.has)
+		count := 1
+		l.read("count", &count, "a whole number")
+		if delete(l.fields, "count"); by < 0 {
+			links = append(links, l.fields)
+			continue
+		}
+		delete(l.fields, "resourceName")
+		delete(l.fields, "request")
+		for range count {
+			if len(devices) == 0 {
+				problems.Add(l.path, "give more", "there is no device left for it")
+				break
+			}
+			one := map[string]json.RawMessage{"deviceID": Encode(devices[0])}
+			for key, value := range l.fields {
+				one[key] = value
+			}
+			links, devices = append(links, one), devices[1:]
+		}
+	}
+	if len(devices) > 0 {
+		problems.Add("", "", "no link asks for %s", strings.Join(devices, ", "))
+	}
+	if err := problems.Err(); err != nil {
+		return nil, errorf(types.ErrInvalidNetworkConfig, "network %s: %w", cmp.Or(textOf(fields["name"]), "without a name"), err)
+	}
+	fields["links"] = Encode(links)
+	return Encode(fields), nil
+}
