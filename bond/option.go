@@ -25,6 +25,7 @@ const (
 	Miimon       = "miimon"
 	Primary      = "primary"
 	FailOverMac  = "failOverMac"
+	MinLinks     = "minLinks"
 	arpInterval  = "arpInterval"
 	arpIPTarget  = "arpIpTarget"
 	arpValidate  = "arpValidate"
@@ -125,8 +126,8 @@ var table = []option{
 		doc: "how many packets leave by one link before it is the next one's turn; 0: by chance."},
 	{key: "lpInterval", attr: unix.IFLA_BOND_LP_INTERVAL, kind: number(32, 1, maxDelay, "s"), unset: "1", modes: []string{BalanceTLB, BalanceALB},
 		doc: "how often each link sends a packet by which the switch learns where it is."},
-	{key: "minLinks", attr: unix.IFLA_BOND_MIN_LINKS, kind: number(32, 0, maxDelay, "links"), unset: "0", modes: onlyLACP,
-		doc: "how many links must work for the bond to have a carrier."},
+	{key: MinLinks, attr: unix.IFLA_BOND_MIN_LINKS, kind: number(32, 0, maxDelay, "links"), unset: "0", modes: onlyLACP,
+		doc: "how many links must work for the bond to have a carrier. In every mode it is also how many it takes to start: see the key of that name above."},
 	{key: "lacpRate", attr: unix.IFLA_BOND_AD_LACP_RATE, kind: names(8, "slow", "fast"), unset: "slow", modes: onlyLACP,
 		doc: "how often the switch is asked to send LACPDUs: every 30 s or every second."},
 	{key: "lacpActive", attr: unix.IFLA_BOND_AD_LACP_ACTIVE, kind: number(8, 0, 1, ""), unset: "1", modes: onlyLACP, since: "5.15",

@@ -137,6 +137,19 @@ func (o Options) number(key string) uint64 {
 	return v
 }
 
+// WithLinks fits the options to a bond of which only these links are there: the
+// first of them is the primary one in the place of one that is not.
+func (o Options) WithLinks(names []string) Options {
+	out := maps.Clone(o)
+	if p := out[Primary]; p != "" && !slices.Contains(names, p) {
+		out[Primary] = names[0]
+	}
+	if a := out[activeSlave]; a != "" && !slices.Contains(names, a) {
+		delete(out, activeSlave)
+	}
+	return out
+}
+
 func (o Options) check(links []string) (problems Problems) {
 	o.checkModes(o[Mode], &problems)
 	o.checkMonitor(&problems)

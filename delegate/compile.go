@@ -91,21 +91,29 @@ type compiler struct {
 	f        Facts
 	problems bond.Problems
 	warnings []string
+	at       []int // where in the configuration each planned link is
 }
 
 // bond plans a bond and its links.
 func (c *compiler) bond(p *Plan) {
 	r := c.r
 	p.Bond = bond.Spec{Name: r.IfName, Options: r.Network.Options}
-	for i, l := range r.Network.Links {
-		p.Links = append(p.Links, c.link(fmt.Sprintf("links[%d]", i), l))
-		p.Bond.Links = append(p.Bond.Links, l.Name)
+	p.Links = c.attachable()
+	for i, planned := range p.Links {
+		l := r.Network.Links[c.at[i]]
+		p.Bond.Links = append(p.Bond.Links, planned.Name)
 		if len(l.Options) > 0 {
 			if p.Bond.LinkOptions == nil {
 				p.Bond.LinkOptions = map[string]bond.Options{}
 			}
 			p.Bond.LinkOptions[l.Name] = l.Options
 		}
+	}
+	if len(p.Links) == 0 {
+		return
+	}
+	if len(p.Links) < len(r.Network.Links) {
+		p.Bond.Options = p.Bond.Options.WithLinks(p.Bond.Links)
 	}
 	c.checkTypes(*p)
 	c.checkLACP(*p)
@@ -267,13 +275,13 @@ func (c *compiler) checkMTUs(p Plan) {
 	}
 }
 
-// path is where the user has named link i.
+// path is where the user has named planned link i.
 func (c *compiler) path(i int) string {
 	key := "name"
-	if c.r.Network.Links[i].Source == FromDevice {
+	if c.r.Network.Links[c.at[i]].Source == FromDevice {
 		key = "deviceID"
 	}
-	return fmt.Sprintf("links[%d].%s", i, key)
+	return fmt.Sprintf("links[%d].%s", c.at[i], key)
 }
 
 // checkLACP refuses 802.3ad over VFs where nobody says that it is wanted: such

@@ -64,9 +64,10 @@ func (n *Network) readLinks(top object, bondName string) {
 		top.problems.Add("links", "", "has %d links, a bond has at most %d here", len(raws), maxLinks)
 		return
 	}
-	if len(raws) < 2 && !slices.ContainsFunc(raws, counts) {
+	enough := len(raws) > 1 || slices.ContainsFunc(raws, func(raw json.RawMessage) bool { return countOf(raw) > 1 }) || len(raws) == 1 && n.MinLinks == 1
+	if !enough {
 		what := map[int]string{0: "has no link", 1: "has one link"}[len(raws)]
-		top.problems.Add("links", `a bond over two VFs: "links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]`, "%s, a bond needs at least two", what)
+		top.problems.Add("links", `a bond over two VFs: "links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]; one link alone: "minLinks": 1`, "%s, a bond needs at least two", what)
 	}
 	attach := object{path: "delegate", fields: map[string]json.RawMessage{"type": Encode("sriov")}, problems: top.problems}
 	if given, there := top.object("delegate"); there {
@@ -86,10 +87,13 @@ func (n *Network) readLinks(top object, bondName string) {
 	n.checkNames(top.problems, bondName)
 }
 
-// counts says that a link stands for several.
-func counts(raw json.RawMessage) bool {
+// countOf is how many links a link of the configuration stands for.
+func countOf(raw json.RawMessage) int {
 	var l struct{ Count int }
-	return json.Unmarshal(raw, &l) == nil && l.Count > 1
+	if json.Unmarshal(raw, &l) != nil {
+		return 1
+	}
+	return max(l.Count, 1)
 }
 
 func (n *Network) readLink(o, attach object, inPod bool) Link {

@@ -30,6 +30,7 @@ type Network struct {
 	DNS        types.DNS
 	Lenient    bool              // what is an error by default is a warning
 	Require    map[string]string // error, warn or ignore, of the requirements that the configuration names
+	MinLinks   int               // the bond may start with fewer links than Links, down to these; 0: with all
 	AllowLACP  bool              // 802.3ad over VFs is wanted
 	Valid      []GCAttachment    // GC: the attachments that the runtime still has; nil: it does not say
 	Raw        json.RawMessage   // the configuration as it was given
@@ -102,6 +103,7 @@ func ParseNetwork(raw []byte, bondName string) (Network, error) {
 	if name == "" {
 		name = n.IfName
 	}
+	n.readMinLinks(top)
 	n.readLinks(top, name)
 	n.readOptions(top, name)
 	n.readRequire(top)
@@ -194,6 +196,7 @@ func (n *Network) readOptions(top object, bondName string) {
 		fields = maps.Clone(fields)
 		fields[bond.MAC] = runtime.fields[bond.MAC]
 	}
+	fields = onlyLACPMinLinks(fields)
 	options, problems := bond.ParseOptions(fields, names, own)
 	n.Options = options
 	*top.problems = append(*top.problems, problems...)

@@ -163,7 +163,7 @@ func TestParseNetworkWithoutName(t *testing.T) {
 
 func TestParseNetworkProblems(t *testing.T) {
 	const vfs = `{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}`
-	const example = ` (a bond over two VFs: "links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}])`
+	const example = ` (a bond over two VFs: "links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]; one link alone: "minLinks": 1)`
 	links := func(links string) string { return `{"name": "n", "links": [` + links + `]}` }
 	with := func(keys string) string { return `{"name": "n", "links": [` + vfs + `], ` + keys + `}` }
 	for _, test := range []struct {

@@ -13,7 +13,8 @@ import (
 // plannedVF is a link of a bond that is a VF.
 type plannedVF struct {
 	bond.DeviceFacts
-	link int
+	link int // which of the planned ones
+	at   int // where in the configuration
 	set  sriovSettings
 }
 
@@ -45,7 +46,7 @@ func (l PlannedLink) sriov() (s sriovSettings) {
 func (c *compiler) vfs(p Plan) (out []plannedVF) {
 	for i, l := range p.Links {
 		if d := c.f.Devices[l.Device]; d.PF != "" {
-			out = append(out, plannedVF{d, i, l.sriov()})
+			out = append(out, plannedVF{d, i, c.at[i], l.sriov()})
 		}
 	}
 	return out
@@ -90,9 +91,9 @@ func (c *compiler) findSamePF(p Plan) []finding {
 	return hinted("take a VF of another PF", distinct(c.vfs(p), func(v, earlier plannedVF) string {
 		switch {
 		case v.PF == earlier.PF:
-			return fmt.Sprintf("VF %s is of the same PF as links[%d]: %s (%s); one cable would take both down", v.Address, earlier.link, v.PF, v.PFNetdev)
+			return fmt.Sprintf("VF %s is of the same PF as links[%d]: %s (%s); one cable would take both down", v.Address, earlier.at, v.PF, v.PFNetdev)
 		case v.Port.ID != "" && v.Port.ID == earlier.Port.ID:
-			return fmt.Sprintf("VF %s is of %s, which has the same port as %s of links[%d] (phys_port_id %s); one cable would take both down", v.Address, v.PFNetdev, earlier.PFNetdev, earlier.link, v.Port.ID)
+			return fmt.Sprintf("VF %s is of %s, which has the same port as %s of links[%d] (phys_port_id %s); one cable would take both down", v.Address, v.PFNetdev, earlier.PFNetdev, earlier.at, v.Port.ID)
 		}
 		return ""
 	}))
@@ -104,7 +105,7 @@ func (c *compiler) findSameCard(p Plan) []finding {
 		if card(v) != card(earlier) || v.PF == earlier.PF {
 			return ""
 		}
-		return fmt.Sprintf("VF %s is of the same card as links[%d]: %s (%s and %s)", v.Address, earlier.link, card(v), earlier.PFNetdev, v.PFNetdev)
+		return fmt.Sprintf("VF %s is of the same card as links[%d]: %s (%s and %s)", v.Address, earlier.at, card(v), earlier.PFNetdev, v.PFNetdev)
 	}))
 }
 
@@ -113,7 +114,7 @@ func (c *compiler) findOtherNUMA(p Plan) []finding {
 		if v.Port.NUMA == "" || first.Port.NUMA == "" || v.Port.NUMA == first.Port.NUMA {
 			return ""
 		}
-		return fmt.Sprintf("VF %s is on NUMA node %s, links[%d] is on node %s", v.Address, v.Port.NUMA, first.link, first.Port.NUMA)
+		return fmt.Sprintf("VF %s is on NUMA node %s, links[%d] is on node %s", v.Address, v.Port.NUMA, first.at, first.Port.NUMA)
 	}))
 }
 
@@ -122,7 +123,7 @@ func (c *compiler) findOtherSpeed(p Plan) []finding {
 		if v.Port.Speed == 0 || first.Port.Speed == 0 || v.Port.Speed == first.Port.Speed {
 			return ""
 		}
-		return fmt.Sprintf("the PF %s of VF %s has %d Mbit/s, %s of links[%d] has %d", v.PFNetdev, v.Address, v.Port.Speed, first.PFNetdev, first.link, first.Port.Speed)
+		return fmt.Sprintf("the PF %s of VF %s has %d Mbit/s, %s of links[%d] has %d", v.PFNetdev, v.Address, v.Port.Speed, first.PFNetdev, first.at, first.Port.Speed)
 	}))
 }
 
@@ -263,7 +264,7 @@ func (c *compiler) findOtherVLAN(p Plan) []finding {
 		if vlan(v) == vlan(first) {
 			return ""
 		}
-		return fmt.Sprintf("%s has VLAN %d, links[%d] has VLAN %d; a failover would lead into another network", v, vlan(v), first.link, vlan(first))
+		return fmt.Sprintf("%s has VLAN %d, links[%d] has VLAN %d; a failover would lead into another network", v, vlan(v), first.at, vlan(first))
 	}))
 }
 
@@ -278,14 +279,14 @@ func (c *compiler) checkTypes(p Plan) {
 	kind := p.Links[first].Before.Type
 	for i, l := range p.Links {
 		if l.Before != nil && l.Before.Type != kind {
-			c.problems.Add(c.path(i), "bond links of one type", "%s is %s, and links[%d] is %s", l.Before.Name, bond.TypeName(l.Before.Type), first, bond.TypeName(kind))
+			c.problems.Add(c.path(i), "bond links of one type", "%s is %s, and links[%d] is %s", l.Before.Name, bond.TypeName(l.Before.Type), c.at[first], bond.TypeName(kind))
 		}
 	}
 	if kind != bond.InfiniBand {
 		return
 	}
 	o := p.Bond.Options
-	switch only := fmt.Sprintf("and links[%d] is InfiniBand, which", first); {
+	switch only := fmt.Sprintf("and links[%d] is InfiniBand, which", c.at[first]); {
 	case o[bond.Mode] != bond.ActiveBackup:
 		c.problems.Add(bond.Mode, "use active-backup", "is %s, %s the kernel bonds in active-backup only", o[bond.Mode], only)
 	case o[bond.MAC] != "":

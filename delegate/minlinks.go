@@ -1,0 +1,81 @@
+package delegate
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strconv"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// readMinLinks reads how many of its links a bond takes to start. In 802.3ad
+// it is an option of the bond too, which has the same range.
+func (n *Network) readMinLinks(top object) {
+	raw, there := top.fields[bond.MinLinks]
+	if !there {
+		return
+	}
+	o, _ := bond.ParseOptions(map[string]json.RawMessage{bond.Mode: Encode(bond.LACP), bond.MinLinks: raw}, nil, nil)
+	n.MinLinks, _ = strconv.Atoi(o[bond.MinLinks]) // what is wrong readOptions says
+	var links []json.RawMessage
+	_ = json.Unmarshal(top.fields["links"], &links)
+	total := 0
+	for _, l := range links {
+		total += countOf(l)
+	}
+	if n.MinLinks > total && total > 0 {
+		top.problems.Add(bond.MinLinks, "", "is %d, and the bond has %d links", n.MinLinks, total)
+	}
+}
+
+// onlyLACPMinLinks leaves minLinks out of the options of a mode in which the
+// kernel has none, if it can be read.
+func onlyLACPMinLinks(fields map[string]json.RawMessage) map[string]json.RawMessage {
+	raw, there := fields[bond.MinLinks]
+	if !there {
+		return fields
+	}
+	mode := map[string]json.RawMessage{bond.Mode: Encode(bond.ActiveBackup)}
+	if given, is := fields[bond.Mode]; is {
+		mode[bond.Mode] = given
+	}
+	o, _ := bond.ParseOptions(mode, nil, nil)
+	_, problems := bond.ParseOptions(map[string]json.RawMessage{bond.Mode: Encode(bond.LACP), bond.MinLinks: raw}, nil, nil)
+	if len(problems) > 0 || bond.HasOption(o[bond.Mode], bond.MinLinks) {
+		return fields
+	}
+	out := maps.Clone(fields)
+	delete(out, bond.MinLinks)
+	return out
+}
+
+// attachable plans the links that can be attached. Where the bond may do with
+// fewer the others are left out, with a warning each.
+func (c *compiler) attachable() (links []PlannedLink) {
+	var missing bond.Problems
+	for i, l := range c.r.Network.Links {
+		before := len(c.problems)
+		planned := c.link(fmt.Sprintf("links[%d]", i), l)
+		if c.r.Network.MinLinks > 0 && len(c.problems) > before {
+			missing = append(missing, c.problems[before:]...)
+			c.problems = c.problems[:before]
+			continue
+		}
+		c.at, links = append(c.at, i), append(links, planned)
+	}
+	if len(links) < c.r.Network.MinLinks {
+		c.problems = append(c.problems, missing...)
+		return links
+	}
+	for _, p := range missing {
+		c.warn(p)
+	}
+	switch all := len(c.r.Network.Links); {
+	case len(missing) > 0:
+		c.warn(bond.Problem{Path: "links", Text: fmt.Sprintf("%d of %d are there, and the bond starts with them", len(links), all), Hint: "it gets no other as long as its pod lives"})
+	case all == 1:
+		c.warn(bond.Problem{Path: "links", Text: "the bond has one link; nothing takes over when that fails"})
+	}
+	return links
+}
