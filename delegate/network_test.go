@@ -241,6 +241,8 @@ func TestParseNetworkProblems(t *testing.T) {
 // compiler after it, and the same text is always the same network.
 func FuzzParseNetwork(f *testing.F) {
 	f.Add([]byte(standard), "bond0", uint8(0))
+	f.Add([]byte(hostBond), "eth0", uint8(255))
+	f.Add([]byte(`{"type": "bond", "name": "n", "MODE": 0, "ifname": "x", "mac": 7, "mtu": "0", "runtimeConfig": {"mac": ""}, "links": [null, {"name": "a", "b": 1}]}`), "bond0", uint8(255))
 	for _, s := range scenarios {
 		f.Add([]byte(s.config), "bond0", uint8(255))
 	}
