@@ -180,6 +180,8 @@ func (c *compiler) link(path string, l Link) PlannedLink {
 		c.hostLink(path+".name", l, &p)
 	case FromPod:
 		c.podLink(path+".name", l, &p)
+	case FromAgent:
+		c.problems.Add(path+"."+l.By, "have the pod's containers request one more: resources.limits", "no device of the pod is left for it")
 	}
 	return p
 }

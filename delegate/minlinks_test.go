@@ -145,3 +145,27 @@ func TestAddOneLink(t *testing.T) {
 	m.mustDel(c1)
 	m.wantState(before)
 }
+
+// TestAddWithoutADevice: a link for which the pod has no device is one that is
+// not there; without minLinks the agent has refused it.
+func TestAddWithoutADevice(t *testing.T) {
+	short := bondOf("bond0", vfA, vfB)
+	short.Config = Encode(values{"cniVersion": "1.0.0", "name": "net1", "type": "multibond", "minLinks": 1, "links": []values{{"deviceID": vfA}, {"resourceName": "intel.com/b"}}})
+	n := newNode(t, short)
+	before := n.state()
+	if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"network demo/bond0: links[1].resourceName: no device of the pod is left for it (have the pod's containers request one more: resources.limits)",
+		"network demo/bond0: links: 1 of 2 are there, and the bond starts with them (it gets no other as long as its pod lives)",
+	}
+	published := n.published()
+	if diff := cmp.Diff(want, published[len(published)-1].Warnings); diff != "" {
+		t.Errorf("published, -want +got:\n%s", diff)
+	}
+	if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
+		t.Fatal(err)
+	}
+	n.wantState(before)
+}

@@ -51,7 +51,8 @@ func Attachments(pod types.NamespacedName, elements []Element, r Resolver, node 
 	for i, f := range found {
 		n, err := f.complete(devices[i], node.InfoFile)
 		errs = append(errs, err)
-		out = append(out, Attachment{Element: f.element, Network: n, Devices: devices[i], Bond: f.bond != nil})
+		assigned := slices.DeleteFunc(devices[i], func(device string) bool { return device == "" })
+		out = append(out, Attachment{Element: f.element, Network: n, Devices: assigned, Bond: f.bond != nil})
 	}
 	if err := join(errs...); err != nil {
 		return nil, err

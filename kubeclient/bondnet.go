@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -27,6 +28,7 @@ const maxCount = 32
 type BondNetwork struct {
 	network Network
 	links   []bondLink
+	least   int // minLinks; 0: all of them
 }
 
 // bondLink is one element of links.
@@ -45,12 +47,14 @@ type bondLink struct {
 func ReadBond(n Network, resolve func(types.NamespacedName) (Network, error)) (BondNetwork, error) {
 	b := BondNetwork{network: n}
 	var head struct {
-		Type  string
-		Links []json.RawMessage
+		Type     string
+		Links    []json.RawMessage
+		MinLinks json.RawMessage // a number or a string
 	}
 	if json.Unmarshal(n.Config, &head) != nil || head.Type == delegate.BondCNI {
 		return b, nil // delegate.ParseNetwork says it better; bond-cni's links have names only
 	}
+	b.least, _ = strconv.Atoi(strings.Trim(string(head.MinLinks), `"`)) // delegate.ParseNetwork says what is wrong with it
 	r := bondReader{namespace: n.Name.Namespace, resolve: resolve}
 	for i, raw := range head.Links {
 		b.links = append(b.links, r.readLink(raw, fmt.Sprintf("links[%d]", i)))
@@ -191,7 +195,9 @@ func hasIPAM(config json.RawMessage) (found bool) {
 // Need is what the bond asks the pod's devices for, link by link.
 func (b BondNetwork) Need() Need {
 	need := Need{Network: b.network.Name.String()}
+	all := 0
 	for _, l := range b.links {
+		all += l.count
 		if l.fixed != "" {
 			need.Fixed = append(need.Fixed, l.fixed)
 		}
@@ -201,12 +207,16 @@ func (b BondNetwork) Need() Need {
 			}
 		}
 	}
+	if b.least > 0 {
+		need.Spare = max(0, all-b.least)
+	}
 	return need
 }
 
 // Network is the bond network with the devices of Need in place of what asked
 // for them, in the same order. It is one that delegate.ParseNetwork takes;
-// outside of links every byte is as it was.
+// outside of links every byte is as it was. A link whose device is "" goes on
+// asking for one, and delegate.Compile says that there is none.
 func (b BondNetwork) Network(devices []string) Network {
 	n := b.network
 	if len(b.links) == 0 {
@@ -217,11 +227,22 @@ func (b BondNetwork) Network(devices []string) Network {
 		for range l.count {
 			raw := l.raw
 			if l.want != nil {
-				raw, devices = setField(raw, "deviceID", delegate.Encode(devices[0])), devices[1:]
+				raw, devices = l.with(devices[0]), devices[1:]
 			}
 			links = append(links, raw)
 		}
 	}
 	n.Config = setField(n.Config, "links", joinList(links))
 	return n
+}
+
+// with is the link with the device that it got, or as one that got none.
+func (l bondLink) with(device string) json.RawMessage {
+	switch {
+	case device != "":
+		return setField(l.raw, "deviceID", delegate.Encode(device))
+	case l.want.Request != "":
+		return setField(l.raw, "request", delegate.Encode(l.want.Request))
+	}
+	return setField(l.raw, "resourceName", delegate.Encode(l.want.Resource))
 }

@@ -184,3 +184,31 @@ func TestWhatDelegateChecksIsLeftToIt(t *testing.T) {
 		}
 	}
 }
+
+// TestMinLinks: a network says how many links it can do without, and a link
+// without a device goes on asking for one.
+func TestMinLinks(t *testing.T) {
+	const links = `"links": [{"resourceName": "intel.com/a", "name": "left"}, {"request": "r", "count": 2}, {"network": "vf-a"}, {"name": "ens3"}]`
+	for minLinks, spare := range map[string]int{`1`: 4, `"2"`: 3, `5`: 0, `9`: 0, `0`: 0, `null`: 0, `"x"`: 0, `[]`: 0} {
+		b, err := readBond(`{"name": "n", "type": "multibond", "minLinks": ` + minLinks + `, ` + links + `}`)
+		if got := b.Need().Spare; err != nil || got != spare {
+			t.Errorf("minLinks %s: %v, spare %d, wanted is %d", minLinks, err, got, spare)
+		}
+	}
+	b, err := readBond(`{"name": "n", "type": "multibond", "minLinks": 1, ` + links + `}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := delegate.ParseNetwork(b.Network([]string{"", "0000:5e:02.1", "", ""}).Config, "bond0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, l := range n.Links {
+		got = append(got, strings.Join([]string{l.Name, string(l.Source), l.Device, l.By}, " "))
+	}
+	want := []string{"left agent  resourceName", "bond0-2 device 0000:5e:02.1 ", "bond0-3 agent  request", "bond0-4 agent  resourceName", "ens3 host  "}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -31,6 +31,7 @@ type Need struct {
 	Network string // "demo/bond-net1"
 	Wants   []Want
 	Fixed   []string // devices that its configuration names itself
+	Spare   int      // how many of its Wants may get nothing
 }
 
 // Allocate assigns the pod's devices to its networks: to each Need a device
@@ -38,14 +39,15 @@ type Need struct {
 // taken container by container in the order given, sorted within a container;
 // where several wants of one network share a resource, devices of different
 // PFs are preferred, looking ahead at the networks that follow. pfOf is a
-// device's PF, "" where it has none.
+// device's PF, "" where it has none. Where there are too few, the last Wants of
+// the last networks that can spare some get "".
 //
 // The result depends on no order but that of containers and needs. All
 // shortages are returned at once.
 func Allocate(pod string, containers []Container, needs []Need, pfOf func(device string) string) ([][]string, error) {
 	a := allocator{pod: pod, containers: containers, needs: needs, pfOf: pfOf, owner: map[string]string{}}
 	for _, n := range needs {
-		a.out = append(a.out, make([]string, len(n.Wants)))
+		a.out, a.spare = append(a.out, make([]string, len(n.Wants))), append(a.spare, n.Spare)
 	}
 	a.takeFixed()
 	a.takeNamed()
@@ -65,6 +67,7 @@ type allocator struct {
 	pfOf       func(string) string
 	owner      map[string]string // device -> the network that has it
 	out        [][]string
+	spare      []int // of each need
 	problems   bond.Problems
 }
 
@@ -202,7 +205,7 @@ func (a *allocator) divide(s share) {
 	for _, g := range s.groups {
 		counts = append(counts, len(g.wants))
 	}
-	if sum(counts) > len(free) {
+	if !a.doWithout(s, counts, sum(counts)-len(free)) {
 		a.reportShortage(s, pool, len(free))
 		return
 	}
@@ -213,6 +216,16 @@ func (a *allocator) divide(s share) {
 			a.owner[device] = a.needs[g.need].Network
 		}
 	}
+}
+
+// doWithout lowers the counts of networks that can spare devices, the last one
+// first, until there are no longer too few, or says that it cannot.
+func (a *allocator) doWithout(s share, counts []int, short int) bool {
+	for i, g := range slices.Backward(s.groups) {
+		less := max(0, min(short, counts[i], a.spare[g.need]))
+		counts[i], a.spare[g.need], short = counts[i]-less, a.spare[g.need]-less, short-less
+	}
+	return short <= 0
 }
 
 func sum(numbers []int) (total int) {

@@ -20,6 +20,12 @@ func wants(network, resource string, n int) Need {
 	return Need{Network: network, Wants: slices.Repeat([]Want{{Resource: resource}}, n)}
 }
 
+// spares is need where so many of its devices may be missing.
+func spares(need Need, n int) Need {
+	need.Spare = n
+	return need
+}
+
 // letterPF has the first letter of a device's name as its PF.
 func letterPF(device string) string { return device[:1] }
 
@@ -68,6 +74,18 @@ func TestAllocate(t *testing.T) {
 		"one by name of any resource": {
 			[]Container{has("r", "a1"), {Requests: map[string][]string{"q": {"b1"}}}}, []Need{{Network: "m", Wants: []Want{{Device: "b1"}}}}, [][]string{{"b1"}},
 		},
+		"fewer, where the network can do with them": {
+			[]Container{has("r", "a1", "b1")}, []Need{spares(wants("n", "r", 3), 1)}, [][]string{{"a1", "b1", ""}},
+		},
+		"fewer, the last network that can do with them": {
+			[]Container{has("r", "a1", "a2", "b1", "b2")}, []Need{spares(wants("n", "r", 2), 1), spares(wants("m", "r", 2), 1), wants("o", "r", 1)}, [][]string{{"a1", "b1"}, {"a2", ""}, {"b2"}},
+		},
+		"fewer, of one resource and not of another": {
+			[]Container{has("s", "b1")}, []Need{{Network: "n", Wants: []Want{{Resource: "r"}, {Resource: "s"}}, Spare: 1}}, [][]string{{"", "b1"}},
+		},
+		"all of them, where there are enough": {
+			[]Container{has("r", "a1", "b1")}, []Need{spares(wants("n", "r", 2), 1)}, [][]string{{"a1", "b1"}},
+		},
 		"one that a configuration names": {
 			[]Container{has("r", "a1", "b1")}, []Need{wants("n", "r", 1), {Network: "m", Fixed: []string{"a1", "z9"}}}, [][]string{{"b1"}, {}},
 		},
@@ -90,6 +108,9 @@ func TestTooFewDevices(t *testing.T) {
 	}{
 		"network demo/bond-net1 needs 2 x intel.com/a, pod demo/p has 1 (0000:3b:02.1)": {
 			[]Container{has("intel.com/a", "0000:3b:02.1")}, []Need{wants("demo/bond-net1", "intel.com/a", 2)},
+		},
+		"network n needs 3 x r, pod demo/p has 1 (a)": {
+			[]Container{has("r", "a")}, []Need{spares(wants("n", "r", 3), 1)},
 		},
 		"network n needs 1 x r, pod demo/p has 0": {
 			nil, []Need{wants("n", "r", 1)},

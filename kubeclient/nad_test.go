@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -235,7 +236,7 @@ func FuzzNADConfig(f *testing.F) {
 			if err != nil {
 				return
 			}
-			n = b.Network(make([]string, len(b.Need().Wants)))
+			n = b.Network(slices.Repeat([]string{"0000:3b:02.0"}, len(b.Need().Wants)))
 		}
 		out, err := n.Configure(e, "0000:3b:02.1", "/x")
 		if !json.Valid(out) {
