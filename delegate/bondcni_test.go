@@ -120,7 +120,7 @@ func TestBondCNIProblems(t *testing.T) {
 		`"links": [{"name": "a"}]`:                                                 `links: has one link, a bond needs at least two`,
 		`"links": [{"name": "a"}, {"deviceID": "0000:3b:02.0"}]`:                   `links[1]: names no interface`,
 		`"links": [{"name": "a"}, {"name": "a"}]`:                                  `links[1].name: is a, as is that of links[0]`,
-		`"linksInContainer": true, "links": [{"name": "bond0"}, {"name": "net2"}]`: `links[0].name: is bond0, which is the bond's`,
+		`"linksInContainer": true, "links": [{"name": "bond0"}, {"name": "net2"}]`: `links[0].name: is bond0, which is the bond's (name the interfaces where the pod asks for the networks, as in net@bond0; one without a name is called net1, net2, ... by its place there)`,
 		`"linksInContainer": "yes", "links": [{"name": "net1"}, {"name": "net2"}]`: `linksInContainer: is "yes", wanted is true or false`,
 		`"links": {"name": "a"}`:                                                   `links: is an object, wanted is a list of links`,
 		`"links": [7, "a"]`:                                                        `links[0]: is 7, wanted is a JSON object; links[1]: is "a", wanted is a JSON object`,

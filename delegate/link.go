@@ -252,7 +252,11 @@ func (n *Network) checkNames(problems *bond.Problems, bondName string) {
 			problems.Add(path, "", "is %s, as is that of links[%d]", l.Name, first)
 		}
 		if l.Name == bondName {
-			problems.Add(path, "", "is %s, which is the bond's", l.Name)
+			hint := ""
+			if l.Source == FromPod {
+				hint = "name the interfaces where the pod asks for the networks, as in net@" + l.Name + "; one without a name is called net1, net2, ... by its place there"
+			}
+			problems.Add(path, hint, "is %s, which is the bond's", l.Name)
 		}
 		seen[l.Name] = i
 		same := slices.IndexFunc(n.Links[:i], func(o Link) bool { return l.Device != "" && o.Device == l.Device })

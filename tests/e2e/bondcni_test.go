@@ -70,6 +70,9 @@ func TestThreeAttachments(t *testing.T) {
 			if diff := cmp.Diff(test.status, got); diff != "" {
 				t.Errorf("network-status, -want +got:\n%s", diff)
 			}
+			if test.bond == "net3" {
+				s.wantEvent(test.name, "NetworksWarned", "ifname: is bond0, and the runtime asks for net3 (CNI_IFNAME), which is the bond's name, as with bond-cni")
+			}
 			s.remove(test.name)
 			s.wantBefore()
 		})
