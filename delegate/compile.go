@@ -199,7 +199,7 @@ func (c *compiler) device(path string, l Link, p *PlannedLink) {
 	case d.Driver == "":
 		c.problems.Add(path, "bind it to the VF's network driver", "VF %s has no driver", l.Device)
 	case d.Link == nil:
-		c.problems.Add(path, "another pod or program has it", "VF %s has no interface on the host", l.Device)
+		c.problems.Add(path, c.whoHas(l.Device), "VF %s has no interface on the host", l.Device)
 	case d.Link.Master != 0:
 		c.problems.Add(path, "take it out with: ip link set "+d.Link.Name+" nomaster", "VF %s (%s) is part of a bond or bridge of the host", l.Device, d.Link.Name)
 	case d.PFLink == nil:
@@ -208,6 +208,14 @@ func (c *compiler) device(path string, l Link, p *PlannedLink) {
 		c.checkDefault(path, d.Link.Name, c.f.InUse[l.Device])
 		p.Before, p.Had, p.PF, p.VF, p.Admin = d.Link, c.f.InUse[l.Device], d.PFNetdev, d.Number, d.Admin
 	}
+}
+
+// whoHas is what is known of where a VF is that is not on the host.
+func (c *compiler) whoHas(device string) string {
+	if netns := c.f.Netns[device]; netns != "" {
+		return fmt.Sprintf("sriov-cni has given it to the pod at %q", netns)
+	}
+	return "another pod or program has it"
 }
 
 // isHeld says whether the Record of another attachment has the device.

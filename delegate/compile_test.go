@@ -132,6 +132,10 @@ func TestCompileProblems(t *testing.T) {
 		{"a userspace driver", vfs, device(func(d *bond.DeviceFacts) { d.Driver, d.Link = "vfio-pci", nil }), `network n: links[1].deviceID: VF 0000:5e:02.0 has the userspace driver vfio-pci; the kernel has no interface of it to bond (bind it to the VF's own network driver, or leave it to a DPDK program)`},
 		{"no driver", vfs, device(func(d *bond.DeviceFacts) { d.Driver, d.Link = "", nil }), `network n: links[1].deviceID: VF 0000:5e:02.0 has no driver (bind it to the VF's network driver)`},
 		{"in another namespace", vfs, device(func(d *bond.DeviceFacts) { d.Link = nil }), `network n: links[1].deviceID: VF 0000:5e:02.0 has no interface on the host (another pod or program has it)`},
+		{"in another namespace, and sriov-cni knows in which", vfs, func(f *Facts) {
+			device(func(d *bond.DeviceFacts) { d.Link = nil })(f)
+			f.Netns = map[string]string{vfB: "/run/netns/p7"}
+		}, `network n: links[1].deviceID: VF 0000:5e:02.0 has no interface on the host (sriov-cni has given it to the pod at "/run/netns/p7")`},
 		{"in use by another container", vfs, func(f *Facts) { f.Holders[vfB] = Key{"c7", "net3"} }, `network n: links[1].deviceID: VF 0000:5e:02.0 is in use by container c7, as a link of net3 (delete that pod, or take another VF)`},
 		{"part of a bond of the host", vfs, device(func(d *bond.DeviceFacts) { d.Link.Master = 9 }), `network n: links[1].deviceID: VF 0000:5e:02.0 (enp2s0v0) is part of a bond or bridge of the host (take it out with: ip link set enp2s0v0 nomaster)`},
 		{"the PF without an interface", vfs, device(func(d *bond.DeviceFacts) { d.PFLink = nil }), `network n: links[1].deviceID: the PF 0000:5e:00.0 of VF 0000:5e:02.0 has no interface on the host (a VF is set up through its PF: take a VF of one that is there)`},

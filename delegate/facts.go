@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
 
@@ -17,11 +18,12 @@ type Facts struct {
 	Plugins map[string]bool           // by type: the program is there
 	InUse   map[string]bond.Addresses // by PCI address: what the host has on a device that is up
 	Holders map[string]Key            // by PCI address: whose Record has it
+	Netns   map[string]string         // by PCI address: the namespace that sriov-cni has given a VF to that is not on the host
 }
 
 // survey reads the facts about a request. It changes nothing.
 func (h *Host) survey(r Request, s sandbox) (Facts, error) {
-	f := Facts{Plugins: map[string]bool{}, Holders: map[string]Key{}, InUse: map[string]bond.Addresses{}}
+	f := Facts{Plugins: map[string]bool{}, Holders: map[string]Key{}, InUse: map[string]bond.Addresses{}, Netns: map[string]string{}}
 	var sources bond.Sources
 	if r.Network.Device != "" {
 		sources.Devices = []string{r.Network.Device}
@@ -46,6 +48,9 @@ func (h *Host) survey(r Request, s sandbox) (Facts, error) {
 				return Facts{}, WithCode(CodeKernel, err)
 			}
 		}
+		if d.PF != "" && d.Link == nil {
+			f.Netns[device] = h.givenTo(device)
+		}
 		if f.Holders[device], err = h.Store.Holder(device); err != nil {
 			return Facts{}, WithCode(types.ErrIOFailure, err)
 		}
@@ -58,6 +63,19 @@ func (h *Host) survey(r Request, s sandbox) (Facts, error) {
 		f.Plugins[plugin] = err == nil
 	}
 	return f, nil
+}
+
+// givenTo is the path of the namespace that sriov-cni has noted for a VF; "" where
+// it has none.
+func (h *Host) givenTo(device string) string {
+	if h.SRIOV == nil {
+		return ""
+	}
+	note, err := fs.ReadFile(h.SRIOV, "pci/"+device)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(note))
 }
 
 // pluginTypes lists every plugin that the network needs, once.

@@ -18,6 +18,7 @@ import (
 type Host struct {
 	Kernel      bond.Kernel
 	Sys         fs.FS // the root of sysfs
+	SRIOV       fs.FS // sriov-cni's own state; nil: there is none
 	Runner      Runner
 	Store       Store
 	Path        []string // CNI_PATH of this call

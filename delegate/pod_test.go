@@ -458,6 +458,7 @@ func TestAddSecondary(t *testing.T) {
 	if err != nil || !r.Network.NeedsAgent() {
 		t.Fatalf("%v, needs an agent: %t", err, r.Network.NeedsAgent())
 	}
+	n.change("", "enp2s0", bond.Change{Up: new(bool)})
 	before := n.state()
 	if _, err := n.AddSecondary(t.Context(), r); err != nil {
 		t.Fatal(err)
@@ -465,8 +466,13 @@ func TestAddSecondary(t *testing.T) {
 	if !n.asked[0].Lookup.Secondary {
 		t.Error("the agent does not know that somebody else publishes")
 	}
-	if reports := n.published(); len(reports) != 1 || reports[0].Attachments != nil {
-		t.Errorf("published: %+v", reports)
+	reports := n.published()
+	if len(reports) != 1 || reports[0].Attachments != nil {
+		t.Fatalf("published: %+v", reports)
+	}
+	want := []string{"network demo/net1: links[1].deviceID: the PF enp2s0 of VF 0000:5e:02.0 is down (ip link set enp2s0 up)"}
+	if diff := cmp.Diff(want, reports[0].Warnings); diff != "" {
+		t.Errorf("warnings, -want +got:\n%s", diff)
 	}
 	if err := n.DelPod(t.Context(), ClusterConfig{}, r); err != nil {
 		t.Fatal(err)

@@ -287,3 +287,24 @@ func TestSpreadIsBest(t *testing.T) {
 		}
 	}
 }
+
+// TestSpreadOverCards: of different PFs those of different cards are taken
+// first, and never instead of different PFs.
+func TestSpreadOverCards(t *testing.T) {
+	// A device's name is its PF's and a letter.
+	pf := func(device string) string { return device[:len(device)-1] }
+	for _, test := range []struct {
+		devices []string
+		counts  []int
+		want    [][]string
+	}{
+		{[]string{"3b.0x", "3b.1x", "5e.0x", "5e.1x"}, []int{2, 2}, [][]string{{"3b.0x", "5e.0x"}, {"3b.1x", "5e.1x"}}},
+		{[]string{"3b.0x", "3b.1x", "5e.0x"}, []int{3}, [][]string{{"3b.0x", "5e.0x", "3b.1x"}}},
+		{[]string{"3b.0x", "3b.1x"}, []int{2}, [][]string{{"3b.0x", "3b.1x"}}},
+		{[]string{"3b.0x", "3b.0y", "3b.1x", "5e.0x"}, []int{1, 3}, [][]string{{"3b.0x"}, {"3b.0y", "5e.0x", "3b.1x"}}},
+	} {
+		if diff := cmp.Diff(test.want, spread(test.devices, test.counts, pf)); diff != "" {
+			t.Errorf("%v: -want +got:\n%s", test.devices, diff)
+		}
+	}
+}

@@ -1,11 +1,15 @@
 package kubeclient
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // spread picks counts[i] devices for each group i, so that as many devices of
 // one group as possible are of different PFs, summed over all groups; of the
-// ways to do that it takes the first in the devices' order. There must be as
-// many devices as the counts' sum. A device without a PF shares none.
+// ways to do that it takes the first in the devices' order, but a PF of another
+// card before one of the same. There must be as many devices as the counts' sum.
+// A device without a PF shares none.
 func spread(devices []string, counts []int, pfOf func(string) string) [][]string {
 	p := newPicker(devices, pfOf)
 	out := make([][]string, len(counts))
@@ -13,6 +17,9 @@ func spread(devices []string, counts []int, pfOf func(string) string) [][]string
 		used := make([]bool, len(p.left))
 		for k := count; k > 0; k-- {
 			at := p.next(k, used, counts[i+1:])
+			p.taken[at] = true
+			p.left[p.pf[at]]--
+			used[p.pf[at]] = true
 			out[i] = append(out[i], devices[at])
 		}
 	}
@@ -23,6 +30,7 @@ type picker struct {
 	pf    []int // of each device: its PF, by number
 	taken []bool
 	left  []int // of each PF: its devices that are not taken
+	card  []string
 }
 
 func newPicker(devices []string, pfOf func(string) string) *picker {
@@ -33,7 +41,8 @@ func newPicker(devices []string, pfOf func(string) string) *picker {
 		n, known := numbers[pf]
 		if !known || pf == "" {
 			n = len(p.left)
-			numbers[pf], p.left = n, append(p.left, 0)
+			card, _, _ := strings.Cut(pf, ".") // the PCI address without the function
+			numbers[pf], p.left, p.card = n, append(p.left, 0), append(p.card, card)
 		}
 		p.left[n]++
 		p.pf = append(p.pf, n)
@@ -41,30 +50,53 @@ func newPicker(devices []string, pfOf func(string) string) *picker {
 	return p
 }
 
-// next takes the first device with which the most different PFs can still be
-// had, for a group that has k devices to go and used some PFs already, and
-// for the groups after it.
+// next finds the first device with which the most different PFs can still be
+// had, for a group that has k devices to go and used some PFs already, and for
+// the groups after it. Of those of new PFs it is the first of a new card, if
+// there is one.
 func (p *picker) next(k int, used []bool, after []int) int {
 	most := distinct(p.left, k, used, after)
+	first := -1
 	for i, pf := range p.pf {
-		if p.taken[i] {
+		if p.taken[i] || !p.keeps(most, pf, k, used, after) {
 			continue
 		}
-		gain := 0
-		if !used[pf] {
-			gain = 1
-		}
-		was := used[pf]
-		p.left[pf]--
-		used[pf] = true
-		if gain+distinct(p.left, k-1, used, after) == most {
-			p.taken[i] = true
+		if used[pf] && first < 0 || !used[pf] && !p.usesCard(p.card[pf], used) {
 			return i
 		}
-		p.left[pf]++
-		used[pf] = was
+		if first < 0 {
+			first = i
+		}
 	}
-	panic("spread: fewer devices than wanted")
+	if first < 0 {
+		panic("spread: fewer devices than wanted")
+	}
+	return first
+}
+
+// keeps says whether the most different PFs can still be had after one more
+// device of pf.
+func (p *picker) keeps(most, pf, k int, used []bool, after []int) bool {
+	was, gain := used[pf], 0
+	if !was {
+		gain = 1
+	}
+	p.left[pf]--
+	used[pf] = true
+	keeps := gain+distinct(p.left, k-1, used, after) == most
+	p.left[pf]++
+	used[pf] = was
+	return keeps
+}
+
+// usesCard says whether one of the used PFs is on a card.
+func (p *picker) usesCard(card string, used []bool) bool {
+	for pf, is := range used {
+		if is && p.card[pf] == card && card != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // distinct is the largest number of different PFs, summed over the groups,
