@@ -37,7 +37,7 @@ failover: build lab-setup ## what each fault costs in each mode, by traffic: bui
 	$(GO) run ./tests/demo -failover -kernel $(KERNEL) -plugin $(PLUGIN) -report $(BUILD)/report/failover.json
 
 bench: cluster-setup ## Multibond beside Multus and beside its delegates alone, as root: build/report/bench.json
-	$(GO) build -o $(BUILD)/bench ./tests/bench && $(BUILD)/bench
+	$(GO) run ./tests/bench
 
 faults: build lab-setup ## a campaign of random faults, ROUNDS of it by SEED: build/report/faults.json
 	$(GO) run ./tests/faults -kernel $(KERNEL) -plugin $(PLUGIN) -seed $(SEED) -rounds $(ROUNDS) -report $(BUILD)/report/faults.json

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -19,10 +21,12 @@ type contender struct {
 	config map[string]any
 }
 
-var defaultNetwork = map[string]any{"cniVersion": "1.0.0", "name": "noop", "type": "noop"}
+// noop is a network that nothing has to be done for.
+var noop = map[string]any{"cniVersion": "1.0.0", "name": "noop", "type": "noop"}
 
-// contenders returns Multibond and what it is compared with.
-func contenders(kubeconfig string) []contender {
+// contenders returns Multibond and what it is compared with. Pods get the default
+// network first.
+func contenders(kubeconfig string, defaultNetwork map[string]any) []contender {
 	multus := func(kind string, more map[string]any) map[string]any {
 		config := map[string]any{"cniVersion": "0.3.1", "name": "multus-cni-network", "type": kind, "delegates": []any{defaultNetwork}, "logLevel": "panic", "binDir": binDir}
 		for key, value := range more {
@@ -45,16 +49,20 @@ type sandbox struct {
 }
 
 func (c contender) call(ctx context.Context, command string, s sandbox) (time.Duration, error) {
-	return execute(ctx, c.plugin, command, "eth0", c.config, s)
+	took, _, err := execute(ctx, c.plugin, command, "eth0", c.config, s)
+	return took, err
 }
 
-// execute runs a plugin as a runtime does.
-func execute(ctx context.Context, plugin, command, ifName string, config any, s sandbox) (time.Duration, error) {
+// floorOf does with a sandbox what cannot be left out, and says how long it took.
+type floorOf func(ctx context.Context, command string, s sandbox) (time.Duration, error)
+
+// execute runs a plugin as a runtime does, and returns what it printed.
+func execute(ctx context.Context, plugin, command, ifName string, config any, s sandbox) (time.Duration, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	stdin, err := json.Marshal(config)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(binDir, plugin))
 	cmd.Env = append(os.Environ(), "CNI_COMMAND="+command, "CNI_CONTAINERID="+s.container, "CNI_NETNS="+s.netns, "CNI_IFNAME="+ifName, "CNI_PATH="+binDir,
@@ -65,31 +73,15 @@ func execute(ctx context.Context, plugin, command, ifName string, config any, s 
 	err = cmd.Run()
 	took := time.Since(began)
 	if err != nil {
-		return took, fmt.Errorf("%s %s of %s: %w: %s%s", plugin, command, s.pod, err, out.String(), said.String())
+		return took, nil, fmt.Errorf("%s %s of %s: %w: %s%s", plugin, command, s.pod, err, out.String(), said.String())
 	}
-	return took, nil
+	return took, out.Bytes(), nil
 }
 
-// floor executes the delegates of a pod with n networks one after the other.
-func floor(ctx context.Context, command string, n int, s sandbox) (total time.Duration, err error) {
-	for i := range n + 1 {
-		took, err := execute(ctx, "noop", command, fmt.Sprint("net", i), defaultNetwork, s)
-		if err != nil {
-			return total, err
-		}
-		total += took
-	}
-	return total, nil
-}
-
-// addPods makes pods of so many networks each, and returns their UIDs by name.
-func (m *machine) addPods(ctx context.Context, networks map[string]int) (map[string]string, error) {
+// addPods makes pods of these networks, and returns their UIDs by name.
+func (m *machine) addPods(ctx context.Context, networks map[string][]string) (map[string]string, error) {
 	var objects []string
-	for name, n := range networks {
-		var names []string
-		for i := range n {
-			names = append(names, fmt.Sprintf("net%d", i))
-		}
+	for name, names := range networks {
 		object, _ := json.Marshal(map[string]any{
 			"apiVersion": "v1", "kind": "Pod",
 			"metadata": map[string]any{"name": name, "labels": map[string]string{"app": "bench"}, "annotations": map[string]string{"k8s.v1.cni.cncf.io/networks": strings.Join(names, ",")}},
@@ -110,11 +102,57 @@ func (m *machine) addPods(ctx context.Context, networks map[string]int) (map[str
 	return uids, err
 }
 
-// addNADs makes NADs of networks that do nothing, from and to these numbers.
-func (m *machine) addNADs(ctx context.Context, from, to int) error {
+// burstPods are pods of two networks each.
+func burstPods(n int) map[string][]string {
+	networks := map[string][]string{}
+	for i := range n {
+		networks[fmt.Sprint("b", i)] = noops(2)
+	}
+	return networks
+}
+
+// noops are the names of so many networks that do nothing.
+func noops(n int) (names []string) {
+	for i := range n {
+		names = append(names, fmt.Sprint("net", i))
+	}
+	return names
+}
+
+// growNADs makes NADs of networks that do nothing, until there are so many.
+func (m *machine) growNADs(ctx context.Context, to int) error {
+	const most = 500 // for one kubectl, which makes 50 a second
+	var all []map[string]any
+	for ; m.nads < to; m.nads++ {
+		if len(all) == 0 || len(all[len(all)-1]) == most {
+			all = append(all, map[string]any{})
+		}
+		all[len(all)-1][fmt.Sprint("net", m.nads)] = noop
+	}
+	var group sync.WaitGroup
+	slots := make(chan struct{}, 4)
+	errs := make([]error, len(all))
+	for i, networks := range all {
+		slots <- struct{}{}
+		group.Go(func() {
+			errs[i] = m.createNADs(ctx, networks)
+			<-slots
+		})
+	}
+	group.Wait()
+	return errors.Join(errs...)
+}
+
+// createNADs makes NADs, by name.
+func (m *machine) createNADs(ctx context.Context, networks map[string]any) error {
 	var objects strings.Builder
-	for i := from; i < to; i++ {
-		fmt.Fprintf(&objects, `{"apiVersion": "k8s.cni.cncf.io/v1", "kind": "NetworkAttachmentDefinition", "metadata": {"name": "net%d"}, "spec": {"config": "{\"cniVersion\": \"1.0.0\", \"type\": \"noop\"}"}}`+"\n---\n", i)
+	for name, network := range networks {
+		config, _ := json.Marshal(network)
+		object, _ := json.Marshal(map[string]any{
+			"apiVersion": "k8s.cni.cncf.io/v1", "kind": "NetworkAttachmentDefinition",
+			"metadata": map[string]any{"name": name}, "spec": map[string]string{"config": string(config)},
+		})
+		objects.Write(append(object, "\n---\n"...))
 	}
 	_, err := m.cluster.Kubectl(ctx, objects.String(), "create", "-f", "-")
 	return err

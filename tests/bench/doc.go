@@ -15,7 +15,10 @@
 //
 // # In the lab: real VFs
 //
-// The floor is what the delegates take when they are executed one after the
-// other, with the bond made by one batch of netlink requests. The processor is
-// emulated, so only ratios mean something.
+// The same contenders in a VM with real SR-IOV, against an API server outside of
+// it: Multibond with bonds, all three with VFs that are networks by themselves.
+// Each call has a network namespace of its own. The floor is what the delegates
+// take when they are executed one after the other, and the bond made in one
+// conversation with the kernel. The processor is emulated, so only ratios mean
+// something.
 package main

@@ -23,11 +23,12 @@ type Peer struct {
 
 // Growth is Multibond's time against the size of something.
 type Growth struct {
-	Of    string    `json:"of"`
-	X     []float64 `json:"x"`
-	ADD   []float64 `json:"addMS"` // medians
-	DEL   []float64 `json:"delMS"`
-	Slope float64   `json:"addSlopeUS"` // microseconds of ADD for each one more
+	Of       string    `json:"of"`
+	X        []float64 `json:"x"`
+	ADD      []float64 `json:"addMS"` // medians
+	DEL      []float64 `json:"delMS"`
+	Slope    float64   `json:"addSlopeUS"` // microseconds of ADD for each one more
+	SlopeDEL float64   `json:"delSlopeUS"`
 }
 
 // Burst is so many ADDs at once.
@@ -41,22 +42,25 @@ type Burst struct {
 func (r *Report) onHost(ctx context.Context, rounds int) error {
 	m := &machine{}
 	defer m.close()
-	fmt.Println("building the contenders, starting a control plane")
-	if err := m.install(ctx); err != nil {
-		return err
-	}
 	var err error
-	if m.cluster, err = cluster.Start(ctx, cluster.Options{WithoutNode: true, Log: os.Stdout}); err != nil {
+	if m.cluster, err = cluster.Start(ctx, cluster.Options{WithoutNode: true, Dir: clusterDir(), Log: os.Stdout}); err != nil {
 		return err
 	}
 	defer m.cluster.Close()
 	if err := m.prepareAPI(ctx); err != nil {
 		return err
 	}
-	if err := m.startDaemons(ctx); err != nil {
+	if err := m.growNADs(ctx, 10); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context, *machine, int) error{r.startUp, r.timeline, r.peers, r.bursts, r.growth} {
+	env, err := m.inCluster(ctx)
+	if err != nil {
+		return err
+	}
+	if err := m.startDaemons(m.cluster.Kubeconfig, env); err != nil {
+		return err
+	}
+	for _, step := range []func(context.Context, *machine, int) error{r.startUp, r.timeline, r.growthOfSandboxes, r.peers, r.bursts, r.growth} {
 		if err := step(ctx, m, rounds); err != nil {
 			return errors.Join(err, m.logs())
 		}
@@ -64,7 +68,7 @@ func (r *Report) onHost(ctx context.Context, rounds int) error {
 	return nil
 }
 
-// prepareAPI makes what a cluster has: the CRD, the node, and some NADs.
+// prepareAPI makes what a cluster has: the CRD and the node.
 func (m *machine) prepareAPI(ctx context.Context) error {
 	const object = `{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "` + node + `"}}`
 	if _, err := m.cluster.Kubectl(ctx, "", "apply", "-f", "deploy/crd.yaml"); err != nil {
@@ -78,7 +82,7 @@ func (m *machine) prepareAPI(ctx context.Context) error {
 	}
 	for { // pods need the account that a controller makes
 		if _, err := m.cluster.Kubectl(ctx, "", "get", "serviceaccount", "default"); err == nil {
-			break
+			return nil
 		}
 		select {
 		case <-ctx.Done():
@@ -86,13 +90,16 @@ func (m *machine) prepareAPI(ctx context.Context) error {
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
-	return m.addNADs(ctx, 0, 10)
 }
 
 // peers times all contenders in turn, for pods of 0 to 8 networks.
-func (r *Report) peers(ctx context.Context, m *machine, rounds int) error {
-	counts := map[string]int{"n0": 0, "n1": 1, "n2": 2, "n4": 4, "n8": 8}
-	uids, err := m.addPods(ctx, counts)
+func (r *Report) peers(ctx context.Context, m *machine, _ int) error {
+	counts := []int{0, 1, 2, 4, 8}
+	networks := map[string][]string{}
+	for _, n := range counts {
+		networks[fmt.Sprint("n", n)] = noops(n)
+	}
+	uids, err := m.addPods(ctx, networks)
 	if err != nil {
 		return err
 	}
@@ -100,22 +107,21 @@ func (r *Report) peers(ctx context.Context, m *machine, rounds int) error {
 	if err != nil {
 		return err
 	}
-	for _, pod := range []string{"n0", "n1", "n2", "n4", "n8"} {
-		t := newTimes()
-		for round := range rounds + 1 { // the first warms up
-			if err := t.round(ctx, contenders(m.cluster.Kubeconfig), round, counts[pod], sandbox{"bench-" + pod, netns, pod, uids[pod]}); err != nil {
-				return err
-			}
-			if round == 0 {
-				t = newTimes()
-			}
+	for _, n := range counts {
+		pod := fmt.Sprint("n", n)
+		t, err := rounds(r.Rounds, func(t times, round int) error {
+			return t.round(ctx, contenders(m.cluster.Kubeconfig, noop), floor(n), round, func() (sandbox, error) { return sandbox{"bench-" + pod, netns, pod, uids[pod]}, nil })
+		})
+		if err != nil {
+			return err
 		}
-		p := Peer{Networks: counts[pod], ADD: t.stats("ADD"), DEL: t.stats("DEL"), Again: t.stats("DEL again")}
+		p := Peer{Networks: n, ADD: t.stats("ADD"), DEL: t.stats("DEL"), Again: t.stats("DEL again")}
 		r.Peers = append(r.Peers, p)
 		fmt.Printf("%d networks: ADD multibond %.1f ms, %.2f of thin, %.2f of thick, floor %.1f ms; DEL %.1f ms, %.2f of thin, %.2f of thick\n", p.Networks,
 			p.ADD["multibond"].Median, ratio(p.ADD, "multus thin"), ratio(p.ADD, "multus thick"), p.ADD["floor"].Median,
 			p.DEL["multibond"].Median, ratio(p.DEL, "multus thin"), ratio(p.DEL, "multus thick"))
 	}
+	r.growthOfPeers()
 	return nil
 }
 
@@ -136,11 +142,29 @@ func (t times) stats(what string) map[string]Stats {
 	return out
 }
 
-// round calls each contender once, in an order that the round turns, and the
-// floor last.
-func (t times) round(ctx context.Context, all []contender, round, networks int, s sandbox) error {
+// rounds takes rounds, after one that warms up.
+func rounds(n int, round func(t times, i int) error) (times, error) {
+	if err := round(newTimes(), 0); err != nil {
+		return nil, err
+	}
+	t := newTimes()
+	for i := range n {
+		if err := round(t, i); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// round calls each contender once, each in the next sandbox, in an order that
+// the round turns, and the floor last.
+func (t times) round(ctx context.Context, all []contender, least floorOf, round int, next func() (sandbox, error)) error {
 	k := round % len(all)
 	for _, c := range slices.Concat(all[k:], all[:k]) {
+		s, err := next()
+		if err != nil {
+			return err
+		}
 		for _, what := range []string{"ADD", "DEL", "DEL again"} {
 			took, err := c.call(ctx, what[:3], s)
 			if err != nil {
@@ -149,8 +173,12 @@ func (t times) round(ctx context.Context, all []contender, round, networks int, 
 			t[what][c.name] = append(t[what][c.name], took)
 		}
 	}
+	s, err := next()
+	if err != nil {
+		return err
+	}
 	for _, what := range []string{"ADD", "DEL"} {
-		took, err := floor(ctx, what, networks, s)
+		took, err := least(ctx, what, s)
 		if err != nil {
 			return err
 		}
@@ -162,11 +190,7 @@ func (t times) round(ctx context.Context, all []contender, round, networks int, 
 // bursts attach many pods at once, each of two networks.
 func (r *Report) bursts(ctx context.Context, m *machine, _ int) error {
 	const most = 110
-	counts := map[string]int{}
-	for i := range most {
-		counts[fmt.Sprint("b", i)] = 2
-	}
-	uids, err := m.addPods(ctx, counts)
+	uids, err := m.addPods(ctx, burstPods(most))
 	if err != nil {
 		return err
 	}
@@ -175,7 +199,7 @@ func (r *Report) bursts(ctx context.Context, m *machine, _ int) error {
 	}
 	for _, n := range []int{1, 10, 60, most} {
 		b := Burst{Pods: n, ADD: map[string]Stats{}, WallMS: map[string]float64{}}
-		for _, c := range contenders(m.cluster.Kubeconfig) {
+		for _, c := range contenders(m.cluster.Kubeconfig, noop) {
 			if c.name == "multus thin" {
 				continue
 			}
@@ -221,59 +245,109 @@ func burst(ctx context.Context, m *machine, c contender, n int, uids map[string]
 	return all, wall, nil
 }
 
-// growth times Multibond against what a node and a cluster have more and more of.
-func (r *Report) growth(ctx context.Context, m *machine, rounds int) error {
-	multibond := contenders(m.cluster.Kubeconfig)[0]
-	netns, err := m.netns(0)
-	if err != nil {
-		return err
-	}
-	uids, err := m.addPods(ctx, map[string]int{"n2": 2})
-	if err != nil {
-		return err
-	}
-	s := sandbox{"bench-n2", netns, "n2", uids["n2"]}
-	nads := 10
-	for _, g := range []struct {
-		of   string
-		x    []int
-		grow func(to int) error
-	}{
-		{"NADs in the cluster", []int{10, 100, 1000}, func(to int) error {
-			if to == nads {
-				return nil
-			}
-			err := m.addNADs(ctx, nads, to)
-			nads = to
-			time.Sleep(3 * time.Second) // the agent watches them come in
+// growthOf times Multibond against what a node or a cluster has more and more of.
+func (r *Report) growthOf(of string, rounds int, sizes []int, grow func(to int) error, call func(command string) (time.Duration, error)) error {
+	one := Growth{Of: of}
+	for _, x := range sizes {
+		if err := grow(x); err != nil {
 			return err
-		}},
-		{"Records on the node", []int{10, 100, 1000, 10000}, growRecords},
-	} {
-		one := Growth{Of: g.of}
-		for _, x := range g.x {
-			if err := g.grow(x); err != nil {
+		}
+		var add, del []time.Duration
+		for range rounds {
+			a, err := call("ADD")
+			if err != nil {
 				return err
 			}
-			var add, del []time.Duration
-			for range rounds {
-				a, err := multibond.call(ctx, "ADD", s)
-				if err != nil {
-					return err
-				}
-				d, err := multibond.call(ctx, "DEL", s)
-				if err != nil {
-					return err
-				}
-				add, del = append(add, a), append(del, d)
+			d, err := call("DEL")
+			if err != nil {
+				return err
 			}
-			one.X, one.ADD, one.DEL = append(one.X, float64(x)), append(one.ADD, newStats(add).Median), append(one.DEL, newStats(del).Median)
+			add, del = append(add, a), append(del, d)
 		}
-		one.Slope = 1000 * slope(one.X, one.ADD)
-		r.Growth = append(r.Growth, one)
-		fmt.Printf("%s %v: ADD %v ms, %.3f us for each one more\n", one.Of, one.X, one.ADD, one.Slope)
+		one.X, one.ADD, one.DEL = append(one.X, float64(x)), append(one.ADD, newStats(add).Median), append(one.DEL, newStats(del).Median)
+	}
+	one.fit()
+	r.Growth = append(r.Growth, one)
+	fmt.Println(one)
+	return nil
+}
+
+// pair returns how to attach and detach a pod of two networks.
+func (m *machine) pair(ctx context.Context) (func(command string) (time.Duration, error), error) {
+	netns, err := m.netns(0)
+	if err != nil {
+		return nil, err
+	}
+	uids, err := m.addPods(ctx, map[string][]string{"n2": noops(2)})
+	multibond := contenders(m.cluster.Kubeconfig, noop)[0]
+	return func(command string) (time.Duration, error) {
+		return multibond.call(ctx, command, sandbox{"bench-n2", netns, "n2", uids["n2"]})
+	}, err
+}
+
+// growthOfSandboxes has a pod of two networks among more and more others.
+func (r *Report) growthOfSandboxes(ctx context.Context, m *machine, rounds int) error {
+	call, err := m.pair(ctx)
+	if err != nil {
+		return err
+	}
+	return r.growthOf("network namespaces on the node", rounds, []int{1, 10, 100}, func(to int) error {
+		_, err := m.netns(to - 1)
+		return err
+	}, call)
+}
+
+// growth times a pod of two networks against what must not matter to it.
+func (r *Report) growth(ctx context.Context, m *machine, rounds int) error {
+	call, err := m.pair(ctx)
+	if err != nil {
+		return err
+	}
+	const typical = 1000 // NADs, where the agent's own figures are taken
+	growNADs := func(to int) error {
+		if m.nads == typical {
+			if err := r.agentFigures(ctx, m); err != nil {
+				return err
+			}
+		}
+		err := m.growNADs(ctx, to)
+		time.Sleep(3 * time.Second) // the agent watches them come in
+		return err
+	}
+	for _, g := range []struct {
+		of    string
+		sizes []int
+		grow  func(to int) error
+	}{
+		{"NADs in the cluster", []int{10, 100, typical, 10000}, growNADs},
+		{"Records on the node", []int{10, 100, 1000, 10000}, growRecords},
+	} {
+		if err := r.growthOf(g.of, rounds, g.sizes, g.grow, call); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// fit fits straight lines.
+func (g *Growth) fit() {
+	g.Slope, g.SlopeDEL = 1000*slope(g.X, g.ADD), 1000*slope(g.X, g.DEL)
+}
+
+// String is a line of the table.
+func (g Growth) String() string {
+	return fmt.Sprintf("%s %v: ADD %.1f ms, %.3f us for each one more; DEL %.1f ms, %.3f us", g.Of, g.X, g.ADD, g.Slope, g.DEL, g.SlopeDEL)
+}
+
+// growthOfPeers is what peers have measured against the number of networks.
+func (r *Report) growthOfPeers() {
+	g := Growth{Of: "networks of the pod that do nothing"}
+	for _, p := range r.Peers {
+		g.X, g.ADD, g.DEL = append(g.X, float64(p.Networks)), append(g.ADD, p.ADD["multibond"].Median), append(g.DEL, p.DEL["multibond"].Median)
+	}
+	g.fit()
+	r.Growth = append(r.Growth, g)
+	fmt.Println(g)
 }
 
 // growRecords copies a Record, as a node has one for each of its pods.
@@ -300,7 +374,7 @@ func (r *Report) startUp(ctx context.Context, m *machine, rounds int) error {
 	t := map[string][]time.Duration{}
 	for range 5 * rounds {
 		for plugin, command := range map[string]string{"noop": "VERSION", "multibond": "VERSION", "multus": "VERSION", "multus-shim": "VERSION"} {
-			took, err := execute(ctx, plugin, command, "eth0", map[string]string{"cniVersion": "1.0.0"}, sandbox{})
+			took, _, err := execute(ctx, plugin, command, "eth0", map[string]string{"cniVersion": "1.0.0"}, sandbox{})
 			if err != nil {
 				return err
 			}
@@ -311,5 +385,5 @@ func (r *Report) startUp(ctx context.Context, m *machine, rounds int) error {
 		r.StartUp[plugin] = newStats(all)
 	}
 	fmt.Printf("start-up: multibond %.1f ms, %.2f of an empty program's\n", r.StartUp["multibond"].Median, r.StartUp["multibond"].Median/r.StartUp["noop"].Median)
-	return nil
+	return r.imports(ctx)
 }

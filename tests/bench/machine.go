@@ -57,10 +57,15 @@ type machine struct {
 	cluster   *cluster.Cluster
 	processes []*process
 	pods      int // netns that there are
+	nads      int // of networks that do nothing
 }
 
 func build(ctx context.Context, dir, out string, packages ...string) error {
-	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-trimpath", "-ldflags", "-s -w", "-o", out}, packages...)...)
+	return buildWith(ctx, "-s -w", dir, out, packages...)
+}
+
+func buildWith(ctx context.Context, linker, dir, out string, packages ...string) error {
+	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-trimpath", "-ldflags", linker, "-o", out}, packages...)...)
 	cmd.Dir, cmd.Env = filepath.Join(lab.Root(), dir), append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", cmd, err, text)
@@ -69,7 +74,7 @@ func build(ctx context.Context, dir, out string, packages ...string) error {
 }
 
 // install builds what is to be executed.
-func (m *machine) install(ctx context.Context) error {
+func install(ctx context.Context) error {
 	const multus = "gopkg.in/k8snetworkplumbingwg/multus-cni.v4/cmd/"
 	if err := errors.Join(
 		build(ctx, ".", binDir+"/", "./cmd/multibond", "./cmd/multibond-agent", "./tests/bench/noop"),
@@ -121,17 +126,13 @@ func rss(pid int) (now, most int) {
 }
 
 // startDaemons starts the agent, and Multus's daemon, which takes credentials
-// from where a container has them.
-func (m *machine) startDaemons(ctx context.Context) error {
-	agent, err := m.start("multibond-agent", nil, "-node-name="+node, "-kubeconfig="+m.cluster.Kubeconfig, "-listen=", "-conf-dir="+confDir)
+// from where a container has them; env is what such a one is told.
+func (m *machine) startDaemons(kubeconfig string, env []string) error {
+	agent, err := m.start("multibond-agent", nil, "-node-name="+node, "-kubeconfig="+kubeconfig, "-listen=", "-conf-dir="+confDir)
 	if err != nil {
 		return err
 	}
 	if err := agent.await("/run/multibond/agent.sock"); err != nil {
-		return err
-	}
-	env, err := m.inCluster(ctx)
-	if err != nil {
 		return err
 	}
 	// It makes a configuration of what it finds, which nobody reads here, or ends.
@@ -144,35 +145,47 @@ func (m *machine) startDaemons(ctx context.Context) error {
 		os.WriteFile(filepath.Join(found, "10-noop.conflist"), []byte(noopNetwork), 0o644)); err != nil {
 		return err
 	}
-	thick, err := m.start("multus-daemon", env, "-config="+file)
+	thick, err := m.start("multus-daemon", append(env, "MULTUS_NODE_NAME="+node), "-config="+file)
 	if err != nil {
 		return err
 	}
 	return thick.await("/run/multus/thick/multus.sock")
 }
 
-// inCluster makes a service account of the daemon's, and what a container of it
-// would find.
-func (m *machine) inCluster(ctx context.Context) ([]string, error) {
+// token makes a service account of the daemon's, and returns its token.
+func (m *machine) token(ctx context.Context) (string, error) {
 	const object = `{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "multus", "namespace": "kube-system"}}
 ---
 {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "multus"},
  "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
  "subjects": [{"kind": "ServiceAccount", "name": "multus", "namespace": "kube-system"}]}`
 	if _, err := m.cluster.Kubectl(ctx, object, "apply", "-f", "-"); err != nil {
-		return nil, err
+		return "", err
 	}
-	token, err := m.cluster.Kubectl(ctx, "", "-n", "kube-system", "create", "token", "multus")
+	token, err := m.cluster.Kubectl(ctx, "", "-n", "kube-system", "create", "token", "multus", "--duration=24h")
+	return strings.TrimSpace(token), err
+}
+
+// inCluster makes what a container of the service account would find, and
+// returns what it would be told.
+func (m *machine) inCluster(ctx context.Context) ([]string, error) {
+	token, err := m.token(ctx)
 	if err != nil {
 		return nil, err
 	}
-	dir := "/run/secrets/kubernetes.io/serviceaccount"
-	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(dir+"/token", []byte(strings.TrimSpace(token)), 0o600),
-		os.WriteFile(dir+"/ca.crt", m.cluster.CA(), 0o644)); err != nil {
+	if err := errors.Join(os.MkdirAll(serviceAccount, 0o755), os.WriteFile(serviceAccount+"/token", []byte(token), 0o600),
+		os.WriteFile(serviceAccount+"/ca.crt", m.cluster.CA(), 0o644)); err != nil {
 		return nil, err
 	}
 	host, port := m.cluster.Address()
-	return []string{"KUBERNETES_SERVICE_HOST=" + host, "KUBERNETES_SERVICE_PORT=" + port, "MULTUS_NODE_NAME=" + node}, nil
+	return []string{"KUBERNETES_SERVICE_HOST=" + host, "KUBERNETES_SERVICE_PORT=" + port}, nil
+}
+
+// clusterDir is where the control plane of the benchmark has its files.
+func clusterDir() string { return filepath.Join(lab.Root(), "build", "bench-cluster") }
+
+func command(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, args[0], args[1:]...)
 }
 
 // logs are the ends of what the daemons have said.

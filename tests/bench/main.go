@@ -17,28 +17,39 @@ import (
 
 // Report is build/report/bench.json. Times are in milliseconds.
 type Report struct {
-	When       string           `json:"when"`
-	Processors int              `json:"processors"`
-	Kernel     string           `json:"kernel"`
-	Rounds     int              `json:"rounds"`
-	StartUp    map[string]Stats `json:"startUp"`
-	Timeline   []Bar            `json:"timeline"` // of one ADD of eight networks
-	Peers      []Peer           `json:"peers"`
-	Bursts     []Burst          `json:"bursts"`
-	Growth     []Growth         `json:"growth"`
-	Memory     map[string]int   `json:"memoryKiB"` // of the daemons, the most that they had
-	Error      string           `json:"error,omitempty"`
+	When        string           `json:"when"`
+	Processors  int              `json:"processors"`
+	Kernel      string           `json:"kernel"`
+	Rounds      int              `json:"rounds"`
+	StartUp     map[string]Stats `json:"startUp"`
+	PluginBytes int              `json:"pluginBytes"`
+	Imports     []Import         `json:"imports"`
+	Timeline    []Bar            `json:"timeline"` // of one ADD of eight networks
+	Peers       []Peer           `json:"peers"`
+	Lab         []LabPeer        `json:"lab"` // with real VFs
+	Bursts      []Burst          `json:"bursts"`
+	Growth      []Growth         `json:"growth"`
+	Memory      map[string]int   `json:"memoryKiB"` // of the daemons, the most that they had
+	Agent       *AgentFigures    `json:"agent"`
+	Error       string           `json:"error,omitempty"`
 }
 
 func main() {
 	file := flag.String("report", "build/report/bench.json", "where the report goes")
 	rounds := flag.Int("rounds", 15, "of each measurement")
 	here := flag.Bool("private", false, "for its own use: it is in a mount namespace of its own")
+	guest := flag.Bool("guest", false, "for its own use: it is in the lab's guest")
+	parts := flag.String("parts", "host,lab", "what to measure: with delegates that do nothing on this `machine`, with real VFs in the lab")
 	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	var err error
-	if *here {
-		err = measure(*file, *rounds)
-	} else {
+	switch {
+	case *guest:
+		err = inGuest(ctx)
+	case *here:
+		err = measure(ctx, *file, strings.Split(*parts, ","), *rounds)
+	default:
 		err = inPrivate(os.Args[1:])
 	}
 	if err != nil {
@@ -47,20 +58,32 @@ func main() {
 	}
 }
 
-func measure(file string, rounds int) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+func measure(ctx context.Context, file string, parts []string, rounds int) error {
 	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
 	if err != nil {
 		return err
 	}
 	r := Report{When: time.Now().UTC().Format(time.RFC3339), Processors: runtime.NumCPU(), Kernel: strings.TrimSpace(string(release)), Rounds: rounds}
 	if err = mountPrivate(); err == nil {
-		err = r.onHost(ctx, rounds)
+		fmt.Println("building the contenders")
+		err = install(ctx)
+	}
+	all := map[string]func(context.Context, int) error{"host": r.onHost, "lab": r.inLab}
+	for _, part := range parts {
+		if err == nil && all[part] == nil {
+			err = fmt.Errorf("there is no part %q", part)
+		}
+		if err == nil {
+			err = all[part](ctx, rounds)
+		}
 	}
 	if err != nil {
 		r.Error = err.Error()
 	}
 	text, _ := json.MarshalIndent(r, "", "  ")
-	return errors.Join(err, os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, append(text, '\n'), 0o644))
+	err = errors.Join(err, os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, append(text, '\n'), 0o644))
+	if len(r.Peers) > 0 {
+		err = errors.Join(err, os.WriteFile(strings.TrimSuffix(file, ".json")+".svg", []byte(picture(r.Peers)), 0o644))
+	}
+	return err
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/xml"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,5 +26,28 @@ func TestStats(t *testing.T) {
 func TestSlope(t *testing.T) {
 	if got := slope([]float64{1, 2, 4}, []float64{5, 7, 11}); got != 2 {
 		t.Errorf("slope %v, want 2", got)
+	}
+}
+
+func TestWeigh(t *testing.T) {
+	got := weigh([]byte("  4a0000        100 T encoding/json.(*decodeState).value\n  4a0100         20 R encoding/json.table\n" +
+		"  4a0200        300 T runtime.main\n  4a0300         50 r go:itab.*os.File,io.Writer\n  4a0400          7 T slices.SortFunc[go.shape.int]\n" +
+		"  500000       9000 B runtime.mheap_\n                    U getenv\n"))
+	want := []Import{{"runtime", 300}, {"encoding/json", 120}, {"(types and tables)", 50}, {"slices", 7}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestPicture(t *testing.T) {
+	svg := picture([]Peer{{Networks: 4, ADD: map[string]Stats{"floor": {Median: 10}, "multibond": {Median: 25}, "multus thick": {Median: 30}, "multus thin": {Median: 50}}}})
+	if err := xml.Unmarshal([]byte(svg), new(struct{})); err != nil {
+		t.Fatal(err)
+	}
+	// The highest bar has all of the room, 226, the floor a fifth of it.
+	for _, part := range []string{`y="34.0" width="22" height="226.0" fill="#c06a3a"`, `height="45.2" fill="#b0b7c3"`, `>25</text>`, `>4</text>`} {
+		if !strings.Contains(svg, part) {
+			t.Errorf("no %s in\n%s", part, svg)
+		}
 	}
 }

@@ -21,7 +21,7 @@ type Bar struct {
 // the steps of its Records, and what is left, which is the process, the lookup
 // and the publishing.
 func (r *Report) timeline(ctx context.Context, m *machine, _ int) error {
-	uids, err := m.addPods(ctx, map[string]int{"t8": 8})
+	uids, err := m.addPods(ctx, map[string][]string{"t8": noops(8)})
 	if err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func (r *Report) timeline(ctx context.Context, m *machine, _ int) error {
 	if err != nil {
 		return err
 	}
-	multibond, s := contenders(m.cluster.Kubeconfig)[0], sandbox{"bench-t8", netns, "t8", uids["t8"]}
+	multibond, s := contenders(m.cluster.Kubeconfig, noop)[0], sandbox{"bench-t8", netns, "t8", uids["t8"]}
 	for range 3 { // the last is warm
 		took, err := multibond.call(ctx, "ADD", s)
 		if err != nil {

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/multibond/multibond/delegate"
+)
+
+// AgentFigures are those of one agent on a node with so many pods, in a cluster
+// with so many NADs. What it reads are bytes of all its connections and files.
+type AgentFigures struct {
+	Pods          int            `json:"pods"`
+	NADs          int            `json:"nads"`
+	ReadyMS       float64        `json:"readyMS"` // from its start, with nothing in its caches
+	StartBytes    int            `json:"startBytes"`
+	StartRequests map[string]int `json:"startRequests"`
+
+	IdleSeconds    float64 `json:"idleSeconds"`
+	IdleKiB        int     `json:"idleKiB"`
+	IdleCPUPercent float64 `json:"idleCPUPercent"` // of one processor
+	IdleBytes      int     `json:"idleBytes"`
+
+	LoadKiB      int            `json:"loadKiB"`      // the most, with an ADD of every pod at once
+	LoadCPUMS    float64        `json:"loadCPUMS"`    // for each ADD and DEL
+	LoadRequests map[string]int `json:"loadRequests"` // of all ADDs and DELs
+}
+
+// agentFigures starts an agent of its own, leaves it alone for a while, and then
+// has every pod attached and detached by it.
+func (r *Report) agentFigures(ctx context.Context, m *machine) error {
+	const pods, idle = 110, 30 * time.Second
+	uids, err := m.addPods(ctx, burstPods(pods))
+	if err != nil {
+		return err
+	}
+	f := AgentFigures{Pods: pods, NADs: m.nads, IdleSeconds: idle.Seconds()}
+	began := time.Now()
+	socket := "/run/multibond/measured/agent.sock"
+	agent, err := m.start("multibond-agent", nil, "-node-name="+node, "-kubeconfig="+m.cluster.Kubeconfig, "-listen=", "-conf-dir="+confDir,
+		"-socket="+socket, "-state-dir=/run/multibond/measured/queue")
+	if err != nil {
+		return err
+	}
+	if err := agent.await(socket); err != nil {
+		return err
+	}
+	client := delegate.AgentClient{Socket: socket, Timeout: time.Second}
+	for client.Ready(ctx) != nil && ctx.Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	f.ReadyMS = ms(time.Since(began))
+	pid := agent.cmd.Process.Pid
+	f.StartBytes = readBytes(pid)
+	time.Sleep(time.Second) // the audit log comes late
+	if f.StartRequests, err = m.requests(began); err != nil {
+		return err
+	}
+	cpu, bytes := cpuTime(pid), readBytes(pid)
+	select {
+	case <-time.After(idle):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	f.IdleCPUPercent, f.IdleBytes = 100*(cpuTime(pid)-cpu).Seconds()/idle.Seconds(), readBytes(pid)-bytes
+	f.IdleKiB, _ = rss(pid)
+
+	multibond := contenders(m.cluster.Kubeconfig, noop)[0]
+	multibond.config = maps.Clone(multibond.config)
+	multibond.config["agent"] = socket
+	began, cpu = time.Now(), cpuTime(pid)
+	if _, _, err := burst(ctx, m, multibond, pods, uids); err != nil {
+		return err
+	}
+	time.Sleep(2 * time.Second) // events and the audit log come late
+	_, f.LoadKiB = rss(pid)
+	f.LoadCPUMS = ms(cpuTime(pid)-cpu) / pods
+	if f.LoadRequests, err = m.requests(began); err != nil {
+		return err
+	}
+	r.Agent = &f
+	fmt.Printf("agent, %d pods, %d NADs: ready in %.0f ms with %d KiB read; idle %d KiB, %.2f %% of a processor, %d bytes in %.0f s; under load at most %d KiB, %.1f ms of processor for a pod; requests %v, then %v\n",
+		f.Pods, f.NADs, f.ReadyMS, f.StartBytes>>10, f.IdleKiB, f.IdleCPUPercent, f.IdleBytes, f.IdleSeconds, f.LoadKiB, f.LoadCPUMS, f.StartRequests, f.LoadRequests)
+	return nil
+}
+
+// requests counts what agents have asked the API server for since then.
+func (m *machine) requests(since time.Time) (map[string]int, error) {
+	all, err := m.cluster.Requests("admin", since)
+	counts := map[string]int{}
+	for _, one := range all {
+		if strings.HasPrefix(one.UserAgent, "multibond-agent") {
+			counts[strings.TrimRight(one.Verb+" "+one.ObjectRef.Resource+"/"+one.ObjectRef.Subresource, "/")]++
+		}
+	}
+	return counts, err
+}
+
+// cpuTime is the processor time that a process has had (proc(5), stat).
+func cpuTime(pid int) time.Duration {
+	const tick = 10 * time.Millisecond // on every Linux that Go runs on
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	var user, system int
+	fmt.Sscan(fields[11], &user)
+	fmt.Sscan(fields[12], &system)
+	return time.Duration(user+system) * tick
+}
+
+// readBytes is what a process has read so far (proc(5), io).
+func readBytes(pid int) (n int) {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+	fmt.Sscanf(string(text), "rchar: %d", &n)
+	return n
+}
