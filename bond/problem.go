@@ -29,8 +29,18 @@ func (p Problem) Error() string {
 // mended at once.
 type Problems []Problem
 
-// Add appends a problem at path, once. The hint may be empty.
+// maxProblems bounds what is said about one input: nobody mends more at once.
+const maxProblems = 100
+
+// Add appends a problem at path, once. The hint may be empty. Of more than
+// a hundred only that there are more is said.
 func (p *Problems) Add(path, hint, format string, args ...any) {
+	if len(*p) == maxProblems {
+		*p = append(*p, Problem{Text: "and more"})
+	}
+	if len(*p) > maxProblems {
+		return
+	}
 	one := Problem{Path: path, Text: fmt.Sprintf(format, args...), Hint: hint}
 	if !slices.Contains(*p, one) {
 		*p = append(*p, one)

@@ -2,6 +2,7 @@ package bond
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 )
 
@@ -69,4 +70,16 @@ func TestProblems(t *testing.T) {
 	equal(t, "a problem is found", true, errors.As(p.Err(), &one))
 	equal(t, "the first", p[0], one)
 	equal(t, "each is found", true, errors.Is(p.Err(), p[1]))
+}
+
+// TestProblemsHaveAnEnd: an input that is wrong a million times is not answered
+// a million times.
+func TestProblemsHaveAnEnd(t *testing.T) {
+	var problems Problems
+	for i := range 1_000_000 {
+		problems.Add(fmt.Sprintf("a[%d]", i), "", "is wrong")
+	}
+	if last := problems[len(problems)-1]; len(problems) != 101 || last.Error() != "and more" || problems[99].Error() != "a[99]: is wrong" {
+		t.Errorf("%d problems, the last one %v", len(problems), last)
+	}
 }

@@ -88,7 +88,7 @@ func TestParsePlain(t *testing.T) {
 		t.Errorf("%+v, %v", n.Plain, err)
 	}
 	for config, text := range map[string]string{
-		`{"type": "bridge"}`:                          `network : name: is missing`,
+		`{"type": "bridge"}`:                          `name: is missing`,
 		`{"name": "n"}`:                               `network n: type: is missing, wanted is the name of a CNI plugin`,
 		`{"name": "n", "plugins": []}`:                `network n: plugins: has no plugin's configuration`,
 		`{"name": "n", "plugins": [{"type": "a/b"}]}`: `network n: plugins[0].type: is "a/b", which is no name of a CNI plugin`,

@@ -178,7 +178,7 @@ func (n *Network) plugins(config object, device string) []Plugin {
 	if !config.has("plugins") {
 		return []Plugin{n.plugin(config, config, device)}
 	}
-	list := config.each("plugins")
+	list := config.plugins()
 	if KindOf(config.fields["plugins"]) == "a list" && len(list) == 0 {
 		config.problems.Add(config.at("plugins"), "", "has no plugin's configuration")
 	}

@@ -135,8 +135,7 @@ func readValid(top object) (valid []GCAttachment) {
 }
 
 func (n *Network) readHead(top object, bondName string) {
-	n.CNIVersion, n.Name, n.IfName = top.text("cniVersion"), top.text("name"), top.text("ifname")
-	checkNetworkName(top, n.Name)
+	n.CNIVersion, n.Name, n.IfName = top.text("cniVersion"), networkName(top), top.text("ifname")
 	if n.Agent = cmp.Or(top.text("agent"), DefaultAgent); !strings.HasPrefix(n.Agent, "/") {
 		top.problems.Add("agent", "", "is %q, wanted is the absolute path of its socket", n.Agent)
 	}
@@ -154,14 +153,20 @@ func (n *Network) readHead(top object, bondName string) {
 	}
 }
 
-// checkNetworkName holds a network's name to the specification's form (section
-// 1): plugins make paths of it, IPAM's files for one.
-func checkNetworkName(top object, name string) {
+// networkName reads a network's name and holds it to the specification's form
+// (section 1): plugins make a part of a path of it, IPAM's files for one.
+func networkName(top object) string {
+	const most = 255
+	name := top.text("name")
 	if name == "" {
 		top.problems.Add("name", "", "is missing")
+	} else if len(name) > most {
+		top.problems.Add("name", "", "has %d bytes, wanted are at most %d", len(name), most)
+		return ""
 	} else if err := utils.ValidateNetworkName(name); err != nil {
 		top.problems.Add("name", "", "is %q, wanted are letters, digits, dots, hyphens and underscores, the first a letter or digit", name)
 	}
+	return name
 }
 
 // pluginType reads the name of a plugin's program, which must not lead out of

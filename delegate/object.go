@@ -86,6 +86,20 @@ func (o object) each(key string) (out []object) {
 	return out
 }
 
+// MaxPlugins bounds the plugins of one list: each gets the list's name and
+// version, and is executed.
+const MaxPlugins = 32
+
+// plugins reads the plugins of a list.
+func (o object) plugins() []object {
+	list := o.each("plugins")
+	if len(list) > MaxPlugins {
+		o.problems.Add(o.at("plugins"), "", "has %d plugins, wanted are at most %d", len(list), MaxPlugins)
+		return list[:MaxPlugins]
+	}
+	return list
+}
+
 // unknown lists the keys that are none of known, sorted.
 func (o object) unknown(known []string) []string {
 	var out []string

@@ -1,6 +1,8 @@
 package delegate
 
 import (
+	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -61,5 +63,57 @@ func TestNamesFromOutside(t *testing.T) {
 		if err := plain(config); Code(err) != types.ErrInvalidNetworkConfig {
 			t.Errorf("%s: error %d: %v", config, Code(err), err)
 		}
+	}
+}
+
+// TestTooMuch: what is long is refused before it is multiplied: each plugin of a
+// list gets its list's name.
+func TestTooMuch(t *testing.T) {
+	const links = `"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`
+	long, many := strings.Repeat("a", 1<<20), strings.Repeat(`{"type": "x"}, `, 50_000)+`{"type": "x"}`
+	_, err := ParsePlain([]byte(`{"name": "` + long + `", "type": "x"}`))
+	wantError(t, err, types.ErrInvalidNetworkConfig, "name: has 1048576 bytes, wanted are at most 255")
+	_, err = ParsePlain([]byte(`{"name": "n", "plugins": [` + many + `]}`))
+	wantError(t, err, types.ErrInvalidNetworkConfig, "network n: plugins: has 50001 plugins, wanted are at most 32")
+	_, err = ParseNetwork([]byte(`{"name": "n", "links": [{"deviceID": "0000:3b:02.0"}, {"config": {"plugins": [`+many+`]}}]}`), "bond0")
+	wantError(t, err, types.ErrInvalidNetworkConfig, "network n: links[1].config.plugins: has 50001 plugins, wanted are at most 32")
+}
+
+// TestTooLarge: nothing reads a file, or what comes over a pipe, that is larger
+// than it could be in good faith.
+func TestTooLarge(t *testing.T) {
+	m := newMachine(t)
+	m.mustAdd(request(t, standard))
+	attached := m.state()
+	if err := os.Truncate(m.Store.hold(vfA), maxHold+1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Store.Holder(vfA); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("hold: %v", err)
+	}
+	writeFile(t, m.Store.hold(vfA), c1.String(), 0o600)
+	if err := os.Truncate(m.Store.file(c1), maxRecord+1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := read(m.Store.file(c1), c1); !errors.Is(err, ErrTooLarge) || !errors.Is(err, errDamaged) {
+		t.Errorf("record: %v", err)
+	}
+	m.wantState(attached)
+	m.mustDel(c1)
+	if m.link("", "enp1s0v0").Device != vfA {
+		t.Error("what the damaged Record was about is not restored")
+	}
+	rec := &Record{Version: recordVersion, Plan: Plan{ContainerID: "c1", IfName: "bond0"}, Warnings: []string{strings.Repeat("x", maxRecord)}}
+	if err := m.Store.Begin(rec); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("begin: %v", err)
+	}
+	if err := m.Store.Update(rec); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("update: %v", err)
+	}
+	if _, err := ReadAll(strings.NewReader("four"), 3); !errors.Is(err, ErrTooLarge) || err.Error() != "it is too large: more than 3 bytes" {
+		t.Errorf("all: %v", err)
+	}
+	if all, err := ReadAll(strings.NewReader("four"), 4); err != nil || string(all) != "four" {
+		t.Errorf("all: %q, %v", all, err)
 	}
 }

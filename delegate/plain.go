@@ -27,14 +27,13 @@ func ParsePlain(raw []byte) (Network, error) {
 		return Network{}, err
 	}
 	top := object{fields: fields, problems: &problems}
-	n := Network{Raw: raw, CNIVersion: top.text("cniVersion"), Name: top.text("name")}
+	n := Network{Raw: raw, CNIVersion: top.text("cniVersion"), Name: networkName(top)}
 	if n.CNIVersion == "" {
 		n.CNIVersion = attachVersion
 	}
-	checkNetworkName(top, n.Name)
 	plugins := []object{top}
 	if top.has("plugins") {
-		if plugins = top.each("plugins"); len(plugins) == 0 && len(problems) == 0 {
+		if plugins = top.plugins(); len(plugins) == 0 && len(problems) == 0 {
 			top.problems.Add("plugins", "", "has no plugin's configuration")
 		}
 	}
@@ -42,7 +41,10 @@ func ParsePlain(raw []byte) (Network, error) {
 		n.Plain = append(n.Plain, n.plainPlugin(p))
 	}
 	if err := problems.Err(); err != nil {
-		return n, WithCode(types.ErrInvalidNetworkConfig, fmt.Errorf("network %s: %w", n.Name, err))
+		if n.Name != "" {
+			err = fmt.Errorf("network %s: %w", n.Name, err)
+		}
+		return n, WithCode(types.ErrInvalidNetworkConfig, err)
 	}
 	return n, nil
 }

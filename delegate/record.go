@@ -74,6 +74,13 @@ const (
 	devicesDir = "devices"
 )
 
+// A Record has at most the configurations that an agent hands on and what each
+// plugin printed, a hold the names of a container and an interface; in bytes.
+const (
+	maxRecord = 64 << 20
+	maxHold   = 4 << 10
+)
+
 // errDamaged is a Record that nobody can read, and of which nothing is left.
 var errDamaged = errors.New("it is damaged")
 
@@ -106,8 +113,11 @@ func (s Store) Load(k Key) (*Record, error) {
 }
 
 func read(file string, k Key) (*Record, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
+	data, err := ReadFile(file, maxRecord)
+	switch {
+	case errors.Is(err, ErrTooLarge):
+		return nil, fmt.Errorf("record of %s: %w: %w", k, errDamaged, err)
+	case err != nil:
 		return nil, fmt.Errorf("record of %s: %w", k, err)
 	}
 	return decode(data, k)
@@ -210,6 +220,9 @@ func (s Store) begin(rs []*Record) error {
 		}
 		all = append(append(all, data...), '\n')
 	}
+	if len(all) > maxRecord {
+		return of(rs[0], fmt.Errorf("%w: %d bytes, at most %d can be read back", ErrTooLarge, len(all), maxRecord))
+	}
 	first := s.file(rs[0].Plan.Key()) + begunEnd
 	if err := writeSynced(first, all); err != nil {
 		return of(rs[0], err)
@@ -232,7 +245,11 @@ func (s Store) begin(rs []*Record) error {
 // of the machine it may be damaged, and what Begin wrote, which stays beside
 // it, is enough, because devices of another boot are not touched.
 func (s Store) Update(r *Record) error {
-	if err := replace(s.file(r.Plan.Key()), Encode(r)); err != nil {
+	data := Encode(r)
+	if len(data) > maxRecord {
+		return fmt.Errorf("record of %s: %w: %d bytes, at most %d can be read back", r.Plan.Key(), ErrTooLarge, len(data), maxRecord)
+	}
+	if err := replace(s.file(r.Plan.Key()), data); err != nil {
 		return fmt.Errorf("record of %s: %w", r.Plan.Key(), err)
 	}
 	return nil
@@ -271,7 +288,7 @@ func (s Store) hold(device string) string { return filepath.Join(s.Dir, devicesD
 // Holder returns whose Record has a device; the zero Key for nobody's. A hold
 // whose Record is gone is nobody's.
 func (s Store) Holder(device string) (Key, error) {
-	data, err := os.ReadFile(s.hold(device))
+	data, err := ReadFile(s.hold(device), maxHold)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Key{}, nil
 	}

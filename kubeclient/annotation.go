@@ -92,6 +92,17 @@ func ParseDefaultNetwork(annotation, namespace, system, ifName string) (Element,
 	return e, nil
 }
 
+// maxNetworks bounds the work that one annotation can ask for.
+const maxNetworks = 32
+
+// tooMany says whether an annotation has more networks than one pod can have.
+func tooMany(n int, path string, problems *bond.Problems) bool {
+	if n > maxNetworks {
+		problems.Add(path, "", "has %d networks, a pod has at most %d here", n, maxNetworks)
+	}
+	return n > maxNetworks
+}
+
 // parseElements reads either form of an annotation. A blank one has no
 // elements.
 func parseElements(annotation, path, namespace string, problems *bond.Problems) []Element {
@@ -103,6 +114,9 @@ func parseElements(annotation, path, namespace string, problems *bond.Problems) 
 		return parseList(json.RawMessage(text), path, namespace, problems)
 	case text[0] == '{' || text[0] == '"' || text == "null":
 		problems.Add(path, `[{"name": "net"}] or net, other/net@eth5`, "is %s, wanted is a JSON list, or names with commas between them", delegate.KindOf(json.RawMessage(text)))
+		return nil
+	}
+	if tooMany(strings.Count(text, ",")+1, path, problems) {
 		return nil
 	}
 	var out []Element
@@ -132,6 +146,9 @@ func parseList(raw json.RawMessage, path, namespace string, problems *bond.Probl
 	var list []json.RawMessage
 	if err := json.Unmarshal(raw, &list); err != nil {
 		problems.Add(path, "", "is no JSON: %v", err)
+		return nil
+	}
+	if tooMany(len(list), path, problems) {
 		return nil
 	}
 	var out []Element

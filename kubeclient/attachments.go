@@ -28,6 +28,10 @@ type Node struct {
 	InfoFile func(Element) string       // where a plugin may describe its device; "" for nowhere
 }
 
+// maxConfigs bounds all configurations of a pod together, in bytes, so that
+// they fit into the agent's answer.
+const maxConfigs = 4 << 20
+
 // Attachments resolves the networks that pod asks for, assigns its devices to
 // them and completes their configurations, in the order of elements. The
 // errors of all elements are returned at once, each with its element; those
@@ -48,8 +52,12 @@ func Attachments(pod types.NamespacedName, elements []Element, r Resolver, node 
 	}
 	var out []Attachment
 	var errs []error
+	var total int
 	for i, f := range found {
 		n, err := f.complete(devices[i], node.InfoFile)
+		if total += len(n.Config); total > maxConfigs {
+			return nil, fmt.Errorf("the configurations of the networks of pod %s are more than %d bytes together", pod, maxConfigs)
+		}
 		errs = append(errs, err)
 		assigned := slices.DeleteFunc(devices[i], func(device string) bool { return device == "" })
 		out = append(out, Attachment{Element: f.element, Network: n, Devices: assigned, Bond: f.bond != nil})

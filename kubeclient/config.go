@@ -17,11 +17,19 @@ import (
 // published, and every plugin in use knows it.
 const defaultVersion = "0.3.1"
 
+// maxConfig bounds the configuration of one network, in bytes: it is copied for
+// each plugin of a list, and for each link of a bond.
+const maxConfig = 128 << 10
+
 // ParseConfig reads a CNI configuration, single or a list, and fills in the
 // name and the cniVersion where they are missing; every other byte stays. All
 // problems are returned at once, each with its path.
 func ParseConfig(raw []byte, name string) (json.RawMessage, error) {
 	var problems bond.Problems
+	if len(raw) > maxConfig {
+		problems.Add("", "", "has %d bytes, wanted are at most %d", len(raw), maxConfig)
+		return nil, problems.Err()
+	}
 	if !utf8.Valid(raw) {
 		problems.Add("", "", "is not valid UTF-8")
 		return nil, problems.Err()
@@ -63,6 +71,10 @@ func checkPlugins(o object) {
 	var list []json.RawMessage
 	if o.read("plugins", &list, "a list of plugin configurations") && len(list) == 0 {
 		o.problems.Add("plugins", "", "is empty, wanted is at least one plugin")
+	}
+	if len(list) > delegate.MaxPlugins {
+		o.problems.Add("plugins", "", "has %d plugins, wanted are at most %d", len(list), delegate.MaxPlugins)
+		return
 	}
 	for i, raw := range list {
 		checkPlugin(decodeObject(raw, fmt.Sprintf("plugins[%d]", i), o.problems))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	cnitypes "github.com/containernetworking/cni/pkg/types"
@@ -107,7 +106,7 @@ func (q question) list(ctx context.Context) ([]Container, error) {
 }
 
 func (q question) checkpoint(context.Context) ([]Container, error) {
-	raw, err := os.ReadFile(q.kubelet.Checkpoint)
+	raw, err := delegate.ReadFile(q.kubelet.Checkpoint, maxAnswer)
 	if err != nil {
 		return nil, err
 	}

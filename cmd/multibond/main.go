@@ -53,6 +53,10 @@ func main() {
 		GC:     edge(gc),
 		Status: edge(status),
 	}
+	if err := boundStdin(); err != nil {
+		types.NewError(types.ErrDecodingFailure, "standard input: "+err.Error(), "").Print()
+		os.Exit(1)
+	}
 	skel.PluginMainFuncs(funcs, delegate.Versions, "multibond "+releaseVersion+": a CNI plugin that bonds SR-IOV VFs; the container runtime executes it (multibond plan -help)")
 }
 

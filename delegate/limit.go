@@ -1,0 +1,36 @@
+package delegate
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// ErrTooLarge is of what has more bytes than it could have in good faith.
+var ErrTooLarge = errors.New("it is too large")
+
+// ReadFile reads a file of at most most bytes. The error of a larger one is
+// compatible with errors.Is(err, ErrTooLarge).
+func ReadFile(name string, most int64) ([]byte, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data, err := ReadAll(file, most)
+	if errors.Is(err, ErrTooLarge) {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return data, err
+}
+
+// ReadAll reads at most most bytes. The error of more is compatible with
+// errors.Is(err, ErrTooLarge).
+func ReadAll(r io.Reader, most int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err == nil && int64(len(data)) > most {
+		return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, most)
+	}
+	return data, err
+}
