@@ -120,7 +120,7 @@ func TestBondBeforeItsLinks(t *testing.T) {
 // whatever fails.
 func TestBondBeforeItsLinksFails(t *testing.T) {
 	forPodEdges(t, func(t *testing.T, edge int) *edges {
-		n := newNode(t, bondCNI("bond0", "net2", "net3"), vlan("net2", vfA), vlan("net3", vfB))
+		n := newNode(t, bondFirst...)
 		before := n.state()
 		n.edges.reset(edge, fail)
 		_, err := n.AddPod(t.Context(), n.config, n.request())
@@ -137,6 +137,26 @@ func TestBondBeforeItsLinksFails(t *testing.T) {
 		return &done
 	})
 }
+
+// TestBondBeforeItsLinksKilled: one DEL finds all of it, wherever its ADD was
+// killed.
+func TestBondBeforeItsLinksKilled(t *testing.T) {
+	forPodEdges(t, func(t *testing.T, edge int) *edges {
+		n := newNode(t, bondFirst...)
+		before := n.state()
+		n.edges.reset(edge, kill)
+		untilKilled(func() { _, _ = n.AddPod(t.Context(), n.config, n.request()) })
+		done := *n.edges
+		if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
+			t.Fatal(err)
+		}
+		n.wantState(before)
+		return &done
+	})
+}
+
+// bondFirst is a pod whose bond is named before its links.
+var bondFirst = []PodAttachment{bondCNI("bond0", "net2", "net3"), vlan("net2", vfA), vlan("net3", vfB)}
 
 // TestBondWithoutItsLinks: a link that no network makes.
 func TestBondWithoutItsLinks(t *testing.T) {
