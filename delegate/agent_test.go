@@ -17,6 +17,8 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/multibond/multibond/bond"
 )
 
 // fakeAgent answers each connection with what answer writes, after it has
@@ -172,6 +174,7 @@ func TestAgentMessageHasALimit(t *testing.T) {
 	}
 }
 
+// FuzzAgentMessage: what a plugin sends can be handed on as it was read.
 func FuzzAgentMessage(f *testing.F) {
 	f.Add([]byte(`{"version":1,"lookup":{"pod":{"namespace":"demo","name":"p","uid":"u"}}}`))
 	f.Add([]byte(`{"version":1,"publish":{"verb":"ADD","attachments":[{"result":null}],"steps":[{}]}}`))
@@ -188,6 +191,64 @@ func FuzzAgentMessage(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// FuzzAgentReply: whatever an agent answers, what is planned of it has names that
+// are names, and a size that its answer bounds.
+func FuzzAgentReply(f *testing.F) {
+	f.Add([]byte(`{"version":1,"lookup":{"attachments":[{"name":"demo/a","ifName":"net1","devices":["0000:3b:02.0"],"config":{"type":"macvlan","name":"a"}}]}}`))
+	f.Add([]byte(`{"lookup":{"attachments":[{"ifName":"bond0","bond":true,"config":{"name":"b","links":[{"deviceID":"0000:3b:02.0"},{"config":{"type":"macvlan"}}],"delegate":{"type":"sriov","vlan":7}}},{"ifName":"net2","config":{"name":"c","plugins":[{"type":"x"},{"type":"y"}]}}]}}`))
+	f.Add([]byte(`{"lookup":{"attachments":[{"default":true,"ifName":"eth0","config":{"name":"c","type":"x"},"deviceInfoFile":"/a/../b","deviceInfo":{},"defaultRoute":[]}]}}`))
+	f.Add([]byte(`{"lookup":{"attachments":null},"error":{"code":7}}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var reply AgentReply
+		if ReadAgentMessage(bytes.NewReader(raw), &reply) != nil || reply.Lookup == nil {
+			return
+		}
+		c := ClusterConfig{Name: "multibond", Inline: json.RawMessage(`{"name": "cbr0", "type": "bridge"}`), RuntimeConfig: json.RawMessage(`{"bandwidth": {}}`)}
+		rs, err := c.requests(Request{ContainerID: "c1", IfName: "eth0", Netns: pod1}, *reply.Lookup)
+		boundedError(t, raw, err)
+		if err != nil {
+			if code := Code(err); code != types.ErrDecodingFailure && code != types.ErrInvalidNetworkConfig {
+				t.Errorf("code %d: %v", code, err)
+			}
+			return
+		}
+		planned := 0
+		for _, r := range rs {
+			if bond.CheckName(r.IfName) != nil || r.Network.Device != "" && bond.CheckPCI(r.Network.Device) != nil || strings.Contains(r.DeviceInfoFile, "..") {
+				t.Errorf("%q, %q, %q", r.IfName, r.Network.Device, r.DeviceInfoFile)
+			}
+			for _, plugin := range r.Network.pluginTypes() {
+				if filepath.Base(plugin) != plugin || strings.HasPrefix(plugin, "-") {
+					t.Errorf("plugin %q", plugin)
+				}
+			}
+			if plan, _, err := Compile(r, arbitraryFacts(r.Network, 255)); err == nil {
+				planned += len(Encode(plan))
+			}
+		}
+		// Each plugin of a list has its name and version; < is six bytes in JSON.
+		if most := (len(rs)+1)<<12 + 10*MaxPlugins*len(raw); planned > most {
+			t.Errorf("%d bytes are planned of %d", planned, len(raw))
+		}
+	})
+}
+
+// boundedError wants of what is said about an input that it is not much longer,
+// and that each problem says where it is.
+func boundedError(t *testing.T, input []byte, err error) {
+	t.Helper()
+	if err == nil {
+		return
+	}
+	if most := 40_000 + 20*len(input); len(err.Error()) > most {
+		t.Errorf("%d bytes are said about %d", len(err.Error()), len(input))
+	}
+	var problem bond.Problem
+	if errors.As(err, &problem) && problem.Text == "" {
+		t.Errorf("a problem says nothing: %v", err)
+	}
 }
 
 // FuzzParseCNIArgs: a pod is named whole or not at all.

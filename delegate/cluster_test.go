@@ -3,6 +3,7 @@ package delegate
 import (
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -144,14 +145,18 @@ func TestDefaultNetworkFile(t *testing.T) {
 	wantError(t, err, types.ErrTryAgainLater, "the default network in "+dir+": no file of the configuration directory has the name c: file does not exist (the cluster's network plugin puts it there when it is installed)")
 }
 
+// FuzzParseCluster: of the cluster's configuration, of a default network's, and
+// of what the kubelet asks for, nothing brings it down.
 func FuzzParseCluster(f *testing.F) {
 	f.Add([]byte(`{"name": "m", "clusterNetwork": "main", "globalNamespaces": "default, other"}`), []byte(`{"portMappings": []}`))
 	f.Add([]byte(`{"name": "m", "delegates": [{"type": "x", "capabilities": {"a": true}}]}`), []byte(`{"a": 1}`))
 	f.Fuzz(func(t *testing.T, config, runtime []byte) {
 		c, err := ParseCluster(config)
+		boundedError(t, config, err)
 		if err == nil && c.Inline != nil {
 			_, _ = ParsePlain(withRuntimeConfig(c.Inline, runtime))
 		}
-		_, _ = ParsePlain(withRuntimeConfig(config, runtime))
+		_, err = ParsePlain(withRuntimeConfig(config, runtime))
+		boundedError(t, slices.Concat(config, runtime), err)
 	})
 }

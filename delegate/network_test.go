@@ -252,6 +252,7 @@ func FuzzParseNetwork(f *testing.F) {
 		if diff := cmp.Diff(n, again); diff != "" || fmt.Sprint(err) != fmt.Sprint(err2) {
 			t.Fatalf("the second time is another: %v, %v, %s", err, err2, diff)
 		}
+		boundedError(t, raw, err)
 		if err != nil {
 			if code := Code(err); code != types.ErrDecodingFailure && code != types.ErrInvalidNetworkConfig {
 				t.Errorf("code %d: %v", code, err)

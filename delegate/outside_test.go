@@ -1,6 +1,7 @@
 package delegate
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"strings"
@@ -115,5 +116,29 @@ func TestTooLarge(t *testing.T) {
 	}
 	if all, err := ReadAll(strings.NewReader("four"), 4); err != nil || string(all) != "four" {
 		t.Errorf("all: %q, %v", all, err)
+	}
+}
+
+// TestDeviceFromOutside: what an agent says of a plain network's device, or of
+// the file that describes it, leads nowhere else.
+func TestDeviceFromOutside(t *testing.T) {
+	of := func(a PodAttachment) (Request, error) {
+		a.Name, a.IfName, a.Config = "demo/a", "net1", json.RawMessage(`{"type": "macvlan", "name": "a"}`)
+		return a.request(Request{})
+	}
+	for _, name := range append(outside, "../c2:bond0.json", "../../pci/devices/"+vfA, "nvidia0") {
+		if r, err := of(PodAttachment{Devices: []string{name}}); err != nil || r.Network.Device != "" {
+			t.Errorf("device %.40q: %q, %v", name, r.Network.Device, err)
+		}
+		if name == "/etc/passwd" {
+			continue // a path as good as any
+		}
+		if _, err := of(PodAttachment{DeviceInfoFile: name}); Code(err) != types.ErrInvalidNetworkConfig {
+			t.Errorf("file %.40q: %v", name, err)
+		}
+	}
+	r, err := of(PodAttachment{Devices: []string{vfA}, DeviceInfoFile: "/run/info/cni/a.json"})
+	if err != nil || r.Network.Device != vfA || r.DeviceInfoFile != "/run/info/cni/a.json" {
+		t.Errorf("%+v, %v", r, err)
 	}
 }

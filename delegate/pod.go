@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -274,11 +275,16 @@ func (a PodAttachment) request(r Request) (Request, error) {
 	if err != nil {
 		return r, errorf(types.ErrInvalidNetworkConfig, "network %s: its interface %w", a.Name, err)
 	}
+	if f := a.DeviceInfoFile; f != "" && (!filepath.IsAbs(f) || filepath.Clean(f) != f) {
+		return r, errorf(types.ErrInvalidNetworkConfig, "network %s: its file of device information is %q, wanted is an absolute path", a.Name, f)
+	}
 	if a.Bond {
 		r.Network, err = ParseNetwork(a.Config, a.IfName)
 	} else {
 		r.Network, err = ParsePlain(a.Config)
-		if len(a.Devices) > 0 {
+		// Devices of other kinds are their plugins' affair; ours is the node of
+		// a VF in sysfs, and its file in the Store.
+		if len(a.Devices) > 0 && bond.CheckPCI(a.Devices[0]) == nil {
 			r.Network.Device = a.Devices[0]
 		}
 	}

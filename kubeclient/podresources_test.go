@@ -2,9 +2,11 @@ package kubeclient
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	podresourcesv1 "k8s.io/kubelet/pkg/apis/podresources/v1"
@@ -166,4 +168,54 @@ func TestPCIOfDeviceName(t *testing.T) {
 			t.Errorf("%s: %s, %v", name, got, is)
 		}
 	}
+}
+
+// FuzzPodResources: whatever the kubelet answers, each device is given once, and
+// the order of its answer changes nothing.
+func FuzzPodResources(f *testing.F) {
+	seed := func(pods ...*podresourcesv1.PodResources) {
+		raw, err := proto.Marshal(&podresourcesv1.ListPodResourcesResponse{PodResources: pods})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw)
+	}
+	own := &podresourcesv1.PodResources{Name: "p", Namespace: "demo", Containers: []*podresourcesv1.ContainerResources{
+		{Name: "b", Devices: []*podresourcesv1.ContainerDevices{devices("r", "a2", "a1"), devices("s", "a1", "b1")}},
+		{Name: "a", Devices: []*podresourcesv1.ContainerDevices{devices("r", "c1")}, DynamicResources: []*podresourcesv1.DynamicResource{
+			{ClaimName: "c", ClaimNamespace: "demo", ClaimResources: []*podresourcesv1.ClaimResource{{DriverName: "d", PoolName: "p", DeviceName: "0000-3b-02-1"}}}}},
+	}}
+	seed(own)
+	seed(own, own)
+	seed(&podresourcesv1.PodResources{Name: "p", Namespace: "demo", Containers: []*podresourcesv1.ContainerResources{{Devices: []*podresourcesv1.ContainerDevices{devices("", "", "")}}}})
+	claims := []*resourcev1.ResourceClaim{{}}
+	needs := []Need{wants("n", "r", 2), wants("m", "s", 1)}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var list podresourcesv1.ListPodResourcesResponse
+		if proto.Unmarshal(raw, &list) != nil {
+			return
+		}
+		pod, err := FindPod(&list, named("demo", "p"))
+		if err != nil {
+			return
+		}
+		containers := FromPodResources(pod, []string{"b", "a"}, claims)
+		first, err := Allocate("demo/p", containers, needs, noPF)
+		for _, c := range containers {
+			for _, ids := range c.Resources {
+				slices.Reverse(ids)
+			}
+		}
+		second, errAgain := Allocate("demo/p", containers, needs, noPF)
+		if diff := cmp.Diff(first, second); diff != "" || (err == nil) != (errAgain == nil) {
+			t.Fatalf("%v, then %v: %s", err, errAgain, diff)
+		}
+		given := map[string]bool{}
+		for _, device := range slices.Concat(first...) {
+			if given[device] {
+				t.Fatalf("%q is given twice: %v", device, first)
+			}
+			given[device] = true
+		}
+	})
 }
