@@ -59,6 +59,11 @@ var scenarios = []struct {
 	}},
 	{"links that plugins make", `{"cniVersion": "1.0.0", "name": "net1", "ipam": {"type": "host-local"},
 		"links": [{"config": {"type": "macvlan", "master": "enp1s0"}}, {"config": {"plugins": [{"type": "macvlan", "master": "enp2s0"}, {"type": "tuning"}]}}]}`, func(*machine) {}},
+	{"links of three kinds, and one that is not there", `{"cniVersion": "1.0.0", "name": "net1", "minLinks": 3, "ipam": {"type": "host-local"},
+		"links": [{"deviceID": "0000:5e:0f.0"}, {"deviceID": "0000:3b:02.0"}, {"config": {"type": "macvlan", "master": "enp2s0"}}, {"name": "enp2s0v0"}]}`, func(m *machine) {
+		up := true
+		m.change("", "enp2s0v0", bond.Change{Up: &up})
+	}},
 }
 
 // stage is a scenario's machine and request, before anything is done.
