@@ -48,7 +48,14 @@ func TestOldState(t *testing.T) {
 			}
 			writeFile(t, file, bad, 0o600)
 			attached := m.state()
-			m.Check(t.Context(), c1)
+			switch err := m.Check(t.Context(), c1); {
+			case test.refused != "":
+				wantError(t, err, types.ErrIOFailure, test.refused)
+			case test.aside:
+				wantError(t, err, CodeCheck, "network net1: its ADD or its DEL was cut short; DEL finishes it")
+			case err != nil:
+				t.Errorf("CHECK: %v", err)
+			}
 			if test.refused != "" {
 				wantError(t, m.Del(t.Context(), c1), types.ErrIOFailure, test.refused)
 				m.wantState(attached)

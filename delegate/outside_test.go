@@ -70,7 +70,6 @@ func TestNamesFromOutside(t *testing.T) {
 // TestTooMuch: what is long is refused before it is multiplied: each plugin of a
 // list gets its list's name.
 func TestTooMuch(t *testing.T) {
-	const links = `"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`
 	long, many := strings.Repeat("a", 1<<20), strings.Repeat(`{"type": "x"}, `, 50_000)+`{"type": "x"}`
 	_, err := ParsePlain([]byte(`{"name": "` + long + `", "type": "x"}`))
 	wantError(t, err, types.ErrInvalidNetworkConfig, "name: has 1048576 bytes, wanted are at most 255")
