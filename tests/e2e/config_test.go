@@ -38,7 +38,7 @@ func (s *scene) configure(keys map[string]any) {
 func (s *scene) rollout(how string) {
 	s.Helper()
 	s.kubectl("-n", "multibond-system", "rollout", how, "daemonset/multibond-agent")
-	s.kubectl("-n", "multibond-system", "rollout", "status", "daemonset/multibond-agent", "--timeout=2m")
+	s.kubectl("-n", "multibond-system", "rollout", "status", "daemonset/multibond-agent", "--timeout=5m")
 }
 
 const lan = `{"cniVersion": "1.0.0", "type": "macvlan", "master": "enp1s0", "ipam": {"type": "host-local", "subnet": "10.61.0.0/24"}}`
@@ -50,7 +50,7 @@ func TestIsolation(t *testing.T) {
 	s.configure(map[string]any{"namespaceIsolation": true, "globalNamespaces": []string{"e2e-global"}})
 	for _, namespace := range []string{"e2e-global", "e2e-other"} {
 		s.kubectl("create", "namespace", namespace)
-		t.Cleanup(func() { s.kubectl("delete", "namespace", namespace, "--timeout=2m") })
+		t.Cleanup(func() { s.kubectl("delete", "namespace", namespace, "--timeout=5m") })
 		s.pipe(nad("lan", lan), "-n", namespace, "apply", "-f", "-")
 	}
 	s.apply(nad("lan", lan), nad("over", `{"cniVersion": "1.0.0", "type": "multibond", "links": [{"network": "e2e-other/lan"}, {"network": "lan"}]}`))

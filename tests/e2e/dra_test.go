@@ -44,7 +44,7 @@ func TestDRA(t *testing.T) {
 		"apiVersion": "v1", "kind": "Pod", "spec": spec,
 		"metadata": map[string]any{"name": "p", "annotations": map[string]string{"k8s.v1.cni.cncf.io/networks": "bond-net1@bond0"}},
 	})))
-	if out, err := c.Kubectl(context.WithoutCancel(t.Context()), "", "-n", s.namespace, "wait", "--for=condition=Ready", "--timeout=2m", "pod/p"); err != nil {
+	if out, err := c.Kubectl(context.WithoutCancel(t.Context()), "", "-n", s.namespace, "wait", "--for=condition=Ready", "--timeout=5m", "pod/p"); err != nil {
 		t.Fatalf("%s%v\n%s", out, err, s.on("cat /var/log/node/dra"))
 	}
 	allocated := s.kubectl("-n", s.namespace, "get", "resourceclaim", "pair", "-o", `jsonpath={range .status.allocation.devices.results[*]}{.request}={.device}{"\n"}{end}`)

@@ -113,7 +113,7 @@ func TestAgentAway(t *testing.T) {
 	ns := netns(s)
 	daemonset := []string{"-n", "multibond-system", "patch", "daemonset", "multibond-agent", "-p"}
 	s.kubectl(append(daemonset, `{"spec": {"template": {"spec": {"nodeSelector": {"away": "yes"}}}}}`)...)
-	s.kubectl("-n", "multibond-system", "wait", "--for=delete", "pod", "-l", "app=multibond-agent", "--timeout=2m")
+	s.kubectl("-n", "multibond-system", "wait", "--for=delete", "pod", "-l", "app=multibond-agent", "--timeout=5m")
 	answer, took := plugin(s, "ADD", "e2e-away", ns, podArgs(s.namespace, "p9", "11111111-1111-1111-1111-111111111111"))
 	if answer["code"] != 11.0 || !strings.Contains(fmt.Sprint(answer["msg"]), "multibond-agent does not answer") {
 		t.Errorf("ADD: %v", answer)
@@ -124,10 +124,10 @@ func TestAgentAway(t *testing.T) {
 	}
 	report.AgentAway["STATUS"] = took.Milliseconds()
 	s.apply(pod("p2", "bond-net1@bond0", 1))
-	s.kubectl("-n", s.namespace, "delete", "pod", "p1", "--timeout=2m")
+	s.kubectl("-n", s.namespace, "delete", "pod", "p1", "--timeout=5m")
 	s.wantBefore()
 	s.kubectl(append(daemonset, `{"spec": {"template": {"spec": {"nodeSelector": {"away": null}}}}}`)...)
-	s.kubectl("-n", "multibond-system", "rollout", "status", "daemonset/multibond-agent", "--timeout=2m")
+	s.kubectl("-n", "multibond-system", "rollout", "status", "daemonset/multibond-agent", "--timeout=5m")
 	s.ready("p2")
 	if now := node(t); len(now) != len(with) {
 		t.Errorf("the node with p2:\n%s\nwith p1 it was:\n%s", strings.Join(now, "\n"), strings.Join(with, "\n"))
@@ -153,7 +153,7 @@ func TestAgentRestarted(t *testing.T) {
 			t.Errorf("%s: %v", name, entries)
 		}
 	}
-	s.kubectl("-n", "multibond-system", "rollout", "status", "daemonset/multibond-agent", "--timeout=2m")
+	s.kubectl("-n", "multibond-system", "rollout", "status", "daemonset/multibond-agent", "--timeout=5m")
 }
 
 // TestAPIServerAway: DEL works whole; the ADD of a pod that the agent knows

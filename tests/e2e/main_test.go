@@ -89,7 +89,7 @@ func newScene(t *testing.T) *scene {
 	s.kubectl("create", "namespace", name)
 	t.Cleanup(func() {
 		s.Logf("%s", c.Events(context.WithoutCancel(t.Context()), name))
-		s.kubectl("delete", "namespace", name, "--timeout=3m")
+		s.kubectl("delete", "namespace", name, "--timeout=5m")
 		s.wantBefore()
 		report.Tests = append(report.Tests, testReport{t.Name(), time.Since(began).Seconds(), !t.Failed()})
 	})
@@ -119,7 +119,7 @@ func (s *scene) apply(objects ...string) {
 
 func (s *scene) ready(pods ...string) {
 	s.Helper()
-	args := []string{"-n", s.namespace, "wait", "--for=condition=Ready", "--timeout=3m"}
+	args := []string{"-n", s.namespace, "wait", "--for=condition=Ready", "--timeout=5m"}
 	for _, pod := range pods {
 		args = append(args, "pod/"+pod)
 	}
@@ -133,7 +133,7 @@ func (s *scene) exec(pod string, command ...string) string {
 
 func (s *scene) remove(pods ...string) {
 	s.Helper()
-	s.kubectl(append([]string{"-n", s.namespace, "delete", "pod", "--timeout=3m"}, pods...)...)
+	s.kubectl(append([]string{"-n", s.namespace, "delete", "pod", "--timeout=5m"}, pods...)...)
 }
 
 // status is a pod's network-status.
@@ -163,7 +163,7 @@ func (s *scene) wantEvent(pod, reason string, words ...string) {
 // eventually waits until ok, with a limit that only a broken thing reaches.
 func (s *scene) eventually(ok func() error) {
 	s.Helper()
-	deadline := time.Now().Add(2 * time.Minute)
+	deadline := time.Now().Add(5 * time.Minute)
 	for {
 		err := ok()
 		if err == nil {

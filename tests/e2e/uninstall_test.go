@@ -43,15 +43,15 @@ func TestUninstall(t *testing.T) {
 	})
 	s.on("test -x /opt/cni/bin/multibond -a -f /etc/cni/net.d/00-multibond.conflist")
 	s.remove("bonded")
-	s.kubectl("-n", "multibond-system", "rollout", "status", "daemonset/multibond-uninstall", "--timeout=2m")
-	s.kubectl("-n", "multibond-system", "delete", "daemonset", "multibond-agent", "--timeout=2m")
+	s.kubectl("-n", "multibond-system", "rollout", "status", "daemonset/multibond-uninstall", "--timeout=5m")
+	s.kubectl("-n", "multibond-system", "delete", "daemonset", "multibond-agent", "--timeout=5m")
 	s.on("test ! -e /opt/cni/bin/multibond -a ! -e /etc/cni/net.d/00-multibond.conflist")
 	s.apply(pod("later", "", 0))
 	s.ready("later")
 	s.remove("later", "plain")
 	s.on("rm /var/lib/cni/multibond/*:eth0.json*") // plain's, which nobody needs
 	s.wantBefore()
-	s.kubectl("delete", "-k", "deploy", "-l", "app.kubernetes.io/name=multibond", "--timeout=3m")
+	s.kubectl("delete", "-k", "deploy", "-l", "app.kubernetes.io/name=multibond", "--timeout=5m")
 	if got := s.kubectl("-n", s.namespace, "get", "network-attachment-definitions", "-o", "name"); got != "networkattachmentdefinition.k8s.cni.cncf.io/bond-net1\n" {
 		t.Errorf("networks that are left: %q", got)
 	}
@@ -69,7 +69,7 @@ func TestUninstall(t *testing.T) {
 // NAD, as its users would try it first: deploy/README.md, "Beside Multus".
 func TestSecondary(t *testing.T) {
 	s := newScene(t)
-	s.kubectl("-n", "multibond-system", "delete", "daemonset", "multibond-agent", "--timeout=2m")
+	s.kubectl("-n", "multibond-system", "delete", "daemonset", "multibond-agent", "--timeout=5m")
 	s.on("rm /etc/cni/net.d/00-multibond.conflist /opt/cni/bin/multibond && cp /opt/node/bin/multus /opt/cni/bin/ && mkdir -p /etc/cni/multus")
 	t.Cleanup(func() {
 		s.on("rm /etc/cni/net.d/00-multus.conf /opt/cni/bin/multus")
