@@ -20,6 +20,7 @@ type Spec struct {
 	Links   []string `json:"links"` // names in the pod, in order
 
 	LinkOptions map[string]Options `json:"linkOptions,omitempty"` // by the name, of links that have any
+	LinkMAC     string             `json:"linkMAC,omitempty"`     // which every link has, and so the bond; "": each its own
 }
 
 // Steps prints what Build does, a line each, as a network engineer reads it.
@@ -124,6 +125,9 @@ func verifyLinks(problems *Problems, links []Link, b Link, s Spec, devices map[s
 		}
 		if !l.Up {
 			problems.Add(name, "", "the link is down")
+		}
+		if s.LinkMAC != "" && l.MAC != s.LinkMAC {
+			problems.Add(name, "", "MAC is %s, was %s", l.MAC, s.LinkMAC)
 		}
 		for _, d := range s.LinkOptions[name].Differences(l.Options) {
 			problems.Add(name, "", "%s", d)

@@ -278,7 +278,7 @@ func TestAttributesAgainstNetlink(t *testing.T) {
 		"actorPortPrio":     {10, 2},
 	}
 	for _, row := range table {
-		if row.ofLink {
+		if row.ofLink || row.ours {
 			continue
 		}
 		got := form{int(row.attr), len(row.kind.encode(samples(t, row)[0]))}

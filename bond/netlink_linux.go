@@ -219,7 +219,7 @@ func parseBondData(attrs []syscall.NetlinkRouteAttr, perLink bool) Options {
 	}
 	o := Options{}
 	for _, row := range table {
-		if p, there := payload[row.attr]; there && !row.ofLink && !row.once && row.perLink == perLink {
+		if p, there := payload[row.attr]; there && !row.ofLink && !row.ours && !row.once && row.perLink == perLink {
 			if text := row.kind.decode(p); text != "" {
 				o[row.key] = text
 			}

@@ -26,6 +26,7 @@ const (
 	Primary      = "primary"
 	FailOverMac  = "failOverMac"
 	MinLinks     = "minLinks"
+	MACPolicy    = "macPolicy"
 	arpInterval  = "arpInterval"
 	arpIPTarget  = "arpIpTarget"
 	arpValidate  = "arpValidate"
@@ -41,6 +42,9 @@ const (
 	maxARPTarget = 16
 	maxQueue     = 16 // a bond's queues (the module's tx_queues)
 )
+
+// Shared is the macPolicy by which all links have one MAC.
+const Shared = "shared"
 
 // The modes that some options belong to.
 var (
@@ -67,6 +71,7 @@ type option struct {
 
 	ofLink  bool // attr is one that every link has, not a bond's own
 	perLink bool // of each link in the bond: attr is IFLA_BOND_SLAVE_*
+	ours    bool // no option of the kernel's
 	once    bool // set once the links carry, and then the kernel's to change
 	doc     string
 }
@@ -79,7 +84,9 @@ var table = []option{
 	{key: MTU, attr: unix.IFLA_MTU, ofLink: true, kind: number(32, 68, 65535, "bytes"),
 		doc: "MTU of the bond and its links. Default: the smallest of the links' own."},
 	{key: MAC, attr: unix.IFLA_ADDRESS, ofLink: true, kind: hardwareAddr{},
-		doc: "the bond's MAC address. Default: the first link's. Not with failOverMac active, where the kernel takes the active link's."},
+		doc: "the bond's MAC address. Default: the first link's. Not with failOverMac active, where the kernel takes the active link's, unless macPolicy is shared."},
+	{key: MACPolicy, kind: names(8, "own", Shared), unset: "own", modes: onlyBackup, ours: true,
+		doc: "own: failOverMac says it all; with active each link keeps its own, and the bond's changes with the active link. shared: all links, VFs of different PFs, get one, mac's or the first link's, through their PFs where need be, without trust; the bond's MAC is then the same through a failover. Default: own; see below why."},
 	{key: Miimon, attr: unix.IFLA_BOND_MIIMON, kind: number(32, 0, maxDelay, "ms"),
 		doc: "how often the links' carrier is looked at. Default: 100, or 0 where arpInterval is given."},
 	{key: updelay, attr: unix.IFLA_BOND_UPDELAY, kind: number(32, 0, maxDelay, "ms"), unset: "0", needs: Miimon,
@@ -87,7 +94,7 @@ var table = []option{
 	{key: downdelay, attr: unix.IFLA_BOND_DOWNDELAY, kind: number(32, 0, maxDelay, "ms"), unset: "0", needs: Miimon,
 		doc: "how long a link must lack carrier before it is left; a multiple of miimon."},
 	{key: FailOverMac, attr: unix.IFLA_BOND_FAIL_OVER_MAC, kind: names(8, "none", "active", "follow"), unset: "none", modes: onlyBackup,
-		doc: "none: all links get the bond's MAC (an untrusted VF refuses it). active: the bond takes the active link's. follow: the active link gets the bond's. Default: active, or none where mac is given."},
+		doc: "none: all links get the bond's MAC (an untrusted VF refuses it). active: the bond takes the active link's. follow: the active link gets the bond's. Default: active, or none where mac is given and not shared."},
 	{key: Primary, attr: unix.IFLA_BOND_PRIMARY, kind: linkName{}, modes: withActive,
 		doc: "the link that is used whenever it can be, by its name in the pod; none: the kernel chooses. Default: the first link, for otherwise it is the one whose carrier came first, and nobody knows which."},
 	{key: activeSlave, attr: unix.IFLA_BOND_ACTIVE_SLAVE, kind: linkName{}, modes: withActive, once: true,

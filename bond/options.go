@@ -103,7 +103,7 @@ func (o Options) setDefaults() {
 	if o.number(arpInterval) == 0 {
 		o.setDefault(Miimon, "100")
 	}
-	if o[Mode] == ActiveBackup && o[MAC] == "" {
+	if o[Mode] == ActiveBackup && (o[MAC] == "" || o[MACPolicy] == Shared) {
 		o.setDefault(FailOverMac, "active")
 	}
 }
@@ -155,8 +155,12 @@ func (o Options) check(links []string) (problems Problems) {
 	o.checkMonitor(&problems)
 	o.checkNeeds(&problems)
 	o.checkDelays(&problems)
-	if o[MAC] != "" && o[FailOverMac] == "active" {
-		problems.Add(MAC, "leave mac out, or set failOverMac to none and trust the VFs", "is %s, and with failOverMac active the kernel replaces it by the active link's", o[MAC])
+	shared := o[MACPolicy] == Shared
+	if shared && o[Mode] == ActiveBackup && o[FailOverMac] != "active" {
+		problems.Add(MACPolicy, "leave failOverMac out", "is shared, for which failOverMac has to be active; it is %s", o[FailOverMac])
+	}
+	if o[MAC] != "" && o[FailOverMac] == "active" && !shared {
+		problems.Add(MAC, "leave mac out, or set macPolicy to shared", "is %s, and with failOverMac active the kernel replaces it by the active link's", o[MAC])
 	}
 	for _, key := range []string{Primary, activeSlave} {
 		if l := o[key]; l != "" && !slices.Contains(links, l) {
@@ -224,7 +228,7 @@ func (o Options) sent() []option {
 	var rows []option
 	for _, row := range table {
 		text, there := o[row.key]
-		if there && !row.once && (text != row.unset || row.key == Mode) {
+		if there && !row.once && !row.ours && (text != row.unset || row.key == Mode) {
 			rows = append(rows, row)
 		}
 	}
@@ -278,7 +282,7 @@ func (o Options) Differences(found Options) []string {
 		want, there := o[row.key]
 		// In a mode that lacks an option it is at its default, and some kernels
 		// then do not report it.
-		if !there || row.once || !row.perLink && !row.hasMode(o[Mode]) || row.key == MAC && o[FailOverMac] == "active" {
+		if !there || row.once || row.ours || !row.perLink && !row.hasMode(o[Mode]) || row.key == MAC && o[FailOverMac] == "active" {
 			continue
 		}
 		got, reported := found[row.key]

@@ -32,6 +32,7 @@ func TestParseOptionsDefaults(t *testing.T) {
 		{`{"mode":"balance-xor"}`, Options{Mode: BalanceXOR, Miimon: "100"}},
 		{`{"mode":4,"miimon":"50"}`, Options{Mode: LACP, Miimon: "50"}},
 		{`{"mac":"02:00:00:00:00:01"}`, Options{Mode: ActiveBackup, Primary: "net1", Miimon: "100", MAC: "02:00:00:00:00:01"}},
+		{`{"mac":"02:00:00:00:00:01","macPolicy":"shared"}`, Options{Mode: ActiveBackup, Primary: "net1", Miimon: "100", MAC: "02:00:00:00:00:01", MACPolicy: Shared, FailOverMac: "active"}},
 		{`{"failOverMac":0}`, Options{Mode: ActiveBackup, Primary: "net1", Miimon: "100", FailOverMac: "none"}},
 		{`{"arpInterval":200,"arpIpTarget":"10.0.0.1"}`,
 			Options{Mode: ActiveBackup, Primary: "net1", arpInterval: "200", arpIPTarget: "10.0.0.1", FailOverMac: "active"}},
@@ -89,7 +90,14 @@ func TestParseOptionsProblems(t *testing.T) {
 		{`{"mode":"802.3ad","lacpRate":1,"adSelect":"count","adActorSysPrio":1,"adActorSystem":"02:00:00:00:00:01","adUserPortKey":7,"coupledControl":0,"lacpActive":0,"minLinks":1}`, nil},
 		{`{"arpInterval":200,"arpIpTarget":"10.0.0.1","updelay":100}`, []string{"updelay: is 100, and means nothing without miimon"}},
 		{`{"mac":"02:00:00:00:00:01","failOverMac":"active"}`,
-			[]string{"mac: is 02:00:00:00:00:01, and with failOverMac active the kernel replaces it by the active link's (leave mac out, or set failOverMac to none and trust the VFs)"}},
+			[]string{"mac: is 02:00:00:00:00:01, and with failOverMac active the kernel replaces it by the active link's (leave mac out, or set macPolicy to shared)"}},
+		{`{"mac":"02:00:00:00:00:01","failOverMac":"active","macPolicy":"own"}`,
+			[]string{"mac: is 02:00:00:00:00:01, and with failOverMac active the kernel replaces it by the active link's (leave mac out, or set macPolicy to shared)"}},
+		{`{"mac":"02:00:00:00:00:01","failOverMac":"active","macPolicy":"shared"}`, nil},
+		{`{"macPolicy":"shared","failOverMac":"none"}`, []string{"macPolicy: is shared, for which failOverMac has to be active; it is none (leave failOverMac out)"}},
+		{`{"macPolicy":"shared","mode":"balance-tlb"}`, []string{"macPolicy: is shared, and mode balance-tlb does not have it; the modes that do: active-backup"}},
+		{`{"macPolicy":"own","mode":"balance-tlb"}`, nil},
+		{`{"macPolicy":"both"}`, []string{`macPolicy: is "both", wanted is one of own, shared`}},
 		{`{"mac":"02:00:00:00:00:01","failOverMac":"follow"}`, nil},
 		{`{"mac":"02:00:00:00:00:01","mode":"balance-rr"}`, nil},
 		{`{"activeSlave":"net3"}`, []string{"activeSlave: is net3, which is none of the links net1, net2"}},
@@ -208,7 +216,7 @@ func TestTable(t *testing.T) {
 			equal(t, row.key, row.unset, parsed)
 		}
 	}
-	equal(t, "keys", []string{"mode", "mtu", "mac", "miimon", "updelay", "downdelay", "failOverMac", "primary", "activeSlave", "xmitHashPolicy",
+	equal(t, "keys", []string{"mode", "mtu", "mac", "macPolicy", "miimon", "updelay", "downdelay", "failOverMac", "primary", "activeSlave", "xmitHashPolicy",
 		"allSlavesActive", "tlbDynamicLb", "arpInterval", "arpIpTarget", "arpValidate",
 		"arpAllTargets", "arpMissedMax", "nsIp6Target", "useCarrier", "primaryReselect", "numGratArp", "numUnsolNa", "peerNotifDelay", "resendIgmp",
 		"packetsPerSlave", "lpInterval", "minLinks", "lacpRate", "lacpActive", "adSelect", "adActorSysPrio", "adActorSystem",

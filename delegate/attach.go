@@ -41,6 +41,9 @@ func (h *Host) attach(ctx context.Context, s sandbox, rec *Record, i int) error 
 	if seen.Link, err = h.identify(s, l); err != nil {
 		return WithCode(CodeDelegate, fmt.Errorf("links[%d]: %w", i, err))
 	}
+	if seen.Link, err = shareMAC(s, rec, l, seen.Link); err != nil {
+		return WithCode(CodeKernel, fmt.Errorf("links[%d]: %w", i, err))
+	}
 	if seen.Admin, err = adminOf(s.host, l); err != nil {
 		return WithCode(CodeKernel, fmt.Errorf("links[%d]: %w", i, err))
 	}

@@ -119,6 +119,7 @@ func (c *compiler) bond(p *Plan) {
 	c.checkLACP(*p)
 	c.warnSwitch(*p)
 	c.settleMTU(p)
+	c.settleMAC(p)
 	c.checkMTUs(*p)
 	c.require(*p)
 }

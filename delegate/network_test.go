@@ -208,7 +208,7 @@ func TestParseNetworkProblems(t *testing.T) {
 		{"LACP allowed where there is none", with(`"allowLACP": true`), "", 7, `network n: allowLACP: is true, and means nothing in mode active-backup; the mode that it is for: 802.3ad (leave it out)`},
 		{"LACP allowed by a word", with(`"mode": "802.3ad", "allowLACP": "yes"`), "", 7, `network n: allowLACP: is "yes", wanted is true or false`},
 		{"a MAC from the runtime that would be replaced", with(`"failOverMac": 1, "runtimeConfig": {"mac": "02:00:00:00:00:07"}`), "", 7,
-			`network n: mac: is 02:00:00:00:00:07, and with failOverMac active the kernel replaces it by the active link's (leave mac out, or set failOverMac to none and trust the VFs)`},
+			`network n: mac: is 02:00:00:00:00:07, and with failOverMac active the kernel replaces it by the active link's (leave mac out, or set macPolicy to shared)`},
 		{"options of links", links(`{"deviceID": "0000:3b:02.0", "prio": "high", "queueId": 1}, {"deviceID": "0000:5e:02.0", "actorPortPrio": 1, "queue_id": 2}`), "", 7,
 			`network n: links[0].prio: is "high", wanted is -2147483648 to 2147483647; links[1].queue_id: is not known (did you mean queueId?); links[1].actorPortPrio: is 1, and mode active-backup does not have it; the modes that do: 802.3ad`},
 		{"misspelt options", with(`"miimom": 100, "fail_over_mac": 1, "xmit_hash_policy": "layer2"`), "", 7, `network n: fail_over_mac: is not known (did you mean failOverMac?); miimom: is not known (did you mean miimon?); xmit_hash_policy: is not known (did you mean xmitHashPolicy?)`},

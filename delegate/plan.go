@@ -19,6 +19,9 @@ func (p Plan) String() string {
 		if how := l.how(); how != "" {
 			lines = append(lines, l.Name+": "+how)
 		}
+		if mac := p.Bond.LinkMAC; mac != "" && mac != l.Before.MAC {
+			lines = append(lines, l.Name+": mac "+mac)
+		}
 	}
 	if p.plain() {
 		return strings.Join(lines, "\n")

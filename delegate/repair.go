@@ -119,6 +119,11 @@ func (h *Host) repairBoth(s sandbox, l PlannedLink, now bond.DeviceFacts) error 
 		return errors.Join(first, err)
 	}
 	again, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
+	if err == nil && again.Link != nil && again.Link.MAC != l.Before.MAC && l.Admin.MAC == l.Before.MAC {
+		// It may refuse its own MAC, and take it from its PF.
+		first = errors.Join(first, bond.Bounce(s.host, *again.Link))
+		again, err = bond.SurveyDevice(h.Sys, s.host, l.Device)
+	}
 	if err != nil || again.Link == nil {
 		return errors.Join(first, err)
 	}

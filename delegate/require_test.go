@@ -91,6 +91,7 @@ func TestRequire(t *testing.T) {
 				{"trusted by its configuration", `"mode": "balance-xor", "delegate": {"type": "sriov", "trust": "on"}, `, untrusted},
 				{"a PF that does not tell", `"mode": "balance-xor", `, nil},
 				{"no MAC changed", ``, untrusted},
+				{"one MAC that their PFs set", `"mac": "02:00:00:00:00:aa", "macPolicy": "shared", `, untrusted},
 				{"one MAC", `"mode": "balance-xor", "delegate": {"type": "sriov", "mac": "02:00:00:00:00:AA"}, `, untrusted},
 				{"one MAC for all", `"mode": "balance-alb", "delegate": {"type": "sriov", "mac": "02:00:00:00:00:AA"}, `, untrusted},
 				{"the MAC that its PF has set", `"mode": "balance-xor", `, func(f *Facts) { untrusted(f); f.Devices[vfB].Admin.MAC = f.Devices[vfA].Link.MAC }}}},

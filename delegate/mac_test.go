@@ -1,0 +1,150 @@
+package delegate
+
+import (
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// TestSettleMAC: who gets one MAC for all links, and whose.
+func TestSettleMAC(t *testing.T) {
+	const macA, own = "02:00:00:00:00:0a", "02:00:00:00:00:aa"
+	samePF := func(f *Facts) { d := f.Devices[vfB]; d.PFNetdev, d.PF = "enp1s0", pfA; f.Devices[vfB] = d }
+	const sriov = `"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`
+	const shared, hint = `"macPolicy": "shared", `, " (leave macPolicy out, or set it to own)"
+	for _, test := range []struct {
+		name, keys string
+		change     func(*Facts)
+		want       string
+		problem    string
+	}{
+		{"two VFs of two PFs", shared + sriov, nil, macA, ""},
+		{"not asked for", sriov, nil, "", ""},
+		{"own", `"macPolicy": "own", ` + sriov, nil, "", ""},
+		{"a MAC", shared + `"mac": "` + own + `", ` + sriov, nil, own, ""},
+		{"one PF", shared + `"require": {"distinctPF": "ignore"}, ` + sriov, samePF, "",
+			"macPolicy: is shared, and links[1] is of the same PF as links[0], enp1s0: its switch would have one MAC twice" + hint},
+		{"a link that another plugin makes", shared + `"links": [{"deviceID": "0000:3b:02.0"}, {"config": {"type": "host-local"}}]`, nil, "",
+			"macPolicy: is shared, and links[1], bond0-2, is no VF that Multibond attaches" + hint},
+		{"the pod's links", shared + `"linksInContainer": true, "links": [{"name": "net1"}, {"name": "net2"}]`, nil, "",
+			"macPolicy: is shared, and links[0], net1, is no VF that Multibond attaches" + hint},
+		{"MACs from the plugins", shared + `"delegate": {"type": "sriov", "mac": "02:00:00:00:00:bb"}, ` + sriov, nil, "",
+			"macPolicy: is shared, and the configuration that attaches links[0] has a mac" + hint},
+		{"MACs from the plugins' runtimeConfig", shared + `"delegate": {"type": "sriov", "runtimeConfig": {"mac": "02:00:00:00:00:bb"}}, ` + sriov, nil, "",
+			"macPolicy: is shared, and the configuration that attaches links[0] has a mac" + hint},
+		{"no such device", shared + sriov, func(f *Facts) { f.Devices[vfB] = bond.DeviceFacts{Missing: true} }, "",
+			"links[1].deviceID: there is no PCI device 0000:5e:02.0 (list them with: lspci -D | grep 'Virtual Function')"},
+		{"no MAC to share", shared + sriov, func(f *Facts) { f.Devices[vfA].Link.MAC = "" }, "",
+			`macPolicy: is shared, and links[0] has no MAC to share, but ""` + hint},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := nodeFacts()
+			f.Devices[vfA].Link.MAC, f.Devices[vfB].Link.MAC = macA, "02:00:00:00:00:0b"
+			if test.change != nil {
+				test.change(&f)
+			}
+			plan, _, err := Compile(request(t, `{"name": "n", `+test.keys+`}`), f)
+			if test.problem != "" {
+				wantError(t, err, CodeNode, "network n: "+test.problem)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := plan.Bond.LinkMAC; got != test.want {
+				t.Errorf("the links' MAC is %q, wanted is %q", got, test.want)
+			}
+			if said := strings.Contains(plan.String(), "\nbond0-2: mac "+test.want+"\n"); said != (test.want != "") {
+				t.Errorf("the plan is\n%s", plan)
+			}
+		})
+	}
+}
+
+// pin makes the PFs set the MACs of the first VFs, as an administrator does: a
+// VF that is not trusted then refuses any other.
+func (m *machine) pin() {
+	for _, pf := range []string{"enp1s0", "enp2s0"} {
+		m.changeVF(pf, func(vf *bond.VF) { vf.MAC = "02:00:00:00:bb:" + pf[3:4] + "0" })
+		up, down := true, false
+		m.change("", pf+"v0", bond.Change{Up: &up})
+		m.change("", pf+"v0", bond.Change{Up: &down})
+	}
+}
+
+// TestSharedMAC: the bond's MAC is the same before and after a failover,
+// whoever has set the VFs' MACs, CHECK finds a link that has lost it, and DEL
+// gives each its own back.
+func TestSharedMAC(t *testing.T) {
+	const failOver = `{"name": "n", "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`
+	for _, test := range []struct {
+		name, config string
+		pinned, same bool
+	}{
+		{"own MACs", failOver + `, "macPolicy": "own"}`, false, false},
+		{"the VFs' own", failOver + `, "macPolicy": "shared"}`, false, true},
+		{"by the PFs", failOver + `, "macPolicy": "shared"}`, true, true},
+		{"by the PFs, another", failOver + `, "macPolicy": "shared", "mac": "02:00:00:00:00:cc"}`, true, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := newMachine(t)
+			if test.pinned {
+				m.pin()
+			}
+			before := m.state()
+			m.mustAdd(request(t, test.config))
+			first := m.link(pod1, "bond0").MAC
+			if m.link(pod1, "bond0-1").MAC != first {
+				t.Errorf("the bond's MAC is %s, its first link's is %s", first, m.link(pod1, "bond0-1").MAC)
+			}
+			if err := m.Check(t.Context(), c1); err != nil {
+				t.Error(err)
+			}
+			if err := m.namespace(pod1).Change(m.link(pod1, "bond0").Index, bond.Change{Options: bond.Options{"activeSlave": "bond0-2"}}); err != nil {
+				t.Fatal(err)
+			}
+			if same := m.link(pod1, "bond0").MAC == first; same != test.same {
+				t.Errorf("the bond's MAC was %s, is %s", first, m.link(pod1, "bond0").MAC)
+			}
+			if m.log.Len() > 0 {
+				t.Errorf("warnings: %s", m.log)
+			}
+			m.mustDel(c1)
+			m.wantState(before)
+			other := "02:00:00:00:00:ee"
+			err := m.namespace("").Change(m.link("", "enp2s0v0").Index, bond.Change{MAC: &other})
+			if (err != nil) != test.pinned {
+				t.Errorf("the VF may change its MAC: %v", err)
+			}
+		})
+	}
+}
+
+// TestSharedMACCheck: a link that has another MAC by now is a difference.
+func TestSharedMACCheck(t *testing.T) {
+	m := newMachine(t)
+	m.mustAdd(request(t, strings.Replace(standard, `"delegate"`, `"macPolicy": "shared", "delegate"`, 1)))
+	other := "02:00:00:00:00:ee"
+	m.change(pod1, "bond0-2", bond.Change{MAC: &other})
+	wantError(t, m.Check(t.Context(), c1), CodeCheck, "network net1: bond0-2: MAC is 02:00:00:00:00:ee, was 02:00:00:00:00:03")
+}
+
+// TestSharedMACRefused: a PF that sets no MAC is an error, and nothing stays.
+func TestSharedMACRefused(t *testing.T) {
+	m := newMachine(t)
+	m.pin()
+	before := m.state()
+	m.Fail = func(verb string) error {
+		if verb == "ChangeVF enp2s0" {
+			return unix.EOPNOTSUPP
+		}
+		return nil
+	}
+	_, err := m.Add(t.Context(), request(t, `{"name": "n", "macPolicy": "shared", "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`))
+	wantError(t, err, CodeKernel, "network n: links[1]: macPolicy shared: bond0-2: MAC 02:00:00:00:bb:10: cannot assign requested address\noperation not supported")
+	m.Fail = nil
+	m.wantState(before)
+}
