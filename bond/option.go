@@ -27,6 +27,7 @@ const (
 	FailOverMac  = "failOverMac"
 	MinLinks     = "minLinks"
 	MACPolicy    = "macPolicy"
+	VLAN         = "vlan"
 	arpInterval  = "arpInterval"
 	arpIPTarget  = "arpIpTarget"
 	arpValidate  = "arpValidate"
@@ -40,6 +41,7 @@ const (
 	prio         = "prio"
 	maxDelay     = 1<<31 - 1
 	maxARPTarget = 16
+	maxVLAN      = 4094
 	maxQueue     = 16 // a bond's queues (the module's tx_queues)
 )
 
@@ -87,6 +89,8 @@ var table = []option{
 		doc: "the bond's MAC address. Default: the first link's. Not with failOverMac active, where the kernel takes the active link's, unless macPolicy is shared."},
 	{key: MACPolicy, kind: names(8, "own", Shared), unset: "own", modes: onlyBackup, ours: true,
 		doc: "own: failOverMac says it all; with active each link keeps its own, and the bond's changes with the active link. shared: all links, VFs of different PFs, get one, mac's or the first link's, through their PFs where need be, without trust; the bond's MAC is then the same through a failover. Default: own; see below why."},
+	{key: VLAN, kind: number(16, 0, maxVLAN, ""), ours: true,
+		doc: "the VLAN of every link, set at each VF through its PF, so that the pod sees no tag and cannot leave it; 0: none. Every link is then a VF that sriov attaches. Default: what the links' own configurations say."},
 	{key: Miimon, attr: unix.IFLA_BOND_MIIMON, kind: number(32, 0, maxDelay, "ms"),
 		doc: "how often the links' carrier is looked at. Default: 100, or 0 where arpInterval is given."},
 	{key: updelay, attr: unix.IFLA_BOND_UPDELAY, kind: number(32, 0, maxDelay, "ms"), unset: "0", needs: Miimon,

@@ -79,6 +79,8 @@ func TestParseOptionsProblems(t *testing.T) {
 		{`{"numGratArp":3,"peerNotifDelay":250}`, []string{"peerNotifDelay: is 250 ms, wanted is a multiple of miimon, 100 ms (200 or 300)"}},
 		{`{"numGratArp":3,"numUnsolNa":"3"}`, nil},
 		{`{"numGratArp":3,"numUnsolNa":4}`, []string{"numUnsolNa: is 4, and numGratArp is 3 (both are one option: write it once)"}},
+		{`{"vlan":4095}`, []string{"vlan: is 4095, wanted is 0 to 4094"}},
+		{`{"vlan":"0"}`, nil},
 		{`{"numUnsolNa":256}`, []string{"numUnsolNa: is 256, wanted is 0 to 255"}},
 		{`{"arpInterval":200,"nsIp6Target":"fd00::1","arpValidate":"all","arpAllTargets":"all"}`, nil},
 		{`{"arpInterval":200,"arpIpTarget":"10.0.0.1","nsIp6Target":["fd00::1"]}`, nil},
@@ -216,7 +218,7 @@ func TestTable(t *testing.T) {
 			equal(t, row.key, row.unset, parsed)
 		}
 	}
-	equal(t, "keys", []string{"mode", "mtu", "mac", "macPolicy", "miimon", "updelay", "downdelay", "failOverMac", "primary", "activeSlave", "xmitHashPolicy",
+	equal(t, "keys", []string{"mode", "mtu", "mac", "macPolicy", "vlan", "miimon", "updelay", "downdelay", "failOverMac", "primary", "activeSlave", "xmitHashPolicy",
 		"allSlavesActive", "tlbDynamicLb", "arpInterval", "arpIpTarget", "arpValidate",
 		"arpAllTargets", "arpMissedMax", "nsIp6Target", "useCarrier", "primaryReselect", "numGratArp", "numUnsolNa", "peerNotifDelay", "resendIgmp",
 		"packetsPerSlave", "lpInterval", "minLinks", "lacpRate", "lacpActive", "adSelect", "adActorSysPrio", "adActorSystem",

@@ -33,7 +33,7 @@ func TestNearest(t *testing.T) {
 		"":                 "",
 		"x":                "",
 		"ipam":             "",
-		"vlan":             "",
+		"subnet":           "",
 	} {
 		equal(t, typed, want, Nearest(typed, OptionKeys()))
 	}

@@ -204,6 +204,7 @@ func (n *Network) readOptions(top object, bondName string) {
 	fields = onlyLACPMinLinks(fields)
 	options, problems := bond.ParseOptions(fields, names, own)
 	n.Options = options
+	n.setVLAN(top.problems)
 	*top.problems = append(*top.problems, problems...)
 }
 

@@ -64,6 +64,17 @@ func TestParseNetwork(t *testing.T) {
 				Options: bond.Options{"mode": "active-backup", "miimon": "100", "mac": "02:00:00:00:00:07"}},
 		},
 		{
+			name:   "a VLAN for all links, and where it is written twice",
+			config: `{"name": "n", "vlan": "7", "links": [{"deviceID": "0000:3b:02.0"}, {"config": {"plugins": [{"type": "sriov", "deviceID": "0000:5e:02.0", "vlan": 7}, {"type": "tuning"}]}}]}`,
+			want: Network{Name: "n", Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "vlan": "7"}, Links: []Link{
+				{Name: "bond0-1", Source: FromDevice, Device: vfA, Plugins: []Plugin{
+					{"sriov", json.RawMessage(`{"cniVersion":"0.3.1","deviceID":"0000:3b:02.0","name":"n","pciBusID":"0000:3b:02.0","type":"sriov","vlan":7}`)}}},
+				{Name: "bond0-2", Source: FromDevice, Device: vfB, Plugins: []Plugin{
+					{"sriov", json.RawMessage(`{"cniVersion":"0.3.1","deviceID":"0000:5e:02.0","name":"n","pciBusID":"0000:5e:02.0","type":"sriov","vlan":7}`)},
+					{"tuning", json.RawMessage(`{"cniVersion":"0.3.1","deviceID":"0000:5e:02.0","name":"n","pciBusID":"0000:5e:02.0","type":"tuning"}`)}}},
+			}},
+		},
+		{
 			name:   "an address in capitals",
 			config: `{"name": "n", "links": [{"deviceID": "0000:3B:02.0"}, {"config": {"type": "sriov", "deviceID": "0000:5E:02.0"}}]}`,
 			want:   Network{Name: "n", Links: []Link{sriov("bond0-1", vfA), sriov("bond0-2", vfB)}, Options: safe},
@@ -211,6 +222,12 @@ func TestParseNetworkProblems(t *testing.T) {
 			`network n: mac: is 02:00:00:00:00:07, and with failOverMac active the kernel replaces it by the active link's (leave mac out, or set macPolicy to shared)`},
 		{"options of links", links(`{"deviceID": "0000:3b:02.0", "prio": "high", "queueId": 1}, {"deviceID": "0000:5e:02.0", "actorPortPrio": 1, "queue_id": 2}`), "", 7,
 			`network n: links[0].prio: is "high", wanted is -2147483648 to 2147483647; links[1].queue_id: is not known (did you mean queueId?); links[1].actorPortPrio: is 1, and mode active-backup does not have it; the modes that do: 802.3ad`},
+		{"a VLAN of a link that is no VF", `{"name": "n", "vlan": 7, "links": [{"deviceID": "0000:3b:02.0", "config": {"type": "host-device"}}, {"name": "eth1"}, {"config": {"type": "macvlan"}}]}`, "", 7,
+			`network n: vlan: is 7, and links[0], bond0-1, is no VF that sriov attaches (leave vlan out, and set it where the link is made); ` +
+				`vlan: is 7, and links[1], eth1, is no VF that sriov attaches (leave vlan out, and set it where the link is made); ` +
+				`vlan: is 7, and links[2], bond0-3, is no VF that sriov attaches (leave vlan out, and set it where the link is made)`},
+		{"two VLANs", with(`"vlan": 7, "delegate": {"type": "sriov", "vlan": 8}`), "", 7,
+			`network n: vlan: is 7, and the configuration that attaches links[0] has 8 (write it once); vlan: is 7, and the configuration that attaches links[1] has 8 (write it once)`},
 		{"misspelt options", with(`"miimom": 100, "fail_over_mac": 1, "xmit_hash_policy": "layer2"`), "", 7, `network n: fail_over_mac: is not known (did you mean failOverMac?); miimom: is not known (did you mean miimon?); xmit_hash_policy: is not known (did you mean xmitHashPolicy?)`},
 		{"an option that is wrong", with(`"mode": "active_backup", "mtu": []`), "", 7, `network n: mode: is "active_backup", wanted is one of balance-rr, active-backup, balance-xor, broadcast, 802.3ad, balance-tlb, balance-alb; did you mean active-backup?; mtu: is [], wanted is a single value`},
 		{"primary that is no link", with(`"primary": "eth0"`), "", 7, `network n: primary: is eth0, which is none of the links bond0-1, bond0-2`},
