@@ -65,13 +65,21 @@ func (h *Host) survey(r Request, s sandbox) (Facts, error) {
 	return f, nil
 }
 
+// maxPath is PATH_MAX of include/uapi/linux/limits.h.
+const maxPath = 4096
+
 // givenTo is the path of the namespace that sriov-cni has noted for a VF; "" where
 // it has none.
 func (h *Host) givenTo(device string) string {
 	if h.SRIOV == nil {
 		return ""
 	}
-	note, err := fs.ReadFile(h.SRIOV, "pci/"+device)
+	file, err := h.SRIOV.Open("pci/" + device)
+	if err != nil {
+		return ""
+	}
+	defer file.Close()
+	note, err := ReadAll(file, maxPath)
 	if err != nil {
 		return ""
 	}

@@ -18,6 +18,7 @@ func TestGivenTo(t *testing.T) {
 	}{
 		{nil, "another pod or program has it"},
 		{fstest.MapFS{"pci/0000:5e:02.1": {Data: []byte(pod2)}}, "another pod or program has it"},
+		{fstest.MapFS{"pci/0000:5e:02.0": {Data: make([]byte, maxPath+1)}}, "another pod or program has it"},
 		{fstest.MapFS{"pci/0000:5e:02.0": {Data: []byte(pod2 + "\n")}}, `sriov-cni has given it to the pod at "/run/netns/p2"`},
 	} {
 		if test.state != nil {
