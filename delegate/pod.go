@@ -114,7 +114,8 @@ func (h *Host) addOne(ctx context.Context, socket string, r Request, reply Looku
 // DelPod is Del. The agent hears how long it took, or why it failed; that it
 // is not there is no error. Where there is no Record, the container may be older
 // than this plugin's installation: the default network's plugins are called all
-// the same, and what bond-cni attached is released.
+// the same, what bond-cni attached is released, and what can be known to be ours
+// goes home.
 func (h *Host) DelPod(ctx context.Context, c ClusterConfig, r Request) error {
 	began := time.Now()
 	rec, err := h.del(ctx, r.Key())
@@ -123,6 +124,11 @@ func (h *Host) DelPod(ctx context.Context, c ClusterConfig, r Request) error {
 	case r.Network.IsBondCNI():
 		err = h.delPredecessor(ctx, r)
 	default:
+		only := r.IfName
+		if c.Name != "" {
+			only = "" // the whole pod goes
+		}
+		err = h.salvage(ctx, r, only)
 		h.delUnknown(ctx, c, r)
 	}
 	h.tellDel(ctx, rec, began, err)

@@ -1,0 +1,112 @@
+package delegate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// salvage is DEL where there is no Record, or none that can be read. What can be
+// known without one is what the pod's namespace shows. A bond is taken for ours
+// where a VF in it has the name that links of ours have by default, bond0-1 in
+// bond0. Such a VF goes back to the host, where sriov-cni, if it was that, gives
+// it back from what it keeps itself. Its links of other names may be another
+// plugin's, and stay in the pod; a VF of which there is a Record is that's. only
+// is the one bond to look at, "" for all.
+func (h *Host) salvage(ctx context.Context, r Request, only string) error {
+	locks, err := openLocks(h.Store.Dir, h.LockTimeout)
+	if err != nil {
+		return err
+	}
+	defer locks.Close()
+	if err := locks.Lock(ctx, "container", r.ContainerID); err != nil {
+		return err
+	}
+	s, err := h.enterIfThere(r.Netns, "")
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if s.pod == nil || s.pod.ID() == s.host.ID() {
+		return nil // the kernel has given back what has a driver
+	}
+	links, err := s.pod.Links()
+	if err != nil {
+		return WithCode(CodeKernel, err)
+	}
+	var errs []error
+	for _, b := range links {
+		vfs := slices.DeleteFunc(slices.Clone(links), func(l bond.Link) bool { return !namedByUs(l, b) })
+		if len(vfs) == 0 || only != "" && b.Name != only {
+			continue
+		}
+		if recorded, err := h.isRecorded(vfs); recorded || err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		h.warn("there is no Record of %s in %s; it is taken for ours by the names of its links", b.Name, r.Netns)
+		errs = append(errs, s.pod.Delete(b.Index))
+		for _, l := range vfs {
+			if err := h.salvageVF(ctx, s, r, l, locks); err != nil {
+				errs = append(errs, fmt.Errorf("link %s (%s): %w", l.Name, l.Device, err))
+			}
+		}
+	}
+	return WithCode(CodeRestore, errors.Join(errs...))
+}
+
+// isRecorded says whether one of the VFs is in a Record.
+func (h *Host) isRecorded(vfs []bond.Link) (bool, error) {
+	for _, l := range vfs {
+		if holder, err := h.Store.Holder(l.Device); err != nil || holder != (Key{}) {
+			return true, err
+		}
+	}
+	return false, nil
+}
+
+// namedByUs says whether l is a VF in the bond b under its default name.
+func namedByUs(l, b bond.Link) bool {
+	number, is := strings.CutPrefix(l.Name, b.Name+"-")
+	return b.Kind == "bond" && l.Master == b.Index && l.Device != "" && is &&
+		number != "" && strings.Trim(number, "0123456789") == ""
+}
+
+// salvageVF has sriov-cni give a VF back, and takes it home where it does not.
+// How it was before nobody knows: it is left down, by the name that VFs of its PF
+// have, and what its PF keeps for it stays where sriov-cni has not taken it back.
+func (h *Host) salvageVF(ctx context.Context, s sandbox, r Request, l bond.Link, locks *Locks) error {
+	if err := locks.Lock(ctx, "device", l.Device); err != nil {
+		return err
+	}
+	config := Encode(map[string]string{"cniVersion": attachVersion, "name": "multibond", "type": "sriov", "deviceID": l.Device})
+	_, err := h.Runner.Run(ctx, Call{
+		Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: l.Name, Args: r.Args, Path: r.Path, Type: "sriov", Config: config,
+	})
+	if err != nil {
+		h.warn("link %s: %v", l.Name, err)
+	}
+	links, err := s.pod.Links()
+	if err != nil {
+		return err
+	}
+	inPod, there := bond.Find(links, func(x bond.Link) bool { return x.Device == l.Device })
+	if !there {
+		return nil
+	}
+	d, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
+	if err != nil {
+		return err
+	}
+	down := false
+	if err := s.pod.Change(inPod.Index, bond.Change{Up: &down}); err != nil {
+		return err
+	}
+	home := bond.Link{Name: fmt.Sprintf("%sv%d", cmp.Or(d.PFNetdev, "mb"), d.Number)}
+	return moveHome(s, inPod, PlannedLink{Name: l.Name, Device: l.Device, Before: &home})
+}
