@@ -12,14 +12,14 @@ import (
 var verbs = []string{"open", "Link", "Links", "Addresses", "VFs", "CreateBond", "Delete", "Change", "Flush", "Configure", "RemoveRoute", "ChangeVF"}
 
 // TestRequests counts what an ADD and a DEL of a pod with a bond ask of the
-// kernel, and what they execute. Each is a system call or a process on the way
-// of a pod's start: who needs one more says here why.
+// kernel and of the agent, and what they execute. Each is a system call, a round
+// trip or a process on the way of a pod's start: who needs one more says here why.
 func TestRequests(t *testing.T) {
 	n := newNode(t, bondOf("bond0", vfA, vfB))
 	count := func(call func() error) map[string]int {
 		t.Helper()
 		n.edges.reset(0, nil)
-		before := len(n.plugins.calls)
+		before, asked := len(n.plugins.calls), n.requests()
 		if err := call(); err != nil {
 			t.Fatal(err)
 		}
@@ -31,6 +31,9 @@ func TestRequests(t *testing.T) {
 		}
 		for _, c := range n.plugins.calls[before:] {
 			got[c.Type]++
+		}
+		if more := n.requests() - asked; more > 0 {
+			got["agent"] = more
 		}
 		return got
 	}
@@ -46,9 +49,9 @@ func TestRequests(t *testing.T) {
 	}{
 		{"ADD", add, map[string]int{
 			"open": 2, "Link": 7, "Links": 7, "VFs": 4, "Change": 5, "Flush": 2, "CreateBond": 1, "Configure": 1,
-			"bridge": 1, "portmap": 1, "sriov": 2, "host-local": 1}},
-		{"ADD again", add, map[string]int{"open": 2, "Link": 1, "Links": 1, "VFs": 2, "Addresses": 1}},
-		{"DEL", del, map[string]int{"open": 4, "Link": 4, "Links": 5, "VFs": 2, "Delete": 1, "bridge": 1, "portmap": 1, "sriov": 2, "host-local": 1}},
+			"bridge": 1, "portmap": 1, "sriov": 2, "host-local": 1, "agent": 2}},
+		{"ADD again", add, map[string]int{"open": 2, "Link": 1, "Links": 1, "VFs": 2, "Addresses": 1, "agent": 2}},
+		{"DEL", del, map[string]int{"open": 4, "Link": 4, "Links": 5, "VFs": 2, "Delete": 1, "bridge": 1, "portmap": 1, "sriov": 2, "host-local": 1, "agent": 1}},
 		// The container may be older than this plugin, so the default network's are
 		// called; or its Records are lost, so its namespace is looked at.
 		{"DEL again", del, map[string]int{"open": 2, "Links": 1, "bridge": 1, "portmap": 1}},
@@ -57,6 +60,13 @@ func TestRequests(t *testing.T) {
 			t.Errorf("%s, -want +got:\n%s", test.what, diff)
 		}
 	}
+}
+
+// requests is how many the agent has got.
+func (n *node) requests() int {
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	return len(n.asked)
 }
 
 // TestAllocations holds an ADD and a DEL of a pod with a bond below a ceiling:
