@@ -10,7 +10,7 @@ import (
 // svg draws the table: a bar for each trial, as long as the time without an
 // answer, on a logarithmic scale from 10 ms.
 func (t Table) svg() string {
-	const left, width, line, top = 330, 420, 18, 46
+	const left, width, line, top = 380, 420, 18, 46
 	x := func(ms float64) float64 { return left + width*math.Log10(max(ms, 10)/10)/math.Log10(2000) }
 	var b strings.Builder
 	height := top + line*len(t.Results) + 10
@@ -22,7 +22,7 @@ func (t Table) svg() string {
 	}
 	for i, r := range t.Results {
 		y := top + line*i
-		name := fmt.Sprintf("%s, %s, %s %s: %s", r.Mode, r.Monitor, r.Peer, r.Family, r.trial.Fault)
+		name := r.trial.String()
 		colour, end, said := "#3b7dd8", x(r.Fault.GapMS), fmt.Sprintf("%.0f ms, %d lost", r.Fault.GapMS, r.Fault.Lost)
 		if !r.Fault.Whole {
 			colour, end, said = "#c0392b", left+width, fmt.Sprintf("no end, %d of %d lost", r.Fault.Lost, r.Fault.Sent)

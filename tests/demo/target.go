@@ -20,8 +20,8 @@ const (
 	mostByPath    = 3*100 + 100
 )
 
-// targets judges a result: how long active-backup may take, whether its MAC stays,
-// and that no bond says it is up while nothing comes through.
+// targets judges a result: how long active-backup may take, whether a MAC that is
+// to stay does, and that no bond says it is up while nothing comes through.
 func (r Result) targets() (all []Target) {
 	add := func(met bool, want, got string) {
 		all = append(all, Target{Trial: r.trial.String(), Want: want, Got: got, Met: met})
@@ -36,8 +36,8 @@ func (r Result) targets() (all []Target) {
 			got = "no end"
 		}
 		add(r.Fault.Whole && r.Fault.GapMS <= float64(most), fmt.Sprintf("without an answer for at most %d ms", most), got)
-		if r.MACBefore != "" && r.MACAfter != "" {
-			add(r.MACAfter == r.MACBefore, "the same MAC, "+r.MACBefore, r.MACAfter)
+		if r.MACs == sharedMAC {
+			add(r.MACBefore != "" && r.MACAfter == r.MACBefore, "the same MAC, "+r.MACBefore, r.MACAfter)
 		}
 	}
 	if !r.Fault.Whole && r.Fault.Lost == r.Fault.Sent {

@@ -20,6 +20,7 @@ type trial struct {
 	Fault   string `json:"fault"`
 	Peer    string `json:"peer"`   // router: on PF 3; pod: another one of this node
 	Family  string `json:"family"` // IPv4, IPv6
+	MACs    string `json:"macPolicy,omitempty"`
 }
 
 // The faults of trials.
@@ -31,6 +32,8 @@ const (
 )
 
 const (
+	sharedMAC = "shared" // a macPolicy
+
 	routerAddress6 = "fd00:56:217::1"
 	subnet6        = "fd00:56:217::/64"
 
@@ -44,27 +47,33 @@ func trials() (all []trial) {
 	modes := []string{"active-backup", "balance-rr", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"}
 	for _, mode := range modes {
 		for _, fault := range []string{pfDown, cableOut, linkDown, vfRemoved} {
-			all = append(all, trial{mode, "miimon", fault, "router", "IPv4"})
+			all = append(all, trial{mode, "miimon", fault, "router", "IPv4", ""})
 		}
 	}
 	for _, fault := range []string{pfDown, cableOut, linkDown, vfRemoved} {
-		all = append(all, trial{"active-backup", "arp", fault, "router", "IPv4"})
+		all = append(all, trial{"active-backup", "arp", fault, "router", "IPv4", ""})
 	}
 	for _, mode := range modes[1:4] {
-		all = append(all, trial{mode, "arp", cableOut, "router", "IPv4"})
+		all = append(all, trial{mode, "arp", cableOut, "router", "IPv4", ""})
 	}
 	return append(all,
-		trial{"active-backup", "miimon", pfDown, "router", "IPv6"},
-		trial{"active-backup", "miimon", linkDown, "router", "IPv6"},
-		trial{"active-backup", "arp", cableOut, "router", "IPv6"},
-		trial{"active-backup", "ns", cableOut, "router", "IPv6"},
-		trial{"active-backup", "ns", linkDown, "router", "IPv6"},
-		trial{"active-backup", "miimon", pfDown, "pod", "IPv4"},
-		trial{"active-backup", "arp", cableOut, "pod", "IPv4"})
+		trial{"active-backup", "miimon", pfDown, "router", "IPv6", ""},
+		trial{"active-backup", "miimon", linkDown, "router", "IPv6", ""},
+		trial{"active-backup", "arp", cableOut, "router", "IPv6", ""},
+		trial{"active-backup", "ns", cableOut, "router", "IPv6", ""},
+		trial{"active-backup", "ns", linkDown, "router", "IPv6", ""},
+		trial{"active-backup", "miimon", pfDown, "pod", "IPv4", ""},
+		trial{"active-backup", "arp", cableOut, "pod", "IPv4", ""},
+		trial{"active-backup", "miimon", linkDown, "router", "IPv4", sharedMAC},
+		trial{"active-backup", "arp", cableOut, "router", "IPv6", sharedMAC})
 }
 
 func (t trial) String() string {
-	return fmt.Sprintf("%s, %s, %s; %s peer: %s", t.Mode, t.Monitor, t.Family, t.Peer, t.Fault)
+	mode := t.Mode
+	if t.MACs != "" {
+		mode += ", MAC " + t.MACs
+	}
+	return fmt.Sprintf("%s, %s, %s; %s peer: %s", mode, t.Monitor, t.Family, t.Peer, t.Fault)
 }
 
 // config has addresses of both families. In all modes but active-backup the
@@ -91,6 +100,9 @@ func (t trial) config(devices ...string) config {
 	}
 	if t.Mode == "802.3ad" {
 		c["allowLACP"] = true
+	}
+	if t.MACs != "" {
+		c["macPolicy"] = t.MACs
 	}
 	return c
 }

@@ -116,7 +116,7 @@ func (t Table) print(out io.Writer) error {
 		if m := r.Mended; m != nil {
 			mended = fmt.Sprintf("%.0f ms\t%d/%d\t%s", m.GapMS, m.Lost, m.Sent, strings.Join(r.Back, " "))
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%s %s\t%s\t%s\t%d/%d\t%s\t%s\t%s\t%d\t%s\n", r.Mode, r.Monitor, r.Peer, r.Family, r.trial.Fault, gap,
+		fmt.Fprintf(w, "  %s\t%s\t%s %s\t%s\t%s\t%d/%d\t%s\t%s\t%s\t%d\t%s\n", strings.TrimSpace(r.Mode+" "+r.MACs), r.Monitor, r.Peer, r.Family, r.trial.Fault, gap,
 			r.Fault.Lost, r.Fault.Sent, strings.Join(r.Carries, " "), mac, r.Said, r.Heard, mended)
 	}
 	return errors.Join(w.Flush(), t.printTargets(out))
