@@ -3,7 +3,7 @@
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 KERNEL  ?= 6.12
-FUZZ    ?= 10s
+FUZZ    ?= 50000x
 SEED    ?= 1
 ROUNDS  ?= 200
 BUILD   := build
@@ -44,12 +44,12 @@ faults: build lab-setup ## a campaign of random faults, ROUNDS of it by SEED: bu
 
 test: build lab-setup ## unit tests here, kernel tests in the lab on two kernels, end-to-end tests
 	$(GO) test ./bond/... ./delegate/... ./kubeclient/... ./cmd/... ./deploy/... ./tests/rules/... ./tests/demo/... ./tests/bench/...
-	$(GO) test -run '^$$' -fuzz FuzzParseOptions -fuzztime $(FUZZ) ./bond
+	$(GO) test -run '^$$' -fuzz FuzzParseOptions -fuzztime $(FUZZ) -fuzzminimizetime 100x ./bond
 	@set -e; for f in FuzzParseNetwork FuzzParseCluster FuzzParseCNIArgs FuzzRecord FuzzAgentMessage FuzzAgentReply; do \
-		$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZ) ./delegate; done
+		$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZ) -fuzzminimizetime 100x ./delegate; done
 	@# The first of these takes minutes: Kubernetes' packages are built once more, instrumented.
 	@set -e; for f in FuzzAnnotation FuzzNADConfig FuzzCheckpoint FuzzPodResources; do \
-		$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZ) ./kubeclient; done
+		$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZ) -fuzzminimizetime 100x ./kubeclient; done
 	$(GO) test -v -count=1 -p 1 -timeout 60m ./tests/lab/... ./tests/kernel/...
 	$(MAKE) e2e
 
