@@ -3,7 +3,7 @@
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 KERNEL  ?= 6.12
-FUZZ    ?= 50000x
+FUZZ    ?= 20000x
 SEED    ?= 1
 ROUNDS  ?= 200
 BUILD   := build

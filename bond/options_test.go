@@ -314,6 +314,9 @@ func FuzzParseOptions(f *testing.F) {
 				equal(t, key, text, row.kind.decode(row.kind.encode(text)))
 			}
 		}
+		if _, there := again[Primary]; !there {
+			again[Primary] = json.RawMessage(`"none"`) // left out it would be the first link
+		}
 		same, problems := ParseOptions(again, links, nil)
 		noError(t, "again", problems.Err())
 		equal(t, "again", o, same)
