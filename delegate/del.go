@@ -47,8 +47,11 @@ func (h *Host) delMembers(ctx context.Context, members []Key, locks *Locks) erro
 	for _, k := range members {
 		rec, err := h.load(k)
 		errs = append(errs, err)
-		if rec != nil {
+		switch {
+		case rec != nil:
 			recs, devices = append(recs, rec), append(devices, rec.Plan.Devices()...)
+		case err == nil: // if it was damaged, it is set aside
+			errs = append(errs, WithCode(types.ErrIOFailure, h.Store.Forget(k)))
 		}
 	}
 	if err := locks.Lock(ctx, "device", devices...); err != nil {

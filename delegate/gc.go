@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -39,7 +40,7 @@ func (h *Host) GC(ctx context.Context, network string, valid []GCAttachment, pat
 			errs = append(errs, h.Del(ctx, rec.Plan.Key()))
 		}
 	}
-	errs = append(errs, h.forgetUnborn(ctx))
+	errs = append(errs, h.forgetUnborn(ctx), h.forgetHolds(ctx))
 	for _, c := range h.collect(all, network, valid) {
 		errs = append(errs, h.forwardGC(ctx, c, path))
 	}
@@ -171,6 +172,37 @@ func (h *Host) forgetUnborn(ctx context.Context) error {
 		}
 		if _, err := os.Stat(h.Store.file(k)); errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, WithCode(types.ErrIOFailure, h.Store.Forget(k)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// forgetHolds removes the holds on devices that are nobody's, as those of a
+// Record are that was damaged.
+func (h *Host) forgetHolds(ctx context.Context) error {
+	entries, err := os.ReadDir(filepath.Join(h.Store.Dir, devicesDir))
+	if err != nil {
+		return WithCode(types.ErrIOFailure, ignore(os.ErrNotExist, err))
+	}
+	locks, err := openLocks(h.Store.Dir, h.LockTimeout)
+	if err != nil {
+		return err
+	}
+	defer locks.Close()
+	nobodys := func(device string) bool {
+		holder, err := h.Store.Holder(device)
+		return err == nil && holder == Key{}
+	}
+	var errs []error
+	for _, e := range entries {
+		device := e.Name()
+		if !nobodys(device) {
+			continue
+		}
+		if err := locks.Lock(ctx, "device", device); err != nil {
+			errs = append(errs, err)
+		} else if nobodys(device) { // still, now that nobody is at work on it
+			errs = append(errs, WithCode(types.ErrIOFailure, removeAll(h.Store.hold(device))))
 		}
 	}
 	return errors.Join(errs...)

@@ -550,3 +550,37 @@ func TestWarnings(t *testing.T) {
 		t.Errorf("published, -want +got:\n%s", diff)
 	}
 }
+
+// TestPodRecordDamaged: of a pod's two Records, begun together, the second is
+// cut short before its attachment begins. DEL of the pod sets it aside, and GC
+// frees its devices. Found by the campaign of faults: both stayed.
+func TestPodRecordDamaged(t *testing.T) {
+	n := newNode(t, bondOf("bond0", vfA, vfB))
+	before := n.state()
+	if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
+		t.Fatal(err)
+	}
+	at := slices.Index(n.edges.passed, "bridge ADD eth0") + 1
+	if err := n.DelPod(t.Context(), n.config, n.request()); err != nil || at == 0 {
+		t.Fatal(err, n.edges.passed)
+	}
+	n.edges.reset(at, kill)
+	if !untilKilled(func() { n.AddPod(t.Context(), n.config, n.request()) }) {
+		t.Fatal("not killed")
+	}
+	n.edges.reset(0, nil)
+	if err := os.Truncate(n.Store.file(c1), 100); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
+		t.Error(err)
+	}
+	if err := n.GC(t.Context(), "multibond", []GCAttachment{}, nil); err != nil {
+		t.Error(err)
+	}
+	aside := n.Store.file(c1) + damagedEnd
+	if err := os.Remove(aside); err != nil {
+		t.Error(err)
+	}
+	n.wantState(before)
+}
