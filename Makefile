@@ -44,6 +44,7 @@ faults: build lab-setup ## a campaign of random faults, ROUNDS of it by SEED: bu
 
 test: build lab-setup ## unit tests here, kernel tests in the lab on two kernels, end-to-end tests
 	$(GO) test ./bond/... ./delegate/... ./kubeclient/... ./cmd/... ./deploy/... ./tests/rules/... ./tests/demo/... ./tests/bench/...
+	$(GO) test -timeout 40m -run '^TestLife$$' ./delegate -life 0
 	$(GO) test -run '^$$' -fuzz FuzzParseOptions -fuzztime $(FUZZ) -fuzzminimizetime 100x ./bond
 	@set -e; for f in FuzzParseNetwork FuzzParseCluster FuzzParseCNIArgs FuzzRecord FuzzAgentMessage FuzzAgentReply; do \
 		$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZ) -fuzzminimizetime 100x ./delegate; done
