@@ -403,6 +403,9 @@ func TestDelLimbo(t *testing.T) {
 		if want := "multibond: 0000:3b:0f.0 is no longer there; nothing is left to restore of it\n"; !strings.Contains(m.log.String(), want) {
 			t.Errorf("warnings: %s", m.log)
 		}
+		if len(m.plugins.vfs) > 0 {
+			t.Errorf("sriov-cni still remembers %v", m.plugins.vfs)
+		}
 	})
 }
 

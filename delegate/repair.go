@@ -23,6 +23,10 @@ func (h *Host) repairDevice(s sandbox, rec *Record, l PlannedLink) error {
 	if left || err != nil {
 		return err
 	}
+	if now.Missing {
+		h.warn("%s is no longer there; nothing is left to restore of it", l.Device)
+		return nil
+	}
 	if now.Link == nil {
 		h.warn("%s has no interface on the host: its driver is %s now", l.Device, cmp.Or(now.Driver, "none"))
 		return nil

@@ -124,6 +124,7 @@ func (h *Host) restoreDevice(ctx context.Context, s sandbox, rec *Record, l Plan
 		if left || err != nil {
 			return err
 		}
+		// One that does not exist now leaves its plugins' own files to be freed.
 		l = h.unlessMadeAnew(rec, l, now)
 	}
 	if s.netns, err = netnsForPlugins(s, l, inPod, there); err != nil {
@@ -174,8 +175,8 @@ func netnsForPlugins(s sandbox, l PlannedLink, inPod bond.Link, there bool) (str
 }
 
 // awaitOnHost waits for a device that is not in the pod to be on the host, or
-// to have no interface at all. It reports whether the device is to be left
-// alone instead: because it is gone, or has been nowhere for so long that
+// to have no interface at all, or not to exist. It reports whether the device
+// is to be left alone instead: because it has been nowhere for so long that
 // somebody else must have it.
 func (h *Host) awaitOnHost(s sandbox, rec *Record, l PlannedLink) (now bond.DeviceFacts, left bool, err error) {
 	const pause = 50 * time.Millisecond
@@ -184,10 +185,7 @@ func (h *Host) awaitOnHost(s sandbox, rec *Record, l PlannedLink) (now bond.Devi
 		switch {
 		case err != nil:
 			return now, false, err
-		case now.Missing:
-			h.warn("%s is no longer there; nothing is left to restore of it", l.Device)
-			return now, true, nil
-		case now.Link != nil || now.Userspace() || now.Driver == "":
+		case now.Link != nil || now.Userspace() || now.Driver == "": // it is missing, too
 			return now, false, nil
 		}
 		if time.Now().After(deadline) {
