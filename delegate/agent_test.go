@@ -257,7 +257,8 @@ func FuzzParseCNIArgs(f *testing.F) {
 		f.Add(args)
 	}
 	f.Fuzz(func(t *testing.T, args string) {
-		if got, err := ParseCNIArgs(args); err == nil && (got.Pod.Name == "") != (got.Pod.Namespace == "") {
+		got, err := ParseCNIArgs(args)
+		if err == nil && ((got.Pod.Name == "") != (got.Pod.Namespace == "") || strings.ContainsAny(got.Pod.Name+got.Pod.Namespace, "/%_ \n\x00")) {
 			t.Errorf("%q: %+v", args, got)
 		}
 	})
@@ -275,9 +276,13 @@ func TestParseCNIArgs(t *testing.T) {
 			t.Errorf("%q: %+v, %v", args, got, err)
 		}
 	}
-	for _, args := range []string{"K8S_POD_NAME", "K8S_POD_NAME=p", "K8S_POD_NAMESPACE=demo;K8S_POD_UID=u"} {
+	long := strings.Repeat("a", 64)
+	for _, args := range []string{"K8S_POD_NAME", "K8S_POD_NAME=p", "K8S_POD_NAMESPACE=demo;K8S_POD_UID=u",
+		"K8S_POD_NAMESPACE=../demo;K8S_POD_NAME=p", "K8S_POD_NAMESPACE=demo;K8S_POD_NAME=P", "K8S_POD_NAMESPACE=" + long + ";K8S_POD_NAME=p"} {
 		if got, err := ParseCNIArgs(args); Code(err) != types.ErrInvalidEnvironmentVariables || got.Pod.Name != "" && err == nil {
 			t.Errorf("%q: %+v, %v", args, got, err)
 		}
 	}
+	_, err := ParseCNIArgs("K8S_POD_NAMESPACE=demo;K8S_POD_NAME=a/b")
+	wantError(t, err, types.ErrInvalidEnvironmentVariables, `CNI_ARGS: K8S_POD_NAME is "a/b", wanted are at most 253 small letters, digits, '-' and '.', as Kubernetes has them`)
 }

@@ -35,5 +35,19 @@ func ParseCNIArgs(args string) (PodArgs, error) {
 	if (p.Pod.Namespace == "") != (p.Pod.Name == "") {
 		return PodArgs{}, errorf(types.ErrInvalidEnvironmentVariables, "CNI_ARGS has one of K8S_POD_NAMESPACE (%q) and K8S_POD_NAME (%q), wanted are both or none", p.Pod.Namespace, p.Pod.Name)
 	}
+	for _, one := range []struct {
+		key  string
+		most int
+	}{{"K8S_POD_NAMESPACE", 63}, {"K8S_POD_NAME", 253}} {
+		if value := *known[one.key]; !isDNSName(value, one.most) {
+			return PodArgs{}, errorf(types.ErrInvalidEnvironmentVariables, "CNI_ARGS: %s is %.300q, wanted are at most %d small letters, digits, '-' and '.', as Kubernetes has them", one.key, value, one.most)
+		}
+	}
 	return p, nil
+}
+
+// isDNSName says whether name has the letters and the length that Kubernetes
+// asks of names (RFC 1123); the empty one has.
+func isDNSName(name string, most int) bool {
+	return len(name) <= most && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-.") == ""
 }
