@@ -14,6 +14,16 @@ import (
 	"github.com/containernetworking/cni/pkg/version"
 )
 
+// GCPod is GC of the cluster's configuration, of which all pods of the node are:
+// it also takes home what is in namespaces that are nobody's.
+func (h *Host) GCPod(ctx context.Context, c ClusterConfig, path []string) error {
+	err := h.GC(ctx, c.Name, c.Valid, path)
+	if c.Valid == nil {
+		return err
+	}
+	return errors.Join(err, h.salvageNobodys(ctx, c.Valid, path))
+}
+
 // GC undoes the attachments of a network that the runtime no longer has, and
 // then has each of their plugins that knows GC free what it keeps for no
 // attachment of its own (CNI specification 1.1, section "GC"). path is

@@ -22,6 +22,7 @@ type Host struct {
 	Runner      Runner
 	Store       Store
 	Path        []string // CNI_PATH of this call
+	Namespaces  string   // the directory in which runtimes keep network namespaces
 	BootID      string
 	LockTimeout time.Duration
 	Limbo       Limbo

@@ -5,8 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/multibond/multibond/bond"
 )
@@ -32,6 +37,60 @@ func (h *Host) salvage(ctx context.Context, r Request, only string) error {
 		return err
 	}
 	defer s.close()
+	return h.salvageIn(ctx, s, r, only, locks)
+}
+
+// salvageNobodys is GC where there are no Records: it salvages what is in the
+// namespaces that are no Record's. The runtime does not say which
+// namespace a container has, so nothing is done where it has one that there is no
+// Record of: that namespace could be its.
+func (h *Host) salvageNobodys(ctx context.Context, valid []GCAttachment, path []string) error {
+	keys, err := h.Store.List()
+	if err != nil {
+		return WithCode(types.ErrIOFailure, err)
+	}
+	known := map[string]bool{}
+	for _, k := range keys {
+		rec, err := h.load(k)
+		if err != nil {
+			return err
+		}
+		if rec != nil && rec.BootID == h.BootID {
+			known[rec.NetnsID] = true
+		}
+	}
+	unknown := func(a GCAttachment) bool { return !slices.Contains(keys, Key(a)) }
+	if slices.ContainsFunc(valid, unknown) {
+		return nil
+	}
+	entries, err := os.ReadDir(h.Namespaces)
+	if err != nil {
+		return WithCode(types.ErrIOFailure, ignore(fs.ErrNotExist, err))
+	}
+	locks, err := openLocks(h.Store.Dir, h.LockTimeout)
+	if err != nil {
+		return err
+	}
+	defer locks.Close()
+	var errs []error
+	for _, e := range entries {
+		netns := filepath.Join(h.Namespaces, e.Name())
+		s, err := h.enterIfThere(netns, "")
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if s.pod != nil && !known[s.pod.ID()] {
+			errs = append(errs, h.salvageIn(ctx, s, Request{Netns: netns, Path: path}, "", locks))
+		}
+		s.close()
+	}
+	return errors.Join(errs...)
+}
+
+// salvageIn is salvage in one namespace. r names no container where nobody knows
+// whose it is.
+func (h *Host) salvageIn(ctx context.Context, s sandbox, r Request, only string, locks *Locks) error {
 	if s.pod == nil || s.pod.ID() == s.host.ID() {
 		return nil // the kernel has given back what has a driver
 	}
@@ -39,10 +98,25 @@ func (h *Host) salvage(ctx context.Context, r Request, only string) error {
 	if err != nil {
 		return WithCode(CodeKernel, err)
 	}
-	var errs []error
+	bonds := map[string][]bond.Link{} // the VFs of each that is taken for ours
+	var devices []string
 	for _, b := range links {
 		vfs := slices.DeleteFunc(slices.Clone(links), func(l bond.Link) bool { return !namedByUs(l, b) })
 		if len(vfs) == 0 || only != "" && b.Name != only {
+			continue
+		}
+		bonds[b.Name] = vfs
+		for _, l := range vfs {
+			devices = append(devices, l.Device)
+		}
+	}
+	if err := locks.Lock(ctx, "device", devices...); err != nil {
+		return err
+	}
+	var errs []error
+	for _, b := range links {
+		vfs, ours := bonds[b.Name]
+		if !ours {
 			continue
 		}
 		if recorded, err := h.isRecorded(vfs); recorded || err != nil {
@@ -52,7 +126,7 @@ func (h *Host) salvage(ctx context.Context, r Request, only string) error {
 		h.warn("there is no Record of %s in %s; it is taken for ours by the names of its links", b.Name, r.Netns)
 		errs = append(errs, s.pod.Delete(b.Index))
 		for _, l := range vfs {
-			if err := h.salvageVF(ctx, s, r, l, locks); err != nil {
+			if err := h.salvageVF(ctx, s, r, l); err != nil {
 				errs = append(errs, fmt.Errorf("link %s (%s): %w", l.Name, l.Device, err))
 			}
 		}
@@ -79,18 +153,23 @@ func namedByUs(l, b bond.Link) bool {
 
 // salvageVF has sriov-cni give a VF back, and takes it home where it does not.
 // How it was before nobody knows: it is left down, by the name that VFs of its PF
-// have, and what its PF keeps for it stays where sriov-cni has not taken it back.
-func (h *Host) salvageVF(ctx context.Context, s sandbox, r Request, l bond.Link, locks *Locks) error {
-	if err := locks.Lock(ctx, "device", l.Device); err != nil {
+// have, and what its PF keeps for it stays where sriov-cni has not taken it back,
+// and is said.
+func (h *Host) salvageVF(ctx context.Context, s sandbox, r Request, l bond.Link) error {
+	if r.ContainerID != "" { // by which sriov-cni knows it
+		config := Encode(map[string]string{"cniVersion": attachVersion, "name": "multibond", "type": "sriov", "deviceID": l.Device})
+		_, err := h.Runner.Run(ctx, Call{
+			Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: l.Name, Args: r.Args, Path: r.Path, Type: "sriov", Config: config,
+		})
+		if err != nil {
+			h.warn("link %s: %v", l.Name, err)
+		}
+	}
+	d, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
+	if err != nil {
 		return err
 	}
-	config := Encode(map[string]string{"cniVersion": attachVersion, "name": "multibond", "type": "sriov", "deviceID": l.Device})
-	_, err := h.Runner.Run(ctx, Call{
-		Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: l.Name, Args: r.Args, Path: r.Path, Type: "sriov", Config: config,
-	})
-	if err != nil {
-		h.warn("link %s: %v", l.Name, err)
-	}
+	defer h.warnOfRemains(d)
 	links, err := s.pod.Links()
 	if err != nil {
 		return err
@@ -99,14 +178,19 @@ func (h *Host) salvageVF(ctx context.Context, s sandbox, r Request, l bond.Link,
 	if !there {
 		return nil
 	}
-	d, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
-	if err != nil {
-		return err
-	}
 	down := false
 	if err := s.pod.Change(inPod.Index, bond.Change{Up: &down}); err != nil {
 		return err
 	}
 	home := bond.Link{Name: fmt.Sprintf("%sv%d", cmp.Or(d.PFNetdev, "mb"), d.Number)}
 	return moveHome(s, inPod, PlannedLink{Name: l.Name, Device: l.Device, Before: &home})
+}
+
+// warnOfRemains says what a PF still keeps for a VF that may be of its last pod:
+// the next one would have it too.
+func (h *Host) warnOfRemains(d bond.DeviceFacts) {
+	if d.Admin == nil || d.Admin.VLAN == 0 && (d.Admin.Trust == nil || !*d.Admin.Trust) {
+		return
+	}
+	h.warn("%s may still be as its last pod had it, and the next one will have it so: see ip link show %s; as new: ip link set %s vf %d vlan 0 trust off", d.Address, d.PFNetdev, d.PFNetdev, d.Number)
 }

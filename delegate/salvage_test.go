@@ -2,6 +2,7 @@ package delegate
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -81,5 +82,82 @@ func TestDelLeavesAnothersBonds(t *testing.T) {
 				t.Errorf("the pod has changed:\n%s\nwas\n%s", got, attached)
 			}
 		})
+	}
+}
+
+// TestGCOfWhatNoRecordKnows: with the Records lost, GC of the cluster's
+// configuration takes home what is in namespaces that are nobody's, and nothing
+// where the runtime has a container whose namespace nobody knows.
+func TestGCOfWhatNoRecordKnows(t *testing.T) {
+	const withVLAN = `{"cniVersion": "1.1.0", "name": "multibond", "type": "multibond", "delegate": {"type": "sriov", "vlan": 100},
+		"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`
+	const another = `{"cniVersion": "1.1.0", "name": "multibond", "type": "multibond",
+		"links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]}`
+	for _, test := range []struct {
+		name   string
+		valid  []GCAttachment
+		keep   bool // the Records of the first pod
+		lost   bool // those of the second too
+		want1  bool // the first pod is as it was
+		want2  bool
+		failed string
+	}{
+		{name: "the second has a Record", valid: []GCAttachment{{ContainerID: "c2", IfName: "bond0"}}, want2: true},
+		{name: "the second has none, and is there", valid: []GCAttachment{{ContainerID: "c2", IfName: "bond0"}}, lost: true, want1: true, want2: true},
+		{name: "nobody is there", valid: []GCAttachment{}, lost: true},
+		{name: "both have Records", valid: []GCAttachment{{ContainerID: "c1", IfName: "bond0"}, {ContainerID: "c2", IfName: "bond0"}}, keep: true, want1: true, want2: true},
+		{name: "a runtime that does not know", lost: true, want1: true, want2: true, failed: "cni.dev/valid-attachments"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := newMachine(t)
+			m.Namespaces = t.TempDir()
+			netns := map[string]string{}
+			for container, config := range map[string]string{"c1": withVLAN, "c2": another} {
+				path := filepath.Join(m.Namespaces, container)
+				m.AddNamespace(path)
+				writeFile(t, path, "", 0o600)
+				netns[container] = path
+				r := request(t, config)
+				r.ContainerID, r.Netns = container, path
+				m.mustAdd(r)
+			}
+			attached := map[string]string{}
+			for container, path := range netns {
+				attached[container] = strings.Join(m.linesOf(path), "\n")
+			}
+			if !test.keep {
+				m.lose(c1, vfA, vfB)
+			}
+			if test.lost {
+				m.lose(Key{"c2", "bond0"}, vfA2, vfB2)
+			}
+			err := m.GCPod(t.Context(), ClusterConfig{Name: "multibond", Valid: test.valid}, nil)
+			if (err != nil) != (test.failed != "") || err != nil && !strings.Contains(err.Error(), test.failed) {
+				t.Fatalf("GC: %v, want an error with %q", err, test.failed)
+			}
+			for container, want := range map[string]bool{"c1": test.want1, "c2": test.want2} {
+				now := strings.Join(m.linesOf(netns[container]), "\n")
+				if (now == attached[container]) != want || !want && strings.Contains(now, "0000:") {
+					t.Errorf("%s, want it untouched: %t\n%s\nwas\n%s", container, want, now, attached[container])
+				}
+			}
+			const remains = "multibond: 0000:3b:02.0 may still be as its last pod had it, and the next one will have it so: see ip link show enp1s0; as new: ip link set enp1s0 vf 0 vlan 0 trust off\n"
+			if said := strings.Contains(m.log.String(), remains); said == test.want1 {
+				t.Errorf("what stays of it is said: %t\n%s", said, m.log)
+			}
+		})
+	}
+}
+
+// lose removes a Record with its holds, as a lost disk does.
+func (m *machine) lose(k Key, devices ...string) {
+	m.t.Helper()
+	for _, device := range devices {
+		if err := os.Remove(m.Store.hold(device)); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	if err := m.Store.Forget(k); err != nil {
+		m.t.Fatal(err)
 	}
 }

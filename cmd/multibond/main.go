@@ -93,6 +93,7 @@ func newHost(args *skel.CmdArgs) (*delegate.Host, error) {
 		Runner:      delegate.Exec{Env: append(os.Environ(), fmt.Sprintf("%s=%d", withinEnv, within+1)), Timeout: pluginTimeout},
 		Store:       store,
 		Path:        filepath.SplitList(args.Path),
+		Namespaces:  "/run/netns",
 		BootID:      strings.TrimSpace(string(bootID)),
 		LockTimeout: lockTimeout,
 		Limbo:       limbo,
@@ -215,7 +216,7 @@ func gc(ctx context.Context, args *skel.CmdArgs) error {
 		if err != nil {
 			return err
 		}
-		return host.GC(ctx, config.Name, config.Valid, r.Path)
+		return host.GCPod(ctx, config, r.Path)
 	}
 	host, r, err := request(args)
 	if err != nil {
