@@ -43,13 +43,10 @@ func (s Spec) Steps() []string {
 // it up. On error the bond may be half made: deleting it undoes everything,
 // except that the links stay down and their addresses flushed.
 func Build(n Namespace, s Spec, links []Link) (Link, error) {
-	down, up := false, true
+	up := true
 	for _, l := range links {
-		if err := n.Change(l.Index, Change{Up: &down}); err != nil {
-			return Link{}, fmt.Errorf("setting %s down: %w", l.Name, err)
-		}
-		if err := n.Flush(l.Index); err != nil {
-			return Link{}, fmt.Errorf("%s: %w", l.Name, err)
+		if err := Prepare(n, l); err != nil {
+			return Link{}, err
 		}
 	}
 	b, err := n.CreateBond(s.Name, s.Options)
@@ -72,6 +69,19 @@ func Build(n Namespace, s Spec, links []Link) (Link, error) {
 		return b, fmt.Errorf("setting %s up: %w", s.Name, err)
 	}
 	return n.Link(s.Name)
+}
+
+// Prepare makes a link ready to be enslaved: down, and without addresses. One that
+// is ready it leaves as it is.
+func Prepare(n Namespace, l Link) error {
+	down := false
+	if err := n.Change(l.Index, Change{Up: &down}); err != nil {
+		return fmt.Errorf("setting %s down: %w", l.Name, err)
+	}
+	if err := n.Flush(l.Index); err != nil {
+		return fmt.Errorf("%s: %w", l.Name, err)
+	}
+	return nil
 }
 
 // hinted adds what to do to an error of enslaving whose text does not tell.

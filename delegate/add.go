@@ -343,11 +343,17 @@ func (h *Host) bondSteps(ctx context.Context, s sandbox, rec *Record) (steps []s
 	var result *current.Result
 	return append(steps,
 		step{"bond", func() (err error) {
-			made, err = h.build(s, rec)
+			if slices.Contains(needNoBond, rec.Plan.IPAM) {
+				made, result, err = h.buildBesideIPAM(ctx, s, rec)
+			} else {
+				made, err = h.build(s, rec)
+			}
 			return err
 		}},
 		step{"ipam", func() (err error) {
-			result, err = h.askIPAM(ctx, rec)
+			if result == nil {
+				result, err = h.askIPAM(ctx, rec)
+			}
 			return err
 		}},
 		step{"configure", func() (err error) {

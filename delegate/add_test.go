@@ -151,14 +151,14 @@ func TestAddCalls(t *testing.T) {
 	}
 	want := []string{
 		"macvlan ADD bond0-1", "macvlan ADD bond0-2", "tuning ADD bond0-2", "host-local ADD bond0",
-		"tuning DEL bond0-2", "macvlan DEL bond0-2", "macvlan DEL bond0-1", "host-local DEL bond0",
+		"host-local DEL bond0", "tuning DEL bond0-2", "macvlan DEL bond0-2", "macvlan DEL bond0-1",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	const result = `{"cniVersion": "1.0.0", "interfaces": [{"name": "bond0-2", "mac": "02:00:00:00:00:0b", "sandbox": "/run/netns/p1"}]}`
 	sameJSON(t, `{"cniVersion": "1.0.0", "name": "net1", "type": "tuning", "prevResult": `+result+`}`, m.plugins.calls[2].Config)
-	sameJSON(t, `{"cniVersion": "1.0.0", "name": "net1", "type": "tuning", "prevResult": `+result+`}`, m.plugins.calls[4].Config)
+	sameJSON(t, `{"cniVersion": "1.0.0", "name": "net1", "type": "tuning", "prevResult": `+result+`}`, m.plugins.calls[5].Config)
 	sameJSON(t, string(r.Network.Raw), m.plugins.calls[3].Config)
 }
 
@@ -325,7 +325,7 @@ func TestAddNotUndone(t *testing.T) {
 	before := m.state()
 	configured := false
 	m.Runner = runnerFunc{m.plugins, func(ctx context.Context, c Call) (json.RawMessage, error) {
-		out, err := m.plugins.Run(ctx, c)
+		out, err := m.plugins.run(ctx, c)
 		if c.Type == "host-local" && !configured {
 			return nil, errors.New("host-local ADD: signal: segmentation fault: it said nothing")
 		}
@@ -344,13 +344,16 @@ func TestAddNotUndone(t *testing.T) {
 	m.wantState(before)
 }
 
-// runnerFunc is a Runner with another Run.
+// runnerFunc is a Runner that executes plugins otherwise.
 type runnerFunc struct {
 	Runner
 	run func(context.Context, Call) (json.RawMessage, error)
 }
 
-func (r runnerFunc) Run(ctx context.Context, c Call) (json.RawMessage, error) { return r.run(ctx, c) }
+func (r runnerFunc) Start(ctx context.Context, c Call) func() (json.RawMessage, error) {
+	out, err := r.run(ctx, c)
+	return func() (json.RawMessage, error) { return out, err }
+}
 
 // TestAddCancelled: when the time is up nothing new is begun, and the way
 // back has its own time.
@@ -365,7 +368,7 @@ func TestAddCancelled(t *testing.T) {
 		if c.IfName == "bond0-2" {
 			cancel()
 		}
-		return m.plugins.Run(ctx, c)
+		return m.plugins.run(ctx, c)
 	}}
 	_, err := m.Add(ctx, request(t, standard))
 	wantError(t, err, types.ErrTryAgainLater, "network net1: the time for ADD is up: context canceled")
@@ -388,7 +391,7 @@ func TestAddResults(t *testing.T) {
 			m := newMachine(t)
 			before := m.state()
 			m.Runner = runnerFunc{m.plugins, func(ctx context.Context, c Call) (json.RawMessage, error) {
-				out, err := m.plugins.Run(ctx, c)
+				out, err := m.plugins.run(ctx, c)
 				if c.Type == test.plugin && c.Command == "ADD" {
 					return json.RawMessage(test.output), err
 				}

@@ -18,7 +18,7 @@ func TestIdentify(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()
 	m.Runner = runnerFunc{m.plugins, func(ctx context.Context, c Call) (json.RawMessage, error) {
-		out, err := m.plugins.Run(ctx, c)
+		out, err := m.plugins.run(ctx, c)
 		if c.Type == "sriov" && c.Command == "ADD" {
 			odd, down, up := "odd"+c.IfName[len(c.IfName)-1:], false, true
 			m.change(pod1, c.IfName, bond.Change{Up: &down})

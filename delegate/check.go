@@ -114,7 +114,7 @@ func (h *Host) checkPlugins(ctx context.Context, rec *Record) error {
 	var errs []error
 	check := func(ifName string, p Plugin, prevResult json.RawMessage) {
 		if hasCheck(p.Config) {
-			_, err := h.Runner.Run(ctx, rec.call("CHECK", rec.Plan.Netns, ifName, p, prevResult))
+			_, err := h.execute(ctx, rec.call("CHECK", rec.Plan.Netns, ifName, p, prevResult))
 			errs = append(errs, err)
 		}
 	}

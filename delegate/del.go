@@ -34,18 +34,22 @@ func (h *Host) del(ctx context.Context, k Key) (*Record, error) {
 	if rec == nil {
 		return nil, WithCode(types.ErrIOFailure, h.Store.Forget(k))
 	}
-	return rec, h.delMembers(ctx, rec.members(), locks)
+	return rec, h.delMembers(ctx, rec, locks)
 }
 
-// delMembers restores the attachments of one container in reverse. The Record
-// of the first, by which DEL finds the others, goes only after they have gone.
-// The container's lock is held.
-func (h *Host) delMembers(ctx context.Context, members []Key, locks *Locks) error {
+// delMembers restores the attachments of one container, known by one of them, in
+// reverse. The Record of the first, by which DEL finds the others, goes only after
+// they have gone. The container's lock is held, without which nobody changes what
+// is recorded of it.
+func (h *Host) delMembers(ctx context.Context, known *Record, locks *Locks) error {
 	var recs []*Record
 	var devices []string
 	var errs []error
-	for _, k := range members {
-		rec, err := h.load(k)
+	for _, k := range known.members() {
+		rec, err := known, error(nil)
+		if k != known.Plan.Key() {
+			rec, err = h.load(k)
+		}
 		errs = append(errs, err)
 		switch {
 		case rec != nil:
@@ -58,16 +62,11 @@ func (h *Host) delMembers(ctx context.Context, members []Key, locks *Locks) erro
 		return err
 	}
 	for i, rec := range slices.Backward(recs) {
-		// Read anew: who had the device's lock may have restored it meanwhile.
-		rec, err := h.load(rec.Plan.Key())
-		switch failed := errors.Join(errs...); {
-		case rec == nil || err != nil:
-			errs = append(errs, err)
-		case i == 0 && failed != nil:
+		if i == 0 && errors.Join(errs...) != nil {
 			errs = append(errs, h.restoreAll(ctx, rec), WithCode(types.ErrIOFailure, h.Store.Update(rec)))
-		default:
-			errs = append(errs, h.restore(ctx, rec))
+			continue
 		}
+		errs = append(errs, h.restore(ctx, rec))
 	}
 	return errors.Join(errs...)
 }
@@ -86,14 +85,9 @@ func (h *Host) load(k Key) (*Record, error) {
 	return rec, WithCode(types.ErrIOFailure, err)
 }
 
-// lockAndRestore restores what a Record says, read anew under the locks: who
-// had them may have restored it meanwhile. The container's lock is held.
+// lockAndRestore restores what a Record says. The container's lock is held.
 func (h *Host) lockAndRestore(ctx context.Context, rec *Record, locks *Locks) error {
 	if err := locks.Lock(ctx, "device", rec.Plan.Devices()...); err != nil {
-		return err
-	}
-	rec, err := h.load(rec.Plan.Key())
-	if rec == nil || err != nil {
 		return err
 	}
 	return h.restore(ctx, rec)

@@ -146,7 +146,7 @@ func (h *Host) forwardGC(ctx context.Context, c collection, path []string) error
 			path = append(slices.Clone(path), dir)
 		}
 	}
-	_, err := h.Runner.Run(ctx, Call{Command: "GC", Path: path, Type: c.plugin.Type, Config: Encode(fields)})
+	_, err := h.execute(ctx, Call{Command: "GC", Path: path, Type: c.plugin.Type, Config: Encode(fields)})
 	if err != nil {
 		return WithCode(CodeDelegate, fmt.Errorf("network %s: %w", nameOf(c.plugin), err))
 	}

@@ -15,32 +15,68 @@ import (
 	"github.com/multibond/multibond/bond"
 )
 
-// askIPAM calls the IPAM plugin, once, for the bond, with the configuration
-// as it was given. Without one the result is empty.
+// needNoBond are the IPAM plugins that look at nothing in the pod: they do their
+// work while the bond is made, which takes longer. Others, as dhcp, ask over it.
+var needNoBond = []string{"host-local", "static", "whereabouts"}
+
+// buildBesideIPAM makes the bond while the IPAM plugin is at work.
+func (h *Host) buildBesideIPAM(ctx context.Context, s sandbox, rec *Record) (bond.Link, *current.Result, error) {
+	answer, err := h.startIPAM(ctx, rec)
+	if err != nil {
+		return bond.Link{}, nil, err
+	}
+	made, failed := h.build(s, rec)
+	result, err := answer()
+	if failed != nil {
+		return made, nil, failed
+	}
+	return made, result, err
+}
+
+// askIPAM has the IPAM plugin answer, with the bond there.
 func (h *Host) askIPAM(ctx context.Context, rec *Record) (*current.Result, error) {
-	result := &current.Result{}
-	if rec.Plan.IPAM != "" {
-		rec.IPAMAsked = true
-		if err := h.Store.Update(rec); err != nil {
-			return nil, WithCode(types.ErrIOFailure, err)
-		}
-		out, err := h.Runner.Run(ctx, rec.ipamCall("ADD", rec.Plan.Netns))
+	answer, err := h.startIPAM(ctx, rec)
+	if err != nil {
+		return nil, err
+	}
+	return answer()
+}
+
+// startIPAM calls the IPAM plugin, once, for the bond, with the configuration as
+// it was given, and returns what waits for its answer. Without one that is empty.
+func (h *Host) startIPAM(ctx context.Context, rec *Record) (answer func() (*current.Result, error), err error) {
+	if rec.Plan.IPAM == "" {
+		return func() (*current.Result, error) { return rec.withDNS(&current.Result{}), nil }, nil
+	}
+	rec.IPAMAsked = true
+	if err := h.Store.Update(rec); err != nil {
+		return nil, WithCode(types.ErrIOFailure, err)
+	}
+	wait := h.Runner.Start(ctx, rec.ipamCall("ADD", rec.Plan.Netns))
+	return func() (*current.Result, error) {
+		out, err := wait()
 		if err != nil {
 			rec.IPAMRefused = hadNoEffect(err)
 			return nil, WithCode(CodeDelegate, fmt.Errorf("ipam: %w", err))
 		}
-		if result, err = parseResult(out, rec.Plan.Config); err != nil {
+		result, err := parseResult(out, rec.Plan.Config)
+		if err != nil {
 			return nil, WithCode(CodeDelegate, fmt.Errorf("ipam: %s: %w", rec.Plan.IPAM, err))
 		}
 		if len(result.IPs) == 0 {
 			return nil, errorf(CodeDelegate, "ipam: %s gave no address", rec.Plan.IPAM)
 		}
-	}
+		return rec.withDNS(result), nil
+	}, nil
+}
+
+// withDNS is a result with the DNS that the configuration has, if it has any.
+func (rec *Record) withDNS(result *current.Result) *current.Result {
 	var own struct{ DNS types.DNS }
 	if json.Unmarshal(rec.Plan.Config, &own) == nil && !own.DNS.IsEmpty() {
 		result.DNS = own.DNS
 	}
-	return result, nil
+	return result
 }
 
 func (rec *Record) ipamCall(command, netns string) Call {

@@ -1,9 +1,12 @@
 package delegate
 
 import (
+	"context"
 	"encoding/json"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 
 	current "github.com/containernetworking/cni/pkg/types/100"
@@ -121,6 +124,34 @@ func TestPrefixOf(t *testing.T) {
 			}
 			if err != nil || got.String() != test.want {
 				t.Errorf("%v, %v", got, err)
+			}
+		})
+	}
+}
+
+// TestIPAMBesideTheBond: an IPAM plugin that looks at nothing in the pod is at
+// work while the bond is made, and while it is removed, when it is down already;
+// another has the bond before it, and its DEL after all else, as ever.
+func TestIPAMBesideTheBond(t *testing.T) {
+	for ipam, want := range map[string][]string{
+		"host-local": {"host-local ADD bond0", "CreateBond", "Configure", "host-local DEL bond0", "Delete", "sriov DEL bond0-2", "sriov DEL bond0-1"},
+		"dhcp":       {"CreateBond", "host-local ADD bond0", "Configure", "Delete", "sriov DEL bond0-2", "sriov DEL bond0-1", "host-local DEL bond0"},
+	} {
+		t.Run(ipam, func(t *testing.T) {
+			m := newMachine(t)
+			before := m.state()
+			m.Runner = runnerFunc{m.Runner, func(ctx context.Context, c Call) (json.RawMessage, error) {
+				if c.Type == "dhcp" {
+					c.Type = "host-local" // the plugin of this machine that gives addresses
+				}
+				return m.plugins.run(ctx, c)
+			}}
+			m.mustAdd(request(t, strings.ReplaceAll(standard, "host-local", ipam)))
+			m.mustDel(c1)
+			m.wantState(before)
+			order := slices.DeleteFunc(slices.Clone(m.edges.passed), func(edge string) bool { return !slices.Contains(want, edge) })
+			if diff := cmp.Diff(want, order); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
 	}

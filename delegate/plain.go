@@ -73,7 +73,7 @@ func (h *Host) attachPlain(ctx context.Context, s sandbox, rec *Record) error {
 	var seen Seen
 	var err error
 	var done int
-	if seen.Result, done, err = h.runPlugins(ctx, rec, l); err != nil {
+	if seen.Result, done, err = h.runPlugins(ctx, rec, l, func() {}); err != nil {
 		if hadNoEffect(err) {
 			rec.RefusedBy = done + 1
 		}

@@ -36,11 +36,19 @@ type Runner interface {
 	// Find returns the plugin's program. The error is compatible with
 	// errors.Is(err, fs.ErrNotExist).
 	Find(plugin string, path []string) (string, error)
-	// Run executes the plugin and returns what it printed. The error of a
-	// plugin that refused wraps a *types.Error with the plugin's own code and
-	// words; that of one that was not there, or could not be executed, is
-	// compatible with errors.Is(err, ErrNotExecuted).
-	Run(ctx context.Context, c Call) (json.RawMessage, error)
+	// Start executes the plugin, beside whatever its caller does meanwhile, and
+	// returns what waits for its end and returns what it printed, which the same
+	// goroutine has to call. The error of a plugin that refused wraps a
+	// *types.Error with the plugin's own code and words; that of one that was not
+	// there, or could not be executed, is compatible with errors.Is(err,
+	// ErrNotExecuted).
+	Start(ctx context.Context, c Call) (wait func() (json.RawMessage, error))
+}
+
+// execute executes one plugin. CNI forbids two at once for one container
+// (CNI specification, section 2).
+func (h *Host) execute(ctx context.Context, c Call) (json.RawMessage, error) {
+	return h.Runner.Start(ctx, c)()
 }
 
 // ErrNotExecuted is a plugin that was not executed and so has done nothing.
@@ -76,15 +84,18 @@ func (Exec) Find(plugin string, path []string) (string, error) {
 	return "", fmt.Errorf("CNI plugin %s is in none of %s: %w", plugin, strings.Join(path, ", "), fs.ErrNotExist)
 }
 
-// Run executes one plugin. At the end of the time limit, or of ctx, it ends
+// Start executes one plugin. At the end of the time limit, or of ctx, it ends
 // with everything that it has started; if this process ends, the plugin does.
-func (e Exec) Run(ctx context.Context, c Call) (json.RawMessage, error) {
+func (e Exec) Start(ctx context.Context, c Call) (wait func() (json.RawMessage, error)) {
+	notExecuted := func(err error) func() (json.RawMessage, error) {
+		err = fmt.Errorf("%s %s: %w: %w", c.Type, c.Command, ErrNotExecuted, err)
+		return func() (json.RawMessage, error) { return nil, err }
+	}
 	program, err := e.Find(c.Type, c.Path)
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w: %w", c.Type, c.Command, ErrNotExecuted, err)
+		return notExecuted(err)
 	}
 	limit, cancel := context.WithTimeout(ctx, e.Timeout)
-	defer cancel()
 	var stdout, stderr limited
 	cmd := exec.CommandContext(limit, program)
 	cmd.Env = append(append([]string{}, e.Env...),
@@ -97,23 +108,28 @@ func (e Exec) Run(ctx context.Context, c Call) (json.RawMessage, error) {
 
 	// Pdeathsig follows the thread that started the plugin, not the process.
 	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("%s %s: %w: %w", c.Type, c.Command, ErrNotExecuted, err)
+		runtime.UnlockOSThread()
+		cancel()
+		return notExecuted(err)
 	}
-	err = cmd.Wait()
-	switch {
-	case err == nil || errors.Is(err, exec.ErrWaitDelay) && limit.Err() == nil:
-		// After its end, something that it has left behind may hold its output.
-		return stdout.kept, nil
-	case ctx.Err() != nil:
-		return nil, fmt.Errorf("%s %s was killed, because the time for all is up: %w", c.Type, c.Command, ctx.Err())
-	case limit.Err() != nil:
-		return nil, fmt.Errorf("%s %s did not end within %s and was killed: %w", c.Type, c.Command, e.Timeout, limit.Err())
-	case stdout.full || stderr.full:
-		return nil, fmt.Errorf("%s %s printed more than %d bytes", c.Type, c.Command, maxOutput)
+	return func() (json.RawMessage, error) {
+		defer runtime.UnlockOSThread()
+		defer cancel()
+		err := cmd.Wait()
+		switch {
+		case err == nil || errors.Is(err, exec.ErrWaitDelay) && limit.Err() == nil:
+			// After its end, something that it has left behind may hold its output.
+			return stdout.kept, nil
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("%s %s was killed, because the time for all is up: %w", c.Type, c.Command, ctx.Err())
+		case limit.Err() != nil:
+			return nil, fmt.Errorf("%s %s did not end within %s and was killed: %w", c.Type, c.Command, e.Timeout, limit.Err())
+		case stdout.full || stderr.full:
+			return nil, fmt.Errorf("%s %s printed more than %d bytes", c.Type, c.Command, maxOutput)
+		}
+		return nil, pluginError(c, err, stdout.kept, stderr.kept)
 	}
-	return nil, pluginError(c, err, stdout.kept, stderr.kept)
 }
 
 // pluginError is what a failed plugin said: its CNI error, else its output.

@@ -30,12 +30,22 @@ func script(t *testing.T, body string) Call {
 
 var shell = Exec{Env: os.Environ(), Timeout: time.Minute}
 
+// TestExecBeside: Start returns while the plugin is at work.
+func TestExecBeside(t *testing.T) {
+	meanwhile := filepath.Join(t.TempDir(), "meanwhile")
+	wait := shell.Start(t.Context(), script(t, "while [ ! -e "+meanwhile+" ]; do sleep 0.01; done; echo done"))
+	writeFile(t, meanwhile, "", 0o600)
+	if out, err := wait(); err != nil || string(out) != "done\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+}
+
 // TestExecSays: a plugin gets what CNI says that it gets, and nothing that the
 // runtime said to us.
 func TestExecSays(t *testing.T) {
 	c := script(t, `echo "$CNI_COMMAND $CNI_CONTAINERID $CNI_NETNS $CNI_IFNAME $CNI_ARGS $CNI_PATH $OURS"; cat`)
 	e := Exec{Env: []string{"PATH=" + os.Getenv("PATH"), "OURS=ours", "CNI_COMMAND=DEL", "CNI_IFNAME=bond0", "CNI_ARGS=X=y"}, Timeout: time.Minute}
-	out, err := e.Run(t.Context(), c)
+	out, err := e.Start(t.Context(), c)()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,13 +54,13 @@ func TestExecSays(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	c.Args = ""
-	if out, err := e.Run(t.Context(), c); err != nil || !strings.Contains(string(out), "bond0-1  /nonexistent:") {
+	if out, err := e.Start(t.Context(), c)(); err != nil || !strings.Contains(string(out), "bond0-1  /nonexistent:") {
 		t.Errorf("without arguments of its own it has the runtime's: %v: %s", err, out)
 	}
 	// A plugin that does not read its input has not failed.
 	c.Config = json.RawMessage(`"` + strings.Repeat("x", 1<<20) + `"`)
 	writeFile(t, filepath.Join(c.Path[1], "p"), "#!/bin/sh\nexec true\n", 0o755)
-	if _, err := e.Run(t.Context(), c); err != nil {
+	if _, err := e.Start(t.Context(), c)(); err != nil {
 		t.Error(err)
 	}
 }
@@ -75,7 +85,7 @@ func TestExecErrors(t *testing.T) {
 		{"a book of errors", `head -c 5000000 /dev/zero >&2`, "p ADD printed more than 4194304 bytes", nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			out, err := shell.Run(t.Context(), script(t, test.body))
+			out, err := shell.Start(t.Context(), script(t, test.body))()
 			if err == nil || err.Error() != test.text || out != nil {
 				t.Fatalf("%d bytes, error\n%.1000v\nwanted is\n%s", len(out), err, test.text)
 			}
@@ -114,7 +124,7 @@ func TestExecNotExecuted(t *testing.T) {
 			if err := test.spoil(t, filepath.Join(c.Path[1], "p")); err != nil {
 				t.Fatal(err)
 			}
-			_, err := shell.Run(t.Context(), c)
+			_, err := shell.Start(t.Context(), c)()
 			if err == nil || err.Error() != test.text(c) || !errors.Is(err, ErrNotExecuted) || !hadNoEffect(err) {
 				t.Errorf("error\n%v\nwanted is\n%s", err, test.text(c))
 			}
@@ -151,13 +161,13 @@ sleep 100
 		run        func(c Call) error
 	}{
 		{"its own", "p ADD did not end within 300ms and was killed: context deadline exceeded", func(c Call) error {
-			_, err := Exec{Env: os.Environ(), Timeout: 300 * time.Millisecond}.Run(t.Context(), c)
+			_, err := Exec{Env: os.Environ(), Timeout: 300 * time.Millisecond}.Start(t.Context(), c)()
 			return err
 		}},
 		{"that of all", "p ADD was killed, because the time for all is up: context deadline exceeded", func(c Call) error {
 			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 			defer cancel()
-			_, err := shell.Run(ctx, c)
+			_, err := shell.Start(ctx, c)()
 			return err
 		}},
 	} {
@@ -216,7 +226,7 @@ func TestExecLeavesChild(t *testing.T) {
 	t.Parallel()
 	c := script(t, "echo '{}'; sleep 100 & echo $$ > \"$CNI_ARGS\"\n")
 	c.Args = filepath.Join(t.TempDir(), "pid")
-	out, err := shell.Run(t.Context(), c)
+	out, err := shell.Start(t.Context(), c)()
 	if err != nil || string(out) != "{}\n" {
 		t.Errorf("%v: %s", err, out)
 	}

@@ -56,9 +56,15 @@ func (p *plugins) Find(plugin string, path []string) (string, error) {
 	return path[0] + "/" + plugin, nil
 }
 
-// Run executes a plugin in this process. A plugin that is refused for, as in
+// Start executes a plugin at once, so that what is done beside it follows it always.
+func (p *plugins) Start(ctx context.Context, c Call) func() (json.RawMessage, error) {
+	out, err := p.run(ctx, c)
+	return func() (json.RawMessage, error) { return out, err }
+}
+
+// run executes a plugin in this process. A plugin that is refused for, as in
 // refuse["sriov DEL bond0-1"] = "no", answers with that and does nothing.
-func (p *plugins) Run(ctx context.Context, c Call) (json.RawMessage, error) {
+func (p *plugins) run(ctx context.Context, c Call) (json.RawMessage, error) {
 	if _, err := p.Find(c.Type, c.Path); err != nil {
 		return nil, fmt.Errorf("%s %s: %w: %w", c.Type, c.Command, ErrNotExecuted, err)
 	}

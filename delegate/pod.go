@@ -150,7 +150,7 @@ func (h *Host) delUnknown(ctx context.Context, c ClusterConfig, r Request) {
 		return
 	}
 	for _, p := range slices.Backward(n.Plain) {
-		_, err := h.Runner.Run(ctx, Call{
+		_, err := h.execute(ctx, Call{
 			Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Args: r.Args, Path: c.path(r.Path),
 			Type: p.Type, Config: p.Config,
 		})

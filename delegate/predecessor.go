@@ -44,7 +44,7 @@ func (h *Host) delPredecessor(ctx context.Context, r Request) error {
 	if r.Network.IPAM == "" {
 		return err
 	}
-	_, refused := h.Runner.Run(ctx, Call{
+	_, refused := h.execute(ctx, Call{
 		Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Args: r.Args, Path: r.Path,
 		Type: r.Network.IPAM, Config: r.Network.Raw,
 	})

@@ -39,15 +39,19 @@ func (h *Host) restoreAll(ctx context.Context, rec *Record) error {
 		}
 	}
 	var errs []error
+	released := false
 	if rec.Plan.plain() {
 		errs = append(errs, h.restorePlain(ctx, s, rec))
 	} else if rec.BootID == h.BootID {
-		errs = append(errs, h.removeBond(s, rec))
+		released, err = h.removeBond(ctx, s, rec)
+		errs = append(errs, err)
 		for _, l := range slices.Backward(rec.Plan.Links) {
 			errs = append(errs, h.restoreLink(ctx, s, rec, l))
 		}
 	}
-	errs = append(errs, h.releaseIPAM(ctx, s, rec))
+	if !released {
+		errs = append(errs, h.startRelease(ctx, s, rec)())
+	}
 	if err := errors.Join(errs...); err != nil {
 		return WithCode(CodeRestore, fmt.Errorf("network %s: %w", rec.Plan.Network, errors.Join(err, h.Store.Update(rec))))
 	}
@@ -55,21 +59,32 @@ func (h *Host) restoreAll(ctx context.Context, rec *Record) error {
 }
 
 // removeBond deletes the bond; the kernel then closes its links and gives
-// them their own MAC and MTU back.
-func (h *Host) removeBond(s sandbox, rec *Record) error {
+// them their own MAC and MTU back. That takes long, so meanwhile its addresses are
+// given back, where IPAM does not need the bond for that: it is down by then, and
+// answers to them no more. It says whether they have been, or were refused to be.
+func (h *Host) removeBond(ctx context.Context, s sandbox, rec *Record) (released bool, err error) {
 	if s.pod == nil {
-		return nil
+		return false, nil
 	}
 	links, err := s.pod.Links()
 	if err != nil {
-		return err
+		return false, err
 	}
 	b, there := bond.Find(links, func(l bond.Link) bool { return l.Kind == "bond" && rec.made(l, links) })
 	// A link that was never begun means that no bond was made either.
 	if !there || len(rec.Started) < len(rec.Plan.Links) {
-		return nil
+		return false, nil
 	}
-	return s.pod.Delete(b.Index)
+	if !slices.Contains(needNoBond, rec.Plan.IPAM) {
+		return false, s.pod.Delete(b.Index)
+	}
+	down := false
+	if err := s.pod.Change(b.Index, bond.Change{Up: &down}); err != nil {
+		return false, err
+	}
+	wait := h.startRelease(ctx, s, rec)
+	deleted := s.pod.Delete(b.Index)
+	return true, errors.Join(deleted, wait())
 }
 
 // made says whether a bond in the pod is this attachment's. A Record that does
@@ -224,7 +239,7 @@ func (h *Host) isLost(rec *Record, l PlannedLink) (bool, error) {
 func (h *Host) deletePlugins(ctx context.Context, s sandbox, rec *Record, l PlannedLink) error {
 	var errs []error
 	for _, p := range slices.Backward(l.Plugins) {
-		_, err := h.Runner.Run(ctx, rec.call("DEL", s.netns, l.Name, p, rec.Attached[l.Name].Result))
+		_, err := h.execute(ctx, rec.call("DEL", s.netns, l.Name, p, rec.Attached[l.Name].Result))
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
@@ -314,22 +329,26 @@ func (h *Host) restorePodLink(s sandbox, rec *Record, l PlannedLink) error {
 	return bond.Restore(s.pod, inPod, *l.Before, l.Had)
 }
 
-// releaseIPAM gives the bond's addresses back. After a crash of the machine
-// nobody knows whether IPAM was asked, so it is told in any case.
-func (h *Host) releaseIPAM(ctx context.Context, s sandbox, rec *Record) error {
+// startRelease has IPAM give the bond's addresses back, and returns what waits for
+// that. After a crash of the machine nobody knows whether IPAM was asked, so it is
+// told in any case.
+func (h *Host) startRelease(ctx context.Context, s sandbox, rec *Record) (wait func() error) {
 	if rec.Plan.IPAM == "" || !rec.IPAMAsked && rec.BootID == h.BootID {
+		return func() error { return nil }
+	}
+	ended := h.Runner.Start(ctx, rec.ipamCall("DEL", s.netns))
+	return func() error {
+		_, err := ended()
+		switch {
+		case err == nil:
+			rec.IPAMAsked = false
+		case rec.IPAMRefused:
+			// It gave nothing, so there is nothing that it could refuse to take back.
+			h.warn("ipam: %v", err)
+			return nil
+		default:
+			return fmt.Errorf("ipam: %w", err)
+		}
 		return nil
 	}
-	_, err := h.Runner.Run(ctx, rec.ipamCall("DEL", s.netns))
-	switch {
-	case err == nil:
-		rec.IPAMAsked = false
-	case rec.IPAMRefused:
-		// It gave nothing, so there is nothing that it could refuse to take back.
-		h.warn("ipam: %v", err)
-		return nil
-	default:
-		return fmt.Errorf("ipam: %w", err)
-	}
-	return nil
 }

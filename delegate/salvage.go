@@ -158,7 +158,7 @@ func namedByUs(l, b bond.Link) bool {
 func (h *Host) salvageVF(ctx context.Context, s sandbox, r Request, l bond.Link) error {
 	if r.ContainerID != "" { // by which sriov-cni knows it
 		config := Encode(map[string]string{"cniVersion": attachVersion, "name": "multibond", "type": "sriov", "deviceID": l.Device})
-		_, err := h.Runner.Run(ctx, Call{
+		_, err := h.execute(ctx, Call{
 			Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: l.Name, Args: r.Args, Path: r.Path, Type: "sriov", Config: config,
 		})
 		if err != nil {
