@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
-	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
 
@@ -63,27 +62,6 @@ func (h *Host) survey(r Request, s sandbox) (Facts, error) {
 		f.Plugins[plugin] = err == nil
 	}
 	return f, nil
-}
-
-// maxPath is PATH_MAX of include/uapi/linux/limits.h.
-const maxPath = 4096
-
-// givenTo is the path of the namespace that sriov-cni has noted for a VF; "" where
-// it has none.
-func (h *Host) givenTo(device string) string {
-	if h.SRIOV == nil {
-		return ""
-	}
-	file, err := h.SRIOV.Open("pci/" + device)
-	if err != nil {
-		return ""
-	}
-	defer file.Close()
-	note, err := ReadAll(file, maxPath)
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(note))
 }
 
 // pluginTypes lists every plugin that the network needs, once.

@@ -1,8 +1,10 @@
 package delegate
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
-	"testing/fstest"
 
 	"github.com/multibond/multibond/bond"
 )
@@ -13,16 +15,21 @@ func TestGivenTo(t *testing.T) {
 	m.change("", "enp2s0v0", bond.Change{Namespace: m.namespace(pod2)})
 	const text = "network net1: links[1].deviceID: VF 0000:5e:02.0 has no interface on the host"
 	for _, test := range []struct {
-		state fstest.MapFS
-		hint  string
+		device, note string
+		hint         string
 	}{
-		{nil, "another pod or program has it"},
-		{fstest.MapFS{"pci/0000:5e:02.1": {Data: []byte(pod2)}}, "another pod or program has it"},
-		{fstest.MapFS{"pci/0000:5e:02.0": {Data: make([]byte, maxPath+1)}}, "another pod or program has it"},
-		{fstest.MapFS{"pci/0000:5e:02.0": {Data: []byte(pod2 + "\n")}}, `sriov-cni has given it to the pod at "/run/netns/p2"`},
+		{"", "", "another pod or program has it"},
+		{"0000:5e:02.1", pod2, "another pod or program has it"},
+		{"0000:5e:02.0", strings.Repeat("x", maxPath+1), "another pod or program has it"},
+		{"0000:5e:02.0", pod2 + "\n", `sriov-cni has given it to the pod at "/run/netns/p2"`},
 	} {
-		if test.state != nil {
-			m.SRIOV = test.state
+		m.SRIOV = t.TempDir()
+		if test.device != "" {
+			pci := filepath.Join(m.SRIOV, "pci")
+			if err := os.Mkdir(pci, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			writeFile(t, filepath.Join(pci, test.device), test.note, 0o600)
 		}
 		_, err := m.Add(t.Context(), request(t, standard))
 		wantError(t, err, CodeNode, text+" ("+test.hint+")")

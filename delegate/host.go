@@ -17,8 +17,8 @@ import (
 // Host is the machine as this package sees it: every edge is a field.
 type Host struct {
 	Kernel      bond.Kernel
-	Sys         fs.FS // the root of sysfs
-	SRIOV       fs.FS // sriov-cni's own state; nil: there is none
+	Sys         fs.FS  // the root of sysfs
+	SRIOV       string // the directory in which sriov-cni keeps its state
 	Runner      Runner
 	Store       Store
 	Path        []string // CNI_PATH of this call

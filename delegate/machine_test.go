@@ -51,7 +51,7 @@ func newMachine(t *testing.T) *machine {
 	m.plugins = newPlugins(k, m.edges)
 	m.Host = &Host{
 		Kernel: edgedKernel{k, m.edges}, Sys: k.Sys(), Runner: m.plugins, Store: Store{Dir: stateDir(t)},
-		BootID: "boot1", Log: m.log,
+		BootID: "boot1", Log: m.log, SRIOV: t.TempDir(),
 	}
 	return m
 }

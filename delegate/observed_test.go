@@ -1,6 +1,8 @@
 package delegate
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -45,6 +47,31 @@ func TestDelRefusedOnce(t *testing.T) {
 	m.wantState(before)
 	if len(m.plugins.vfs) > 0 || m.log.Len() > 0 {
 		t.Errorf("sriov remembers %v; warnings: %s", m.plugins.vfs, m.log)
+	}
+}
+
+// TestDelTornCache: sriov-cni that was killed while it wrote its file refuses each
+// DEL, and the file would stay for ever. Found by the campaign of faults.
+func TestDelTornCache(t *testing.T) {
+	for text, stays := range map[string]bool{"": false, `{"Master": "enp`: false, `{"Master": "enp1s0"}`: true} {
+		t.Run(text, func(t *testing.T) {
+			m := newMachine(t)
+			before := m.state()
+			m.mustAdd(request(t, standard))
+			torn, other := filepath.Join(m.SRIOV, "c1-bond0-1"), filepath.Join(m.SRIOV, "c2-bond0-1")
+			writeFile(t, torn, text, 0o600)
+			writeFile(t, other, "", 0o600)
+			m.plugins.refuse["sriov DEL bond0-1"] = "unexpected end of JSON input"
+			m.mustDel(c1)
+			if _, err := os.Stat(torn); (err == nil) != stays {
+				t.Errorf("its file: %v", err)
+			}
+			if _, err := os.Stat(other); err != nil {
+				t.Error(err)
+			}
+			clear(m.plugins.vfs) // what it has refused to give back
+			m.wantState(before)
+		})
 	}
 }
 

@@ -155,6 +155,7 @@ func (h *Host) restoreDevice(ctx context.Context, s sandbox, rec *Record, l Plan
 	}
 	if failed != nil {
 		h.warn("link %s: %v; VF %s is as before all the same", l.Name, failed, l.Device)
+		h.forgetTorn(Key{rec.Plan.ContainerID, l.Name})
 	}
 	return nil
 }

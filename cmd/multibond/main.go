@@ -89,7 +89,7 @@ func newHost(args *skel.CmdArgs) (*delegate.Host, error) {
 	return &delegate.Host{
 		Kernel:      bond.System{},
 		Sys:         os.DirFS("/sys"),
-		SRIOV:       os.DirFS("/var/lib/cni/sriov"),
+		SRIOV:       "/var/lib/cni/sriov",
 		Runner:      delegate.Exec{Env: append(os.Environ(), fmt.Sprintf("%s=%d", withinEnv, within+1)), Timeout: pluginTimeout},
 		Store:       store,
 		Path:        filepath.SplitList(args.Path),

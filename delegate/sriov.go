@@ -1,0 +1,39 @@
+package delegate
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"strings"
+)
+
+// maxPath is PATH_MAX of include/uapi/linux/limits.h.
+const maxPath = 4096
+
+// maxCache bounds what sriov-cni keeps of an attachment: the configuration that it
+// was given, and what was before, in bytes.
+const maxCache = 1 << 20
+
+// givenTo is the path of the namespace that sriov-cni has noted for a VF; "" where
+// it has none.
+func (h *Host) givenTo(device string) string {
+	note, err := ReadFile(filepath.Join(h.SRIOV, "pci", device), maxPath)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(note))
+}
+
+// forgetTorn removes what sriov-cni keeps of an attachment where that cannot be
+// read: it was killed while it wrote it, refuses every DEL since then, and would
+// keep it for ever. That it stays keeps no pod.
+func (h *Host) forgetTorn(k Key) {
+	file := filepath.Join(h.SRIOV, k.ContainerID+"-"+k.IfName)
+	kept, err := ReadFile(file, maxCache)
+	if err != nil || json.Valid(kept) {
+		return
+	}
+	h.warn("%s is torn, which sriov-cni does not get over; it is removed", file)
+	if err := removeAll(file); err != nil {
+		h.warn("%v", err)
+	}
+}
