@@ -121,6 +121,8 @@ type Outage struct {
 type Result struct {
 	trial
 	Broken    string   `json:"broken"`       // the link that carried and was broken
+	TookMS    float64  `json:"faultTookMS"`  // the command that broke it, 0 for a cable
+	SaidMS    *float64 `json:"driverSaidMS"` // when the link's driver said that it has no carrier, from the fault on; null: never
 	Fault     Outage   `json:"outage"`       // of the fault
 	Carries   []string `json:"carries"`      // the links that carried after it
 	Said      string   `json:"bondSaid"`     // the bond's operational state then
@@ -184,7 +186,7 @@ func (b *bench) attach(ctx context.Context) error {
 		}
 	}
 	for where, args := range map[string][]string{
-		pod1:   {"-ping", b.peer},
+		pod1:   {"-ping", b.peer, "-watch", link1 + "/carrier", "-watch", link2 + "/carrier"},
 		hostNS: {"-watch", "enp1s0/carrier", "-watch", "enp2s0/carrier", "-listen", routerPF},
 	} {
 		p, err := b.guest.vm.Start(ctx, lab.Cmd{Args: in(where, append([]string{probePath}, args...)...), Stdout: b.recorder.stream(where)})
@@ -416,6 +418,7 @@ func (b *bench) measure() {
 		b.result.Mended.Whole = b.whole.mended
 		end = mended
 	}
+	b.result.TookMS, b.result.SaidMS = took(events), b.said(events, broken, end)
 	b.result.Fault = *outage(events, broken, end)
 	b.result.Fault.Whole = b.whole.broken
 	for _, e := range events {
@@ -423,6 +426,31 @@ func (b *bench) measure() {
 			b.result.Heard++
 		}
 	}
+}
+
+// took is how long the first command lasted.
+func took(events []event.Event) float64 {
+	var began int64
+	for _, e := range events {
+		switch {
+		case e.Kind == event.Began && began == 0:
+			began = e.At
+		case e.Kind == event.Ended && began != 0:
+			return milliseconds(e.At - began)
+		}
+	}
+	return 0
+}
+
+// said is when the driver of the broken link said that it has no carrier.
+func (b *bench) said(events []event.Event, from, to int64) *float64 {
+	for _, e := range events {
+		if e.Kind == event.Seen && e.What == b.result.Broken+"/carrier" && e.Value != "1" && e.At >= from && e.At < to {
+			after := milliseconds(e.At - from)
+			return &after
+		}
+	}
+	return nil
 }
 
 // outage measures between two times. Whether traffic is whole is to be asked

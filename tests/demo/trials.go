@@ -100,9 +100,12 @@ func (t Table) write(file string) error {
 
 func (t Table) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "  mode\tmonitor\tpeer\tfault\twithout answer\tlost\tcarries then\tMAC\tbond says\tannounced\tmended: without answer\tlost\tcarries then")
+	fmt.Fprintln(w, "  mode\tmonitor\tpeer\tfault\tdriver says\twithout answer\tlost\tcarries then\tMAC\tbond says\tannounced\tmended: without answer\tlost\tcarries then")
 	for _, r := range t.Results {
-		gap, mac := fmt.Sprintf("%.0f ms", r.Fault.GapMS), "the same"
+		gap, mac, said := fmt.Sprintf("%.0f ms", r.Fault.GapMS), "the same", "nothing"
+		if r.SaidMS != nil {
+			said = fmt.Sprintf("after %.0f ms", *r.SaidMS)
+		}
 		if !r.Fault.Whole {
 			gap = "no end"
 		}
@@ -116,7 +119,7 @@ func (t Table) print(out io.Writer) error {
 		if m := r.Mended; m != nil {
 			mended = fmt.Sprintf("%.0f ms\t%d/%d\t%s", m.GapMS, m.Lost, m.Sent, strings.Join(r.Back, " "))
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%s %s\t%s\t%s\t%d/%d\t%s\t%s\t%s\t%d\t%s\n", strings.TrimSpace(r.Mode+" "+r.MACs), r.Monitor, r.Peer, r.Family, r.trial.Fault, gap,
+		fmt.Fprintf(w, "  %s\t%s\t%s %s\t%s\t%s\t%s\t%d/%d\t%s\t%s\t%s\t%d\t%s\n", strings.TrimSpace(r.Mode+" "+r.MACs), r.Monitor, r.Peer, r.Family, r.trial.Fault, said, gap,
 			r.Fault.Lost, r.Fault.Sent, strings.Join(r.Carries, " "), mac, r.Said, r.Heard, mended)
 	}
 	return errors.Join(w.Flush(), t.printTargets(out))
