@@ -240,3 +240,18 @@ func TestStatefulSet(t *testing.T) {
 		t.Errorf("the bond's links: %q", got)
 	}
 }
+
+// TestDegraded: a bond that may start with fewer links does, with the one that the
+// pod has a device for, and its owner is told.
+func TestDegraded(t *testing.T) {
+	s := newScene(t)
+	s.apply(strings.Replace(bondNAD("bond-net1", "10.56.217.0/24"), `\"miimon\": 100`, `\"miimon\": 100, \"minLinks\": 1`, 1))
+	s.apply(strings.ReplaceAll(pod("p", "bond-net1@bond0", 1), `,"intel.com/sriov_pf2":1`, ""))
+	s.ready("p")
+	if got := s.exec("p", "cat", "/sys/class/net/bond0/bonding/slaves"); got != "bond0-1\n" {
+		t.Errorf("the bond's links: %q", got)
+	}
+	s.wantEvent("p", "NetworksWarned", "links: 1 of 2 are there, and the bond starts with them", "intel.com/sriov_pf2")
+	s.remove("p")
+	s.wantBefore()
+}
