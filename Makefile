@@ -52,6 +52,7 @@ test: build lab-setup ## unit tests here, kernel tests in the lab on two kernels
 	@set -e; for f in FuzzAnnotation FuzzNADConfig FuzzCheckpoint FuzzPodResources; do \
 		$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZ) -fuzzminimizetime 100x ./kubeclient; done
 	$(GO) test -v -count=1 -p 1 -timeout 60m ./tests/lab/... ./tests/kernel/...
+	$(MAKE) faults
 	$(MAKE) e2e
 
 e2e: image cluster-setup ## end-to-end tests in a real cluster: build/report/e2e.json
