@@ -202,15 +202,6 @@ func TestStoreFails(t *testing.T) {
 		t.Errorf("%v: %+v", err, got)
 	}
 	wantFiles(t, s.Dir, "c1:bond0.json", "c1:bond0.json.begun")
-
-	in := filepath.Join(s.Dir, "a directory")
-	if err := os.MkdirAll(filepath.Join(in, "full"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := replace(in, []byte("x")); err == nil {
-		t.Error("a directory was replaced")
-	}
-	wantFiles(t, s.Dir, "c1:bond0.json", "c1:bond0.json.begun")
 }
 
 // TestStoreTooDeep: what could be written and not be read back is not begun.
