@@ -51,6 +51,7 @@ func (h *Host) AddPod(ctx context.Context, c ClusterConfig, r Request) (*current
 		}
 	}
 	report := Publish{Verb: "ADD", Pod: reply.Pod, Steps: steps, Warnings: warningsOf(reply, recs)}
+	published := time.Now()
 	if err == nil {
 		err = h.publish(ctx, c.Agent, report, recs, began)
 	}
@@ -59,7 +60,20 @@ func (h *Host) AddPod(ctx context.Context, c ClusterConfig, r Request) (*current
 		h.tellFailure(ctx, c.Agent, report, began, err)
 		return nil, err
 	}
+	h.note(recs[0], steps, since("publish", published))
 	return decodeResult(recs[0].Result)
+}
+
+// note adds to the first Record of a pod the time that the agent took, before the
+// attachment and after it, unless it has that from an ADD before this one.
+func (h *Host) note(rec *Record, before []Step, after Step) {
+	if len(before) == 0 || slices.ContainsFunc(rec.Steps, func(s Step) bool { return s.What == after.What }) {
+		return
+	}
+	rec.Steps = slices.Concat(before, rec.Steps, []Step{after})
+	if err := h.Store.Update(rec); err != nil {
+		h.warn("%v", err)
+	}
 }
 
 // AddSecondary attaches one bond network whose links name what only the agent
