@@ -36,6 +36,7 @@ type Burst struct {
 	Pods   int                `json:"pods"`
 	ADD    map[string]Stats   `json:"add"`
 	WallMS map[string]float64 `json:"wallMS"`
+	Peak   map[string]int     `json:"peakKiB"` // what all processes of a contender had for themselves, together, at once
 }
 
 // onHost measures with delegates that do nothing.
@@ -199,20 +200,22 @@ func (r *Report) bursts(ctx context.Context, m *machine, _ int) error {
 		return err
 	}
 	for _, n := range []int{1, 10, 60, most} {
-		b := Burst{Pods: n, ADD: map[string]Stats{}, WallMS: map[string]float64{}}
+		b := Burst{Pods: n, ADD: map[string]Stats{}, WallMS: map[string]float64{}, Peak: map[string]int{}}
 		for _, c := range contenders(m.cluster.Kubeconfig, noop) {
 			if c.name == "multus thin" {
 				continue
 			}
+			peak := peakMemory(map[string][]string{"multibond": {"multibond", "multibond-agent"}, "multus thick": {"multus-shim", "multus-daemon"}}[c.name]...)
 			all, wall, err := burst(ctx, m, c, n, uids)
+			b.Peak[c.name] = peak()
 			if err != nil {
 				return err
 			}
 			b.ADD[c.name], b.WallMS[c.name] = newStats(all), ms(wall)
 		}
 		r.Bursts = append(r.Bursts, b)
-		fmt.Printf("%d ADDs at once: multibond %.0f ms in all (95%% within %.0f ms), multus thick %.0f ms (%.0f ms)\n", n,
-			b.WallMS["multibond"], b.ADD["multibond"].P95, b.WallMS["multus thick"], b.ADD["multus thick"].P95)
+		fmt.Printf("%d ADDs at once: multibond %.0f ms in all (95%% within %.0f ms), at most %d KiB, multus thick %.0f ms (%.0f ms), %d KiB\n", n,
+			b.WallMS["multibond"], b.ADD["multibond"].P95, b.Peak["multibond"], b.WallMS["multus thick"], b.ADD["multus thick"].P95, b.Peak["multus thick"])
 	}
 	r.Memory = map[string]int{}
 	for _, p := range m.processes {

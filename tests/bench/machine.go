@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -123,6 +124,45 @@ func rss(pid int) (now, most int) {
 		fmt.Sscanf(line, "VmHWM: %d", &most)
 	}
 	return now, most
+}
+
+// peakMemory looks, until it is asked, at what all processes of these names have
+// for themselves together, and returns the most that it saw, in KiB: what they
+// share, as their programs' files, is left out (proc(5), statm).
+func peakMemory(names ...string) (stop func() int) {
+	const pause = 10 * time.Millisecond
+	ended, most := make(chan struct{}), make(chan int)
+	go func() {
+		peak := 0
+		for {
+			peak = max(peak, ownMemory(names))
+			select {
+			case <-ended:
+				most <- peak
+				return
+			case <-time.After(pause):
+			}
+		}
+	}()
+	return func() int {
+		close(ended)
+		return <-most
+	}
+}
+
+func ownMemory(names []string) (kib int) {
+	files, _ := filepath.Glob("/proc/[0-9]*/comm")
+	for _, file := range files {
+		name, _ := os.ReadFile(file) // it may have ended
+		if !slices.Contains(names, strings.TrimSpace(string(name))) {
+			continue
+		}
+		var size, resident, shared int
+		text, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "statm"))
+		fmt.Sscan(string(text), &size, &resident, &shared)
+		kib += (resident - shared) * os.Getpagesize() / 1024
+	}
+	return kib
 }
 
 // startDaemons starts the agent, and Multus's daemon, which takes credentials
