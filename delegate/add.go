@@ -218,7 +218,7 @@ func (h *Host) prepare(ctx context.Context, r Request, s sandbox) (*Record, erro
 	for _, w := range warnings {
 		h.warn("%s", w)
 	}
-	rec := &Record{Version: recordVersion, BootID: h.BootID, NetnsID: s.pod.ID(), Created: began, Plan: plan, Warnings: warnings, Attached: map[string]Seen{}}
+	rec := &Record{Version: recordVersion, BootID: h.BootID, NetnsID: s.pod.ID(), Created: began, Plan: plan, Warnings: warnings, Attached: map[string]Seen{}, Steps: slices.Clone(r.Steps)}
 	rec.took("survey", began, surveyed)
 	rec.took("compile", surveyed, time.Now())
 	return rec, nil

@@ -46,6 +46,7 @@ type Request struct {
 	Path        []string
 	Network     Network
 	Group       Group
+	Steps       []Step // what was done for it before, which its Record tells
 
 	// As in PodAttachment.
 	DefaultRoute   []netip.Addr

@@ -47,11 +47,14 @@ func (h *Host) AddPod(ctx context.Context, c ClusterConfig, r Request) (*current
 	if err == nil {
 		var rs []Request
 		if rs, err = c.requests(r, reply); err == nil {
+			rs[0].Steps = steps
 			recs, err = h.addAll(ctx, rs)
 		}
 	}
-	report := Publish{Verb: "ADD", Pod: reply.Pod, Steps: steps, Warnings: warningsOf(reply, recs)}
-	published := time.Now()
+	report := Publish{Verb: "ADD", Pod: reply.Pod, Warnings: warningsOf(reply, recs)}
+	if recs == nil {
+		report.Steps = steps
+	}
 	if err == nil {
 		err = h.publish(ctx, c.Agent, report, recs, began)
 	}
@@ -60,20 +63,7 @@ func (h *Host) AddPod(ctx context.Context, c ClusterConfig, r Request) (*current
 		h.tellFailure(ctx, c.Agent, report, began, err)
 		return nil, err
 	}
-	h.note(recs[0], steps, since("publish", published))
 	return decodeResult(recs[0].Result)
-}
-
-// note adds to the first Record of a pod the time that the agent took, before the
-// attachment and after it, unless it has that from an ADD before this one.
-func (h *Host) note(rec *Record, before []Step, after Step) {
-	if len(before) == 0 || slices.ContainsFunc(rec.Steps, func(s Step) bool { return s.What == after.What }) {
-		return
-	}
-	rec.Steps = slices.Concat(before, rec.Steps, []Step{after})
-	if err := h.Store.Update(rec); err != nil {
-		h.warn("%v", err)
-	}
 }
 
 // AddSecondary attaches one bond network whose links name what only the agent
@@ -92,10 +82,12 @@ func (h *Host) AddSecondary(ctx context.Context, r Request) (*current.Result, er
 	reply, steps, err := h.lookup(ctx, AgentClient{Socket: socket, Timeout: lookupTimeout}, l)
 	var recs []*Record
 	if err == nil {
+		r.Steps = steps
 		recs, err = h.addOne(ctx, socket, r, reply)
 	}
-	report := Publish{Verb: "ADD", Pod: args.Pod, Steps: steps, Warnings: warningsOf(reply, recs)}
+	report := Publish{Verb: "ADD", Pod: args.Pod, Warnings: warningsOf(reply, recs)}
 	if err != nil {
+		report.Steps = steps
 		h.tellFailure(ctx, socket, report, began, err)
 		return nil, err
 	}

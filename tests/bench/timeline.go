@@ -18,7 +18,8 @@ type Bar struct {
 }
 
 // timeline shows where the time of one ADD of a pod with eight networks goes:
-// the steps of its Records, and what is left, which is the process.
+// the steps of its Records, and what is left, which is the publishing and the
+// process.
 func (r *Report) timeline(ctx context.Context, m *machine, _ int) error {
 	uids, err := m.addPods(ctx, map[string][]string{"t8": noops(8)})
 	if err != nil {
@@ -79,5 +80,5 @@ func bars(container string, total float64) (all []Bar, err error) {
 			left -= step.MS
 		}
 	}
-	return append(all, Bar{"", "process", left}), nil
+	return append(all, Bar{"", "publish and process", left}), nil
 }
