@@ -67,25 +67,29 @@ func (h *Host) salvageNobodys(ctx context.Context, valid []GCAttachment, path []
 	if err != nil {
 		return WithCode(types.ErrIOFailure, ignore(fs.ErrNotExist, err))
 	}
+	var errs []error
+	for _, e := range entries {
+		errs = append(errs, h.salvageNobody(ctx, filepath.Join(h.Namespaces, e.Name()), path, known))
+	}
+	return errors.Join(errs...)
+}
+
+// salvageNobody is salvage in one namespace, unless it is known.
+func (h *Host) salvageNobody(ctx context.Context, netns string, path []string, known map[string]bool) error {
+	s, err := h.enterIfThere(netns, "")
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if s.pod == nil || known[s.pod.ID()] {
+		return nil
+	}
 	locks, err := openLocks(h.Store.Dir, h.LockTimeout)
 	if err != nil {
 		return err
 	}
 	defer locks.Close()
-	var errs []error
-	for _, e := range entries {
-		netns := filepath.Join(h.Namespaces, e.Name())
-		s, err := h.enterIfThere(netns, "")
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		if s.pod != nil && !known[s.pod.ID()] {
-			errs = append(errs, h.salvageIn(ctx, s, Request{Netns: netns, Path: path}, "", locks))
-		}
-		s.close()
-	}
-	return errors.Join(errs...)
+	return h.salvageIn(ctx, s, Request{Netns: netns, Path: path}, "", locks)
 }
 
 // salvageIn is salvage in one namespace. r names no container where nobody knows
