@@ -23,8 +23,8 @@ func TestTargets(t *testing.T) {
 		ab("miimon", 206, true, sharedMAC, "02:00:00:00:00:02"),
 		ab("arp", 400, true, "", "02:00:00:00:00:02"),
 		ab("ns", 10, false, "", ""),
-		{trial: trial{"balance-rr", "miimon", cableOut, "router", "IPv4", ""}, Said: "up", Fault: Outage{Sent: 5, Lost: 5}},
-		{trial: trial{"balance-rr", "miimon", pfDown, "router", "IPv4", ""}, Said: "up", Fault: Outage{Sent: 5, Lost: 4}},
+		{trial: trial{"balance-rr", "miimon", cableOut, "router", "IPv4", ""}, Said: "up", Fault: Outage{Sent: 50, Lost: 46}},
+		{trial: trial{"balance-rr", "miimon", pfDown, "router", "IPv4", ""}, Said: "up", Fault: Outage{Sent: 50, Lost: 45}},
 	}}
 	const quick, same = "without an answer for at most 200 ms, from when the driver said so, 5 ms after the fault", "the same MAC, " + mac
 	const shared = "active-backup, MAC shared, miimon, IPv4; router peer: link down"
