@@ -27,12 +27,15 @@ func (r Result) targets() (all []Target) {
 		all = append(all, Target{Trial: r.trial.String(), Want: want, Got: got, Met: met})
 	}
 	if r.Mode == "active-backup" {
-		most, from, since := r.most()
-		got := fmt.Sprintf("%.0f ms", r.Fault.GapMS-from)
+		most := mostByPath
+		if r.Monitor == "miimon" {
+			most = mostByCarrier
+		}
+		got := fmt.Sprintf("%.0f ms", r.Fault.GapMS)
 		if !r.Fault.Whole {
 			got = "no end"
 		}
-		add(r.Fault.Whole && r.Fault.GapMS-from <= most, fmt.Sprintf("without an answer for at most %.0f ms%s", most, since), got)
+		add(r.Fault.Whole && r.Fault.GapMS <= float64(most), fmt.Sprintf("without an answer for at most %d ms", most), got)
 		if r.MACs == sharedMAC {
 			add(r.MACBefore != "" && r.MACAfter == r.MACBefore, "the same MAC, "+r.MACBefore, r.MACAfter)
 		}
@@ -41,21 +44,6 @@ func (r Result) targets() (all []Target) {
 		add(r.Said != "up", "a bond that carries nothing is not up", r.Said)
 	}
 	return all
-}
-
-// most is how long traffic may be away, and from when on, in milliseconds after
-// the fault: miimon sees what the link's driver says, and no bond changes anything
-// while the kernel takes a PF down, which holds its lock on all links.
-func (r Result) most() (most, from float64, since string) {
-	switch {
-	case r.Monitor == "miimon" && r.SaidMS != nil:
-		return mostByCarrier, *r.SaidMS, fmt.Sprintf(", from when the driver said so, %.0f ms after the fault", *r.SaidMS)
-	case r.Monitor == "miimon":
-		return mostByCarrier, 0, ", but the driver never said so"
-	case r.trial.Fault == pfDown:
-		return mostByPath, r.TookMS, fmt.Sprintf(", from when the PF was down, after %.0f ms", r.TookMS)
-	}
-	return mostByPath, 0, ""
 }
 
 // targets are those of all results, the ones that were not met first.

@@ -121,8 +121,7 @@ type Outage struct {
 type Result struct {
 	trial
 	Broken    string   `json:"broken"`       // the link that carried and was broken
-	TookMS    float64  `json:"faultTookMS"`  // the command that broke it, 0 for a cable
-	SaidMS    *float64 `json:"driverSaidMS"` // when the link's driver said that it has no carrier, from the fault on; null: never
+	SaidMS    *float64 `json:"driverSaidMS"` // when the link's driver said that it has no carrier, from the start of the command that broke it; null: never
 	Fault     Outage   `json:"outage"`       // of the fault
 	Carries   []string `json:"carries"`      // the links that carried after it
 	Said      string   `json:"bondSaid"`     // the bond's operational state then
@@ -418,7 +417,7 @@ func (b *bench) measure() {
 		b.result.Mended.Whole = b.whole.mended
 		end = mended
 	}
-	b.result.TookMS, b.result.SaidMS = took(events), b.said(events, broken, end)
+	b.result.SaidMS = b.said(events, broken, end)
 	b.result.Fault = *outage(events, broken, end)
 	b.result.Fault.Whole = b.whole.broken
 	for _, e := range events {
@@ -426,20 +425,6 @@ func (b *bench) measure() {
 			b.result.Heard++
 		}
 	}
-}
-
-// took is how long the first command lasted.
-func took(events []event.Event) float64 {
-	var began int64
-	for _, e := range events {
-		switch {
-		case e.Kind == event.Began && began == 0:
-			began = e.At
-		case e.Kind == event.Ended && began != 0:
-			return milliseconds(e.At - began)
-		}
-	}
-	return 0
 }
 
 // said is when the driver of the broken link said that it has no carrier.
