@@ -1,0 +1,39 @@
+package delegate
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestSteps: Records have the time of all that was done, the first of a pod that of
+// the lookup too, also after a repeated ADD, and the agent hears of each once.
+func TestSteps(t *testing.T) {
+	n := newNode(t, vlan("net1", vfA2))
+	for range 2 {
+		if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
+			t.Fatal(err)
+		}
+		for ifName, want := range map[string][]string{
+			"eth0": {"lookup", "survey", "compile", "record", "attach eth0"},
+			"net1": {"survey", "compile", "attach net1"},
+		} {
+			var got []string
+			for _, step := range n.readRecord(Key{"c1", ifName}).Steps {
+				got = append(got, step.What)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s, -want +got:\n%s", ifName, diff)
+			}
+		}
+	}
+	for _, p := range n.published() {
+		var got []string
+		for _, step := range p.Steps {
+			got = append(got, step.What)
+		}
+		if diff := cmp.Diff([]string{"lookup", "survey", "compile", "record", "attach eth0", "survey", "compile", "attach net1", "total"}, got); diff != "" {
+			t.Errorf("published, -want +got:\n%s", diff)
+		}
+	}
+}
