@@ -34,7 +34,7 @@ func (h *Host) attach(ctx context.Context, s sandbox, rec *Record, i int) error 
 			return WithCode(CodeKernel, fmt.Errorf("links[%d]: moving %s into the pod: %w", i, l.Name, err))
 		}
 	case FromDevice, FromConfig:
-		if seen.Result, _, err = h.runPlugins(ctx, rec, l, func() { rec.prepareLast(s, i) }); err != nil {
+		if seen.Result, _, err = h.runPlugins(ctx, rec, l, func() { rec.preparePrevious(s, i) }); err != nil {
 			return WithCode(CodeDelegate, fmt.Errorf("links[%d]: attaching %s: %w", i, cmp.Or(l.Device, l.Name), err))
 		}
 	}
@@ -100,10 +100,10 @@ func roundTrip(s sandbox, l *PlannedLink) error {
 	return nil
 }
 
-// prepareLast makes the link before link i ready for the bond, while the plugin
+// preparePrevious makes the link before link i ready for the bond, while the plugin
 // of link i is at work: a third of a plugin's time is what a driver takes to set a
 // VF down. Where that fails, it fails again, and is said, when the bond is made.
-func (rec *Record) prepareLast(s sandbox, i int) {
+func (rec *Record) preparePrevious(s sandbox, i int) {
 	if i > 0 {
 		_ = bond.Prepare(s.pod, rec.Attached[rec.Plan.Links[i-1].Name].Link)
 	}

@@ -21,7 +21,7 @@ func (h *Host) GCPod(ctx context.Context, c ClusterConfig, path []string) error 
 	if c.Valid == nil {
 		return err
 	}
-	return errors.Join(err, h.salvageNobodys(ctx, c.Valid, path))
+	return errors.Join(err, h.salvageUnrecorded(ctx, c.Valid))
 }
 
 // GC undoes the attachments of a network that the runtime no longer has, and

@@ -40,11 +40,11 @@ func (h *Host) salvage(ctx context.Context, r Request, only string) error {
 	return h.salvageIn(ctx, s, r, only, locks)
 }
 
-// salvageNobodys is GC where there are no Records: it salvages what is in the
-// namespaces that are no Record's. The runtime does not say which
-// namespace a container has, so nothing is done where it has one that there is no
-// Record of: that namespace could be its.
-func (h *Host) salvageNobodys(ctx context.Context, valid []GCAttachment, path []string) error {
+// salvageUnrecorded is GC where there are no Records: it salvages what is in the
+// namespaces that are no Record's. The runtime does not say which namespace a
+// container has, so nothing is done where it has one that there is no Record of:
+// that namespace could be its.
+func (h *Host) salvageUnrecorded(ctx context.Context, valid []GCAttachment) error {
 	keys, err := h.Store.List()
 	if err != nil {
 		return WithCode(types.ErrIOFailure, err)
@@ -69,13 +69,14 @@ func (h *Host) salvageNobodys(ctx context.Context, valid []GCAttachment, path []
 	}
 	var errs []error
 	for _, e := range entries {
-		errs = append(errs, h.salvageNobody(ctx, filepath.Join(h.Namespaces, e.Name()), path, known))
+		errs = append(errs, h.salvageUnless(ctx, known, filepath.Join(h.Namespaces, e.Name())))
 	}
 	return errors.Join(errs...)
 }
 
-// salvageNobody is salvage in one namespace, unless it is known.
-func (h *Host) salvageNobody(ctx context.Context, netns string, path []string, known map[string]bool) error {
+// salvageUnless is salvage in one namespace, unless its ID is known. sriov-cni
+// can't help there: it knows VFs by their containers.
+func (h *Host) salvageUnless(ctx context.Context, known map[string]bool, netns string) error {
 	s, err := h.enterIfThere(netns, "")
 	if err != nil {
 		return err
@@ -89,7 +90,7 @@ func (h *Host) salvageNobody(ctx context.Context, netns string, path []string, k
 		return err
 	}
 	defer locks.Close()
-	return h.salvageIn(ctx, s, Request{Netns: netns, Path: path}, "", locks)
+	return h.salvageIn(ctx, s, Request{Netns: netns}, "", locks)
 }
 
 // salvageIn is salvage in one namespace. r names no container where nobody knows
@@ -173,7 +174,7 @@ func (h *Host) salvageVF(ctx context.Context, s sandbox, r Request, l bond.Link)
 	if err != nil {
 		return err
 	}
-	defer h.warnOfRemains(d)
+	h.warnOfRemains(d)
 	links, err := s.pod.Links()
 	if err != nil {
 		return err

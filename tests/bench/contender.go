@@ -19,6 +19,8 @@ type contender struct {
 	name   string
 	plugin string
 	config map[string]any
+	// processes are what it consists of, by their names, without its delegates.
+	processes []string
 }
 
 // noop is a network that nothing has to be done for.
@@ -36,9 +38,9 @@ func contenders(kubeconfig string, defaultNetwork map[string]any) []contender {
 	}
 	return []contender{
 		{"multibond", "multibond", map[string]any{"cniVersion": "1.0.0", "name": "multibond", "type": "multibond", "agent": "/run/multibond/agent.sock",
-			"defaultNetwork": map[string]any{"confDir": confDir, "name": ""}}},
-		{"multus thin", "multus", multus("multus", map[string]any{"kubeconfig": kubeconfig, "cniDir": stateDir + "/multus-thin"})},
-		{"multus thick", "multus-shim", multus("multus-shim", map[string]any{"daemonSocketDir": "/run/multus/thick"})},
+			"defaultNetwork": map[string]any{"confDir": confDir, "name": ""}}, []string{"multibond", "multibond-agent"}},
+		{"multus thin", "multus", multus("multus", map[string]any{"kubeconfig": kubeconfig, "cniDir": stateDir + "/multus-thin"}), []string{"multus"}},
+		{"multus thick", "multus-shim", multus("multus-shim", map[string]any{"daemonSocketDir": "/run/multus/thick"}), []string{"multus-shim", "multus-daemon"}},
 	}
 }
 

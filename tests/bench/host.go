@@ -205,7 +205,7 @@ func (r *Report) bursts(ctx context.Context, m *machine, _ int) error {
 			if c.name == "multus thin" {
 				continue
 			}
-			peak := peakMemory(map[string][]string{"multibond": {"multibond", "multibond-agent"}, "multus thick": {"multus-shim", "multus-daemon"}}[c.name]...)
+			peak := peakMemory(c.processes...)
 			all, wall, err := burst(ctx, m, c, n, uids)
 			b.Peak[c.name] = peak()
 			if err != nil {
