@@ -209,14 +209,14 @@ func TestInstallRunning(t *testing.T) {
 	n := newNodeDirs(t)
 	sleep, err := os.ReadFile("/bin/sleep")
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(n.bin, "multibond"), sleep, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	running := exec.CommandContext(t.Context(), filepath.Join(n.bin, "multibond"), "60")
 	if err := running.Start(); err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	defer func() { _ = running.Process.Kill(); _ = running.Wait() }()
 	if code := n.do(t.Context(), "install"); code != 0 {
