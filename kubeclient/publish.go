@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,10 +33,11 @@ type publisher struct {
 	// The waits between attempts while the API server is away.
 	firstWait, lastWait time.Duration
 
-	away atomic.Bool // the API server, when it was last asked
-	wake chan struct{}
-	said recently
-	pods podLocks
+	away    atomic.Bool // the API server, when it was last asked
+	arrived sync.Map    // the UIDs of pods whose queued status has arrived
+	wake    chan struct{}
+	said    recently
+	pods    podLocks
 }
 
 // entryOf makes what is to be published of a report. The error's code is 6
@@ -66,39 +68,55 @@ func entryOf(p delegate.Publish, now time.Time) (entry, error) {
 	return e, nil
 }
 
-// publish takes an outcome over. The status is sent at once, and queued says
-// why it has not arrived yet; the events are for run to send, for nobody's pod
-// has to wait for them.
+// publish takes an outcome over. The status is sent at once, while it is queued,
+// and queued says why it has not arrived yet; the events are for run to send, for
+// nobody's pod has to wait for them.
 func (p *publisher) publish(ctx context.Context, e entry) (queued string, err error) {
 	if e.Patch == nil && len(e.Events) == 0 {
 		return "", nil
 	}
 	defer p.pods.lock(e.Pod.UID)()
-	e, kept := p.queue.add(e)
-	if kept != nil {
-		p.log.ErrorContext(ctx, "an outcome cannot be queued; it is lost if it cannot be published now", "pod", e.Pod.String(), "error", kept)
+	p.arrived.Delete(e.Pod.UID)
+	if e.Patch == nil || p.away.Load() {
+		return p.enqueue(ctx, e)
 	}
-	if p.away.Load() && kept == nil {
-		return p.later("the API server could not be reached"), nil
-	}
-	if kept != nil {
-		if err := p.deliver(ctx, e); err != nil {
-			return "", delegate.WithCode(cnitypes.ErrTryAgainLater, fmt.Errorf("publishing of pod %s: %w; nor can it be queued: %w", e.Pod, err, kept))
-		}
-		return "", nil
-	}
-	dropped, err := p.sendStatus(ctx, &e)
+	answer := make(chan error, 1)
+	// Queueing takes half as long as the API server's answer.
+	go func() { answer <- p.api.patchStatus(ctx, e.Pod, e.Patch) }()
+	both, kept := p.queue.add(e)
+	dropped, err := p.answered(ctx, &both, <-answer)
 	switch {
+	case kept != nil && !dropped:
+		return "", p.deliverUnqueued(ctx, both, kept)
 	case err != nil:
 		return p.later(err.Error()), nil
-	case dropped:
-		return "", nil
+	case !dropped:
+		p.arrived.Store(e.Pod.UID, nil)
+		p.wakeRun()
 	}
-	if err := p.queue.save(e); err != nil {
-		p.log.WarnContext(ctx, "an outcome cannot be queued once more; its status is sent twice", "pod", e.Pod.String(), "error", err)
+	return "", nil
+}
+
+// enqueue leaves all of an outcome to run.
+func (p *publisher) enqueue(ctx context.Context, e entry) (queued string, err error) {
+	e, kept := p.queue.add(e)
+	switch {
+	case kept != nil:
+		return "", p.deliverUnqueued(ctx, e, kept)
+	case p.away.Load():
+		return p.later("the API server could not be reached"), nil
 	}
 	p.wakeRun()
 	return "", nil
+}
+
+// deliverUnqueued sends now what the queue could not keep.
+func (p *publisher) deliverUnqueued(ctx context.Context, e entry, kept error) error {
+	p.log.ErrorContext(ctx, "an outcome cannot be queued; it is lost if it cannot be published now", "pod", e.Pod.String(), "error", kept)
+	if err := p.deliver(ctx, e); err != nil {
+		return delegate.WithCode(cnitypes.ErrTryAgainLater, fmt.Errorf("publishing of pod %s: %w; nor can it be queued: %w", e.Pod, err, kept))
+	}
+	return nil
 }
 
 // later leaves an outcome to run.
@@ -137,7 +155,11 @@ func (p *publisher) sendStatus(ctx context.Context, e *entry) (dropped bool, err
 	if e.Patch == nil {
 		return false, nil
 	}
-	err = p.api.patchStatus(ctx, e.Pod, e.Patch)
+	return p.answered(ctx, e, p.api.patchStatus(ctx, e.Pod, e.Patch))
+}
+
+// answered is what the API server's answer to a status means for its entry.
+func (p *publisher) answered(ctx context.Context, e *entry, err error) (dropped bool, failed error) {
 	p.note(err)
 	if refusedForGood(err) {
 		return true, p.drop(ctx, *e, err)
@@ -234,7 +256,11 @@ func (p *publisher) retry(ctx context.Context) (done bool) {
 
 func (p *publisher) retryOne(ctx context.Context, uid string) error {
 	defer p.pods.lock(uid)()
+	_, arrived := p.arrived.LoadAndDelete(uid)
 	e, err := p.queue.load(uid)
+	if arrived {
+		e.Patch = nil
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil // published meanwhile
