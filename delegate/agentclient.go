@@ -47,6 +47,16 @@ func (c AgentClient) Lookup(ctx context.Context, l Lookup) (LookupReply, error) 
 	return *reply.Lookup, nil
 }
 
+// Post is Publish for what nothing depends on: nobody waits for the answer.
+func (c AgentClient) Post(ctx context.Context, p Publish) error {
+	conn, err := c.dial(ctx)
+	if err != nil {
+		return c.failed(err)
+	}
+	defer conn.Close()
+	return WriteAgentMessage(conn, AgentRequest{Version: AgentVersion, Publish: &p})
+}
+
 // Publish tells what became of a sandbox.
 func (c AgentClient) Publish(ctx context.Context, p Publish) (PublishReply, error) {
 	reply, err := c.ask(ctx, AgentRequest{Publish: &p})
@@ -88,11 +98,9 @@ func (c AgentClient) ask(ctx context.Context, request AgentRequest) (AgentReply,
 	return reply, nil
 }
 
-// exchange dials, sends one message and reads one. Whether anybody listens is
-// known at once, so it is found out whatever time is left.
+// exchange dials, sends one message and reads one.
 func (c AgentClient) exchange(ctx context.Context, request AgentRequest) (reply AgentReply, err error) {
-	dialer := net.Dialer{Timeout: dialTimeout}
-	conn, err := dialer.DialContext(context.WithoutCancel(ctx), "unix", c.Socket)
+	conn, err := c.dial(ctx)
 	if err != nil {
 		return reply, err
 	}
@@ -102,4 +110,11 @@ func (c AgentClient) exchange(ctx context.Context, request AgentRequest) (reply 
 		return reply, err
 	}
 	return reply, ReadAgentMessage(conn, &reply)
+}
+
+// dial finds out whether anybody listens, which is known at once, whatever time
+// is left.
+func (c AgentClient) dial(ctx context.Context) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: dialTimeout}
+	return dialer.DialContext(context.WithoutCancel(ctx), "unix", c.Socket)
 }

@@ -61,12 +61,17 @@ func (h *Host) delMembers(ctx context.Context, known *Record, locks *Locks) erro
 	if err := locks.Lock(ctx, "device", devices...); err != nil {
 		return err
 	}
+	s, err := h.enterIfThere(known.Plan.Netns, known.NetnsID) // one ADD has made them in one namespace
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	defer s.close()
 	for i, rec := range slices.Backward(recs) {
 		if i == 0 && errors.Join(errs...) != nil {
-			errs = append(errs, h.restoreAll(ctx, rec), WithCode(types.ErrIOFailure, h.Store.Update(rec)))
+			errs = append(errs, h.restoreAll(ctx, s, rec), WithCode(types.ErrIOFailure, h.Store.Update(rec)))
 			continue
 		}
-		errs = append(errs, h.restore(ctx, rec))
+		errs = append(errs, h.restoreIn(ctx, s, rec))
 	}
 	return errors.Join(errs...)
 }

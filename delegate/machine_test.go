@@ -174,7 +174,7 @@ func (m *machine) state() string {
 		lines = append(lines, fmt.Sprintf("address %s of %s", ip, key))
 	}
 	err := filepath.WalkDir(m.Store.Dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() && d.Name() != "lock" {
+		if err == nil && !d.IsDir() && d.Name() != "lock" && d.Name() != endedFile {
 			lines = append(lines, "file "+strings.TrimPrefix(path, m.Store.Dir))
 		}
 		return err

@@ -121,12 +121,15 @@ func (h *Host) addOne(ctx context.Context, socket string, r Request, reply Looku
 // is not there is no error. Where there is no Record, the container may be older
 // than this plugin's installation: the default network's plugins are called all
 // the same, what bond-cni attached is released, and what can be known to be ours
-// goes home.
+// goes home. After a DEL that left nothing, nothing is done.
 func (h *Host) DelPod(ctx context.Context, c ClusterConfig, r Request) error {
 	began := time.Now()
 	rec, err := h.del(ctx, r.Key())
+	released := true
 	switch {
 	case rec != nil || err != nil:
+	case c.Name != "" && h.hasEnded(r.Key()):
+		return nil
 	case r.Network.IsBondCNI():
 		err = h.delPredecessor(ctx, r)
 	default:
@@ -135,26 +138,31 @@ func (h *Host) DelPod(ctx context.Context, c ClusterConfig, r Request) error {
 			only = "" // the whole pod goes
 		}
 		err = h.salvage(ctx, r, only)
-		h.delUnknown(ctx, c, r)
+		released = h.delUnknown(ctx, c, r)
+	}
+	if err == nil && c.Name != "" && released {
+		h.ended(r.Key())
 	}
 	h.tellDel(ctx, rec, began, err)
 	return err
 }
 
 // delUnknown has the default network's plugins release what they may have for
-// a container without a Record. Their refusal changes nothing.
-func (h *Host) delUnknown(ctx context.Context, c ClusterConfig, r Request) {
+// a container without a Record, and says whether they did. Their refusal is no
+// error.
+func (h *Host) delUnknown(ctx context.Context, c ClusterConfig, r Request) (released bool) {
 	if c.Name == "" {
-		return // it is no cluster's configuration
+		return true // it is no cluster's configuration
 	}
 	raw, err := c.DefaultNetwork()
 	if err != nil || raw == nil {
-		return
+		return false
 	}
 	n, err := ParsePlain(raw)
 	if err != nil {
-		return
+		return false
 	}
+	released = true
 	for _, p := range slices.Backward(n.Plain) {
 		_, err := h.execute(ctx, Call{
 			Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Args: r.Args, Path: c.path(r.Path),
@@ -162,8 +170,10 @@ func (h *Host) delUnknown(ctx context.Context, c ClusterConfig, r Request) {
 		})
 		if err != nil {
 			h.warn("network %s: %v", n.Name, err)
+			released = false
 		}
 	}
+	return released
 }
 
 // tellDel reports a DEL of which the agent is to hear.
@@ -176,7 +186,9 @@ func (h *Host) tellDel(ctx context.Context, rec *Record, began time.Time, err er
 		h.tellFailure(ctx, rec.Plan.Group.Agent, report, began, err)
 		return
 	}
-	h.tell(ctx, rec.Plan.Group.Agent, report)
+	if err := (AgentClient{Socket: rec.Plan.Group.Agent}).Post(ctx, report); err != nil {
+		h.warn("pod %s: %v", report.Pod, err)
+	}
 }
 
 // StatusPod says in one error why an ADD would fail now, or nil. Its code is

@@ -171,6 +171,7 @@ func TestAddPod(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.wantState(before)
+	n.heard(5) // of two ADDs two each
 	if last := n.published(); last[len(last)-1].Verb != "DEL" {
 		t.Errorf("the agent did not hear of the DEL: %+v", last)
 	}

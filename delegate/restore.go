@@ -18,19 +18,24 @@ import (
 // names what is not; its code is 103, or 102 where the kernel lets nobody look.
 // Locks on the container and its devices are held.
 func (h *Host) restore(ctx context.Context, rec *Record) error {
-	if err := h.restoreAll(ctx, rec); err != nil {
-		return err
-	}
-	return WithCode(CodeRestore, h.Store.End(rec))
-}
-
-// restoreAll is restore without the end of the Record.
-func (h *Host) restoreAll(ctx context.Context, rec *Record) error {
 	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID)
 	if err != nil {
 		return err
 	}
 	defer s.close()
+	return h.restoreIn(ctx, s, rec)
+}
+
+// restoreIn is restore with the Record's namespaces open.
+func (h *Host) restoreIn(ctx context.Context, s sandbox, rec *Record) error {
+	if err := h.restoreAll(ctx, s, rec); err != nil {
+		return err
+	}
+	return WithCode(CodeRestore, h.Store.End(rec))
+}
+
+// restoreAll is restoreIn without the end of the Record.
+func (h *Host) restoreAll(ctx context.Context, s sandbox, rec *Record) error {
 	rec.Result = nil // from here on it is not attached any more
 	for _, dir := range h.Path {
 		// The runtime may have got another plugin directory since the ADD.
@@ -43,6 +48,7 @@ func (h *Host) restoreAll(ctx context.Context, rec *Record) error {
 	if rec.Plan.plain() {
 		errs = append(errs, h.restorePlain(ctx, s, rec))
 	} else if rec.BootID == h.BootID {
+		var err error
 		released, err = h.removeBond(ctx, s, rec)
 		errs = append(errs, err)
 		for _, l := range slices.Backward(rec.Plan.Links) {

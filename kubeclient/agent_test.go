@@ -449,12 +449,18 @@ func TestAgentShowsItsHealthAndMetrics(t *testing.T) {
 	if _, err := r.client().Publish(t.Context(), attachedReport()); err != nil {
 		t.Error(err)
 	}
-	failed := delegate.Publish{Verb: "DEL", Pod: pLookup.Pod, Steps: []delegate.Step{{What: "bond", Milliseconds: 1}}}
-	if _, err := r.client().Publish(t.Context(), failed); err != nil {
+	ended := delegate.Publish{Verb: "DEL", Pod: pLookup.Pod, Steps: []delegate.Step{{What: "bond", Milliseconds: 1}}}
+	if err := r.client().Post(t.Context(), ended); err != nil {
 		t.Error(err)
 	}
 	r.queueHas(0)
-	_, body := page("/metrics")
+	var body string
+	eventually(t, func() error {
+		if _, body = page("/metrics"); !strings.Contains(body, `verb="del"`) {
+			return errors.New("the agent has not counted the DEL")
+		}
+		return nil
+	})
 	for _, line := range []string{
 		`multibond_lookup_duration_seconds_count{outcome="found"} 1`, `multibond_lookup_duration_seconds_count{outcome="failed"} 1`,
 		`multibond_failures_total{reason="environment",verb="lookup"} 1`,

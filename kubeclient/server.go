@@ -111,7 +111,8 @@ func (s server) handle(ctx context.Context, conn *net.UnixConn) {
 		return
 	}
 	conn.SetDeadline(time.Now().Add(s.edge))
-	if err := delegate.WriteAgentMessage(conn, reply); err != nil {
+	// Of a DEL nobody waits for the answer.
+	if err := delegate.WriteAgentMessage(conn, reply); err != nil && !errors.Is(err, unix.EPIPE) {
 		s.log.WarnContext(ctx, "a reply on the socket could not be sent", "error", err)
 	}
 }

@@ -121,7 +121,7 @@ func stateOfNode() string {
 	}
 	filepath.WalkDir("/var/lib/cni", func(path string, d os.DirEntry, err error) error {
 		// IPAM's lock and its note of the last address given stay by design.
-		if err == nil && !d.IsDir() && d.Name() != "lock" && !strings.HasPrefix(d.Name(), "last_reserved_ip") {
+		if err == nil && !d.IsDir() && d.Name() != "lock" && d.Name() != "ended" && !strings.HasPrefix(d.Name(), "last_reserved_ip") {
 			lines = append(lines, "file "+path)
 		}
 		return nil
