@@ -35,6 +35,7 @@ var scenarios = []struct {
 			m.changeVF(pf, func(vf *bond.VF) { vf.MAC, vf.VLAN, vf.MaxRate = mac, 5, 100 })
 		}
 	}},
+	{"four VFs", fourVFs, func(*machine) {}},
 	{"links of the host", `{"cniVersion": "1.0.0", "name": "net1", "links": [{"name": "enp1s0v0"}, {"name": "enp2s0v0"}],
 		"ipam": {"type": "host-local"}}`, func(m *machine) {
 		up := true

@@ -77,8 +77,7 @@ func (h *Host) removeBond(ctx context.Context, s sandbox, rec *Record) (released
 		return false, err
 	}
 	b, there := bond.Find(links, func(l bond.Link) bool { return l.Kind == "bond" && rec.made(l, links) })
-	// A link that was never begun means that no bond was made either.
-	if !there || len(rec.Started) < len(rec.Plan.Links) {
+	if !there || !rec.bondBegun() {
 		return false, nil
 	}
 	if !slices.Contains(needNoBond, rec.Plan.IPAM) {
