@@ -43,21 +43,37 @@ func (s Spec) Steps() []string {
 // it up. On error the bond may be half made: deleting it undoes everything,
 // except that the links stay down and their addresses flushed.
 func Build(n Namespace, s Spec, links []Link) (Link, error) {
+	up := true
+	for _, l := range links {
+		if err := Prepare(n, l); err != nil {
+			return Link{}, err
+		}
+	}
 	b, err := n.CreateBond(s.Name, s.Options)
 	if err != nil {
 		return Link{}, err
 	}
 	for _, l := range links {
-		if err := Enslave(n, s, b, l); err != nil {
-			return b, err
+		if err := n.Change(l.Index, Change{Master: &b.Index}); err != nil {
+			return b, fmt.Errorf("enslaving %s (%s, MAC %s) to %s (%s): %w", l.Name, l.what(), l.MAC, s.Name, s.Options[Mode], hinted(err))
+		}
+		own := s.LinkOptions[l.Name]
+		if len(own.sent()) == 0 {
+			continue
+		}
+		if err := n.Change(l.Index, Change{Options: own}); err != nil {
+			return b, fmt.Errorf("setting %s of %s in %s: %w", own, l.Name, s.Name, err)
 		}
 	}
-	return Finish(n, s, b)
+	if err := n.Change(b.Index, Change{Up: &up}); err != nil {
+		return b, fmt.Errorf("setting %s up: %w", s.Name, err)
+	}
+	return n.Link(s.Name)
 }
 
-// Enslave makes a link ready, down and without addresses, and puts it into the
-// bond, after those that are in it.
-func Enslave(n Namespace, s Spec, b, l Link) error {
+// Prepare makes a link ready to be enslaved: down, and without addresses. One that
+// is ready it leaves as it is.
+func Prepare(n Namespace, l Link) error {
 	down := false
 	if err := n.Change(l.Index, Change{Up: &down}); err != nil {
 		return fmt.Errorf("setting %s down: %w", l.Name, err)
@@ -65,24 +81,7 @@ func Enslave(n Namespace, s Spec, b, l Link) error {
 	if err := n.Flush(l.Index); err != nil {
 		return fmt.Errorf("%s: %w", l.Name, err)
 	}
-	if err := n.Change(l.Index, Change{Master: &b.Index}); err != nil {
-		return fmt.Errorf("enslaving %s (%s, MAC %s) to %s (%s): %w", l.Name, l.what(), l.MAC, s.Name, s.Options[Mode], hinted(err))
-	}
-	if own := s.LinkOptions[l.Name]; len(own.sent()) > 0 {
-		if err := n.Change(l.Index, Change{Options: own}); err != nil {
-			return fmt.Errorf("setting %s of %s in %s: %w", own, l.Name, s.Name, err)
-		}
-	}
 	return nil
-}
-
-// Finish sets a bond up that has all its links, and returns it as it is then.
-func Finish(n Namespace, s Spec, b Link) (Link, error) {
-	up := true
-	if err := n.Change(b.Index, Change{Up: &up}); err != nil {
-		return b, fmt.Errorf("setting %s up: %w", s.Name, err)
-	}
-	return n.Link(s.Name)
 }
 
 // hinted adds what to do to an error of enslaving whose text does not tell.

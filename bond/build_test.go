@@ -102,7 +102,7 @@ func TestBuild(t *testing.T) {
 		t.Fatal(err)
 	}
 	equal(t, "order", []string{
-		"CreateBond bond0", "Change net1", "Flush net1", "Change net1", "Change net2", "Flush net2", "Change net2", "Change bond0", "Link bond0",
+		"Change net1", "Flush net1", "Change net2", "Flush net2", "CreateBond bond0", "Change net1", "Change net2", "Change bond0", "Link bond0",
 	}, *asked)
 	equal(t, "bond", bond.Link{Index: b.Index, Name: "bond0", Kind: "bond", MAC: links[0].MAC, MTU: 1400, MaxMTU: 65535, Up: true, Carrier: true, Type: 1,
 		Options: bond.Options{bond.Mode: bond.ActiveBackup, bond.Miimon: "100", bond.FailOverMac: "active", bond.MTU: "1400", bond.MAC: links[0].MAC}}, b)
@@ -130,8 +130,8 @@ func TestBuildLinkOptions(t *testing.T) {
 	}, s.Steps())
 	asked := verbs(k)
 	b := must(bond.Build(n, s, linksOf(n, "net1", "net2")))
-	equal(t, "order", []string{"Link net1", "Link net2", "CreateBond bond0",
-		"Change net1", "Flush net1", "Change net1", "Change net2", "Flush net2", "Change net2", "Change net2", "Change bond0", "Link bond0"}, *asked)
+	equal(t, "order", []string{"Link net1", "Link net2", "Change net1", "Flush net1", "Change net2", "Flush net2",
+		"CreateBond bond0", "Change net1", "Change net2", "Change net2", "Change bond0", "Link bond0"}, *asked)
 	equal(t, "net2", bond.Options{"prio": "10", "queueId": "3"}, must(n.Link("net2")).Options)
 	equal(t, "as made", nil, must(bond.Verify(n, s, b.Index, nil)))
 	must(0, n.Change(must(n.Link("net2")).Index, bond.Change{Options: bond.Options{"prio": "9"}}))

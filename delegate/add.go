@@ -339,18 +339,17 @@ func (h *Host) run(ctx context.Context, s sandbox, rec *Record) error {
 }
 
 func (h *Host) bondSteps(ctx context.Context, s sandbox, rec *Record) (steps []step) {
-	m := &making{pod: s.pod, rec: rec}
 	for i, l := range rec.Plan.Links {
-		steps = append(steps, step{"attach " + l.Name, func() error { return h.attach(ctx, s, rec, i, m) }})
+		steps = append(steps, step{"attach " + l.Name, func() error { return h.attach(ctx, s, rec, i) }})
 	}
 	var made bond.Link
 	var result *current.Result
 	return append(steps,
 		step{"bond", func() (err error) {
 			if slices.Contains(needNoBond, rec.Plan.IPAM) {
-				made, result, err = h.finishBesideIPAM(ctx, rec, m)
+				made, result, err = h.buildBesideIPAM(ctx, s, rec)
 			} else {
-				made, err = m.finish()
+				made, err = h.build(s, rec)
 			}
 			return err
 		}},
@@ -371,6 +370,23 @@ func (h *Host) bondSteps(ctx context.Context, s sandbox, rec *Record) (steps []s
 
 func (h *Host) plainSteps(ctx context.Context, s sandbox, rec *Record) []step {
 	return []step{{"attach " + rec.Plan.IfName, func() error { return h.attachPlain(ctx, s, rec) }}}
+}
+
+// build makes the bond over the attached links.
+func (h *Host) build(s sandbox, rec *Record) (bond.Link, error) {
+	var links []bond.Link
+	for _, l := range rec.Plan.Links {
+		links = append(links, rec.Attached[l.Name].Link)
+	}
+	if rec.Plan.Bond.Options[bond.MTU] == "" {
+		rec.Plan.Bond.Options = bond.WithSmallestMTU(rec.Plan.Bond.Options, links)
+	}
+	made, err := bond.Build(s.pod, rec.Plan.Bond, links)
+	rec.BondIndex = made.Index
+	if err != nil {
+		return made, WithCode(CodeKernel, err)
+	}
+	return made, nil
 }
 
 // configure gives the bond its addresses and tells the network. It returns the

@@ -15,14 +15,11 @@ import (
 
 // attach brings link i of the plan into the pod and makes sure that it is the
 // one that was meant: by its PCI address, where it has one, whatever name it
-// came with. While its plugin is at work those before it come into the bond.
-func (h *Host) attach(ctx context.Context, s sandbox, rec *Record, i int, m *making) error {
+// came with.
+func (h *Host) attach(ctx context.Context, s sandbox, rec *Record, i int) error {
 	rec.Started = append(rec.Started, rec.Plan.Links[i].Name)
 	if err := h.Store.Update(rec); err != nil {
 		return WithCode(types.ErrIOFailure, err)
-	}
-	if err := m.begin(); err != nil {
-		return err
 	}
 	if err := freeIndex(s, &rec.Plan.Links[i]); err != nil {
 		return WithCode(CodeKernel, fmt.Errorf("links[%d]: %w", i, err))
@@ -37,12 +34,8 @@ func (h *Host) attach(ctx context.Context, s sandbox, rec *Record, i int, m *mak
 			return WithCode(CodeKernel, fmt.Errorf("links[%d]: moving %s into the pod: %w", i, l.Name, err))
 		}
 	case FromDevice, FromConfig:
-		var failed error
-		if seen.Result, _, err = h.runPlugins(ctx, rec, l, func() { failed = m.enslave(i) }); err != nil {
+		if seen.Result, _, err = h.runPlugins(ctx, rec, l, func() { rec.preparePrevious(s, i) }); err != nil {
 			return WithCode(CodeDelegate, fmt.Errorf("links[%d]: attaching %s: %w", i, cmp.Or(l.Device, l.Name), err))
-		}
-		if failed != nil {
-			return failed
 		}
 	}
 	if seen.Link, err = h.identify(s, l); err != nil {
@@ -105,6 +98,15 @@ func roundTrip(s sandbox, l *PlannedLink) error {
 	before := *l.Before
 	before.Index, l.Before = home.Index, &before
 	return nil
+}
+
+// preparePrevious makes the link before link i ready for the bond, while the plugin
+// of link i is at work: a third of a plugin's time is what a driver takes to set a
+// VF down. Where that fails, it fails again, and is said, when the bond is made.
+func (rec *Record) preparePrevious(s sandbox, i int) {
+	if i > 0 {
+		_ = bond.Prepare(s.pod, rec.Attached[rec.Plan.Links[i-1].Name].Link)
+	}
 }
 
 // runPlugins executes the plugins of a link in order, each with the result of

@@ -50,7 +50,7 @@ func TestRequests(t *testing.T) {
 		want map[string]int
 	}{
 		{"ADD", add, map[string]int{
-			"open": 2, "Link": 7, "Links": 7, "VFs": 4, "Change": 5, "Flush": 2, "CreateBond": 1, "Configure": 1,
+			"open": 2, "Link": 7, "Links": 7, "VFs": 4, "Change": 6, "Flush": 3, "CreateBond": 1, "Configure": 1,
 			"bridge": 1, "portmap": 1, "sriov": 2, "host-local": 1, "agent": 2}},
 		{"ADD again", add, map[string]int{"open": 2, "Link": 1, "Links": 1, "VFs": 2, "Addresses": 1, "agent": 2}},
 		{"DEL", del, map[string]int{"open": 2, "Link": 4, "Links": 5, "VFs": 2, "Change": 1, "Delete": 1, "bridge": 1, "portmap": 1, "sriov": 2, "host-local": 1, "agent": 1}},

@@ -19,14 +19,13 @@ import (
 // work while the bond is made, which takes longer. Others, as dhcp, ask over it.
 var needNoBond = []string{"host-local", "static", "whereabouts"}
 
-// finishBesideIPAM makes what is missing of the bond while the IPAM plugin is at
-// work.
-func (h *Host) finishBesideIPAM(ctx context.Context, rec *Record, m *making) (bond.Link, *current.Result, error) {
+// buildBesideIPAM makes the bond while the IPAM plugin is at work.
+func (h *Host) buildBesideIPAM(ctx context.Context, s sandbox, rec *Record) (bond.Link, *current.Result, error) {
 	answer, err := h.startIPAM(ctx, rec)
 	if err != nil {
 		return bond.Link{}, nil, err
 	}
-	made, failed := m.finish()
+	made, failed := h.build(s, rec)
 	result, err := answer()
 	if failed != nil {
 		return made, nil, failed

@@ -134,8 +134,8 @@ func TestPrefixOf(t *testing.T) {
 // another has the bond before it, and its DEL after all else, as ever.
 func TestIPAMBesideTheBond(t *testing.T) {
 	for ipam, want := range map[string][]string{
-		"host-local": {"sriov ADD bond0-1", "CreateBond", "sriov ADD bond0-2", "Change", "Change", "host-local ADD bond0", "Change", "Change", "Change", "Configure", "Change", "host-local DEL bond0", "Delete", "sriov DEL bond0-2", "sriov DEL bond0-1"},
-		"dhcp":       {"sriov ADD bond0-1", "CreateBond", "sriov ADD bond0-2", "Change", "Change", "Change", "Change", "Change", "host-local ADD bond0", "Configure", "Delete", "sriov DEL bond0-2", "sriov DEL bond0-1", "host-local DEL bond0"},
+		"host-local": {"host-local ADD bond0", "CreateBond", "Configure", "host-local DEL bond0", "Delete", "sriov DEL bond0-2", "sriov DEL bond0-1"},
+		"dhcp":       {"CreateBond", "host-local ADD bond0", "Configure", "Delete", "sriov DEL bond0-2", "sriov DEL bond0-1", "host-local DEL bond0"},
 	} {
 		t.Run(ipam, func(t *testing.T) {
 			m := newMachine(t)

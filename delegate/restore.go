@@ -77,7 +77,8 @@ func (h *Host) removeBond(ctx context.Context, s sandbox, rec *Record) (released
 		return false, err
 	}
 	b, there := bond.Find(links, func(l bond.Link) bool { return l.Kind == "bond" && rec.made(l, links) })
-	if !there || !rec.bondBegun() {
+	// A link that was never begun means that no bond was made either.
+	if !there || len(rec.Started) < len(rec.Plan.Links) {
 		return false, nil
 	}
 	if !slices.Contains(needNoBond, rec.Plan.IPAM) {
