@@ -183,13 +183,14 @@ func del(ctx context.Context, args *skel.CmdArgs) error {
 		return err
 	}
 	var config delegate.ClusterConfig
+	r := bare(args)
 	if isCluster, err := delegate.IsCluster(args.StdinData); err == nil && isCluster {
 		if config, err = delegate.ParseCluster(args.StdinData); err != nil {
 			fmt.Fprintln(os.Stderr, "multibond:", err)
 		}
+	} else {
+		r.Network = bondCNI(args)
 	}
-	r := bare(args)
-	r.Network = bondCNI(args)
 	return host.DelPod(ctx, config, r)
 }
 
