@@ -233,8 +233,14 @@ func inGuest(ctx context.Context) error {
 			return errors.Join(err, m.logs())
 		}
 		one := LabPeer{Bond: p.Bond, VFs: p.VFs, ADD: t.stats("ADD"), DEL: t.stats("DEL"), Again: t.stats("DEL again")}
-		peers = append(peers, one)
 		fmt.Fprintln(os.Stderr, one)
+		if p.Bond {
+			if one.Timeline, err = all[0].timeline(ctx, func() (sandbox, error) { return p.sandbox(ctx) }); err != nil {
+				return errors.Join(err, m.logs())
+			}
+			printTimeline(os.Stderr, one.Timeline)
+		}
+		peers = append(peers, one)
 	}
 	text, _ = json.Marshal(peers)
 	_, err = os.Stdout.Write(text)
@@ -255,6 +261,8 @@ type LabPeer struct {
 	ADD   map[string]Stats `json:"add"`
 	DEL   map[string]Stats `json:"del"`
 	Again map[string]Stats `json:"delAgain"`
+
+	Timeline []Bar `json:"timeline,omitempty"` // of one ADD of a bond
 }
 
 // String is a line of the table.

@@ -17,21 +17,22 @@ import (
 
 // Report is build/report/bench.json. Times are in milliseconds.
 type Report struct {
-	When        string           `json:"when"`
-	Processors  int              `json:"processors"`
-	Kernel      string           `json:"kernel"`
-	Rounds      int              `json:"rounds"`
-	StartUp     map[string]Stats `json:"startUp"`
-	PluginBytes int              `json:"pluginBytes"`
-	Imports     []Import         `json:"imports"`
-	Timeline    []Bar            `json:"timeline"` // of one ADD of eight networks
-	Peers       []Peer           `json:"peers"`
-	Lab         []LabPeer        `json:"lab"` // with real VFs
-	Bursts      []Burst          `json:"bursts"`
-	Growth      []Growth         `json:"growth"`
-	Memory      map[string]int   `json:"memoryKiB"` // of the daemons, the most that they had
-	Agent       *AgentFigures    `json:"agent"`
-	Error       string           `json:"error,omitempty"`
+	When         string           `json:"when"`
+	Processors   int              `json:"processors"`
+	Kernel       string           `json:"kernel"`
+	Rounds       int              `json:"rounds"`
+	StartUp      map[string]Stats `json:"startUp"`
+	Instructions map[string]int   `json:"instructions,omitempty"` // of the plugin's VERSION and of an empty program
+	PluginBytes  int              `json:"pluginBytes"`
+	Imports      []Import         `json:"imports"`
+	Timeline     []Bar            `json:"timeline"` // of one ADD of eight networks
+	Peers        []Peer           `json:"peers"`
+	Lab          []LabPeer        `json:"lab"` // with real VFs
+	Bursts       []Burst          `json:"bursts"`
+	Growth       []Growth         `json:"growth"`
+	Memory       map[string]int   `json:"memoryKiB"` // of the daemons, the most that they had
+	Agent        *AgentFigures    `json:"agent"`
+	Error        string           `json:"error,omitempty"`
 }
 
 func main() {
@@ -39,7 +40,7 @@ func main() {
 	rounds := flag.Int("rounds", 15, "of each measurement")
 	here := flag.Bool("private", false, "for its own use: it is in a mount namespace of its own")
 	guest := flag.Bool("guest", false, "for its own use: it is in the lab's guest")
-	parts := flag.String("parts", "host,lab", "what to measure: with delegates that do nothing on this `machine`, with real VFs in the lab")
+	parts := flag.String("parts", "host,lab", "what to measure: with delegates that do nothing on this `machine`, with real VFs in the lab; and only if asked for the instructions of the plugin's start, which takes minutes")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -68,7 +69,7 @@ func measure(ctx context.Context, file string, parts []string, rounds int) error
 		fmt.Println("building the contenders")
 		err = install(ctx)
 	}
-	all := map[string]func(context.Context, int) error{"host": r.onHost, "lab": r.inLab}
+	all := map[string]func(context.Context, int) error{"host": r.onHost, "lab": r.inLab, "instructions": r.countInstructions}
 	for _, part := range parts {
 		if err == nil && all[part] == nil {
 			err = fmt.Errorf("there is no part %q", part)
@@ -84,6 +85,9 @@ func measure(ctx context.Context, file string, parts []string, rounds int) error
 	err = errors.Join(err, os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, append(text, '\n'), 0o644))
 	if len(r.Peers) > 0 {
 		err = errors.Join(err, os.WriteFile(strings.TrimSuffix(file, ".json")+".svg", []byte(picture(r.Peers)), 0o644))
+	}
+	if len(r.Lab) > 0 { // the first is the smallest bond
+		err = errors.Join(err, os.WriteFile(strings.TrimSuffix(file, ".json")+"-timeline.svg", []byte(timelinePicture(r.Lab[0].Timeline)), 0o644))
 	}
 	return err
 }

@@ -52,3 +52,30 @@ func legend(name string) string {
 	}
 	return name
 }
+
+// timelinePicture draws the steps of one ADD, a row each, one after the other:
+// those in which plugins are executed in another colour.
+func timelinePicture(bars []Bar) string {
+	const width, left, right, row, top = 680, 170, 60, 18, 8
+	total := 0.0
+	for _, b := range bars {
+		total += b.MS
+	}
+	height := top + row*len(bars) + 30
+	var s strings.Builder
+	fmt.Fprintf(&s, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="11">`+"\n", width, height)
+	fmt.Fprintf(&s, `<rect width="%d" height="%d" fill="white"/>`+"\n", width, height)
+	x, y := float64(left), top
+	for _, b := range bars {
+		colour := series[1].colour
+		if b.ofPlugins() {
+			colour = series[0].colour
+		}
+		length := b.MS / total * (width - left - right)
+		fmt.Fprintf(&s, `<text x="%d" y="%d" text-anchor="end">%s</text><rect x="%.1f" y="%d" width="%.1f" height="%d" fill="%s"/><text x="%.1f" y="%d">%.1f</text>`+"\n",
+			left-8, y+row-6, strings.TrimSpace(b.Network+" "+b.What), x, y+2, max(length, 1), row-4, colour, x+length+4, y+row-6, b.MS)
+		x, y = x+length, y+row
+	}
+	fmt.Fprintf(&s, `<text x="%d" y="%d" text-anchor="middle">ms of %.0f; grey: plugins are executed</text>`+"\n</svg>\n", (left+width)/2, height-10, total)
+	return s.String()
+}

@@ -51,3 +51,25 @@ func TestPicture(t *testing.T) {
 		}
 	}
 }
+
+func TestTimelinePicture(t *testing.T) {
+	svg := timelinePicture([]Bar{{"cbr0", "lookup", 10}, {"cbr0", "attach eth0", 80}, {"", "publish and process", 10}})
+	if err := xml.Unmarshal([]byte(svg), new(struct{})); err != nil {
+		t.Fatal(err)
+	}
+	// All have the room of 450 together, each begins where the one before it ends.
+	for _, part := range []string{`<rect x="170.0" y="10" width="45.0"`, `<rect x="215.0" y="28" width="360.0" height="14" fill="#b0b7c3"`, `<rect x="575.0" y="46" width="45.0"`, `>cbr0 attach eth0<`, `ms of 100;`} {
+		if !strings.Contains(svg, part) {
+			t.Errorf("no %s in\n%s", part, svg)
+		}
+	}
+}
+
+// TestInstructions counts those of a program that does next to nothing, and says
+// no.
+func TestInstructions(t *testing.T) {
+	n, err := instructions(t.Context(), "/bin/false", "")
+	if n < 1000 || err == nil || err.Error() != "it ended with status 1" {
+		t.Errorf("%d instructions, error %v", n, err)
+	}
+}

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,28 +31,55 @@ func (r *Report) timeline(ctx context.Context, m *machine, _ int) error {
 	if err != nil {
 		return err
 	}
-	multibond, s := contenders(m.cluster.Kubeconfig, noop)[0], sandbox{"bench-t8", netns, "t8", uids["t8"]}
-	for range 3 { // the last is warm
-		took, err := multibond.call(ctx, "ADD", s)
-		if err != nil {
-			return err
-		}
-		if r.Timeline, err = bars(s.container, ms(took)); err != nil {
-			return err
-		}
-		if _, err := multibond.call(ctx, "DEL", s); err != nil {
-			return err
-		}
-	}
-	sums := map[string]float64{}
-	for _, b := range r.Timeline {
-		kind, _, _ := strings.Cut(b.What, " ")
-		sums[kind] += b.MS
-		fmt.Printf("  %-30s %7.2f ms %s\n", b.Network+" "+b.What, b.MS, strings.Repeat("#", int(b.MS)))
-	}
-	fmt.Println("  sums:", sums)
-	return nil
+	multibond := contenders(m.cluster.Kubeconfig, noop)[0]
+	r.Timeline, err = multibond.timeline(ctx, func() (sandbox, error) { return sandbox{"bench-t8", netns, "t8", uids["t8"]}, nil })
+	printTimeline(os.Stdout, r.Timeline)
+	return err
 }
+
+// timeline attaches a pod and reads its Records, and detaches it.
+func (c contender) timeline(ctx context.Context, next func() (sandbox, error)) (all []Bar, err error) {
+	for range 3 { // the last is warm
+		s, err := next()
+		if err != nil {
+			return nil, err
+		}
+		took, err := c.call(ctx, "ADD", s)
+		if err != nil {
+			return nil, err
+		}
+		if all, err = bars(s.container, ms(took)); err != nil {
+			return nil, err
+		}
+		if _, err := c.call(ctx, "DEL", s); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func printTimeline(w io.Writer, all []Bar) {
+	total, plugins := 0.0, 0.0
+	for _, b := range all {
+		total += b.MS
+		if b.ofPlugins() {
+			plugins += b.MS
+		}
+	}
+	for _, b := range all {
+		fmt.Fprintf(w, "  %-30s %7.2f ms %s\n", b.Network+" "+b.What, b.MS, strings.Repeat("#", int(60*b.MS/total)))
+	}
+	fmt.Fprintf(w, "  %.1f ms, of which attaching and IPAM, with the plugins' own time, %.1f\n", total, plugins)
+}
+
+// kind is what is done in a step: "attach" of "attach eth0".
+func (b Bar) kind() string {
+	kind, _, _ := strings.Cut(b.What, " ")
+	return kind
+}
+
+// ofPlugins says whether plugins were executed in a step.
+func (b Bar) ofPlugins() bool { return b.kind() == "attach" || b.kind() == "ipam" }
 
 // bars reads the Records of a container.
 func bars(container string, total float64) (all []Bar, err error) {
@@ -58,7 +87,9 @@ func bars(container string, total float64) (all []Bar, err error) {
 	if err != nil {
 		return nil, err
 	}
-	slices.Sort(files)
+	slices.SortFunc(files, func(a, b string) int { // the default network's comes first
+		return cmp.Or(cmp.Compare(rank(b, "eth0.json"), rank(a, "eth0.json")), cmp.Compare(a, b))
+	})
 	left := total
 	for _, file := range files {
 		var record struct {
@@ -80,5 +111,16 @@ func bars(container string, total float64) (all []Bar, err error) {
 			left -= step.MS
 		}
 	}
+	first := []string{"compile", "survey", "lookup"} // of all networks, before anything is done for any
+	slices.SortStableFunc(all, func(a, b Bar) int {
+		return slices.Index(first, b.kind()) - slices.Index(first, a.kind())
+	})
 	return append(all, Bar{"", "publish and process", left}), nil
+}
+
+func rank(file, suffix string) int {
+	if strings.HasSuffix(file, suffix) {
+		return 1
+	}
+	return 0
 }
