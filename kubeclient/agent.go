@@ -44,11 +44,6 @@ const (
 	parallelWork = 64
 )
 
-// GCPercent is how much garbage the agent's process should let pile up
-// (runtime/debug.SetGCPercent). Its caches are small, so by default one lookup
-// in two hundred would meet a collection, and be one of the slowest hundredth.
-const GCPercent = 200
-
 // errNoNode is why the agent does not start without its node's name.
 var errNoNode = errors.New("the node's name is not set, and without it the agent would watch the pods of the whole cluster (set --node-name, or NODE_NAME from spec.nodeName)")
 

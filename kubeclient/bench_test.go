@@ -69,7 +69,6 @@ func benchAgent(b *testing.B) *Agent {
 // BenchmarkWarmLookup is a lookup of a cached pod, with its time at the 50th
 // and the 99th percentile.
 func BenchmarkWarmLookup(b *testing.B) {
-	defer debug.SetGCPercent(debug.SetGCPercent(GCPercent))
 	agent := benchAgent(b)
 	var took []time.Duration
 	for b.Loop() {

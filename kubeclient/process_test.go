@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"testing"
@@ -33,7 +32,6 @@ const (
 func agentProcess(host, dir string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	debug.SetGCPercent(GCPercent)
 	agent, err := newAgent(processOptions(dir), &rest.Config{Host: host})
 	if err == nil {
 		agent.publisher.firstWait, agent.publisher.lastWait = 5*time.Millisecond, 50*time.Millisecond
