@@ -47,14 +47,19 @@ func (c AgentClient) Lookup(ctx context.Context, l Lookup) (LookupReply, error) 
 	return *reply.Lookup, nil
 }
 
-// Post is Publish for what nothing depends on: nobody waits for the answer.
+// Post is Publish for what nothing depends on: nobody waits for the answer, nor
+// hears what error it is.
 func (c AgentClient) Post(ctx context.Context, p Publish) error {
 	conn, err := c.dial(ctx)
 	if err != nil {
 		return c.failed(err)
 	}
 	defer conn.Close()
-	return WriteAgentMessage(conn, AgentRequest{Version: AgentVersion, Publish: &p})
+	conn.SetWriteDeadline(time.Now().Add(dialTimeout))
+	if err := WriteAgentMessage(conn, AgentRequest{Version: AgentVersion, Publish: &p}); err != nil {
+		return c.failed(err)
+	}
+	return nil
 }
 
 // Publish tells what became of a sandbox.

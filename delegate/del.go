@@ -17,8 +17,10 @@ func (h *Host) Del(ctx context.Context, k Key) error {
 	return err
 }
 
-// del is Del; it returns the Record that it found.
+// del is Del; it returns the Record that it found. A sandbox of which surely
+// nothing is left is remembered as such.
 func (h *Host) del(ctx context.Context, k Key) (*Record, error) {
+	h.doubt = false
 	locks, err := openLocks(h.Store.Dir, h.LockTimeout)
 	if err != nil {
 		return nil, err
@@ -34,7 +36,13 @@ func (h *Host) del(ctx context.Context, k Key) (*Record, error) {
 	if rec == nil {
 		return nil, WithCode(types.ErrIOFailure, h.Store.Forget(k))
 	}
-	return rec, h.delMembers(ctx, rec, locks)
+	if err := h.delMembers(ctx, rec, locks); err != nil {
+		return rec, err
+	}
+	if !h.doubt {
+		h.ended(k)
+	}
+	return rec, nil
 }
 
 // delMembers restores the attachments of one container, known by one of them, in
@@ -55,6 +63,7 @@ func (h *Host) delMembers(ctx context.Context, known *Record, locks *Locks) erro
 		case rec != nil:
 			recs, devices = append(recs, rec), append(devices, rec.Plan.Devices()...)
 		case err == nil: // if it was damaged, it is set aside
+			h.doubt = true
 			errs = append(errs, WithCode(types.ErrIOFailure, h.Store.Forget(k)))
 		}
 	}

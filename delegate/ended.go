@@ -26,7 +26,7 @@ func (h *Host) endedSlot(k Key) (at int64, text []byte) {
 		return 0, nil
 	}
 	sum := fnv.New32a()
-	sum.Write([]byte(k.ContainerID))
+	sum.Write([]byte(k.String()))
 	return int64(sum.Sum32()%endedSlots) * endedSize, append(text, make([]byte, endedSize-len(text))...)
 }
 

@@ -1,6 +1,7 @@
 package delegate
 
 import (
+	"os"
 	"strings"
 	"testing"
 )
@@ -36,6 +37,9 @@ func TestEnded(t *testing.T) {
 	if !m.hasEnded(k) {
 		t.Error("the last is not known")
 	}
+	if st, err := os.Stat(m.Store.Dir + "/" + endedFile); err != nil || st.Size() > endedSlots*endedSize {
+		t.Errorf("%v, %v", st, err)
+	}
 }
 
 // TestDelEnded: once all is released, a DEL asks nobody anything, until the
@@ -66,12 +70,12 @@ func TestDelEnded(t *testing.T) {
 func TestDelUnknownRefused(t *testing.T) {
 	n := newNode(t)
 	n.plugins.missing["bridge"] = true
-	for want := range 2 {
+	for i := range 2 {
 		if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
 			t.Fatal(err)
 		}
 		if got := n.hasEnded(n.request().Key()); got {
-			t.Errorf("DEL %d: a plugin could not be called, and the sandbox has ended", want)
+			t.Errorf("DEL %d: a plugin could not be called, and the sandbox has ended", i)
 		}
 	}
 	n.plugins.missing["bridge"] = false
@@ -82,5 +86,50 @@ func TestDelUnknownRefused(t *testing.T) {
 	}
 	if got := n.plugins.count("bridge", "DEL"); got != 1 {
 		t.Errorf("bridge was called %d times", got)
+	}
+}
+
+// TestDelDoubt: after a DEL that may have left something the next one looks again.
+func TestDelDoubt(t *testing.T) {
+	for name, spoil := range map[string]func(n *node){
+		"a Record is missing": func(n *node) {
+			if err := n.Store.Forget(c1); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"of another boot": func(n *node) { n.BootID = "boot2" },
+		"no Record, no namespace": func(n *node) {
+			for _, name := range []string{"eth0", "bond0"} {
+				if err := n.Store.Forget(Key{"c1", name}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, bondOf("bond0", vfA, vfB))
+			if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
+				t.Fatal(err)
+			}
+			spoil(n)
+			r := n.request()
+			if name == "no Record, no namespace" {
+				r.Netns = ""
+			}
+			if err := n.DelPod(t.Context(), n.config, r); err != nil {
+				t.Fatal(err)
+			}
+			if n.hasEnded(r.Key()) {
+				t.Error("the sandbox is taken for one that has ended")
+			}
+			for range 2 { // the first takes home what is left, and warns of what nobody knows
+				if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !n.hasEnded(r.Key()) {
+				t.Error("the sandbox is not taken for one that has ended")
+			}
+		})
 	}
 }

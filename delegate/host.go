@@ -27,6 +27,10 @@ type Host struct {
 	LockTimeout time.Duration
 	Limbo       Limbo
 	Log         io.Writer // warnings, a line each
+
+	// doubt is that something was warned about instead of done, or was not found:
+	// a further call may have more to do.
+	doubt bool
 }
 
 // Limbo bounds the wait for a device that is in no namespace that we know. A
@@ -128,5 +132,6 @@ func (h *Host) enterIfThere(netns, id string) (sandbox, error) {
 }
 
 func (h *Host) warn(format string, args ...any) {
+	h.doubt = true
 	fmt.Fprintf(h.Log, "multibond: "+format+"\n", args...)
 }

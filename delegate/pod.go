@@ -121,48 +121,41 @@ func (h *Host) addOne(ctx context.Context, socket string, r Request, reply Looku
 // is not there is no error. Where there is no Record, the container may be older
 // than this plugin's installation: the default network's plugins are called all
 // the same, what bond-cni attached is released, and what can be known to be ours
-// goes home. After a DEL that left nothing, nothing is done.
+// goes home. With the cluster's configuration that is done until surely nothing
+// is left, and then no more.
 func (h *Host) DelPod(ctx context.Context, c ClusterConfig, r Request) error {
 	began := time.Now()
 	rec, err := h.del(ctx, r.Key())
-	released := true
 	switch {
 	case rec != nil || err != nil:
-	case c.Name != "" && h.hasEnded(r.Key()):
-		return nil
 	case r.Network.IsBondCNI():
 		err = h.delPredecessor(ctx, r)
-	default:
-		only := r.IfName
-		if c.Name != "" {
-			only = "" // the whole pod goes
+	case c.Name == "":
+		err = h.salvage(ctx, r, r.IfName)
+	case !h.hasEnded(r.Key()):
+		err = h.salvage(ctx, r, "")
+		h.delUnknown(ctx, c, r)
+		// Without its namespace nobody knows what is left in it.
+		if err == nil && !h.doubt && r.Netns != "" {
+			h.ended(r.Key())
 		}
-		err = h.salvage(ctx, r, only)
-		released = h.delUnknown(ctx, c, r)
-	}
-	if err == nil && c.Name != "" && released {
-		h.ended(r.Key())
 	}
 	h.tellDel(ctx, rec, began, err)
 	return err
 }
 
 // delUnknown has the default network's plugins release what they may have for
-// a container without a Record, and says whether they did. Their refusal is no
-// error.
-func (h *Host) delUnknown(ctx context.Context, c ClusterConfig, r Request) (released bool) {
-	if c.Name == "" {
-		return true // it is no cluster's configuration
-	}
+// a container without a Record. Their refusal is no error.
+func (h *Host) delUnknown(ctx context.Context, c ClusterConfig, r Request) {
 	raw, err := c.DefaultNetwork()
-	if err != nil || raw == nil {
-		return false
+	var n Network
+	if err == nil && raw != nil {
+		n, err = ParsePlain(raw)
 	}
-	n, err := ParsePlain(raw)
 	if err != nil {
-		return false
+		h.warn("%v", err)
+		return
 	}
-	released = true
 	for _, p := range slices.Backward(n.Plain) {
 		_, err := h.execute(ctx, Call{
 			Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Args: r.Args, Path: c.path(r.Path),
@@ -170,10 +163,8 @@ func (h *Host) delUnknown(ctx context.Context, c ClusterConfig, r Request) (rele
 		})
 		if err != nil {
 			h.warn("network %s: %v", n.Name, err)
-			released = false
 		}
 	}
-	return released
 }
 
 // tellDel reports a DEL of which the agent is to hear.

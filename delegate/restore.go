@@ -37,6 +37,7 @@ func (h *Host) restoreIn(ctx context.Context, s sandbox, rec *Record) error {
 // restoreAll is restoreIn without the end of the Record.
 func (h *Host) restoreAll(ctx context.Context, s sandbox, rec *Record) error {
 	rec.Result = nil // from here on it is not attached any more
+	h.doubt = h.doubt || rec.BootID != h.BootID
 	for _, dir := range h.Path {
 		// The runtime may have got another plugin directory since the ADD.
 		if !slices.Contains(rec.Plan.Path, dir) {
