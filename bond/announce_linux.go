@@ -31,7 +31,7 @@ func (n *namespace) Announce(index int, addrs []netip.Addr) error {
 		return fmt.Errorf("announcing on %s: %w", link.Name, err)
 	}
 	// The kernel lets all processors pass before it closes such a socket, 10 ms and
-	// more (packet_release, synchronize_net); nothing has to wait for it.
+	// more (packet_release, synchronize_net): time in which the caller goes on.
 	defer func() { go unix.Close(socket) }()
 	var errs []error
 	for _, ip := range addrs {

@@ -119,7 +119,7 @@ func (n *namespace) inside(f func() error) error {
 	result := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
-		back, err := os.Open("/proc/thread-self/ns/net")
+		back, err := os.Open(hostPath)
 		if err != nil {
 			result <- err
 			return

@@ -21,7 +21,8 @@ import (
 )
 
 // publisher brings outcomes to the API server. Every outcome is in the queue
-// before it is sent, and until it has arrived.
+// before it is taken over, and until it has arrived; after a crash of the agent
+// its status may be sent twice.
 type publisher struct {
 	queue   queue
 	api     *api
@@ -76,8 +77,11 @@ func (p *publisher) publish(ctx context.Context, e entry) (queued string, err er
 		return "", nil
 	}
 	defer p.pods.lock(e.Pod.UID)()
+	if e.Patch == nil {
+		return p.enqueue(ctx, e)
+	}
 	p.arrived.Delete(e.Pod.UID)
-	if e.Patch == nil || p.away.Load() {
+	if p.away.Load() {
 		return p.enqueue(ctx, e)
 	}
 	answer := make(chan error, 1)
@@ -86,6 +90,8 @@ func (p *publisher) publish(ctx context.Context, e entry) (queued string, err er
 	both, kept := p.queue.add(e)
 	dropped, err := p.answered(ctx, &both, <-answer)
 	switch {
+	case kept != nil && err != nil:
+		return "", lost(e.Pod, err, kept)
 	case kept != nil && !dropped:
 		return "", p.deliverUnqueued(ctx, both, kept)
 	case err != nil:
@@ -99,11 +105,11 @@ func (p *publisher) publish(ctx context.Context, e entry) (queued string, err er
 
 // enqueue leaves all of an outcome to run.
 func (p *publisher) enqueue(ctx context.Context, e entry) (queued string, err error) {
-	e, kept := p.queue.add(e)
+	both, kept := p.queue.add(e)
 	switch {
 	case kept != nil:
-		return "", p.deliverUnqueued(ctx, e, kept)
-	case p.away.Load():
+		return "", p.deliverUnqueued(ctx, both, kept)
+	case e.Patch != nil || p.away.Load():
 		return p.later("the API server could not be reached"), nil
 	}
 	p.wakeRun()
@@ -114,9 +120,14 @@ func (p *publisher) enqueue(ctx context.Context, e entry) (queued string, err er
 func (p *publisher) deliverUnqueued(ctx context.Context, e entry, kept error) error {
 	p.log.ErrorContext(ctx, "an outcome cannot be queued; it is lost if it cannot be published now", "pod", e.Pod.String(), "error", kept)
 	if err := p.deliver(ctx, e); err != nil {
-		return delegate.WithCode(cnitypes.ErrTryAgainLater, fmt.Errorf("publishing of pod %s: %w; nor can it be queued: %w", e.Pod, err, kept))
+		return lost(e.Pod, err, kept)
 	}
 	return nil
+}
+
+// lost is of an outcome that could be neither published nor queued.
+func lost(pod delegate.Pod, err, kept error) error {
+	return delegate.WithCode(cnitypes.ErrTryAgainLater, fmt.Errorf("publishing of pod %s: %w; nor can it be queued: %w", pod, err, kept))
 }
 
 // later leaves an outcome to run.
@@ -258,9 +269,6 @@ func (p *publisher) retryOne(ctx context.Context, uid string) error {
 	defer p.pods.lock(uid)()
 	_, arrived := p.arrived.LoadAndDelete(uid)
 	e, err := p.queue.load(uid)
-	if arrived {
-		e.Patch = nil
-	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil // published meanwhile
@@ -268,7 +276,11 @@ func (p *publisher) retryOne(ctx context.Context, uid string) error {
 		p.log.ErrorContext(ctx, "a queued outcome cannot be read and is dropped", "error", err)
 		p.metrics.publishes.WithLabelValues("dropped").Inc()
 		return p.queue.remove(uid)
-	case e.Patch == nil && p.gone(e.Pod):
+	}
+	if arrived {
+		e.Patch = nil
+	}
+	if e.Patch == nil && p.gone(e.Pod) {
 		return p.drop(ctx, e, nil) // a PATCH would have told
 	}
 	return p.deliver(ctx, e)

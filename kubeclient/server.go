@@ -111,8 +111,10 @@ func (s server) handle(ctx context.Context, conn *net.UnixConn) {
 		return
 	}
 	conn.SetDeadline(time.Now().Add(s.edge))
-	// Of a DEL nobody waits for the answer.
-	if err := delegate.WriteAgentMessage(conn, reply); err != nil && !errors.Is(err, unix.EPIPE) {
+	switch err := delegate.WriteAgentMessage(conn, reply); {
+	case errors.Is(err, unix.EPIPE): // of a DEL nobody waits for the answer
+		s.log.DebugContext(ctx, "nobody waits for a reply on the socket", "error", err)
+	case err != nil:
 		s.log.WarnContext(ctx, "a reply on the socket could not be sent", "error", err)
 	}
 }
