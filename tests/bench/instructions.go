@@ -50,15 +50,15 @@ func instructions(ctx context.Context, program, env string) (count int, err erro
 		return 0, err
 	}
 	defer cmd.Process.Release()
-	main := cmd.Process.Pid
+	first := cmd.Process.Pid
 	var status unix.WaitStatus
-	if _, err := unix.Wait4(main, &status, 0, nil); err != nil {
+	if _, err := unix.Wait4(first, &status, 0, nil); err != nil {
 		return 0, err
 	}
-	if err := unix.PtraceSetOptions(main, unix.PTRACE_O_TRACECLONE|unix.PTRACE_O_EXITKILL); err != nil {
+	if err := unix.PtraceSetOptions(first, unix.PTRACE_O_TRACECLONE|unix.PTRACE_O_EXITKILL); err != nil {
 		return 0, err
 	}
-	for thread := main; ctx.Err() == nil; {
+	for thread := first; ctx.Err() == nil; {
 		signal := 0
 		if stop := status.StopSignal(); status.Stopped() && stop != unix.SIGTRAP && stop != unix.SIGSTOP {
 			signal = int(stop)
@@ -72,7 +72,7 @@ func instructions(ctx context.Context, program, env string) (count int, err erro
 			return 0, err
 		}
 		switch {
-		case thread == main && (status.Exited() || status.Signaled()):
+		case thread == first && (status.Exited() || status.Signaled()):
 			if status.ExitStatus() != 0 {
 				err = fmt.Errorf("it ended with status %d", status.ExitStatus())
 			}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -87,9 +86,7 @@ func bars(container string, total float64) (all []Bar, err error) {
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(files, func(a, b string) int { // the default network's comes first
-		return cmp.Or(cmp.Compare(rank(b, "eth0.json"), rank(a, "eth0.json")), cmp.Compare(a, b))
-	})
+	slices.SortStableFunc(files, func(a, b string) int { return place(a, isDefault) - place(b, isDefault) })
 	left := total
 	for _, file := range files {
 		var record struct {
@@ -111,16 +108,20 @@ func bars(container string, total float64) (all []Bar, err error) {
 			left -= step.MS
 		}
 	}
-	first := []string{"compile", "survey", "lookup"} // of all networks, before anything is done for any
-	slices.SortStableFunc(all, func(a, b Bar) int {
-		return slices.Index(first, b.kind()) - slices.Index(first, a.kind())
-	})
+	// What comes first is done for all networks before anything is done for any.
+	for _, kind := range []string{"compile", "survey", "lookup"} {
+		is := func(b Bar) bool { return b.kind() == kind }
+		slices.SortStableFunc(all, func(a, b Bar) int { return place(a, is) - place(b, is) })
+	}
 	return append(all, Bar{"", "publish and process", left}), nil
 }
 
-func rank(file, suffix string) int {
-	if strings.HasSuffix(file, suffix) {
-		return 1
+func isDefault(file string) bool { return strings.HasSuffix(file, ":eth0.json") }
+
+// place sorts what is something before what is not.
+func place[T any](one T, is func(T) bool) int {
+	if is(one) {
+		return 0
 	}
-	return 0
+	return 1
 }
