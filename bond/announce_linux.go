@@ -22,22 +22,20 @@ func (n *namespace) Announce(index int, addrs []netip.Addr) error {
 	if err != nil || len(mac) != 6 {
 		return fmt.Errorf("announcing on %s: its hardware address %q is not Ethernet's", link.Name, link.MAC)
 	}
-	var socket int
-	err = n.inside(func() (err error) {
-		socket, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("announcing on %s: %w", link.Name, err)
+	if n.packet < 0 {
+		err := n.inside(func() (err error) {
+			n.packet, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("announcing on %s: %w", link.Name, err)
+		}
 	}
-	// The kernel lets all processors pass before it closes such a socket, 10 ms and
-	// more (packet_release, synchronize_net): time in which the caller goes on.
-	defer func() { go unix.Close(socket) }()
 	var errs []error
 	for _, ip := range addrs {
 		frame := announcement(mac, ip)
 		to := &unix.SockaddrLinklayer{Ifindex: index, Protocol: binary.NativeEndian.Uint16(frame[12:])}
-		if err := unix.Sendto(socket, frame, 0, to); err != nil {
+		if err := unix.Sendto(n.packet, frame, 0, to); err != nil {
 			errs = append(errs, fmt.Errorf("announcing %s on %s: %w", ip, link.Name, err))
 		}
 	}

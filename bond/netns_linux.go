@@ -19,12 +19,11 @@ const requestTimeout = 30 * time.Second
 // System is the running kernel.
 type System struct{}
 
-// hostPath is the namespace of this process. It is the thread's, because the
-// process's is that of its first thread, which can be elsewhere just now.
-const hostPath = "/proc/thread-self/ns/net"
-
-// Host opens the namespace of this process.
-func (System) Host() (Namespace, error) { return System{}.Open(hostPath) }
+// Host opens the namespace of this process. It asks for the thread's, because
+// the process's is that of its first thread, which can be elsewhere just now.
+func (System) Host() (Namespace, error) {
+	return System{}.Open("/proc/thread-self/ns/net")
+}
 
 // Open opens the namespace at path. The error is compatible with
 // errors.Is(err, fs.ErrNotExist) where the path leads to no namespace: it is
@@ -43,7 +42,7 @@ func (System) Open(path string) (Namespace, error) {
 		file.Close()
 		return nil, fmt.Errorf("%s is no network namespace: %w", path, fs.ErrNotExist)
 	}
-	n, err := open(file, path != hostPath)
+	n, err := open(file)
 	if err != nil {
 		file.Close()
 		return nil, fmt.Errorf("network namespace %s: %w", path, err)
@@ -54,22 +53,18 @@ func (System) Open(path string) (Namespace, error) {
 // namespace speaks to the kernel through sockets that were opened inside the
 // namespace, so no thread has to stay there.
 type namespace struct {
-	file  *os.File
-	id    string
-	route *nl.SocketHandle
+	file   *os.File
+	id     string
+	route  *nl.SocketHandle
+	packet int // AF_PACKET, opened when first needed; -1 before
 }
 
-func open(file *os.File, elsewhere bool) (n *namespace, err error) {
-	n = &namespace{file: file}
-	connect := func() (err error) {
+func open(file *os.File) (*namespace, error) {
+	n := &namespace{file: file, packet: -1}
+	err := n.inside(func() (err error) {
 		n.route, err = openRoute()
 		return err
-	}
-	if elsewhere {
-		err = n.inside(connect)
-	} else {
-		err = connect()
-	}
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +114,7 @@ func (n *namespace) inside(f func() error) error {
 	result := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
-		back, err := os.Open(hostPath)
+		back, err := os.Open("/proc/thread-self/ns/net")
 		if err != nil {
 			result <- err
 			return
@@ -143,6 +138,9 @@ func (n *namespace) ID() string { return n.id }
 
 func (n *namespace) Close() error {
 	n.route.Close()
+	if n.packet >= 0 {
+		unix.Close(n.packet)
+	}
 	return n.file.Close()
 }
 
