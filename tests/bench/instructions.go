@@ -50,6 +50,7 @@ func instructions(ctx context.Context, program, env string) (count int, err erro
 		return 0, err
 	}
 	defer cmd.Process.Release()
+	defer cmd.Process.Kill() // where it has not ended
 	first := cmd.Process.Pid
 	var status unix.WaitStatus
 	if _, err := unix.Wait4(first, &status, 0, nil); err != nil {
