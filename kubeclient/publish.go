@@ -77,17 +77,16 @@ func (p *publisher) publish(ctx context.Context, e entry) (queued string, err er
 		return "", nil
 	}
 	defer p.pods.lock(e.Pod.UID)()
-	if e.Patch == nil {
-		return p.enqueue(ctx, e)
+	if e.Patch != nil {
+		p.arrived.Delete(e.Pod.UID)
 	}
-	p.arrived.Delete(e.Pod.UID)
-	if p.away.Load() {
+	if e.Patch == nil || p.away.Load() {
 		return p.enqueue(ctx, e)
 	}
 	answer := make(chan error, 1)
 	// Queueing takes half as long as the API server's answer.
 	go func() { answer <- p.api.patchStatus(ctx, e.Pod, e.Patch) }()
-	both, kept := p.queue.add(e)
+	both, kept := p.keep(ctx, e)
 	dropped, err := p.answered(ctx, &both, <-answer)
 	switch {
 	case kept != nil && err != nil:
@@ -105,7 +104,7 @@ func (p *publisher) publish(ctx context.Context, e entry) (queued string, err er
 
 // enqueue leaves all of an outcome to run.
 func (p *publisher) enqueue(ctx context.Context, e entry) (queued string, err error) {
-	both, kept := p.queue.add(e)
+	both, kept := p.keep(ctx, e)
 	switch {
 	case kept != nil:
 		return "", p.deliverUnqueued(ctx, both, kept)
@@ -116,9 +115,17 @@ func (p *publisher) enqueue(ctx context.Context, e entry) (queued string, err er
 	return "", nil
 }
 
+// keep queues an outcome, and returns it with what is queued of its pod already.
+func (p *publisher) keep(ctx context.Context, e entry) (entry, error) {
+	both, err := p.queue.add(e)
+	if err != nil {
+		p.log.ErrorContext(ctx, "an outcome cannot be queued; it is lost if it cannot be published now", "pod", e.Pod.String(), "error", err)
+	}
+	return both, err
+}
+
 // deliverUnqueued sends now what the queue could not keep.
 func (p *publisher) deliverUnqueued(ctx context.Context, e entry, kept error) error {
-	p.log.ErrorContext(ctx, "an outcome cannot be queued; it is lost if it cannot be published now", "pod", e.Pod.String(), "error", kept)
 	if err := p.deliver(ctx, e); err != nil {
 		return lost(e.Pod, err, kept)
 	}
