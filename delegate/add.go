@@ -52,7 +52,7 @@ func (h *Host) addAll(ctx context.Context, rs []Request) ([]*Record, error) {
 			return nil, err
 		}
 	}
-	if err := h.begins(rs[0].Key()); err != nil {
+	if err := h.unmarkEnded(rs[0].Key()); err != nil {
 		return nil, WithCode(types.ErrIOFailure, err)
 	}
 	recs, err := h.prepareAll(ctx, rs, s)

@@ -40,7 +40,7 @@ func (h *Host) del(ctx context.Context, k Key) (*Record, error) {
 		return rec, err
 	}
 	if !h.doubt {
-		h.ended(k)
+		h.markEnded(k)
 	}
 	return rec, nil
 }

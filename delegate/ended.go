@@ -43,15 +43,15 @@ func (h *Host) hasEnded(k Key) bool {
 	return n == endedSize && bytes.Equal(there, text)
 }
 
-// ended remembers that a sandbox has nothing left to undo.
-func (h *Host) ended(k Key) {
+// markEnded remembers that a sandbox has nothing left to undo.
+func (h *Host) markEnded(k Key) {
 	if at, text := h.endedSlot(k); text != nil {
 		_ = h.writeEnded(at, text)
 	}
 }
 
-// begins forgets that a sandbox has ended.
-func (h *Host) begins(k Key) error {
+// unmarkEnded forgets that a sandbox has ended.
+func (h *Host) unmarkEnded(k Key) error {
 	if !h.hasEnded(k) {
 		return nil
 	}

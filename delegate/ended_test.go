@@ -9,7 +9,7 @@ import (
 func TestEnded(t *testing.T) {
 	m := newMachine(t)
 	k := Key{strings.Repeat("0f", 32), "eth0"}
-	m.ended(k)
+	m.markEnded(k)
 	if !m.hasEnded(k) {
 		t.Error("a sandbox that has ended is not known")
 	}
@@ -21,18 +21,18 @@ func TestEnded(t *testing.T) {
 	if after.hasEnded(k) {
 		t.Error("it is known after the machine was booted again")
 	}
-	if err := m.begins(k); err != nil || m.hasEnded(k) {
+	if err := m.unmarkEnded(k); err != nil || m.hasEnded(k) {
 		t.Errorf("it is known after it has begun anew: %v", err)
 	}
 	long := Key{strings.Repeat("c", endedSize), "eth0"}
-	m.ended(long)
-	if err := m.begins(long); err != nil || m.hasEnded(long) {
+	m.markEnded(long)
+	if err := m.unmarkEnded(long); err != nil || m.hasEnded(long) {
 		t.Errorf("a name that is too long: %v", err)
 	}
 	// However many end, the file stays as large, and the last is known.
 	for i := range 3 * endedSlots {
 		k.ContainerID = strings.Repeat("c", 1+i%60) + string(rune('a'+i%26))
-		m.ended(k)
+		m.markEnded(k)
 	}
 	if !m.hasEnded(k) {
 		t.Error("the last is not known")

@@ -137,7 +137,7 @@ func (h *Host) DelPod(ctx context.Context, c ClusterConfig, r Request) error {
 		h.delUnknown(ctx, c, r)
 		// Without its namespace nobody knows what is left in it.
 		if err == nil && !h.doubt && r.Netns != "" {
-			h.ended(r.Key())
+			h.markEnded(r.Key())
 		}
 	}
 	h.tellDel(ctx, rec, began, err)
