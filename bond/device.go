@@ -5,16 +5,20 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"regexp"
 	"strconv"
 	"strings"
 )
 
-var pciAddress = regexp.MustCompile(`^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$`)
+// pciAddress is a pattern for [path.Match]. A regular expression is compiled at
+// each start of the plugin, which takes longer than all that it is used for.
+const (
+	hexByte    = "[0-9a-f][0-9a-f]"
+	pciAddress = hexByte + hexByte + ":" + hexByte + ":" + hexByte + ".[0-7]"
+)
 
 // CheckPCI says what is wrong with the form of a PCI address, or nil.
 func CheckPCI(address string) error {
-	if !pciAddress.MatchString(address) {
+	if is, _ := path.Match(pciAddress, address); !is {
 		return fmt.Errorf("is %q, wanted is a PCI address such as 0000:3b:02.1, in lower case", address)
 	}
 	return nil
@@ -75,11 +79,6 @@ func linkBase(sys fs.FS, name string) string {
 	return path.Base(target)
 }
 
-var (
-	ownPort     = regexp.MustCompile(`^(p[0-9]+)?$`)
-	representor = regexp.MustCompile(`^(c[0-9]+)?pf[0-9]+(vf|sf)`)
-)
-
 // netdev is the name of a device's network interface, or "" where it has
 // none in the namespace that sysfs was mounted in. A PF in switchdev mode has
 // representors of its VFs beside its own interface; what each is, its
@@ -95,13 +94,36 @@ func netdev(sys fs.FS, dir string) (string, error) {
 	second := ""
 	for _, e := range entries {
 		switch port := sysText(sys, path.Join(dir, "net", e.Name(), "phys_port_name")); {
-		case ownPort.MatchString(port):
+		case isOwnPort(port):
 			return e.Name(), nil
-		case second == "" && !representor.MatchString(port):
+		case second == "" && !isRepresentor(port):
 			second = e.Name()
 		}
 	}
 	return second, nil
+}
+
+// isOwnPort says whether a device's phys_port_name is its own: p0, or none.
+func isOwnPort(name string) bool {
+	rest, is := cutNumbered(name, "p")
+	return name == "" || is && rest == ""
+}
+
+// isRepresentor says whether a phys_port_name is that of a representor: pf0vf1,
+// pf0sf1, or c1pf0vf1 of another controller's.
+func isRepresentor(name string) bool {
+	if rest, is := cutNumbered(name, "c"); is {
+		name = rest
+	}
+	rest, is := cutNumbered(name, "pf")
+	return is && (strings.HasPrefix(rest, "vf") || strings.HasPrefix(rest, "sf"))
+}
+
+// cutNumbered cuts a prefix and the number behind it.
+func cutNumbered(s, prefix string) (rest string, found bool) {
+	number, found := strings.CutPrefix(s, prefix)
+	rest = strings.TrimLeft(number, "0123456789")
+	return rest, found && rest != number
 }
 
 func vfNumber(sys fs.FS, pf, address string) (int, error) {
