@@ -150,18 +150,26 @@ func pluginError(c Call, err error, stdout, stderr []byte) error {
 }
 
 // limited keeps what is written to it, and refuses more than any plugin has
-// reason to say. It embeds no buffer: io.Copy would use that one's ReadFrom,
-// which knows no limit.
+// reason to say.
 type limited struct {
 	kept []byte
 	full bool
 }
 
 func (l *limited) Write(p []byte) (int, error) {
-	if len(l.kept)+len(p) > maxOutput {
+	n, err := l.ReadFrom(bytes.NewReader(p))
+	return int(n), err
+}
+
+// ReadFrom is what io.Copy calls: without it, it would take 32 KiB of memory for
+// each of a plugin's outputs, which was half of what an ADD of eight networks took,
+// and a sixteenth of the time of a plugin that does nothing.
+func (l *limited) ReadFrom(r io.Reader) (int64, error) {
+	data, err := io.ReadAll(io.LimitReader(r, int64(maxOutput-len(l.kept)+1)))
+	if len(l.kept)+len(data) > maxOutput {
 		l.full = true
 		return 0, io.ErrShortBuffer
 	}
-	l.kept = append(l.kept, p...)
-	return len(p), nil
+	l.kept = append(l.kept, data...)
+	return int64(len(data)), err
 }
