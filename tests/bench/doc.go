@@ -8,7 +8,9 @@
 // default network and all others are attached by a program that answers and
 // ends. A call is timed from the start of the plugin's process to its end. The
 // contenders take turns, one call each, in an order that changes by one in each
-// round, so that all meet the same machine; ratios are of medians.
+// round, so that all meet the same machine; a ratio is that of two calls of one
+// round, and what is reported of it the median over the rounds, with the 10th and
+// the 90th percentile.
 //
 // The programs have a mount namespace of their own, with empty directories where
 // they keep their state, and pods are network namespaces. That needs root.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +18,7 @@ type Peer struct {
 	ADD      map[string]Stats `json:"add"`
 	DEL      map[string]Stats `json:"del"`
 	Again    map[string]Stats `json:"delAgain"` // a DEL with nothing left to do
+	Ratios   Ratios           `json:"ratios"`
 }
 
 // Growth is Multibond's time against the size of something.
@@ -110,83 +110,24 @@ func (r *Report) peers(ctx context.Context, m *machine, _ int) error {
 	}
 	for _, n := range counts {
 		pod := fmt.Sprint("n", n)
-		t, err := rounds(r.Rounds, func(t times, round int) error {
+		t, err := rounds(3*r.Rounds, func(t times, round int) error {
 			return t.round(ctx, contenders(m.cluster.Kubeconfig, noop), floor(n), round, func() (sandbox, error) { return sandbox{"bench-" + pod, netns, pod, uids[pod]}, nil })
 		})
 		if err != nil {
 			return err
 		}
-		p := Peer{Networks: n, ADD: t.stats("ADD"), DEL: t.stats("DEL"), Again: t.stats("DEL again")}
+		p := Peer{Networks: n, ADD: t.stats("ADD"), DEL: t.stats("DEL"), Again: t.stats("DEL again"), Ratios: t.ratios()}
 		r.Peers = append(r.Peers, p)
-		fmt.Printf("%d networks: ADD multibond %.1f ms, %.2f of thin, %.2f of thick, floor %.1f ms; DEL %.1f ms, %.2f of thin, %.2f of thick\n", p.Networks,
-			p.ADD["multibond"].Median, ratio(p.ADD, "multus thin"), ratio(p.ADD, "multus thick"), p.ADD["floor"].Median,
-			p.DEL["multibond"].Median, ratio(p.DEL, "multus thin"), ratio(p.DEL, "multus thick"))
+		fmt.Println(p)
 	}
 	r.growthOfPeers()
 	return nil
 }
 
-func ratio(s map[string]Stats, to string) float64 { return s["multibond"].Median / s[to].Median }
-
-// times are durations by what was called, by contender.
-type times map[string]map[string][]time.Duration
-
-func newTimes() times {
-	return times{"ADD": {}, "DEL": {}, "DEL again": {}}
-}
-
-func (t times) stats(what string) map[string]Stats {
-	out := map[string]Stats{}
-	for name, all := range t[what] {
-		out[name] = newStats(all)
-	}
-	return out
-}
-
-// rounds takes rounds, after one that warms up.
-func rounds(n int, round func(t times, i int) error) (times, error) {
-	if err := round(newTimes(), 0); err != nil {
-		return nil, err
-	}
-	t := newTimes()
-	for i := range n {
-		if err := round(t, i); err != nil {
-			return nil, err
-		}
-	}
-	return t, nil
-}
-
-// round calls each contender once, each in the next sandbox, in an order that
-// the round turns, and the floor last.
-func (t times) round(ctx context.Context, all []contender, least floorOf, round int, next func() (sandbox, error)) error {
-	k := round % len(all)
-	for _, c := range slices.Concat(all[k:], all[:k]) {
-		s, err := next()
-		if err != nil {
-			return err
-		}
-		for _, what := range []string{"ADD", "DEL", "DEL again"} {
-			took, err := c.call(ctx, what[:3], s)
-			refused := what == "DEL again" && c.name != "multibond" // as Multus does where sriov-cni remembers nothing
-			if err != nil && !refused {
-				return err
-			}
-			t[what][c.name] = append(t[what][c.name], took)
-		}
-	}
-	s, err := next()
-	if err != nil {
-		return err
-	}
-	for _, what := range []string{"ADD", "DEL"} {
-		took, err := least(ctx, what, s)
-		if err != nil {
-			return err
-		}
-		t[what]["floor"] = append(t[what]["floor"], took)
-	}
-	return nil
+// String is a line of the table.
+func (p Peer) String() string {
+	of := func(what string) string { return p.Ratios.of(what, "floor", "multus thin", "multus thick") }
+	return fmt.Sprintf("%d networks: ADD %.1f ms, %s; DEL %.1f ms, %s", p.Networks, p.ADD["multibond"].Median, of("ADD"), p.DEL["multibond"].Median, of("DEL"))
 }
 
 // bursts attach many pods at once, each of two networks.
@@ -388,6 +329,7 @@ func (r *Report) startUp(ctx context.Context, m *machine, rounds int) error {
 	for plugin, all := range t {
 		r.StartUp[plugin] = newStats(all)
 	}
-	fmt.Printf("start-up: multibond %.1f ms, %.2f of an empty program's\n", r.StartUp["multibond"].Median, r.StartUp["multibond"].Median/r.StartUp["noop"].Median)
+	r.StartUpRatio = newRatio(t["multibond"], t["noop"])
+	fmt.Printf("start-up: multibond %.1f ms, %s of an empty program's\n", r.StartUp["multibond"].Median, r.StartUpRatio)
 	return r.imports(ctx)
 }

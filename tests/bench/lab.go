@@ -123,6 +123,11 @@ func (r *Report) inLab(ctx context.Context, rounds int) error {
 		return err
 	}
 	defer vm.Close()
+	release, err := vm.Run(ctx, lab.Cmd{Args: []string{"uname", "-r"}, Timeout: time.Minute})
+	if err != nil {
+		return err
+	}
+	r.LabKernel = strings.TrimSpace(string(release.Stdout))
 	out, err := vm.Run(ctx, lab.Cmd{Args: []string{binDir + "/bench", "-guest"}, Stderr: os.Stdout, Timeout: time.Hour})
 	if err == nil && out.Exit != 0 {
 		err = fmt.Errorf("in the guest the benchmark ended with status %d", out.Exit)
@@ -232,7 +237,7 @@ func inGuest(ctx context.Context) error {
 		if err != nil {
 			return errors.Join(err, m.logs())
 		}
-		one := LabPeer{Bond: p.Bond, VFs: p.VFs, ADD: t.stats("ADD"), DEL: t.stats("DEL"), Again: t.stats("DEL again")}
+		one := LabPeer{Bond: p.Bond, VFs: p.VFs, ADD: t.stats("ADD"), DEL: t.stats("DEL"), Again: t.stats("DEL again"), Ratios: t.ratios()}
 		fmt.Fprintln(os.Stderr, one)
 		if p.Bond {
 			if one.Timeline, err = all[0].timeline(ctx, func() (sandbox, error) { return p.sandbox(ctx) }); err != nil {
@@ -262,7 +267,8 @@ type LabPeer struct {
 	DEL   map[string]Stats `json:"del"`
 	Again map[string]Stats `json:"delAgain"`
 
-	Timeline []Bar `json:"timeline,omitempty"` // of one ADD of a bond
+	Ratios   Ratios `json:"ratios"`
+	Timeline []Bar  `json:"timeline,omitempty"` // of one ADD of a bond
 }
 
 // String is a line of the table.
@@ -271,13 +277,12 @@ func (p LabPeer) String() string {
 	if p.Bond {
 		what = "VFs in a bond"
 	}
-	line := fmt.Sprintf("lab, %d %s: ADD %.0f ms, %.2f of the floor; DEL %.0f ms, %.2f of the floor; a further DEL %.2f of it", p.VFs, what,
-		p.ADD["multibond"].Median, ratio(p.ADD, "floor"), p.DEL["multibond"].Median, ratio(p.DEL, "floor"), p.Again["multibond"].Median/p.DEL["floor"].Median)
+	of := []string{"floor"}
 	if !p.Bond {
-		line += fmt.Sprintf("; ADD %.2f of thin, %.2f of thick; DEL %.2f of thin, %.2f of thick",
-			ratio(p.ADD, "multus thin"), ratio(p.ADD, "multus thick"), ratio(p.DEL, "multus thin"), ratio(p.DEL, "multus thick"))
+		of = append(of, "multus thin", "multus thick")
 	}
-	return line
+	return fmt.Sprintf("lab, %d %s: ADD %.0f ms, %s; DEL %.0f ms, %s; a further DEL %s of the floor's first", p.VFs, what,
+		p.ADD["multibond"].Median, p.Ratios.of("ADD", of...), p.DEL["multibond"].Median, p.Ratios.of("DEL", of...), p.Ratios["DEL again"]["floor"])
 }
 
 func shell(ctx context.Context, script string) (string, error) {

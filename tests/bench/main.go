@@ -17,27 +17,30 @@ import (
 
 // Report is build/report/bench.json. Times are in milliseconds.
 type Report struct {
-	When         string           `json:"when"`
-	Processors   int              `json:"processors"`
-	Kernel       string           `json:"kernel"`
-	Rounds       int              `json:"rounds"`
-	StartUp      map[string]Stats `json:"startUp"`
-	Instructions map[string]int   `json:"instructions,omitempty"` // of the plugin's VERSION and of an empty program
-	PluginBytes  int              `json:"pluginBytes"`
-	Imports      []Import         `json:"imports"`
-	Timeline     []Bar            `json:"timeline"` // of one ADD of eight networks
-	Peers        []Peer           `json:"peers"`
-	Lab          []LabPeer        `json:"lab"` // with real VFs
-	Bursts       []Burst          `json:"bursts"`
-	Growth       []Growth         `json:"growth"`
-	Memory       map[string]int   `json:"memoryKiB"` // of the daemons, the most that they had
-	Agent        *AgentFigures    `json:"agent"`
-	Error        string           `json:"error,omitempty"`
+	When         string            `json:"when"`
+	Processors   int               `json:"processors"`
+	Kernel       string            `json:"kernel"`
+	LabKernel    string            `json:"labKernel,omitempty"`
+	Versions     map[string]string `json:"versions"`
+	Rounds       int               `json:"rounds"`
+	StartUp      map[string]Stats  `json:"startUp"`
+	StartUpRatio Ratio             `json:"startUpRatio"`           // of an empty program's
+	Instructions map[string]int    `json:"instructions,omitempty"` // of the plugin's VERSION and of an empty program
+	PluginBytes  int               `json:"pluginBytes"`
+	Imports      []Import          `json:"imports"`
+	Timeline     []Bar             `json:"timeline"` // of one ADD of eight networks
+	Peers        []Peer            `json:"peers"`
+	Lab          []LabPeer         `json:"lab"` // with real VFs
+	Bursts       []Burst           `json:"bursts"`
+	Growth       []Growth          `json:"growth"`
+	Memory       map[string]int    `json:"memoryKiB"` // of the daemons, the most that they had
+	Agent        *AgentFigures     `json:"agent"`
+	Error        string            `json:"error,omitempty"`
 }
 
 func main() {
 	file := flag.String("report", "build/report/bench.json", "where the report goes")
-	rounds := flag.Int("rounds", 15, "of each measurement")
+	rounds := flag.Int("rounds", 15, "of each measurement; of short ones three or five times as many")
 	here := flag.Bool("private", false, "for its own use: it is in a mount namespace of its own")
 	guest := flag.Bool("guest", false, "for its own use: it is in the lab's guest")
 	parts := flag.String("parts", "host,lab", "what to measure: with delegates that do nothing on this `machine`, with real VFs in the lab; and only if asked for the instructions of the plugin's start, which takes minutes")
@@ -68,6 +71,9 @@ func measure(ctx context.Context, file string, parts []string, rounds int) error
 	if err = mountPrivate(); err == nil {
 		fmt.Println("building the contenders")
 		err = install(ctx)
+	}
+	if err == nil {
+		r.Versions, err = versions()
 	}
 	all := map[string]func(context.Context, int) error{"host": r.onHost, "lab": r.inLab, "instructions": r.countInstructions}
 	for _, part := range parts {

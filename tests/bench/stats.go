@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -18,16 +19,42 @@ type Stats struct {
 
 // newStats reads durations, of which there is at least one.
 func newStats(all []time.Duration) Stats {
-	all = slices.Sorted(slices.Values(all))
-	at := func(p float64) float64 { return ms(all[min(int(p*float64(len(all))), len(all)-1)]) }
-	return Stats{N: len(all), Median: median(all), Low: at(0.1), High: at(0.9), P95: at(0.95), P99: at(0.99), Max: ms(all[len(all)-1])}
+	v := make(values, len(all))
+	for i, d := range all {
+		v[i] = ms(d)
+	}
+	slices.Sort(v)
+	return Stats{N: len(v), Median: v.median(), Low: v.at(0.1), High: v.at(0.9), P95: v.at(0.95), P99: v.at(0.99), Max: v[len(v)-1]}
 }
 
-// median of sorted durations, in milliseconds.
-func median(all []time.Duration) float64 {
-	n := len(all)
-	return (ms(all[(n-1)/2]) + ms(all[n/2])) / 2
+// Ratio is what one contender took of another's time in the same round: what
+// slows the machine down for a while slows both.
+type Ratio struct {
+	Median float64 `json:"median"`
+	Low    float64 `json:"low"`  // the 10th percentile
+	High   float64 `json:"high"` // the 90th
 }
+
+// newRatio reads the durations of two contenders, by round.
+func newRatio(of, to []time.Duration) Ratio {
+	v := make(values, len(of))
+	for i := range of {
+		v[i] = float64(of[i]) / float64(to[i])
+	}
+	slices.Sort(v)
+	return Ratio{Median: v.median(), Low: v.at(0.1), High: v.at(0.9)}
+}
+
+// String has the spread, too.
+func (r Ratio) String() string { return fmt.Sprintf("%.2f (%.2f to %.2f)", r.Median, r.Low, r.High) }
+
+// values are sorted.
+type values []float64
+
+func (v values) median() float64 { return (v[(len(v)-1)/2] + v[len(v)/2]) / 2 }
+
+// at is a percentile.
+func (v values) at(p float64) float64 { return v[min(int(p*float64(len(v))), len(v)-1)] }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 

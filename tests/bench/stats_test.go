@@ -23,6 +23,26 @@ func TestStats(t *testing.T) {
 	}
 }
 
+func TestRatios(t *testing.T) {
+	of := func(all ...time.Duration) []time.Duration { return all }
+	got := times{
+		"ADD":       {"multibond": of(3, 40, 6), "floor": of(2, 20, 6), "multus thin": of(4, 80, 6)},
+		"DEL":       {"multibond": of(2, 20, 2), "floor": of(2, 10, 4)},
+		"DEL again": {"multibond": of(1, 1, 1), "multus thin": of(4, 5, 2)},
+	}.ratios()
+	want := Ratios{
+		"ADD":       {"floor": {Median: 1.5, Low: 1, High: 2}, "multus thin": {Median: 0.75, Low: 0.5, High: 1}},
+		"DEL":       {"floor": {Median: 1, Low: 0.5, High: 2}},
+		"DEL again": {"floor": {Median: 0.25, Low: 0.1, High: 0.5}, "multus thin": {Median: 0.25, Low: 0.2, High: 0.5}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if line := got.of("ADD", "floor", "multus thin"); line != "1.50 (1.00 to 2.00) of floor, 0.75 (0.50 to 1.00) of multus thin" {
+		t.Error(line)
+	}
+}
+
 func TestSlope(t *testing.T) {
 	if got := slope([]float64{1, 2, 4}, []float64{5, 7, 11}); got != 2 {
 		t.Errorf("slope %v, want 2", got)

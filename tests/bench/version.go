@@ -1,0 +1,44 @@
+package main
+
+import (
+	"debug/buildinfo"
+	"fmt"
+	"path/filepath"
+	"runtime"
+
+	"github.com/multibond/multibond/tests/lab"
+)
+
+// versions are those of what Multibond was measured with.
+func versions() (map[string]string, error) {
+	all := map[string]string{"go": runtime.Version()}
+	delegates, servers := filepath.Join(lab.Dir(), "cni"), filepath.Join(lab.Root(), "build", "cluster", "bin")
+	for program, module := range map[string]string{
+		filepath.Join(binDir, "multus"):          "gopkg.in/k8snetworkplumbingwg/multus-cni.v4",
+		filepath.Join(delegates, "sriov"):        "github.com/k8snetworkplumbingwg/sriov-cni",
+		filepath.Join(delegates, "bridge"):       "github.com/containernetworking/plugins",
+		filepath.Join(servers, "kube-apiserver"): "k8s.io/kubernetes",
+		filepath.Join(servers, "etcd"):           "go.etcd.io/etcd/server/v3",
+	} {
+		version, err := versionOf(program, module)
+		if err != nil {
+			return nil, err
+		}
+		all[filepath.Base(program)] = version
+	}
+	return all, nil
+}
+
+// versionOf is that of a module of which a Go program was built.
+func versionOf(program, module string) (string, error) {
+	info, err := buildinfo.ReadFile(program)
+	if err != nil {
+		return "", err
+	}
+	for _, m := range append(info.Deps, &info.Main) {
+		if m.Path == module {
+			return m.Version, nil
+		}
+	}
+	return "", fmt.Errorf("%s was not built of %s", program, module)
+}
