@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// pciAddress is a pattern for [path.Match]. A regular expression is compiled at
-// each start of the plugin, which takes longer than all that it is used for.
 const (
-	hexByte    = "[0-9a-f][0-9a-f]"
+	hexByte = "[0-9a-f][0-9a-f]"
+	// pciAddress is a pattern for [path.Match]: a regular expression is compiled at
+	// each start of the plugin, which takes longer than all that it is used for.
 	pciAddress = hexByte + hexByte + ":" + hexByte + ":" + hexByte + ".[0-7]"
 )
 
@@ -119,7 +119,8 @@ func isRepresentor(name string) bool {
 	return is && (strings.HasPrefix(rest, "vf") || strings.HasPrefix(rest, "sf"))
 }
 
-// cutNumbered cuts a prefix and the number behind it.
+// cutNumbered cuts a prefix and the number behind it. Where it does not find both,
+// rest means nothing.
 func cutNumbered(s, prefix string) (rest string, found bool) {
 	number, found := strings.CutPrefix(s, prefix)
 	rest = strings.TrimLeft(number, "0123456789")

@@ -87,6 +87,16 @@ func TestReadDevice(t *testing.T) {
 	}
 }
 
+func TestPortNames(t *testing.T) {
+	for name, want := range map[string][2]bool{ // own, representor
+		"": {true, false}, "p0": {true, false}, "p12": {true, false}, "p": {}, "p0s1": {}, "0": {}, "xp0": {},
+		"pf0vf1": {false, true}, "pf0sf88": {false, true}, "c1pf0vf1": {false, true}, "c12pf3sf4x": {false, true},
+		"pf0": {}, "pfvf0": {}, "c1pf0": {}, "cpf0vf0": {}, "c1p0": {}, "pf0xf1": {}, "c1c1pf0vf0": {},
+	} {
+		equal(t, name, want, [2]bool{isOwnPort(name), isRepresentor(name)})
+	}
+}
+
 func TestReadDeviceErrors(t *testing.T) {
 	for _, c := range []struct {
 		name, address string
