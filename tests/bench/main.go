@@ -24,7 +24,7 @@ type Report struct {
 	Versions     map[string]string `json:"versions"`
 	Rounds       int               `json:"rounds"`
 	StartUp      map[string]Stats  `json:"startUp"`
-	StartUpRatio Ratio             `json:"startUpRatio"`           // of an empty program's
+	StartUpRatio Ratio             `json:"startUpRatio,omitzero"`  // of an empty program's
 	Instructions map[string]int    `json:"instructions,omitempty"` // of the plugin's VERSION and of an empty program
 	PluginBytes  int               `json:"pluginBytes"`
 	Imports      []Import          `json:"imports"`
@@ -40,7 +40,7 @@ type Report struct {
 
 func main() {
 	file := flag.String("report", "build/report/bench.json", "where the report goes")
-	rounds := flag.Int("rounds", 15, "of each measurement; of short ones three or five times as many")
+	rounds := flag.Int("rounds", 15, "of each measurement; three times as many with delegates that do nothing, five times as many of the start")
 	here := flag.Bool("private", false, "for its own use: it is in a mount namespace of its own")
 	guest := flag.Bool("guest", false, "for its own use: it is in the lab's guest")
 	parts := flag.String("parts", "host,lab", "what to measure: with delegates that do nothing on this `machine`, with real VFs in the lab; and only if asked for the instructions of the plugin's start, which takes minutes")

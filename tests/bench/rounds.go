@@ -24,8 +24,8 @@ func (t times) stats(what string) map[string]Stats {
 }
 
 // Ratios are what Multibond took of the others' times, by what was called and by
-// contender. A further DEL, for which nothing is left, is compared with the first
-// that the floor had.
+// contender. A further DEL, for which nothing is left, is compared with the floor's
+// DEL of the same round.
 type Ratios map[string]map[string]Ratio
 
 func (t times) ratios() Ratios {

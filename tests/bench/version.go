@@ -2,7 +2,9 @@ package main
 
 import (
 	"debug/buildinfo"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"runtime"
 
@@ -21,6 +23,9 @@ func versions() (map[string]string, error) {
 		filepath.Join(servers, "etcd"):           "go.etcd.io/etcd/server/v3",
 	} {
 		version, err := versionOf(program, module)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // not all parts need all
+		}
 		if err != nil {
 			return nil, err
 		}
