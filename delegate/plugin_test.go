@@ -82,6 +82,7 @@ func TestExecErrors(t *testing.T) {
 		{"a signal", `kill -SEGV $$`, "p ADD: signal: segmentation fault: it said nothing", nil},
 		{"a page", `head -c 1000 /dev/zero | tr '\0' x; exit 1`, "p ADD: exit status 1: " + strings.Repeat("x", 500) + "...", nil},
 		{"a book", `head -c 5000000 /dev/zero`, "p ADD printed more than 4194304 bytes", nil},
+		{"a book, and something that stays behind", `sleep 5 >/dev/null & head -c 5000000 /dev/zero; exit 0`, "p ADD printed more than 4194304 bytes", nil},
 		{"a book of errors", `head -c 5000000 /dev/zero >&2`, "p ADD printed more than 4194304 bytes", nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -172,8 +173,8 @@ sleep 100
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			c := script(t, stubborn) // before another's fork can keep it open
 			t.Parallel()
-			c := script(t, stubborn)
 			c.Args = filepath.Join(t.TempDir(), "pid")
 			began := time.Now()
 			err := test.run(c)
@@ -223,9 +224,9 @@ func alive(group int) bool {
 // TestExecLeavesChild: a plugin that has ended well has ended well, whoever
 // still has its output.
 func TestExecLeavesChild(t *testing.T) {
-	t.Parallel()
 	c := script(t, "echo '{}'; sleep 100 & echo $$ > \"$CNI_ARGS\"\n")
 	c.Args = filepath.Join(t.TempDir(), "pid")
+	t.Parallel()
 	out, err := shell.Start(t.Context(), c)()
 	if err != nil || string(out) != "{}\n" {
 		t.Errorf("%v: %s", err, out)
