@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -310,6 +311,8 @@ func TestDamagedQueue(t *testing.T) {
 
 func TestPublishesEvenWithoutAQueue(t *testing.T) {
 	r := newRig(t)
+	notQueued := make(notQueuedLines, 10)
+	r.options.Log = slog.New(slog.NewTextHandler(notQueued, nil))
 	r.start()
 	if err := os.RemoveAll(r.options.StateDir); err != nil {
 		t.Fatal(err)
@@ -320,6 +323,9 @@ func TestPublishesEvenWithoutAQueue(t *testing.T) {
 	r.api.stop()
 	_, err := r.client().Publish(t.Context(), attachedReport())
 	refused(t, err, cnitypes.ErrTryAgainLater, "nor can it be queued")
+	if n := len(notQueued); n != 2 {
+		t.Errorf("that an outcome cannot be queued is logged %d times, wanted is once for each", n)
+	}
 	if err := os.MkdirAll(r.options.StateDir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -329,6 +335,16 @@ func TestPublishesEvenWithoutAQueue(t *testing.T) {
 	if n := r.published(); n != 2 {
 		t.Errorf("the status has %d networks", n)
 	}
+}
+
+// notQueuedLines takes what a log says of outcomes that cannot be queued.
+type notQueuedLines chan string
+
+func (l notQueuedLines) Write(p []byte) (int, error) {
+	if line := string(p); strings.Contains(line, "an outcome cannot be queued") {
+		l <- line
+	}
+	return len(p), nil
 }
 
 func TestBadReports(t *testing.T) {
