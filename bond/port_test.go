@@ -3,6 +3,9 @@ package bond
 import (
 	"testing"
 	"testing/fstest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestReadPort(t *testing.T) {
@@ -39,8 +42,8 @@ func TestReadPort(t *testing.T) {
 				sys["class/net/bond0/bonding/mode"] = &fstest.MapFile{Data: []byte(c.mode)}
 			}
 			d, err := ReadDevice(sys, vf)
-			noError(t, c.name, err)
-			equal(t, c.name, c.want, ReadPort(sys, d))
+			require.NoError(t, err)
+			assert.Equal(t, c.want, ReadPort(sys, d))
 		})
 	}
 }
