@@ -6,48 +6,57 @@ import (
 	"time"
 )
 
-// macWait bounds how long GiveMAC waits for a VF to take what its PF says: some
-// drivers reset the VF first, in their own time.
+// macWait bounds how long GiveMAC waits for a VF to take the MAC that its PF has
+// set: some drivers reset the VF first, which takes a while.
 const (
 	macWait  = 3 * time.Second
 	macPause = 50 * time.Millisecond
 )
 
-// GiveMAC gives a link in pod, a VF of pf, another MAC, and leaves it down. A
-// VF whose MAC nobody has set is asked itself: its PF then knows no more of it
-// than before. One whose PF has set it refuses, and gets it from its PF, which
-// takes no trust. On error the PF's word is what it was.
-func GiveMAC(host, pod Namespace, l Link, pf string, number int, mac string) error {
+// VFLink is the interface of a VF in a pod, with the PF that keeps the VF's
+// settings.
+type VFLink struct {
+	Link
+	Pod    Namespace // the namespace that the interface is in
+	Host   Namespace // the namespace that the PF is in
+	PF     string    // the name of the PF's interface
+	Number int       // the VF's number at its PF
+}
+
+// GiveMAC sets the MAC of v and leaves the link down. It asks the VF first: if
+// the VF accepts, its PF learns nothing new. A VF whose MAC was set by its PF
+// refuses; GiveMAC then sets the MAC through the PF, which needs no trust. On
+// error the PF's setting is what it was.
+func GiveMAC(v VFLink, mac string) error {
 	down := false
-	if err := pod.Change(l.Index, Change{Up: &down}); err != nil {
-		return fmt.Errorf("setting %s down: %w", l.Name, err)
+	if err := v.Pod.Change(v.Index, Change{Up: &down}); err != nil {
+		return fmt.Errorf("setting %s down: %w", v.Name, err)
 	}
-	refused := pod.Change(l.Index, Change{MAC: &mac})
+	refused := v.Pod.Change(v.Index, Change{MAC: &mac})
 	if refused == nil {
 		return nil
 	}
-	vfs, err := host.VFs(pf)
+	vfs, err := v.Host.VFs(v.PF)
 	if err != nil {
 		return err
 	}
-	have, there := vfs[number]
+	have, there := vfs[v.Number]
 	if !there {
-		return fmt.Errorf("PF %s reports no VF %d any more", pf, number)
+		return fmt.Errorf("PF %s reports no VF %d any more", v.PF, v.Number)
 	}
 	want := have
 	want.MAC = mac
-	if err := host.ChangeVF(pf, number, have, want); err != nil {
-		return errors.Join(fmt.Errorf("%s: MAC %s: %w", l.Name, mac, refused), err)
+	if err := v.Host.ChangeVF(v.PF, v.Number, have, want); err != nil {
+		return errors.Join(fmt.Errorf("%s: MAC %s: %w", v.Name, mac, refused), err)
 	}
-	if err := awaitMAC(pod, l, mac); err != nil {
-		return errors.Join(err, host.ChangeVF(pf, number, want, have))
+	if err := awaitMAC(v.Pod, v.Link, mac); err != nil {
+		return errors.Join(err, v.Host.ChangeVF(v.PF, v.Number, want, have))
 	}
 	return nil
 }
 
-// awaitMAC waits until a link has the MAC that its PF has set. Some drivers
-// look for it when they are opened or closed, others take it from whoever sets
-// it now.
+// awaitMAC waits until l has the MAC that its PF has set. Some drivers look for
+// it when the link is opened or closed, others accept it when it is set now.
 func awaitMAC(n Namespace, l Link, mac string) error {
 	for deadline := time.Now().Add(macWait); ; time.Sleep(macPause) {
 		if err := Bounce(n, l); err != nil {
@@ -70,8 +79,8 @@ func awaitMAC(n Namespace, l Link, mac string) error {
 	}
 }
 
-// Bounce sets a link up and down: igbvf takes the MAC that its PF has set when
-// it is closed.
+// Bounce sets l up and then down: igbvf takes the MAC that its PF has set when
+// the link is closed.
 func Bounce(n Namespace, l Link) error {
 	for _, up := range []bool{true, false} {
 		if err := n.Change(l.Index, Change{Up: &up}); err != nil {

@@ -35,7 +35,7 @@ func TestGiveMAC(t *testing.T) {
 				must(0, host.ChangeVF("enp2s0", 0, other, before))
 			}
 			asked := verbs(k)
-			if err := bond.GiveMAC(host, n, net2, "enp2s0", 0, sharedMAC); err != nil {
+			if err := bond.GiveMAC(bond.VFLink{Link: net2, Pod: n, Host: host, PF: "enp2s0"}, sharedMAC); err != nil {
 				t.Fatal(err)
 			}
 			equal(t, "asked", c.asked, *asked)
@@ -82,7 +82,9 @@ func TestGiveMACRefused(t *testing.T) {
 			if c.verb == "" {
 				n = deaf{n}
 			}
-			synctest.Test(t, func(t *testing.T) { err = bond.GiveMAC(host, n, net2, "enp2s0", 0, sharedMAC) })
+			synctest.Test(t, func(t *testing.T) {
+				err = bond.GiveMAC(bond.VFLink{Link: net2, Pod: n, Host: host, PF: "enp2s0"}, sharedMAC)
+			})
 			equal(t, "class", true, errors.Is(err, c.err))
 			equal(t, "text", c.text, fmt.Sprint(err))
 			k.Fail = nil

@@ -67,7 +67,7 @@ func shareMAC(s sandbox, rec *Record, l PlannedLink, now bond.Link) (bond.Link, 
 	if mac == "" || now.MAC == mac {
 		return now, nil
 	}
-	if err := bond.GiveMAC(s.host, s.pod, now, l.PF, l.VF, mac); err != nil {
+	if err := bond.GiveMAC(bond.VFLink{Link: now, Pod: s.pod, Host: s.host, PF: l.PF, Number: l.VF}, mac); err != nil {
 		return now, fmt.Errorf("macPolicy shared: %w", err)
 	}
 	now.MAC, now.Up, now.Carrier = mac, false, false
