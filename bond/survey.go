@@ -48,12 +48,12 @@ func Survey(sys fs.FS, host, pod Namespace, s Sources) (Facts, error) {
 		}
 	}
 	for _, name := range s.Host {
-		link, err := host.Link(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
+		link, there, err := LinkIfThere(host, name)
 		if err != nil {
 			return Facts{}, err
+		}
+		if !there {
+			continue
 		}
 		addrs, err := host.Addresses(link.Index)
 		if err != nil {
@@ -112,10 +112,10 @@ func SurveyDevice(sys fs.FS, host Namespace, address string) (DeviceFacts, error
 		return DeviceFacts{}, err
 	}
 	f := DeviceFacts{Device: d}
-	if f.Link, err = linkIfThere(host, d.Netdev); err != nil {
+	if f.Link, err = linkOrNil(host, d.Netdev); err != nil {
 		return DeviceFacts{}, err
 	}
-	if f.PFLink, err = linkIfThere(host, d.PFNetdev); err != nil || f.PFLink == nil {
+	if f.PFLink, err = linkOrNil(host, d.PFNetdev); err != nil || f.PFLink == nil {
 		return f, err
 	}
 	vfs, err := host.VFs(d.PFNetdev)
@@ -130,15 +130,27 @@ func SurveyDevice(sys fs.FS, host Namespace, address string) (DeviceFacts, error
 	return f, nil
 }
 
-func linkIfThere(n Namespace, name string) (*Link, error) {
+// linkOrNil is LinkIfThere for facts: nil means that there is no link of that
+// name, or no name.
+func linkOrNil(n Namespace, name string) (*Link, error) {
 	if name == "" {
 		return nil, nil
 	}
-	link, err := n.Link(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+	link, there, err := LinkIfThere(n, name)
+	if !there {
+		return nil, err
 	}
-	return &link, err
+	return &link, nil
+}
+
+// LinkIfThere reads a link by its name or an alternative one. It is no error if
+// no link has the name.
+func LinkIfThere(n Namespace, name string) (link Link, there bool, err error) {
+	link, err = n.Link(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Link{}, false, nil
+	}
+	return link, err == nil, err
 }
 
 // Find returns the first link that is wanted.

@@ -125,7 +125,7 @@ func (r Request) devices(host bond.Namespace) ([]string, error) {
 	for _, l := range r.Network.Links {
 		device := l.Device
 		if l.Source == FromHost {
-			found, _, err := linkIfThere(host, l.Name)
+			found, _, err := bond.LinkIfThere(host, l.Name)
 			if err != nil {
 				return nil, err
 			}

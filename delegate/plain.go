@@ -105,7 +105,7 @@ func (h *Host) identifyPlain(s sandbox, l PlannedLink) (bond.Link, error) {
 	if l.Device != "" {
 		return h.identify(s, l)
 	}
-	found, _, err := linkIfThere(s.pod, l.Name)
+	found, _, err := bond.LinkIfThere(s.pod, l.Name)
 	return found, err
 }
 
@@ -116,7 +116,7 @@ func verifyPlain(s sandbox, rec *Record) error {
 	if then.Index == 0 {
 		return nil
 	}
-	now, there, err := linkIfThere(s.pod, l.Name)
+	now, there, err := bond.LinkIfThere(s.pod, l.Name)
 	switch {
 	case err != nil:
 		return err

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -72,7 +71,7 @@ func (h *Host) unlessNameTaken(s sandbox, rec *Record, l PlannedLink, now bond.L
 	if now.Name == l.Before.Name {
 		return l, nil
 	}
-	other, taken, err := linkIfThere(s.host, l.Before.Name)
+	other, taken, err := bond.LinkIfThere(s.host, l.Before.Name)
 	if err != nil || !taken || other.Index == now.Index || time.Since(rec.lostSince(l)) <= h.Limbo.GiveUp {
 		return l, err
 	}
@@ -209,12 +208,4 @@ func moveHome(s sandbox, l bond.Link, planned PlannedLink) error {
 		return errors.Join(err, again)
 	}
 	return nil
-}
-
-func linkIfThere(n bond.Namespace, name string) (bond.Link, bool, error) {
-	l, err := n.Link(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return bond.Link{}, false, nil
-	}
-	return l, err == nil, err
 }

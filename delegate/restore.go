@@ -185,7 +185,7 @@ func netnsForPlugins(s sandbox, l PlannedLink, inPod bond.Link, there bool) (str
 	if s.pod == nil || there && inPod.Name == l.Name {
 		return s.netns, nil
 	}
-	_, taken, err := linkIfThere(s.pod, l.Name)
+	_, taken, err := bond.LinkIfThere(s.pod, l.Name)
 	switch {
 	case err != nil:
 		return "", err
@@ -303,7 +303,7 @@ func (h *Host) restoreVirtual(s sandbox, rec *Record, l PlannedLink) error {
 	if err := h.bringHome(s, rec, l); err != nil {
 		return err
 	}
-	now, there, err := linkIfThere(s.host, l.Before.Name)
+	now, there, err := bond.LinkIfThere(s.host, l.Before.Name)
 	if err != nil {
 		return err
 	}
