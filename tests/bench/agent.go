@@ -11,12 +11,12 @@ import (
 	"github.com/multibond/multibond/delegate"
 )
 
-// AgentFigures are those of one agent on a node with so many pods, in a cluster
-// with so many NADs. What it reads are bytes of all its connections and files.
+// AgentFigures describes one agent on a node with Pods pods, in a cluster with
+// NADs NADs. Bytes are what it reads from all its connections and files.
 type AgentFigures struct {
 	Pods          int            `json:"pods"`
 	NADs          int            `json:"nads"`
-	ReadyMS       float64        `json:"readyMS"` // from its start, with nothing in its caches
+	ReadyMS       float64        `json:"readyMS"` // from its start, with empty caches
 	StartBytes    int            `json:"startBytes"`
 	StartRequests map[string]int `json:"startRequests"`
 
@@ -25,13 +25,13 @@ type AgentFigures struct {
 	IdleCPUPercent float64 `json:"idleCPUPercent"` // of one processor
 	IdleBytes      int     `json:"idleBytes"`
 
-	LoadKiB      int            `json:"loadKiB"`      // the most, with an ADD of every pod at once
+	LoadKiB      int            `json:"loadKiB"`      // the maximum, while all pods are attached at once
 	LoadCPUMS    float64        `json:"loadCPUMS"`    // for each ADD and DEL
 	LoadRequests map[string]int `json:"loadRequests"` // of all ADDs and DELs
 }
 
-// agentFigures starts an agent of its own, leaves it alone for a while, and then
-// has every pod attached and detached by it.
+// agentFigures starts a separate agent, leaves it idle for a while, then attaches
+// and detaches every pod through it.
 func (r *Report) agentFigures(ctx context.Context, m *machine) error {
 	const pods, idle = 110, 30 * time.Second
 	uids, err := m.addPods(ctx, burstPods(pods))
@@ -56,7 +56,7 @@ func (r *Report) agentFigures(ctx context.Context, m *machine) error {
 	f.ReadyMS = ms(time.Since(began))
 	pid := agent.cmd.Process.Pid
 	f.StartBytes = readBytes(pid)
-	time.Sleep(time.Second) // the audit log comes late
+	time.Sleep(time.Second) // the audit log lags behind
 	if f.StartRequests, err = m.requests(began); err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (r *Report) agentFigures(ctx context.Context, m *machine) error {
 	if _, _, err := burst(ctx, m, multibond, pods, uids); err != nil {
 		return err
 	}
-	time.Sleep(2 * time.Second) // events and the audit log come late
+	time.Sleep(2 * time.Second) // events and the audit log lag behind
 	_, f.LoadKiB = rss(pid)
 	f.LoadCPUMS = ms(cpuTime(pid)-cpu) / pods
 	if f.LoadRequests, err = m.requests(began); err != nil {
@@ -88,7 +88,8 @@ func (r *Report) agentFigures(ctx context.Context, m *machine) error {
 	return nil
 }
 
-// requests counts what agents have asked the API server for since then.
+// requests counts the requests of agents to the API server since a time, by verb
+// and resource.
 func (m *machine) requests(since time.Time) (map[string]int, error) {
 	all, err := m.cluster.Requests("admin", since)
 	counts := map[string]int{}
@@ -100,7 +101,7 @@ func (m *machine) requests(since time.Time) (map[string]int, error) {
 	return counts, err
 }
 
-// cpuTime is the processor time that a process has had (proc(5), stat).
+// cpuTime returns the processor time that a process has used (proc(5), stat).
 func cpuTime(pid int) time.Duration {
 	const tick = 10 * time.Millisecond // on every Linux that Go runs on
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -111,7 +112,7 @@ func cpuTime(pid int) time.Duration {
 	return time.Duration(user+system) * tick
 }
 
-// readBytes is what a process has read so far (proc(5), io).
+// readBytes returns how many bytes a process has read so far (proc(5), io).
 func readBytes(pid int) (n int) {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
 	fmt.Sscanf(string(text), "rchar: %d", &n)

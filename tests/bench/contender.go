@@ -19,14 +19,14 @@ type contender struct {
 	name   string
 	plugin string
 	config map[string]any
-	// processes are what it consists of, by their names, without its delegates.
+	// processes are the names of its processes, without its delegates.
 	processes []string
 }
 
-// noop is a network that nothing has to be done for.
+// noop is a network whose plugin does nothing.
 var noop = map[string]any{"cniVersion": "1.0.0", "name": "noop", "type": "noop"}
 
-// contenders returns Multibond and what it is compared with. Pods get the default
+// contenders returns Multibond and its peers. Each of them attaches the default
 // network first.
 func contenders(kubeconfig string, defaultNetwork map[string]any) []contender {
 	multus := func(kind string, more map[string]any) map[string]any {
@@ -44,7 +44,7 @@ func contenders(kubeconfig string, defaultNetwork map[string]any) []contender {
 	}
 }
 
-// sandbox is a pod that has a network namespace.
+// sandbox is a pod with a network namespace.
 type sandbox struct {
 	container, netns string
 	pod, uid         string
@@ -55,10 +55,11 @@ func (c contender) call(ctx context.Context, command string, s sandbox) (time.Du
 	return took, err
 }
 
-// floorOf does with a sandbox what cannot be left out, and says how long it took.
+// floorOf does for a sandbox only what no contender can leave out, and returns how
+// long that took.
 type floorOf func(ctx context.Context, command string, s sandbox) (time.Duration, error)
 
-// execute runs a plugin as a runtime does, and returns what it printed.
+// execute runs a plugin as a runtime does. It returns the time and the output.
 func execute(ctx context.Context, plugin, command, ifName string, config any, s sandbox) (time.Duration, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
@@ -80,7 +81,8 @@ func execute(ctx context.Context, plugin, command, ifName string, config any, s 
 	return took, out.Bytes(), nil
 }
 
-// addPods makes pods of these networks, and returns their UIDs by name.
+// addPods creates pods, by name, with the networks given. It returns the UIDs of
+// all pods by name.
 func (m *machine) addPods(ctx context.Context, networks map[string][]string) (map[string]string, error) {
 	var objects []string
 	for name, names := range networks {
@@ -104,7 +106,7 @@ func (m *machine) addPods(ctx context.Context, networks map[string][]string) (ma
 	return uids, err
 }
 
-// burstPods are pods of two networks each.
+// burstPods returns n pods with two networks each.
 func burstPods(n int) map[string][]string {
 	networks := map[string][]string{}
 	for i := range n {
@@ -113,7 +115,7 @@ func burstPods(n int) map[string][]string {
 	return networks
 }
 
-// noops are the names of so many networks that do nothing.
+// noops returns the names of n networks that do nothing.
 func noops(n int) (names []string) {
 	for i := range n {
 		names = append(names, fmt.Sprint("net", i))
@@ -121,9 +123,10 @@ func noops(n int) (names []string) {
 	return names
 }
 
-// growNADs makes NADs of networks that do nothing, until there are so many.
+// growNADs creates NADs of networks that do nothing until the cluster has as many
+// as asked for.
 func (m *machine) growNADs(ctx context.Context, to int) error {
-	const most = 500 // for one kubectl, which makes 50 a second
+	const most = 500 // per kubectl, which creates 50 a second
 	var all []map[string]any
 	for ; m.nads < to; m.nads++ {
 		if len(all) == 0 || len(all[len(all)-1]) == most {
@@ -145,7 +148,7 @@ func (m *machine) growNADs(ctx context.Context, to int) error {
 	return errors.Join(errs...)
 }
 
-// createNADs makes NADs, by name.
+// createNADs creates NADs, by name.
 func (m *machine) createNADs(ctx context.Context, networks map[string]any) error {
 	var objects strings.Builder
 	for name, network := range networks {

@@ -13,7 +13,8 @@ import (
 	"github.com/multibond/multibond/bond"
 )
 
-// floor executes the delegates of a pod with n networks one after the other.
+// floor returns a function that executes the delegates of a pod with n networks
+// one after the other.
 func floor(n int) floorOf {
 	return func(ctx context.Context, command string, s sandbox) (total time.Duration, err error) {
 		for i := range n + 1 {
@@ -27,8 +28,8 @@ func floor(n int) floorOf {
 	}
 }
 
-// floor executes the delegates of a pod in the lab, and makes the bond in one
-// conversation with the kernel.
+// floor executes the delegates of a pod in the lab one after the other, and
+// creates the bond over one netlink connection.
 func (p labPod) floor(ctx context.Context, command string, s sandbox) (total time.Duration, err error) {
 	call := func(plugin, ifName string, config map[string]any) func() error {
 		return func() error {
@@ -64,7 +65,7 @@ func (p labPod) ipamCall() map[string]any {
 	return map[string]any{"cniVersion": "0.3.1", "name": p.Name, "ipam": bondIPAM}
 }
 
-// makeBond asks IPAM, then makes the bond, with its address.
+// makeBond asks IPAM for an address, then creates the bond and configures it.
 func (p labPod) makeBond(ctx context.Context, s sandbox, total *time.Duration) error {
 	took, out, err := execute(ctx, "host-local", "ADD", "bond0", p.ipamCall(), s)
 	*total += took

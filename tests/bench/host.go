@@ -12,31 +12,31 @@ import (
 	"github.com/multibond/multibond/tests/cluster"
 )
 
-// Peer is what the contenders needed for a pod with so many networks.
+// Peer compares the contenders for a pod with Networks networks.
 type Peer struct {
 	Networks int              `json:"networks"`
 	ADD      map[string]Stats `json:"add"`
 	DEL      map[string]Stats `json:"del"`
-	Again    map[string]Stats `json:"delAgain"` // a DEL with nothing left to do
+	Again    map[string]Stats `json:"delAgain"` // a further DEL, with nothing left to do
 	Ratios   Ratios           `json:"ratios"`
 }
 
-// Growth is Multibond's time against the size of something.
+// Growth is Multibond's time as the size X of something grows.
 type Growth struct {
 	Of       string    `json:"of"`
 	X        []float64 `json:"x"`
 	ADD      []float64 `json:"addMS"` // medians
 	DEL      []float64 `json:"delMS"`
-	Slope    float64   `json:"addSlopeUS"` // microseconds of ADD for each one more
+	Slope    float64   `json:"addSlopeUS"` // microseconds of ADD per unit of X
 	SlopeDEL float64   `json:"delSlopeUS"`
 }
 
-// Burst is so many ADDs at once.
+// Burst is the ADD of Pods pods at once.
 type Burst struct {
 	Pods   int                `json:"pods"`
 	ADD    map[string]Stats   `json:"add"`
 	WallMS map[string]float64 `json:"wallMS"`
-	Peak   map[string]int     `json:"peakKiB"` // what all processes of a contender had for themselves, together, at once
+	Peak   map[string]int     `json:"peakKiB"` // maximum of the private memory of all its processes together
 }
 
 // onHost measures with delegates that do nothing.
@@ -69,7 +69,7 @@ func (r *Report) onHost(ctx context.Context, rounds int) error {
 	return nil
 }
 
-// prepareAPI makes what a cluster has: the CRD and the node.
+// prepareAPI creates the CRD and the node object.
 func (m *machine) prepareAPI(ctx context.Context) error {
 	const object = `{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "` + node + `"}}`
 	if _, err := m.cluster.Kubectl(ctx, "", "apply", "-f", "deploy/crd.yaml"); err != nil {
@@ -81,7 +81,7 @@ func (m *machine) prepareAPI(ctx context.Context) error {
 	if _, err := m.cluster.Kubectl(ctx, "", "wait", "--for=condition=Established", "crd/network-attachment-definitions.k8s.cni.cncf.io", "--timeout=1m"); err != nil {
 		return err
 	}
-	for { // pods need the account that a controller makes
+	for { // pods need the service account that a controller creates
 		if _, err := m.cluster.Kubectl(ctx, "", "get", "serviceaccount", "default"); err == nil {
 			return nil
 		}
@@ -130,7 +130,7 @@ func (p Peer) String() string {
 	return fmt.Sprintf("%d networks: ADD %.1f ms, %s; DEL %.1f ms, %s", p.Networks, p.ADD["multibond"].Median, of("ADD"), p.DEL["multibond"].Median, of("DEL"))
 }
 
-// bursts attach many pods at once, each of two networks.
+// bursts attaches many pods at once, each with two networks.
 func (r *Report) bursts(ctx context.Context, m *machine, _ int) error {
 	const most = 110
 	uids, err := m.addPods(ctx, burstPods(most))
@@ -165,6 +165,8 @@ func (r *Report) bursts(ctx context.Context, m *machine, _ int) error {
 	return nil
 }
 
+// burst attaches n pods at once, then detaches them one by one. It returns the
+// time of each ADD and of all together.
 func burst(ctx context.Context, m *machine, c contender, n int, uids map[string]string) ([]time.Duration, time.Duration, error) {
 	all, errs := make([]time.Duration, n), make([]error, n)
 	at := func(i int) sandbox {
@@ -190,7 +192,7 @@ func burst(ctx context.Context, m *machine, c contender, n int, uids map[string]
 	return all, wall, nil
 }
 
-// growthOf times Multibond against what a node or a cluster has more and more of.
+// growthOf times Multibond while a node or a cluster gets more and more of something.
 func (r *Report) growthOf(of string, rounds int, sizes []int, grow func(to int) error, call func(command string) (time.Duration, error)) error {
 	one := Growth{Of: of}
 	for _, x := range sizes {
@@ -217,7 +219,7 @@ func (r *Report) growthOf(of string, rounds int, sizes []int, grow func(to int) 
 	return nil
 }
 
-// pair returns how to attach and detach a pod of two networks.
+// pair returns a function that attaches and detaches a pod with two networks.
 func (m *machine) pair(ctx context.Context) (func(command string) (time.Duration, error), error) {
 	netns, err := m.netns(0)
 	if err != nil {
@@ -230,7 +232,7 @@ func (m *machine) pair(ctx context.Context) (func(command string) (time.Duration
 	}, err
 }
 
-// growthOfSandboxes has a pod of two networks among more and more others.
+// growthOfSandboxes times a pod with two networks among more and more sandboxes.
 func (r *Report) growthOfSandboxes(ctx context.Context, m *machine, rounds int) error {
 	call, err := m.pair(ctx)
 	if err != nil {
@@ -242,7 +244,8 @@ func (r *Report) growthOfSandboxes(ctx context.Context, m *machine, rounds int) 
 	}, call)
 }
 
-// growth times a pod of two networks against what must not matter to it.
+// growth times a pod with two networks while the cluster and the node get more of
+// what must not matter to it.
 func (r *Report) growth(ctx context.Context, m *machine, rounds int) error {
 	call, err := m.pair(ctx)
 	if err != nil {
@@ -256,7 +259,7 @@ func (r *Report) growth(ctx context.Context, m *machine, rounds int) error {
 			}
 		}
 		err := m.growNADs(ctx, to)
-		time.Sleep(3 * time.Second) // the agent watches them come in
+		time.Sleep(3 * time.Second) // until the agent has seen them
 		return err
 	}
 	for _, g := range []struct {
@@ -274,17 +277,17 @@ func (r *Report) growth(ctx context.Context, m *machine, rounds int) error {
 	return nil
 }
 
-// fit fits straight lines.
+// fit fits a straight line to ADD and one to DEL.
 func (g *Growth) fit() {
 	g.Slope, g.SlopeDEL = 1000*slope(g.X, g.ADD), 1000*slope(g.X, g.DEL)
 }
 
 // String is a line of the table.
 func (g Growth) String() string {
-	return fmt.Sprintf("%s %v: ADD %.1f ms, %.3f us for each one more; DEL %.1f ms, %.3f us", g.Of, g.X, g.ADD, g.Slope, g.DEL, g.SlopeDEL)
+	return fmt.Sprintf("%s %v: ADD %.1f ms, %.3f us for each additional one; DEL %.1f ms, %.3f us", g.Of, g.X, g.ADD, g.Slope, g.DEL, g.SlopeDEL)
 }
 
-// growthOfPeers is what peers have measured against the number of networks.
+// growthOfPeers adds what peers measured, by the number of networks.
 func (r *Report) growthOfPeers() {
 	g := Growth{Of: "networks of the pod that do nothing"}
 	for _, p := range r.Peers {
@@ -295,7 +298,8 @@ func (r *Report) growthOfPeers() {
 	fmt.Println(g)
 }
 
-// growRecords copies a Record, as a node has one for each of its pods.
+// growRecords writes Records of other pods until the node has as many as asked
+// for.
 func growRecords(to int) error {
 	dir := filepath.Join(stateDir, "multibond")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -313,7 +317,7 @@ func growRecords(to int) error {
 	return nil
 }
 
-// startUp times the plugin's process by itself, beside an empty program's.
+// startUp times the start of the plugin's process, beside that of an empty program.
 func (r *Report) startUp(ctx context.Context, m *machine, rounds int) error {
 	r.StartUp = map[string]Stats{}
 	t := map[string][]time.Duration{}

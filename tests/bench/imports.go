@@ -12,14 +12,14 @@ import (
 	"strings"
 )
 
-// Import is what one package adds to the plugin's binary: its code and data, as
-// the symbols have it.
+// Import is the code and data that one package adds to the plugin's binary,
+// summed over its symbols.
 type Import struct {
 	Package string `json:"package"`
 	Bytes   int    `json:"bytes"`
 }
 
-// imports weighs the packages of the plugin, the heaviest first.
+// imports reports the size of the plugin and of its packages, the largest first.
 func (r *Report) imports(ctx context.Context) error {
 	plugin := filepath.Join(binDir, "multibond")
 	st, err := os.Stat(plugin)
@@ -44,13 +44,14 @@ func (r *Report) imports(ctx context.Context) error {
 	return nil
 }
 
-// weigh sums the sizes of symbols, as go tool nm -size prints them, by package.
+// weigh sums the sizes of symbols by package. It reads what go tool nm -size
+// prints.
 func weigh(symbols []byte) (all []Import) {
 	sums := map[string]int{}
 	for lines := bufio.NewScanner(bytes.NewReader(symbols)); lines.Scan(); {
 		var address, size, kind, name string
 		if n, _ := fmt.Sscan(lines.Text(), &address, &size, &kind, &name); n < 4 || strings.ContainsAny(kind, "bBU") {
-			continue // what is zero at the start takes no room in the file
+			continue // zeroed data takes no room in the file
 		}
 		n := 0
 		fmt.Sscan(size, &n)
@@ -63,8 +64,8 @@ func weigh(symbols []byte) (all []Import) {
 	return all
 }
 
-// packageOf is the package of a symbol: "encoding/json" of
-// "encoding/json.(*decodeState).value". What the linker makes has none.
+// packageOf returns the package of a symbol: "encoding/json" for
+// "encoding/json.(*decodeState).value". Symbols that the linker makes have none.
 func packageOf(symbol string) string {
 	symbol, _, _ = strings.Cut(symbol, "[") // of a generic function
 	slash := strings.LastIndexByte(symbol, '/')

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// countInstructions counts what the plugin and an empty program execute, from
-// exec to their end, one instruction after the other: virtual machines have no
-// counter for that.
+// countInstructions counts the instructions that the plugin and an empty program
+// execute from exec to exit. It steps through them one by one, because virtual
+// machines have no counter for that.
 func (r *Report) countInstructions(ctx context.Context, _ int) error {
 	fmt.Println("counting instructions, which takes some minutes")
 	r.Instructions = map[string]int{}
@@ -30,10 +30,10 @@ func (r *Report) countInstructions(ctx context.Context, _ int) error {
 	return nil
 }
 
-// instructions executes a program step by step (ptrace(2)), all of its threads
-// together, and counts those of its own code.
+// instructions executes a program step by step (ptrace(2)), with all its threads,
+// and counts the instructions in user space.
 func instructions(ctx context.Context, program, env string) (count int, err error) {
-	runtime.LockOSThread() // who traces is a thread
+	runtime.LockOSThread() // the tracer is a thread
 	defer runtime.UnlockOSThread()
 	null, err := os.Open(os.DevNull)
 	if err != nil {
@@ -41,8 +41,8 @@ func instructions(ctx context.Context, program, env string) (count int, err erro
 	}
 	defer null.Close()
 	cmd := exec.Command(program)
-	// On a thread that is this slow the runtime would see goroutines that run for
-	// too long, and preempt them.
+	// A traced thread is so slow that the runtime would preempt its goroutines for
+	// running too long.
 	cmd.Env = []string{env, "GODEBUG=asyncpreemptoff=1"}
 	cmd.Stdin = null
 	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
@@ -50,7 +50,7 @@ func instructions(ctx context.Context, program, env string) (count int, err erro
 		return 0, err
 	}
 	defer cmd.Process.Release()
-	defer cmd.Process.Kill() // where it has not ended
+	defer cmd.Process.Kill() // if it still runs
 	first := cmd.Process.Pid
 	var status unix.WaitStatus
 	if _, err := unix.Wait4(first, &status, 0, nil); err != nil {
@@ -85,6 +85,8 @@ func instructions(ctx context.Context, program, env string) (count int, err erro
 	return 0, ctx.Err()
 }
 
+// stepOn lets a thread execute one instruction, and delivers a signal to it unless
+// signal is 0.
 func stepOn(thread, signal int) error {
 	_, _, e := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_SINGLESTEP, uintptr(thread), 0, uintptr(signal), 0, 0)
 	if e != 0 {

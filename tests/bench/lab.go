@@ -15,15 +15,15 @@ import (
 	"github.com/multibond/multibond/tests/lab"
 )
 
-// labPod is a pod that is attached in the lab: to its default network, a bridge,
-// and to so many VFs, each by itself or all as links of one bond.
+// labPod is a pod that is attached in the lab to its default network, a bridge,
+// and to VFs. Each VF is a network of its own, or all are links of one bond.
 type labPod struct {
 	Name, UID string
 	VFs       int
 	Bond      bool
 }
 
-// labTask is what the guest is told.
+// labTask tells the guest what to do.
 type labTask struct {
 	Host, Port string // of the API server
 	Rounds     int
@@ -33,11 +33,11 @@ type labTask struct {
 const (
 	guestDir       = "/lab/bench"
 	guestTask      = guestDir + "/task.json"
-	hostOfGuest    = "10.0.2.2" // this machine's loopback, as the guest sees it
+	hostOfGuest    = "10.0.2.2" // the address of this machine's loopback in the guest
 	serviceAccount = "/run/secrets/kubernetes.io/serviceaccount"
 )
 
-// labPods are all that is measured: bonds of 2 to 8 links, and 0 to 8 VFs.
+// labPods returns all pods to measure: bonds of 2 to 8 links, and 0 to 8 VFs.
 func labPods() (pods []labPod) {
 	for _, n := range []int{2, 4, 8} {
 		pods = append(pods, labPod{Name: fmt.Sprint("bond", n), VFs: n, Bond: true})
@@ -48,11 +48,11 @@ func labPods() (pods []labPod) {
 	return pods
 }
 
-// vf is the device that the guest's VF number i has, the PFs taken in turn.
+// vf returns the PCI address of VF number i in the guest. The PFs take turns.
 func vf(i int) string { return fmt.Sprintf("0000:%02x:10.%d", 1+i%2, 2*(i/2)) }
 
-// labNetworks are the NADs of the lab: sriov0 and so on are a VF each, bond2 to
-// bond8 are bonds of so many.
+// labNetworks returns the networks of the lab, by the names of their NADs: sriov0 to
+// sriov7 are one VF each, bond2 to bond8 are bonds of 2 to 8 VFs.
 func labNetworks() map[string]any {
 	all := map[string]any{}
 	for i := range 8 {
@@ -130,7 +130,7 @@ func (r *Report) inLab(ctx context.Context, rounds int) error {
 	r.LabKernel = strings.TrimSpace(string(release.Stdout))
 	out, err := vm.Run(ctx, lab.Cmd{Args: []string{binDir + "/bench", "-guest"}, Stderr: os.Stdout, Timeout: time.Hour})
 	if err == nil && out.Exit != 0 {
-		err = fmt.Errorf("in the guest the benchmark ended with status %d", out.Exit)
+		err = fmt.Errorf("the benchmark exited with status %d in the guest", out.Exit)
 	}
 	if err == nil {
 		err = json.Unmarshal(out.Stdout, &r.Lab)
@@ -139,7 +139,7 @@ func (r *Report) inLab(ctx context.Context, rounds int) error {
 	return err
 }
 
-// growthOfLinks is what was measured against the number of a bond's links.
+// growthOfLinks adds what was measured with bonds, by the number of links.
 func (r *Report) growthOfLinks() {
 	g := Growth{Of: "links of a bond, with real VFs"}
 	for _, p := range r.Lab {
@@ -154,7 +154,7 @@ func (r *Report) growthOfLinks() {
 	}
 }
 
-// networks are what the pod's annotation names.
+// networks returns the networks that the pod's annotation names.
 func (p labPod) networks() (names []string) {
 	if p.Bond {
 		return []string{p.Name}
@@ -165,7 +165,7 @@ func (p labPod) networks() (names []string) {
 	return names
 }
 
-// guestFiles are what the guest gets below /lab.
+// guestFiles writes and returns the files that the guest has below /lab.
 func (m *machine) guestFiles(ctx context.Context, task labTask) (map[string]string, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -190,7 +190,8 @@ func (m *machine) guestFiles(ctx context.Context, task labTask) (map[string]stri
 	return files, errors.Join(errs...)
 }
 
-// uplink makes the guest reach the API server, and tell Multus who it runs as.
+// uplink connects the guest to the API server, and puts Multus's credentials where
+// a container has them.
 const uplink = `
 echo "root:x:0:0:root:/root:/bin/sh" >/etc/passwd
 for dev in /sys/class/net/eth*; do
@@ -202,7 +203,7 @@ ip route add default via 10.0.2.2
 mkdir -p /etc/cni/net.d /var/lib/cni ` + serviceAccount + `
 cp ` + guestDir + `/token ` + guestDir + `/ca.crt ` + serviceAccount
 
-// inGuest is the part of inLab that the guest does. It prints its report.
+// inGuest is the part of inLab that runs in the guest. It prints its report.
 func inGuest(ctx context.Context) error {
 	text, err := os.ReadFile(guestTask)
 	if err != nil {
@@ -252,16 +253,16 @@ func inGuest(ctx context.Context) error {
 	return err
 }
 
-// sandbox makes one in a fresh namespace, as a runtime does: in one that is used
-// again, sriov-cni 2.1.0 takes another interface for its VF.
+// sandbox returns a sandbox with a new namespace, as a runtime does. In a namespace
+// that is used again, sriov-cni 2.1.0 takes another interface for its VF.
 func (p labPod) sandbox(ctx context.Context) (sandbox, error) {
 	_, err := shell(ctx, "ip netns del bench 2>/dev/null || true; ip netns add bench")
 	return sandbox{"bench-" + p.Name, "/run/netns/bench", p.Name, p.UID}, err
 }
 
-// LabPeer is what a pod with so many VFs took.
+// LabPeer compares the contenders for a pod with VFs VFs.
 type LabPeer struct {
-	Bond  bool             `json:"bond"` // of all VFs; else each is a network of its own
+	Bond  bool             `json:"bond"` // of all VFs; otherwise each VF is a network of its own
 	VFs   int              `json:"vfs"`
 	ADD   map[string]Stats `json:"add"`
 	DEL   map[string]Stats `json:"del"`
@@ -285,6 +286,7 @@ func (p LabPeer) String() string {
 		p.ADD["multibond"].Median, p.Ratios.of("ADD", of...), p.DEL["multibond"].Median, p.Ratios.of("DEL", of...), p.Ratios["DEL again"]["floor"])
 }
 
+// shell runs a script and returns its output.
 func shell(ctx context.Context, script string) (string, error) {
 	out, err := command(ctx, "sh", "-euc", script).CombinedOutput()
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/multibond/multibond/tests/lab"
 )
 
-// node is the name that pods of the benchmark have in the API.
+// node is the name of the node that the benchmark's pods are bound to.
 const node = "bench"
 
 const (
@@ -26,15 +26,15 @@ const (
 	confDir = "/etc/cni/net.d"
 )
 
-// private are directories that the programs have for themselves; what they keep
-// in stateDir is on a disk, as on a node.
+// private are the directories that the programs have for themselves. stateDir is
+// on a disk, as on a node.
 var private = []string{"/opt", "/etc/cni", "/run/netns", "/run/multibond", "/run/multus", "/run/secrets"}
 
 const stateDir = "/var/lib/cni"
 
 const noopNetwork = `{"cniVersion": "1.0.0", "name": "noop", "plugins": [{"type": "noop"}]}`
 
-// inPrivate starts this program again in a mount namespace of its own.
+// inPrivate runs this program again in a mount namespace of its own.
 func inPrivate(args []string) error {
 	cmd := exec.Command("/proc/self/exe", append([]string{"-private"}, args...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
@@ -42,6 +42,8 @@ func inPrivate(args []string) error {
 	return cmd.Run()
 }
 
+// mountPrivate mounts empty directories for the programs, and one on the disk for
+// their state.
 func mountPrivate() error {
 	for _, dir := range private {
 		if err := errors.Join(os.MkdirAll(dir, 0o755), syscall.Mount("none", dir, "tmpfs", 0, "")); err != nil {
@@ -53,18 +55,21 @@ func mountPrivate() error {
 		os.MkdirAll(stateDir, 0o755), syscall.Mount(state, stateDir, "", syscall.MS_BIND, ""))
 }
 
-// machine is what the contenders have in common.
+// machine is what all contenders use.
 type machine struct {
 	cluster   *cluster.Cluster
 	processes []*process
-	pods      int // netns that there are
-	nads      int // of networks that do nothing
+	pods      int // network namespaces that exist
+	nads      int // that exist, of networks that do nothing
 }
 
+// build builds packages without symbols.
 func build(ctx context.Context, dir, out string, packages ...string) error {
 	return buildWith(ctx, "-s -w", dir, out, packages...)
 }
 
+// buildWith builds packages in a directory of the repository with these linker
+// flags.
 func buildWith(ctx context.Context, linker, dir, out string, packages ...string) error {
 	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-trimpath", "-ldflags", linker, "-o", out}, packages...)...)
 	cmd.Dir, cmd.Env = filepath.Join(lab.Root(), dir), append(os.Environ(), "CGO_ENABLED=0")
@@ -74,7 +79,7 @@ func buildWith(ctx context.Context, linker, dir, out string, packages ...string)
 	return nil
 }
 
-// install builds what is to be executed.
+// install builds the programs of all contenders.
 func install(ctx context.Context) error {
 	const multus = "gopkg.in/k8snetworkplumbingwg/multus-cni.v4/cmd/"
 	if err := errors.Join(
@@ -93,6 +98,7 @@ type process struct {
 	log  bytes.Buffer
 }
 
+// start starts a daemon. It is killed when this program ends.
 func (m *machine) start(name string, env []string, args ...string) (*process, error) {
 	p := &process{name: name, cmd: exec.Command(filepath.Join(binDir, name), args...)}
 	p.cmd.Env = append(os.Environ(), env...)
@@ -105,7 +111,7 @@ func (m *machine) start(name string, env []string, args ...string) (*process, er
 	return p, nil
 }
 
-// await waits for a socket of a process.
+// await waits until a process has created its socket.
 func (p *process) await(socket string) error {
 	for range 300 {
 		if _, err := os.Stat(socket); err == nil {
@@ -113,10 +119,10 @@ func (p *process) await(socket string) error {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	return fmt.Errorf("%s has made no %s:\n%s", p.name, socket, p.log.String())
+	return fmt.Errorf("%s did not create %s within 30 seconds:\n%s", p.name, socket, p.log.String())
 }
 
-// rss is the resident memory of a process and the most that it had, in KiB.
+// rss returns the resident memory of a process, now and at most so far, in KiB.
 func rss(pid int) (now, most int) {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	for line := range strings.Lines(string(text)) {
@@ -126,9 +132,9 @@ func rss(pid int) (now, most int) {
 	return now, most
 }
 
-// peakMemory looks, until it is asked, at what all processes of these names have
-// for themselves together, and returns the most that it saw, in KiB: what they
-// share, as their programs' files, is left out (proc(5), statm).
+// peakMemory samples the private memory of all processes with these names until
+// stop is called, which returns the maximum of their sum in KiB. Shared memory, as
+// that of their programs' files, is left out (proc(5), statm).
 func peakMemory(names ...string) (stop func() int) {
 	const pause = 10 * time.Millisecond
 	ended, most := make(chan struct{}), make(chan int)
@@ -150,10 +156,11 @@ func peakMemory(names ...string) (stop func() int) {
 	}
 }
 
+// ownMemory returns the private memory of all processes with these names, in KiB.
 func ownMemory(names []string) (kib int) {
 	files, _ := filepath.Glob("/proc/[0-9]*/comm")
 	for _, file := range files {
-		name, _ := os.ReadFile(file) // it may have ended
+		name, _ := os.ReadFile(file) // the process may have ended
 		if !slices.Contains(names, strings.TrimSpace(string(name))) {
 			continue
 		}
@@ -165,8 +172,8 @@ func ownMemory(names []string) (kib int) {
 	return kib
 }
 
-// startDaemons starts the agent, and Multus's daemon, which takes credentials
-// from where a container has them; env is what such a one is told.
+// startDaemons starts the agent and Multus's daemon. The daemon takes its
+// credentials from where a container has them; env is a container's environment.
 func (m *machine) startDaemons(kubeconfig string, env []string) error {
 	agent, err := m.start("multibond-agent", nil, "-node-name="+node, "-kubeconfig="+kubeconfig, "-listen=", "-conf-dir="+confDir)
 	if err != nil {
@@ -175,7 +182,8 @@ func (m *machine) startDaemons(kubeconfig string, env []string) error {
 	if err := agent.await("/run/multibond/agent.sock"); err != nil {
 		return err
 	}
-	// It makes a configuration of what it finds, which nobody reads here, or ends.
+	// Multus's daemon exits unless it can make a configuration from one that it finds.
+	// Nobody reads the result here.
 	found, made, file := "/etc/cni/multus", "/etc/cni/multus-made", "/etc/cni/daemon.json"
 	daemon, _ := json.Marshal(map[string]any{
 		"cniVersion": "0.3.1", "logLevel": "error", "logToStderr": true, "socketDir": "/run/multus/thick", "binDir": binDir, "cniDir": stateDir + "/multus-thick",
@@ -192,7 +200,7 @@ func (m *machine) startDaemons(kubeconfig string, env []string) error {
 	return thick.await("/run/multus/thick/multus.sock")
 }
 
-// token makes a service account of the daemon's, and returns its token.
+// token creates the service account of Multus's daemon and returns its token.
 func (m *machine) token(ctx context.Context) (string, error) {
 	const object = `{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "multus", "namespace": "kube-system"}}
 ---
@@ -206,8 +214,8 @@ func (m *machine) token(ctx context.Context) (string, error) {
 	return strings.TrimSpace(token), err
 }
 
-// inCluster makes what a container of the service account would find, and
-// returns what it would be told.
+// inCluster writes the files that a container of the service account has, and
+// returns its environment.
 func (m *machine) inCluster(ctx context.Context) ([]string, error) {
 	token, err := m.token(ctx)
 	if err != nil {
@@ -221,14 +229,15 @@ func (m *machine) inCluster(ctx context.Context) ([]string, error) {
 	return []string{"KUBERNETES_SERVICE_HOST=" + host, "KUBERNETES_SERVICE_PORT=" + port}, nil
 }
 
-// clusterDir is where the control plane of the benchmark has its files.
+// clusterDir is the directory of the benchmark's control plane.
 func clusterDir() string { return filepath.Join(lab.Root(), "build", "bench-cluster") }
 
+// command is exec.CommandContext with all arguments in one list.
 func command(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, args[0], args[1:]...)
 }
 
-// logs are the ends of what the daemons have said.
+// logs returns the ends of the daemons' logs as an error.
 func (m *machine) logs() error {
 	const most = 2000
 	var errs []error
@@ -239,7 +248,7 @@ func (m *machine) logs() error {
 	return errors.Join(errs...)
 }
 
-// close ends the daemons.
+// close kills the daemons.
 func (m *machine) close() {
 	for _, p := range m.processes {
 		_ = p.cmd.Process.Kill()
@@ -247,7 +256,8 @@ func (m *machine) close() {
 	}
 }
 
-// netns makes network namespaces, as many as there are to be, and returns the path of one.
+// netns returns the path of network namespace number i. It creates what is missing
+// up to that number.
 func (m *machine) netns(i int) (string, error) {
 	for ; m.pods <= i; m.pods++ {
 		if out, err := exec.Command("ip", "netns", "add", fmt.Sprint("bench", m.pods)).CombinedOutput(); err != nil {

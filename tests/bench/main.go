@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Report is build/report/bench.json. Times are in milliseconds.
+// Report is the content of build/report/bench.json. Times are in milliseconds.
 type Report struct {
 	When         string            `json:"when"`
 	Processors   int               `json:"processors"`
@@ -24,26 +24,26 @@ type Report struct {
 	Versions     map[string]string `json:"versions"`
 	Rounds       int               `json:"rounds"`
 	StartUp      map[string]Stats  `json:"startUp"`
-	StartUpRatio Ratio             `json:"startUpRatio,omitzero"`  // of an empty program's
-	Instructions map[string]int    `json:"instructions,omitempty"` // of the plugin's VERSION and of an empty program
+	StartUpRatio Ratio             `json:"startUpRatio,omitzero"`  // to an empty program's
+	Instructions map[string]int    `json:"instructions,omitempty"` // of the plugin's VERSION, and of an empty program
 	PluginBytes  int               `json:"pluginBytes"`
 	Imports      []Import          `json:"imports"`
-	Timeline     []Bar             `json:"timeline"` // of one ADD of eight networks
+	Timeline     []Bar             `json:"timeline"` // of one ADD with eight networks
 	Peers        []Peer            `json:"peers"`
 	Lab          []LabPeer         `json:"lab"` // with real VFs
 	Bursts       []Burst           `json:"bursts"`
 	Growth       []Growth          `json:"growth"`
-	Memory       map[string]int    `json:"memoryKiB"` // of the daemons, the most that they had
+	Memory       map[string]int    `json:"memoryKiB"` // of the daemons, at most
 	Agent        *AgentFigures     `json:"agent"`
 	Error        string            `json:"error,omitempty"`
 }
 
 func main() {
-	file := flag.String("report", "build/report/bench.json", "where the report goes")
-	rounds := flag.Int("rounds", 15, "of each measurement; three times as many with delegates that do nothing, five times as many of the start")
-	here := flag.Bool("private", false, "for its own use: it is in a mount namespace of its own")
-	guest := flag.Bool("guest", false, "for its own use: it is in the lab's guest")
-	parts := flag.String("parts", "host,lab", "what to measure: with delegates that do nothing on this `machine`, with real VFs in the lab; and only if asked for the instructions of the plugin's start, which takes minutes")
+	file := flag.String("report", "build/report/bench.json", "`file` that the report is written to")
+	rounds := flag.Int("rounds", 15, "`number` of rounds of each measurement; three times as many with delegates that do nothing, five times as many of the start")
+	here := flag.Bool("private", false, "internal: the program runs in its own mount namespace")
+	guest := flag.Bool("guest", false, "internal: the program runs in the guest of the lab")
+	parts := flag.String("parts", "host,lab", "`parts` to measure: host (on this machine, with delegates that do nothing), lab (with real VFs), instructions (of the start of the plugin, which takes minutes)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -62,6 +62,7 @@ func main() {
 	}
 }
 
+// measure measures the parts and writes the report, with the error if one fails.
 func measure(ctx context.Context, file string, parts []string, rounds int) error {
 	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
 	if err != nil {
@@ -92,7 +93,7 @@ func measure(ctx context.Context, file string, parts []string, rounds int) error
 	if len(r.Peers) > 0 {
 		err = errors.Join(err, os.WriteFile(strings.TrimSuffix(file, ".json")+".svg", []byte(picture(r.Peers)), 0o644))
 	}
-	if len(r.Lab) > 0 { // the first is the smallest bond
+	if len(r.Lab) > 0 { // the first pod has the smallest bond
 		err = errors.Join(err, os.WriteFile(strings.TrimSuffix(file, ".json")+"-timeline.svg", []byte(timelinePicture(r.Lab[0].Timeline)), 0o644))
 	}
 	return err

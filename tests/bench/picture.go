@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// series are the bars of each group, in their order, each with its colour.
+// series are the bars of each group, in order, with their colours.
 var series = []struct{ name, colour string }{
 	{"floor", "#b0b7c3"}, {"multibond", "#0a7d5a"}, {"multus thick", "#7a86b8"}, {"multus thin", "#c06a3a"},
 }
 
-// picture draws the medians of ADD against the number of a pod's networks.
+// picture draws the medians of ADD by the number of a pod's networks.
 func picture(peers []Peer) string {
 	const width, height, left, bottom, top, bar, gap = 680, 300, 44, 40, 34, 24, 28
 	most := 0.0
@@ -41,7 +41,7 @@ func picture(peers []Peer) string {
 		x += gap
 	}
 	fmt.Fprintf(&b, `<line x1="%d" y1="%d" x2="%d" y2="%d" stroke="black"/>`+"\n", left, height-bottom, width-10, height-bottom)
-	fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="middle">networks of the pod, beside its default network</text>`+"\n", width/2, height-8)
+	fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="middle">networks of the pod, without its default network</text>`+"\n", width/2, height-8)
 	fmt.Fprintf(&b, `<text transform="translate(14 %d) rotate(-90)" text-anchor="middle">ADD, ms (median)</text>`+"\n</svg>\n", height/2)
 	return b.String()
 }
@@ -53,8 +53,8 @@ func legend(name string) string {
 	return name
 }
 
-// timelinePicture draws the steps of one ADD, a row each, one after the other:
-// those in which plugins are executed in another colour.
+// timelinePicture draws the steps of one ADD, one row each. Steps that execute
+// plugins have a colour of their own.
 func timelinePicture(bars []Bar) string {
 	const width, left, right, row, top = 680, 170, 60, 18, 8
 	total := 0.0

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// times are durations by what was called, by contender.
+// times are durations by call ("ADD", "DEL", "DEL again") and by contender.
 type times map[string]map[string][]time.Duration
 
 func newTimes() times {
@@ -23,8 +23,8 @@ func (t times) stats(what string) map[string]Stats {
 	return out
 }
 
-// Ratios are what Multibond took of the others' times, by what was called and by
-// contender. A further DEL, for which nothing is left, is compared with the floor's
+// Ratios are Multibond's times divided by those of the others, by call and by
+// contender. The floor has no further DEL: Multibond's is divided by the floor's
 // DEL of the same round.
 type Ratios map[string]map[string]Ratio
 
@@ -42,7 +42,7 @@ func (t times) ratios() Ratios {
 	return out
 }
 
-// of says what was taken of the times of some.
+// of prints the ratios of a call to some contenders.
 func (r Ratios) of(what string, names ...string) string {
 	var parts []string
 	for _, name := range names {
@@ -51,7 +51,7 @@ func (r Ratios) of(what string, names ...string) string {
 	return strings.Join(parts, ", ")
 }
 
-// rounds takes rounds, after one that warms up.
+// rounds runs a round for warming up, then n rounds that count.
 func rounds(n int, round func(t times, i int) error) (times, error) {
 	if err := round(newTimes(), 0); err != nil {
 		return nil, err
@@ -65,8 +65,8 @@ func rounds(n int, round func(t times, i int) error) (times, error) {
 	return t, nil
 }
 
-// round calls each contender once, each in the next sandbox, in an order that
-// the round turns, and the floor last.
+// round attaches and detaches one sandbox with each contender. The order moves by
+// one in each round. The floor comes last.
 func (t times) round(ctx context.Context, all []contender, least floorOf, round int, next func() (sandbox, error)) error {
 	k := round % len(all)
 	for _, c := range slices.Concat(all[k:], all[:k]) {
@@ -76,7 +76,7 @@ func (t times) round(ctx context.Context, all []contender, least floorOf, round 
 		}
 		for _, what := range []string{"ADD", "DEL", "DEL again"} {
 			took, err := c.call(ctx, what[:3], s)
-			refused := what == "DEL again" && c.name != "multibond" // as Multus does where sriov-cni remembers nothing
+			refused := what == "DEL again" && c.name != "multibond" // as Multus does if sriov-cni has no cache file
 			if err != nil && !refused {
 				return err
 			}

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Stats is what was seen of one thing, in milliseconds.
+// Stats summarises durations, in milliseconds.
 type Stats struct {
 	N      int     `json:"n"`
 	Median float64 `json:"median"`
@@ -17,7 +17,7 @@ type Stats struct {
 	Max    float64 `json:"max"`
 }
 
-// newStats reads durations, of which there is at least one.
+// newStats summarises one or more durations.
 func newStats(all []time.Duration) Stats {
 	v := make(values, len(all))
 	for i, d := range all {
@@ -27,15 +27,15 @@ func newStats(all []time.Duration) Stats {
 	return Stats{N: len(v), Median: v.median(), Low: v.at(0.1), High: v.at(0.9), P95: v.at(0.95), P99: v.at(0.99), Max: v[len(v)-1]}
 }
 
-// Ratio is what one contender took of another's time in the same round: what
-// slows the machine down for a while slows both.
+// Ratio is the time of one contender divided by that of another in the same round.
+// Whatever slows the machine down for a while slows both.
 type Ratio struct {
 	Median float64 `json:"median"`
 	Low    float64 `json:"low"`  // the 10th percentile
 	High   float64 `json:"high"` // the 90th
 }
 
-// newRatio reads the durations of two contenders, by round.
+// newRatio divides the durations of one contender by those of another, by round.
 func newRatio(of, to []time.Duration) Ratio {
 	v := make(values, len(of))
 	for i := range of {
@@ -45,20 +45,20 @@ func newRatio(of, to []time.Duration) Ratio {
 	return Ratio{Median: v.median(), Low: v.at(0.1), High: v.at(0.9)}
 }
 
-// String has the spread, too.
+// String returns the median and the spread.
 func (r Ratio) String() string { return fmt.Sprintf("%.2f (%.2f to %.2f)", r.Median, r.Low, r.High) }
 
-// values are sorted.
+// values are sorted numbers.
 type values []float64
 
 func (v values) median() float64 { return (v[(len(v)-1)/2] + v[len(v)/2]) / 2 }
 
-// at is a percentile.
+// at returns a percentile; p is between 0 and 1.
 func (v values) at(p float64) float64 { return v[min(int(p*float64(len(v))), len(v)-1)] }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// slope fits y = a + b*x by least squares, and returns b.
+// slope fits y = a + b*x by least squares and returns b.
 func slope(x, y []float64) float64 {
 	var sx, sy, sxx, sxy float64
 	n := float64(len(x))

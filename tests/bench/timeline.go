@@ -11,16 +11,15 @@ import (
 	"strings"
 )
 
-// Bar is one step of an ADD, as its Record has it.
+// Bar is one step of an ADD, from its Record.
 type Bar struct {
 	Network string  `json:"network"`
 	What    string  `json:"what"`
 	MS      float64 `json:"ms"`
 }
 
-// timeline shows where the time of one ADD of a pod with eight networks goes:
-// the steps of its Records, and what is left, which is the publishing and the
-// process.
+// timeline shows the time of each step of one ADD of a pod with eight networks,
+// from its Records. The rest is publishing and the process itself.
 func (r *Report) timeline(ctx context.Context, m *machine, _ int) error {
 	uids, err := m.addPods(ctx, map[string][]string{"t8": noops(8)})
 	if err != nil {
@@ -36,7 +35,7 @@ func (r *Report) timeline(ctx context.Context, m *machine, _ int) error {
 	return err
 }
 
-// timeline attaches a pod and reads its Records, and detaches it.
+// timeline attaches a pod, reads its Records, and detaches it.
 func (c contender) timeline(ctx context.Context, next func() (sandbox, error)) (all []Bar, err error) {
 	for range 3 { // the last is warm
 		s, err := next()
@@ -68,16 +67,16 @@ func printTimeline(w io.Writer, all []Bar) {
 	for _, b := range all {
 		fmt.Fprintf(w, "  %-30s %7.2f ms %s\n", b.Network+" "+b.What, b.MS, strings.Repeat("#", int(60*b.MS/total)))
 	}
-	fmt.Fprintf(w, "  %.1f ms, of which attaching and IPAM, with the plugins' own time, %.1f\n", total, plugins)
+	fmt.Fprintf(w, "  %.1f ms; attaching and IPAM, with the time of the plugins, take %.1f of them\n", total, plugins)
 }
 
-// kind is what is done in a step: "attach" of "attach eth0".
+// kind returns the first word of a step: "attach" for "attach eth0".
 func (b Bar) kind() string {
 	kind, _, _ := strings.Cut(b.What, " ")
 	return kind
 }
 
-// ofPlugins says whether plugins were executed in a step.
+// ofPlugins reports whether plugins were executed in a step.
 func (b Bar) ofPlugins() bool { return b.kind() == "attach" || b.kind() == "ipam" }
 
 // bars reads the Records of a container.
@@ -108,7 +107,7 @@ func bars(container string, total float64) (all []Bar, err error) {
 			left -= step.MS
 		}
 	}
-	// What comes first is done for all networks before anything is done for any.
+	// These steps are done for all networks before the first network is attached.
 	for _, kind := range []string{"compile", "survey", "lookup"} {
 		is := func(b Bar) bool { return b.kind() == kind }
 		slices.SortStableFunc(all, func(a, b Bar) int { return place(a, is) - place(b, is) })
@@ -118,7 +117,7 @@ func bars(container string, total float64) (all []Bar, err error) {
 
 func isDefault(file string) bool { return strings.HasSuffix(file, ":eth0.json") }
 
-// place sorts what is something before what is not.
+// place returns 0 if is(one), else 1: a key that sorts such values first.
 func place[T any](one T, is func(T) bool) int {
 	if is(one) {
 		return 0

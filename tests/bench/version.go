@@ -11,7 +11,7 @@ import (
 	"github.com/multibond/multibond/tests/lab"
 )
 
-// versions are those of what Multibond was measured with.
+// versions returns the versions of the programs that Multibond was measured with.
 func versions() (map[string]string, error) {
 	all := map[string]string{"go": runtime.Version()}
 	delegates, servers := filepath.Join(lab.Dir(), "cni"), filepath.Join(lab.Root(), "build", "cluster", "bin")
@@ -24,7 +24,7 @@ func versions() (map[string]string, error) {
 	} {
 		version, err := versionOf(program, module)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // not all parts need all
+			continue // not every part needs every program
 		}
 		if err != nil {
 			return nil, err
@@ -34,7 +34,7 @@ func versions() (map[string]string, error) {
 	return all, nil
 }
 
-// versionOf is that of a module of which a Go program was built.
+// versionOf returns the version of a module that a Go program was built from.
 func versionOf(program, module string) (string, error) {
 	info, err := buildinfo.ReadFile(program)
 	if err != nil {
@@ -45,5 +45,5 @@ func versionOf(program, module string) (string, error) {
 			return m.Version, nil
 		}
 	}
-	return "", fmt.Errorf("%s was not built of %s", program, module)
+	return "", fmt.Errorf("%s was not built from %s", program, module)
 }

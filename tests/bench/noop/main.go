@@ -1,5 +1,5 @@
-// Noop is a CNI plugin that does nothing, in as little time as a program can: the
-// work of a meta plugin is what is left when its delegates' is gone.
+// Noop is a CNI plugin that does nothing, in as little time as a program can. With
+// such delegates, what remains is the work of the meta plugin.
 package main
 
 import "os"
