@@ -12,6 +12,7 @@ import (
 	current "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // Add attaches what r asks for, or leaves nothing behind. A container that is
@@ -53,7 +54,7 @@ func (h *Host) addAll(ctx context.Context, rs []Request) ([]*Record, error) {
 		}
 	}
 	if err := h.unmarkEnded(rs[0].Key()); err != nil {
-		return nil, WithCode(types.ErrIOFailure, err)
+		return nil, cnierror.With(types.ErrIOFailure, err)
 	}
 	recs, err := h.prepareAll(ctx, rs, s)
 	if err != nil {
@@ -88,14 +89,14 @@ func (h *Host) lockAll(ctx context.Context, rs []Request, s sandbox, locks *Lock
 		add(r.Key())
 		own, err := r.devices(s.host)
 		if err != nil {
-			return nil, WithCode(CodeKernel, err)
+			return nil, cnierror.With(cnierror.Kernel, err)
 		}
 		devices = append(devices, own...)
 	}
 	for _, device := range devices {
 		holder, err := h.Store.Holder(device)
 		if err != nil {
-			return nil, WithCode(types.ErrIOFailure, err)
+			return nil, cnierror.With(types.ErrIOFailure, err)
 		}
 		if holder != (Key{}) {
 			add(holder)
@@ -167,7 +168,7 @@ func (h *Host) settle(ctx context.Context, k Key, container string, locks *Locks
 		return err
 	}
 	if rec == nil {
-		return WithCode(types.ErrIOFailure, h.Store.Forget(k))
+		return cnierror.With(types.ErrIOFailure, h.Store.Forget(k))
 	}
 	if k.ContainerID == container {
 		return h.lockAndRestore(ctx, rec, locks)
@@ -254,7 +255,7 @@ func checkTogether(recs []*Record) error {
 			claim(devices, device, rec.Plan.Network)
 		}
 	}
-	return WithCode(CodeNode, problems.Err())
+	return cnierror.With(cnierror.Node, problems.Err())
 }
 
 // carryOutAll takes requests through, in order. Those that have a Record have
@@ -274,7 +275,7 @@ func (h *Host) carryOutAll(ctx context.Context, rs []Request, recs []*Record, or
 			}
 		}
 		if err := h.run(ctx, s, recs[i]); err != nil {
-			return WithCode(Code(err), fmt.Errorf("network %s: %w", recs[i].Plan.Network, err))
+			return cnierror.With(cnierror.Code(err), fmt.Errorf("network %s: %w", recs[i].Plan.Network, err))
 		}
 	}
 	return h.moveDefaultRoutes(s, recs)
@@ -283,7 +284,7 @@ func (h *Host) carryOutAll(ctx context.Context, rs []Request, recs []*Record, or
 // begin begins Records; the first of them has the time that it took.
 func (h *Host) begin(recs []*Record) error {
 	began := time.Now()
-	err := WithCode(types.ErrIOFailure, h.Store.Begin(recs...))
+	err := cnierror.With(types.ErrIOFailure, h.Store.Begin(recs...))
 	recs[0].took("record", began, time.Now())
 	return err
 }
@@ -305,7 +306,7 @@ func notUndone(err, undo error) error {
 	if undo == nil {
 		return err
 	}
-	return WithCode(Code(err), fmt.Errorf("%w; and not everything could be undone, DEL goes on: %w", err, undo))
+	return cnierror.With(cnierror.Code(err), fmt.Errorf("%w; and not everything could be undone, DEL goes on: %w", err, undo))
 }
 
 func (rec *Record) took(what string, from, to time.Time) {
@@ -326,7 +327,7 @@ func (h *Host) run(ctx context.Context, s sandbox, rec *Record) error {
 	}
 	for _, one := range steps(ctx, s, rec) {
 		if err := ctx.Err(); err != nil {
-			return errorf(types.ErrTryAgainLater, "the time for ADD is up: %w", err)
+			return cnierror.Errorf(types.ErrTryAgainLater, "the time for ADD is up: %w", err)
 		}
 		began := time.Now()
 		err := one.do()
@@ -335,7 +336,7 @@ func (h *Host) run(ctx context.Context, s sandbox, rec *Record) error {
 			return err
 		}
 	}
-	return WithCode(types.ErrIOFailure, h.Store.Update(rec))
+	return cnierror.With(types.ErrIOFailure, h.Store.Update(rec))
 }
 
 func (h *Host) bondSteps(ctx context.Context, s sandbox, rec *Record) (steps []step) {
@@ -384,7 +385,7 @@ func (h *Host) build(s sandbox, rec *Record) (bond.Link, error) {
 	made, err := bond.Build(s.pod, rec.Plan.Bond, links)
 	rec.BondIndex = made.Index
 	if err != nil {
-		return made, WithCode(CodeKernel, err)
+		return made, cnierror.With(cnierror.Kernel, err)
 	}
 	return made, nil
 }
@@ -394,10 +395,10 @@ func (h *Host) build(s sandbox, rec *Record) (bond.Link, error) {
 func (h *Host) configure(s sandbox, rec *Record, made bond.Link, result *current.Result) (bond.Link, error) {
 	var err error
 	if rec.Addresses, err = addressesOf(result); err != nil {
-		return made, WithCode(CodeDelegate, fmt.Errorf("IPAM plugin %s: %w", rec.Plan.IPAM, err))
+		return made, cnierror.With(cnierror.Delegate, fmt.Errorf("IPAM plugin %s: %w", rec.Plan.IPAM, err))
 	}
 	if err := s.pod.Configure(made.Index, rec.Addresses); err != nil {
-		return made, WithCode(CodeKernel, fmt.Errorf("%s: %w", made.Name, err))
+		return made, cnierror.With(cnierror.Kernel, fmt.Errorf("%s: %w", made.Name, err))
 	}
 	if err := bond.Activate(s.pod, rec.Plan.Bond); err != nil {
 		rec.Warnings = append(rec.Warnings, err.Error())
@@ -409,7 +410,7 @@ func (h *Host) configure(s sandbox, rec *Record, made bond.Link, result *current
 		rec.Warnings = append(rec.Warnings, warning)
 		h.warn("%s", warning)
 	}
-	return made, WithCode(CodeKernel, rec.lookAgain(s, &made))
+	return made, cnierror.With(cnierror.Kernel, rec.lookAgain(s, &made))
 }
 
 // lookAgain reads the bond and its links as they are at the end: bonding has

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // standardResult is what the standard network's ADD prints.
@@ -252,7 +253,7 @@ func TestAddWhileHeld(t *testing.T) {
 	m.mustAdd(r)
 	attached := m.state()
 	_, err := m.Add(t.Context(), other(r))
-	wantError(t, err, CodeNode, "network net1: links[0].deviceID: VF 0000:3b:02.0 is in use by container c1, as a link of bond0 (delete that pod, or take another VF); "+
+	wantError(t, err, cnierror.Node, "network net1: links[0].deviceID: VF 0000:3b:02.0 is in use by container c1, as a link of bond0 (delete that pod, or take another VF); "+
 		"links[1].deviceID: VF 0000:5e:02.0 is in use by container c1, as a link of bond0 (delete that pod, or take another VF)")
 	m.wantState(attached)
 }
@@ -289,20 +290,20 @@ func TestAddErrors(t *testing.T) {
 		text         string
 		said         bool
 	}{
-		{"a plugin fails", standard, func(m *machine) { m.plugins.refuse["sriov ADD bond0-2"] = "cursed" }, CodeDelegate,
+		{"a plugin fails", standard, func(m *machine) { m.plugins.refuse["sriov ADD bond0-2"] = "cursed" }, cnierror.Delegate,
 			"network net1: links[1]: attaching 0000:5e:02.0: sriov ADD: cursed", true},
-		{"a plugin that makes links fails", scenarioConfig("links that plugins make"), func(m *machine) { m.plugins.refuse["macvlan ADD bond0-2"] = "cursed" }, CodeDelegate,
+		{"a plugin that makes links fails", scenarioConfig("links that plugins make"), func(m *machine) { m.plugins.refuse["macvlan ADD bond0-2"] = "cursed" }, cnierror.Delegate,
 			"network net1: links[1]: attaching bond0-2: macvlan ADD: cursed", true},
-		{"IPAM fails", standard, func(m *machine) { m.plugins.refuse["host-local ADD bond0"] = "no more" }, CodeDelegate,
+		{"IPAM fails", standard, func(m *machine) { m.plugins.refuse["host-local ADD bond0"] = "no more" }, cnierror.Delegate,
 			"network net1: ipam: host-local ADD: no more", true},
 		{"IPAM fails, and again when it is to give back what it has not given", standard, func(m *machine) {
 			m.plugins.refuse["host-local ADD bond0"], m.plugins.refuse["host-local DEL bond0"] = "nonsense", "nonsense"
-		}, CodeDelegate, "network net1: ipam: host-local ADD: nonsense", true},
+		}, cnierror.Delegate, "network net1: ipam: host-local ADD: nonsense", true},
 		{"the VF does not take the bond's MAC", scenarioConfig("VFs of which the bond changes the MAC"), func(m *machine) {
 			mac := m.link("", "enp2s0v0").MAC
 			m.changeVF("enp2s0", func(vf *bond.VF) { vf.MAC = "02:00:00:00:00:aa" })
 			m.changeVF("enp2s0", func(vf *bond.VF) { vf.MAC = mac })
-		}, CodeKernel, "network net1: enslaving bond0-2 (0000:5e:02.0, MAC 02:00:00:00:00:06) to bond0 (balance-rr): cannot assign requested address (a VF that is not trusted keeps the MAC that its PF has set: use active-backup with failOverMac active, or trust the VF)", false},
+		}, cnierror.Kernel, "network net1: enslaving bond0-2 (0000:5e:02.0, MAC 02:00:00:00:00:06) to bond0 (balance-rr): cannot assign requested address (a VF that is not trusted keeps the MAC that its PF has set: use active-backup with failOverMac active, or trust the VF)", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			m := newMachine(t)
@@ -333,7 +334,7 @@ func TestAddNotUndone(t *testing.T) {
 	}}
 	m.plugins.refuse["host-local DEL bond0"] = "on fire"
 	_, err := m.Add(t.Context(), request(t, standard))
-	wantError(t, err, CodeDelegate, "network net1: ipam: host-local ADD: signal: segmentation fault: it said nothing; "+
+	wantError(t, err, cnierror.Delegate, "network net1: ipam: host-local ADD: signal: segmentation fault: it said nothing; "+
 		"and not everything could be undone, DEL goes on: network net1: ipam: host-local ADD: signal: segmentation fault: it said nothing")
 	if rec := m.readRecord(c1); !cmp.Equal(rec.Restored, []string{"bond0-2", "bond0-1"}) || !rec.IPAMAsked {
 		t.Errorf("record: restored %v, IPAM asked %t", rec.Restored, rec.IPAMAsked)
@@ -413,8 +414,8 @@ func TestAddWithoutState(t *testing.T) {
 	m.Store.Dir += "/file"
 	writeFile(t, m.Store.Dir, "", 0o600)
 	_, err := m.Add(t.Context(), request(t, standard))
-	if Code(err) != types.ErrIOFailure || !strings.HasPrefix(err.Error(), "state directory: mkdir ") {
-		t.Errorf("error %d: %v", Code(err), err)
+	if cnierror.Code(err) != types.ErrIOFailure || !strings.HasPrefix(err.Error(), "state directory: mkdir ") {
+		t.Errorf("error %d: %v", cnierror.Code(err), err)
 	}
 	m.Store.Dir = strings.TrimSuffix(m.Store.Dir, "/file")
 	if err := removeAll(m.Store.Dir + "/file"); err != nil {
@@ -427,8 +428,8 @@ func TestAddWithoutState(t *testing.T) {
 	}
 	held := m.state()
 	_, err = m.Add(t.Context(), request(t, standard))
-	if err == nil || Code(err) != types.ErrIOFailure || !strings.Contains(err.Error(), "hold on 0000:5e:02.0: ") {
-		t.Errorf("error %d: %v", Code(err), err)
+	if err == nil || cnierror.Code(err) != types.ErrIOFailure || !strings.Contains(err.Error(), "hold on 0000:5e:02.0: ") {
+		t.Errorf("error %d: %v", cnierror.Code(err), err)
 	}
 	m.wantState(held)
 	if held != before {

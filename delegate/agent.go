@@ -9,6 +9,8 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
+
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // AgentVersion is the version of the messages between plugin and agent. It
@@ -142,7 +144,7 @@ func CheckAgentVersion(plugin, agent int) error {
 		older = "agent"
 	}
 	if plugin-agent > 1 || agent-plugin > 1 {
-		return errorf(types.ErrTryAgainLater, "multibond speaks version %d to its agent, which speaks %d: %w (one version apart works; update the %s)", plugin, agent, ErrAgentVersion, older)
+		return cnierror.Errorf(types.ErrTryAgainLater, "multibond speaks version %d to its agent, which speaks %d: %w (one version apart works; update the %s)", plugin, agent, ErrAgentVersion, older)
 	}
 	return nil
 }

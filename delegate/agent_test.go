@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // fakeAgent answers each connection with what answer writes, after it has
@@ -87,16 +88,16 @@ func TestAgentMessagesArriveWhole(t *testing.T) {
 func TestAgentsErrorHasItsCode(t *testing.T) {
 	c := fakeAgent(t, says(AgentReply{Version: AgentVersion, Error: types.NewError(7, "networks[0]: wrong", "")}))
 	_, err := c.Lookup(t.Context(), Lookup{})
-	if Code(err) != 7 || err.Error() != "networks[0]: wrong" || errors.Is(err, ErrNoAgent) {
-		t.Error(Code(err), err)
+	if cnierror.Code(err) != 7 || err.Error() != "networks[0]: wrong" || errors.Is(err, ErrNoAgent) {
+		t.Error(cnierror.Code(err), err)
 	}
 }
 
 // tryAgain fails the test unless err is the kind that a runtime repeats.
 func tryAgain(t *testing.T, err, kind error, words ...string) {
 	t.Helper()
-	if Code(err) != types.ErrTryAgainLater || !errors.Is(err, kind) {
-		t.Fatalf("code %d: %v, wanted is 11 and %v", Code(err), err, kind)
+	if cnierror.Code(err) != types.ErrTryAgainLater || !errors.Is(err, kind) {
+		t.Fatalf("code %d: %v, wanted is 11 and %v", cnierror.Code(err), err, kind)
 	}
 	for _, w := range words {
 		if !strings.Contains(err.Error(), w) {
@@ -209,7 +210,7 @@ func FuzzAgentReply(f *testing.F) {
 		rs, err := c.requests(Request{ContainerID: "c1", IfName: "eth0", Netns: pod1}, *reply.Lookup)
 		boundedError(t, raw, err)
 		if err != nil {
-			if code := Code(err); code != types.ErrDecodingFailure && code != types.ErrInvalidNetworkConfig {
+			if code := cnierror.Code(err); code != types.ErrDecodingFailure && code != types.ErrInvalidNetworkConfig {
 				t.Errorf("code %d: %v", code, err)
 			}
 			return
@@ -279,7 +280,7 @@ func TestParseCNIArgs(t *testing.T) {
 	long := strings.Repeat("a", 64)
 	for _, args := range []string{"K8S_POD_NAME", "K8S_POD_NAME=p", "K8S_POD_NAMESPACE=demo;K8S_POD_UID=u",
 		"K8S_POD_NAMESPACE=../demo;K8S_POD_NAME=p", "K8S_POD_NAMESPACE=demo;K8S_POD_NAME=P", "K8S_POD_NAMESPACE=" + long + ";K8S_POD_NAME=p"} {
-		if got, err := ParseCNIArgs(args); Code(err) != types.ErrInvalidEnvironmentVariables || got.Pod.Name != "" && err == nil {
+		if got, err := ParseCNIArgs(args); cnierror.Code(err) != types.ErrInvalidEnvironmentVariables || got.Pod.Name != "" && err == nil {
 			t.Errorf("%q: %+v, %v", args, got, err)
 		}
 	}

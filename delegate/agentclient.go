@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // ErrNoAgent is of an agent that is not there, or does not answer.
@@ -75,7 +77,7 @@ func (c AgentClient) Publish(ctx context.Context, p Publish) (PublishReply, erro
 }
 
 func (c AgentClient) failed(err error) error {
-	return errorf(types.ErrTryAgainLater, "%w at %s: %w (the DaemonSet multibond-agent has to run on this node)", ErrNoAgent, c.Socket, err)
+	return cnierror.Errorf(types.ErrTryAgainLater, "%w at %s: %w (the DaemonSet multibond-agent has to run on this node)", ErrNoAgent, c.Socket, err)
 }
 
 func (c AgentClient) ask(ctx context.Context, request AgentRequest) (AgentReply, error) {

@@ -11,6 +11,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // attach brings link i of the plan into the pod and makes sure that it is the
@@ -19,10 +20,10 @@ import (
 func (h *Host) attach(ctx context.Context, s sandbox, rec *Record, i int) error {
 	rec.Started = append(rec.Started, rec.Plan.Links[i].Name)
 	if err := h.Store.Update(rec); err != nil {
-		return WithCode(types.ErrIOFailure, err)
+		return cnierror.With(types.ErrIOFailure, err)
 	}
 	if err := freeIndex(s, &rec.Plan.Links[i]); err != nil {
-		return WithCode(CodeKernel, fmt.Errorf("links[%d]: %w", i, err))
+		return cnierror.With(cnierror.Kernel, fmt.Errorf("links[%d]: %w", i, err))
 	}
 	l := rec.Plan.Links[i]
 	var seen Seen
@@ -31,21 +32,21 @@ func (h *Host) attach(ctx context.Context, s sandbox, rec *Record, i int) error 
 	case FromHost:
 		down := false
 		if err := s.host.Change(l.Before.Index, bond.Change{Namespace: s.pod, Name: &l.Name, Up: &down}); err != nil {
-			return WithCode(CodeKernel, fmt.Errorf("links[%d]: moving %s into the pod: %w", i, l.Name, err))
+			return cnierror.With(cnierror.Kernel, fmt.Errorf("links[%d]: moving %s into the pod: %w", i, l.Name, err))
 		}
 	case FromDevice, FromConfig:
 		if seen.Result, _, err = h.runPlugins(ctx, rec, l, func() { rec.preparePrevious(s, i) }); err != nil {
-			return WithCode(CodeDelegate, fmt.Errorf("links[%d]: attaching %s: %w", i, cmp.Or(l.Device, l.Name), err))
+			return cnierror.With(cnierror.Delegate, fmt.Errorf("links[%d]: attaching %s: %w", i, cmp.Or(l.Device, l.Name), err))
 		}
 	}
 	if seen.Link, err = h.identify(s, l); err != nil {
-		return WithCode(CodeDelegate, fmt.Errorf("links[%d]: %w", i, err))
+		return cnierror.With(cnierror.Delegate, fmt.Errorf("links[%d]: %w", i, err))
 	}
 	if seen.Link, err = shareMAC(s, rec, l, seen.Link); err != nil {
-		return WithCode(CodeKernel, fmt.Errorf("links[%d]: %w", i, err))
+		return cnierror.With(cnierror.Kernel, fmt.Errorf("links[%d]: %w", i, err))
 	}
 	if seen.Admin, err = adminOf(s.host, l); err != nil {
-		return WithCode(CodeKernel, fmt.Errorf("links[%d]: %w", i, err))
+		return cnierror.With(cnierror.Kernel, fmt.Errorf("links[%d]: %w", i, err))
 	}
 	rec.Attached[l.Name] = seen
 	return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // TestIdentify: a link is the one with the PCI address, whatever its plugin
@@ -47,7 +48,7 @@ func TestIdentifyNone(t *testing.T) {
 			return json.RawMessage(`{}`), nil
 		}}
 		_, err := m.Add(t.Context(), request(t, config))
-		wantError(t, err, CodeDelegate, text)
+		wantError(t, err, cnierror.Delegate, text)
 		m.wantState(before)
 	}
 }
@@ -61,15 +62,15 @@ func TestCode(t *testing.T) {
 		{errors.New("x"), types.ErrInternal},
 		{said, 11},
 		{fmt.Errorf("sriov ADD: %w", said), 11},
-		{WithCode(CodeDelegate, said), CodeDelegate},
-		{WithCode(CodeRestore, WithCode(CodeKernel, said)), CodeRestore},
-		{fmt.Errorf("more: %w", errorf(CodeNode, "x")), CodeNode},
+		{cnierror.With(cnierror.Delegate, said), cnierror.Delegate},
+		{cnierror.With(cnierror.Restore, cnierror.With(cnierror.Kernel, said)), cnierror.Restore},
+		{fmt.Errorf("more: %w", cnierror.Errorf(cnierror.Node, "x")), cnierror.Node},
 	} {
-		if got := Code(test.err); got != test.want {
+		if got := cnierror.Code(test.err); got != test.want {
 			t.Errorf("%v: %d, wanted is %d", test.err, got, test.want)
 		}
 	}
-	if WithCode(CodeNode, nil) != nil {
+	if cnierror.With(cnierror.Node, nil) != nil {
 		t.Error("no error has a code")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // TestBondCNI: a file of type bond makes the bond that bond-cni made of it, or
@@ -126,8 +127,8 @@ func TestBondCNIProblems(t *testing.T) {
 		`"links": [7, "a"]`:                                                        `links[0]: is 7, wanted is a JSON object; links[1]: is "a", wanted is a JSON object`,
 	} {
 		_, err := ParseNetwork([]byte(`{"type": "bond", "name": "n", `+config+`}`), "bond0")
-		if err == nil || !strings.HasPrefix(err.Error(), "network n: "+want) || Code(err) != 7 {
-			t.Errorf("%s: %d %v\nwanted is %s", config, Code(err), err, want)
+		if err == nil || !strings.HasPrefix(err.Error(), "network n: "+want) || cnierror.Code(err) != 7 {
+			t.Errorf("%s: %d %v\nwanted is %s", config, cnierror.Code(err), err, want)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // Check compares an attachment with its Record, then has the plugins check
@@ -24,10 +25,10 @@ func (h *Host) Check(ctx context.Context, k Key) error {
 		return err
 	}
 	if rec == nil {
-		return errorf(types.ErrUnknownContainer, "container %s has no attachment %s here", k.ContainerID, k.IfName)
+		return cnierror.Errorf(types.ErrUnknownContainer, "container %s has no attachment %s here", k.ContainerID, k.IfName)
 	}
 	if rec.life() != complete {
-		return errorf(CodeCheck, "network %s: its ADD or its DEL was cut short; DEL finishes it", rec.Plan.Network)
+		return cnierror.Errorf(cnierror.Check, "network %s: its ADD or its DEL was cut short; DEL finishes it", rec.Plan.Network)
 	}
 	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID)
 	if err != nil {
@@ -36,16 +37,16 @@ func (h *Host) Check(ctx context.Context, k Key) error {
 	defer s.close()
 	switch {
 	case s.netns == noNetns:
-		return errorf(CodeCheck, "network %s: another network namespace has the path %s by now", rec.Plan.Network, rec.Plan.Netns)
+		return cnierror.Errorf(cnierror.Check, "network %s: another network namespace has the path %s by now", rec.Plan.Network, rec.Plan.Netns)
 	case s.pod == nil:
-		return errorf(CodeCheck, "network %s: the network namespace %s is gone", rec.Plan.Network, rec.Plan.Netns)
+		return cnierror.Errorf(cnierror.Check, "network %s: the network namespace %s is gone", rec.Plan.Network, rec.Plan.Netns)
 	}
 	err = h.verify(s, rec)
 	if !rec.Plan.plain() {
 		err = errors.Join(err, bond.VerifyCarrier(s.pod, rec.BondIndex))
 	}
 	if err != nil {
-		return WithCode(CodeCheck, fmt.Errorf("network %s: %w", rec.Plan.Network, err))
+		return cnierror.With(cnierror.Check, fmt.Errorf("network %s: %w", rec.Plan.Network, err))
 	}
 	return h.checkPlugins(ctx, rec)
 }
@@ -131,7 +132,7 @@ func (h *Host) checkPlugins(ctx context.Context, rec *Record) error {
 	if rec.Plan.IPAM != "" && rec.Plan.IPAM != "whereabouts" {
 		check(rec.Plan.IfName, Plugin{Type: rec.Plan.IPAM, Config: rec.Plan.Config}, rec.resultFor(rec.Plan.Config))
 	}
-	return WithCode(CodeDelegate, errors.Join(errs...))
+	return cnierror.With(cnierror.Delegate, errors.Join(errs...))
 }
 
 // resultFor is the attachment's result in the version of a configuration; nil
@@ -179,20 +180,20 @@ func (h *Host) CheckPod(ctx context.Context, k Key) error {
 // for nobody.
 func (h *Host) Status(ctx context.Context, n Network, path []string) error {
 	if err := h.Kernel.HasBonding(); err != nil {
-		return WithCode(types.ErrPluginNotAvailable, err)
+		return cnierror.With(types.ErrPluginNotAvailable, err)
 	}
 	for _, plugin := range n.pluginTypes() {
 		if _, err := h.Runner.Find(plugin, path); err != nil {
-			return WithCode(types.ErrPluginNotAvailable, err)
+			return cnierror.With(types.ErrPluginNotAvailable, err)
 		}
 	}
 	if n.NeedsAgent() {
 		if err := agentReady(ctx, n.Agent); err != nil {
-			return WithCode(types.ErrPluginNotAvailable, err)
+			return cnierror.With(types.ErrPluginNotAvailable, err)
 		}
 	}
 	if err := writable(h.Store.Dir); err != nil {
-		return WithCode(types.ErrPluginNotAvailable, fmt.Errorf("state directory: %w", err))
+		return cnierror.With(types.ErrPluginNotAvailable, fmt.Errorf("state directory: %w", err))
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // TestCheck: each thing that can differ is found, and said.
@@ -30,43 +31,43 @@ func TestCheck(t *testing.T) {
 			mac := m.link(pod1, "bond0-2").MAC
 			m.changeVF("enp1s0", func(vf *bond.VF) { vf.MAC = mac })
 		}, 0, ""},
-		{"the bond down", func(m *machine) { m.change(pod1, "bond0", bond.Change{Up: &down}) }, CodeCheck, `network net1: bond0: the bond is down`},
-		{"the bond gone", func(m *machine) { m.mustDelete(pod1, "bond0") }, CodeCheck, `network net1: bond0: the bond is gone`},
-		{"another in its place", func(m *machine) { m.mustDelete(pod1, "bond0"); m.AddVirtual(pod1, "dummy", "bond0") }, CodeCheck, `network net1: bond0: another interface has the bond's name: index 4, was 2`},
-		{"a link out of the bond", func(m *machine) { m.change(pod1, "bond0-2", bond.Change{Master: &none}) }, CodeCheck, `network net1: bond0-2: the link is no longer part of bond0; bond0-2: the link is down`},
+		{"the bond down", func(m *machine) { m.change(pod1, "bond0", bond.Change{Up: &down}) }, cnierror.Check, `network net1: bond0: the bond is down`},
+		{"the bond gone", func(m *machine) { m.mustDelete(pod1, "bond0") }, cnierror.Check, `network net1: bond0: the bond is gone`},
+		{"another in its place", func(m *machine) { m.mustDelete(pod1, "bond0"); m.AddVirtual(pod1, "dummy", "bond0") }, cnierror.Check, `network net1: bond0: another interface has the bond's name: index 4, was 2`},
+		{"a link out of the bond", func(m *machine) { m.change(pod1, "bond0-2", bond.Change{Master: &none}) }, cnierror.Check, `network net1: bond0-2: the link is no longer part of bond0; bond0-2: the link is down`},
 		{"no carrier", func(m *machine) {
 			for _, name := range []string{"bond0-1", "bond0-2"} {
 				m.change(pod1, name, bond.Change{Up: &down})
 			}
-		}, CodeCheck, `network net1: bond0-1: the link is down; bond0-2: the link is down
+		}, cnierror.Check, `network net1: bond0-1: the link is down; bond0-2: the link is down
 bond0: no link has a carrier (look at the cables, the PFs and the switch)`},
-		{"a link gone", func(m *machine) { m.change(pod1, "bond0-2", bond.Change{Namespace: m.namespace(pod2)}) }, CodeCheck, `network net1: bond0-2: the link is gone`},
+		{"a link gone", func(m *machine) { m.change(pod1, "bond0-2", bond.Change{Namespace: m.namespace(pod2)}) }, cnierror.Check, `network net1: bond0-2: the link is gone`},
 		{"the address gone", func(m *machine) {
 			if err := m.namespace(pod1).Flush(m.link(pod1, "bond0").Index); err != nil {
 				m.t.Fatal(err)
 			}
-		}, CodeCheck, `network net1: bond0: address 10.56.217.2/24 is missing; bond0: route 0.0.0.0/0 via 10.56.217.1 is missing`},
+		}, cnierror.Check, `network net1: bond0: address 10.56.217.2/24 is missing; bond0: route 0.0.0.0/0 via 10.56.217.1 is missing`},
 		{"another MTU", func(m *machine) {
 			mtu := 1400
 			m.change(pod1, "bond0", bond.Change{MTU: &mtu})
-		}, CodeCheck, `network net1: bond0: mtu is 1400, was made with 1500; bond0-1: mtu is 1400, was 1500; bond0-2: mtu is 1400, was 1500`},
+		}, cnierror.Check, `network net1: bond0: mtu is 1400, was made with 1500; bond0-1: mtu is 1400, was 1500; bond0-2: mtu is 1400, was 1500`},
 		{"another device under a link's name", func(m *machine) {
 			m.change(pod1, "bond0-2", bond.Change{Namespace: m.namespace(pod2)})
 			m.AddVirtual(pod1, "dummy", "bond0-2")
-		}, CodeCheck, `network net1: bond0-2: another device has the link's name: dummy, was 0000:5e:02.0`},
+		}, cnierror.Check, `network net1: bond0-2: another device has the link's name: dummy, was 0000:5e:02.0`},
 		{"trust on the PF", func(m *machine) {
 			on := true
 			m.changeVF("enp2s0", func(vf *bond.VF) { vf.Trust = &on })
-		}, CodeCheck, `network net1: bond0-2: VF 0 of enp2s0: trust is true, was false`},
-		{"what the PF keeps", func(m *machine) { m.changeVF("enp2s0", func(vf *bond.VF) { vf.VLAN, vf.SpoofChk = 7, false }) }, CodeCheck, `network net1: bond0-2: VF 0 of enp2s0: vlan is 7, was 100; bond0-2: VF 0 of enp2s0: spoofchk is false, was true`},
-		{"the namespace gone", func(m *machine) { m.RemoveNamespace(pod1) }, CodeCheck, `network net1: the network namespace /run/netns/p1 is gone`},
-		{"another namespace in its place", func(m *machine) { m.RemoveNamespace(pod1); m.AddNamespace(pod1) }, CodeCheck, `network net1: another network namespace has the path /run/netns/p1 by now`},
+		}, cnierror.Check, `network net1: bond0-2: VF 0 of enp2s0: trust is true, was false`},
+		{"what the PF keeps", func(m *machine) { m.changeVF("enp2s0", func(vf *bond.VF) { vf.VLAN, vf.SpoofChk = 7, false }) }, cnierror.Check, `network net1: bond0-2: VF 0 of enp2s0: vlan is 7, was 100; bond0-2: VF 0 of enp2s0: spoofchk is false, was true`},
+		{"the namespace gone", func(m *machine) { m.RemoveNamespace(pod1) }, cnierror.Check, `network net1: the network namespace /run/netns/p1 is gone`},
+		{"another namespace in its place", func(m *machine) { m.RemoveNamespace(pod1); m.AddNamespace(pod1) }, cnierror.Check, `network net1: another network namespace has the path /run/netns/p1 by now`},
 		{"no attachment", func(m *machine) { m.mustDel(c1) }, types.ErrUnknownContainer, `container c1 has no attachment bond0 here`},
 		{"half a DEL", func(m *machine) {
 			m.plugins.refuse["host-local DEL bond0"] = "no"
 			m.Del(m.t.Context(), c1)
-		}, CodeCheck, `network net1: its ADD or its DEL was cut short; DEL finishes it`},
-		{"IPAM's part", func(m *machine) { m.plugins.refuse["host-local CHECK bond0"] = "whose address is this?" }, CodeDelegate, `host-local CHECK: whose address is this?`},
+		}, cnierror.Check, `network net1: its ADD or its DEL was cut short; DEL finishes it`},
+		{"IPAM's part", func(m *machine) { m.plugins.refuse["host-local CHECK bond0"] = "whose address is this?" }, cnierror.Delegate, `host-local CHECK: whose address is this?`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			m := newMachine(t)

@@ -9,6 +9,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // DefaultAgent is the socket of the agent where a configuration names none.
@@ -64,7 +65,7 @@ func IsCluster(raw []byte) (bool, error) {
 			return true, nil
 		}
 	}
-	return false, errorf(types.ErrInvalidNetworkConfig, `the configuration has neither links, which a bond network has, nor defaultNetwork (or Multus's clusterNetwork or delegates), which the cluster's configuration has`)
+	return false, cnierror.Errorf(types.ErrInvalidNetworkConfig, `the configuration has neither links, which a bond network has, nor defaultNetwork (or Multus's clusterNetwork or delegates), which the cluster's configuration has`)
 }
 
 // ParseCluster reads the cluster's configuration. All problems are returned at
@@ -106,7 +107,7 @@ func ParseCluster(raw []byte) (ClusterConfig, error) {
 		c.Warnings = append(c.Warnings, fmt.Sprintf("network %s: ignored: %s", c.Name, strings.Join(others, ", ")))
 	}
 	if err := problems.Err(); err != nil {
-		return c, WithCode(types.ErrInvalidNetworkConfig, fmt.Errorf("network %s: %w", c.Name, err))
+		return c, cnierror.With(types.ErrInvalidNetworkConfig, fmt.Errorf("network %s: %w", c.Name, err))
 	}
 	return c, nil
 }

@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // PodArgs is what a container runtime says of a pod in CNI_ARGS.
@@ -26,21 +28,21 @@ func ParseCNIArgs(args string) (PodArgs, error) {
 	for pair := range strings.SplitSeq(args, ";") {
 		key, value, is := strings.Cut(pair, "=")
 		if !is && strings.TrimSpace(pair) != "" {
-			return PodArgs{}, errorf(types.ErrInvalidEnvironmentVariables, "CNI_ARGS: %q is no KEY=VALUE", pair)
+			return PodArgs{}, cnierror.Errorf(types.ErrInvalidEnvironmentVariables, "CNI_ARGS: %q is no KEY=VALUE", pair)
 		}
 		if into, is := known[strings.TrimSpace(key)]; is {
 			*into = value
 		}
 	}
 	if (p.Pod.Namespace == "") != (p.Pod.Name == "") {
-		return PodArgs{}, errorf(types.ErrInvalidEnvironmentVariables, "CNI_ARGS has one of K8S_POD_NAMESPACE (%q) and K8S_POD_NAME (%q), wanted are both or none", p.Pod.Namespace, p.Pod.Name)
+		return PodArgs{}, cnierror.Errorf(types.ErrInvalidEnvironmentVariables, "CNI_ARGS has one of K8S_POD_NAMESPACE (%q) and K8S_POD_NAME (%q), wanted are both or none", p.Pod.Namespace, p.Pod.Name)
 	}
 	for _, one := range []struct {
 		key  string
 		most int
 	}{{"K8S_POD_NAMESPACE", 63}, {"K8S_POD_NAME", 253}} {
 		if value := *known[one.key]; !isDNSName(value, one.most) {
-			return PodArgs{}, errorf(types.ErrInvalidEnvironmentVariables, "CNI_ARGS: %s is %.300q, wanted are at most %d small letters, digits, '-' and '.', as Kubernetes has them", one.key, value, one.most)
+			return PodArgs{}, cnierror.Errorf(types.ErrInvalidEnvironmentVariables, "CNI_ARGS: %s is %.300q, wanted are at most %d small letters, digits, '-' and '.', as Kubernetes has them", one.key, value, one.most)
 		}
 	}
 	return p, nil

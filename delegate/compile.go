@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // Plan is what will be done for one attachment, whole: it can be printed,
@@ -81,7 +82,7 @@ func Compile(r Request, f Facts) (p Plan, warnings []string, err error) {
 		p.Links = []PlannedLink{c.plain()}
 	}
 	if err := c.problems.Err(); err != nil {
-		return Plan{}, nil, errorf(CodeNode, "network %s: %w", r.Network.Name, err)
+		return Plan{}, nil, cnierror.Errorf(cnierror.Node, "network %s: %w", r.Network.Name, err)
 	}
 	return p, append(slices.Clone(r.Network.Warnings), c.warnings...), nil
 }

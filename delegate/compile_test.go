@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // nodeFacts is a node on which the standard network can be attached.
@@ -175,7 +176,7 @@ func TestCompileProblems(t *testing.T) {
 				test.change(&f)
 			}
 			_, _, err := Compile(request(t, test.config), f)
-			wantError(t, err, CodeNode, test.text)
+			wantError(t, err, cnierror.Node, test.text)
 		})
 	}
 }
@@ -221,7 +222,7 @@ func TestLACP(t *testing.T) {
 			f := nodeFacts()
 			_, _, err := Compile(request(t, `{"name": "n", "mode": "802.3ad", `+test.keys+`"links": `+test.links+`}`), f)
 			if test.vfs != "" {
-				wantError(t, err, CodeNode, fmt.Sprintf(refused, test.vfs))
+				wantError(t, err, cnierror.Node, fmt.Sprintf(refused, test.vfs))
 			} else if err != nil {
 				t.Error(err)
 			}

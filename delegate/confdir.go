@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // metaTypes are the plugins that cannot be a pod's default network: they look
@@ -129,7 +131,7 @@ func (c ClusterConfig) DefaultNetwork() (json.RawMessage, error) {
 		where = c.File
 	}
 	if err != nil {
-		return nil, errorf(types.ErrTryAgainLater, "the default network in %s: %w (the cluster's network plugin puts it there when it is installed)", where, err)
+		return nil, cnierror.Errorf(types.ErrTryAgainLater, "the default network in %s: %w (the cluster's network plugin puts it there when it is installed)", where, err)
 	}
 	return raw, nil
 }
@@ -159,7 +161,7 @@ func (c ClusterConfig) ready() error {
 		return nil
 	}
 	if _, err := os.Stat(c.ReadyFile); err != nil {
-		return errorf(types.ErrTryAgainLater, "readinessindicatorfile: %w (the cluster's network plugin makes it when it is ready)", err)
+		return cnierror.Errorf(types.ErrTryAgainLater, "readinessindicatorfile: %w (the cluster's network plugin makes it when it is ready)", err)
 	}
 	return nil
 }

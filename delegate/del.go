@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // Del undoes an attachment, and all that were made together with it, from
@@ -34,7 +36,7 @@ func (h *Host) del(ctx context.Context, k Key) (*Record, error) {
 		return nil, err
 	}
 	if rec == nil {
-		return nil, WithCode(types.ErrIOFailure, h.Store.Forget(k))
+		return nil, cnierror.With(types.ErrIOFailure, h.Store.Forget(k))
 	}
 	if err := h.delMembers(ctx, rec, locks); err != nil {
 		return rec, err
@@ -64,7 +66,7 @@ func (h *Host) delMembers(ctx context.Context, known *Record, locks *Locks) erro
 			recs, devices = append(recs, rec), append(devices, rec.Plan.Devices()...)
 		case err == nil: // if it was damaged, it is set aside
 			h.doubt = true
-			errs = append(errs, WithCode(types.ErrIOFailure, h.Store.Forget(k)))
+			errs = append(errs, cnierror.With(types.ErrIOFailure, h.Store.Forget(k)))
 		}
 	}
 	if err := locks.Lock(ctx, "device", devices...); err != nil {
@@ -77,7 +79,7 @@ func (h *Host) delMembers(ctx context.Context, known *Record, locks *Locks) erro
 	defer s.close()
 	for i, rec := range slices.Backward(recs) {
 		if i == 0 && errors.Join(errs...) != nil {
-			errs = append(errs, h.restoreAll(ctx, s, rec), WithCode(types.ErrIOFailure, h.Store.Update(rec)))
+			errs = append(errs, h.restoreAll(ctx, s, rec), cnierror.With(types.ErrIOFailure, h.Store.Update(rec)))
 			continue
 		}
 		errs = append(errs, h.restoreIn(ctx, s, rec))
@@ -96,7 +98,7 @@ func (h *Host) load(k Key) (*Record, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
 	}
-	return rec, WithCode(types.ErrIOFailure, err)
+	return rec, cnierror.With(types.ErrIOFailure, err)
 }
 
 // lockAndRestore restores what a Record says. The container's lock is held.

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // TestDel: whatever has happened to the pod meanwhile, DEL succeeds and the
@@ -157,8 +158,8 @@ func TestDelHostNameTaken(t *testing.T) {
 	m.mustAdd(request(t, standard))
 	m.AddVirtual("", "dummy", "enp1s0v0")
 	err := m.Del(t.Context(), c1)
-	if Code(err) != CodeRestore || !strings.Contains(err.Error(), "network net1: link bond0-1 (0000:3b:02.0): name of ") {
-		t.Errorf("error %d: %v", Code(err), err)
+	if cnierror.Code(err) != cnierror.Restore || !strings.Contains(err.Error(), "network net1: link bond0-1 (0000:3b:02.0): name of ") {
+		t.Errorf("error %d: %v", cnierror.Code(err), err)
 	}
 	if n := len(m.linesOf(pod1)); n != 0 {
 		t.Errorf("%d links are still in the pod", n)
@@ -356,7 +357,7 @@ func TestDelLimbo(t *testing.T) {
 		m.Limbo = Limbo{Wait: 0, GiveUp: time.Hour}
 		for range 2 {
 			err := m.Del(t.Context(), c1)
-			wantError(t, err, CodeRestore, "network net1: link bond0-1 (0000:3b:02.0): it is neither on the host nor in the pod; if its network namespace has just ended, it will come back")
+			wantError(t, err, cnierror.Restore, "network net1: link bond0-1 (0000:3b:02.0): it is neither on the host nor in the pod; if its network namespace has just ended, it will come back")
 		}
 		if got := m.readRecord(c1).Restored; !cmp.Equal(got, []string{"bond0-2"}) || len(m.plugins.pool) != 0 {
 			t.Errorf("restored are %v; the pool is %v", got, m.plugins.pool)
@@ -381,7 +382,7 @@ func TestDelLimbo(t *testing.T) {
 		lose(m)
 		m.Limbo = Limbo{Wait: 0, GiveUp: time.Hour}
 		elsewhere := strings.Join(m.linesOf("/elsewhere"), "\n")
-		wantError(t, m.Del(t.Context(), c1), CodeRestore, "network net1: link bond0-1 (0000:3b:02.0): it is neither on the host nor in the pod; if its network namespace has just ended, it will come back")
+		wantError(t, m.Del(t.Context(), c1), cnierror.Restore, "network net1: link bond0-1 (0000:3b:02.0): it is neither on the host nor in the pod; if its network namespace has just ended, it will come back")
 		m.Limbo.GiveUp = time.Nanosecond
 		m.mustDel(c1)
 		if hasRecord(m) || elsewhere != strings.Join(m.linesOf("/elsewhere"), "\n") {
@@ -417,7 +418,7 @@ func TestDelIPAM(t *testing.T) {
 	m.mustAdd(request(t, standard))
 	m.plugins.refuse["host-local DEL bond0"] = "on fire"
 	for range 2 {
-		wantError(t, m.Del(t.Context(), c1), CodeRestore, "network net1: ipam: host-local DEL: on fire")
+		wantError(t, m.Del(t.Context(), c1), cnierror.Restore, "network net1: ipam: host-local DEL: on fire")
 	}
 	if rec := m.readRecord(c1); rec.Result != nil {
 		t.Error("half a DEL, and the Record still has a result")
@@ -437,7 +438,7 @@ func TestDelMade(t *testing.T) {
 	before := m.state()
 	m.mustAdd(request(t, scenarioConfig("links that plugins make")))
 	m.plugins.refuse["macvlan DEL bond0-1"] = "no"
-	wantError(t, m.Del(t.Context(), c1), CodeRestore, "network net1: link bond0-1 (config): macvlan DEL: no\nit is still in the pod")
+	wantError(t, m.Del(t.Context(), c1), cnierror.Restore, "network net1: link bond0-1 (config): macvlan DEL: no\nit is still in the pod")
 	clear(m.plugins.refuse)
 	m.mustDel(c1)
 	m.wantState(before)
@@ -469,7 +470,7 @@ func TestDelHostNICNotHome(t *testing.T) {
 	m.RemoveNamespace(pod1)
 	m.Limbo = Limbo{GiveUp: time.Hour}
 	const nowhere = "it is neither on the host nor in the pod; if its network namespace has just ended, it will come back"
-	wantError(t, m.Del(t.Context(), c1), CodeRestore, "network net1: link usb1 (host): "+nowhere+"\nlink usb0 (host): "+nowhere)
+	wantError(t, m.Del(t.Context(), c1), cnierror.Restore, "network net1: link usb1 (host): "+nowhere+"\nlink usb0 (host): "+nowhere)
 	m.AddVirtual("", "", "usb0")
 	m.AddVirtual("", "", "usb1")
 	m.mustDel(c1)
@@ -577,7 +578,7 @@ func TestGC(t *testing.T) {
 		m.wantState(both)
 	}
 	m.plugins.refuse["host-local DEL bond0"] = "on fire"
-	wantError(t, gc(`"cni.dev/valid-attachments": []`), CodeRestore, "network net1: ipam: host-local DEL: on fire\nnetwork net1: ipam: host-local DEL: on fire")
+	wantError(t, gc(`"cni.dev/valid-attachments": []`), cnierror.Restore, "network net1: ipam: host-local DEL: on fire\nnetwork net1: ipam: host-local DEL: on fire")
 	clear(m.plugins.refuse)
 	if err := gc(`"cni.dev/valid-attachments": [{"containerID": "c2", "ifname": "bond0"}]`); err != nil {
 		t.Fatal(err)

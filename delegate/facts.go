@@ -8,6 +8,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // Facts is what the node looks like, as far as it matters to one Request.
@@ -39,19 +40,19 @@ func (h *Host) survey(r Request, s sandbox) (Facts, error) {
 	}
 	var err error
 	if f.Facts, err = bond.Survey(h.Sys, s.host, s.pod, sources); err != nil {
-		return Facts{}, WithCode(CodeKernel, err)
+		return Facts{}, cnierror.With(cnierror.Kernel, err)
 	}
 	for device, d := range f.Devices {
 		if d.Link != nil && d.Link.Up {
 			if f.InUse[device], err = s.host.Addresses(d.Link.Index); err != nil {
-				return Facts{}, WithCode(CodeKernel, err)
+				return Facts{}, cnierror.With(cnierror.Kernel, err)
 			}
 		}
 		if d.PF != "" && d.Link == nil {
 			f.Netns[device] = h.givenTo(device)
 		}
 		if f.Holders[device], err = h.Store.Holder(device); err != nil {
-			return Facts{}, WithCode(types.ErrIOFailure, err)
+			return Facts{}, cnierror.With(types.ErrIOFailure, err)
 		}
 	}
 	for _, plugin := range r.Network.pluginTypes() {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // TestGivenTo: where a VF is that is not on the host, sriov-cni's note says.
@@ -32,6 +33,6 @@ func TestGivenTo(t *testing.T) {
 			writeFile(t, filepath.Join(pci, test.device), test.note, 0o600)
 		}
 		_, err := m.Add(t.Context(), request(t, standard))
-		wantError(t, err, CodeNode, text+" ("+test.hint+")")
+		wantError(t, err, cnierror.Node, text+" ("+test.hint+")")
 	}
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
+
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // GCPod is GC of the cluster's configuration, of which all pods of the node are:
@@ -30,7 +32,7 @@ func (h *Host) GCPod(ctx context.Context, c ClusterConfig, path []string) error 
 // CNI_PATH. It goes on after an error and joins them.
 func (h *Host) GC(ctx context.Context, network string, valid []GCAttachment, path []string) error {
 	if valid == nil {
-		return errorf(types.ErrInvalidNetworkConfig, "network %s: %s: is missing; without it every attachment would count as gone", network, validKey)
+		return cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: %s: is missing; without it every attachment would count as gone", network, validKey)
 	}
 	keys, err := h.Store.List()
 	if err != nil {
@@ -138,7 +140,7 @@ func nameOf(p Plugin) string {
 func (h *Host) forwardGC(ctx context.Context, c collection, path []string) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(c.plugin.Config, &fields); err != nil {
-		return WithCode(types.ErrDecodingFailure, err)
+		return cnierror.With(types.ErrDecodingFailure, err)
 	}
 	fields[validKey], fields[attachmentsKey] = Encode(c.keep), Encode(c.keep)
 	for _, dir := range c.path {
@@ -148,7 +150,7 @@ func (h *Host) forwardGC(ctx context.Context, c collection, path []string) error
 	}
 	_, err := h.execute(ctx, Call{Command: "GC", Path: path, Type: c.plugin.Type, Config: Encode(fields)})
 	if err != nil {
-		return WithCode(CodeDelegate, fmt.Errorf("network %s: %w", nameOf(c.plugin), err))
+		return cnierror.With(cnierror.Delegate, fmt.Errorf("network %s: %w", nameOf(c.plugin), err))
 	}
 	return nil
 }
@@ -158,7 +160,7 @@ func (h *Host) forwardGC(ctx context.Context, c collection, path []string) error
 func (h *Host) forgetUnborn(ctx context.Context) error {
 	entries, err := os.ReadDir(h.Store.Dir)
 	if err != nil {
-		return WithCode(types.ErrIOFailure, ignore(os.ErrNotExist, err))
+		return cnierror.With(types.ErrIOFailure, ignore(os.ErrNotExist, err))
 	}
 	locks, err := openLocks(h.Store.Dir, h.LockTimeout)
 	if err != nil {
@@ -181,7 +183,7 @@ func (h *Host) forgetUnborn(ctx context.Context) error {
 			continue
 		}
 		if _, err := os.Stat(h.Store.file(k)); errors.Is(err, os.ErrNotExist) {
-			errs = append(errs, WithCode(types.ErrIOFailure, h.Store.Forget(k)))
+			errs = append(errs, cnierror.With(types.ErrIOFailure, h.Store.Forget(k)))
 		}
 	}
 	return errors.Join(errs...)
@@ -192,7 +194,7 @@ func (h *Host) forgetUnborn(ctx context.Context) error {
 func (h *Host) forgetHolds(ctx context.Context) error {
 	entries, err := os.ReadDir(filepath.Join(h.Store.Dir, devicesDir))
 	if err != nil {
-		return WithCode(types.ErrIOFailure, ignore(os.ErrNotExist, err))
+		return cnierror.With(types.ErrIOFailure, ignore(os.ErrNotExist, err))
 	}
 	locks, err := openLocks(h.Store.Dir, h.LockTimeout)
 	if err != nil {
@@ -212,7 +214,7 @@ func (h *Host) forgetHolds(ctx context.Context) error {
 		if err := locks.Lock(ctx, "device", device); err != nil {
 			errs = append(errs, err)
 		} else if nobodys(device) { // still, now that nobody is at work on it
-			errs = append(errs, WithCode(types.ErrIOFailure, removeAll(h.Store.hold(device))))
+			errs = append(errs, cnierror.With(types.ErrIOFailure, removeAll(h.Store.hold(device))))
 		}
 	}
 	return errors.Join(errs...)

@@ -12,6 +12,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // Host is the machine as this package sees it: every edge is a field.
@@ -96,10 +97,10 @@ func (h *Host) enter(netns string) (sandbox, error) {
 		return s, err
 	case s.pod == nil:
 		s.close()
-		return sandbox{}, errorf(types.ErrInvalidNetNS, "there is no network namespace at %q (CNI_NETNS)", netns)
+		return sandbox{}, cnierror.Errorf(types.ErrInvalidNetNS, "there is no network namespace at %q (CNI_NETNS)", netns)
 	case s.pod.ID() == s.host.ID():
 		s.close()
-		return sandbox{}, errorf(types.ErrInvalidNetNS, "CNI_NETNS %s is the host's own network namespace", netns)
+		return sandbox{}, cnierror.Errorf(types.ErrInvalidNetNS, "CNI_NETNS %s is the host's own network namespace", netns)
 	}
 	return s, nil
 }
@@ -109,7 +110,7 @@ func (h *Host) enter(netns string) (sandbox, error) {
 func (h *Host) enterIfThere(netns, id string) (sandbox, error) {
 	host, err := h.Kernel.Host()
 	if err != nil {
-		return sandbox{}, WithCode(CodeKernel, err)
+		return sandbox{}, cnierror.With(cnierror.Kernel, err)
 	}
 	s := sandbox{host: host, netns: netns}
 	if netns == "" {
@@ -121,7 +122,7 @@ func (h *Host) enterIfThere(netns, id string) (sandbox, error) {
 		return s, nil
 	case err != nil:
 		s.close()
-		return sandbox{}, WithCode(CodeKernel, err)
+		return sandbox{}, cnierror.With(cnierror.Kernel, err)
 	case id != "" && pod.ID() != id:
 		pod.Close()
 		s.netns = noNetns

@@ -13,6 +13,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types/create"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // needNoBond are the IPAM plugins that look at nothing in the pod: they do their
@@ -50,21 +51,21 @@ func (h *Host) startIPAM(ctx context.Context, rec *Record) (answer func() (*curr
 	}
 	rec.IPAMAsked = true
 	if err := h.Store.Update(rec); err != nil {
-		return nil, WithCode(types.ErrIOFailure, err)
+		return nil, cnierror.With(types.ErrIOFailure, err)
 	}
 	wait := h.Runner.Start(ctx, rec.ipamCall("ADD", rec.Plan.Netns))
 	return func() (*current.Result, error) {
 		out, err := wait()
 		if err != nil {
 			rec.IPAMRefused = hadNoEffect(err)
-			return nil, WithCode(CodeDelegate, fmt.Errorf("ipam: %w", err))
+			return nil, cnierror.With(cnierror.Delegate, fmt.Errorf("ipam: %w", err))
 		}
 		result, err := parseResult(out, rec.Plan.Config)
 		if err != nil {
-			return nil, WithCode(CodeDelegate, fmt.Errorf("ipam: %s: %w", rec.Plan.IPAM, err))
+			return nil, cnierror.With(cnierror.Delegate, fmt.Errorf("ipam: %s: %w", rec.Plan.IPAM, err))
 		}
 		if len(result.IPs) == 0 {
-			return nil, errorf(CodeDelegate, "ipam: %s gave no address", rec.Plan.IPAM)
+			return nil, cnierror.Errorf(cnierror.Delegate, "ipam: %s gave no address", rec.Plan.IPAM)
 		}
 		return rec.withDNS(result), nil
 	}, nil

@@ -13,6 +13,8 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	"golang.org/x/sys/unix"
+
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // Locks are held by this process on names: a container, a device. Each name
@@ -31,11 +33,11 @@ const lockPause = 10 * time.Millisecond
 
 func openLocks(dir string, timeout time.Duration) (*Locks, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, WithCode(types.ErrIOFailure, fmt.Errorf("state directory: %w", err))
+		return nil, cnierror.With(types.ErrIOFailure, fmt.Errorf("state directory: %w", err))
 	}
 	file, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, WithCode(types.ErrIOFailure, fmt.Errorf("state directory: %w", err))
+		return nil, cnierror.With(types.ErrIOFailure, fmt.Errorf("state directory: %w", err))
 	}
 	return &Locks{file: file, timeout: timeout, left: timeout}, nil
 }
@@ -62,14 +64,14 @@ func (l *Locks) lock(ctx context.Context, name string) error {
 			return nil
 		}
 		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EACCES) {
-			return WithCode(types.ErrIOFailure, fmt.Errorf("lock on %s: %w", name, err))
+			return cnierror.With(types.ErrIOFailure, fmt.Errorf("lock on %s: %w", name, err))
 		}
 		if l.left <= 0 {
-			return errorf(types.ErrTryAgainLater, "%s is still being worked on by %s after %s", name, l.holder(name), l.timeout)
+			return cnierror.Errorf(types.ErrTryAgainLater, "%s is still being worked on by %s after %s", name, l.holder(name), l.timeout)
 		}
 		select {
 		case <-ctx.Done():
-			return errorf(types.ErrTryAgainLater, "%s is still being worked on by %s: %w", name, l.holder(name), ctx.Err())
+			return cnierror.Errorf(types.ErrTryAgainLater, "%s is still being worked on by %s: %w", name, l.holder(name), ctx.Err())
 		case <-time.After(lockPause):
 			l.left -= lockPause
 		}

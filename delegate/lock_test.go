@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // lockInDir makes this program a process that locks in a directory.
@@ -126,8 +128,8 @@ func TestLockedVerbs(t *testing.T) {
 		"DEL": func() error { return m.Del(t.Context(), c1) },
 		"GC":  func() error { return m.GC(t.Context(), n.Name, n.Valid, nil) },
 	} {
-		if err := do(); Code(err) != types.ErrTryAgainLater || !strings.HasPrefix(err.Error(), "container c1 is still being worked on by process ") {
-			t.Errorf("%s: error %d: %v", verb, Code(err), err)
+		if err := do(); cnierror.Code(err) != types.ErrTryAgainLater || !strings.HasPrefix(err.Error(), "container c1 is still being worked on by process ") {
+			t.Errorf("%s: error %d: %v", verb, cnierror.Code(err), err)
 		}
 	}
 	m.wantState(attached)

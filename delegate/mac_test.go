@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // TestSettleMAC: who gets one MAC for all links, and whose.
@@ -48,7 +49,7 @@ func TestSettleMAC(t *testing.T) {
 			}
 			plan, _, err := Compile(request(t, `{"name": "n", `+test.keys+`}`), f)
 			if test.problem != "" {
-				wantError(t, err, CodeNode, "network n: "+test.problem)
+				wantError(t, err, cnierror.Node, "network n: "+test.problem)
 				return
 			}
 			if err != nil {
@@ -129,7 +130,7 @@ func TestSharedMACCheck(t *testing.T) {
 	m.mustAdd(request(t, strings.Replace(standard, `"delegate"`, `"macPolicy": "shared", "delegate"`, 1)))
 	other := "02:00:00:00:00:ee"
 	m.change(pod1, "bond0-2", bond.Change{MAC: &other})
-	wantError(t, m.Check(t.Context(), c1), CodeCheck, "network net1: bond0-2: MAC is 02:00:00:00:00:ee, was 02:00:00:00:00:03")
+	wantError(t, m.Check(t.Context(), c1), cnierror.Check, "network net1: bond0-2: MAC is 02:00:00:00:00:ee, was 02:00:00:00:00:03")
 }
 
 // TestSharedMACRefused: a PF that sets no MAC is an error, and nothing stays.
@@ -144,7 +145,7 @@ func TestSharedMACRefused(t *testing.T) {
 		return nil
 	}
 	_, err := m.Add(t.Context(), request(t, `{"name": "n", "macPolicy": "shared", "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`))
-	wantError(t, err, CodeKernel, "network n: links[1]: macPolicy shared: bond0-2: MAC 02:00:00:00:bb:10: cannot assign requested address\noperation not supported")
+	wantError(t, err, cnierror.Kernel, "network n: links[1]: macPolicy shared: bond0-2: MAC 02:00:00:00:bb:10: cannot assign requested address\noperation not supported")
 	m.Fail = nil
 	m.wantState(before)
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/bond/bondfake"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // The machine of all tests: two PFs with two VFs each, two pods.
@@ -110,8 +111,8 @@ func wantError(t *testing.T, err error, code uint, text string) {
 	if err == nil {
 		t.Fatalf("no error, wanted is %s", text)
 	}
-	if err.Error() != text || Code(err) != code {
-		t.Errorf("error %d:\n%s\nwanted is %d:\n%s", Code(err), err, code, text)
+	if err.Error() != text || cnierror.Code(err) != code {
+		t.Errorf("error %d:\n%s\nwanted is %d:\n%s", cnierror.Code(err), err, code, text)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // TestMinLinks: in every mode it says how many links a bond takes to start, in
@@ -87,7 +88,7 @@ bond0: set it up`, warnings: []string{gone, "links: 2" + rest}},
 			test.change(&f)
 			plan, warnings, err := Compile(request(t, `{"name": "n", `+test.keys+links+`}`), f)
 			if test.text != "" {
-				wantError(t, err, CodeNode, "network n: "+test.text)
+				wantError(t, err, cnierror.Node, "network n: "+test.text)
 				return
 			}
 			if err != nil {

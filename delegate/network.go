@@ -13,6 +13,7 @@ import (
 	"github.com/containernetworking/cni/pkg/utils"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // Network is a network as its configuration asks for it: a bond, or a plain
@@ -40,13 +41,13 @@ type Network struct {
 // decodeTop reads a configuration as the object that it is.
 func decodeTop(raw []byte) (fields map[string]json.RawMessage, err error) {
 	if !utf8.Valid(raw) {
-		return nil, errorf(types.ErrDecodingFailure, "the configuration is not valid UTF-8")
+		return nil, cnierror.Errorf(types.ErrDecodingFailure, "the configuration is not valid UTF-8")
 	}
 	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
 		if json.Valid(raw) {
-			return nil, errorf(types.ErrDecodingFailure, "the configuration is %s, wanted is a JSON object", KindOf(raw))
+			return nil, cnierror.Errorf(types.ErrDecodingFailure, "the configuration is %s, wanted is a JSON object", KindOf(raw))
 		}
-		return nil, errorf(types.ErrDecodingFailure, "the configuration is no JSON: %w", err)
+		return nil, cnierror.Errorf(types.ErrDecodingFailure, "the configuration is no JSON: %w", err)
 	}
 	return fields, nil
 }
@@ -66,7 +67,7 @@ func (n Network) checkAgent() error {
 		}
 	}
 	if err := problems.Err(); err != nil {
-		return errorf(types.ErrInvalidNetworkConfig, "network %s: %w", n.Name, err)
+		return cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: %w", n.Name, err)
 	}
 	return nil
 }
@@ -113,7 +114,7 @@ func ParseNetwork(raw []byte, bondName string) (Network, error) {
 		if n.Name != "" {
 			err = fmt.Errorf("network %s: %w", n.Name, err)
 		}
-		return n, WithCode(types.ErrInvalidNetworkConfig, err)
+		return n, cnierror.With(types.ErrInvalidNetworkConfig, err)
 	}
 	return n, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // TestParseNetwork reads what users write, first of all the configurations
@@ -271,7 +272,7 @@ func FuzzParseNetwork(f *testing.F) {
 		}
 		boundedError(t, raw, err)
 		if err != nil {
-			if code := Code(err); code != types.ErrDecodingFailure && code != types.ErrInvalidNetworkConfig {
+			if code := cnierror.Code(err); code != types.ErrDecodingFailure && code != types.ErrInvalidNetworkConfig {
 				t.Errorf("code %d: %v", code, err)
 			}
 			return

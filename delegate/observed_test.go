@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // TestDelTrustIsResetLast: a VF whose PF has set its MAC takes its own back
@@ -101,7 +102,7 @@ func TestFileExists(t *testing.T) {
 	before := m.state()
 	m.plugins.refuse["host-local ADD bond0"] = "no"
 	_, err := m.Add(t.Context(), request(t, hostBond))
-	wantError(t, err, CodeDelegate, "network mynet: ipam: host-local ADD: no")
+	wantError(t, err, cnierror.Delegate, "network mynet: ipam: host-local ADD: no")
 	m.wantState(before)
 	delete(m.plugins.refuse, "host-local ADD bond0")
 	m.mustAdd(request(t, hostBond))
@@ -117,7 +118,7 @@ func TestOneHostLinkMissing(t *testing.T) {
 	m.change("", "enp2s0v0", bond.Change{Name: &gone})
 	before := m.state()
 	_, err := m.Add(t.Context(), request(t, hostBond))
-	wantError(t, err, CodeNode, `network mynet: links[1].name: the host has no interface enp2s0v0 (with "linksInContainer": true it is looked for in the pod)`)
+	wantError(t, err, cnierror.Node, `network mynet: links[1].name: the host has no interface enp2s0v0 (with "linksInContainer": true it is looked for in the pod)`)
 	m.wantState(before)
 }
 
@@ -142,7 +143,7 @@ func TestIPAMKeepsNoLink(t *testing.T) {
 	before := m.state()
 	m.mustAdd(request(t, hostBond))
 	m.plugins.refuse["host-local DEL bond0"] = "no"
-	wantError(t, m.Del(t.Context(), c1), CodeRestore, "network mynet: ipam: host-local DEL: no")
+	wantError(t, m.Del(t.Context(), c1), cnierror.Restore, "network mynet: ipam: host-local DEL: no")
 	for name, device := range map[string]string{"enp1s0v0": vfA, "enp2s0v0": vfB} {
 		if l := m.link("", name); l.Device != device {
 			t.Errorf("%s is %+v", name, l)

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // TestOldState: whatever has become of a Record, nothing panics, it is said, and
@@ -52,7 +54,7 @@ func TestOldState(t *testing.T) {
 			case test.refused != "":
 				wantError(t, err, types.ErrIOFailure, test.refused)
 			case test.aside:
-				wantError(t, err, CodeCheck, "network net1: its ADD or its DEL was cut short; DEL finishes it")
+				wantError(t, err, cnierror.Check, "network net1: its ADD or its DEL was cut short; DEL finishes it")
 			case err != nil:
 				t.Errorf("CHECK: %v", err)
 			}

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // bondCNI is an attachment to a network of type bond over links that are in
@@ -163,7 +165,7 @@ func TestBondWithoutItsLinks(t *testing.T) {
 	n := newNode(t, bondCNI("bond0", "net2", "net7"), vlan("net2", vfA), vlan("net3", vfB))
 	before := n.state()
 	_, err := n.AddPod(t.Context(), n.config, n.request())
-	wantError(t, err, CodeNode, "network demo/bond0: links[1].name: the pod has no interface net7, it has net2, eth0 "+
+	wantError(t, err, cnierror.Node, "network demo/bond0: links[1].name: the pod has no interface net7, it has net2, eth0 "+
 		"(another network of the pod has to make it, under this name; where Multus is the meta plugin, one that the annotation names before the bond)")
 	n.wantState(before)
 	if !slices.ContainsFunc(n.published(), func(p Publish) bool { return p.Failure != nil }) {

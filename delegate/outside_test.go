@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // outside are names that nobody gives in good faith.
@@ -43,8 +45,8 @@ func TestNamesFromOutside(t *testing.T) {
 		},
 	} {
 		for _, name := range outside {
-			if err := parse(name); Code(err) != types.ErrInvalidNetworkConfig {
-				t.Errorf("%s %.40q: error %d: %v", what, name, Code(err), err)
+			if err := parse(name); cnierror.Code(err) != types.ErrInvalidNetworkConfig {
+				t.Errorf("%s %.40q: error %d: %v", what, name, cnierror.Code(err), err)
 			}
 		}
 	}
@@ -55,14 +57,14 @@ func TestNamesFromOutside(t *testing.T) {
 		},
 	} {
 		for _, name := range outside {
-			if err := parse(name); Code(err) != types.ErrInvalidNetworkConfig {
-				t.Errorf("%s %.40q: error %d: %v", what, name, Code(err), err)
+			if err := parse(name); cnierror.Code(err) != types.ErrInvalidNetworkConfig {
+				t.Errorf("%s %.40q: error %d: %v", what, name, cnierror.Code(err), err)
 			}
 		}
 	}
 	for _, config := range []string{`{"type": "macvlan", "name": "-a"}`, `{"type": "-a", "name": "a"}`} {
-		if err := plain(config); Code(err) != types.ErrInvalidNetworkConfig {
-			t.Errorf("%s: error %d: %v", config, Code(err), err)
+		if err := plain(config); cnierror.Code(err) != types.ErrInvalidNetworkConfig {
+			t.Errorf("%s: error %d: %v", config, cnierror.Code(err), err)
 		}
 	}
 }
@@ -132,7 +134,7 @@ func TestDeviceFromOutside(t *testing.T) {
 		if name == "/etc/passwd" {
 			continue // a path as good as any
 		}
-		if _, err := of(PodAttachment{DeviceInfoFile: name}); Code(err) != types.ErrInvalidNetworkConfig {
+		if _, err := of(PodAttachment{DeviceInfoFile: name}); cnierror.Code(err) != types.ErrInvalidNetworkConfig {
 			t.Errorf("file %.40q: %v", name, err)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	current "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // ParsePlain reads the configuration, single or a list, of a network that
@@ -44,7 +45,7 @@ func ParsePlain(raw []byte) (Network, error) {
 		if n.Name != "" {
 			err = fmt.Errorf("network %s: %w", n.Name, err)
 		}
-		return n, WithCode(types.ErrInvalidNetworkConfig, err)
+		return n, cnierror.With(types.ErrInvalidNetworkConfig, err)
 	}
 	return n, nil
 }
@@ -64,10 +65,10 @@ func (n Network) plainPlugin(o object) Plugin {
 func (h *Host) attachPlain(ctx context.Context, s sandbox, rec *Record) error {
 	rec.Started = []string{rec.Plan.IfName}
 	if err := errors.Join(h.Store.Update(rec), prepareDeviceInfo(rec.Plan.DeviceInfoFile)); err != nil {
-		return WithCode(types.ErrIOFailure, err)
+		return cnierror.With(types.ErrIOFailure, err)
 	}
 	if err := freeIndex(s, &rec.Plan.Links[0]); err != nil {
-		return WithCode(CodeKernel, err)
+		return cnierror.With(cnierror.Kernel, err)
 	}
 	l := rec.Plan.Links[0]
 	var seen Seen
@@ -77,19 +78,19 @@ func (h *Host) attachPlain(ctx context.Context, s sandbox, rec *Record) error {
 		if hadNoEffect(err) {
 			rec.RefusedBy = done + 1
 		}
-		return WithCode(CodeDelegate, err)
+		return cnierror.With(cnierror.Delegate, err)
 	}
 	if seen.Link, err = h.identifyPlain(s, l); err != nil {
-		return WithCode(CodeDelegate, err)
+		return cnierror.With(cnierror.Delegate, err)
 	}
 	if seen.Admin, err = adminOf(s.host, l); err != nil {
-		return WithCode(CodeKernel, err)
+		return cnierror.With(cnierror.Kernel, err)
 	}
 	rec.Attached[l.Name] = seen
 	last := l.Plugins[len(l.Plugins)-1]
 	result, err := parseResult(seen.Result, last.Config)
 	if err != nil {
-		return WithCode(CodeDelegate, fmt.Errorf("%s: %w", last.Type, err))
+		return cnierror.With(cnierror.Delegate, fmt.Errorf("%s: %w", last.Type, err))
 	}
 	if info := readDeviceInfo(rec.Plan.DeviceInfoFile); info != nil {
 		rec.Plan.DeviceInfo = info

@@ -10,6 +10,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // String prints the plan, a line per step, as a network engineer reads it.
@@ -82,7 +83,7 @@ func (h *Host) DryRun(r Request) (Plan, []string, error) {
 	}
 	defer s.close()
 	if s.pod == nil && r.Netns != "" {
-		return Plan{}, nil, errorf(types.ErrInvalidNetNS, "there is no network namespace at %q", r.Netns)
+		return Plan{}, nil, cnierror.Errorf(types.ErrInvalidNetNS, "there is no network namespace at %q", r.Netns)
 	}
 	facts, err := h.survey(r, s)
 	if err != nil {
@@ -127,7 +128,7 @@ func WithDevices(raw json.RawMessage, devices []string) (json.RawMessage, error)
 		problems.Add("", "", "no link asks for %s", strings.Join(devices, ", "))
 	}
 	if err := problems.Err(); err != nil {
-		return nil, errorf(types.ErrInvalidNetworkConfig, "network %s: %w", cmp.Or(textOf(fields["name"]), "without a name"), err)
+		return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: %w", cmp.Or(textOf(fields["name"]), "without a name"), err)
 	}
 	fields["links"] = Encode(links)
 	return Encode(fields), nil

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // TestDryRun: it prints what the ADD then plans, and changes nothing.
@@ -54,7 +55,7 @@ func TestDryRunNetns(t *testing.T) {
 	}
 	r.Netns = pod1
 	_, _, err := m.DryRun(r)
-	wantError(t, err, CodeNode, "network net1: the name bond0 is taken in the pod by bond0 (dummy) (ask for another interface name)")
+	wantError(t, err, cnierror.Node, "network net1: the name bond0 is taken in the pod by bond0 (dummy) (ask for another interface name)")
 	r.Netns = "/run/netns/nowhere"
 	_, _, err = m.DryRun(r)
 	wantError(t, err, types.ErrInvalidNetNS, `there is no network namespace at "/run/netns/nowhere"`)

@@ -14,6 +14,7 @@ import (
 	current "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // How long the agent may take. It answers a lookup from memory, as a rule, and
@@ -107,7 +108,7 @@ func warningsOf(reply LookupReply, recs []*Record) []string {
 
 func (h *Host) addOne(ctx context.Context, socket string, r Request, reply LookupReply) ([]*Record, error) {
 	if len(reply.Attachments) != 1 || !reply.Attachments[0].Bond {
-		return nil, errorf(types.ErrInvalidNetworkConfig, "network %s: pod %s asks for another network at %s", r.Network.Name, reply.Pod, r.IfName)
+		return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: pod %s asks for another network at %s", r.Network.Name, reply.Pod, r.IfName)
 	}
 	one, err := reply.Attachments[0].request(r)
 	if err != nil {
@@ -196,7 +197,7 @@ func (h *Host) StatusPod(ctx context.Context, c ClusterConfig, path []string) er
 	if own := writable(h.Store.Dir); own != nil {
 		err = errors.Join(err, fmt.Errorf("state directory: %w", own))
 	}
-	return WithCode(types.ErrPluginNotAvailable, err)
+	return cnierror.With(types.ErrPluginNotAvailable, err)
 }
 
 // agentReady asks whether the agent can answer. One that is there and takes its
@@ -259,7 +260,7 @@ func (c ClusterConfig) requests(r Request, reply LookupReply) ([]Request, error)
 			return nil, err
 		}
 		if raw == nil {
-			return nil, errorf(types.ErrInvalidNetworkConfig, "network %s: clusterNetwork is %s, a NAD, and without a pod (CNI_ARGS) nobody knows it", c.Name, c.Cluster.Network)
+			return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: clusterNetwork is %s, a NAD, and without a pod (CNI_ARGS) nobody knows it", c.Name, c.Cluster.Network)
 		}
 		attachments = slices.Insert(slices.Clone(attachments), 0, PodAttachment{IfName: r.IfName, Config: raw, Default: true})
 	}
@@ -288,10 +289,10 @@ func (a PodAttachment) request(r Request) (Request, error) {
 	// The Record's file has the interface's name.
 	err := bond.CheckName(a.IfName)
 	if err != nil {
-		return r, errorf(types.ErrInvalidNetworkConfig, "network %s: its interface %w", a.Name, err)
+		return r, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: its interface %w", a.Name, err)
 	}
 	if f := a.DeviceInfoFile; f != "" && (!filepath.IsAbs(f) || filepath.Clean(f) != f) {
-		return r, errorf(types.ErrInvalidNetworkConfig, "network %s: its file of device information is %q, wanted is an absolute path", a.Name, f)
+		return r, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: its file of device information is %q, wanted is an absolute path", a.Name, f)
 	}
 	if a.Bond {
 		r.Network, err = ParseNetwork(a.Config, a.IfName)
@@ -370,7 +371,7 @@ func (h *Host) publish(ctx context.Context, socket string, report Publish, recs 
 	if err == nil {
 		return nil
 	}
-	err = WithCode(Code(err), fmt.Errorf("publishing the networks of pod %s: %w", report.Pod, err))
+	err = cnierror.With(cnierror.Code(err), fmt.Errorf("publishing the networks of pod %s: %w", report.Pod, err))
 	return notUndone(err, h.Del(context.WithoutCancel(ctx), recs[0].Plan.Key()))
 }
 
@@ -402,7 +403,7 @@ func (h *Host) tellFailure(ctx context.Context, socket string, report Publish, b
 	if report.Pod == (Pod{}) || errors.Is(failure, ErrNoAgent) {
 		return
 	}
-	report.Failure = types.NewError(Code(failure), failure.Error(), "")
+	report.Failure = types.NewError(cnierror.Code(failure), failure.Error(), "")
 	report.Steps = append(report.Steps, since("total", began))
 	h.tell(ctx, socket, report)
 }

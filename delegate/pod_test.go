@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // cluster is the default network's file, in the directory that a cluster's
@@ -262,8 +263,8 @@ func TestPodDelContinues(t *testing.T) {
 			}
 			n.plugins.refuse[refused] = "not now"
 			err := n.DelPod(t.Context(), n.config, n.request())
-			if Code(err) != CodeRestore || !strings.Contains(err.Error(), "not now") {
-				t.Errorf("error %d: %v", Code(err), err)
+			if cnierror.Code(err) != cnierror.Restore || !strings.Contains(err.Error(), "not now") {
+				t.Errorf("error %d: %v", cnierror.Code(err), err)
 			}
 			if last := n.published(); last[len(last)-1].Failure == nil {
 				t.Errorf("the agent heard of %+v", last)
@@ -289,8 +290,8 @@ func TestPodRefusedTwice(t *testing.T) {
 			n := newNode(t, bondOf("bond0", vfA, vfB))
 			before := n.state()
 			n.plugins.refuse[plugin+" ADD eth0"], n.plugins.refuse[plugin+" DEL eth0"] = "nonsense", "nonsense"
-			if _, err := n.AddPod(t.Context(), n.config, n.request()); Code(err) != CodeDelegate {
-				t.Errorf("error %d: %v", Code(err), err)
+			if _, err := n.AddPod(t.Context(), n.config, n.request()); cnierror.Code(err) != cnierror.Delegate {
+				t.Errorf("error %d: %v", cnierror.Code(err), err)
 			}
 			if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
 				t.Error(err)
@@ -360,16 +361,16 @@ func TestAddPodErrors(t *testing.T) {
 		code        uint
 		text        string
 	}{
-		{"two of the same name", []PodAttachment{bondOf("bond0", vfA, vfB), vlan("bond0-1", vfA2)}, nil, CodeNode,
+		{"two of the same name", []PodAttachment{bondOf("bond0", vfA, vfB), vlan("bond0-1", vfA2)}, nil, cnierror.Node,
 			"network demo/bond0 and network demo/vlan both take bond0-1"},
-		{"one device twice", []PodAttachment{bondOf("bond0", vfA, vfB), vlan("net2", vfA)}, nil, CodeNode,
+		{"one device twice", []PodAttachment{bondOf("bond0", vfA, vfB), vlan("net2", vfA)}, nil, cnierror.Node,
 			"network demo/bond0 and network demo/vlan both take 0000:3b:02.0"},
 		{"no default network", nil, func(n *node) { n.config.ConfDir = "/nonexistent" }, types.ErrTryAgainLater,
 			"the default network in /nonexistent: open .: no such file or directory (the cluster's network plugin puts it there when it is installed)"},
 		{"not ready", nil, func(n *node) { n.config.ReadyFile = "/nonexistent" }, types.ErrTryAgainLater,
 			"readinessindicatorfile: stat /nonexistent: no such file or directory (the cluster's network plugin makes it when it is ready)"},
 		{"the agent refuses", nil, func(n *node) { n.reply.Lookup, n.reply.Error = nil, types.NewError(7, "no", "") }, 7, "no"},
-		{"no gateway for the default route", []PodAttachment{noRoute}, nil, CodeNode, "network demo/vlan: default-route: no gateway is given, and the network's result has none"},
+		{"no gateway for the default route", []PodAttachment{noRoute}, nil, cnierror.Node, "network demo/vlan: default-route: no gateway is given, and the network's result has none"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			n := newNode(t, test.attachments...)
@@ -392,12 +393,12 @@ func TestAddPodWithoutAgent(t *testing.T) {
 	n.config.Agent = filepath.Join(t.TempDir(), "agent.sock")
 	before := n.state()
 	_, err := n.AddPod(t.Context(), n.config, n.request())
-	if Code(err) != types.ErrTryAgainLater || !errors.Is(err, ErrNoAgent) {
-		t.Errorf("error %d: %v", Code(err), err)
+	if cnierror.Code(err) != types.ErrTryAgainLater || !errors.Is(err, ErrNoAgent) {
+		t.Errorf("error %d: %v", cnierror.Code(err), err)
 	}
 	n.wantState(before)
-	if err := n.StatusPod(t.Context(), n.config, n.request().Path); Code(err) != types.ErrPluginNotAvailable || !errors.Is(err, ErrNoAgent) {
-		t.Errorf("STATUS %d: %v", Code(err), err)
+	if err := n.StatusPod(t.Context(), n.config, n.request().Path); cnierror.Code(err) != types.ErrPluginNotAvailable || !errors.Is(err, ErrNoAgent) {
+		t.Errorf("STATUS %d: %v", cnierror.Code(err), err)
 	}
 	r := n.request()
 	r.Args = ""
@@ -416,8 +417,8 @@ func TestStatusPod(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.plugins.missing["bridge"] = true
-	if err := n.StatusPod(t.Context(), n.config, n.request().Path); Code(err) != types.ErrPluginNotAvailable || err.Error() != "CNI plugin bridge is in none of [/opt/cni/bin]: file does not exist" {
-		t.Errorf("STATUS %d: %v", Code(err), err)
+	if err := n.StatusPod(t.Context(), n.config, n.request().Path); cnierror.Code(err) != types.ErrPluginNotAvailable || err.Error() != "CNI plugin bridge is in none of [/opt/cni/bin]: file does not exist" {
+		t.Errorf("STATUS %d: %v", cnierror.Code(err), err)
 	}
 }
 

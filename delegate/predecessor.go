@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // IsBondCNI says that the network is one of bond-cni's, which may have
@@ -39,7 +40,7 @@ func (h *Host) delPredecessor(ctx context.Context, r Request) error {
 	defer s.close()
 	found, err := r.Network.dissolve(s, r.IfName)
 	if err != nil {
-		err = WithCode(CodeRestore, fmt.Errorf("network %s: %w", r.Network.Name, err))
+		err = cnierror.With(cnierror.Restore, fmt.Errorf("network %s: %w", r.Network.Name, err))
 	}
 	if r.Network.IPAM == "" {
 		return err
@@ -51,7 +52,7 @@ func (h *Host) delPredecessor(ctx context.Context, r Request) error {
 	switch {
 	case refused == nil:
 	case found:
-		err = errors.Join(err, WithCode(CodeRestore, fmt.Errorf("network %s: ipam: %w", r.Network.Name, refused)))
+		err = errors.Join(err, cnierror.With(cnierror.Restore, fmt.Errorf("network %s: ipam: %w", r.Network.Name, refused)))
 	default:
 		h.warn("network %s: ipam: %v", r.Network.Name, refused)
 	}
@@ -100,11 +101,11 @@ func (h *Host) CheckPredecessor(r Request) error {
 	}
 	defer s.close()
 	if s.pod == nil {
-		return errorf(CodeCheck, "network %s: the network namespace %s is gone", r.Network.Name, r.Netns)
+		return cnierror.Errorf(cnierror.Check, "network %s: the network namespace %s is gone", r.Network.Name, r.Netns)
 	}
 	links, err := s.pod.Links()
 	if err != nil {
-		return WithCode(CodeKernel, err)
+		return cnierror.With(cnierror.Kernel, err)
 	}
 	b, _ := findBond(links, r.IfName)
 	spec := bond.Spec{Name: r.IfName, Options: bond.Options{bond.Mode: r.Network.Options[bond.Mode], bond.MTU: strconv.Itoa(b.MTU)}}
@@ -113,10 +114,10 @@ func (h *Host) CheckPredecessor(r Request) error {
 	}
 	problems, err := bond.Verify(s.pod, spec, b.Index, nil)
 	if err != nil {
-		return WithCode(CodeKernel, err)
+		return cnierror.With(cnierror.Kernel, err)
 	}
 	if err := problems.Err(); err != nil {
-		return errorf(CodeCheck, "network %s: %w", r.Network.Name, err)
+		return cnierror.Errorf(cnierror.Check, "network %s: %w", r.Network.Name, err)
 	}
 	return nil
 }

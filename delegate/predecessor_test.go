@@ -7,6 +7,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // Files of bond-cni, with links of the host and with links in the pod.
@@ -65,7 +66,7 @@ func TestPredecessor(t *testing.T) {
 			if err := m.DelPod(t.Context(), ClusterConfig{}, r); err != nil {
 				t.Errorf("a second DEL: %v", err)
 			}
-			wantError(t, m.CheckPredecessor(r), CodeCheck, "network mynet: bond0: the bond is gone")
+			wantError(t, m.CheckPredecessor(r), cnierror.Check, "network mynet: bond0: the bond is gone")
 		})
 	}
 }
@@ -80,11 +81,11 @@ func TestPredecessorCheck(t *testing.T) {
 		m := newMachine(t)
 		m.predecessor("enp1s0v0", "enp2s0v0")
 		spoil(m)
-		wantError(t, m.CheckPredecessor(request(t, hostBond)), CodeCheck, want)
+		wantError(t, m.CheckPredecessor(request(t, hostBond)), cnierror.Check, want)
 	}
 	gone := request(t, hostBond)
 	gone.Netns = "/run/netns/gone"
-	wantError(t, newMachine(t).CheckPredecessor(gone), CodeCheck, "network mynet: the network namespace /run/netns/gone is gone")
+	wantError(t, newMachine(t).CheckPredecessor(gone), cnierror.Check, "network mynet: the network namespace /run/netns/gone is gone")
 }
 
 // TestPredecessorNamespaceGone: observed of bond-cni, whose DEL then fails for ever.
@@ -108,7 +109,7 @@ func TestPredecessorIPAM(t *testing.T) {
 	m.predecessor("enp1s0v0", "enp2s0v0")
 	m.plugins.refuse["host-local DEL bond0"] = "no"
 	r := request(t, hostBond)
-	wantError(t, m.DelPod(t.Context(), ClusterConfig{}, r), CodeRestore, "network mynet: ipam: host-local DEL: no")
+	wantError(t, m.DelPod(t.Context(), ClusterConfig{}, r), cnierror.Restore, "network mynet: ipam: host-local DEL: no")
 	delete(m.plugins.pool, "c1/bond0")
 	m.wantState(before)
 	if err := m.DelPod(t.Context(), ClusterConfig{}, r); err != nil {
@@ -127,7 +128,7 @@ func TestPredecessorOthers(t *testing.T) {
 	m.predecessor("enp1s0v0", "enp2s0v0", "left")
 	m.AddVirtual("", "veth", "enp1s0v0")
 	err := m.DelPod(t.Context(), ClusterConfig{}, request(t, hostBond))
-	if err == nil || Code(err) != CodeRestore || !strings.HasPrefix(err.Error(), "network mynet: moving enp1s0v0 back to the host: ") {
+	if err == nil || cnierror.Code(err) != cnierror.Restore || !strings.HasPrefix(err.Error(), "network mynet: moving enp1s0v0 back to the host: ") {
 		t.Errorf("%v", err)
 	}
 	if m.link("", "enp2s0v0").Device != vfB || m.link(pod1, "enp1s0v0").Device != vfA || m.link(pod1, "left").Kind != "veth" {
@@ -149,7 +150,7 @@ func TestPredecessorNot(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.wantState(before)
-	if err := m.CheckPod(t.Context(), c1); Code(err) != types.ErrUnknownContainer {
+	if err := m.CheckPod(t.Context(), c1); cnierror.Code(err) != types.ErrUnknownContainer {
 		t.Errorf("CHECK: %v", err)
 	}
 }

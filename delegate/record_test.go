@@ -11,6 +11,8 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 func record(id, ifName string, devices ...string) *Record {
@@ -210,8 +212,8 @@ func TestStoreTooDeep(t *testing.T) {
 	before := m.state()
 	deep := strings.Repeat("[", 9998) + strings.Repeat("]", 9998)
 	_, err := m.Add(t.Context(), request(t, strings.Replace(standard, `{`, `{"args": `+deep+`, `, 1)))
-	if err == nil || Code(err) != types.ErrIOFailure || !strings.Contains(err.Error(), "record of c1:bond0: it could not be read back") {
-		t.Errorf("error %d: %v", Code(err), err)
+	if err == nil || cnierror.Code(err) != types.ErrIOFailure || !strings.Contains(err.Error(), "record of c1:bond0: it could not be read back") {
+		t.Errorf("error %d: %v", cnierror.Code(err), err)
 	}
 	m.wantState(before)
 }

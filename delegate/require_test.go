@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // attachIt is the end of hints about what only the VF's own configuration has.
@@ -160,7 +161,7 @@ func TestRequire(t *testing.T) {
 				want = append(want, "network n: "+f.path+": "+f.text+" ("+f.hint+")")
 			}
 			_, err := compile(t, test.keys, test.key, levelError, test.change)
-			wantError(t, err, CodeNode, "network n: "+strings.Join(problems, "; "))
+			wantError(t, err, cnierror.Node, "network n: "+strings.Join(problems, "; "))
 			warnings, err := compile(t, test.keys, test.key, levelWarn, test.change)
 			if diff := cmp.Diff(want, warnings); diff != "" || err != nil {
 				t.Errorf("warn: %v, -want +got:\n%s", err, diff)
@@ -218,7 +219,7 @@ func TestRequireInPod(t *testing.T) {
 		_, warnings, err := Compile(r, f)
 		const text = "network n: links[1].name: VF 0000:3b:02.1 is of the same PF as links[0]: 0000:3b:00.0 (enp1s0); one cable would take both down (take a VF of another PF"
 		if level == levelError {
-			wantError(t, err, CodeNode, text+`, or say "require": {"distinctPF": "warn"})`)
+			wantError(t, err, cnierror.Node, text+`, or say "require": {"distinctPF": "warn"})`)
 		} else if diff := cmp.Diff([]string{text + ")"}, warnings); diff != "" || err != nil {
 			t.Errorf("%v, -want +got:\n%s", err, diff)
 		}
@@ -249,7 +250,7 @@ func TestInfiniBand(t *testing.T) {
 			}
 			_, _, err := Compile(request(t, `{"name": "n", `+test.keys+`"links": [{"name": "eth1"}, {"name": "eth2"}]}`), f)
 			if test.text != "" {
-				wantError(t, err, CodeNode, "network n: "+test.text)
+				wantError(t, err, cnierror.Node, "network n: "+test.text)
 			} else if err != nil {
 				t.Error(err)
 			}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // restore is the one way back: for an ADD that failed, for DEL, for GC and
@@ -31,7 +32,7 @@ func (h *Host) restoreIn(ctx context.Context, s sandbox, rec *Record) error {
 	if err := h.restoreAll(ctx, s, rec); err != nil {
 		return err
 	}
-	return WithCode(CodeRestore, h.Store.End(rec))
+	return cnierror.With(cnierror.Restore, h.Store.End(rec))
 }
 
 // restoreAll is restoreIn without the end of the Record.
@@ -60,7 +61,7 @@ func (h *Host) restoreAll(ctx context.Context, s sandbox, rec *Record) error {
 		errs = append(errs, h.startRelease(ctx, s, rec)())
 	}
 	if err := errors.Join(errs...); err != nil {
-		return WithCode(CodeRestore, fmt.Errorf("network %s: %w", rec.Plan.Network, errors.Join(err, h.Store.Update(rec))))
+		return cnierror.With(cnierror.Restore, fmt.Errorf("network %s: %w", rec.Plan.Network, errors.Join(err, h.Store.Update(rec))))
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	current "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // moveDefaultRoutes has the pod's default route go over the network that the
@@ -34,15 +35,15 @@ func (h *Host) moveDefaultRoute(s sandbox, to *Record, recs []*Record) error {
 	}
 	routes := defaultRoutes(result, to.Plan.DefaultRoute)
 	if len(routes) == 0 {
-		return errorf(CodeNode, "no gateway is given, and the network's result has none")
+		return cnierror.Errorf(cnierror.Node, "no gateway is given, and the network's result has none")
 	}
 	links, err := s.pod.Links()
 	if err != nil {
-		return WithCode(CodeKernel, err)
+		return cnierror.With(cnierror.Kernel, err)
 	}
 	for _, r := range routes {
 		if err := dropDefaults(s, links, r.Dst); err != nil {
-			return WithCode(CodeKernel, err)
+			return cnierror.With(cnierror.Kernel, err)
 		}
 		for _, rec := range recs {
 			if err := rec.dropDefault(r.Dst); err != nil {
@@ -52,10 +53,10 @@ func (h *Host) moveDefaultRoute(s sandbox, to *Record, recs []*Record) error {
 	}
 	over, there := bond.Find(links, func(l bond.Link) bool { return l.Name == to.Plan.IfName })
 	if !there {
-		return errorf(CodeKernel, "the pod has no interface %s", to.Plan.IfName)
+		return cnierror.Errorf(cnierror.Kernel, "the pod has no interface %s", to.Plan.IfName)
 	}
 	if err := s.pod.Configure(over.Index, bond.Addresses{Routes: routes}); err != nil {
-		return WithCode(CodeKernel, fmt.Errorf("%s: %w", over.Name, err))
+		return cnierror.With(cnierror.Kernel, fmt.Errorf("%s: %w", over.Name, err))
 	}
 	return h.storeDefault(to, routes, recs)
 }
@@ -135,7 +136,7 @@ func (h *Host) storeDefault(to *Record, routes []bond.Route, recs []*Record) err
 	}
 	for _, rec := range recs {
 		if err := h.Store.Update(rec); err != nil {
-			return WithCode(types.ErrIOFailure, err)
+			return cnierror.With(types.ErrIOFailure, err)
 		}
 	}
 	return nil

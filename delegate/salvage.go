@@ -14,6 +14,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // salvage is DEL where there is no Record, or none that can be read. What can be
@@ -47,7 +48,7 @@ func (h *Host) salvage(ctx context.Context, r Request, only string) error {
 func (h *Host) salvageUnrecorded(ctx context.Context, valid []GCAttachment) error {
 	keys, err := h.Store.List()
 	if err != nil {
-		return WithCode(types.ErrIOFailure, err)
+		return cnierror.With(types.ErrIOFailure, err)
 	}
 	known := map[string]bool{}
 	for _, k := range keys {
@@ -65,7 +66,7 @@ func (h *Host) salvageUnrecorded(ctx context.Context, valid []GCAttachment) erro
 	}
 	entries, err := os.ReadDir(h.Namespaces)
 	if err != nil {
-		return WithCode(types.ErrIOFailure, ignore(fs.ErrNotExist, err))
+		return cnierror.With(types.ErrIOFailure, ignore(fs.ErrNotExist, err))
 	}
 	var errs []error
 	for _, e := range entries {
@@ -101,7 +102,7 @@ func (h *Host) salvageIn(ctx context.Context, s sandbox, r Request, only string,
 	}
 	links, err := s.pod.Links()
 	if err != nil {
-		return WithCode(CodeKernel, err)
+		return cnierror.With(cnierror.Kernel, err)
 	}
 	bonds := map[string][]bond.Link{} // the VFs of each that is taken for ours
 	var devices []string
@@ -136,7 +137,7 @@ func (h *Host) salvageIn(ctx context.Context, s sandbox, r Request, only string,
 			}
 		}
 	}
-	return WithCode(CodeRestore, errors.Join(errs...))
+	return cnierror.With(cnierror.Restore, errors.Join(errs...))
 }
 
 // isRecorded says whether one of the VFs is in a Record.

@@ -17,6 +17,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // Options are what the agent is started with.
@@ -163,7 +164,7 @@ func (a *Agent) answer(ctx context.Context, r delegate.AgentRequest) delegate.Ag
 	case r.Lookup != nil:
 		reply, err := a.Lookup(ctx, *r.Lookup)
 		if err != nil {
-			a.log.WarnContext(ctx, "lookup failed", "pod", r.Lookup.Pod.String(), "container", r.Lookup.ContainerID, "code", delegate.Code(err), "error", err)
+			a.log.WarnContext(ctx, "lookup failed", "pod", r.Lookup.Pod.String(), "container", r.Lookup.ContainerID, "code", cnierror.Code(err), "error", err)
 			return failure(err)
 		}
 		return delegate.AgentReply{Lookup: &reply}
@@ -175,7 +176,7 @@ func (a *Agent) answer(ctx context.Context, r delegate.AgentRequest) delegate.Ag
 		return delegate.AgentReply{Publish: &reply}
 	}
 	if err := a.ready(); err != nil {
-		return failure(delegate.WithCode(cnitypes.ErrTryAgainLater, err))
+		return failure(cnierror.With(cnitypes.ErrTryAgainLater, err))
 	}
 	return delegate.AgentReply{}
 }

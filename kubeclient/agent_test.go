@@ -23,6 +23,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 func TestMain(m *testing.M) {
@@ -161,8 +162,8 @@ func (r *rig) requests(want map[string]int) {
 // refused fails the test unless err has a code and all the words.
 func refused(t *testing.T, err error, code uint, words ...string) {
 	t.Helper()
-	if err == nil || delegate.Code(err) != code {
-		t.Fatalf("code %d: %v, wanted is %d", delegate.Code(err), err, code)
+	if err == nil || cnierror.Code(err) != code {
+		t.Fatalf("code %d: %v, wanted is %d", cnierror.Code(err), err, code)
 	}
 	for _, w := range words {
 		if !strings.Contains(err.Error(), w) {
@@ -318,7 +319,7 @@ func TestLookupErrors(t *testing.T) {
 	refused(t, isolated("foreign"), cnitypes.ErrInvalidNetworkConfig, "networks[0]: network other/vf", "isolated")
 	refused(t, isolated("json"), cnitypes.ErrInvalidNetworkConfig, "networks: is no JSON")
 	refused(t, isolated("twice"), cnitypes.ErrInvalidNetworkConfig, "networks[1].interface: is a")
-	refused(t, isolated("few"), delegate.CodeNode, "network demo/pair needs 2 x intel.com/a, pod demo/few has 1 (0000:01:10.2)")
+	refused(t, isolated("few"), cnierror.Node, "network demo/pair needs 2 x intel.com/a, pod demo/few has 1 (0000:01:10.2)")
 }
 
 func TestUnknownPods(t *testing.T) {
@@ -369,7 +370,7 @@ func TestMissesAreReadOnce(t *testing.T) {
 	}
 	r.startUnready()
 	eventually(t, func() error {
-		if err := r.client().Ready(t.Context()); delegate.Code(err) != cnitypes.ErrTryAgainLater || !strings.Contains(err.Error(), "caches") {
+		if err := r.client().Ready(t.Context()); cnierror.Code(err) != cnitypes.ErrTryAgainLater || !strings.Contains(err.Error(), "caches") {
 			return fmt.Errorf("%v", err)
 		}
 		return nil
@@ -411,7 +412,7 @@ func TestClaimsNameRequests(t *testing.T) {
 	// Without the right to read claims their devices have no names.
 	r.api.refusing("get resourceclaims", http.StatusForbidden)
 	_, err = r.client().Lookup(t.Context(), lookupOf("demo", "c", "uid-c"))
-	refused(t, err, delegate.CodeNode, "network demo/claimed needs 1 x request left")
+	refused(t, err, cnierror.Node, "network demo/claimed needs 1 x request left")
 }
 
 func TestAgentShowsItsHealthAndMetrics(t *testing.T) {

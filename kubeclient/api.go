@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // The resources that the agent asks the API server for.
@@ -132,7 +133,7 @@ func unreachable(err error) error {
 	if err == nil || apierrors.IsNotFound(err) {
 		return err
 	}
-	return delegate.WithCode(types.ErrTryAgainLater, fmt.Errorf("asking the API server: %w", err))
+	return cnierror.With(types.ErrTryAgainLater, fmt.Errorf("asking the API server: %w", err))
 }
 
 // patchStatus sends a merge patch to a pod's status.

@@ -7,7 +7,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // Attachment is one network of a pod with all that its plugins are told.
@@ -78,7 +78,7 @@ func (n Node) allocate(pod types.NamespacedName, needs []Need) ([][]string, erro
 		}
 	}
 	devices, err := Allocate(pod.String(), containers, needs, n.PF)
-	return devices, delegate.WithCode(delegate.CodeNode, err)
+	return devices, cnierror.With(cnierror.Node, err)
 }
 
 // found is an element and the network that it names, whose links are read

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // systemNamespace is where the cluster's own networks are by default.
@@ -39,7 +40,7 @@ func networksOf(pod *corev1.Pod, l delegate.Lookup) (podNetworks, error) {
 	}
 	n, err := defaultOf(pod, cluster, first)
 	if err != nil {
-		return n, delegate.WithCode(cnitypes.ErrInvalidNetworkConfig, err)
+		return n, cnierror.With(cnitypes.ErrInvalidNetworkConfig, err)
 	}
 	taken := []string{first}
 	for i, name := range defaultsOf(pod, cluster) {
@@ -50,7 +51,7 @@ func networksOf(pod *corev1.Pod, l delegate.Lookup) (podNetworks, error) {
 	}
 	own, err := ParseNetworks(pod.Annotations[NetworksAnnotation], pod.Namespace, taken)
 	n.elements = append(n.elements, own...)
-	return n, delegate.WithCode(cnitypes.ErrInvalidNetworkConfig, err)
+	return n, cnierror.With(cnitypes.ErrInvalidNetworkConfig, err)
 }
 
 func defaultOf(pod *corev1.Pod, cluster delegate.Cluster, ifName string) (n podNetworks, err error) {

@@ -17,6 +17,7 @@ import (
 	podresourcesv1 "k8s.io/kubelet/pkg/apis/podresources/v1"
 
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // Kubelet is where the kubelet tells which devices it gave to a pod.
@@ -68,7 +69,7 @@ func (k Kubelet) Containers(ctx context.Context, pod *corev1.Pod, claims []*reso
 			break
 		}
 	}
-	return nil, "", delegate.WithCode(cnitypes.ErrTryAgainLater, fmt.Errorf("devices of pod %s/%s from the kubelet: %w", pod.Namespace, pod.Name, join(failed...)))
+	return nil, "", cnierror.With(cnitypes.ErrTryAgainLater, fmt.Errorf("devices of pod %s/%s from the kubelet: %w", pod.Namespace, pod.Name, join(failed...)))
 }
 
 // question is one pod's.

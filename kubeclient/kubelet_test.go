@@ -15,7 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 func kubeletPod() *corev1.Pod {
@@ -75,7 +75,7 @@ func TestKubeletDoesNotKnowThePod(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, _, err := client.Containers(t.Context(), kubeletPod(), nil)
-		if delegate.Code(err) != cnitypes.ErrTryAgainLater || got != nil {
+		if cnierror.Code(err) != cnitypes.ErrTryAgainLater || got != nil {
 			t.Errorf("%v, %v", got, err)
 		}
 	}
@@ -86,7 +86,7 @@ func TestKubeletIsDead(t *testing.T) {
 	stop()
 	_, _, err := client.Containers(t.Context(), kubeletPod(), nil)
 	for _, words := range []string{"devices of pod demo/p", "PodResources Get", "PodResources List", "checkpoint", "Unavailable"} {
-		if delegate.Code(err) != cnitypes.ErrTryAgainLater || !strings.Contains(err.Error(), words) {
+		if cnierror.Code(err) != cnitypes.ErrTryAgainLater || !strings.Contains(err.Error(), words) {
 			t.Errorf("%v\nwanted is %s", err, words)
 		}
 	}
@@ -106,7 +106,7 @@ func TestKubeletIsAskedTooOftenForTooLong(t *testing.T) {
 	f.set(func(f *fakeKubelet) { f.exhausted = 1 << 30 })
 	client.Timeout = 100 * time.Millisecond
 	_, _, err := client.Containers(t.Context(), kubeletPod(), nil)
-	if delegate.Code(err) != cnitypes.ErrTryAgainLater {
+	if cnierror.Code(err) != cnitypes.ErrTryAgainLater {
 		t.Error(err)
 	}
 	for _, asked := range f.questions() {

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // Lookup finds the networks of a pod, whole or not at all. The error's code
@@ -21,8 +22,8 @@ import (
 func (a *Agent) Lookup(ctx context.Context, l delegate.Lookup) (delegate.LookupReply, error) {
 	start := time.Now()
 	reply, err := a.lookup(ctx, l)
-	if err != nil && delegate.Code(err) == cnitypes.ErrInternal {
-		err = delegate.WithCode(cnitypes.ErrInvalidNetworkConfig, err)
+	if err != nil && cnierror.Code(err) == cnitypes.ErrInternal {
+		err = cnierror.With(cnitypes.ErrInvalidNetworkConfig, err)
 	}
 	a.metrics.lookedUp(start, err)
 	return reply, err

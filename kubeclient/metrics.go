@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // Metrics is what the agent counts, in Prometheus's terms.
@@ -56,11 +57,11 @@ var reasons = map[uint]string{
 	types.ErrInvalidEnvironmentVariables: "environment",
 	types.ErrInvalidNetworkConfig:        "configuration",
 	types.ErrTryAgainLater:               "try_again",
-	delegate.CodeNode:                    "node",
-	delegate.CodeDelegate:                "delegate",
-	delegate.CodeKernel:                  "kernel",
-	delegate.CodeRestore:                 "restore",
-	delegate.CodeCheck:                   "check",
+	cnierror.Node:                        "node",
+	cnierror.Delegate:                    "delegate",
+	cnierror.Kernel:                      "kernel",
+	cnierror.Restore:                     "restore",
+	cnierror.Check:                       "check",
 }
 
 func reason(code uint) string {
@@ -75,7 +76,7 @@ func (m *Metrics) lookedUp(start time.Time, err error) {
 	outcome := "found"
 	if err != nil {
 		outcome = "failed"
-		m.failures.WithLabelValues("lookup", reason(delegate.Code(err))).Inc()
+		m.failures.WithLabelValues("lookup", reason(cnierror.Code(err))).Inc()
 	}
 	m.lookups.WithLabelValues(outcome).Observe(time.Since(start).Seconds())
 }

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // publisher brings outcomes to the API server. Every outcome is in the queue
@@ -46,7 +47,7 @@ type publisher struct {
 func entryOf(p delegate.Publish, now time.Time) (entry, error) {
 	e := entry{Pod: p.Pod, Events: outcomesOf(p, now)}
 	if !uidForm.MatchString(p.Pod.UID) {
-		return e, delegate.WithCode(cnitypes.ErrDecodingFailure, fmt.Errorf("pod %s has UID %q, which is none", p.Pod, p.Pod.UID))
+		return e, cnierror.With(cnitypes.ErrDecodingFailure, fmt.Errorf("pod %s has UID %q, which is none", p.Pod, p.Pod.UID))
 	}
 	if len(p.Attachments) == 0 {
 		return e, nil
@@ -55,12 +56,12 @@ func entryOf(p delegate.Publish, now time.Time) (entry, error) {
 	for _, a := range p.Attachments {
 		one := Attached{Name: a.Name, IfName: a.IfName, Bond: a.Bond, Result: a.Result, DefaultRoute: a.DefaultRoute}
 		if a.Result == nil {
-			return e, delegate.WithCode(cnitypes.ErrDecodingFailure, fmt.Errorf("network %s of pod %s has no result", a.Name, p.Pod))
+			return e, cnierror.With(cnitypes.ErrDecodingFailure, fmt.Errorf("network %s of pod %s has no result", a.Name, p.Pod))
 		}
 		if len(a.DeviceInfo) > 0 {
 			one.DeviceInfo = &nettypes.DeviceInfo{}
 			if err := json.Unmarshal(a.DeviceInfo, one.DeviceInfo); err != nil {
-				return e, delegate.WithCode(cnitypes.ErrDecodingFailure, fmt.Errorf("device-info of network %s of pod %s: %w", a.Name, p.Pod, err))
+				return e, cnierror.With(cnitypes.ErrDecodingFailure, fmt.Errorf("device-info of network %s of pod %s: %w", a.Name, p.Pod, err))
 			}
 		}
 		attached = append(attached, one)
@@ -134,7 +135,7 @@ func (p *publisher) deliverUnqueued(ctx context.Context, e entry, kept error) er
 
 // lost is of an outcome that could be neither published nor queued.
 func lost(pod delegate.Pod, err, kept error) error {
-	return delegate.WithCode(cnitypes.ErrTryAgainLater, fmt.Errorf("publishing of pod %s: %w; nor can it be queued: %w", pod, err, kept))
+	return cnierror.With(cnitypes.ErrTryAgainLater, fmt.Errorf("publishing of pod %s: %w; nor can it be queued: %w", pod, err, kept))
 }
 
 // later leaves an outcome to run.

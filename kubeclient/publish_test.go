@@ -18,6 +18,7 @@ import (
 	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // publish sends a report, and says whether it was queued.
@@ -357,7 +358,7 @@ func TestBadReports(t *testing.T) {
 	} {
 		report := attachedReport()
 		change(&report)
-		if _, err := r.client().Publish(t.Context(), report); delegate.Code(err) != cnitypes.ErrDecodingFailure {
+		if _, err := r.client().Publish(t.Context(), report); cnierror.Code(err) != cnitypes.ErrDecodingFailure {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -407,7 +408,7 @@ func (r *rig) addLikeARuntime(l delegate.Lookup) (err error) {
 			report.Pod = l.Pod
 			_, err = r.client().Publish(r.t.Context(), report)
 		}
-		if delegate.Code(err) != cnitypes.ErrTryAgainLater {
+		if cnierror.Code(err) != cnitypes.ErrTryAgainLater {
 			return err
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // server answers the plugin on a unix socket, one request a connection.
@@ -127,7 +128,7 @@ func (s server) reply(ctx context.Context, conn *net.UnixConn) (delegate.AgentRe
 	// Not before the request is read: a socket that is closed with something
 	// to read in it takes the reply with it.
 	if err := s.checkPeer(conn); err != nil {
-		return failure(delegate.WithCode(cnitypes.ErrInvalidEnvironmentVariables, err)), nil
+		return failure(cnierror.With(cnitypes.ErrInvalidEnvironmentVariables, err)), nil
 	}
 	if err := delegate.CheckAgentVersion(request.Version, delegate.AgentVersion); err != nil {
 		return failure(err), nil
@@ -157,5 +158,5 @@ func (s server) checkPeer(conn *net.UnixConn) error {
 
 // failure is the reply that has an error, in one line of text.
 func failure(err error) delegate.AgentReply {
-	return delegate.AgentReply{Version: delegate.AgentVersion, Error: cnitypes.NewError(delegate.Code(err), err.Error(), "")}
+	return delegate.AgentReply{Version: delegate.AgentVersion, Error: cnitypes.NewError(cnierror.Code(err), err.Error(), "")}
 }

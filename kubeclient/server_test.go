@@ -18,6 +18,7 @@ import (
 	cnitypes "github.com/containernetworking/cni/pkg/types"
 
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // serving is a server on a socket, until stop is called.
@@ -214,7 +215,7 @@ func TestNextAgentTakesTheSocketOver(t *testing.T) {
 	done := make(chan error, 1)
 	s := server{
 		answer: func(context.Context, delegate.AgentRequest) delegate.AgentReply {
-			return failure(delegate.WithCode(50, errors.New("the next")))
+			return failure(cnierror.With(50, errors.New("the next")))
 		},
 		peer: os.Getuid(), slots: 1, edge: time.Second, work: time.Second, log: slog.New(slog.DiscardHandler),
 	}

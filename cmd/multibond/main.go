@@ -18,6 +18,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 const (
@@ -66,7 +67,7 @@ func edge(verb func(context.Context, *skel.CmdArgs) error) func(*skel.CmdArgs) e
 		ctx, cancel := context.WithTimeout(context.Background(), verbTimeout)
 		defer cancel()
 		if err := verb(ctx, args); err != nil {
-			return types.NewError(delegate.Code(err), err.Error(), "")
+			return types.NewError(cnierror.Code(err), err.Error(), "")
 		}
 		return nil
 	}
@@ -201,7 +202,7 @@ func check(ctx context.Context, args *skel.CmdArgs) error {
 	}
 	r := bare(args)
 	err = host.CheckPod(ctx, r.Key())
-	if r.Network = bondCNI(args); delegate.Code(err) == types.ErrUnknownContainer && r.Network.IsBondCNI() {
+	if r.Network = bondCNI(args); cnierror.Code(err) == types.ErrUnknownContainer && r.Network.IsBondCNI() {
 		return host.CheckPredecessor(r)
 	}
 	return err

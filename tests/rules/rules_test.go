@@ -23,6 +23,22 @@ var reserved = []struct{ imported, folder, reason string }{
 // order is the one way that imports run, from the lowest folder up.
 var order = []string{"bond", "delegate", "kubeclient", "cmd", "tests"}
 
+// rooms are the packages of delegate; each imports only those before its own row.
+var rooms = [][]string{
+	{"delegate/cnierror", "delegate/strictjson", "delegate/atomicfile"},
+	{"delegate/invoke", "delegate/agentapi"},
+	{"delegate/netconf"},
+	{"delegate/netconf/confdir"},
+	{"delegate/plan"},
+	{"delegate/record"},
+	{"delegate"},
+}
+
+// room is the row of a package in rooms; -1 of any other.
+func room(path string) int {
+	return slices.IndexFunc(rooms, func(row []string) bool { return slices.Contains(row, strings.TrimPrefix(path, module)) })
+}
+
 type goPackage struct {
 	ImportPath           string
 	Imports, TestImports []string
@@ -64,6 +80,21 @@ func TestImports(t *testing.T) {
 			checkReserved(t, p.ImportPath, own, imported)
 			if strings.HasPrefix(imported, module) && slices.Index(order, folder(imported)) > slices.Index(order, own) {
 				t.Errorf("%s imports %s: imports run cmd -> kubeclient -> delegate -> bond, so that each can be understood without those above it", p.ImportPath, imported)
+			}
+		}
+	}
+}
+
+// TestRooms: what delegate is made of can be read from the lowest room up.
+func TestRooms(t *testing.T) {
+	for _, p := range list(t, module+"delegate/...") {
+		own := room(p.ImportPath)
+		if own < 0 {
+			t.Errorf("%s is in no row of rooms: say in this test which rooms it may import", p.ImportPath)
+		}
+		for _, imported := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
+			if strings.HasPrefix(imported, module+"delegate") && room(imported) >= own && imported != p.ImportPath {
+				t.Errorf("%s imports %s: the rooms of delegate import one way only, cnierror, strictjson, atomicfile <- invoke, agentapi <- netconf <- plan <- record <- delegate, so that each can be read without those above it", p.ImportPath, imported)
 			}
 		}
 	}

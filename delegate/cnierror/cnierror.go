@@ -1,4 +1,8 @@
-package delegate
+// Package cnierror is an error with the CNI code that the runtime gets.
+//
+// What an error says, and which code it has, is decided where it happens. What
+// a runtime does by a code is in the CNI specification, section "Error".
+package cnierror
 
 import (
 	"errors"
@@ -10,11 +14,11 @@ import (
 // The CNI error codes of our own (CNI specification, "Error": plugins may use
 // 100 and above).
 const (
-	CodeNode     uint = 100 // the node does not have what the configuration asks for
-	CodeDelegate uint = 101 // a plugin that we called failed
-	CodeKernel   uint = 102 // the kernel refused
-	CodeRestore  uint = 103 // something could not be undone; a later DEL goes on
-	CodeCheck    uint = 104 // CHECK found a difference
+	Node     uint = 100 // the node does not have what the configuration asks for
+	Delegate uint = 101 // a plugin that we called failed
+	Kernel   uint = 102 // the kernel refused
+	Restore  uint = 103 // something could not be undone; a later DEL goes on
+	Check    uint = 104 // CHECK found a difference
 )
 
 // coded is an error with its CNI code.
@@ -26,15 +30,16 @@ type coded struct {
 func (c coded) Error() string { return c.err.Error() }
 func (c coded) Unwrap() error { return c.err }
 
-// WithCode gives err the CNI code that Code reports; nil stays nil.
-func WithCode(code uint, err error) error {
+// With gives err the CNI code that Code reports; nil stays nil.
+func With(code uint, err error) error {
 	if err == nil {
 		return nil
 	}
 	return coded{code: code, err: err}
 }
 
-func errorf(code uint, format string, args ...any) error {
+// Errorf is fmt.Errorf with a CNI code; it wraps what %w names.
+func Errorf(code uint, format string, args ...any) error {
 	return coded{code: code, err: fmt.Errorf(format, args...)}
 }
 
