@@ -249,7 +249,7 @@ func (n *namespace) Configure(index int, a Addresses) error {
 			return fmt.Errorf("adding address %s: %w", ip, err)
 		}
 	}
-	for _, route := range a.inOrder() {
+	for _, route := range a.gatewaysLast() {
 		if err := n.routeRequest(unix.RTM_NEWROUTE, unix.NLM_F_CREATE, index, route); err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("adding route %s: %w", route, err)
 		}

@@ -114,9 +114,9 @@ type Addresses struct {
 	Default bool `json:"-"`
 }
 
-// inOrder lists the routes so that each can be added: those without a gateway
-// first, because a gateway may be reached over one of them.
-func (a Addresses) inOrder() []Route {
+// gatewaysLast lists the routes in an order in which each can be added: those
+// without a gateway first, because a gateway may be reached over one of them.
+func (a Addresses) gatewaysLast() []Route {
 	var direct, via []Route
 	for _, r := range a.Routes {
 		if r.Gateway.IsValid() {

@@ -190,8 +190,9 @@ func TestParseRoute(t *testing.T) {
 	}
 }
 
-// TestInOrder: first what gateways are reached by; beside that the order stays.
-func TestInOrder(t *testing.T) {
+// TestGatewaysLast: routes without a gateway come first; apart from that the
+// order stays.
+func TestGatewaysLast(t *testing.T) {
 	a := Addresses{}
 	for _, r := range []string{"0.0.0.0/0 via 10.0.0.1", "10.0.0.1/32", "10.8.0.0/16 via 10.0.0.2", "10.0.0.2/32"} {
 		dst, gateway, _ := strings.Cut(r, " via ")
@@ -202,7 +203,7 @@ func TestInOrder(t *testing.T) {
 		a.Routes = append(a.Routes, route)
 	}
 	var got []string
-	for _, r := range a.inOrder() {
+	for _, r := range a.gatewaysLast() {
 		got = append(got, r.String())
 	}
 	equal(t, "order", []string{"10.0.0.1/32", "10.0.0.2/32", "0.0.0.0/0 via 10.0.0.1", "10.8.0.0/16 via 10.0.0.2"}, got)

@@ -82,14 +82,15 @@ func Nearest(typed string, words []string) string {
 		if len(w) <= 5 {
 			most = 1
 		}
-		if d := distance(plain(typed), plain(w)); d <= most && d < least {
+		if d := distance(fold(typed), fold(w)); d <= most && d < least {
 			best, least = w, d
 		}
 	}
 	return best
 }
 
-func plain(s string) string {
+// fold removes what does not count in a comparison: case, underscores, hyphens.
+func fold(s string) string {
 	return strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(s))
 }
 
