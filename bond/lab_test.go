@@ -77,7 +77,7 @@ func borrow(t *testing.T, to Namespace, name string) Link {
 // keptAnyway are the options that the kernel takes in modes where it never looks
 // at them; the table refuses them there.
 var keptAnyway = []string{FailOverMac, "xmitHashPolicy", arpIPTarget, nsIP6Target, "arpAllTargets", "numGratArp", notifDelay,
-	"lpInterval", "minLinks", "adSelect", "primaryReselect"}
+	"lpInterval", "adSelect", "primaryReselect"}
 
 // older says whether this kernel is older than the version since.
 func older(t *testing.T, since string) bool {
@@ -113,7 +113,7 @@ func TestLabOptions(t *testing.T) {
 		for _, mode := range modeNames {
 			for _, text := range samples(t, row) {
 				o := Options{Mode: mode, row.key: text}
-				refused := !row.hasMode(mode) && text != row.unset && !slices.Contains(keptAnyway, row.key)
+				refused := !row.hasMode(mode) && !row.always && text != row.unset && !slices.Contains(keptAnyway, row.key)
 				if row.hasMode(mode) || row.key == notifDelay {
 					for k, v := range partners[row.key] {
 						o[k] = v

@@ -75,6 +75,7 @@ type option struct {
 	perLink bool // of each link in the bond: attr is IFLA_BOND_SLAVE_*
 	ours    bool // no option of the kernel's
 	once    bool // set once the links carry, and then the kernel's to change
+	always  bool // read in every mode, sent only in those that have it
 	doc     string
 }
 
@@ -137,7 +138,7 @@ var table = []option{
 		doc: "how many packets leave by one link before it is the next one's turn; 0: by chance."},
 	{key: "lpInterval", attr: unix.IFLA_BOND_LP_INTERVAL, kind: number(32, 1, maxDelay, "s"), unset: "1", modes: []string{BalanceTLB, BalanceALB},
 		doc: "how often each link sends a packet by which the switch learns where it is."},
-	{key: MinLinks, attr: unix.IFLA_BOND_MIN_LINKS, kind: number(32, 0, maxDelay, "links"), unset: "0", modes: onlyLACP,
+	{key: MinLinks, attr: unix.IFLA_BOND_MIN_LINKS, kind: number(32, 0, maxDelay, "links"), unset: "0", modes: onlyLACP, always: true,
 		doc: "how many links must work for the bond to have a carrier. In every mode it is also how many it takes to start: see the key of that name above."},
 	{key: "lacpRate", attr: unix.IFLA_BOND_AD_LACP_RATE, kind: names(8, "slow", "fast"), unset: "slow", modes: onlyLACP,
 		doc: "how often the switch is asked to send LACPDUs: every 30 s or every second."},

@@ -177,7 +177,7 @@ func (o Options) check(links []string) (problems Problems) {
 // default is taken in every mode, because it changes nothing.
 func (o Options) checkModes(mode string, problems *Problems) {
 	for _, row := range table {
-		if text, there := o[row.key]; there && text != row.unset && !row.hasMode(mode) {
+		if text, there := o[row.key]; there && text != row.unset && !row.always && !row.hasMode(mode) {
 			problems.Add(row.key, "", "is %s, and mode %s does not have it; the modes that do: %s", text, mode, strings.Join(row.modes, ", "))
 		}
 	}
@@ -220,15 +220,18 @@ func (o Options) checkDelays(problems *Problems) {
 	}
 }
 
-// sent lists the rows to send to the kernel for o, in the table's order, but
-// not what only links that carry can have.
-// What the kernel has anyway is left out, because some kernels refuse an
-// option in a mode that lacks it whatever its value. The mode is always sent.
+// sent lists the rows to send to the kernel for o when a bond is made or a link
+// enslaved, in the table's order. The mode is always sent. A value that the
+// kernel has anyway is left out, because some kernels refuse an option in a mode
+// that lacks it, whatever its value.
 func (o Options) sent() []option {
 	var rows []option
 	for _, row := range table {
 		text, there := o[row.key]
-		if there && !row.once && !row.ours && (text != row.unset || row.key == Mode) {
+		switch {
+		case !there || row.ours || row.once:
+		case row.always && !row.hasMode(o[Mode]):
+		case text != row.unset || row.key == Mode:
 			rows = append(rows, row)
 		}
 	}

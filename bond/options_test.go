@@ -45,6 +45,8 @@ func TestParseOptionsDefaults(t *testing.T) {
 		{`{"primary":"none"}`, Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "active"}},
 		{`{"primary":""}`, Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "active"}},
 		{`{"activeSlave":"net2"}`, Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "active", activeSlave: "net2"}},
+		{`{"minLinks":"1"}`, Options{Mode: ActiveBackup, Primary: "net1", Miimon: "100", FailOverMac: "active", MinLinks: "1"}},
+		{`{"mode":"802.3ad","minLinks":2}`, Options{Mode: LACP, Miimon: "100", MinLinks: "2"}},
 		{`{"numUnsolNa":5}`, Options{Mode: ActiveBackup, Primary: "net1", Miimon: "100", FailOverMac: "active", "numGratArp": "5"}},
 		{`{"updelay":200,"downdelay":"300"}`,
 			Options{Mode: ActiveBackup, Primary: "net1", Miimon: "100", FailOverMac: "active", updelay: "200", downdelay: "300"}},
@@ -79,6 +81,8 @@ func TestParseOptionsProblems(t *testing.T) {
 		{`{"numGratArp":3,"peerNotifDelay":250}`, []string{"peerNotifDelay: is 250 ms, wanted is a multiple of miimon, 100 ms (200 or 300)"}},
 		{`{"numGratArp":3,"numUnsolNa":"3"}`, nil},
 		{`{"numGratArp":3,"numUnsolNa":4}`, []string{"numUnsolNa: is 4, and numGratArp is 3 (both are one option: write it once)"}},
+		{`{"minLinks":-1}`, []string{"minLinks: is -1, wanted is a number from 0 links"}},
+		{`{"mode":"802.3ad","minLinks":"many"}`, []string{`minLinks: is "many", wanted is a number from 0 links`}},
 		{`{"vlan":4095}`, []string{"vlan: is 4095, wanted is 0 to 4094"}},
 		{`{"vlan":"0"}`, nil},
 		{`{"numUnsolNa":256}`, []string{"numUnsolNa: is 256, wanted is 0 to 255"}},
@@ -133,8 +137,8 @@ func TestParseOptionsProblems(t *testing.T) {
 	}
 }
 
-// TestModes gives each option to each mode: a mode that lacks it refuses it,
-// except at the value that the kernel has there anyway.
+// TestModes gives each option to each mode. A mode that lacks the option refuses
+// it, except minLinks and the value that the kernel has there anyway.
 func TestModes(t *testing.T) {
 	for _, row := range table {
 		for _, mode := range modeNames {
@@ -143,7 +147,7 @@ func TestModes(t *testing.T) {
 					continue
 				}
 				var want, got Problems
-				if len(row.modes) > 0 && !slices.Contains(row.modes, mode) && text != row.unset {
+				if len(row.modes) > 0 && !slices.Contains(row.modes, mode) && text != row.unset && row.key != MinLinks {
 					want.Add(row.key, "", "is %s, and mode %s does not have it; the modes that do: %s", text, mode, strings.Join(row.modes, ", "))
 				}
 				Options{row.key: text}.checkModes(mode, &got)
@@ -233,6 +237,8 @@ func TestOptionsString(t *testing.T) {
 	}{
 		{Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "active"}, "active-backup miimon 100 fail_over_mac active"},
 		{Options{Mode: BalanceRR, Miimon: "0"}, "balance-rr miimon 0"},
+		{Options{Mode: LACP, MinLinks: "2"}, "802.3ad min_links 2"},
+		{Options{Mode: ActiveBackup, MinLinks: "2"}, "active-backup"}, // a mode in which the kernel has none
 		{Options{Mode: ActiveBackup, FailOverMac: "none", MTU: "9000", MAC: "02:00:00:00:00:01", Primary: "net1"},
 			"active-backup mtu 9000 mac 02:00:00:00:00:01 primary net1"},
 		{Options{Mode: BalanceTLB, "tlbDynamicLb": "0", "xmitHashPolicy": "layer3+4", "allSlavesActive": "1"},
@@ -264,6 +270,9 @@ func TestOptionsDifferences(t *testing.T) {
 		"failOverMac is none, was made with active",
 		"primary is not there, was made with net1",
 	}, asked.Differences(Options{Mode: BalanceRR, MTU: "1400", Miimon: "0", FailOverMac: "none"}))
+
+	equal(t, "minLinks in a mode that lacks it", nil, Options{Mode: ActiveBackup, MinLinks: "2"}.Differences(Options{Mode: ActiveBackup, MinLinks: "0"}))
+	equal(t, "minLinks", []string{"minLinks is 0, was made with 2"}, Options{Mode: LACP, MinLinks: "2"}.Differences(Options{Mode: LACP, MinLinks: "0"}))
 
 	// The MAC that was asked for is the bond's, but with failOverMac active.
 	given := Options{Mode: BalanceRR, MAC: "02:00:00:00:00:01"}
