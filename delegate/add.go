@@ -13,6 +13,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // Add attaches what r asks for, or leaves nothing behind. A container that is
@@ -446,7 +447,7 @@ func (rec *Record) complete(result *current.Result, made bond.Link) {
 	for _, ip := range result.IPs {
 		ip.Interface = current.Int(0)
 	}
-	rec.Result = Encode(result)
+	rec.Result = strictjson.Encode(result)
 }
 
 func decodeResult(raw json.RawMessage) (*current.Result, error) {

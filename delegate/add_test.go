@@ -15,6 +15,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // standardResult is what the standard network's ADD prints.
@@ -182,7 +183,7 @@ func TestAddTwice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sameJSON(t, standardResult, Encode(result))
+	sameJSON(t, standardResult, strictjson.Encode(result))
 	m.wantState(attached)
 	if len(m.plugins.calls) != calls {
 		t.Error("plugins were called")

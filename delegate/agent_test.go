@@ -20,6 +20,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // fakeAgent answers each connection with what answer writes, after it has
@@ -226,7 +227,7 @@ func FuzzAgentReply(f *testing.F) {
 				}
 			}
 			if plan, _, err := Compile(r, arbitraryFacts(r.Network, 255)); err == nil {
-				planned += len(Encode(plan))
+				planned += len(strictjson.Encode(plan))
 			}
 		}
 		// Each plugin of a list has its name and version; < is six bytes in JSON.

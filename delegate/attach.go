@@ -12,6 +12,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // attach brings link i of the plan into the pod and makes sure that it is the
@@ -139,7 +140,7 @@ func (rec *Record) call(command, netns, ifName string, p Plugin, prevResult json
 		if json.Unmarshal(config, &fields) == nil {
 			fields = maps.Clone(fields)
 			fields["prevResult"] = prevResult
-			config = Encode(fields)
+			config = strictjson.Encode(fields)
 		}
 	}
 	return Call{

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // BondCNI is the CNI type of bond-cni. Its configurations are taken as they
@@ -82,14 +83,14 @@ func dropIgnored(fields map[string]json.RawMessage) (ignored []string) {
 	var runtime map[string]json.RawMessage
 	if json.Unmarshal(fields["runtimeConfig"], &runtime) == nil && runtime != nil {
 		drop(runtime, "runtimeConfig.", func(key string) bool { return key == bond.MAC })
-		fields["runtimeConfig"] = Encode(runtime)
+		fields["runtimeConfig"] = strictjson.Encode(runtime)
 	}
 	var links []map[string]json.RawMessage
 	if json.Unmarshal(fields["links"], &links) == nil && links != nil {
 		for i, link := range links {
 			drop(link, fmt.Sprintf("links[%d].", i), func(key string) bool { return key != "name" })
 		}
-		fields["links"] = Encode(links)
+		fields["links"] = strictjson.Encode(links)
 	}
 	slices.Sort(ignored)
 	return ignored

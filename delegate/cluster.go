@@ -10,6 +10,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // DefaultAgent is the socket of the agent where a configuration names none.
@@ -77,10 +78,10 @@ func ParseCluster(raw []byte) (ClusterConfig, error) {
 		return ClusterConfig{}, err
 	}
 	var problems bond.Problems
-	top := object{fields: fields, problems: &problems}
+	top := strictjson.Object{Fields: fields, Problems: &problems}
 	c := ClusterConfig{
-		CNIVersion: top.text("cniVersion"), Name: top.text("name"), Agent: top.text("agent"), ConfDir: top.text("confDir"),
-		BinDir: top.text("binDir"), ReadyFile: top.text("readinessindicatorfile"), Valid: readValid(top),
+		CNIVersion: top.Text("cniVersion"), Name: top.Text("name"), Agent: top.Text("agent"), ConfDir: top.Text("confDir"),
+		BinDir: top.Text("binDir"), ReadyFile: top.Text("readinessindicatorfile"), Valid: readValid(top),
 	}
 	if c.Name == "" {
 		problems.Add("name", "", "is missing")
@@ -88,8 +89,8 @@ func ParseCluster(raw []byte) (ClusterConfig, error) {
 	if c.Agent == "" {
 		c.Agent = DefaultAgent
 	}
-	if runtime, there := top.object("runtimeConfig"); there {
-		c.RuntimeConfig = Encode(runtime.fields)
+	if runtime, there := top.Object("runtimeConfig"); there {
+		c.RuntimeConfig = strictjson.Encode(runtime.Fields)
 	}
 	c.readDefault(top)
 	c.readLookup(top)
@@ -98,9 +99,9 @@ func ParseCluster(raw []byte) (ClusterConfig, error) {
 			problems.Add(path[0], "", "is %q, wanted is an absolute path", path[1])
 		}
 	}
-	if others := top.unknown(clusterKeys); len(others) > 0 {
+	if others := top.Unknown(clusterKeys); len(others) > 0 {
 		for _, key := range others {
-			if hint := didYouMean(key, clusterKeys); hint != "" {
+			if hint := strictjson.DidYouMean(key, clusterKeys); hint != "" {
 				problems.Add(key, hint, "is not known")
 			}
 		}
@@ -113,50 +114,50 @@ func ParseCluster(raw []byte) (ClusterConfig, error) {
 }
 
 // readDefault reads which network every pod has: one of three keys says so.
-func (c *ClusterConfig) readDefault(top object) {
-	given := slices.DeleteFunc(slices.Clone(clusterKeys[:3]), func(key string) bool { return !top.has(key) })
+func (c *ClusterConfig) readDefault(top strictjson.Object) {
+	given := slices.DeleteFunc(slices.Clone(clusterKeys[:3]), func(key string) bool { return !top.Has(key) })
 	if len(given) != 1 {
-		top.problems.Add("", "leave all but one out", "has %d default networks: %s", len(given), strings.Join(given, ", "))
+		top.Problems.Add("", "leave all but one out", "has %d default networks: %s", len(given), strings.Join(given, ", "))
 	}
-	if own, there := top.object("defaultNetwork"); there {
-		for _, key := range own.unknown([]string{"confDir", "name"}) {
-			top.problems.Add(own.at(key), didYouMean(key, []string{"confDir", "name"}), "is not known")
+	if own, there := top.Object("defaultNetwork"); there {
+		for _, key := range own.Unknown([]string{"confDir", "name"}) {
+			top.Problems.Add(own.At(key), strictjson.DidYouMean(key, []string{"confDir", "name"}), "is not known")
 		}
-		if own.has("confDir") {
-			c.ConfDir = own.text("confDir")
+		if own.Has("confDir") {
+			c.ConfDir = own.Text("confDir")
 		}
-		c.DefaultName = own.text("name")
+		c.DefaultName = own.Text("name")
 	}
 	if c.ConfDir == "" {
 		c.ConfDir = DefaultConfDir
 	}
-	if c.Cluster.Network = top.text("clusterNetwork"); strings.HasPrefix(c.Cluster.Network, "/") {
+	if c.Cluster.Network = top.Text("clusterNetwork"); strings.HasPrefix(c.Cluster.Network, "/") {
 		c.File, c.Cluster.Network = c.Cluster.Network, ""
 	}
-	if delegates := top.each("delegates"); len(delegates) == 1 {
-		c.Inline = Encode(delegates[0].fields)
-	} else if top.has("delegates") {
-		top.problems.Add("delegates", "what every pod gets besides belongs into defaultNetworks", "has %d networks, wanted is the one default network", len(delegates))
+	if delegates := top.Each("delegates"); len(delegates) == 1 {
+		c.Inline = strictjson.Encode(delegates[0].Fields)
+	} else if top.Has("delegates") {
+		top.Problems.Add("delegates", "what every pod gets besides belongs into defaultNetworks", "has %d networks, wanted is the one default network", len(delegates))
 	}
 }
 
-func (c *ClusterConfig) readLookup(top object) {
-	c.Cluster.Isolated, c.Cluster.Namespace = top.yes("namespaceIsolation"), top.text("multusNamespace")
+func (c *ClusterConfig) readLookup(top strictjson.Object) {
+	c.Cluster.Isolated, c.Cluster.Namespace = top.Bool("namespaceIsolation"), top.Text("multusNamespace")
 	c.Cluster.Global = namespaces(top, "globalNamespaces")
 	c.Cluster.System = namespaces(top, "systemNamespaces")
-	top.read("defaultNetworks", &c.Cluster.Defaults, "a list of names")
+	top.Read("defaultNetworks", &c.Cluster.Defaults, "a list of names")
 	for i, name := range c.Cluster.Defaults {
 		if strings.HasPrefix(name, "/") || name == "" {
-			top.problems.Add(fmt.Sprintf("defaultNetworks[%d]", i), "make a NAD of it, or name it as its file does", "is %q, wanted is the name of a NAD, or of a configuration in confDir", name)
+			top.Problems.Add(fmt.Sprintf("defaultNetworks[%d]", i), "make a NAD of it, or name it as its file does", "is %q, wanted is the name of a NAD, or of a configuration in confDir", name)
 		}
 	}
 }
 
 // namespaces reads a list, or the words of a string between commas, which is
 // how Multus has one of them.
-func namespaces(top object, key string) (list []string) {
+func namespaces(top strictjson.Object, key string) (list []string) {
 	var text string
-	if top.has(key) && json.Unmarshal(top.fields[key], &text) == nil {
+	if top.Has(key) && json.Unmarshal(top.Fields[key], &text) == nil {
 		for word := range strings.SplitSeq(text, ",") {
 			if word = strings.TrimSpace(word); word != "" {
 				list = append(list, word)
@@ -164,6 +165,6 @@ func namespaces(top object, key string) (list []string) {
 		}
 		return list
 	}
-	top.read(key, &list, "a list of namespaces")
+	top.Read(key, &list, "a list of namespaces")
 	return list
 }

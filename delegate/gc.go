@@ -14,6 +14,7 @@ import (
 	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // GCPod is GC of the cluster's configuration, of which all pods of the node are:
@@ -142,13 +143,13 @@ func (h *Host) forwardGC(ctx context.Context, c collection, path []string) error
 	if err := json.Unmarshal(c.plugin.Config, &fields); err != nil {
 		return cnierror.With(types.ErrDecodingFailure, err)
 	}
-	fields[validKey], fields[attachmentsKey] = Encode(c.keep), Encode(c.keep)
+	fields[validKey], fields[attachmentsKey] = strictjson.Encode(c.keep), strictjson.Encode(c.keep)
 	for _, dir := range c.path {
 		if !slices.Contains(path, dir) {
 			path = append(slices.Clone(path), dir)
 		}
 	}
-	_, err := h.execute(ctx, Call{Command: "GC", Path: path, Type: c.plugin.Type, Config: Encode(fields)})
+	_, err := h.execute(ctx, Call{Command: "GC", Path: path, Type: c.plugin.Type, Config: strictjson.Encode(fields)})
 	if err != nil {
 		return cnierror.With(cnierror.Delegate, fmt.Errorf("network %s: %w", nameOf(c.plugin), err))
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // needNoBond are the IPAM plugins that look at nothing in the pod: they do their
@@ -99,9 +100,9 @@ func parseResult(out, config json.RawMessage) (*current.Result, error) {
 		if version, err = create.DecodeVersion(config); err != nil {
 			return nil, err
 		}
-		fields["cniVersion"] = Encode(version)
+		fields["cniVersion"] = strictjson.Encode(version)
 	}
-	result, err := create.Create(version, Encode(fields))
+	result, err := create.Create(version, strictjson.Encode(fields))
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // TestParseResult reads what IPAM plugins of all ages print.
@@ -48,7 +49,7 @@ func TestParseResult(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			sameJSON(t, test.want, Encode(got))
+			sameJSON(t, test.want, strictjson.Encode(got))
 		})
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // Source says where a link of a bond comes from.
@@ -55,28 +56,28 @@ const attachVersion = "0.3.1"
 const maxLinks = 32
 
 // readLinks reads links[]; bondName makes the names of links that have none.
-func (n *Network) readLinks(top object, bondName string) {
+func (n *Network) readLinks(top strictjson.Object, bondName string) {
 	var raws []json.RawMessage
-	if !top.read("links", &raws, "a list of links") {
+	if !top.Read("links", &raws, "a list of links") {
 		return
 	}
 	if len(raws) > maxLinks {
-		top.problems.Add("links", "", "has %d links, a bond has at most %d here", len(raws), maxLinks)
+		top.Problems.Add("links", "", "has %d links, a bond has at most %d here", len(raws), maxLinks)
 		return
 	}
 	enough := len(raws) > 1 || slices.ContainsFunc(raws, func(raw json.RawMessage) bool { return countOf(raw) > 1 }) || len(raws) == 1 && n.MinLinks == 1
 	if !enough {
 		what := map[int]string{0: "has no link", 1: "has one link"}[len(raws)]
-		top.problems.Add("links", `a bond over two VFs: "links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]; one link alone: "minLinks": 1`, "%s, a bond needs at least two", what)
+		top.Problems.Add("links", `a bond over two VFs: "links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]; one link alone: "minLinks": 1`, "%s, a bond needs at least two", what)
 	}
-	attach := object{path: "delegate", fields: map[string]json.RawMessage{"type": Encode("sriov")}, problems: top.problems}
-	if given, there := top.object("delegate"); there {
+	attach := strictjson.Object{Path: "delegate", Fields: map[string]json.RawMessage{"type": strictjson.Encode("sriov")}, Problems: top.Problems}
+	if given, there := top.Object("delegate"); there {
 		attach = given
 	}
-	inPod := top.yes("linksInContainer")
+	inPod := top.Bool("linksInContainer")
 	for i, raw := range raws {
 		var l Link
-		if o, is := decodeObject(raw, fmt.Sprintf("links[%d]", i), top.problems); is {
+		if o, is := strictjson.Decode(raw, fmt.Sprintf("links[%d]", i), top.Problems); is {
 			l = n.readLink(o, attach, inPod)
 		}
 		if l.Name == "" {
@@ -84,7 +85,7 @@ func (n *Network) readLinks(top object, bondName string) {
 		}
 		n.Links = append(n.Links, l)
 	}
-	n.checkNames(top.problems, bondName)
+	n.checkNames(top.Problems, bondName)
 }
 
 // countOf is how many links a link of the configuration stands for.
@@ -96,19 +97,19 @@ func countOf(raw json.RawMessage) int {
 	return max(l.Count, 1)
 }
 
-func (n *Network) readLink(o, attach object, inPod bool) Link {
-	before := len(*o.problems)
-	for _, key := range o.unknown(linkKeys) {
-		hint := didYouMean(key, linkKeys)
+func (n *Network) readLink(o, attach strictjson.Object, inPod bool) Link {
+	before := len(*o.Problems)
+	for _, key := range o.Unknown(linkKeys) {
+		hint := strictjson.DidYouMean(key, linkKeys)
 		if key == "ipam" {
 			hint = "addresses belong to the bond: write ipam beside links, once"
 		}
-		o.problems.Add(o.at(key), hint, "is not known")
+		o.Problems.Add(o.At(key), hint, "is not known")
 	}
-	l := Link{Name: o.text("name"), Options: o.linkOptions()}
-	config, own := o.object("config")
+	l := Link{Name: o.Text("name"), Options: linkOptions(o)}
+	config, own := o.Object("config")
 	l.Device = deviceOf(o, config)
-	byAgent := slices.IndexFunc(agentKeys, o.has)
+	byAgent := slices.IndexFunc(agentKeys, o.Has)
 	switch {
 	case byAgent >= 0:
 		l.Source, l.By = FromAgent, agentKeys[byAgent]
@@ -126,19 +127,19 @@ func (n *Network) readLink(o, attach object, inPod bool) Link {
 	default:
 		l.Source = FromHost
 	}
-	if l.Name == "" && (l.Source == FromPod || l.Source == FromHost) && len(*o.problems) == before {
-		o.problems.Add(o.path, "", "names no interface: wanted is one of deviceID, config or name")
+	if l.Name == "" && (l.Source == FromPod || l.Source == FromHost) && len(*o.Problems) == before {
+		o.Problems.Add(o.Path, "", "names no interface: wanted is one of deviceID, config or name")
 	}
 	return l
 }
 
 // linkOptions reads what a link shall have in the bond.
-func (o object) linkOptions() bond.Options {
-	fields := maps.Clone(o.fields)
-	maps.DeleteFunc(fields, func(key string, _ json.RawMessage) bool { return !o.has(key) })
+func linkOptions(o strictjson.Object) bond.Options {
+	fields := maps.Clone(o.Fields)
+	maps.DeleteFunc(fields, func(key string, _ json.RawMessage) bool { return !o.Has(key) })
 	options, problems := bond.ParseLinkOptions(fields)
 	for _, p := range problems {
-		o.problems.Add(o.at(p.Path), p.Hint, "%s", p.Text)
+		o.Problems.Add(o.At(p.Path), p.Hint, "%s", p.Text)
 	}
 	if len(options) == 0 {
 		return nil
@@ -148,24 +149,24 @@ func (o object) linkOptions() bond.Options {
 
 // deviceOf reads the PCI address of a link: beside the configuration that
 // attaches it, or inside, as the plugins of SR-IOV and host-device have it.
-func deviceOf(o, config object) (device string) {
+func deviceOf(o, config strictjson.Object) (device string) {
 	first := ""
-	read := func(place object, key string) {
-		if !place.has(key) {
+	read := func(place strictjson.Object, key string) {
+		if !place.Has(key) {
 			return
 		}
-		found := strings.ToLower(place.text(key))
+		found := strings.ToLower(place.Text(key))
 		if err := bond.CheckPCI(found); err != nil && found != "" {
-			o.problems.Add(place.at(key), "", "%v", err)
+			o.Problems.Add(place.At(key), "", "%v", err)
 		}
 		if first != "" && found != device {
-			o.problems.Add(place.at(key), "write it once", "is %s, and %s is %s", found, first, device)
+			o.Problems.Add(place.At(key), "write it once", "is %s, and %s is %s", found, first, device)
 			return
 		}
-		device, first = found, place.at(key)
+		device, first = found, place.At(key)
 	}
 	read(o, "deviceID")
-	for _, place := range append([]object{config}, config.each("plugins")...) {
+	for _, place := range append([]strictjson.Object{config}, config.Each("plugins")...) {
 		read(place, "deviceID")
 		read(place, "pciBusID")
 	}
@@ -174,13 +175,13 @@ func deviceOf(o, config object) (device string) {
 
 // plugins completes the configuration, or the list of configurations, that
 // attaches a link.
-func (n *Network) plugins(config object, device string) []Plugin {
-	if !config.has("plugins") {
+func (n *Network) plugins(config strictjson.Object, device string) []Plugin {
+	if !config.Has("plugins") {
 		return []Plugin{n.plugin(config, config, device)}
 	}
-	list := config.plugins()
-	if KindOf(config.fields["plugins"]) == "a list" && len(list) == 0 {
-		config.problems.Add(config.at("plugins"), "", "has no plugin's configuration")
+	list := pluginObjects(config)
+	if strictjson.KindOf(config.Fields["plugins"]) == "a list" && len(list) == 0 {
+		config.Problems.Add(config.At("plugins"), "", "has no plugin's configuration")
 	}
 	var out []Plugin
 	for _, one := range list {
@@ -189,42 +190,56 @@ func (n *Network) plugins(config object, device string) []Plugin {
 	return out
 }
 
+// MaxPlugins bounds the plugins of one list: each gets the list's name and
+// version, and is executed.
+const MaxPlugins = 32
+
+// pluginObjects reads the plugins of a list.
+func pluginObjects(o strictjson.Object) []strictjson.Object {
+	list := o.Each("plugins")
+	if len(list) > MaxPlugins {
+		o.Problems.Add(o.At("plugins"), "", "has %d plugins, wanted are at most %d", len(list), MaxPlugins)
+		return list[:MaxPlugins]
+	}
+	return list
+}
+
 // plugin makes one plugin's standard input: what the user wrote, and what CNI
 // asks for that is the same in every plugin of the list.
-func (n *Network) plugin(o, list object, device string) Plugin {
-	if ipam, there := o.object("ipam"); there && len(ipam.fields) > 0 {
-		o.problems.Add(o.at("ipam"), "write ipam beside links, once", "is inside a link; a bond has one address, its links have none")
+func (n *Network) plugin(o, list strictjson.Object, device string) Plugin {
+	if ipam, there := o.Object("ipam"); there && len(ipam.Fields) > 0 {
+		o.Problems.Add(o.At("ipam"), "write ipam beside links, once", "is inside a link; a bond has one address, its links have none")
 	}
 	p := Plugin{Type: pluginType(o)}
 	if p.Type == "sriov" {
 		checkSRIOV(o, device)
 	}
-	fields := maps.Clone(o.fields)
+	fields := maps.Clone(o.Fields)
 	setDefault := func(key string, values ...string) {
-		if o.text(key) == "" {
-			fields[key] = Encode(cmp.Or(values...))
+		if o.Text(key) == "" {
+			fields[key] = strictjson.Encode(cmp.Or(values...))
 		}
 	}
-	setDefault("name", list.text("name"), n.Name)
+	setDefault("name", list.Text("name"), n.Name)
 	if device == "" {
-		setDefault("cniVersion", list.text("cniVersion"), n.CNIVersion)
+		setDefault("cniVersion", list.Text("cniVersion"), n.CNIVersion)
 	} else {
-		setDefault("cniVersion", list.text("cniVersion"), attachVersion)
-		fields["deviceID"], fields["pciBusID"] = Encode(device), Encode(device)
+		setDefault("cniVersion", list.Text("cniVersion"), attachVersion)
+		fields["deviceID"], fields["pciBusID"] = strictjson.Encode(device), strictjson.Encode(device)
 	}
-	p.Config = Encode(fields)
+	p.Config = strictjson.Encode(fields)
 	return p
 }
 
 // checkSRIOV finds what sriov-cni would take for something else: any word but
 // "on" counts as off there, "true" too.
-func checkSRIOV(o object, device string) {
+func checkSRIOV(o strictjson.Object, device string) {
 	if device == "" {
-		o.problems.Add(o.at("deviceID"), "give it beside config", "is missing, wanted is the VF's PCI address")
+		o.Problems.Add(o.At("deviceID"), "give it beside config", "is missing, wanted is the VF's PCI address")
 	}
 	check := func(key string, words ...string) {
-		if o.has(key) && !slices.Contains(words, o.text(key)) {
-			o.problems.Add(o.at(key), "", "is %s, wanted is %s", KindOf(o.fields[key]), strings.Join(words, " or "))
+		if o.Has(key) && !slices.Contains(words, o.Text(key)) {
+			o.Problems.Add(o.At(key), "", "is %s, wanted is %s", strictjson.KindOf(o.Fields[key]), strings.Join(words, " or "))
 		}
 	}
 	check("trust", "on", "off")

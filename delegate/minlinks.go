@@ -7,25 +7,26 @@ import (
 	"strconv"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // readMinLinks reads how many of its links a bond takes to start. In 802.3ad
 // it is an option of the bond too, which has the same range.
-func (n *Network) readMinLinks(top object) {
-	raw, there := top.fields[bond.MinLinks]
+func (n *Network) readMinLinks(top strictjson.Object) {
+	raw, there := top.Fields[bond.MinLinks]
 	if !there {
 		return
 	}
-	o, _ := bond.ParseOptions(map[string]json.RawMessage{bond.Mode: Encode(bond.LACP), bond.MinLinks: raw}, nil, nil)
+	o, _ := bond.ParseOptions(map[string]json.RawMessage{bond.Mode: strictjson.Encode(bond.LACP), bond.MinLinks: raw}, nil, nil)
 	n.MinLinks, _ = strconv.Atoi(o[bond.MinLinks]) // what is wrong readOptions says
 	var links []json.RawMessage
-	_ = json.Unmarshal(top.fields["links"], &links)
+	_ = json.Unmarshal(top.Fields["links"], &links)
 	total := 0
 	for _, l := range links {
 		total += countOf(l)
 	}
 	if n.MinLinks > total && total > 0 {
-		top.problems.Add(bond.MinLinks, "", "is %d, and the bond has %d links", n.MinLinks, total)
+		top.Problems.Add(bond.MinLinks, "", "is %d, and the bond has %d links", n.MinLinks, total)
 	}
 }
 
@@ -36,12 +37,12 @@ func onlyLACPMinLinks(fields map[string]json.RawMessage) map[string]json.RawMess
 	if !there {
 		return fields
 	}
-	mode := map[string]json.RawMessage{bond.Mode: Encode(bond.ActiveBackup)}
+	mode := map[string]json.RawMessage{bond.Mode: strictjson.Encode(bond.ActiveBackup)}
 	if given, is := fields[bond.Mode]; is {
 		mode[bond.Mode] = given
 	}
 	o, _ := bond.ParseOptions(mode, nil, nil)
-	_, problems := bond.ParseOptions(map[string]json.RawMessage{bond.Mode: Encode(bond.LACP), bond.MinLinks: raw}, nil, nil)
+	_, problems := bond.ParseOptions(map[string]json.RawMessage{bond.Mode: strictjson.Encode(bond.LACP), bond.MinLinks: raw}, nil, nil)
 	if len(problems) > 0 || bond.HasOption(o[bond.Mode], bond.MinLinks) {
 		return fields
 	}

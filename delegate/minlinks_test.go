@@ -7,6 +7,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // TestMinLinks: in every mode it says how many links a bond takes to start, in
@@ -151,7 +152,7 @@ func TestAddOneLink(t *testing.T) {
 // not there; without minLinks the agent has refused it.
 func TestAddWithoutADevice(t *testing.T) {
 	short := bondOf("bond0", vfA, vfB)
-	short.Config = Encode(values{"cniVersion": "1.0.0", "name": "net1", "type": "multibond", "minLinks": 1, "links": []values{{"deviceID": vfA}, {"resourceName": "intel.com/b"}}})
+	short.Config = strictjson.Encode(values{"cniVersion": "1.0.0", "name": "net1", "type": "multibond", "minLinks": 1, "links": []values{{"deviceID": vfA}, {"resourceName": "intel.com/b"}}})
 	n := newNode(t, short)
 	before := n.state()
 	if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // Network is a network as its configuration asks for it: a bond, or a plain
@@ -45,7 +46,7 @@ func decodeTop(raw []byte) (fields map[string]json.RawMessage, err error) {
 	}
 	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
 		if json.Valid(raw) {
-			return nil, cnierror.Errorf(types.ErrDecodingFailure, "the configuration is %s, wanted is a JSON object", KindOf(raw))
+			return nil, cnierror.Errorf(types.ErrDecodingFailure, "the configuration is %s, wanted is a JSON object", strictjson.KindOf(raw))
 		}
 		return nil, cnierror.Errorf(types.ErrDecodingFailure, "the configuration is no JSON: %w", err)
 	}
@@ -91,11 +92,11 @@ func ParseNetwork(raw []byte, bondName string) (Network, error) {
 		return Network{}, err
 	}
 	var problems bond.Problems
-	top := object{fields: fields, problems: &problems}
+	top := strictjson.Object{Fields: fields, Problems: &problems}
 	n := Network{Raw: raw}
 	n.Valid = readValid(top)
 	// What is null is not there, here as everywhere.
-	maps.DeleteFunc(fields, func(key string, _ json.RawMessage) bool { return !top.has(key) })
+	maps.DeleteFunc(fields, func(key string, _ json.RawMessage) bool { return !top.Has(key) })
 	if textOf(fields["type"]) == BondCNI {
 		n.fromBondCNI(fields, bondName)
 	}
@@ -127,58 +128,58 @@ const (
 )
 
 // readValid tells an empty list, which runtimes also write as null, from none.
-func readValid(top object) (valid []GCAttachment) {
-	if _, there := top.fields[validKey]; there {
+func readValid(top strictjson.Object) (valid []GCAttachment) {
+	if _, there := top.Fields[validKey]; there {
 		valid = []GCAttachment{}
-		top.read(validKey, &valid, "a list of attachments")
+		top.Read(validKey, &valid, "a list of attachments")
 	}
 	return valid
 }
 
-func (n *Network) readHead(top object, bondName string) {
-	n.CNIVersion, n.Name, n.IfName = top.text("cniVersion"), networkName(top), top.text("ifname")
-	if n.Agent = cmp.Or(top.text("agent"), DefaultAgent); !strings.HasPrefix(n.Agent, "/") {
-		top.problems.Add("agent", "", "is %q, wanted is the absolute path of its socket", n.Agent)
+func (n *Network) readHead(top strictjson.Object, bondName string) {
+	n.CNIVersion, n.Name, n.IfName = top.Text("cniVersion"), networkName(top), top.Text("ifname")
+	if n.Agent = cmp.Or(top.Text("agent"), DefaultAgent); !strings.HasPrefix(n.Agent, "/") {
+		top.Problems.Add("agent", "", "is %q, wanted is the absolute path of its socket", n.Agent)
 	}
-	top.read("dns", &n.DNS, "a dns object (CNI specification, section 1)")
+	top.Read("dns", &n.DNS, "a dns object (CNI specification, section 1)")
 	if n.IfName != "" {
 		if err := bond.CheckName(n.IfName); err != nil {
-			top.problems.Add("ifname", "", "%v", err)
+			top.Problems.Add("ifname", "", "%v", err)
 		} else if bondName != "" && bondName != n.IfName {
-			top.problems.Add("ifname", "leave ifname out, or ask for that name where the pod asks for the network, as in "+n.Name+"@"+n.IfName,
+			top.Problems.Add("ifname", "leave ifname out, or ask for that name where the pod asks for the network, as in "+n.Name+"@"+n.IfName,
 				"is %s, and the runtime asks for %s (CNI_IFNAME)", n.IfName, bondName)
 		}
 	}
-	if ipam, there := top.object("ipam"); there && len(ipam.fields) > 0 {
+	if ipam, there := top.Object("ipam"); there && len(ipam.Fields) > 0 {
 		n.IPAM = pluginType(ipam)
 	}
 }
 
 // networkName reads a network's name and holds it to the specification's form
 // (section 1): plugins make a part of a path of it, IPAM's files for one.
-func networkName(top object) string {
+func networkName(top strictjson.Object) string {
 	const most = 255
-	name := top.text("name")
+	name := top.Text("name")
 	if name == "" {
-		top.problems.Add("name", "", "is missing")
+		top.Problems.Add("name", "", "is missing")
 	} else if len(name) > most {
-		top.problems.Add("name", "", "has %d bytes, wanted are at most %d", len(name), most)
+		top.Problems.Add("name", "", "has %d bytes, wanted are at most %d", len(name), most)
 		return ""
 	} else if err := utils.ValidateNetworkName(name); err != nil {
-		top.problems.Add("name", "", "is %q, wanted are letters, digits, dots, hyphens and underscores, the first a letter or digit", name)
+		top.Problems.Add("name", "", "is %q, wanted are letters, digits, dots, hyphens and underscores, the first a letter or digit", name)
 	}
 	return name
 }
 
 // pluginType reads the name of a plugin's program, which must not lead out of
 // the directories of CNI_PATH.
-func pluginType(o object) string {
-	t := o.text("type")
+func pluginType(o strictjson.Object) string {
+	t := o.Text("type")
 	switch {
 	case t == "":
-		o.problems.Add(o.at("type"), "", "is missing, wanted is the name of a CNI plugin")
+		o.Problems.Add(o.At("type"), "", "is missing, wanted is the name of a CNI plugin")
 	case strings.ContainsFunc(t, func(c rune) bool { return c == '/' || c <= ' ' }) || t == "." || t == ".." || strings.HasPrefix(t, "-"):
-		o.problems.Add(o.at("type"), "", "is %q, which is no name of a CNI plugin", t)
+		o.Problems.Add(o.At("type"), "", "is %q, which is no name of a CNI plugin", t)
 		return ""
 	}
 	return t
@@ -186,47 +187,47 @@ func pluginType(o object) string {
 
 // A MAC that the runtime asks for, for one attachment, wins over the
 // network's own (CNI conventions, "mac").
-func (n *Network) readOptions(top object, bondName string) {
+func (n *Network) readOptions(top strictjson.Object, bondName string) {
 	var names []string
 	var own []bond.Options
 	for _, l := range n.Links {
 		names, own = append(names, l.Name), append(own, l.Options)
 	}
-	if primary := ""; bondName == "" && json.Unmarshal(top.fields[bond.Primary], &primary) == nil {
+	if primary := ""; bondName == "" && json.Unmarshal(top.Fields[bond.Primary], &primary) == nil {
 		// STATUS and GC do not say what the bond is called, so nobody knows the
 		// names that its links have by default.
 		names = append(names, primary)
 	}
-	fields := top.fields
-	if runtime, there := top.object("runtimeConfig"); there && runtime.has(bond.MAC) {
+	fields := top.Fields
+	if runtime, there := top.Object("runtimeConfig"); there && runtime.Has(bond.MAC) {
 		fields = maps.Clone(fields)
-		fields[bond.MAC] = runtime.fields[bond.MAC]
+		fields[bond.MAC] = runtime.Fields[bond.MAC]
 	}
 	fields = onlyLACPMinLinks(fields)
 	options, problems := bond.ParseOptions(fields, names, own)
 	n.Options = options
-	n.setVLAN(top.problems)
-	*top.problems = append(*top.problems, problems...)
+	n.setVLAN(top.Problems)
+	*top.Problems = append(*top.Problems, problems...)
 }
 
 // readLACP takes the word for it that the switch port of each VF is the bond's
 // alone. In the other modes there is nothing to allow.
-func (n *Network) readLACP(top object) {
-	n.AllowLACP = top.yes("allowLACP")
+func (n *Network) readLACP(top strictjson.Object) {
+	n.AllowLACP = top.Bool("allowLACP")
 	if mode := n.Options[bond.Mode]; n.AllowLACP && mode != "" && mode != bond.LACP {
-		top.problems.Add("allowLACP", "leave it out", "is true, and means nothing in mode %s; the mode that it is for: %s", mode, bond.LACP)
+		top.Problems.Add("allowLACP", "leave it out", "is true, and means nothing in mode %s; the mode that it is for: %s", mode, bond.LACP)
 	}
 }
 
 // checkUnknown finds keys that mean nothing here. One that looks like an
 // option or key of ours was meant as such and is a problem; any other may be
 // meant for somebody else and is a warning.
-func (n *Network) checkUnknown(top object) {
+func (n *Network) checkUnknown(top strictjson.Object) {
 	known := slices.Concat(topKeys, bond.OptionKeys())
 	var others []string
-	for _, key := range top.unknown(known) {
-		if hint := didYouMean(key, known); hint != "" {
-			top.problems.Add(key, hint, "is not known")
+	for _, key := range top.Unknown(known) {
+		if hint := strictjson.DidYouMean(key, known); hint != "" {
+			top.Problems.Add(key, hint, "is not known")
 			continue
 		}
 		others = append(others, key)

@@ -8,6 +8,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // TestOldState: whatever has become of a Record, nothing panics, it is said, and
@@ -115,7 +116,7 @@ func FuzzRecord(f *testing.F) {
 		rec.members()
 		rec.collected()
 		rec.assumeBegun()
-		if _, err := decode(Encode(rec), c1); err != nil {
+		if _, err := decode(strictjson.Encode(rec), c1); err != nil {
 			t.Fatal(err)
 		}
 	})

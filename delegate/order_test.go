@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // bondCNI is an attachment to a network of type bond over links that are in
@@ -23,7 +24,7 @@ func bondCNIConfig(links ...string) json.RawMessage {
 	for _, name := range links {
 		names = append(names, values{"name": name})
 	}
-	return Encode(values{
+	return strictjson.Encode(values{
 		"cniVersion": "0.3.1", "name": "bond-net1", "type": "bond", "mode": "active-backup", "failOverMac": 1, "miimon": "100",
 		"linksInContainer": true, "links": names, "ipam": values{"type": "host-local"},
 	})
@@ -33,7 +34,7 @@ func TestAttachmentOrder(t *testing.T) {
 	lan := func(ifName string) PodAttachment {
 		return PodAttachment{IfName: ifName, Config: json.RawMessage(`{"cniVersion": "1.0.0", "name": "lan", "type": "macvlan"}`)}
 	}
-	listed := PodAttachment{IfName: "b", Config: Encode(values{"cniVersion": "1.0.0", "name": "list", "plugins": []json.RawMessage{
+	listed := PodAttachment{IfName: "b", Config: strictjson.Encode(values{"cniVersion": "1.0.0", "name": "list", "plugins": []json.RawMessage{
 		bondCNIConfig("x", "y"), json.RawMessage(`{"type": "tuning"}`)}})}
 	for _, test := range []struct {
 		given []PodAttachment

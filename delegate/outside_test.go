@@ -10,6 +10,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // outside are names that nobody gives in good faith.
@@ -19,7 +20,7 @@ var outside = []string{
 }
 
 // quoted is a name in JSON.
-func quoted(name string) string { return string(Encode(name)) }
+func quoted(name string) string { return string(strictjson.Encode(name)) }
 
 // TestNamesFromOutside: no name of a network, a plugin or an interface that
 // would lead elsewhere is taken for one.

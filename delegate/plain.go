@@ -16,6 +16,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // ParsePlain reads the configuration, single or a list, of a network that
@@ -27,15 +28,15 @@ func ParsePlain(raw []byte) (Network, error) {
 	if err != nil {
 		return Network{}, err
 	}
-	top := object{fields: fields, problems: &problems}
-	n := Network{Raw: raw, CNIVersion: top.text("cniVersion"), Name: networkName(top)}
+	top := strictjson.Object{Fields: fields, Problems: &problems}
+	n := Network{Raw: raw, CNIVersion: top.Text("cniVersion"), Name: networkName(top)}
 	if n.CNIVersion == "" {
 		n.CNIVersion = attachVersion
 	}
-	plugins := []object{top}
-	if top.has("plugins") {
-		if plugins = top.plugins(); len(plugins) == 0 && len(problems) == 0 {
-			top.problems.Add("plugins", "", "has no plugin's configuration")
+	plugins := []strictjson.Object{top}
+	if top.Has("plugins") {
+		if plugins = pluginObjects(top); len(plugins) == 0 && len(problems) == 0 {
+			top.Problems.Add("plugins", "", "has no plugin's configuration")
 		}
 	}
 	for _, p := range plugins {
@@ -52,11 +53,11 @@ func ParsePlain(raw []byte) (Network, error) {
 
 // plainPlugin makes one plugin's standard input: every plugin of a list gets
 // the list's name and version (CNI specification, section 4).
-func (n Network) plainPlugin(o object) Plugin {
+func (n Network) plainPlugin(o strictjson.Object) Plugin {
 	p := Plugin{Type: pluginType(o)}
-	fields := maps.Clone(o.fields)
-	fields["name"], fields["cniVersion"] = Encode(n.Name), Encode(n.CNIVersion)
-	p.Config = Encode(fields)
+	fields := maps.Clone(o.Fields)
+	fields["name"], fields["cniVersion"] = strictjson.Encode(n.Name), strictjson.Encode(n.CNIVersion)
+	p.Config = strictjson.Encode(fields)
 	return p
 }
 
@@ -96,7 +97,7 @@ func (h *Host) attachPlain(ctx context.Context, s sandbox, rec *Record) error {
 		rec.Plan.DeviceInfo = info
 	}
 	result.CNIVersion = current.ImplementedSpecVersion
-	rec.Result = Encode(result)
+	rec.Result = strictjson.Encode(result)
 	return nil
 }
 

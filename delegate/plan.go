@@ -11,6 +11,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // String prints the plan, a line per step, as a network engineer reads it.
@@ -100,25 +101,25 @@ func WithDevices(raw json.RawMessage, devices []string) (json.RawMessage, error)
 		return nil, err
 	}
 	var problems bond.Problems
-	top := object{fields: fields, problems: &problems}
+	top := strictjson.Object{Fields: fields, Problems: &problems}
 	var links []map[string]json.RawMessage
-	for _, l := range top.each("links") {
-		by := slices.IndexFunc([]string{"resourceName", "request"}, l.has)
+	for _, l := range top.Each("links") {
+		by := slices.IndexFunc([]string{"resourceName", "request"}, l.Has)
 		count := 1
-		l.read("count", &count, "a whole number")
-		if delete(l.fields, "count"); by < 0 {
-			links = append(links, l.fields)
+		l.Read("count", &count, "a whole number")
+		if delete(l.Fields, "count"); by < 0 {
+			links = append(links, l.Fields)
 			continue
 		}
-		delete(l.fields, "resourceName")
-		delete(l.fields, "request")
+		delete(l.Fields, "resourceName")
+		delete(l.Fields, "request")
 		for range count {
 			if len(devices) == 0 {
-				problems.Add(l.path, "give more", "there is no device left for it")
+				problems.Add(l.Path, "give more", "there is no device left for it")
 				break
 			}
-			one := map[string]json.RawMessage{"deviceID": Encode(devices[0])}
-			for key, value := range l.fields {
+			one := map[string]json.RawMessage{"deviceID": strictjson.Encode(devices[0])}
+			for key, value := range l.Fields {
 				one[key] = value
 			}
 			links, devices = append(links, one), devices[1:]
@@ -130,6 +131,6 @@ func WithDevices(raw json.RawMessage, devices []string) (json.RawMessage, error)
 	if err := problems.Err(); err != nil {
 		return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: %w", cmp.Or(textOf(fields["name"]), "without a name"), err)
 	}
-	fields["links"] = Encode(links)
-	return Encode(fields), nil
+	fields["links"] = strictjson.Encode(links)
+	return strictjson.Encode(fields), nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/bond/bondfake"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // plugins are CNI plugins over the fake kernel. They keep state as the real
@@ -105,7 +106,7 @@ func (p *plugins) run(ctx context.Context, c Call) (json.RawMessage, error) {
 	if result == nil {
 		return nil, nil
 	}
-	return Encode(result), nil
+	return strictjson.Encode(result), nil
 }
 
 // said is an error as [Exec] returns what a plugin has said.

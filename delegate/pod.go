@@ -15,6 +15,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // How long the agent may take. It answers a lookup from memory, as a rule, and
@@ -325,8 +326,8 @@ func withRuntimeConfig(config, runtime json.RawMessage) json.RawMessage {
 	for i := range list {
 		list[i] = withCapabilities(list[i], values)
 	}
-	fields["plugins"] = Encode(list)
-	return Encode(fields)
+	fields["plugins"] = strictjson.Encode(list)
+	return strictjson.Encode(fields)
 }
 
 func withCapabilities(plugin json.RawMessage, values map[string]json.RawMessage) json.RawMessage {
@@ -344,8 +345,8 @@ func withCapabilities(plugin json.RawMessage, values map[string]json.RawMessage)
 		return plugin
 	}
 	maps.Copy(merged, own.RuntimeConfig)
-	fields["runtimeConfig"] = Encode(merged)
-	return Encode(fields)
+	fields["runtimeConfig"] = strictjson.Encode(merged)
+	return strictjson.Encode(fields)
 }
 
 // publish tells the agent what a pod got, before the ADD is over: who cleans

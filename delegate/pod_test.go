@@ -18,6 +18,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // cluster is the default network's file, in the directory that a cluster's
@@ -79,7 +80,7 @@ func (n *node) published() (out []Publish) {
 
 // bondOf is an attachment to a bond of two VFs.
 func bondOf(ifName string, devices ...string) PodAttachment {
-	return PodAttachment{Name: "demo/" + ifName, IfName: ifName, Bond: true, Devices: devices, Config: Encode(values{
+	return PodAttachment{Name: "demo/" + ifName, IfName: ifName, Bond: true, Devices: devices, Config: strictjson.Encode(values{
 		"cniVersion": "1.0.0", "name": "net-" + ifName, "type": "multibond", "delegate": values{"type": "sriov"},
 		"links": []values{{"deviceID": devices[0]}, {"deviceID": devices[1]}}, "ipam": values{"type": "host-local"},
 	})}
@@ -88,7 +89,7 @@ func bondOf(ifName string, devices ...string) PodAttachment {
 // vlan is an attachment to a plain network over a VF.
 func vlan(ifName, device string) PodAttachment {
 	return PodAttachment{Name: "demo/vlan", IfName: ifName, Devices: []string{device},
-		Config: Encode(values{"cniVersion": "0.3.1", "name": "vlan", "type": "sriov", "vlan": 7, "deviceID": device})}
+		Config: strictjson.Encode(values{"cniVersion": "0.3.1", "name": "vlan", "type": "sriov", "vlan": 7, "deviceID": device})}
 }
 
 // TestAddPodBegun: the Records of all networks are there before the first
@@ -532,7 +533,7 @@ func TestPlainOtherBoot(t *testing.T) {
 // is in the Record.
 func TestWarnings(t *testing.T) {
 	bonded := bondOf("bond0", vfA, vfB)
-	bonded.Config = Encode(values{"cniVersion": "1.0.0", "name": "net1", "type": "multibond", "ipMasq": true,
+	bonded.Config = strictjson.Encode(values{"cniVersion": "1.0.0", "name": "net1", "type": "multibond", "ipMasq": true,
 		"links": []values{{"deviceID": vfA}, {"deviceID": vfB}}})
 	n := newNode(t, bonded)
 	n.reply.Lookup.Warnings = []string{"pod demo/p: no device plugin"}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // recordVersion is the version of a Record's form on disk.
@@ -215,7 +216,7 @@ func (s Store) begin(rs []*Record) error {
 	of := func(r *Record, err error) error { return fmt.Errorf("record of %s: %w", r.Plan.Key(), err) }
 	var all []byte
 	for _, r := range rs {
-		data := Encode(r)
+		data := strictjson.Encode(r)
 		// A configuration can be nested so deeply that it can be written and not read.
 		if !json.Valid(data) {
 			return of(r, errors.New("it could not be read back: it is nested too deeply"))
@@ -247,7 +248,7 @@ func (s Store) begin(rs []*Record) error {
 // of the machine it may be damaged, and what Begin wrote, which stays beside
 // it, is enough, because devices of another boot are not touched.
 func (s Store) Update(r *Record) error {
-	data := Encode(r)
+	data := strictjson.Encode(r)
 	if len(data) > maxRecord {
 		return fmt.Errorf("record of %s: %w: %d bytes, at most %d can be read back", r.Plan.Key(), ErrTooLarge, len(data), maxRecord)
 	}

@@ -13,10 +13,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 func record(id, ifName string, devices ...string) *Record {
-	r := &Record{Version: recordVersion, Plan: Plan{ContainerID: id, IfName: ifName, Config: Encode(1)}}
+	r := &Record{Version: recordVersion, Plan: Plan{ContainerID: id, IfName: ifName, Config: strictjson.Encode(1)}}
 	for _, d := range devices {
 		r.Plan.Links = append(r.Plan.Links, PlannedLink{Name: "l" + d, Source: FromDevice, Device: d})
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // The levels of a requirement that is not met.
@@ -52,22 +53,22 @@ func requirementKeys() (keys []string) {
 	return keys
 }
 
-func (n *Network) readRequire(top object) {
-	require, there := top.object("require")
+func (n *Network) readRequire(top strictjson.Object) {
+	require, there := top.Object("require")
 	if !there {
 		return
 	}
 	known := requirementKeys()
-	for _, key := range require.unknown(known) {
-		top.problems.Add(require.at(key), didYouMean(key, known), "is not known")
+	for _, key := range require.Unknown(known) {
+		top.Problems.Add(require.At(key), strictjson.DidYouMean(key, known), "is not known")
 	}
 	for _, key := range known {
-		if !require.has(key) {
+		if !require.Has(key) {
 			continue
 		}
-		level := require.text(key)
+		level := require.Text(key)
 		if !slices.Contains(levels, level) {
-			top.problems.Add(require.at(key), "", "is %s, wanted is error, warn or ignore", KindOf(require.fields[key]))
+			top.Problems.Add(require.At(key), "", "is %s, wanted is error, warn or ignore", strictjson.KindOf(require.Fields[key]))
 			continue
 		}
 		if n.Require == nil {

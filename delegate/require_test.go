@@ -9,6 +9,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // attachIt is the end of hints about what only the VF's own configuration has.
@@ -145,7 +146,7 @@ func TestRequire(t *testing.T) {
 		if change != nil {
 			change(&f)
 		}
-		r := request(t, `{"name": "n", `+keys+`"require": `+string(Encode(ignored))+`, "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`)
+		r := request(t, `{"name": "n", `+keys+`"require": `+string(strictjson.Encode(ignored))+`, "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`)
 		_, warnings, err := Compile(r, f)
 		// Not a requirement's, and the same at each level.
 		warnings = slices.DeleteFunc(warnings, func(w string) bool { return strings.HasPrefix(w, "network n: mode: ") })

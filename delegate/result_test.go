@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	current "github.com/containernetworking/cni/pkg/types/100"
+
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // full is a result with everything that some version has.
@@ -58,7 +60,7 @@ func TestPrintResult(t *testing.T) {
 				t.Fatal(err)
 			}
 			sameJSON(t, want, printed.Bytes())
-			sameJSON(t, string(Encode(full(t))), Encode(r)) // the result itself is as it was
+			sameJSON(t, string(strictjson.Encode(full(t))), strictjson.Encode(r)) // the result itself is as it was
 		})
 	}
 }

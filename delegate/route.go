@@ -11,6 +11,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // moveDefaultRoutes has the pod's default route go over the network that the
@@ -115,7 +116,7 @@ func (rec *Record) dropDefault(dst netip.Prefix) error {
 		return err
 	}
 	result.Routes = slices.DeleteFunc(result.Routes, func(r *types.Route) bool { return isDefault(r.Dst) })
-	rec.Result = Encode(result)
+	rec.Result = strictjson.Encode(result)
 	rec.Addresses.Routes = slices.DeleteFunc(rec.Addresses.Routes, func(r bond.Route) bool { return r.Dst == dst })
 	return nil
 }
@@ -130,7 +131,7 @@ func (h *Host) storeDefault(to *Record, routes []bond.Route, recs []*Record) err
 		dst := net.IPNet{IP: r.Dst.Addr().AsSlice(), Mask: net.CIDRMask(0, r.Dst.Addr().BitLen())}
 		result.Routes = append(result.Routes, &types.Route{Dst: dst, GW: r.Gateway.AsSlice()})
 	}
-	to.Result = Encode(result)
+	to.Result = strictjson.Encode(result)
 	if !to.Plan.plain() {
 		to.Addresses.Routes = append(to.Addresses.Routes, routes...)
 	}

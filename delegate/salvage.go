@@ -15,6 +15,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // salvage is DEL where there is no Record, or none that can be read. What can be
@@ -163,7 +164,7 @@ func namedByUs(l, b bond.Link) bool {
 // and is said.
 func (h *Host) salvageVF(ctx context.Context, s sandbox, r Request, l bond.Link) error {
 	if r.ContainerID != "" { // by which sriov-cni knows it
-		config := Encode(map[string]string{"cniVersion": attachVersion, "name": "multibond", "type": "sriov", "deviceID": l.Device})
+		config := strictjson.Encode(map[string]string{"cniVersion": attachVersion, "name": "multibond", "type": "sriov", "deviceID": l.Device})
 		_, err := h.execute(ctx, Call{
 			Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: l.Name, Args: r.Args, Path: r.Path, Type: "sriov", Config: config,
 		})

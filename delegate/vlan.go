@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // setVLAN has each VF attached with the bond's VLAN: one place in the
@@ -27,10 +28,10 @@ func (n *Network) setVLAN(problems *bond.Problems) {
 		var fields map[string]json.RawMessage
 		_ = json.Unmarshal(p.Config, &fields) // it was made by Encode
 		if own, there := fields[bond.VLAN]; there && string(own) != vlan && string(own) != "null" {
-			problems.Add(bond.VLAN, "write it once", "is %s, and the configuration that attaches links[%d] has %s", vlan, i, KindOf(own))
+			problems.Add(bond.VLAN, "write it once", "is %s, and the configuration that attaches links[%d] has %s", vlan, i, strictjson.KindOf(own))
 			continue
 		}
 		fields[bond.VLAN] = json.RawMessage(vlan)
-		p.Config = Encode(fields)
+		p.Config = strictjson.Encode(fields)
 	}
 }

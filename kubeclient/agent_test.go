@@ -24,6 +24,7 @@ import (
 
 	"github.com/multibond/multibond/delegate"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 func TestMain(m *testing.M) {
@@ -485,7 +486,7 @@ func TestNodeNameIsRequired(t *testing.T) {
 // reads, and not more.
 func TestTrimmedPod(t *testing.T) {
 	pod := &corev1.Pod{}
-	if err := json.Unmarshal(delegate.Encode(podObject("u", map[string]any{NetworksAnnotation: "a", DefaultNetworkAnnotation: "b", "big": "x"})), pod); err != nil {
+	if err := json.Unmarshal(strictjson.Encode(podObject("u", map[string]any{NetworksAnnotation: "a", DefaultNetworkAnnotation: "b", "big": "x"})), pod); err != nil {
 		t.Fatal(err)
 	}
 	trimmed := trimPod(pod)

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/multibond/multibond/bond"
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // The annotations of a pod that say which networks it gets.
@@ -113,7 +113,7 @@ func parseElements(annotation, path, namespace string, problems *bond.Problems) 
 	case text[0] == '[':
 		return parseList(json.RawMessage(text), path, namespace, problems)
 	case text[0] == '{' || text[0] == '"' || text == "null":
-		problems.Add(path, `[{"name": "net"}] or net, other/net@eth5`, "is %s, wanted is a JSON list, or names with commas between them", delegate.KindOf(json.RawMessage(text)))
+		problems.Add(path, `[{"name": "net"}] or net, other/net@eth5`, "is %s, wanted is a JSON list, or names with commas between them", strictjson.KindOf(json.RawMessage(text)))
 		return nil
 	}
 	if tooMany(strings.Count(text, ",")+1, path, problems) {
@@ -167,20 +167,19 @@ var elementKeys = []string{
 
 // parseObject reads an element of the JSON form.
 func parseObject(raw json.RawMessage, path, namespace string, problems *bond.Problems) Element {
-	before := len(*problems)
-	o := decodeObject(raw, path, problems)
 	e := Element{Path: path}
-	if len(*problems) > before {
+	o, is := strictjson.Decode(raw, path, problems)
+	if !is {
 		return e
 	}
-	o = o.anyCase(elementKeys)
-	e.Network = types.NamespacedName{Namespace: o.text("namespace"), Name: o.text("name")}
+	anyCase(o.Fields, elementKeys)
+	e.Network = types.NamespacedName{Namespace: o.Text("namespace"), Name: o.Text("name")}
 	if e.Network.Namespace == "" {
 		e.Network.Namespace = namespace
 	}
 	checkNetworkName(e.Network, path, problems)
-	if e.Interface = o.text("interface"); e.Interface != "" {
-		checkInterface(e.Interface, o.at("interface"), problems)
+	if e.Interface = o.Text("interface"); e.Interface != "" {
+		checkInterface(e.Interface, o.At("interface"), problems)
 	}
 	e.IPs = readIPs(o)
 	e.MAC = readMAC(o)
@@ -189,7 +188,7 @@ func parseObject(raw json.RawMessage, path, namespace string, problems *bond.Pro
 	e.Bandwidth = readBandwidth(o)
 	e.DeviceID = readDeviceID(o)
 	e.DefaultRoute = readDefaultRoute(o)
-	o.read("cni-args", &e.CNIArgs, "a JSON object")
+	o.Read("cni-args", &e.CNIArgs, "a JSON object")
 	checkIPAMClaim(o, e.IPs)
 	return e
 }

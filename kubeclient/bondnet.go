@@ -11,6 +11,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // bondType is the CNI type of a bond network.
@@ -79,11 +80,11 @@ var sources = []string{"resourceName", "request", "network", "deviceID"}
 
 func (r *bondReader) readLink(raw json.RawMessage, path string) bondLink {
 	l := bondLink{raw: raw, count: 1}
-	o := object{path: path, problems: &r.problems}
-	if json.Unmarshal(raw, &o.fields) != nil || o.fields == nil {
+	o := strictjson.Object{Path: path, Problems: &r.problems}
+	if json.Unmarshal(raw, &o.Fields) != nil || o.Fields == nil {
 		return l
 	}
-	given := slices.DeleteFunc(slices.Clone(sources), func(key string) bool { return o.get(key) == nil })
+	given := slices.DeleteFunc(slices.Clone(sources), func(key string) bool { return !o.Has(key) })
 	if len(given) > 1 {
 		r.problems.Add(path, "", "has %s; a link has one source", strings.Join(given, " and "))
 		return l
@@ -97,12 +98,12 @@ func (r *bondReader) readLink(raw json.RawMessage, path string) bondLink {
 }
 
 // fixedDevice is the device that a link names itself, or its config does.
-func fixedDevice(o object) string {
+func fixedDevice(o strictjson.Object) string {
 	var l struct {
 		DeviceID string
 		Config   struct{ DeviceID, PCIBusID string }
 	}
-	_ = json.Unmarshal(delegate.Encode(o.fields), &l)
+	_ = json.Unmarshal(strictjson.Encode(o.Fields), &l)
 	for _, id := range []string{l.DeviceID, l.Config.DeviceID, l.Config.PCIBusID} {
 		if id != "" {
 			return strings.ToLower(id)
@@ -111,28 +112,28 @@ func fixedDevice(o object) string {
 	return ""
 }
 
-func (l *bondLink) readCount(o object, given []string) {
-	if !o.read("count", &l.count, "a whole number") {
+func (l *bondLink) readCount(o strictjson.Object, given []string) {
+	if !o.Has("count") || !o.Read("count", &l.count, "a whole number") {
 		return
 	}
 	switch {
 	case len(given) == 0 || given[0] == "deviceID":
-		o.problems.Add(o.at("count"), "", "is %d, and only links by resourceName, request or network can be counted", l.count)
+		o.Problems.Add(o.At("count"), "", "is %d, and only links by resourceName, request or network can be counted", l.count)
 	case l.count < 1 || l.count > maxCount:
-		o.problems.Add(o.at("count"), "", "is %d, wanted is 1 to %d", l.count, maxCount)
+		o.Problems.Add(o.At("count"), "", "is %d, wanted is 1 to %d", l.count, maxCount)
 		l.count = 1
-	case l.count > 1 && o.get("name") != nil:
-		o.problems.Add(o.at("name"), "leave it out; the links are <bond>-1, <bond>-2, ...", "names one link, and count is %d", l.count)
+	case l.count > 1 && o.Has("name"):
+		o.Problems.Add(o.At("name"), "leave it out; the links are <bond>-1, <bond>-2, ...", "names one link, and count is %d", l.count)
 	}
 	l.raw = dropField(l.raw, "count")
 }
 
 // readSource reads the one source that the link has.
-func (r *bondReader) readSource(l *bondLink, o object, key string) {
+func (r *bondReader) readSource(l *bondLink, o strictjson.Object, key string) {
 	before := len(r.problems)
-	text := o.text(key)
+	text := o.Text(key)
 	if text == "" && len(r.problems) == before {
-		r.problems.Add(o.at(key), "", "is empty")
+		r.problems.Add(o.At(key), "", "is empty")
 	}
 	if len(r.problems) > before {
 		return
@@ -151,14 +152,14 @@ func (r *bondReader) readSource(l *bondLink, o object, key string) {
 }
 
 // readNetwork gives the link another network's configuration and resource.
-func (r *bondReader) readNetwork(l *bondLink, o object, text string) {
-	path := o.at("network")
+func (r *bondReader) readNetwork(l *bondLink, o strictjson.Object, text string) {
+	path := o.At("network")
 	ref := types.NamespacedName{Namespace: r.namespace, Name: text}
 	if ns, name, found := strings.Cut(text, "/"); found {
 		ref = types.NamespacedName{Namespace: ns, Name: name}
 	}
-	if o.get("config") != nil {
-		r.problems.Add(o.at("config"), "leave one of the two out", "is given, and network %s has a configuration too", ref)
+	if o.Has("config") {
+		r.problems.Add(o.At("config"), "leave one of the two out", "is given, and network %s has a configuration too", ref)
 	}
 	before := len(r.problems)
 	checkNetworkName(ref, path, &r.problems)
@@ -240,9 +241,9 @@ func (b BondNetwork) Network(devices []string) Network {
 func (l bondLink) with(device string) json.RawMessage {
 	switch {
 	case device != "":
-		return setField(l.raw, "deviceID", delegate.Encode(device))
+		return setField(l.raw, "deviceID", strictjson.Encode(device))
 	case l.want.Request != "":
-		return setField(l.raw, "request", delegate.Encode(l.want.Request))
+		return setField(l.raw, "request", strictjson.Encode(l.want.Request))
 	}
-	return setField(l.raw, "resourceName", delegate.Encode(l.want.Resource))
+	return setField(l.raw, "resourceName", strictjson.Encode(l.want.Resource))
 }

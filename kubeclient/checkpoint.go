@@ -8,7 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // checkpoint is the kubelet's file of device allocations, the parts of it
@@ -61,7 +61,7 @@ func deviceIDs(raw json.RawMessage) (ids []string, err error) {
 	}
 	var perNode map[string][]string
 	if err := json.Unmarshal(raw, &perNode); err != nil {
-		return nil, fmt.Errorf("DeviceIDs is %s, wanted is a list, or a list per NUMA node", delegate.KindOf(raw))
+		return nil, fmt.Errorf("DeviceIDs is %s, wanted is a list, or a list per NUMA node", strictjson.KindOf(raw))
 	}
 	return slices.Concat(slices.Collect(maps.Values(perNode))...), nil
 }

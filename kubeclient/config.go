@@ -10,6 +10,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // defaultVersion is the CNI version of a configuration that names none. It is
@@ -36,17 +37,17 @@ func ParseConfig(raw []byte, name string) (json.RawMessage, error) {
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
-		problems.Add("", "", "is no JSON object: %s", orElse(err, delegate.KindOf(raw)))
+		problems.Add("", "", "is no JSON object: %s", orElse(err, strictjson.KindOf(raw)))
 		return nil, problems.Err()
 	}
-	o := object{fields: fields, problems: &problems}
+	o := strictjson.Object{Fields: fields, Problems: &problems}
 	config := json.RawMessage(raw)
-	if o.text("cniVersion") == "" {
-		config = setField(config, "cniVersion", delegate.Encode(defaultVersion))
+	if o.Text("cniVersion") == "" {
+		config = setField(config, "cniVersion", strictjson.Encode(defaultVersion))
 	}
-	own := o.text("name")
+	own := o.Text("name")
 	if own == "" {
-		config = setField(config, "name", delegate.Encode(name))
+		config = setField(config, "name", strictjson.Encode(name))
 	} else if utils.ValidateNetworkName(own) != nil {
 		problems.Add("name", "letters, digits, dots, hyphens and underscores", "is %q, which is no name of a CNI network", own)
 	}
@@ -63,34 +64,36 @@ func orElse(err error, otherwise string) string {
 
 // checkPlugins makes sure that each plugin of a configuration can be called
 // and completed.
-func checkPlugins(o object) {
-	if o.get("plugins") == nil {
+func checkPlugins(o strictjson.Object) {
+	if !o.Has("plugins") {
 		checkPlugin(o)
 		return
 	}
 	var list []json.RawMessage
-	if o.read("plugins", &list, "a list of plugin configurations") && len(list) == 0 {
-		o.problems.Add("plugins", "", "is empty, wanted is at least one plugin")
+	if o.Read("plugins", &list, "a list of plugin configurations") && len(list) == 0 {
+		o.Problems.Add("plugins", "", "is empty, wanted is at least one plugin")
 	}
 	if len(list) > delegate.MaxPlugins {
-		o.problems.Add("plugins", "", "has %d plugins, wanted are at most %d", len(list), delegate.MaxPlugins)
+		o.Problems.Add("plugins", "", "has %d plugins, wanted are at most %d", len(list), delegate.MaxPlugins)
 		return
 	}
 	for i, raw := range list {
-		checkPlugin(decodeObject(raw, fmt.Sprintf("plugins[%d]", i), o.problems))
+		plugin, _ := strictjson.Decode(raw, fmt.Sprintf("plugins[%d]", i), o.Problems)
+		checkPlugin(plugin)
 	}
 }
 
-func checkPlugin(o object) {
-	switch t := o.text("type"); {
+func checkPlugin(o strictjson.Object) {
+	switch t := o.Text("type"); {
 	case t == "":
-		o.problems.Add(o.at("type"), "", "is missing, wanted is the name of a CNI plugin")
+		o.Problems.Add(o.At("type"), "", "is missing, wanted is the name of a CNI plugin")
 	case strings.ContainsAny(t, "/\x00") || t == "." || t == "..":
-		o.problems.Add(o.at("type"), "", "is %q, which is no name of a CNI plugin", t)
+		o.Problems.Add(o.At("type"), "", "is %q, which is no name of a CNI plugin", t)
 	}
-	o.read("capabilities", &map[string]bool{}, "an object whose values are true or false")
-	o.inner("runtimeConfig")
-	o.inner("args").inner("cni")
+	o.Read("capabilities", &map[string]bool{}, "an object whose values are true or false")
+	o.Object("runtimeConfig")
+	args, _ := o.Object("args")
+	args.Object("cni")
 }
 
 // pluginList is the list of plugins of a configuration; nil of a single one.

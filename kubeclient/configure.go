@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"github.com/multibond/multibond/bond"
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // capability is something that a plugin can say it takes (CNI conventions,
@@ -63,7 +63,7 @@ func (n Network) Configure(e Element, device, deviceInfoFile string) (json.RawMe
 // say: mac is the bond's own option, ips are its IPAM plugin's to give.
 func (n Network) configureBond(config json.RawMessage, e Element, offered []capability, problems *bond.Problems) (json.RawMessage, []capability) {
 	if e.MAC != "" {
-		config = setField(config, bond.MAC, delegate.Encode(e.MAC))
+		config = setField(config, bond.MAC, strictjson.Encode(e.MAC))
 	}
 	if len(e.IPs) > 0 {
 		var own struct{ IPAM map[string]json.RawMessage }
@@ -89,8 +89,8 @@ func configurePlugin(plugin json.RawMessage, offered []capability, taken map[str
 	}
 	plugin = setRuntimeConfig(plugin, values)
 	if device != "" {
-		plugin = setField(plugin, "deviceID", delegate.Encode(device))
-		plugin = setField(plugin, "pciBusID", delegate.Encode(device))
+		plugin = setField(plugin, "deviceID", strictjson.Encode(device))
+		plugin = setField(plugin, "pciBusID", strictjson.Encode(device))
 	}
 	return setArgs(plugin, args)
 }
@@ -105,7 +105,7 @@ func setRuntimeConfig(plugin json.RawMessage, values map[string]any) json.RawMes
 	merged := map[string]any{}
 	maps.Copy(merged, own.RuntimeConfig)
 	maps.Copy(merged, values)
-	return setField(plugin, "runtimeConfig", delegate.Encode(merged))
+	return setField(plugin, "runtimeConfig", strictjson.Encode(merged))
 }
 
 // setArgs puts the pod's cni-args into args.cni; they win over those that
@@ -123,6 +123,6 @@ func setArgs(plugin json.RawMessage, args map[string]json.RawMessage) json.RawMe
 	maps.Copy(merged, args)
 	outer := map[string]json.RawMessage{}
 	maps.Copy(outer, own.Args)
-	outer["cni"] = delegate.Encode(merged)
-	return setField(plugin, "args", delegate.Encode(outer))
+	outer["cni"] = strictjson.Encode(merged)
+	return setField(plugin, "args", strictjson.Encode(outer))
 }

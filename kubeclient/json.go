@@ -7,85 +7,21 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/multibond/multibond/bond"
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
-
-// object is a JSON object while it is read: each reader adds to the problems
-// what is wrong with its field, under the field's path.
-type object struct {
-	path     string
-	fields   map[string]json.RawMessage
-	problems *bond.Problems
-}
-
-// decodeObject reads raw as an object; anything else is a problem at path.
-func decodeObject(raw json.RawMessage, path string, problems *bond.Problems) object {
-	o := object{path: path, problems: problems}
-	if err := json.Unmarshal(raw, &o.fields); err != nil || o.fields == nil {
-		problems.Add(path, "", "is %s, wanted is a JSON object", delegate.KindOf(raw))
-		o.fields = map[string]json.RawMessage{}
-	}
-	return o
-}
-
-func (o object) at(key string) string {
-	if o.path == "" {
-		return key
-	}
-	return o.path + "." + key
-}
-
-// get is the field's value; nil where it is absent or null.
-func (o object) get(key string) json.RawMessage {
-	if raw := o.fields[key]; string(bytes.TrimSpace(raw)) != "null" {
-		return raw
-	}
-	return nil
-}
-
-// read fills in into from the field; one that is absent or null leaves it as
-// it is. There is false where there is nothing that can be used.
-func (o object) read(key string, into any, wanted string) (there bool) {
-	raw := o.get(key)
-	if raw == nil {
-		return false
-	}
-	if err := json.Unmarshal(raw, into); err != nil {
-		o.problems.Add(o.at(key), "", "is %s, wanted is %s", delegate.KindOf(raw), wanted)
-		return false
-	}
-	return true
-}
-
-// text reads a string; "" where it is not there.
-func (o object) text(key string) (s string) {
-	o.read(key, &s, "a string")
-	return s
-}
-
-// inner reads a nested object; one that is absent has no fields.
-func (o object) inner(key string) object {
-	raw := o.get(key)
-	if raw == nil {
-		return object{path: o.at(key), problems: o.problems}
-	}
-	return decodeObject(raw, o.at(key), o.problems)
-}
 
 // anyCase lets keys be found whose case differs from that of known, as Go's
 // own decoder does, and with it whatever else reads this annotation.
-func (o object) anyCase(known []string) object {
-	for _, key := range slices.Sorted(maps.Keys(o.fields)) {
+func anyCase(fields map[string]json.RawMessage, known []string) {
+	for _, key := range slices.Sorted(maps.Keys(fields)) {
 		i := slices.IndexFunc(known, func(k string) bool { return strings.EqualFold(k, key) })
 		if i < 0 {
 			continue
 		}
-		if _, exact := o.fields[known[i]]; !exact {
-			o.fields[known[i]] = o.fields[key]
+		if _, exact := fields[known[i]]; !exact {
+			fields[known[i]] = fields[key]
 		}
 	}
-	return o
 }
 
 // member is one key of an object and where it is in the object's text.
@@ -136,7 +72,7 @@ func setField(raw json.RawMessage, key string, value json.RawMessage) json.RawMe
 	if len(all) == 0 {
 		comma = ""
 	}
-	return slices.Concat(raw[:at], delegate.Encode(key), []byte(":"), value, []byte(comma), raw[at:])
+	return slices.Concat(raw[:at], strictjson.Encode(key), []byte(":"), value, []byte(comma), raw[at:])
 }
 
 // dropField removes a key from a valid JSON object, with its comma.

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // manifests is what a cluster's administrator applies, which is tested here as
@@ -138,7 +139,7 @@ func TestClusterConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	list.Plugins[0]["name"], list.Plugins[0]["cniVersion"] = list.Name, list.CNIVersion
-	c, err := delegate.ParseCluster(delegate.Encode(list.Plugins[0]))
+	c, err := delegate.ParseCluster(strictjson.Encode(list.Plugins[0]))
 	if err != nil || len(c.Warnings) > 0 {
 		t.Errorf("%v, %v", err, c.Warnings)
 	}

@@ -6,7 +6,7 @@ import (
 	"path"
 	"strings"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // Machine is what the agent sees of its node's files.
@@ -37,7 +37,7 @@ func (m Machine) deviceInfo(resource, device string) json.RawMessage {
 	if raw, err := fs.ReadFile(m.DeviceInfo, "dp/"+name); err == nil && json.Valid(raw) {
 		return raw
 	}
-	return delegate.Encode(PCIInfo(device, m.pf(device)))
+	return strictjson.Encode(PCIInfo(device, m.pf(device)))
 }
 
 // infoFile is where the plugin of one attachment may describe its device.

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // queue keeps in a directory what is still to be published, a file for each
@@ -85,7 +86,7 @@ func (q queue) add(e entry) (entry, error) {
 func (q queue) save(e entry) error {
 	e.Version = entryVersion
 	file := q.file(e.Pod.UID)
-	if err := writeSynced(file+writingEnd, delegate.Encode(e)); err != nil {
+	if err := writeSynced(file+writingEnd, strictjson.Encode(e)); err != nil {
 		os.Remove(file + writingEnd)
 		return err
 	}

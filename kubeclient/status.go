@@ -10,7 +10,7 @@ import (
 	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // Attached is one network that a pod got. The pod's default network is the
@@ -126,8 +126,8 @@ func PCIInfo(device, pf string) *nettypes.DeviceInfo {
 // more; nothing but the one annotation is touched.
 func StatusPatch(uid types.UID, statuses []NetworkStatus) json.RawMessage {
 	var text bytes.Buffer
-	_ = json.Indent(&text, delegate.Encode(statuses), "", "    ") // people read it too
-	return delegate.Encode(map[string]any{"metadata": map[string]any{
+	_ = json.Indent(&text, strictjson.Encode(statuses), "", "    ") // people read it too
+	return strictjson.Encode(map[string]any{"metadata": map[string]any{
 		"uid":         uid,
 		"annotations": map[string]string{nettypes.NetworkStatusAnnot: text.String()},
 	}})

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // address is one of a result; of no interface where index is negative.
@@ -124,12 +124,12 @@ func TestStandard9BondsEntry(t *testing.T) {
 		{"name":"demo/bond-net1","interface":"bond0","mac":"02:00:00:00:00:0b","mtu":1500,"ips":["10.56.217.66","10.56.218.66"],"gateway":["10.56.217.1"],"dns":{},
 		 "multibond.io/links":[
 			{"name":"bond0-1","mac":"02:00:00:00:00:0c","device-info":{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:3b:02.1"}}},
-			{"name":"bond0-2","mac":"02:00:00:00:00:0d"}]}]`, delegate.Encode(got))
+			{"name":"bond0-2","mac":"02:00:00:00:00:0d"}]}]`, strictjson.Encode(got))
 }
 
 func TestStandard9DeviceInfo(t *testing.T) {
 	got := status(Attached{Name: "demo/a", DeviceInfo: PCIInfo("0000:3b:02.1", "0000:3b:00.0")})
-	compareJSON(t, `{"name":"demo/a","dns":{},"device-info":{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:3b:02.1","pf-pci-address":"0000:3b:00.0"}}}`, delegate.Encode(got))
+	compareJSON(t, `{"name":"demo/a","dns":{},"device-info":{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:3b:02.1","pf-pci-address":"0000:3b:00.0"}}}`, strictjson.Encode(got))
 }
 
 func TestConsumersReadTheStatus(t *testing.T) {

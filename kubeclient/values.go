@@ -13,131 +13,133 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // readIPs reads addresses, each with a prefix length or without.
-func readIPs(o object) []string {
+func readIPs(o strictjson.Object) []string {
 	var list []string
-	o.read("ips", &list, "a list of addresses")
+	o.Read("ips", &list, "a list of addresses")
 	for i, s := range list {
 		addr, err := netip.ParseAddr(s)
 		if prefix, notPrefix := netip.ParsePrefix(s); notPrefix == nil {
 			addr, err = prefix.Addr(), nil
 		}
-		path := fmt.Sprintf("%s[%d]", o.at("ips"), i)
+		path := fmt.Sprintf("%s[%d]", o.At("ips"), i)
 		switch {
 		case err != nil || addr.Zone() != "":
-			o.problems.Add(path, "", "is %q, wanted is an address such as 10.1.2.3, 10.1.2.3/24 or 2001:db8::3/64", s)
+			o.Problems.Add(path, "", "is %q, wanted is an address such as 10.1.2.3, 10.1.2.3/24 or 2001:db8::3/64", s)
 		case addr.IsUnspecified() || addr.IsMulticast():
-			o.problems.Add(path, "", "is %s, which no interface can have", s)
+			o.Problems.Add(path, "", "is %s, which no interface can have", s)
 		}
 	}
 	return list
 }
 
 // readMAC reads an Ethernet address and writes it as the kernel does.
-func readMAC(o object) string {
-	text := o.text("mac")
+func readMAC(o strictjson.Object) string {
+	text := o.Text("mac")
 	if text == "" {
 		return ""
 	}
 	mac, err := net.ParseMAC(text)
 	switch {
 	case err != nil || len(mac) != 6:
-		o.problems.Add(o.at("mac"), "", "is %q, wanted is a MAC address such as 02:00:00:00:00:01", text)
+		o.Problems.Add(o.At("mac"), "", "is %q, wanted is a MAC address such as 02:00:00:00:00:01", text)
 	case mac[0]&1 != 0 || slices.Equal(mac, make(net.HardwareAddr, 6)):
-		o.problems.Add(o.at("mac"), "", "is %s, which no interface can have", mac)
+		o.Problems.Add(o.At("mac"), "", "is %s, which no interface can have", mac)
 	}
 	return mac.String()
 }
 
 // readGUID reads an InfiniBand GUID, which has eight bytes.
-func readGUID(o object) string {
-	text := o.text("infiniband-guid")
+func readGUID(o strictjson.Object) string {
+	text := o.Text("infiniband-guid")
 	if text == "" {
 		return ""
 	}
 	guid, err := net.ParseMAC(text)
 	if err != nil || len(guid) != 8 {
-		o.problems.Add(o.at("infiniband-guid"), "", "is %q, wanted are eight bytes such as c2:11:22:33:44:55:66:77", text)
+		o.Problems.Add(o.At("infiniband-guid"), "", "is %q, wanted are eight bytes such as c2:11:22:33:44:55:66:77", text)
 	}
 	return guid.String()
 }
 
-func readPortMappings(o object) []nettypes.PortMapEntry {
+func readPortMappings(o strictjson.Object) []nettypes.PortMapEntry {
 	var raws []json.RawMessage
-	o.read("portMappings", &raws, "a list of port mappings")
+	o.Read("portMappings", &raws, "a list of port mappings")
 	var out []nettypes.PortMapEntry
 	for i, raw := range raws {
-		path := fmt.Sprintf("%s[%d]", o.at("portMappings"), i)
-		out = append(out, readPortMapping(decodeObject(raw, path, o.problems)))
+		path := fmt.Sprintf("%s[%d]", o.At("portMappings"), i)
+		mapping, _ := strictjson.Decode(raw, path, o.Problems)
+		out = append(out, readPortMapping(mapping))
 	}
 	return out
 }
 
-func readPortMapping(o object) nettypes.PortMapEntry {
-	m := nettypes.PortMapEntry{Protocol: strings.ToLower(o.text("protocol")), HostIP: o.text("hostIP")}
+func readPortMapping(o strictjson.Object) nettypes.PortMapEntry {
+	m := nettypes.PortMapEntry{Protocol: strings.ToLower(o.Text("protocol")), HostIP: o.Text("hostIP")}
 	readPort(o, "hostPort", &m.HostPort)
 	readPort(o, "containerPort", &m.ContainerPort)
 	if m.Protocol == "" {
 		m.Protocol = "tcp"
 	}
 	if !slices.Contains([]string{"tcp", "udp", "sctp"}, m.Protocol) {
-		o.problems.Add(o.at("protocol"), "", "is %q, wanted is tcp, udp or sctp", m.Protocol)
+		o.Problems.Add(o.At("protocol"), "", "is %q, wanted is tcp, udp or sctp", m.Protocol)
 	}
 	if _, err := netip.ParseAddr(m.HostIP); m.HostIP != "" && err != nil {
-		o.problems.Add(o.at("hostIP"), "", "is %q, wanted is an address", m.HostIP)
+		o.Problems.Add(o.At("hostIP"), "", "is %q, wanted is an address", m.HostIP)
 	}
 	return m
 }
 
-func readPort(o object, key string, into *int) {
+func readPort(o strictjson.Object, key string, into *int) {
 	const wanted = "a port from 1 to 65535"
 	switch {
-	case o.get(key) == nil:
-		o.problems.Add(o.at(key), "", "is missing, wanted is %s", wanted)
-	case o.read(key, into, wanted) && (*into < 1 || *into > 65535):
-		o.problems.Add(o.at(key), "", "is %d, wanted is %s", *into, wanted)
+	case !o.Has(key):
+		o.Problems.Add(o.At(key), "", "is missing, wanted is %s", wanted)
+	case o.Read(key, into, wanted) && (*into < 1 || *into > 65535):
+		o.Problems.Add(o.At(key), "", "is %d, wanted is %s", *into, wanted)
 	}
 }
 
 // readBandwidth reads rates in bits per second and bursts in bits.
-func readBandwidth(o object) *nettypes.BandwidthEntry {
-	if o.get("bandwidth") == nil {
+func readBandwidth(o strictjson.Object) *nettypes.BandwidthEntry {
+	if !o.Has("bandwidth") {
 		return nil
 	}
-	limits := o.inner("bandwidth")
+	limits, _ := o.Object("bandwidth")
 	var b nettypes.BandwidthEntry
 	in := readLimit(limits, "ingress", &b.IngressRate, &b.IngressBurst)
 	out := readLimit(limits, "egress", &b.EgressRate, &b.EgressBurst)
 	if !in && !out {
-		o.problems.Add(limits.path, "", "limits nothing, wanted is ingressRate, egressRate or both")
+		o.Problems.Add(limits.Path, "", "limits nothing, wanted is ingressRate, egressRate or both")
 	}
 	return &b
 }
 
 // readLimit reads one direction; given is false where it has no rate.
-func readLimit(o object, direction string, rate, burst *int) (given bool) {
+func readLimit(o strictjson.Object, direction string, rate, burst *int) (given bool) {
 	given = readBits(o, direction+"Rate", rate)
 	if readBits(o, direction+"Burst", burst) && !given {
-		o.problems.Add(o.at(direction+"Burst"), "", "is given without %sRate", direction)
+		o.Problems.Add(o.At(direction+"Burst"), "", "is given without %sRate", direction)
 	}
 	return given
 }
 
-func readBits(o object, key string, into *int) (given bool) {
-	if o.read(key, into, "a whole number of bits") && *into <= 0 {
-		o.problems.Add(o.at(key), "", "is %d, wanted is more than 0", *into)
+func readBits(o strictjson.Object, key string, into *int) (given bool) {
+	if o.Has(key) && o.Read(key, into, "a whole number of bits") && *into <= 0 {
+		o.Problems.Add(o.At(key), "", "is %d, wanted is more than 0", *into)
 	}
-	return o.get(key) != nil
+	return o.Has(key)
 }
 
 // readDeviceID reads a device as the kubelet names it; a PCI address is one
 // form of several.
-func readDeviceID(o object) string {
-	id := o.text("deviceID")
+func readDeviceID(o strictjson.Object) string {
+	id := o.Text("deviceID")
 	if strings.ContainsFunc(id, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '/' }) {
-		o.problems.Add(o.at("deviceID"), "", "is %q, wanted is a device of the pod, such as 0000:3b:02.1", id)
+		o.Problems.Add(o.At("deviceID"), "", "is %q, wanted is a device of the pod, such as 0000:3b:02.1", id)
 	}
 	if lower := strings.ToLower(id); bond.CheckPCI(lower) == nil {
 		return lower
@@ -147,23 +149,23 @@ func readDeviceID(o object) string {
 
 // readDefaultRoute reads gateways, at most one per address family. An empty
 // list is not nil.
-func readDefaultRoute(o object) []netip.Addr {
+func readDefaultRoute(o strictjson.Object) []netip.Addr {
 	var list []string
-	if !o.read("default-route", &list, "a list of gateways; an empty one takes the network's own") {
+	if !o.Has("default-route") || !o.Read("default-route", &list, "a list of gateways; an empty one takes the network's own") {
 		return nil
 	}
 	out := []netip.Addr{}
 	seen := map[bool]string{}
 	for i, s := range list {
-		path := fmt.Sprintf("%s[%d]", o.at("default-route"), i)
+		path := fmt.Sprintf("%s[%d]", o.At("default-route"), i)
 		gateway, err := netip.ParseAddr(s)
 		if err != nil || gateway.Zone() != "" || gateway.IsUnspecified() || gateway.IsMulticast() {
-			o.problems.Add(path, "", "is %q, wanted is the address of a gateway", s)
+			o.Problems.Add(path, "", "is %q, wanted is the address of a gateway", s)
 			continue
 		}
 		gateway = gateway.Unmap()
 		if other, twice := seen[gateway.Is4()]; twice {
-			o.problems.Add(path, "", "is %s, and %s is of the same address family; a default route has one gateway", s, other)
+			o.Problems.Add(path, "", "is %s, and %s is of the same address family; a default route has one gateway", s, other)
 		}
 		seen[gateway.Is4()] = s
 		out = append(out, gateway)
@@ -173,13 +175,13 @@ func readDefaultRoute(o object) []netip.Addr {
 
 // checkIPAMClaim checks a reference that an IPAM of its own reads from the
 // annotation; it is not handed on.
-func checkIPAMClaim(o object, ips []string) {
-	claim := o.text("ipam-claim-reference")
+func checkIPAMClaim(o strictjson.Object, ips []string) {
+	claim := o.Text("ipam-claim-reference")
 	switch {
 	case claim == "":
 	case len(validation.IsDNS1123Subdomain(claim)) > 0:
-		o.problems.Add(o.at("ipam-claim-reference"), "", "is %q, which is no name of an IPAMClaim", claim)
+		o.Problems.Add(o.At("ipam-claim-reference"), "", "is %q, which is no name of an IPAMClaim", claim)
 	case len(ips) > 0:
-		o.problems.Add(o.at("ipam-claim-reference"), "leave one of the two out", "is %s, and ips asks for addresses too", claim)
+		o.Problems.Add(o.At("ipam-claim-reference"), "leave one of the two out", "is %s, and ips asks for addresses too", claim)
 	}
 }

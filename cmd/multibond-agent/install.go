@@ -14,6 +14,7 @@ import (
 	"slices"
 
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // configName sorts before what other network plugins call theirs: container
@@ -121,7 +122,7 @@ func checkConfig(text []byte) (c delegate.ClusterConfig, err error) {
 		return c, fmt.Errorf("plugins[0].type is %v, wanted is multibond", ours["type"])
 	}
 	ours["name"], ours["cniVersion"] = list.Name, list.CNIVersion
-	return delegate.ParseCluster(delegate.Encode(ours))
+	return delegate.ParseCluster(strictjson.Encode(ours))
 }
 
 // temporary is what files are called while they are written: no runtime reads

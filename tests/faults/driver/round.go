@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // deadline is of one call of the plugin; it is beyond all of the plugin's own.
@@ -27,7 +27,7 @@ const bondName = "bond0"
 
 // bondConfig is a bond of two VFs by sriov-cni.
 func bondConfig() []byte {
-	return delegate.Encode(values{
+	return strictjson.Encode(values{
 		"cniVersion": "1.1.0", "name": "net", "type": "multibond",
 		"links":    []values{{"deviceID": "0000:01:10.0"}, {"deviceID": "0000:02:10.0"}},
 		"delegate": values{"type": "sriov", "vlan": 100, "spoofchk": "off"},
@@ -52,7 +52,7 @@ func config(sandbox int, more values) (text []byte, ifName string) {
 			"ipam": values{"type": "host-local", "subnet": "10.56.217.0/24"}}
 	}
 	maps.Copy(all, more)
-	return delegate.Encode(all), ifName
+	return strictjson.Encode(all), ifName
 }
 
 // carryOut does the operations, then has everything undone, and returns what is

@@ -1,0 +1,139 @@
+// Package strictjson reads JSON that people write: every problem is found at
+// once, with the path of its field and what was expected there.
+//
+// Which fields there are is said where they are read. Encode is here because
+// what is read field by field is put together again field by field.
+package strictjson
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// Object is a JSON object while it is read: each reader adds to the problems
+// what is wrong with its field, under the field's path.
+type Object struct {
+	Path     string // "" for the outermost
+	Fields   map[string]json.RawMessage
+	Problems *bond.Problems
+}
+
+// Decode reads raw as an object; anything else is a problem at path.
+func Decode(raw json.RawMessage, path string, problems *bond.Problems) (o Object, is bool) {
+	o = Object{Path: path, Problems: problems}
+	if err := json.Unmarshal(raw, &o.Fields); err != nil || o.Fields == nil {
+		problems.Add(path, "", "is %s, wanted is a JSON object", KindOf(raw))
+		return o, false
+	}
+	return o, true
+}
+
+// At is the path of a field.
+func (o Object) At(key string) string {
+	if o.Path == "" {
+		return key
+	}
+	return o.Path + "." + key
+}
+
+// Has reports whether a field is there; null counts as absent.
+func (o Object) Has(key string) bool {
+	raw, there := o.Fields[key]
+	return there && string(bytes.TrimSpace(raw)) != "null"
+}
+
+// Text reads a string; "" where it is not there.
+func (o Object) Text(key string) string {
+	var s string
+	o.Read(key, &s, "a string")
+	return s
+}
+
+// Bool reads a boolean; false where it is not there.
+func (o Object) Bool(key string) bool {
+	var b bool
+	o.Read(key, &b, "true or false")
+	return b
+}
+
+// Read reads a field, if it is there; what it cannot read is a problem.
+func (o Object) Read(key string, into any, wanted string) (ok bool) {
+	if !o.Has(key) {
+		return true
+	}
+	if err := json.Unmarshal(o.Fields[key], into); err != nil {
+		o.Problems.Add(o.At(key), "", "is %s, wanted is %s", KindOf(o.Fields[key]), wanted)
+		return false
+	}
+	return true
+}
+
+// Object reads a nested object; there is false where it is absent or no object.
+func (o Object) Object(key string) (inner Object, there bool) {
+	if !o.Has(key) {
+		return Object{}, false
+	}
+	return Decode(o.Fields[key], o.At(key), o.Problems)
+}
+
+// Each reads a list of objects.
+func (o Object) Each(key string) (out []Object) {
+	var raws []json.RawMessage
+	o.Read(key, &raws, "a list of objects")
+	for i, raw := range raws {
+		if one, is := Decode(raw, fmt.Sprintf("%s[%d]", o.At(key), i), o.Problems); is {
+			out = append(out, one)
+		}
+	}
+	return out
+}
+
+// Unknown returns the keys that are none of known, sorted.
+func (o Object) Unknown(known []string) []string {
+	var out []string
+	for _, key := range slices.Sorted(maps.Keys(o.Fields)) {
+		if !slices.Contains(known, key) {
+			out = append(out, key)
+		}
+	}
+	return out
+}
+
+// DidYouMean is the hint for a key that nobody knows, or "".
+func DidYouMean(key string, known []string) string {
+	if near := bond.Nearest(key, known); near != "" {
+		return fmt.Sprintf("did you mean %s?", near)
+	}
+	return ""
+}
+
+// KindOf names what a user wrote, shortly: a scalar as it is, else its type.
+func KindOf(raw json.RawMessage) string {
+	const most = 60
+	text := bytes.TrimSpace(raw)
+	switch {
+	case len(text) == 0:
+		return "nothing"
+	case text[0] == '{':
+		return "an object"
+	case text[0] == '[':
+		return "a list"
+	case len(text) > most:
+		return fmt.Sprintf("a value of %d bytes", len(text))
+	}
+	return string(text)
+}
+
+// Encode is json.Marshal for values that always can be.
+func Encode(v any) json.RawMessage {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("encoding %T: %v", v, err))
+	}
+	return raw
+}
