@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
@@ -419,7 +420,7 @@ func TestAddWithoutState(t *testing.T) {
 		t.Errorf("error %d: %v", cnierror.Code(err), err)
 	}
 	m.Store.Dir = strings.TrimSuffix(m.Store.Dir, "/file")
-	if err := removeAll(m.Store.Dir + "/file"); err != nil {
+	if err := atomicfile.Remove(m.Store.Dir + "/file"); err != nil {
 		t.Fatal(err)
 	}
 	// A hold that cannot be written: the Record goes again.

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
@@ -545,7 +546,7 @@ func TestDelRecords(t *testing.T) {
 		m := newMachine(t)
 		before := m.state()
 		writeFile(t, m.Store.file(c1)+begunEnd, "{", 0o600)
-		writeFile(t, m.Store.file(c1)+newEnd, "{", 0o600)
+		writeFile(t, m.Store.file(c1)+atomicfile.Unfinished, "{", 0o600)
 		m.mustDel(c1)
 		m.wantState(before)
 	})

@@ -13,6 +13,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
 
+	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
@@ -161,7 +162,7 @@ func (h *Host) forwardGC(ctx context.Context, c collection, path []string) error
 func (h *Host) forgetUnborn(ctx context.Context) error {
 	entries, err := os.ReadDir(h.Store.Dir)
 	if err != nil {
-		return cnierror.With(types.ErrIOFailure, ignore(os.ErrNotExist, err))
+		return cnierror.With(types.ErrIOFailure, atomicfile.Ignore(os.ErrNotExist, err))
 	}
 	locks, err := openLocks(h.Store.Dir, h.LockTimeout)
 	if err != nil {
@@ -195,7 +196,7 @@ func (h *Host) forgetUnborn(ctx context.Context) error {
 func (h *Host) forgetHolds(ctx context.Context) error {
 	entries, err := os.ReadDir(filepath.Join(h.Store.Dir, devicesDir))
 	if err != nil {
-		return cnierror.With(types.ErrIOFailure, ignore(os.ErrNotExist, err))
+		return cnierror.With(types.ErrIOFailure, atomicfile.Ignore(os.ErrNotExist, err))
 	}
 	locks, err := openLocks(h.Store.Dir, h.LockTimeout)
 	if err != nil {
@@ -215,7 +216,7 @@ func (h *Host) forgetHolds(ctx context.Context) error {
 		if err := locks.Lock(ctx, "device", device); err != nil {
 			errs = append(errs, err)
 		} else if nobodys(device) { // still, now that nobody is at work on it
-			errs = append(errs, cnierror.With(types.ErrIOFailure, removeAll(h.Store.hold(device))))
+			errs = append(errs, cnierror.With(types.ErrIOFailure, atomicfile.Remove(h.Store.hold(device))))
 		}
 	}
 	return errors.Join(errs...)

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -15,6 +13,7 @@ import (
 	current "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
@@ -181,12 +180,7 @@ func readDeviceInfo(name string) json.RawMessage {
 	if name == "" {
 		return nil
 	}
-	file, err := os.Open(name)
-	if err != nil {
-		return nil
-	}
-	defer file.Close()
-	raw, err := io.ReadAll(io.LimitReader(file, maxDeviceInfo))
+	raw, err := atomicfile.Read(name, maxDeviceInfo)
 	if err != nil || !json.Valid(raw) {
 		return nil
 	}
@@ -209,8 +203,5 @@ func removeDeviceInfo(name string) error {
 	if name == "" {
 		return nil
 	}
-	if err := os.Remove(name); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
+	return atomicfile.Remove(name)
 }

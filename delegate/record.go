@@ -14,9 +14,8 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -72,7 +71,6 @@ type Store struct{ Dir string }
 const (
 	recordEnd  = ".json"
 	begunEnd   = ".begun"   // as Begin wrote it, with those that were begun together
-	newEnd     = ".new"     // while it is written
 	damagedEnd = ".damaged" // set aside
 	devicesDir = "devices"
 )
@@ -104,7 +102,7 @@ func (s Store) Load(k Key) (*Record, error) {
 	if !errors.Is(err, errDamaged) {
 		return r, err
 	}
-	if kept := ignore(fs.ErrExist, os.Link(file, file+damagedEnd)); kept != nil {
+	if kept := atomicfile.Ignore(fs.ErrExist, os.Link(file, file+damagedEnd)); kept != nil {
 		return nil, fmt.Errorf("%w and cannot be set aside: %v", err, kept)
 	}
 	r, missing := read(file+begunEnd, k)
@@ -116,9 +114,9 @@ func (s Store) Load(k Key) (*Record, error) {
 }
 
 func read(file string, k Key) (*Record, error) {
-	data, err := ReadFile(file, maxRecord)
+	data, err := atomicfile.Read(file, maxRecord)
 	switch {
-	case errors.Is(err, ErrTooLarge):
+	case errors.Is(err, atomicfile.ErrTooLarge):
 		return nil, fmt.Errorf("record of %s: %w: %w", k, errDamaged, err)
 	case err != nil:
 		return nil, fmt.Errorf("record of %s: %w", k, err)
@@ -224,10 +222,10 @@ func (s Store) begin(rs []*Record) error {
 		all = append(append(all, data...), '\n')
 	}
 	if len(all) > maxRecord {
-		return of(rs[0], fmt.Errorf("%w: %d bytes, at most %d can be read back", ErrTooLarge, len(all), maxRecord))
+		return of(rs[0], fmt.Errorf("%w: %d bytes, at most %d can be read back", atomicfile.ErrTooLarge, len(all), maxRecord))
 	}
 	first := s.file(rs[0].Plan.Key()) + begunEnd
-	if err := writeSynced(first, all); err != nil {
+	if err := atomicfile.Create(first, all); err != nil {
 		return of(rs[0], err)
 	}
 	for i, r := range rs {
@@ -241,7 +239,7 @@ func (s Store) begin(rs []*Record) error {
 			return of(r, err)
 		}
 	}
-	return syncDir(s.Dir)
+	return atomicfile.SyncDir(s.Dir)
 }
 
 // Update writes what is new about a Record. It is not synced: after a crash
@@ -250,9 +248,9 @@ func (s Store) begin(rs []*Record) error {
 func (s Store) Update(r *Record) error {
 	data := strictjson.Encode(r)
 	if len(data) > maxRecord {
-		return fmt.Errorf("record of %s: %w: %d bytes, at most %d can be read back", r.Plan.Key(), ErrTooLarge, len(data), maxRecord)
+		return fmt.Errorf("record of %s: %w: %d bytes, at most %d can be read back", r.Plan.Key(), atomicfile.ErrTooLarge, len(data), maxRecord)
 	}
-	if err := replace(s.file(r.Plan.Key()), data); err != nil {
+	if err := atomicfile.Replace(s.file(r.Plan.Key()), data); err != nil {
 		return fmt.Errorf("record of %s: %w", r.Plan.Key(), err)
 	}
 	return nil
@@ -265,7 +263,7 @@ func (s Store) End(r *Record) error {
 	var errs []error
 	for _, device := range r.Plan.Devices() {
 		if holder, err := s.Holder(device); err == nil && (holder == r.Plan.Key() || holder == Key{}) {
-			errs = append(errs, removeAll(s.hold(device)))
+			errs = append(errs, atomicfile.Remove(s.hold(device)))
 		}
 	}
 	return errors.Join(append(errs, s.Forget(r.Plan.Key()))...)
@@ -275,15 +273,7 @@ func (s Store) End(r *Record) error {
 // that was killed while it wrote them; what was set aside stays.
 func (s Store) Forget(k Key) error {
 	file := s.file(k)
-	return removeAll(file+newEnd, file+begunEnd, file)
-}
-
-func removeAll(files ...string) error {
-	var errs []error
-	for _, file := range files {
-		errs = append(errs, ignore(fs.ErrNotExist, os.Remove(file)))
-	}
-	return errors.Join(errs...)
+	return atomicfile.Remove(file+atomicfile.Unfinished, file+begunEnd, file)
 }
 
 func (s Store) hold(device string) string { return filepath.Join(s.Dir, devicesDir, device) }
@@ -291,7 +281,7 @@ func (s Store) hold(device string) string { return filepath.Join(s.Dir, devicesD
 // Holder returns whose Record has a device; the zero Key for nobody's. A hold
 // whose Record is gone is nobody's.
 func (s Store) Holder(device string) (Key, error) {
-	data, err := ReadFile(s.hold(device), maxHold)
+	data, err := atomicfile.Read(s.hold(device), maxHold)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Key{}, nil
 	}
@@ -304,44 +294,4 @@ func (s Store) Holder(device string) (Key, error) {
 		return Key{}, nil
 	}
 	return k, nil
-}
-
-func ignore(what, err error) error {
-	if errors.Is(err, what) {
-		return nil
-	}
-	return err
-}
-
-// replace writes a file whole or not at all. It exchanges the new one for the old
-// one: where one is renamed onto another, ext4 begins to write it to the disk
-// (ext4(5), auto_da_alloc), which takes eight times as long, and two of these
-// come with each network. File systems that can't are asked to rename.
-func replace(file string, data []byte) error {
-	err := os.WriteFile(file+newEnd, data, 0o600)
-	if err == nil && unix.Renameat2(unix.AT_FDCWD, file+newEnd, unix.AT_FDCWD, file, unix.RENAME_EXCHANGE) != nil {
-		err = os.Rename(file+newEnd, file)
-	}
-	return errors.Join(err, removeAll(file+newEnd))
-}
-
-// writeSynced makes a file. The error is compatible with errors.Is(err,
-// fs.ErrExist) where there is one.
-func writeSynced(name string, data []byte) error {
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	if _, err = file.Write(data); err == nil {
-		err = file.Sync()
-	}
-	return errors.Join(err, file.Close())
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
@@ -193,7 +194,7 @@ func TestStoreFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Directories in the way fail for root too.
-	blocked := s.file(c1) + newEnd
+	blocked := s.file(c1) + atomicfile.Unfinished
 	if err := os.Mkdir(blocked, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +228,7 @@ func TestStoreDamaged(t *testing.T) {
 	if err := s.Begin(r); err != nil {
 		t.Fatal(err)
 	}
-	if err := replace(s.file(c1), nil); err != nil {
+	if err := atomicfile.Replace(s.file(c1), nil); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {

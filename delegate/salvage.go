@@ -14,6 +14,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
@@ -67,7 +68,7 @@ func (h *Host) salvageUnrecorded(ctx context.Context, valid []GCAttachment) erro
 	}
 	entries, err := os.ReadDir(h.Namespaces)
 	if err != nil {
-		return cnierror.With(types.ErrIOFailure, ignore(fs.ErrNotExist, err))
+		return cnierror.With(types.ErrIOFailure, atomicfile.Ignore(fs.ErrNotExist, err))
 	}
 	var errs []error
 	for _, e := range entries {

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"path/filepath"
 	"strings"
+
+	"github.com/multibond/multibond/delegate/atomicfile"
 )
 
 // maxPath is PATH_MAX of include/uapi/linux/limits.h.
@@ -16,7 +18,7 @@ const maxCache = 1 << 20
 // givenTo is the path of the namespace that sriov-cni has noted for a VF; "" where
 // it has none.
 func (h *Host) givenTo(device string) string {
-	note, err := ReadFile(filepath.Join(h.SRIOV, "pci", device), maxPath)
+	note, err := atomicfile.Read(filepath.Join(h.SRIOV, "pci", device), maxPath)
 	if err != nil {
 		return ""
 	}
@@ -28,12 +30,12 @@ func (h *Host) givenTo(device string) string {
 // keep it for ever. That it stays keeps no pod.
 func (h *Host) forgetTorn(k Key) {
 	file := filepath.Join(h.SRIOV, k.ContainerID+"-"+k.IfName)
-	kept, err := ReadFile(file, maxCache)
+	kept, err := atomicfile.Read(file, maxCache)
 	if err != nil || json.Valid(kept) {
 		return
 	}
 	h.warn("%s is torn, which sriov-cni does not get over; it is removed", file)
-	if err := removeAll(file); err != nil {
+	if err := atomicfile.Remove(file); err != nil {
 		h.warn("%v", err)
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	podresourcesv1 "k8s.io/kubelet/pkg/apis/podresources/v1"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
@@ -107,7 +107,7 @@ func (q question) list(ctx context.Context) ([]Container, error) {
 }
 
 func (q question) checkpoint(context.Context) ([]Container, error) {
-	raw, err := delegate.ReadFile(q.kubelet.Checkpoint, maxAnswer)
+	raw, err := atomicfile.Read(q.kubelet.Checkpoint, maxAnswer)
 	if err != nil {
 		return nil, err
 	}

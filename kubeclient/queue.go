@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -44,10 +44,7 @@ func openQueue(dir string) (queue, error) {
 		return queue{}, fmt.Errorf("state directory: %w", err)
 	}
 	unfinished, err := filepath.Glob(filepath.Join(dir, "*"+writingEnd))
-	for _, file := range unfinished {
-		err = errors.Join(err, os.Remove(file))
-	}
-	return queue{dir}, err
+	return queue{dir}, errors.Join(err, atomicfile.Remove(unfinished...))
 }
 
 func (q queue) file(uid string) string { return filepath.Join(q.dir, uid+entryEnd) }
@@ -85,33 +82,11 @@ func (q queue) add(e entry) (entry, error) {
 // save writes an entry, whole or not at all, so that it survives a crash.
 func (q queue) save(e entry) error {
 	e.Version = entryVersion
-	file := q.file(e.Pod.UID)
-	if err := writeSynced(file+writingEnd, strictjson.Encode(e)); err != nil {
-		os.Remove(file + writingEnd)
-		return err
-	}
-	return os.Rename(file+writingEnd, file)
-}
-
-func writeSynced(name string, data []byte) error {
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(data)
-	if err == nil {
-		err = file.Sync()
-	}
-	return errors.Join(err, file.Close())
+	return atomicfile.ReplaceSynced(q.file(e.Pod.UID), "*"+writingEnd, strictjson.Encode(e), 0o600)
 }
 
 // remove ends an entry. It is no error if there is none.
-func (q queue) remove(uid string) error {
-	if err := os.Remove(q.file(uid)); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
+func (q queue) remove(uid string) error { return atomicfile.Remove(q.file(uid)) }
 
 // list returns the UIDs of the pods that have an entry, sorted.
 func (q queue) list() ([]string, error) {

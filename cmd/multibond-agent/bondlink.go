@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/atomicfile"
 )
 
 // ownBond is what the link bond leads to: a program of its own, so that who
@@ -50,14 +51,14 @@ func (p place) putBond(program []byte, replace bool, log *slog.Logger) error {
 		return nil
 	}
 	next := p.bond() + ".multibond-new"
-	if err := errors.Join(removeIfThere(next), os.Symlink(ownBond, next)); err != nil {
+	if err := errors.Join(atomicfile.Remove(next), os.Symlink(ownBond, next)); err != nil {
 		return err
 	}
 	if err := os.Rename(next, p.bond()); err != nil {
-		return errors.Join(err, removeIfThere(next))
+		return errors.Join(err, atomicfile.Remove(next))
 	}
 	log.Info("installed", "file", p.bond(), "changed", true)
-	return syncDir(p.binDir)
+	return atomicfile.SyncDir(p.binDir)
 }
 
 // removeBond undoes putBond.
@@ -71,5 +72,5 @@ func (p place) removeBond() error {
 			return err
 		}
 	}
-	return errors.Join(removeIfThere(p.bondKept()), removeIfThere(filepath.Join(p.binDir, ownBond)))
+	return atomicfile.Remove(p.bondKept(), filepath.Join(p.binDir, ownBond))
 }

@@ -7,13 +7,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -80,7 +80,7 @@ func install(args []string, usage io.Writer, log *slog.Logger) error {
 		return err
 	}
 	to.warn(cluster, log)
-	return removeIfThere(to.out()) // of an uninstallation that did not end
+	return atomicfile.Remove(to.out()) // of an uninstallation that did not end
 }
 
 // put replaces a file and says so.
@@ -136,25 +136,15 @@ const temporary = ".multibond-*.new"
 func replace(name string, data []byte, mode os.FileMode) (changed bool, err error) {
 	dir := filepath.Dir(name)
 	left, err := filepath.Glob(filepath.Join(dir, temporary))
-	for _, file := range left {
-		err = errors.Join(err, removeIfThere(file))
-	}
-	if err != nil || isThere(name, data, mode) {
+	if err = errors.Join(err, atomicfile.Remove(left...)); err != nil || isThere(name, data, mode) {
 		return false, err
 	}
-	file, err := os.CreateTemp(dir, temporary)
-	if err != nil {
+	if err := atomicfile.ReplaceSynced(name, temporary, data, mode); err != nil {
 		return false, err
 	}
-	_, err = file.Write(data)
-	err = errors.Join(err, file.Chmod(mode), file.Sync(), file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), name)
-	}
-	if err != nil {
-		return false, errors.Join(err, os.Remove(file.Name()))
-	}
-	return true, syncDir(dir)
+	// Renames keep their order over a power cut: the configuration is not there
+	// before its plugin.
+	return true, atomicfile.SyncDir(dir)
 }
 
 // isThere says whether a file is already as it is to be: a program that
@@ -166,16 +156,6 @@ func isThere(name string, data []byte, mode os.FileMode) bool {
 	}
 	old, err := os.ReadFile(name)
 	return err == nil && bytes.Equal(old, data)
-}
-
-// syncDir keeps renames in their order over a power cut: the configuration is
-// not there before its plugin.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // warn says what would keep pods from their networks on this node. Nothing of
@@ -207,16 +187,4 @@ func configFiles(dir string) (files []string, err error) {
 		}
 	}
 	return files, err
-}
-
-// removeIfThere is no error where there is nothing.
-func removeIfThere(name string) error {
-	return ignoreMissing(os.Remove(name))
-}
-
-func ignoreMissing(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/atomicfile"
 )
 
 // uninstall takes the cluster's configuration and the plugin off the node, once
@@ -88,7 +89,7 @@ func (u *uninstaller) step() (done bool, err error) {
 	case u.pods != "":
 		// An ADD that was at work may have made one after the configuration went.
 		u.aside, u.said = time.Time{}, false
-		return false, ignoreMissing(os.Rename(u.from.out(), u.from.config()))
+		return false, atomicfile.Ignore(fs.ErrNotExist, os.Rename(u.from.out(), u.from.config()))
 	case isFile(u.from.config()):
 		u.aside, u.said = time.Time{}, false
 		if err := os.Rename(u.from.config(), u.from.out()); err != nil {
@@ -97,7 +98,7 @@ func (u *uninstaller) step() (done bool, err error) {
 	case u.aside.IsZero():
 		u.aside = time.Now()
 	case u.force || time.Since(u.aside) >= u.settle:
-		if err := errors.Join(u.from.removeBond(), removeIfThere(u.from.plugin()), removeIfThere(u.from.out())); err != nil {
+		if err := errors.Join(u.from.removeBond(), atomicfile.Remove(u.from.plugin(), u.from.out())); err != nil {
 			return false, err
 		}
 		if !u.said {

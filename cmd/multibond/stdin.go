@@ -3,7 +3,7 @@ package main
 import (
 	"os"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/atomicfile"
 )
 
 // maxStdin bounds what a runtime says, in bytes: a configuration with the
@@ -16,7 +16,7 @@ func boundStdin() error {
 	if verb := os.Getenv("CNI_COMMAND"); verb == "" || verb == "VERSION" {
 		return nil
 	}
-	raw, err := delegate.ReadAll(os.Stdin, maxStdin)
+	raw, err := atomicfile.ReadAll(os.Stdin, maxStdin)
 	if err != nil {
 		return err
 	}

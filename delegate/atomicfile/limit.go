@@ -1,4 +1,4 @@
-package delegate
+package atomicfile
 
 import (
 	"errors"
@@ -10,9 +10,9 @@ import (
 // ErrTooLarge is of what has more bytes than it could have in good faith.
 var ErrTooLarge = errors.New("it is too large")
 
-// ReadFile reads a file of at most most bytes. The error of a larger one is
+// Read reads a file of at most most bytes. The error of a larger one is
 // compatible with errors.Is(err, ErrTooLarge).
-func ReadFile(name string, most int64) ([]byte, error) {
+func Read(name string, most int64) ([]byte, error) {
 	file, err := os.Open(name)
 	if err != nil {
 		return nil, err
