@@ -2,7 +2,6 @@ package delegate
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -26,7 +26,7 @@ func (h *Host) Add(ctx context.Context, r Request) (*current.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return decodeResult(recs[0].Result)
+	return invoke.DecodeResult(recs[0].Result)
 }
 
 // addAll attaches what rs ask for, each after what it needs and else in order,
@@ -448,12 +448,4 @@ func (rec *Record) complete(result *current.Result, made bond.Link) {
 		ip.Interface = current.Int(0)
 	}
 	rec.Result = strictjson.Encode(result)
-}
-
-func decodeResult(raw json.RawMessage) (*current.Result, error) {
-	result, err := current.NewResult(raw)
-	if err != nil {
-		return nil, fmt.Errorf("stored result: %w", err)
-	}
-	return current.GetResult(result)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -55,7 +56,7 @@ func TestAdd(t *testing.T) {
 		t.Fatal(err)
 	}
 	var printed bytes.Buffer
-	if err := PrintResult(&printed, result, "1.1.0"); err != nil {
+	if err := invoke.PrintResult(&printed, result, "1.1.0"); err != nil {
 		t.Fatal(err)
 	}
 	sameJSON(t, standardResult, printed.Bytes())
@@ -327,7 +328,7 @@ func TestAddNotUndone(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()
 	configured := false
-	m.Runner = runnerFunc{m.plugins, func(ctx context.Context, c Call) (json.RawMessage, error) {
+	m.Runner = runnerFunc{m.plugins, func(ctx context.Context, c invoke.Call) (json.RawMessage, error) {
 		out, err := m.plugins.run(ctx, c)
 		if c.Type == "host-local" && !configured {
 			return nil, errors.New("host-local ADD: signal: segmentation fault: it said nothing")
@@ -349,11 +350,11 @@ func TestAddNotUndone(t *testing.T) {
 
 // runnerFunc is a Runner that executes plugins otherwise.
 type runnerFunc struct {
-	Runner
-	run func(context.Context, Call) (json.RawMessage, error)
+	invoke.Runner
+	run func(context.Context, invoke.Call) (json.RawMessage, error)
 }
 
-func (r runnerFunc) Start(ctx context.Context, c Call) func() (json.RawMessage, error) {
+func (r runnerFunc) Start(ctx context.Context, c invoke.Call) func() (json.RawMessage, error) {
 	out, err := r.run(ctx, c)
 	return func() (json.RawMessage, error) { return out, err }
 }
@@ -364,7 +365,7 @@ func TestAddCancelled(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()
 	ctx, cancel := context.WithCancel(t.Context())
-	m.Runner = runnerFunc{m.plugins, func(ctx context.Context, c Call) (json.RawMessage, error) {
+	m.Runner = runnerFunc{m.plugins, func(ctx context.Context, c invoke.Call) (json.RawMessage, error) {
 		if c.Command == "DEL" && ctx.Err() != nil {
 			t.Error("the way back has no time")
 		}
@@ -393,7 +394,7 @@ func TestAddResults(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			m := newMachine(t)
 			before := m.state()
-			m.Runner = runnerFunc{m.plugins, func(ctx context.Context, c Call) (json.RawMessage, error) {
+			m.Runner = runnerFunc{m.plugins, func(ctx context.Context, c invoke.Call) (json.RawMessage, error) {
 				out, err := m.plugins.run(ctx, c)
 				if c.Type == test.plugin && c.Command == "ADD" {
 					return json.RawMessage(test.output), err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -124,7 +125,7 @@ func (h *Host) runPlugins(ctx context.Context, rec *Record, l PlannedLink, meanw
 		if err != nil {
 			return nil, i, err
 		}
-		if _, err := resultFields(out); err != nil {
+		if _, err := invoke.ResultFields(out); err != nil {
 			return nil, i, fmt.Errorf("%s ADD: %w", p.Type, err)
 		}
 		result = out
@@ -133,7 +134,7 @@ func (h *Host) runPlugins(ctx context.Context, rec *Record, l PlannedLink, meanw
 }
 
 // call is one execution of a plugin for this attachment.
-func (rec *Record) call(command, netns, ifName string, p Plugin, prevResult json.RawMessage) Call {
+func (rec *Record) call(command, netns, ifName string, p Plugin, prevResult json.RawMessage) invoke.Call {
 	config := p.Config
 	if prevResult != nil {
 		var fields map[string]json.RawMessage
@@ -143,7 +144,7 @@ func (rec *Record) call(command, netns, ifName string, p Plugin, prevResult json
 			config = strictjson.Encode(fields)
 		}
 	}
-	return Call{
+	return invoke.Call{
 		Command: command, ContainerID: rec.Plan.ContainerID, Netns: netns, IfName: ifName,
 		Args: rec.Plan.Args, Path: rec.Plan.Path, Type: p.Type, Config: config,
 	}

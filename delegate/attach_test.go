@@ -11,6 +11,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/invoke"
 )
 
 // TestIdentify: a link is the one with the PCI address, whatever its plugin
@@ -18,7 +19,7 @@ import (
 func TestIdentify(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()
-	m.Runner = runnerFunc{m.plugins, func(ctx context.Context, c Call) (json.RawMessage, error) {
+	m.Runner = runnerFunc{m.plugins, func(ctx context.Context, c invoke.Call) (json.RawMessage, error) {
 		out, err := m.plugins.run(ctx, c)
 		if c.Type == "sriov" && c.Command == "ADD" {
 			odd, down, up := "odd"+c.IfName[len(c.IfName)-1:], false, true
@@ -44,7 +45,7 @@ func TestIdentifyNone(t *testing.T) {
 	} {
 		m := newMachine(t)
 		before := m.state()
-		m.Runner = runnerFunc{m.plugins, func(ctx context.Context, c Call) (json.RawMessage, error) {
+		m.Runner = runnerFunc{m.plugins, func(ctx context.Context, c invoke.Call) (json.RawMessage, error) {
 			return json.RawMessage(`{}`), nil
 		}}
 		_, err := m.Add(t.Context(), request(t, config))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/invoke"
 )
 
 // Check compares an attachment with its Record, then has the plugins check
@@ -140,8 +141,8 @@ func (h *Host) checkPlugins(ctx context.Context, rec *Record) error {
 func (rec *Record) resultFor(config json.RawMessage) json.RawMessage {
 	var c struct{ CNIVersion string }
 	var out bytes.Buffer
-	result, err := decodeResult(rec.Result)
-	if err != nil || json.Unmarshal(config, &c) != nil || PrintResult(&out, result, c.CNIVersion) != nil {
+	result, err := invoke.DecodeResult(rec.Result)
+	if err != nil || json.Unmarshal(config, &c) != nil || invoke.PrintResult(&out, result, c.CNIVersion) != nil {
 		return nil
 	}
 	return out.Bytes()

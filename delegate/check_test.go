@@ -6,15 +6,18 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/invoke"
 )
 
 // TestCheck: each thing that can differ is found, and said.
@@ -130,7 +133,9 @@ func TestCheckPlugins(t *testing.T) {
 	}
 }
 
-func deviceAt(c Call) string { return map[string]string{"bond0-1": vfA, "bond0-2": vfB}[c.IfName] }
+func deviceAt(c invoke.Call) string {
+	return map[string]string{"bond0-1": vfA, "bond0-2": vfB}[c.IfName]
+}
 
 func TestStatus(t *testing.T) {
 	n := request(t, standard).Network
@@ -166,8 +171,8 @@ func (lookOnly) EnableBonding(context.Context) error { panic("STATUS loads a mod
 // an agent that never answers, nor the loading of a module holds STATUS up: no
 // plugin is executed, no module loaded, and of the agent enough is known.
 func TestStatusOfWhatHangs(t *testing.T) {
-	plugin := script(t, `touch "$0.was-executed"; exec sleep 600`)
-	bin := plugin.Path[1]
+	bin := t.TempDir()
+	writeFile(t, filepath.Join(bin, "p"), "#!/bin/sh\n"+`touch "$0.was-executed"; exec sleep 600`, 0o755)
 	asked := make(chan struct{})
 	agent := fakeAgent(t, func(_ AgentRequest, conn net.Conn) { <-asked })
 	defer close(asked)
@@ -175,7 +180,7 @@ func TestStatusOfWhatHangs(t *testing.T) {
 	writeFile(t, filepath.Join(conf, "10-hangs.conflist"), `{"cniVersion": "1.1.0", "name": "hangs", "plugins": [{"type": "p", "ipam": {"type": "p"}}]}`, 0o600)
 
 	m := newMachine(t)
-	m.Host.Kernel, m.Runner = lookOnly{m.Host.Kernel}, shell
+	m.Host.Kernel, m.Runner = lookOnly{m.Host.Kernel}, invoke.Exec{Env: os.Environ(), Timeout: time.Minute}
 	if err := m.StatusPod(t.Context(), ClusterConfig{Agent: agent.Socket, ConfDir: conf}, []string{bin}); err != nil {
 		t.Error(err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -150,7 +151,7 @@ func (h *Host) forwardGC(ctx context.Context, c collection, path []string) error
 			path = append(slices.Clone(path), dir)
 		}
 	}
-	_, err := h.execute(ctx, Call{Command: "GC", Path: path, Type: c.plugin.Type, Config: strictjson.Encode(fields)})
+	_, err := h.execute(ctx, invoke.Call{Command: "GC", Path: path, Type: c.plugin.Type, Config: strictjson.Encode(fields)})
 	if err != nil {
 		return cnierror.With(cnierror.Delegate, fmt.Errorf("network %s: %w", nameOf(c.plugin), err))
 	}

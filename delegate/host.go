@@ -1,6 +1,7 @@
 package delegate
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/invoke"
 )
 
 // Host is the machine as this package sees it: every edge is a field.
@@ -20,7 +22,7 @@ type Host struct {
 	Kernel      bond.Kernel
 	Sys         fs.FS  // the root of sysfs
 	SRIOV       string // the directory in which sriov-cni keeps its state
-	Runner      Runner
+	Runner      invoke.Runner
 	Store       Store
 	Path        []string // CNI_PATH of this call
 	Namespaces  string   // the directory in which runtimes keep network namespaces
@@ -135,4 +137,10 @@ func (h *Host) enterIfThere(netns, id string) (sandbox, error) {
 func (h *Host) warn(format string, args ...any) {
 	h.doubt = true
 	fmt.Fprintf(h.Log, "multibond: "+format+"\n", args...)
+}
+
+// execute executes one plugin. CNI forbids two at once for one container
+// (CNI specification, section 2).
+func (h *Host) execute(ctx context.Context, c invoke.Call) (json.RawMessage, error) {
+	return h.Runner.Start(ctx, c)()
 }

@@ -6,15 +6,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
-	"github.com/containernetworking/cni/pkg/types/create"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
-	"github.com/multibond/multibond/delegate/strictjson"
+	"github.com/multibond/multibond/delegate/invoke"
 )
 
 // needNoBond are the IPAM plugins that look at nothing in the pod: they do their
@@ -58,10 +56,10 @@ func (h *Host) startIPAM(ctx context.Context, rec *Record) (answer func() (*curr
 	return func() (*current.Result, error) {
 		out, err := wait()
 		if err != nil {
-			rec.IPAMRefused = hadNoEffect(err)
+			rec.IPAMRefused = invoke.HadNoEffect(err)
 			return nil, cnierror.With(cnierror.Delegate, fmt.Errorf("ipam: %w", err))
 		}
-		result, err := parseResult(out, rec.Plan.Config)
+		result, err := invoke.ParseResult(out, rec.Plan.Config)
 		if err != nil {
 			return nil, cnierror.With(cnierror.Delegate, fmt.Errorf("ipam: %s: %w", rec.Plan.IPAM, err))
 		}
@@ -81,48 +79,8 @@ func (rec *Record) withDNS(result *current.Result) *current.Result {
 	return result
 }
 
-func (rec *Record) ipamCall(command, netns string) Call {
+func (rec *Record) ipamCall(command, netns string) invoke.Call {
 	return rec.call(command, netns, rec.Plan.IfName, Plugin{Type: rec.Plan.IPAM, Config: rec.Plan.Config}, nil)
-}
-
-// parseResult reads a plugin's result of any version; one that names none has
-// the version of its configuration.
-func parseResult(out, config json.RawMessage) (*current.Result, error) {
-	fields, err := resultFields(out)
-	if err != nil {
-		return nil, err
-	}
-	version, err := create.DecodeVersion(out)
-	if err != nil {
-		return nil, err
-	}
-	if _, named := fields["cniVersion"]; !named {
-		if version, err = create.DecodeVersion(config); err != nil {
-			return nil, err
-		}
-		fields["cniVersion"] = strictjson.Encode(version)
-	}
-	result, err := create.Create(version, strictjson.Encode(fields))
-	if err != nil {
-		return nil, err
-	}
-	return current.NewResultFromResult(result)
-}
-
-// resultFields reads what a plugin printed as the object that a result is.
-func resultFields(out json.RawMessage) (fields map[string]json.RawMessage, err error) {
-	const most = 100
-	if err := json.Unmarshal(out, &fields); err != nil || fields == nil {
-		return nil, fmt.Errorf("it printed no result: %q", out[:min(len(out), most)])
-	}
-	for _, key := range []string{"interfaces", "ips", "routes"} {
-		// The CNI project's conversions take these for there.
-		var list []*struct{}
-		if json.Unmarshal(fields[key], &list) == nil && slices.Contains(list, nil) {
-			return nil, fmt.Errorf("it printed a result of which an element of %s is null", key)
-		}
-	}
-	return fields, nil
 }
 
 // addressesOf turns a CNI result into addresses and routes. A route without a

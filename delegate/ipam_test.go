@@ -13,46 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/multibond/multibond/bond"
-	"github.com/multibond/multibond/delegate/strictjson"
+	"github.com/multibond/multibond/delegate/invoke"
 )
-
-// TestParseResult reads what IPAM plugins of all ages print.
-func TestParseResult(t *testing.T) {
-	const config = `{"cniVersion": "1.0.0"}`
-	const want = `{"cniVersion": "1.1.0", "ips": [{"address": "10.0.0.2/24", "gateway": "10.0.0.1"}], "routes": [{"dst": "0.0.0.0/0"}]}`
-	for _, test := range []struct{ name, out, config, want, text string }{
-		{"1.1.0", `{"cniVersion": "1.1.0", "ips": [{"address": "10.0.0.2/24"}], "routes": [{"dst": "0.0.0.0/0", "mtu": 1400}]}`, config,
-			`{"cniVersion": "1.1.0", "ips": [{"address": "10.0.0.2/24"}], "routes": [{"dst": "0.0.0.0/0", "mtu": 1400}]}`, ""},
-		{"1.0.0", `{"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.2/24", "gateway": "10.0.0.1"}], "routes": [{"dst": "0.0.0.0/0"}]}`, config, want, ""},
-		{"0.4.0", `{"cniVersion": "0.4.0", "ips": [{"version": "4", "address": "10.0.0.2/24", "gateway": "10.0.0.1"}], "routes": [{"dst": "0.0.0.0/0"}]}`, config, want, ""},
-		{"0.3.1", `{"cniVersion": "0.3.1", "ips": [{"version": "4", "address": "10.0.0.2/24", "gateway": "10.0.0.1"}], "routes": [{"dst": "0.0.0.0/0"}]}`, config, want, ""},
-		{"0.2.0", `{"cniVersion": "0.2.0", "ip4": {"ip": "10.0.0.2/24", "gateway": "10.0.0.1", "routes": [{"dst": "0.0.0.0/0"}]}}`, config, want, ""},
-		{"no version: the configuration's", `{"ips": [{"address": "10.0.0.2/24", "gateway": "10.0.0.1"}], "routes": [{"dst": "0.0.0.0/0"}]}`, config, want, ""},
-		{"no version anywhere: 0.1.0", `{"ip4": {"ip": "10.0.0.2/24", "gateway": "10.0.0.1", "routes": [{"dst": "0.0.0.0/0"}]}}`, `{}`, want, ""},
-		{"nothing", ``, config, "", `it printed no result: ""`},
-		{"null", `null`, config, "", `it printed no result: "null"`},
-		{"a list", `[]`, config, "", `it printed no result: "[]"`},
-		{"a version that is none", `{"cniVersion": 1}`, config, "", `decoding version from network config: json: cannot unmarshal number into Go struct field .cniVersion of type string`},
-		{"a version of tomorrow", `{"cniVersion": "7.0.0"}`, config, "", `unsupported CNI result version "7.0.0"`},
-		{"no address", `{"cniVersion": "1.0.0", "ips": [{"address": "hello"}]}`, config, "", `invalid CIDR address: hello`},
-		{"null for an address", `{"cniVersion": "1.0.0", "ips": [null]}`, config, "", "it printed a result of which an element of ips is null"},
-		{"null for a route, of old", `{"cniVersion": "0.4.0", "routes": [{"dst": "0.0.0.0/0"}, null]}`, config, "", "it printed a result of which an element of routes is null"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			got, err := parseResult(json.RawMessage(test.out), json.RawMessage(test.config))
-			if test.text != "" {
-				if err == nil || err.Error() != test.text {
-					t.Errorf("error\n%v\nwanted is\n%s", err, test.text)
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			sameJSON(t, test.want, strictjson.Encode(got))
-		})
-	}
-}
 
 func TestAddressesOf(t *testing.T) {
 	scope, table := 253, 100
@@ -141,7 +103,7 @@ func TestIPAMBesideTheBond(t *testing.T) {
 		t.Run(ipam, func(t *testing.T) {
 			m := newMachine(t)
 			before := m.state()
-			m.Runner = runnerFunc{m.Runner, func(ctx context.Context, c Call) (json.RawMessage, error) {
+			m.Runner = runnerFunc{m.Runner, func(ctx context.Context, c invoke.Call) (json.RawMessage, error) {
 				if c.Type == "dhcp" {
 					c.Type = "host-local" // the plugin of this machine that gives addresses
 				}

@@ -15,6 +15,7 @@ import (
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -75,7 +76,7 @@ func (h *Host) attachPlain(ctx context.Context, s sandbox, rec *Record) error {
 	var err error
 	var done int
 	if seen.Result, done, err = h.runPlugins(ctx, rec, l, func() {}); err != nil {
-		if hadNoEffect(err) {
+		if invoke.HadNoEffect(err) {
 			rec.RefusedBy = done + 1
 		}
 		return cnierror.With(cnierror.Delegate, err)
@@ -88,7 +89,7 @@ func (h *Host) attachPlain(ctx context.Context, s sandbox, rec *Record) error {
 	}
 	rec.Attached[l.Name] = seen
 	last := l.Plugins[len(l.Plugins)-1]
-	result, err := parseResult(seen.Result, last.Config)
+	result, err := invoke.ParseResult(seen.Result, last.Config)
 	if err != nil {
 		return cnierror.With(cnierror.Delegate, fmt.Errorf("%s: %w", last.Type, err))
 	}

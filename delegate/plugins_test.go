@@ -14,6 +14,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/bond/bondfake"
+	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -22,9 +23,9 @@ import (
 type plugins struct {
 	kernel  *bondfake.Kernel
 	edges   *edges
-	calls   []Call
-	seen    func(Call)      // hears of each call
-	missing map[string]bool // programs that are not installed
+	calls   []invoke.Call
+	seen    func(invoke.Call) // hears of each call
+	missing map[string]bool   // programs that are not installed
 	refuse  map[string]string
 	write   map[string]string // files that a plugin writes about its device
 
@@ -46,7 +47,7 @@ type sriovCache struct {
 func newPlugins(k *bondfake.Kernel, e *edges) *plugins {
 	return &plugins{
 		kernel: k, edges: e, vfs: map[string]sriovCache{}, pool: map[string]string{},
-		missing: map[string]bool{}, refuse: map[string]string{}, seen: func(Call) {},
+		missing: map[string]bool{}, refuse: map[string]string{}, seen: func(invoke.Call) {},
 	}
 }
 
@@ -58,16 +59,16 @@ func (p *plugins) Find(plugin string, path []string) (string, error) {
 }
 
 // Start executes a plugin at once, so that what is done beside it follows it always.
-func (p *plugins) Start(ctx context.Context, c Call) func() (json.RawMessage, error) {
+func (p *plugins) Start(ctx context.Context, c invoke.Call) func() (json.RawMessage, error) {
 	out, err := p.run(ctx, c)
 	return func() (json.RawMessage, error) { return out, err }
 }
 
 // run executes a plugin in this process. A plugin that is refused for, as in
 // refuse["sriov DEL bond0-1"] = "no", answers with that and does nothing.
-func (p *plugins) run(ctx context.Context, c Call) (json.RawMessage, error) {
+func (p *plugins) run(ctx context.Context, c invoke.Call) (json.RawMessage, error) {
 	if _, err := p.Find(c.Type, c.Path); err != nil {
-		return nil, fmt.Errorf("%s %s: %w: %w", c.Type, c.Command, ErrNotExecuted, err)
+		return nil, fmt.Errorf("%s %s: %w: %w", c.Type, c.Command, invoke.ErrNotExecuted, err)
 	}
 	p.calls = append(p.calls, c)
 	p.seen(c)
@@ -87,7 +88,7 @@ func (p *plugins) run(ctx context.Context, c Call) (json.RawMessage, error) {
 	if err := json.Unmarshal(c.Config, &config); err != nil {
 		return nil, said(c, err)
 	}
-	do, known := map[string]func(Call, pluginConfig) (any, error){
+	do, known := map[string]func(invoke.Call, pluginConfig) (any, error){
 		"sriov ADD": p.sriovAdd, "sriov DEL": p.sriovDel,
 		"bridge ADD": p.bridgeAdd, "bridge DEL": p.bridgeDel,
 		"macvlan ADD": p.macvlanAdd, "macvlan DEL": p.macvlanDel,
@@ -110,13 +111,13 @@ func (p *plugins) run(ctx context.Context, c Call) (json.RawMessage, error) {
 }
 
 // said is an error as [Exec] returns what a plugin has said.
-func said(c Call, err error) error {
+func said(c invoke.Call, err error) error {
 	return fmt.Errorf("%s %s: %w", c.Type, c.Command, &types.Error{Code: 999, Msg: err.Error()})
 }
 
 // count is how often a plugin was called.
 func (p *plugins) count(plugin, command string) int {
-	return len(slices.DeleteFunc(slices.Clone(p.calls), func(c Call) bool { return c.Type != plugin || c.Command != command }))
+	return len(slices.DeleteFunc(slices.Clone(p.calls), func(c invoke.Call) bool { return c.Type != plugin || c.Command != command }))
 }
 
 type pluginConfig struct {
@@ -128,9 +129,9 @@ type pluginConfig struct {
 
 type values = map[string]any
 
-func keyOf(c Call) string { return c.ContainerID + "/" + c.IfName }
+func keyOf(c invoke.Call) string { return c.ContainerID + "/" + c.IfName }
 
-func (p *plugins) sriovAdd(c Call, config pluginConfig) (any, error) {
+func (p *plugins) sriovAdd(c invoke.Call, config pluginConfig) (any, error) {
 	if _, there := p.vfs[keyOf(c)]; there {
 		return nil, fmt.Errorf("%s is already allocated", config.DeviceID)
 	}
@@ -184,7 +185,7 @@ func (p *plugins) sriovAdd(c Call, config pluginConfig) (any, error) {
 
 // sriovDel forgets the attachment first, so that a second DEL does nothing,
 // and takes any interface that has the name.
-func (p *plugins) sriovDel(c Call, _ pluginConfig) (any, error) {
+func (p *plugins) sriovDel(c invoke.Call, _ pluginConfig) (any, error) {
 	cache, there := p.vfs[keyOf(c)]
 	if !there && p.release == "old" {
 		return nil, fmt.Errorf("cannot find the cache of %s", keyOf(c))
@@ -247,7 +248,7 @@ func (p *plugins) open(netns string) (host, pod bond.Namespace, err error) {
 	return host, pod, err
 }
 
-func (p *plugins) macvlanAdd(c Call, config pluginConfig) (any, error) {
+func (p *plugins) macvlanAdd(c invoke.Call, config pluginConfig) (any, error) {
 	_, pod, err := p.open(c.Netns)
 	if err != nil {
 		return nil, err
@@ -261,7 +262,7 @@ func (p *plugins) macvlanAdd(c Call, config pluginConfig) (any, error) {
 
 // bridgeAdd makes an interface with an address and a default route, as a
 // cluster's default network does.
-func (p *plugins) bridgeAdd(c Call, config pluginConfig) (any, error) {
+func (p *plugins) bridgeAdd(c invoke.Call, config pluginConfig) (any, error) {
 	result, err := p.hostLocalAdd(c, config)
 	if err != nil {
 		return nil, err
@@ -290,14 +291,14 @@ func (p *plugins) bridgeAdd(c Call, config pluginConfig) (any, error) {
 	}))
 }
 
-func (p *plugins) bridgeDel(c Call, config pluginConfig) (any, error) {
+func (p *plugins) bridgeDel(c invoke.Call, config pluginConfig) (any, error) {
 	if _, err := p.hostLocalDel(c, config); err != nil {
 		return nil, err
 	}
 	return p.macvlanDel(c, config)
 }
 
-func (p *plugins) macvlanDel(c Call, _ pluginConfig) (any, error) {
+func (p *plugins) macvlanDel(c invoke.Call, _ pluginConfig) (any, error) {
 	_, pod, err := p.open(c.Netns)
 	if err != nil {
 		return nil, nil
@@ -309,7 +310,7 @@ func (p *plugins) macvlanDel(c Call, _ pluginConfig) (any, error) {
 	return nil, pod.Delete(l.Index)
 }
 
-func (p *plugins) hostLocalAdd(c Call, config pluginConfig) (any, error) {
+func (p *plugins) hostLocalAdd(c invoke.Call, config pluginConfig) (any, error) {
 	if _, there := p.pool[keyOf(c)]; there {
 		return nil, fmt.Errorf("%s has an address already", keyOf(c))
 	}
@@ -323,7 +324,7 @@ func (p *plugins) hostLocalAdd(c Call, config pluginConfig) (any, error) {
 	}, nil
 }
 
-func (p *plugins) hostLocalDel(c Call, _ pluginConfig) (any, error) {
+func (p *plugins) hostLocalDel(c invoke.Call, _ pluginConfig) (any, error) {
 	delete(p.pool, keyOf(c))
 	return nil, nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -65,7 +66,7 @@ func (h *Host) AddPod(ctx context.Context, c ClusterConfig, r Request) (*current
 		h.tellFailure(ctx, c.Agent, report, began, err)
 		return nil, err
 	}
-	return decodeResult(recs[0].Result)
+	return invoke.DecodeResult(recs[0].Result)
 }
 
 // AddSecondary attaches one bond network whose links name what only the agent
@@ -95,7 +96,7 @@ func (h *Host) AddSecondary(ctx context.Context, r Request) (*current.Result, er
 	}
 	report.Steps = append(report.allSteps(recs), since("total", began))
 	h.tell(ctx, socket, report)
-	return decodeResult(recs[0].Result)
+	return invoke.DecodeResult(recs[0].Result)
 }
 
 // warningsOf are all warnings about what a pod got.
@@ -159,7 +160,7 @@ func (h *Host) delUnknown(ctx context.Context, c ClusterConfig, r Request) {
 		return
 	}
 	for _, p := range slices.Backward(n.Plain) {
-		_, err := h.execute(ctx, Call{
+		_, err := h.execute(ctx, invoke.Call{
 			Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Args: r.Args, Path: c.path(r.Path),
 			Type: p.Type, Config: p.Config,
 		})
@@ -391,7 +392,7 @@ func (p Publish) allSteps(recs []*Record) []Step {
 }
 
 func (rec *Record) podResult() (PodResult, error) {
-	result, err := decodeResult(rec.Result)
+	result, err := invoke.DecodeResult(rec.Result)
 	return PodResult{
 		Name: rec.Plan.Network, IfName: rec.Plan.IfName, Bond: !rec.Plan.plain(), Result: result,
 		DefaultRoute: rec.Plan.DefaultRoute, DeviceInfo: rec.Plan.DeviceInfo,

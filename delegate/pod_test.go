@@ -18,6 +18,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -99,7 +100,7 @@ func TestAddPodBegun(t *testing.T) {
 	before := n.state()
 	n.plugins.refuse["bridge ADD eth0"] = "no"
 	var there []Key
-	n.plugins.seen = func(Call) {
+	n.plugins.seen = func(invoke.Call) {
 		if there == nil {
 			there, _ = n.Store.List()
 		}
@@ -112,11 +113,11 @@ func TestAddPodBegun(t *testing.T) {
 		t.Errorf("Records at the first plugin, -want +got:\n%s", diff)
 	}
 	n.wantState(before)
-	n.plugins.seen = func(Call) { panic(killed{}) }
+	n.plugins.seen = func(invoke.Call) { panic(killed{}) }
 	if !untilKilled(func() { n.AddPod(t.Context(), n.config, n.request()) }) {
 		t.Fatal("not killed")
 	}
-	n.plugins.seen = func(Call) {}
+	n.plugins.seen = func(invoke.Call) {}
 	if got, err := n.Store.List(); cmp.Diff(want, got) != "" || err != nil {
 		t.Errorf("after a kill there is %v, %v", got, err)
 	}

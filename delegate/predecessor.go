@@ -10,6 +10,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/invoke"
 )
 
 // IsBondCNI says that the network is one of bond-cni's, which may have
@@ -45,7 +46,7 @@ func (h *Host) delPredecessor(ctx context.Context, r Request) error {
 	if r.Network.IPAM == "" {
 		return err
 	}
-	_, refused := h.execute(ctx, Call{
+	_, refused := h.execute(ctx, invoke.Call{
 		Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Args: r.Args, Path: r.Path,
 		Type: r.Network.IPAM, Config: r.Network.Raw,
 	})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -30,7 +31,7 @@ func (h *Host) moveDefaultRoutes(s sandbox, recs []*Record) error {
 }
 
 func (h *Host) moveDefaultRoute(s sandbox, to *Record, recs []*Record) error {
-	result, err := decodeResult(to.Result)
+	result, err := invoke.DecodeResult(to.Result)
 	if err != nil {
 		return err
 	}
@@ -111,7 +112,7 @@ func (rec *Record) dropDefault(dst netip.Prefix) error {
 		p, err := prefixOf(d)
 		return err == nil && p == dst
 	}
-	result, err := decodeResult(rec.Result)
+	result, err := invoke.DecodeResult(rec.Result)
 	if err != nil {
 		return err
 	}
@@ -123,7 +124,7 @@ func (rec *Record) dropDefault(dst netip.Prefix) error {
 
 // storeDefault writes the new default routes into the Records.
 func (h *Host) storeDefault(to *Record, routes []bond.Route, recs []*Record) error {
-	result, err := decodeResult(to.Result)
+	result, err := invoke.DecodeResult(to.Result)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -166,7 +167,7 @@ func namedByUs(l, b bond.Link) bool {
 func (h *Host) salvageVF(ctx context.Context, s sandbox, r Request, l bond.Link) error {
 	if r.ContainerID != "" { // by which sriov-cni knows it
 		config := strictjson.Encode(map[string]string{"cniVersion": attachVersion, "name": "multibond", "type": "sriov", "deviceID": l.Device})
-		_, err := h.execute(ctx, Call{
+		_, err := h.execute(ctx, invoke.Call{
 			Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: l.Name, Args: r.Args, Path: r.Path, Type: "sriov", Config: config,
 		})
 		if err != nil {

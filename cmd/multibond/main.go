@@ -19,6 +19,7 @@ import (
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/invoke"
 )
 
 const (
@@ -58,7 +59,7 @@ func main() {
 		types.NewError(types.ErrDecodingFailure, "standard input: "+err.Error(), "").Print()
 		os.Exit(1)
 	}
-	skel.PluginMainFuncs(funcs, delegate.Versions, "multibond "+releaseVersion+": a CNI plugin that bonds SR-IOV VFs; the container runtime executes it (multibond plan -help)")
+	skel.PluginMainFuncs(funcs, invoke.Versions, "multibond "+releaseVersion+": a CNI plugin that bonds SR-IOV VFs; the container runtime executes it (multibond plan -help)")
 }
 
 // edge turns an error into what CNI prints: a code and a message.
@@ -91,7 +92,7 @@ func newHost(args *skel.CmdArgs) (*delegate.Host, error) {
 		Kernel:      bond.System{},
 		Sys:         os.DirFS("/sys"),
 		SRIOV:       "/var/lib/cni/sriov",
-		Runner:      delegate.Exec{Env: append(os.Environ(), fmt.Sprintf("%s=%d", withinEnv, within+1)), Timeout: pluginTimeout},
+		Runner:      invoke.Exec{Env: append(os.Environ(), fmt.Sprintf("%s=%d", withinEnv, within+1)), Timeout: pluginTimeout},
 		Store:       store,
 		Path:        filepath.SplitList(args.Path),
 		Namespaces:  "/run/netns",
@@ -163,7 +164,7 @@ func add(ctx context.Context, args *skel.CmdArgs) error {
 			return err
 		}
 	}
-	return delegate.PrintResult(os.Stdout, result, version)
+	return invoke.PrintResult(os.Stdout, result, version)
 }
 
 // bondCNI is the network of a configuration of bond-cni, or no network.

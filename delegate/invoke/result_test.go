@@ -1,4 +1,4 @@
-package delegate
+package invoke
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	current "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate/strictjson"
 )
@@ -22,7 +23,7 @@ func full(t *testing.T) *current.Result {
 			{"interface": 0, "address": "fd00:56::2/64"}],
 		"routes": [{"dst": "0.0.0.0/0"}, {"dst": "10.9.0.0/16", "gw": "10.56.217.9", "mtu": 1400, "advmss": 1300, "priority": 7, "table": 100, "scope": 253}],
 		"dns": {"nameservers": ["192.0.2.53"], "domain": "example.org", "search": ["a.example.org"], "options": ["ndots:5"]}}`
-	r, err := decodeResult(json.RawMessage(text))
+	r, err := DecodeResult(json.RawMessage(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,15 +60,15 @@ func TestPrintResult(t *testing.T) {
 			if err := PrintResult(&printed, r, version); err != nil {
 				t.Fatal(err)
 			}
-			sameJSON(t, want, printed.Bytes())
-			sameJSON(t, string(strictjson.Encode(full(t))), strictjson.Encode(r)) // the result itself is as it was
+			require.JSONEq(t, want, printed.String())
+			require.JSONEq(t, string(strictjson.Encode(full(t))), string(strictjson.Encode(r))) // the result itself is as it was
 		})
 	}
 }
 
 // TestPrintResultEmpty: a bond without addresses.
 func TestPrintResultEmpty(t *testing.T) {
-	r := &current.Result{CNIVersion: "1.1.0", Interfaces: []*current.Interface{{Name: "bond0", Sandbox: pod1}}}
+	r := &current.Result{CNIVersion: "1.1.0", Interfaces: []*current.Interface{{Name: "bond0", Sandbox: "/run/netns/p1"}}}
 	for version, want := range map[string]string{
 		"0.2.0": `{"cniVersion": "0.2.0", "dns": {}}`,
 		"0.3.1": `{"cniVersion": "0.3.1", "interfaces": [{"name": "bond0", "sandbox": "/run/netns/p1"}], "dns": {}}`,
@@ -77,7 +78,7 @@ func TestPrintResultEmpty(t *testing.T) {
 		if err := PrintResult(&printed, r, version); err != nil {
 			t.Fatal(err)
 		}
-		sameJSON(t, want, printed.Bytes())
+		require.JSONEq(t, want, printed.String())
 	}
 }
 
@@ -91,5 +92,43 @@ func TestPrintResultErrors(t *testing.T) {
 		if err == nil || err.Error() != want {
 			t.Errorf("%q: %v", version, err)
 		}
+	}
+}
+
+// TestParseResult reads what IPAM plugins of all ages print.
+func TestParseResult(t *testing.T) {
+	const config = `{"cniVersion": "1.0.0"}`
+	const want = `{"cniVersion": "1.1.0", "ips": [{"address": "10.0.0.2/24", "gateway": "10.0.0.1"}], "routes": [{"dst": "0.0.0.0/0"}]}`
+	for _, test := range []struct{ name, out, config, want, text string }{
+		{"1.1.0", `{"cniVersion": "1.1.0", "ips": [{"address": "10.0.0.2/24"}], "routes": [{"dst": "0.0.0.0/0", "mtu": 1400}]}`, config,
+			`{"cniVersion": "1.1.0", "ips": [{"address": "10.0.0.2/24"}], "routes": [{"dst": "0.0.0.0/0", "mtu": 1400}]}`, ""},
+		{"1.0.0", `{"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.2/24", "gateway": "10.0.0.1"}], "routes": [{"dst": "0.0.0.0/0"}]}`, config, want, ""},
+		{"0.4.0", `{"cniVersion": "0.4.0", "ips": [{"version": "4", "address": "10.0.0.2/24", "gateway": "10.0.0.1"}], "routes": [{"dst": "0.0.0.0/0"}]}`, config, want, ""},
+		{"0.3.1", `{"cniVersion": "0.3.1", "ips": [{"version": "4", "address": "10.0.0.2/24", "gateway": "10.0.0.1"}], "routes": [{"dst": "0.0.0.0/0"}]}`, config, want, ""},
+		{"0.2.0", `{"cniVersion": "0.2.0", "ip4": {"ip": "10.0.0.2/24", "gateway": "10.0.0.1", "routes": [{"dst": "0.0.0.0/0"}]}}`, config, want, ""},
+		{"no version: the configuration's", `{"ips": [{"address": "10.0.0.2/24", "gateway": "10.0.0.1"}], "routes": [{"dst": "0.0.0.0/0"}]}`, config, want, ""},
+		{"no version anywhere: 0.1.0", `{"ip4": {"ip": "10.0.0.2/24", "gateway": "10.0.0.1", "routes": [{"dst": "0.0.0.0/0"}]}}`, `{}`, want, ""},
+		{"nothing", ``, config, "", `it printed no result: ""`},
+		{"null", `null`, config, "", `it printed no result: "null"`},
+		{"a list", `[]`, config, "", `it printed no result: "[]"`},
+		{"a version that is none", `{"cniVersion": 1}`, config, "", `decoding version from network config: json: cannot unmarshal number into Go struct field .cniVersion of type string`},
+		{"a version of tomorrow", `{"cniVersion": "7.0.0"}`, config, "", `unsupported CNI result version "7.0.0"`},
+		{"no address", `{"cniVersion": "1.0.0", "ips": [{"address": "hello"}]}`, config, "", `invalid CIDR address: hello`},
+		{"null for an address", `{"cniVersion": "1.0.0", "ips": [null]}`, config, "", "it printed a result of which an element of ips is null"},
+		{"null for a route, of old", `{"cniVersion": "0.4.0", "routes": [{"dst": "0.0.0.0/0"}, null]}`, config, "", "it printed a result of which an element of routes is null"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := ParseResult(json.RawMessage(test.out), json.RawMessage(test.config))
+			if test.text != "" {
+				if err == nil || err.Error() != test.text {
+					t.Errorf("error\n%v\nwanted is\n%s", err, test.text)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			require.JSONEq(t, test.want, string(strictjson.Encode(got)))
+		})
 	}
 }

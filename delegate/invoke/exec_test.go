@@ -1,4 +1,4 @@
-package delegate
+package invoke
 
 import (
 	"context"
@@ -15,15 +15,16 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
 )
 
 // script makes a plugin "p" of a shell script, and an execution of it.
 func script(t *testing.T, body string) Call {
 	t.Helper()
 	dir := t.TempDir()
-	writeFile(t, filepath.Join(dir, "p"), "#!/bin/sh\n"+body, 0o755)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "p"), []byte("#!/bin/sh\n"+body), 0o755))
 	return Call{
-		Command: "ADD", ContainerID: "c1", Netns: pod1, IfName: "bond0-1", Args: "A=b;C=d",
+		Command: "ADD", ContainerID: "c1", Netns: "/run/netns/p1", IfName: "bond0-1", Args: "A=b;C=d",
 		Path: []string{"/nonexistent", dir}, Type: "p", Config: json.RawMessage(`{"name": "n"}`),
 	}
 }
@@ -34,7 +35,7 @@ var shell = Exec{Env: os.Environ(), Timeout: time.Minute}
 func TestExecBeside(t *testing.T) {
 	meanwhile := filepath.Join(t.TempDir(), "meanwhile")
 	wait := shell.Start(t.Context(), script(t, "while [ ! -e "+meanwhile+" ]; do sleep 0.01; done; echo done"))
-	writeFile(t, meanwhile, "", 0o600)
+	require.NoError(t, os.WriteFile(meanwhile, nil, 0o600))
 	if out, err := wait(); err != nil || string(out) != "done\n" {
 		t.Errorf("%q, %v", out, err)
 	}
@@ -59,7 +60,7 @@ func TestExecSays(t *testing.T) {
 	}
 	// A plugin that does not read its input has not failed.
 	c.Config = json.RawMessage(`"` + strings.Repeat("x", 1<<20) + `"`)
-	writeFile(t, filepath.Join(c.Path[1], "p"), "#!/bin/sh\nexec true\n", 0o755)
+	require.NoError(t, os.WriteFile(filepath.Join(c.Path[1], "p"), []byte("#!/bin/sh\nexec true\n"), 0o755))
 	if _, err := e.Start(t.Context(), c)(); err != nil {
 		t.Error(err)
 	}
@@ -95,8 +96,8 @@ func TestExecErrors(t *testing.T) {
 			if diff := cmp.Diff(test.said, said); diff != "" {
 				t.Errorf("errors.As to *types.Error: -want +got:\n%s", diff)
 			}
-			if hadNoEffect(err) != (test.said != nil) {
-				t.Errorf("had no effect: %t", hadNoEffect(err))
+			if HadNoEffect(err) != (test.said != nil) {
+				t.Errorf("had no effect: %t", HadNoEffect(err))
 			}
 		})
 	}
@@ -126,7 +127,7 @@ func TestExecNotExecuted(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err := shell.Start(t.Context(), c)()
-			if err == nil || err.Error() != test.text(c) || !errors.Is(err, ErrNotExecuted) || !hadNoEffect(err) {
+			if err == nil || err.Error() != test.text(c) || !errors.Is(err, ErrNotExecuted) || !HadNoEffect(err) {
 				t.Errorf("error\n%v\nwanted is\n%s", err, test.text(c))
 			}
 			if _, err := shell.Find("p", c.Path); (err == nil) != test.found || err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -143,8 +144,8 @@ func notFound(c Call) string {
 // TestExecFindsFirst: directories are searched in order.
 func TestExecFindsFirst(t *testing.T) {
 	a, b := t.TempDir(), t.TempDir()
-	writeFile(t, a+"/p", "", 0o644)
-	writeFile(t, b+"/p", "", 0o755)
+	require.NoError(t, os.WriteFile(a+"/p", nil, 0o644))
+	require.NoError(t, os.WriteFile(b+"/p", nil, 0o755))
 	if file, err := (Exec{}).Find("p", []string{a, b}); err != nil || file != b+"/p" {
 		t.Errorf("%s, %v", file, err)
 	}
@@ -178,7 +179,7 @@ sleep 100
 			c.Args = filepath.Join(t.TempDir(), "pid")
 			began := time.Now()
 			err := test.run(c)
-			if err == nil || err.Error() != test.text || hadNoEffect(err) {
+			if err == nil || err.Error() != test.text || HadNoEffect(err) {
 				t.Errorf("error\n%v\nwanted is\n%s", err, test.text)
 			}
 			if took := time.Since(began); took > 20*time.Second {
