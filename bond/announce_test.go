@@ -6,13 +6,15 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
 )
 
 func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 
-// TestAnnouncement has every byte: the fields by RFC 826 and RFC 5227 section
-// 2.3, and by RFC 4861 section 4.4 in IPv6 of RFC 8200. The checksum, in its
-// place, was added up by hand (see TestChecksum).
+// TestAnnouncement compares every byte. The fields are those of RFC 826 and RFC
+// 5227, section 2.3, and of RFC 4861, section 4.4, in IPv6 by RFC 8200. The
+// checksum was added up by hand; TestChecksum checks it in general.
 func TestAnnouncement(t *testing.T) {
 	mac := net.HardwareAddr{0x02, 0, 0, 0, 0, 0x0a}
 	for ip, fields := range map[string][]string{
@@ -29,12 +31,12 @@ func TestAnnouncement(t *testing.T) {
 			"fd000000000000000000000000000001", "02", "01", "02000000000a", // target and its link-layer address
 		},
 	} {
-		equal(t, ip, strings.Join(fields, ""), hex.EncodeToString(announcement(mac, netip.MustParseAddr(ip))))
+		assert.Equal(t, strings.Join(fields, ""), hex.EncodeToString(announcement(mac, netip.MustParseAddr(ip))), ip)
 	}
 }
 
-// TestChecksum: the sum of pseudo-header and message with the checksum in it is
-// all ones (RFC 1071), added up here in another way, in 64 bits at once.
+// TestChecksum adds up pseudo-header and message, including the checksum. The
+// sum is all ones (RFC 1071). It is added up in 64 bits, unlike in the code.
 func TestChecksum(t *testing.T) {
 	for _, ip := range []string{"fd00::1", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", "fe80::1", "::1"} {
 		frame := unsolicitedNA(net.HardwareAddr{0xfe, 0xff, 0xff, 0xff, 0xff, 0xff}, netip.MustParseAddr(ip))
@@ -42,6 +44,6 @@ func TestChecksum(t *testing.T) {
 		for i := 22; i < len(frame); i += 2 { // from the source address on
 			sum += uint64(frame[i])<<8 + uint64(frame[i+1])
 		}
-		equal(t, ip, 0, sum%0xffff) // modulo ones' complement, all ones are 0
+		assert.Zero(t, sum%0xffff, ip) // in ones' complement, all ones are 0
 	}
 }

@@ -1,12 +1,15 @@
 package bond
 
 import (
-	"errors"
 	"testing"
 	"testing/fstest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
-// TestHasModule: a module is there where depmod's index has it, and its file is.
+// TestHasModule: a kernel has a module if depmod's index names it and its file
+// exists.
 func TestHasModule(t *testing.T) {
 	const index = "kernel/net/bonding_like.ko.xz:\nkernel/drivers/net/bonding/bonding.ko.xz: kernel/net/tls/tls.ko.xz\n"
 	file, dep := &fstest.MapFile{}, &fstest.MapFile{Data: []byte(index)}
@@ -26,12 +29,12 @@ func TestHasModule(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			err := hasModule(test.modules, "bonding")
-			switch {
-			case test.text == "" && err != nil:
-				t.Error(err)
-			case test.text != "" && (err == nil || err.Error() != test.text || !errors.Is(err, ErrNoBonding)):
-				t.Errorf("error\n%v, wanted is\n%s", err, test.text)
+			if test.text == "" {
+				require.NoError(t, err)
+				return
 			}
+			assert.EqualError(t, err, test.text)
+			assert.ErrorIs(t, err, ErrNoBonding)
 		})
 	}
 }

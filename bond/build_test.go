@@ -10,8 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
 	"github.com/multibond/multibond/bond"
@@ -23,14 +23,6 @@ const (
 	pf1, pf2 = "0000:01:00.0", "0000:02:00.0"
 )
 
-// equal compares values, and says of what.
-func equal[T any](t *testing.T, what string, want, got T) {
-	t.Helper()
-	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", what, diff)
-	}
-}
-
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)
@@ -38,8 +30,8 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// pod is a machine with two VFs of two PFs in a pod, as net1 and net2. net1 is
-// up and has an address: a plugin that attaches a VF can leave it so.
+// pod makes a machine with two VFs of two PFs in a pod, as net1 and net2. net1 is
+// up and has an address, as a plugin that attaches a VF can leave it.
 func pod(t *testing.T) (*bondfake.Kernel, bond.Namespace) {
 	t.Helper()
 	k := bondfake.New()
@@ -49,15 +41,11 @@ func pod(t *testing.T) (*bondfake.Kernel, bond.Namespace) {
 	host, n := must(k.Host()), must(k.Open("pod"))
 	for i, name := range []string{"enp1s0v0", "enp2s0v0"} {
 		as := fmt.Sprintf("net%d", i+1)
-		if err := host.Change(must(host.Link(name)).Index, bond.Change{Namespace: n, Name: &as}); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, host.Change(must(host.Link(name)).Index, bond.Change{Namespace: n, Name: &as}))
 	}
-	up := true
 	first := must(n.Link("net1"))
-	if err := errors.Join(n.Change(first.Index, bond.Change{Up: &up}), n.Configure(first.Index, left)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, n.Change(first.Index, bond.Change{Up: new(true)}))
+	require.NoError(t, n.Configure(first.Index, left))
 	return k, n
 }
 
@@ -77,7 +65,7 @@ func linksOf(n bond.Namespace, names ...string) []bond.Link {
 	return out
 }
 
-// verbs records what is asked of the kernel, in order.
+// verbs records the verbs that k is asked for, in order.
 func verbs(k *bondfake.Kernel) *[]string {
 	var out []string
 	k.Fail = func(verb string) error { out = append(out, strings.TrimSpace(verb)); return nil }
@@ -85,7 +73,7 @@ func verbs(k *bondfake.Kernel) *[]string {
 }
 
 func TestSteps(t *testing.T) {
-	equal(t, "steps", []string{
+	assert.Equal(t, []string{
 		"bond0: create active-backup mtu 1400 miimon 100 fail_over_mac active",
 		"bond0: flush net1, set it down, enslave it",
 		"bond0: flush net2, set it down, enslave it",
@@ -97,31 +85,28 @@ func TestBuild(t *testing.T) {
 	k, n := pod(t)
 	links := linksOf(n, "net1", "net2")
 	asked := verbs(k)
-	b, err := bond.Build(n, spec, links)
-	if err != nil {
-		t.Fatal(err)
-	}
-	equal(t, "order", []string{
+	b := must(bond.Build(n, spec, links))
+	assert.Equal(t, []string{
 		"Change net1", "Flush net1", "Change net2", "Flush net2", "CreateBond bond0", "Change net1", "Change net2", "Change bond0", "Link bond0",
 	}, *asked)
-	equal(t, "bond", bond.Link{Index: b.Index, Name: "bond0", Kind: "bond", MAC: links[0].MAC, MTU: 1400, MaxMTU: 65535, Up: true, Carrier: true, Type: 1,
+	assert.Equal(t, bond.Link{Index: b.Index, Name: "bond0", Kind: "bond", MAC: links[0].MAC, MTU: 1400, MaxMTU: 65535, Up: true, Carrier: true, Type: 1,
 		Options: bond.Options{bond.Mode: bond.ActiveBackup, bond.Miimon: "100", bond.FailOverMac: "active", bond.MTU: "1400", bond.MAC: links[0].MAC}}, b)
 	for i, l := range linksOf(n, "net1", "net2") {
 		want := links[i]
 		want.MTU, want.Master, want.Up, want.Carrier = 1400, b.Index, true, true
 		want.Options = bond.Options{"queueId": "0", "prio": "0"}
-		equal(t, l.Name, want, l)
+		assert.Equal(t, want, l, l.Name)
 	}
-	equal(t, "addresses of net1", bond.Addresses{}, must(n.Addresses(links[0].Index)))
+	assert.Equal(t, bond.Addresses{}, must(n.Addresses(links[0].Index)))
 }
 
-// TestBuildLinkOptions: what a link shall have in the bond it gets there, and
-// CHECK finds what has changed.
+// TestBuildLinkOptions: a link gets its own options in the bond, and Verify finds
+// those that have changed.
 func TestBuildLinkOptions(t *testing.T) {
 	k, n := pod(t)
 	s := spec
 	s.LinkOptions = map[string]bond.Options{"net1": {"prio": "0"}, "net2": {"prio": "10", "queueId": "3"}}
-	equal(t, "steps", []string{
+	assert.Equal(t, []string{
 		"bond0: create active-backup mtu 1400 miimon 100 fail_over_mac active",
 		"bond0: flush net1, set it down, enslave it",
 		"bond0: flush net2, set it down, enslave it",
@@ -130,15 +115,15 @@ func TestBuildLinkOptions(t *testing.T) {
 	}, s.Steps())
 	asked := verbs(k)
 	b := must(bond.Build(n, s, linksOf(n, "net1", "net2")))
-	equal(t, "order", []string{"Link net1", "Link net2", "Change net1", "Flush net1", "Change net2", "Flush net2",
+	assert.Equal(t, []string{"Link net1", "Link net2", "Change net1", "Flush net1", "Change net2", "Flush net2",
 		"CreateBond bond0", "Change net1", "Change net2", "Change net2", "Change bond0", "Link bond0"}, *asked)
-	equal(t, "net2", bond.Options{"prio": "10", "queueId": "3"}, must(n.Link("net2")).Options)
-	equal(t, "as made", nil, must(bond.Verify(n, s, b.Index, nil)))
-	must(0, n.Change(must(n.Link("net2")).Index, bond.Change{Options: bond.Options{"prio": "9"}}))
-	equal(t, "changed", bond.Problems{{Path: "net2", Text: "prio is 9, was made with 10"}}, must(bond.Verify(n, s, b.Index, nil)))
+	assert.Equal(t, bond.Options{"prio": "10", "queueId": "3"}, must(n.Link("net2")).Options)
+	assert.Empty(t, must(bond.Verify(n, s, b.Index, nil)), "as made")
+	require.NoError(t, n.Change(must(n.Link("net2")).Index, bond.Change{Options: bond.Options{"prio": "9"}}))
+	assert.Equal(t, bond.Problems{{Path: "net2", Text: "prio is 9, was made with 10"}}, must(bond.Verify(n, s, b.Index, nil)), "changed")
 }
 
-// TestBuildLinkOptionsRefused: the error says which option of which link.
+// TestBuildLinkOptionsRefused: the error names the option and the link.
 func TestBuildLinkOptionsRefused(t *testing.T) {
 	k, n := pod(t)
 	s := spec
@@ -154,21 +139,21 @@ func TestBuildLinkOptionsRefused(t *testing.T) {
 		return nil
 	}
 	_, err := bond.Build(n, s, links)
-	equal(t, "error", "setting prio 10 of net1 in bond0: operation not supported", fmt.Sprint(err))
+	assert.EqualError(t, err, "setting prio 10 of net1 in bond0: operation not supported")
 }
 
-// TestActivate: the link that is to be used first is made active once it has a
-// carrier; without one, another is.
+// TestActivate: the link to use first becomes the active one once it has a
+// carrier. If it never gets one, another link is active.
 func TestActivate(t *testing.T) {
 	for _, c := range []struct {
 		name, link string
-		carrierAt  int // how often the link has been asked for by then
-		want       string
+		carrierAt  int    // the link gets its carrier after so many looks; -1: never
+		err        string // "" for none
 		active     string // by its MAC
 	}{
-		{"not asked for", "", 0, "<nil>", "net1"},
-		{"it carries", "net2", 0, "<nil>", "net2"},
-		{"in a while", "net2", 5, "<nil>", "net2"},
+		{"not asked for", "", 0, "", "net1"},
+		{"it carries", "net2", 0, "", "net2"},
+		{"in a while", "net2", 5, "", "net2"},
 		{"never", "net2", -1, "net2 has no carrier for bond0 after 3s; another link is used first", "net1"},
 		{"gone", "net3", 0, "link net3: file does not exist", "net1"},
 	} {
@@ -180,85 +165,88 @@ func TestActivate(t *testing.T) {
 				s.Options["activeSlave"] = c.link
 			}
 			must(bond.Build(n, s, linksOf(n, "net1", "net2")))
-			net2, asked, up, down := must(n.Link("net2")), 0, true, false
-			must(0, n.Change(net2.Index, bond.Change{Up: &down}))
+			net2, asked := must(n.Link("net2")), 0
+			require.NoError(t, n.Change(net2.Index, bond.Change{Up: new(false)}))
 			k.Fail = func(verb string) error {
 				if verb == "Link net2" {
 					if asked++; asked > c.carrierAt && c.carrierAt >= 0 {
 						k.Fail = nil
-						must(0, n.Change(net2.Index, bond.Change{Up: &up}))
+						return n.Change(net2.Index, bond.Change{Up: new(true)})
 					}
 				}
 				return nil
 			}
 			synctest.Test(t, func(t *testing.T) {
-				equal(t, "error", c.want, fmt.Sprint(bond.Activate(n, s)))
+				err := bond.Activate(n, s)
+				if c.err == "" {
+					assert.NoError(t, err)
+				} else {
+					assert.EqualError(t, err, c.err)
+				}
 			})
 			k.Fail = nil
-			equal(t, "MAC", must(n.Link(c.active)).MAC, must(n.Link("bond0")).MAC)
+			assert.Equal(t, must(n.Link(c.active)).MAC, must(n.Link("bond0")).MAC)
 		})
 	}
 	s := spec
 	s.Options = bond.Options{bond.Mode: bond.ActiveBackup, "activeSlave": "net2"}
-	equal(t, "steps", "bond0: use net2 first, once it has a carrier", s.Steps()[4])
-	equal(t, "not at creation", "bond0: create active-backup", s.Steps()[0])
+	assert.Equal(t, "bond0: use net2 first, once it has a carrier", s.Steps()[4])
+	assert.Equal(t, "bond0: create active-backup", s.Steps()[0], "not at creation")
 }
 
-// TestBuildOrder: the first link is the first in the bond, whatever its index,
-// and gives the bond its MAC.
+// TestBuildOrder: the first link of the spec is the first in the bond, whatever
+// its index, and gives the bond its MAC.
 func TestBuildOrder(t *testing.T) {
 	_, n := pod(t)
 	backwards := spec
 	backwards.Links = []string{"net2", "net1"}
 	b := must(bond.Build(n, backwards, linksOf(n, "net2", "net1")))
-	equal(t, "MAC", must(n.Link("net2")).MAC, b.MAC)
+	assert.Equal(t, must(n.Link("net2")).MAC, b.MAC)
 }
 
 func TestBuildRefused(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		change func(*bondfake.Kernel, bond.Namespace, *bond.Spec)
+		change func(*bondfake.Kernel, *bond.Spec)
 		class  error
 		text   string // with the devices' MACs as they are in this test
 	}{
-		{"the name is taken", func(k *bondfake.Kernel, _ bond.Namespace, _ *bond.Spec) { k.AddVirtual("pod", "veth", "bond0") },
+		{"the name is taken", func(k *bondfake.Kernel, _ *bond.Spec) { k.AddVirtual("pod", "veth", "bond0") },
 			unix.EEXIST, "creating bond bond0: file exists"},
-		{"no bonding", func(k *bondfake.Kernel, _ bond.Namespace, _ *bond.Spec) { k.SetBonding(false) },
+		{"no bonding", func(k *bondfake.Kernel, _ *bond.Spec) { k.SetBonding(false) },
 			bond.ErrNoBonding, "creating bond bond0: this kernel has no bonding: operation not supported"},
-		{"a VF that may not change its MAC", func(k *bondfake.Kernel, _ bond.Namespace, s *bond.Spec) {
+		{"a VF that may not change its MAC", func(k *bondfake.Kernel, s *bond.Spec) {
 			host := must(k.Host())
 			have := must(host.VFs("enp2s0"))[0]
 			want := have
 			want.MAC = "02:00:00:00:cc:02"
-			must(0, host.ChangeVF("enp2s0", 0, have, want))
+			require.NoError(t, host.ChangeVF("enp2s0", 0, have, want))
 			s.Options = bond.Options{bond.Mode: bond.BalanceRR, bond.Miimon: "100"}
 		}, unix.EADDRNOTAVAIL, "enslaving net2 (0000:02:10.0, MAC 02:00:00:00:00:05) to bond0 (balance-rr): cannot assign requested address " +
 			"(a VF that is not trusted keeps the MAC that its PF has set: use active-backup with failOverMac active, or trust the VF)"},
-		{"an MTU that a link cannot have", func(_ *bondfake.Kernel, _ bond.Namespace, s *bond.Spec) {
+		{"an MTU that a link cannot have", func(_ *bondfake.Kernel, s *bond.Spec) {
 			s.Options = bond.Options{bond.Mode: bond.BalanceRR, bond.Miimon: "100", bond.MTU: "9500"}
 		}, unix.EINVAL, "enslaving net1 (0000:01:10.0, MAC 02:00:00:00:00:03) to bond0 (balance-rr): invalid argument"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k, n := pod(t)
 			s := spec
-			c.change(k, n, &s)
+			c.change(k, &s)
 			_, err := bond.Build(n, s, linksOf(n, "net1", "net2"))
-			equal(t, "class", true, errors.Is(err, c.class))
-			equal(t, "text", c.text, fmt.Sprint(err))
+			assert.ErrorIs(t, err, c.class)
+			assert.EqualError(t, err, c.text)
 		})
 	}
 }
 
-// TestBuildFaults fails each verb of Build in turn. Afterwards, deleting the
-// bond, if there is one, gives every link its MAC and MTU back.
+// TestBuildFaults fails each verb of Build in turn. If there is a bond
+// afterwards, deleting it gives every link its MAC and MTU back.
 func TestBuildFaults(t *testing.T) {
 	k, n := pod(t)
 	links := linksOf(n, "net1", "net2")
 	all := verbs(k)
 	must(bond.Build(n, spec, links))
-	if len(*all) != 9 {
-		t.Fatalf("%d verbs: %q", len(*all), *all)
-	}
+	require.Len(t, *all, 9)
 	broken := errors.New("broken")
 	for _, mode := range []string{bond.ActiveBackup, bond.BalanceXOR} {
 		for i, verb := range *all {
@@ -277,17 +265,14 @@ func TestBuildFaults(t *testing.T) {
 				s.Options = bond.Options{bond.Mode: mode, bond.Miimon: "100", bond.MTU: "1400"}
 				_, err := bond.Build(n, s, before)
 				k.Fail = nil
-				equal(t, "the cause is kept", true, errors.Is(err, broken))
+				assert.ErrorIs(t, err, broken)
 				if b, err := n.Link("bond0"); err == nil {
-					must(0, n.Delete(b.Index))
+					require.NoError(t, n.Delete(b.Index))
 				}
 				for j, l := range linksOf(n, "net1", "net2") {
-					for _, d := range l.Differences(before[j]) {
-						if d != "up is false, was true" {
-							t.Errorf("%s: %s", l.Name, d)
-						}
-					}
-					equal(t, l.Name+" is free", 0, l.Master)
+					before[j].Up = before[j].Up && l.Up // links may stay down
+					assert.Empty(t, l.Differences(before[j]), l.Name)
+					assert.Zero(t, l.Master, l.Name)
 				}
 			})
 		}
@@ -296,107 +281,104 @@ func TestBuildFaults(t *testing.T) {
 
 func TestVerify(t *testing.T) {
 	devices := map[string]string{"net1": vf1, "net2": vf2}
-	up, down, none := true, false, 0
-	change := func(name string, c bond.Change) func(*bondfake.Kernel, bond.Namespace) {
-		return func(_ *bondfake.Kernel, n bond.Namespace) { must(0, n.Change(must(n.Link(name)).Index, c)) }
+	change := func(name string, changes ...bond.Change) func(*bondfake.Kernel, bond.Namespace) error {
+		return func(_ *bondfake.Kernel, n bond.Namespace) error {
+			var errs []error
+			index := must(n.Link(name)).Index
+			for _, c := range changes {
+				errs = append(errs, n.Change(index, c))
+			}
+			return errors.Join(errs...)
+		}
 	}
-	renamed, mtu := "other", 1300
+	net2ToHost := func(k *bondfake.Kernel, n bond.Namespace) error {
+		return n.Change(must(n.Link("net2")).Index, bond.Change{Namespace: must(k.Host())})
+	}
 	for _, c := range []struct {
 		name   string
-		change func(*bondfake.Kernel, bond.Namespace)
+		change func(*bondfake.Kernel, bond.Namespace) error
 		want   []string
 	}{
-		{"as it was made", func(*bondfake.Kernel, bond.Namespace) {}, nil},
-		{"gone", func(_ *bondfake.Kernel, n bond.Namespace) { must(0, n.Delete(must(n.Link("bond0")).Index)) },
+		{"as it was made", change("bond0"), nil},
+		{"gone", func(_ *bondfake.Kernel, n bond.Namespace) error { return n.Delete(must(n.Link("bond0")).Index) },
 			[]string{"bond0: the bond is gone"}},
-		{"another bond", func(_ *bondfake.Kernel, n bond.Namespace) {
-			must(0, n.Delete(must(n.Link("bond0")).Index))
-			must(n.CreateBond("bond0", spec.Options))
+		{"another bond", func(_ *bondfake.Kernel, n bond.Namespace) error {
+			deleted := n.Delete(must(n.Link("bond0")).Index)
+			_, created := n.CreateBond("bond0", spec.Options)
+			return errors.Join(deleted, created)
 		}, []string{"bond0: another interface has the bond's name: index 4, was 2"}},
-		{"down", change("bond0", bond.Change{Up: &down}), []string{"bond0: the bond is down"}},
-		{"another MTU", change("bond0", bond.Change{MTU: &mtu}), []string{
+		{"down", change("bond0", bond.Change{Up: new(false)}), []string{"bond0: the bond is down"}},
+		{"another MTU", change("bond0", bond.Change{MTU: new(1300)}), []string{
 			"bond0: mtu is 1300, was made with 1400", "net1: mtu is 1300, was 1400", "net2: mtu is 1300, was 1400"}},
-		{"a link's MTU", change("net2", bond.Change{MTU: &mtu}), []string{"net2: mtu is 1300, was 1400"}},
-		{"a link is out", change("net1", bond.Change{Master: &none}), []string{
+		{"a link's MTU", change("net2", bond.Change{MTU: new(1300)}), []string{"net2: mtu is 1300, was 1400"}},
+		{"a link is out", change("net1", bond.Change{Master: new(0)}), []string{
 			"net1: the link is no longer part of bond0", "net1: the link is down", "net1: mtu is 1500, was 1400"}},
-		{"a link is down", change("net1", bond.Change{Up: &down}), []string{"net1: the link is down"}},
-		{"a link is gone", func(k *bondfake.Kernel, n bond.Namespace) {
-			must(0, n.Change(must(n.Link("net2")).Index, bond.Change{Namespace: must(k.Host())}))
-		}, []string{"net2: the link is gone"}},
-		{"a link has another name", func(_ *bondfake.Kernel, n bond.Namespace) {
-			l := must(n.Link("net2"))
-			must(0, n.Change(l.Index, bond.Change{Up: &down}))
-			must(0, n.Change(l.Index, bond.Change{Name: &renamed, Up: &up}))
-		}, []string{"net2: the link is gone"}},
-		{"another device", func(k *bondfake.Kernel, n bond.Namespace) {
-			must(0, n.Change(must(n.Link("net2")).Index, bond.Change{Namespace: must(k.Host())}))
+		{"a link is down", change("net1", bond.Change{Up: new(false)}), []string{"net1: the link is down"}},
+		{"a link is gone", net2ToHost, []string{"net2: the link is gone"}},
+		{"a link has another name", change("net2", bond.Change{Up: new(false)}, bond.Change{Name: new("other"), Up: new(true)}),
+			[]string{"net2: the link is gone"}},
+		{"another device", func(k *bondfake.Kernel, n bond.Namespace) error {
+			moved := net2ToHost(k, n)
 			k.AddVirtual("pod", "veth", "net2")
+			return moved
 		}, []string{"net2: another device has the link's name: veth, was 0000:02:10.0"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k, n := pod(t)
 			b := must(bond.Build(n, spec, linksOf(n, "net1", "net2")))
-			c.change(k, n)
+			require.NoError(t, c.change(k, n))
 			problems, err := bond.Verify(n, spec, b.Index, devices)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			var got []string
 			for _, p := range problems {
 				got = append(got, p.Error())
 			}
-			equal(t, "problems", c.want, got)
+			assert.Equal(t, c.want, got)
 		})
 	}
 	k, n := pod(t)
 	broken := errors.New("broken")
 	k.Fail = func(string) error { return broken }
 	_, err := bond.Verify(n, spec, 2, devices)
-	equal(t, "an error is no problem", true, errors.Is(err, broken))
+	assert.ErrorIs(t, err, broken)
 }
 
 func TestVerifyCarrier(t *testing.T) {
 	k, n := pod(t)
 	b := must(bond.Build(n, spec, linksOf(n, "net1", "net2")))
-	if err := bond.VerifyCarrier(n, b.Index); err != nil {
-		t.Error(err)
-	}
-	down := false
+	assert.NoError(t, bond.VerifyCarrier(n, b.Index))
 	for _, l := range linksOf(n, "net1", "net2") {
-		must(0, n.Change(l.Index, bond.Change{Up: &down}))
+		require.NoError(t, n.Change(l.Index, bond.Change{Up: new(false)}))
 	}
 	err := bond.VerifyCarrier(n, b.Index)
-	equal(t, "none", "bond0: no link has a carrier (look at the cables, the PFs and the switch)", fmt.Sprint(err))
-	if err := bond.VerifyCarrier(n, 4711); err != nil {
-		t.Error(err)
-	}
+	assert.EqualError(t, err, "bond0: no link has a carrier (look at the cables, the PFs and the switch)")
+	assert.NoError(t, bond.VerifyCarrier(n, 4711))
 	broken := errors.New("broken")
 	k.Fail = func(string) error { return broken }
-	equal(t, "error", true, errors.Is(bond.VerifyCarrier(n, b.Index), broken))
+	assert.ErrorIs(t, bond.VerifyCarrier(n, b.Index), broken)
 }
 
 func TestTaken(t *testing.T) {
 	links := []bond.Link{{Name: "net1", AltNames: []string{"one", "eins"}}, {Name: "net2"}}
 	for name, want := range map[string]string{"net1": "net1", "one": "net1", "eins": "net1", "net2": "net2", "net3": "", "": ""} {
 		l, there := bond.Taken(links, name)
-		equal(t, name, want, l.Name)
-		equal(t, name, want != "", there)
+		assert.Equal(t, want, l.Name, name)
+		assert.Equal(t, want != "", there, name)
 	}
 }
 
 func TestWithSmallestMTU(t *testing.T) {
 	o := bond.Options{bond.Mode: bond.BalanceRR}
 	got := bond.WithSmallestMTU(o, []bond.Link{{MTU: 9000}, {MTU: 1400}, {MTU: 1500}})
-	equal(t, "options", bond.Options{bond.Mode: bond.BalanceRR, bond.MTU: "1400"}, got)
-	equal(t, "untouched", bond.Options{bond.Mode: bond.BalanceRR}, o)
+	assert.Equal(t, bond.Options{bond.Mode: bond.BalanceRR, bond.MTU: "1400"}, got)
+	assert.Equal(t, bond.Options{bond.Mode: bond.BalanceRR}, o, "untouched")
 }
 
-// TestAnnounce: in active-backup without a carrier nobody waits. In the other
-// modes it is waited for.
+// TestAnnounce: in active-backup mode Announce does not wait for a carrier. In
+// the other modes it does.
 func TestAnnounce(t *testing.T) {
 	balance := spec
 	balance.Options = bond.Options{bond.Mode: bond.BalanceXOR, bond.Miimon: "100"}
-	up, down := true, false
 	for _, c := range []struct {
 		name    string
 		spec    bond.Spec
@@ -413,7 +395,7 @@ func TestAnnounce(t *testing.T) {
 			k, n := pod(t)
 			must(bond.Build(n, c.spec, linksOf(n, "net1", "net2")))
 			for _, l := range linksOf(n, "net1", "net2") {
-				must(0, n.Change(l.Index, bond.Change{Up: &down}))
+				require.NoError(t, n.Change(l.Index, bond.Change{Up: new(false)}))
 			}
 			net1 := must(n.Link("net1"))
 			var asked []string
@@ -422,12 +404,12 @@ func TestAnnounce(t *testing.T) {
 					return nil
 				}
 				if asked = append(asked, verb); c.carrier(len(asked)) {
-					return n.Change(net1.Index, bond.Change{Up: &up})
+					return n.Change(net1.Index, bond.Change{Up: new(true)})
 				}
 				return nil
 			}
-			must(0, bond.Announce(n, c.spec, c.a))
-			equal(t, "requests", c.want, asked)
+			require.NoError(t, bond.Announce(n, c.spec, c.a))
+			assert.Equal(t, c.want, asked)
 		})
 	}
 }
@@ -437,9 +419,9 @@ func TestAnnounceErrors(t *testing.T) { synctest.Test(t, announceErrors) }
 
 func announceErrors(t *testing.T) {
 	_, n := pod(t)
-	equal(t, "gone", true, errors.Is(bond.Announce(n, spec, left), fs.ErrNotExist))
+	assert.ErrorIs(t, bond.Announce(n, spec, left), fs.ErrNotExist)
 	s := spec
 	s.Options = bond.Options{bond.Mode: bond.BalanceRR, bond.Miimon: "100"}
 	must(n.CreateBond("bond0", s.Options)) // without a link
-	equal(t, "no carrier", "bond0 has no carrier after 3s; its addresses were not announced", fmt.Sprint(bond.Announce(n, s, left)))
+	assert.EqualError(t, bond.Announce(n, s, left), "bond0 has no carrier after 3s; its addresses were not announced")
 }

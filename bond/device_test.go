@@ -5,9 +5,12 @@ import (
 	"io/fs"
 	"testing"
 	"testing/fstest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
-// sysfs makes a tree of links ("-> target"), directories ("/") and files.
+// sysfs makes a tree of symbolic links ("-> target"), directories ("/") and files.
 func sysfs(entries map[string]string) fstest.MapFS {
 	m := fstest.MapFS{}
 	for name, what := range entries {
@@ -25,9 +28,9 @@ func sysfs(entries map[string]string) fstest.MapFS {
 	return m
 }
 
-// node is a PF with two VFs as sysfs has it, and what c adds or replaces; ""
-// takes away.
-func node(c map[string]string) fstest.MapFS {
+// node makes the sysfs of a PF with two VFs. The entries of changes are added or
+// replace others; "" removes one.
+func node(changes map[string]string) fstest.MapFS {
 	entries := map[string]string{
 		"0000:01:00.0/driver":       "-> ../../drivers/igb",
 		"0000:01:00.0/net/enp1s0":   "/",
@@ -38,7 +41,7 @@ func node(c map[string]string) fstest.MapFS {
 		"0000:01:10.2/driver":       "-> ../../../../bus/pci/drivers/igbvf",
 		"0000:01:10.2/net/enp1s0v1": "/",
 	}
-	for name, what := range c {
+	for name, what := range changes {
 		if what == "" {
 			delete(entries, name)
 		} else {
@@ -81,8 +84,8 @@ func TestReadDevice(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := ReadDevice(node(c.change), c.address)
-			noError(t, c.name, err)
-			equal(t, c.name, c.want, got)
+			require.NoError(t, err)
+			assert.Equal(t, c.want, got)
 		})
 	}
 }
@@ -93,7 +96,7 @@ func TestPortNames(t *testing.T) {
 		"pf0vf1": {false, true}, "pf0sf88": {false, true}, "c1pf0vf1": {false, true}, "c12pf3sf4x": {false, true},
 		"pf0": {}, "pfvf0": {}, "c1pf0": {}, "cpf0vf0": {}, "c1p0": {}, "pf0xf1": {}, "c1c1pf0vf0": {},
 	} {
-		equal(t, name, want, [2]bool{isOwnPort(name), isRepresentor(name)})
+		assert.Equal(t, want, [2]bool{isOwnPort(name), isRepresentor(name)}, name)
 	}
 }
 
@@ -116,17 +119,14 @@ func TestReadDeviceErrors(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := ReadDevice(node(c.change), c.address)
-			if err == nil {
-				t.Fatal("no error")
-			}
-			equal(t, "missing", c.missing, errors.Is(err, fs.ErrNotExist))
-			equal(t, "text", c.text, err.Error())
+			assert.EqualError(t, err, c.text)
+			assert.Equal(t, c.missing, errors.Is(err, fs.ErrNotExist))
 		})
 	}
 }
 
 func TestUserspace(t *testing.T) {
 	for driver, want := range map[string]bool{"vfio-pci": true, "uio_pci_generic": true, "igb_uio": true, "iavf": false, "mlx5_core": false, "": false} {
-		equal(t, driver, want, Device{Driver: driver}.Userspace())
+		assert.Equal(t, want, Device{Driver: driver}.Userspace(), driver)
 	}
 }

@@ -4,15 +4,18 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
-// TestParse has what users write for each kind, and what becomes of it.
+// TestParse lists what users write for each kind and what it is read as.
 func TestParse(t *testing.T) {
 	many := func(n int) string {
 		var list []string
@@ -133,19 +136,18 @@ func TestParse(t *testing.T) {
 	} {
 		t.Run(c.key+" "+c.raw, func(t *testing.T) {
 			got, err := tableByKey[c.key].kind.parse(json.RawMessage(c.raw))
-			text := ""
-			if err != nil {
-				text = err.Error()
+			if c.err == "" {
+				require.NoError(t, err)
+			} else {
+				require.EqualError(t, err, c.err)
 			}
-			equal(t, "error", c.err, text)
-			equal(t, "text", c.want, got)
+			assert.Equal(t, c.want, got)
 		})
 	}
 }
 
-// samples has values of a row for which the kernel's form and the canonical
-// text must lead to each other: all names of an enumeration, both ends of a
-// range.
+// samples lists values of a row that must survive the way to the kernel's form
+// and back: all names of an enumeration, both ends of a range.
 func samples(t *testing.T, row option) []string {
 	switch k := row.kind.(type) {
 	case numeric:
@@ -157,7 +159,7 @@ func samples(t *testing.T, row option) []string {
 	case hardwareAddr:
 		return []string{"02:00:00:00:00:01", "fe:ff:ff:ff:ff:ff"}
 	case linkName:
-		return []string{"2", "2147483647"} // as an index, which the kernel speaks
+		return []string{"2", "2147483647"} // as the index that the kernel uses
 	case addresses:
 		if k.family == 6 {
 			return []string{"fd00::1", "fe80::1,2001:db8::1,fd00::2"}
@@ -172,42 +174,35 @@ func TestRoundTrip(t *testing.T) {
 	for _, row := range table {
 		for _, text := range samples(t, row) {
 			payload := row.kind.encode(text)
-			equal(t, row.key, text, row.kind.decode(payload))
+			assert.Equal(t, text, row.kind.decode(payload), row.key)
 			if _, is := row.kind.(linkName); is {
 				continue
 			}
 			raw, err := json.Marshal(text)
-			noError(t, row.key, err)
+			require.NoError(t, err, row.key)
 			parsed, err := row.kind.parse(raw)
-			noError(t, row.key, err)
-			equal(t, row.key, text, parsed)
+			require.NoError(t, err, row.key)
+			assert.Equal(t, text, parsed, row.key)
 		}
 	}
 }
 
-// The kernel may be newer than this table.
+// TestDecodeUnknown: the kernel may be newer than the table.
 func TestDecodeUnknown(t *testing.T) {
-	equal(t, "mode", "17", tableByKey[Mode].kind.decode([]byte{17}))
-	equal(t, "arpValidate", "4294967295", tableByKey[arpValidate].kind.decode([]byte{255, 255, 255, 255}))
-	equal(t, "targets", "10.0.0.1", tableByKey[arpIPTarget].kind.decode(slicesOf(
+	assert.Equal(t, "17", tableByKey[Mode].kind.decode([]byte{17}))
+	assert.Equal(t, "4294967295", tableByKey[arpValidate].kind.decode([]byte{255, 255, 255, 255}))
+	assert.Equal(t, "10.0.0.1", tableByKey[arpIPTarget].kind.decode(slices.Concat(
 		nl.NewRtAttr(0, []byte{10, 0, 0, 1}).Serialize(),
 		nl.NewRtAttr(1, make([]byte, 16)).Serialize(), // IPv6
 		nl.NewRtAttr(2, make([]byte, 4)).Serialize(),  // unset
 	)))
-	equal(t, "no attributes", "", tableByKey[arpIPTarget].kind.decode([]byte{200, 0, 0, 0}))
+	assert.Equal(t, "", tableByKey[arpIPTarget].kind.decode([]byte{200, 0, 0, 0}), "no attributes")
 }
 
-func slicesOf(parts ...[]byte) (out []byte) {
-	for _, p := range parts {
-		out = append(out, p...)
-	}
-	return out
-}
-
-// TestNamesAgainstNetlink compares enumerations with the tables of a library
-// that others wrote. Its name for arp_validate 3 is wrong when read ("none")
-// and right when written, so the written ones are taken; filter and the other
-// later values it lacks.
+// TestNamesAgainstNetlink compares enumerations with the tables of the netlink
+// library. The library reads arp_validate 3 as "none", which is wrong, but writes
+// it correctly, so the tables for writing are used. They lack filter and the
+// other values that came later.
 func TestNamesAgainstNetlink(t *testing.T) {
 	for key, theirs := range map[string]map[string]int{
 		Mode:             ints(netlink.StringToBondModeMap),
@@ -222,11 +217,11 @@ func TestNamesAgainstNetlink(t *testing.T) {
 		}
 		if key == arpValidate {
 			for i, name := range []string{"filter", "filter_active", "filter_backup"} { // bond_arp_validate_tbl
-				equal(t, name, 4+i, ours[name])
+				assert.Equal(t, 4+i, ours[name], name)
 				delete(ours, name)
 			}
 		}
-		equal(t, key, theirs, ours)
+		assert.Equal(t, theirs, ours, key)
 	}
 }
 
@@ -238,7 +233,8 @@ func ints[T ~int](m map[string]T) map[string]int {
 	return out
 }
 
-// TestAttributesAgainstNetlink: the numbers and sizes, as that library has them.
+// TestAttributesAgainstNetlink compares numbers and sizes of attributes with those
+// of the netlink library.
 func TestAttributesAgainstNetlink(t *testing.T) {
 	type form struct{ Attr, Bytes int }
 	theirs := map[string]form{
@@ -282,23 +278,24 @@ func TestAttributesAgainstNetlink(t *testing.T) {
 			continue
 		}
 		got := form{int(row.attr), len(row.kind.encode(samples(t, row)[0]))}
-		equal(t, row.key, theirs[row.key], got)
+		assert.Equal(t, theirs[row.key], got, row.key)
 		delete(theirs, row.key)
 	}
-	equal(t, "rows that are missing", nil, theirs)
+	assert.Empty(t, theirs, "rows that are missing")
 }
 
 func TestEncodeUint(t *testing.T) {
-	equal(t, "u8", []byte{7}, encodeUint(8, 7))
-	equal(t, "u16", binary.NativeEndian.AppendUint16(nil, 0x1234), encodeUint(16, 0x1234))
-	equal(t, "u32", binary.NativeEndian.AppendUint32(nil, 0x12345678), encodeUint(32, 0x12345678))
-	equal(t, "u16 read", 0x1234, decodeUint(encodeUint(16, 0x1234)))
-	equal(t, "three bytes", 0, decodeUint([]byte{1, 2, 3}))
+	assert.Equal(t, []byte{7}, encodeUint(8, 7))
+	assert.Equal(t, binary.NativeEndian.AppendUint16(nil, 0x1234), encodeUint(16, 0x1234))
+	assert.Equal(t, binary.NativeEndian.AppendUint32(nil, 0x12345678), encodeUint(32, 0x12345678))
+	assert.EqualValues(t, 0x1234, decodeUint(encodeUint(16, 0x1234)))
+	assert.Zero(t, decodeUint([]byte{1, 2, 3}))
 }
 
-// What a kind cannot encode is no attribute, not a wrong one.
+// TestEncodeNonsense: text that a kind cannot encode gives an empty payload, not a
+// wrong one.
 func TestEncodeNonsense(t *testing.T) {
 	for _, key := range []string{MTU, MAC, Primary, arpIPTarget} {
-		equal(t, key, nil, tableByKey[key].kind.encode("nonsense"))
+		assert.Empty(t, tableByKey[key].kind.encode("nonsense"), key)
 	}
 }

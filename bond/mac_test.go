@@ -1,25 +1,27 @@
 package bond_test
 
 import (
-	"errors"
-	"fmt"
 	"testing"
 	"testing/synctest"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
 )
 
 const sharedMAC = "02:00:00:00:00:cc"
 
-// TestGiveMAC: a VF whose MAC its PF has not set is asked itself, and stays its
-// own master; one whose PF has set it gets it from there, without trust.
+// TestGiveMAC: a VF whose MAC was not set by its PF changes it itself and can
+// change it again. A VF whose MAC was set by its PF gets it from there, without
+// trust.
 func TestGiveMAC(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		pinned bool
-		asked  []string // of the kernel, beside what was looked at
+		asked  []string // of the kernel
 	}{
 		{"its own", false, []string{"Change net2", "Change net2"}},
 		{"its PF's", true, []string{"Change net2", "Change net2", "VFs enp2s0", "ChangeVF enp2s0", "Change net2", "Change net2", "Link net2"}},
@@ -31,29 +33,27 @@ func TestGiveMAC(t *testing.T) {
 			if c.pinned {
 				other := before
 				other.MAC = "02:00:00:00:00:bb"
-				must(0, host.ChangeVF("enp2s0", 0, before, other))
-				must(0, host.ChangeVF("enp2s0", 0, other, before))
+				require.NoError(t, host.ChangeVF("enp2s0", 0, before, other))
+				require.NoError(t, host.ChangeVF("enp2s0", 0, other, before))
 			}
 			asked := verbs(k)
-			if err := bond.GiveMAC(bond.VFLink{Link: net2, Pod: n, Host: host, PF: "enp2s0"}, sharedMAC); err != nil {
-				t.Fatal(err)
-			}
-			equal(t, "asked", c.asked, *asked)
+			require.NoError(t, bond.GiveMAC(bond.VFLink{Link: net2, Pod: n, Host: host, PF: "enp2s0"}, sharedMAC))
+			assert.Equal(t, c.asked, *asked)
 			now := must(n.Link("net2"))
-			equal(t, "MAC", sharedMAC, now.MAC)
-			equal(t, "up", false, now.Up)
+			assert.Equal(t, sharedMAC, now.MAC)
+			assert.False(t, now.Up)
 			want := before
 			want.MAC = sharedMAC
-			equal(t, "the PF", want, must(host.VFs("enp2s0"))[0])
+			assert.Equal(t, want, must(host.VFs("enp2s0"))[0])
 
-			// Whether it may change its MAC is as it was.
+			// Whether the VF may change its MAC is as it was.
 			err := n.Change(net2.Index, bond.Change{MAC: &net2.MAC})
-			equal(t, "it may change it", !c.pinned, err == nil)
+			assert.Equal(t, !c.pinned, err == nil, "it may change it")
 		})
 	}
 }
 
-// TestGiveMACRefused: whatever fails, the PF says what it said before.
+// TestGiveMACRefused: whatever fails, the PF reports what it reported before.
 func TestGiveMACRefused(t *testing.T) {
 	for _, c := range []struct {
 		name, verb string // which fails
@@ -71,7 +71,7 @@ func TestGiveMACRefused(t *testing.T) {
 			before := must(host.VFs("enp2s0"))[0]
 			pinned := before
 			pinned.MAC = "02:00:00:00:00:bb"
-			must(0, host.ChangeVF("enp2s0", 0, before, pinned))
+			require.NoError(t, host.ChangeVF("enp2s0", 0, before, pinned))
 			k.Fail = func(verb string) error {
 				if c.verb == verb {
 					return c.err
@@ -85,15 +85,15 @@ func TestGiveMACRefused(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				err = bond.GiveMAC(bond.VFLink{Link: net2, Pod: n, Host: host, PF: "enp2s0"}, sharedMAC)
 			})
-			equal(t, "class", true, errors.Is(err, c.err))
-			equal(t, "text", c.text, fmt.Sprint(err))
+			assert.ErrorIs(t, err, c.err)
+			assert.EqualError(t, err, c.text)
 			k.Fail = nil
-			equal(t, "the PF", pinned, must(host.VFs("enp2s0"))[0])
+			assert.Equal(t, pinned, must(host.VFs("enp2s0"))[0])
 		})
 	}
 }
 
-// deaf is a namespace whose VFs never hear what their PF has set.
+// deaf is a namespace whose VFs never take the MAC that their PF has set.
 type deaf struct{ bond.Namespace }
 
 func (deaf) Change(_ int, c bond.Change) error {

@@ -3,11 +3,14 @@ package bond
 import (
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestCheckName(t *testing.T) {
 	for _, name := range []string{"net1", "bond0", "a", "...", "eth0.100", "x-y_z@!", "é", strings.Repeat("n", 15), "\x7f", "\x01"} {
-		noError(t, name, CheckName(name))
+		require.NoError(t, CheckName(name), name)
 	}
 	for name, want := range map[string]string{
 		"":                      "is empty, wanted is an interface name",
@@ -21,18 +24,15 @@ func TestCheckName(t *testing.T) {
 		"a b":                   `is "a b"; an interface name has no slash, colon, per cent sign or blank (byte 0x20)`,
 		"a\n":                   `is "a\n"; an interface name has no slash, colon, per cent sign or blank (byte 0x0a)`,
 		"a\x00":                 `is "a\x00"; an interface name has no slash, colon, per cent sign or blank (byte 0x00)`,
-		"à":                     `is "à"; an interface name has no slash, colon, per cent sign or blank (byte 0xa0)`, // C3 A0: seen to be refused
+		"à":                     `is "à"; an interface name has no slash, colon, per cent sign or blank (byte 0xa0)`, // C3 A0, which the kernel refuses
 	} {
-		got := ""
-		if err := CheckName(name); err != nil {
-			got = err.Error()
-		}
-		equal(t, name, want, got)
+		assert.EqualError(t, CheckName(name), want)
 	}
 }
 
-// FuzzCheckName compares with dev_valid_name of net/core/dev.c, read byte by
-// byte; and no name with a per cent sign, which is a pattern.
+// FuzzCheckName compares CheckName with dev_valid_name of net/core/dev.c, which
+// reads a name byte by byte. A name with a per cent sign is a pattern and is
+// refused too.
 func FuzzCheckName(f *testing.F) {
 	for _, seed := range []string{"net1", "", ".", "..", "a/b", "eth0:1", "bond%d", "à", "a\x85b", "\u2003", strings.Repeat("n", 16), "a\x00b"} {
 		f.Add(seed)
@@ -45,19 +45,16 @@ func FuzzCheckName(f *testing.F) {
 				valid = false
 			}
 		}
-		equal(t, name, valid, CheckName(name) == nil)
+		assert.Equal(t, valid, CheckName(name) == nil, name)
 	})
 }
 
 func TestCheckPCI(t *testing.T) {
 	for _, address := range []string{"0000:3b:02.1", "ffff:ff:1f.7"} {
-		noError(t, address, CheckPCI(address))
+		require.NoError(t, CheckPCI(address), address)
 	}
 	for _, address := range []string{"", "3b:02.1", "0000:3B:02.1", "0000:3b:02.8", "0000:3b:02", "0000:3b:02.1 ", "0000:3b:02.1\n", "../0000:3b:02.1", "00000:3b:02.1"} {
-		err := CheckPCI(address)
-		if err == nil {
-			t.Errorf("%q is taken", address)
-		}
+		assert.Error(t, CheckPCI(address), address)
 	}
-	equal(t, "text", `is "0000:3B:02.1", wanted is a PCI address such as 0000:3b:02.1, in lower case`, CheckPCI("0000:3B:02.1").Error())
+	assert.EqualError(t, CheckPCI("0000:3B:02.1"), `is "0000:3B:02.1", wanted is a PCI address such as 0000:3b:02.1, in lower case`)
 }

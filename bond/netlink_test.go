@@ -3,20 +3,22 @@ package bond
 import (
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
 // attr makes a netlink attribute.
 func attr(kind int, payload ...[]byte) []byte {
-	return nl.NewRtAttr(kind, slicesOf(payload...)).Serialize()
+	return nl.NewRtAttr(kind, slices.Concat(payload...)).Serialize()
 }
 
 func text(s string) []byte { return nl.ZeroTerminated(s) }
@@ -24,7 +26,7 @@ func text(s string) []byte { return nl.ZeroTerminated(s) }
 func linkMessageOf(index int32, flags uint32, attrs ...[]byte) []byte {
 	head := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	head.Index, head.Type, head.Flags = index, unix.ARPHRD_ETHER, flags
-	return append(head.Serialize(), slicesOf(attrs...)...)
+	return append(head.Serialize(), slices.Concat(attrs...)...)
 }
 
 func TestParseLink(t *testing.T) {
@@ -36,14 +38,14 @@ func TestParseLink(t *testing.T) {
 		want    Link
 	}{
 		{"nothing but a head", linkMessageOf(7, 0), Link{Index: 7, Type: 1}},
-		{"a VF", linkMessageOf(7, up|carrier,
+		{"a VF in a bond, without data", linkMessageOf(7, up|carrier,
 			attr(unix.IFLA_IFNAME, text("net1")), attr(unix.IFLA_ADDRESS, mac), attr(unix.IFLA_PERM_ADDRESS, []byte{2, 0, 0, 0, 0, 2}),
 			attr(unix.IFLA_MTU, uint32Attr(1500)), attr(unix.IFLA_MAX_MTU, uint32Attr(9216)), attr(unix.IFLA_MASTER, uint32Attr(9)),
 			attr(unix.IFLA_PARENT_DEV_NAME, text("0000:01:10.0")),
 			attr(unix.IFLA_PROP_LIST|unix.NLA_F_NESTED, attr(unix.IFLA_ALT_IFNAME, text("one")), attr(unix.IFLA_ALT_IFNAME, text("two"))),
 			attr(unix.IFLA_LINKINFO, attr(unix.IFLA_INFO_SLAVE_KIND, text("bond")))),
 			Link{Index: 7, Type: 1, Name: "net1", MAC: "02:00:00:00:00:01", PermMAC: "02:00:00:00:00:02", MTU: 1500, MaxMTU: 9216, Master: 9,
-				Device: "0000:01:10.0", AltNames: []string{"one", "two"}, Up: true, Carrier: true}},
+				Device: "0000:01:10.0", AltNames: []string{"one", "two"}, Up: true, Carrier: true, Options: Options{}}},
 		{"in a bond", linkMessageOf(7, 0, attr(unix.IFLA_LINKINFO, attr(unix.IFLA_INFO_KIND, text("veth")), attr(unix.IFLA_INFO_SLAVE_KIND, text("bond")),
 			attr(unix.IFLA_INFO_SLAVE_DATA, attr(unix.IFLA_BOND_SLAVE_QUEUE_ID, []byte{3, 0}), attr(unix.IFLA_BOND_SLAVE_PRIO, uint32Attr(-7))))),
 			Link{Index: 7, Type: 1, Kind: "veth", Options: Options{queueID: "3", prio: "-7"}}},
@@ -69,11 +71,11 @@ func TestParseLink(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := parseLink(c.message)
-			noError(t, c.name, err)
-			equal(t, c.name, c.want, got)
+			require.NoError(t, err)
+			assert.Equal(t, c.want, got)
 		})
 	}
-	for name, message := range map[string][]byte{
+	for text, message := range map[string][]byte{
 		"a link message of 0 bytes: unexpected EOF":             nil,
 		"a link message of 15 bytes: unexpected EOF":            make([]byte, 15),
 		"link 7: an attribute of 99 bytes in 8: unexpected EOF": linkMessageOf(7, 0, []byte{99, 0, 3, 0, 0, 0, 0, 0}),
@@ -81,12 +83,12 @@ func TestParseLink(t *testing.T) {
 		"link 7: an attribute of 0 bytes in 4: unexpected EOF":  linkMessageOf(7, 0, []byte{0, 0, 0, 0}),
 	} {
 		_, err := parseLink(message)
-		equal(t, name, true, errors.Is(err, io.ErrUnexpectedEOF))
-		equal(t, "text", name, err.Error())
+		assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
+		assert.EqualError(t, err, text)
 	}
 }
 
-// FuzzParseLink: whatever comes, no panic; a bond has options.
+// FuzzParseLink: no message makes parseLink panic, and a bond always has options.
 func FuzzParseLink(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(linkMessageOf(7, 0, attr(unix.IFLA_IFNAME, []byte("net1")), attr(unix.IFLA_ADDRESS, []byte{1})))
@@ -99,16 +101,16 @@ func FuzzParseLink(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if l.Kind == kindBond && l.Options == nil {
-			t.Errorf("kind %q, options %v", l.Kind, l.Options)
+		if l.Kind == kindBond {
+			assert.NotNil(t, l.Options)
 		}
 		if l.Device != "" {
-			noError(t, "device", CheckPCI(l.Device))
+			require.NoError(t, CheckPCI(l.Device))
 		}
-		// Twice the same, and nothing of the message is changed by reading it.
+		// Reading does not change the message.
 		again, err := parseLink(message)
-		noError(t, "again", err)
-		equal(t, "again", l, again)
+		require.NoError(t, err)
+		assert.Equal(t, l, again)
 	})
 }
 
@@ -126,31 +128,31 @@ func TestParseAddr(t *testing.T) {
 		want     string // with the peer, if any
 		byKernel bool
 	}{
-		{"IPv4", unix.IfAddrmsg{Prefixlen: 24, Flags: unix.IFA_F_PERMANENT}, slicesOf(attr(unix.IFA_ADDRESS, v4(10, 0, 0, 1)), attr(unix.IFA_LOCAL, v4(10, 0, 0, 1))), "10.0.0.1/24", false},
-		{"IPv4 with a peer", unix.IfAddrmsg{Prefixlen: 32}, slicesOf(attr(unix.IFA_ADDRESS, v4(10, 0, 0, 2)), attr(unix.IFA_LOCAL, v4(10, 0, 0, 1))), "10.0.0.1/32 peer 10.0.0.2", false},
+		{"IPv4", unix.IfAddrmsg{Prefixlen: 24, Flags: unix.IFA_F_PERMANENT}, slices.Concat(attr(unix.IFA_ADDRESS, v4(10, 0, 0, 1)), attr(unix.IFA_LOCAL, v4(10, 0, 0, 1))), "10.0.0.1/24", false},
+		{"IPv4 with a peer", unix.IfAddrmsg{Prefixlen: 32}, slices.Concat(attr(unix.IFA_ADDRESS, v4(10, 0, 0, 2)), attr(unix.IFA_LOCAL, v4(10, 0, 0, 1))), "10.0.0.1/32 peer 10.0.0.2", false},
 		{"IPv4 for some time, by DHCP", unix.IfAddrmsg{Prefixlen: 24}, attr(unix.IFA_LOCAL, v4(10, 0, 0, 1)), "10.0.0.1/24", false},
 		{"IPv6", unix.IfAddrmsg{Prefixlen: 64, Flags: unix.IFA_F_PERMANENT}, attr(unix.IFA_ADDRESS, v6(0xfd, 0, 1)), "fd00::1/64", false},
-		{"IPv6 with a peer", unix.IfAddrmsg{Prefixlen: 128, Flags: unix.IFA_F_PERMANENT}, slicesOf(attr(unix.IFA_ADDRESS, v6(0xfd, 0, 2)), attr(unix.IFA_LOCAL, v6(0xfd, 0, 1))), "fd00::1/128 peer fd00::2", false},
-		{"IPv6, flags of 32 bits", unix.IfAddrmsg{Prefixlen: 64}, slicesOf(attr(unix.IFA_ADDRESS, v6(0xfd, 0, 1)), attr(unix.IFA_FLAGS, uint32Attr(unix.IFA_F_PERMANENT|unix.IFA_F_NOPREFIXROUTE))), "fd00::1/64", false},
+		{"IPv6 with a peer", unix.IfAddrmsg{Prefixlen: 128, Flags: unix.IFA_F_PERMANENT}, slices.Concat(attr(unix.IFA_ADDRESS, v6(0xfd, 0, 2)), attr(unix.IFA_LOCAL, v6(0xfd, 0, 1))), "fd00::1/128 peer fd00::2", false},
+		{"IPv6, flags of 32 bits", unix.IfAddrmsg{Prefixlen: 64}, slices.Concat(attr(unix.IFA_ADDRESS, v6(0xfd, 0, 1)), attr(unix.IFA_FLAGS, uint32Attr(unix.IFA_F_PERMANENT|unix.IFA_F_NOPREFIXROUTE))), "fd00::1/64", false},
 		{"IPv6 by a router", unix.IfAddrmsg{Prefixlen: 64}, attr(unix.IFA_ADDRESS, v6(0xfd, 0, 1)), "fd00::1/64", true},
 		{"link-local", unix.IfAddrmsg{Prefixlen: 64, Flags: unix.IFA_F_PERMANENT}, attr(unix.IFA_ADDRESS, v6(0xfe, 0x80, 1)), "fe80::1/64", true},
 	} {
 		attrs, err := attributes(c.attrs)
-		noError(t, c.name, err)
+		require.NoError(t, err, c.name)
 		got := parseAddr(&nl.IfAddrmsg{IfAddrmsg: c.head}, attrs)
 		text := got.prefix.String()
 		if got.peer.IsValid() {
 			text += " peer " + got.peer.String()
 		}
-		equal(t, c.name, c.want, text)
-		equal(t, c.name+", by the kernel", c.byKernel, got.byKernel)
+		assert.Equal(t, c.want, text, c.name)
+		assert.Equal(t, c.byKernel, got.byKernel, c.name+", by the kernel")
 	}
 }
 
 func TestParseRoute(t *testing.T) {
 	hop := func(index int, attrs ...[]byte) []byte { // struct rtnexthop
-		rest := slicesOf(attrs...)
-		return slicesOf(encodeUint(16, uint32(8+len(rest))), []byte{0, 0}, uint32Attr(index), rest)
+		rest := slices.Concat(attrs...)
+		return slices.Concat(encodeUint(16, uint32(8+len(rest))), []byte{0, 0}, uint32Attr(index), rest)
 	}
 	universe, gateway := 0, attr(unix.RTA_GATEWAY, []byte{10, 0, 0, 9})
 	v4 := unix.RtMsg{Family: unix.AF_INET, Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_BOOT}
@@ -163,17 +165,17 @@ func TestParseRoute(t *testing.T) {
 		want  Route
 		over  []int
 	}{
-		{"default", v4, slicesOf(gateway, attr(unix.RTA_OIF, uint32Attr(7))),
+		{"default", v4, slices.Concat(gateway, attr(unix.RTA_OIF, uint32Attr(7))),
 			Route{Dst: all, Gateway: netip.MustParseAddr("10.0.0.9"), Table: 254, Scope: &universe}, []int{7}},
 		{"all that is kept", but(func(h *unix.RtMsg) {
 			h.Protocol, h.Flags, h.Dst_len, h.Scope = unix.RTPROT_STATIC, unix.RTNH_F_ONLINK, 24, unix.RT_SCOPE_LINK
 		}),
-			slicesOf(attr(unix.RTA_DST, []byte{10, 9, 0, 0}), gateway, attr(unix.RTA_OIF, uint32Attr(7)), attr(unix.RTA_PREFSRC, []byte{10, 0, 0, 1}),
+			slices.Concat(attr(unix.RTA_DST, []byte{10, 9, 0, 0}), gateway, attr(unix.RTA_OIF, uint32Attr(7)), attr(unix.RTA_PREFSRC, []byte{10, 0, 0, 1}),
 				attr(unix.RTA_PRIORITY, uint32Attr(50)), attr(unix.RTA_TABLE, uint32Attr(1000)),
 				attr(unix.RTA_METRICS, attr(unix.RTAX_MTU, uint32Attr(1300)), attr(unix.RTAX_ADVMSS, uint32Attr(1200)))),
 			Route{Dst: netip.MustParsePrefix("10.9.0.0/24"), Gateway: netip.MustParseAddr("10.0.0.9"), OnLink: true, Source: netip.MustParseAddr("10.0.0.1"),
-				Protocol: unix.RTPROT_STATIC, MTU: 1300, AdvMSS: 1200, Priority: 50, Table: 1000, Scope: ptr(unix.RT_SCOPE_LINK)}, []int{7}},
-		{"an IPv6 gateway of IPv4", v4, slicesOf(attr(unix.RTA_VIA, encodeUint(16, unix.AF_INET6), netip.MustParseAddr("fe80::1").AsSlice()), attr(unix.RTA_OIF, uint32Attr(7))),
+				Protocol: unix.RTPROT_STATIC, MTU: 1300, AdvMSS: 1200, Priority: 50, Table: 1000, Scope: new(unix.RT_SCOPE_LINK)}, []int{7}},
+		{"an IPv6 gateway of IPv4", v4, slices.Concat(attr(unix.RTA_VIA, encodeUint(16, unix.AF_INET6), netip.MustParseAddr("fe80::1").AsSlice()), attr(unix.RTA_OIF, uint32Attr(7))),
 			Route{Dst: all, Gateway: netip.MustParseAddr("fe80::1"), Table: 254, Scope: &universe}, []int{7}},
 		{"two hops", v4, attr(unix.RTA_MULTIPATH, hop(7, gateway), hop(9, gateway)), Route{Dst: all, Table: 254, Scope: &universe}, []int{7, 9}},
 		{"a hop that is cut off", v4, attr(unix.RTA_MULTIPATH, hop(7, gateway), hop(9, gateway)[:12]), Route{Dst: all, Table: 254, Scope: &universe}, []int{7}},
@@ -183,10 +185,10 @@ func TestParseRoute(t *testing.T) {
 			Route{Dst: netip.MustParsePrefix("::/0"), Protocol: unix.RTPROT_RA, Table: 254}, []int{7}},
 	} {
 		attrs, err := attributes(c.attrs)
-		noError(t, c.name, err)
+		require.NoError(t, err, c.name)
 		got, over := parseRoute(&nl.RtMsg{RtMsg: c.head}, attrs)
-		equal(t, c.name, c.want, got)
-		equal(t, c.name+", over", c.over, over)
+		assert.Equal(t, c.want, got, c.name)
+		assert.Equal(t, c.over, over, c.name+", over")
 	}
 }
 
@@ -206,7 +208,7 @@ func TestGatewaysLast(t *testing.T) {
 	for _, r := range a.gatewaysLast() {
 		got = append(got, r.String())
 	}
-	equal(t, "order", []string{"10.0.0.1/32", "10.0.0.2/32", "0.0.0.0/0 via 10.0.0.1", "10.8.0.0/16 via 10.0.0.2"}, got)
+	assert.Equal(t, []string{"10.0.0.1/32", "10.0.0.2/32", "0.0.0.0/0 via 10.0.0.1", "10.8.0.0/16 via 10.0.0.2"}, got)
 }
 
 func TestAddressesJSON(t *testing.T) {
@@ -217,78 +219,78 @@ func TestAddressesJSON(t *testing.T) {
 		Default: true,
 	}
 	text, err := json.Marshal(a)
-	noError(t, "marshal", err)
-	equal(t, "text", `{"ips":["10.0.0.1/32"],"peers":{"10.0.0.1/32":"10.0.0.2"},`+
+	require.NoError(t, err)
+	assert.Equal(t, `{"ips":["10.0.0.1/32"],"peers":{"10.0.0.1/32":"10.0.0.2"},`+
 		`"routes":[{"dst":"::/0","gateway":"fe80::1","onLink":true,"source":"fd00::1","protocol":4}]}`, string(text))
 	var back Addresses
-	noError(t, "unmarshal", json.Unmarshal(text, &back))
+	require.NoError(t, json.Unmarshal(text, &back))
 	a.Default = false
-	equal(t, "back", a, back)
+	assert.Equal(t, a, back)
 }
 
-// TestTimeout: a request that the kernel leaves without an answer (no message,
-// no acknowledgement asked for) ends in time. No privilege is needed for that.
+// TestTimeout: a request that the kernel does not answer ends in time. Here it
+// asks for neither a message nor an acknowledgement, which needs no privilege.
 func TestTimeout(t *testing.T) {
 	handle, err := openRoute()
-	noError(t, "socket", err)
+	require.NoError(t, err)
 	defer handle.Close()
 	short := unix.NsecToTimeval(int64(50 * time.Millisecond))
-	noError(t, "timeout", handle.Socket.SetReceiveTimeout(&short))
+	require.NoError(t, handle.Socket.SetReceiveTimeout(&short))
 	n := &namespace{route: handle}
 	begin := time.Now()
 	err = do(n.request(unix.NLMSG_NOOP, 0))
-	equal(t, "class", true, errors.Is(err, unix.EAGAIN))
-	equal(t, "text", "the kernel gave no answer within 30s: resource temporarily unavailable", err.Error())
-	if d := time.Since(begin); d < 50*time.Millisecond || d > 20*time.Second {
-		t.Errorf("it took %s", d)
-	}
-	// The socket goes on: an answer that comes late belongs to no later request.
+	assert.ErrorIs(t, err, unix.EAGAIN)
+	assert.EqualError(t, err, "the kernel gave no answer within 30s: resource temporarily unavailable")
+	took := time.Since(begin)
+	assert.GreaterOrEqual(t, took, 50*time.Millisecond)
+	assert.LessOrEqual(t, took, 20*time.Second)
+	// The socket still works: a late answer belongs to no later request.
 	l, err := n.Link("lo")
-	noError(t, "afterwards", err)
-	equal(t, "afterwards", "lo", l.Name)
+	require.NoError(t, err)
+	assert.Equal(t, "lo", l.Name)
 }
 
-// TestVLANInNetworkOrder: struct ifla_vf_vlan_info of if_link.h, in the list
+// TestVLANInNetworkOrder reads struct ifla_vf_vlan_info of if_link.h in the list
 // that carries it.
 func TestVLANInNetworkOrder(t *testing.T) {
 	list, err := attributes(vlanList(3, VF{VLAN: 100, QoS: 5, Proto: unix.ETH_P_8021AD}))
-	noError(t, "list", err)
-	equal(t, "elements", 1, len(list))
-	equal(t, "type", nl.IFLA_VF_VLAN_INFO, int(list[0].Attr.Type))
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	assert.EqualValues(t, nl.IFLA_VF_VLAN_INFO, list[0].Attr.Type)
 	v := list[0].Value
-	equal(t, "vf", 3, binary.NativeEndian.Uint32(v))
-	equal(t, "vlan", 100, binary.NativeEndian.Uint32(v[4:]))
-	equal(t, "qos", 5, binary.NativeEndian.Uint32(v[8:]))
-	equal(t, "protocol", []byte{0x88, 0xa8}, v[12:14])
+	assert.EqualValues(t, 3, binary.NativeEndian.Uint32(v))
+	assert.EqualValues(t, 100, binary.NativeEndian.Uint32(v[4:]))
+	assert.EqualValues(t, 5, binary.NativeEndian.Uint32(v[8:]))
+	assert.Equal(t, []byte{0x88, 0xa8}, v[12:14])
 
 	list, err = attributes(vlanList(3, VF{}))
-	noError(t, "list", err)
-	equal(t, "without one", []byte{0x81, 0x00}, list[0].Value[12:14])
+	require.NoError(t, err)
+	assert.Equal(t, []byte{0x81, 0x00}, list[0].Value[12:14])
 }
 
 func TestVFDifferences(t *testing.T) {
 	on, off := true, false
 	was := VF{MAC: "02:00:00:00:00:01", VLAN: 0, Proto: 0x8100, SpoofChk: true, Trust: &off}
 	is := VF{MAC: "02:00:00:00:00:02", VLAN: 5, QoS: 3, Proto: 0x88a8, Trust: &on, MinRate: 10, MaxRate: 100, LinkState: 1}
-	equal(t, "none", nil, was.Differences(was))
-	equal(t, "all", []string{
+	assert.Empty(t, was.Differences(was))
+	assert.Equal(t, []string{
 		"admin MAC is 02:00:00:00:00:02, was 02:00:00:00:00:01", "vlan is 5, was 0", "qos is 3, was 0", "vlan protocol is 0x88a8, was 0x8100",
 		"spoofchk is false, was true", "trust is true, was false", "min_tx_rate is 10, was 0", "max_tx_rate is 100, was 0", "link state is 1, was 0",
 	}, is.Differences(was))
 	is = was
-	is.Proto, is.Trust = 0, nil // no VLAN, no trust: neither says anything
-	equal(t, "unknown", nil, is.Differences(was))
-	equal(t, "enough", false, strings.Contains(strings.Join(is.Differences(was), ""), "vlan"))
+	is.Proto, is.Trust = 0, nil // without VLAN the protocol does not count, nor does an unknown trust
+	assert.Empty(t, is.Differences(was))
+	assert.NotContains(t, strings.Join(is.Differences(was), ""), "vlan")
 }
 
 func TestLinkDifferences(t *testing.T) {
 	was := Link{Index: 1, Name: "enp1s0v0", MAC: "02:00:00:00:00:01", MTU: 1500}
 	is := Link{Index: 9, Name: "net1", MAC: "02:00:00:00:00:02", MTU: 9000, Up: true, Carrier: true}
-	equal(t, "none", nil, was.Differences(was))
-	equal(t, "all", []string{"name is net1, was enp1s0v0", "MAC is 02:00:00:00:00:02, was 02:00:00:00:00:01", "MTU is 9000, was 1500", "up is true, was false"}, is.Differences(was))
+	assert.Empty(t, was.Differences(was))
+	assert.Equal(t, []string{"name is net1, was enp1s0v0", "MAC is 02:00:00:00:00:02, was 02:00:00:00:00:01", "MTU is 9000, was 1500", "up is true, was false"}, is.Differences(was))
 }
 
 func TestRouteString(t *testing.T) {
-	equal(t, "direct", "10.0.0.0/8", Route{Dst: prefix("10.0.0.0/8")}.String())
-	equal(t, "via", "::/0 via fd00::1", Route{Dst: prefix("::/0"), Gateway: prefix("fd00::1/128").Addr()}.String())
+	assert.Equal(t, "10.0.0.0/8", Route{Dst: prefix("10.0.0.0/8")}.String())
+	assert.Equal(t, "::/0 via fd00::1", Route{Dst: prefix("::/0"), Gateway: prefix("fd00::1/128").Addr()}.String())
 }

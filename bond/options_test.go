@@ -5,16 +5,19 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func rawOptions(t *testing.T, text string) map[string]json.RawMessage {
 	t.Helper()
 	var raw map[string]json.RawMessage
-	noError(t, text, json.Unmarshal([]byte(text), &raw))
+	require.NoError(t, json.Unmarshal([]byte(text), &raw), text)
 	return raw
 }
 
-// lines prints problems one by one.
+// lines prints each problem as an error.
 func lines(p Problems) []string {
 	var out []string
 	for _, one := range p {
@@ -52,8 +55,8 @@ func TestParseOptionsDefaults(t *testing.T) {
 			Options{Mode: ActiveBackup, Primary: "net1", Miimon: "100", FailOverMac: "active", updelay: "200", downdelay: "300"}},
 	} {
 		got, problems := ParseOptions(rawOptions(t, c.raw), []string{"net1", "net2"}, nil)
-		noError(t, c.raw, problems.Err())
-		equal(t, c.raw, c.want, got)
+		require.NoError(t, problems.Err(), c.raw)
+		assert.Equal(t, c.want, got, c.raw)
 	}
 }
 
@@ -117,7 +120,7 @@ func TestParseOptionsProblems(t *testing.T) {
 		{`{"mode":"balance-rr","failOverMac":"active"}`,
 			[]string{"failOverMac: is active, and mode balance-rr does not have it; the modes that do: active-backup"}},
 
-		// What cannot be read is reported alone: the checks need its value.
+		// Values that cannot be read are reported alone: the checks need them.
 		{`{"mode":"bonded","miimon":-1,"mtu":"big","primary":"net3"}`, []string{
 			`mode: is "bonded", wanted is one of balance-rr, active-backup, balance-xor, broadcast, 802.3ad, balance-tlb, balance-alb`,
 			`mtu: is "big", wanted is 68 to 65535 bytes`,
@@ -133,7 +136,7 @@ func TestParseOptionsProblems(t *testing.T) {
 			"primary: is x, which is none of the links net1, net2"}},
 	} {
 		_, problems := ParseOptions(rawOptions(t, c.raw), []string{"net1", "net2"}, nil)
-		equal(t, c.raw, c.want, lines(problems))
+		assert.Equal(t, c.want, lines(problems), c.raw)
 	}
 }
 
@@ -151,21 +154,21 @@ func TestModes(t *testing.T) {
 					want.Add(row.key, "", "is %s, and mode %s does not have it; the modes that do: %s", text, mode, strings.Join(row.modes, ", "))
 				}
 				Options{row.key: text}.checkModes(mode, &got)
-				equal(t, row.key+" in "+mode, want, got)
+				assert.Equal(t, want, got, "%s in %s", row.key, mode)
 			}
 		}
 	}
 }
 
-// TestPrimaryByPrio: where links have a prio, that settles who comes first; and
-// a link can be called none.
+// TestPrimaryByPrio: if a link has a prio, there is no default primary. A link
+// can be called none.
 func TestPrimaryByPrio(t *testing.T) {
 	o, problems := ParseOptions(nil, []string{"net1", "net2"}, []Options{nil, {prio: "1"}})
-	noError(t, "prio", problems.Err())
-	equal(t, "prio", "", o[Primary])
+	require.NoError(t, problems.Err())
+	assert.Empty(t, o[Primary])
 	o, problems = ParseOptions(rawOptions(t, `{"primary":"none"}`), []string{"net1", "none"}, nil)
-	noError(t, "none", problems.Err())
-	equal(t, "none", "none", o[Primary])
+	require.NoError(t, problems.Err())
+	assert.Equal(t, "none", o[Primary])
 }
 
 func TestLinkOptions(t *testing.T) {
@@ -188,7 +191,7 @@ func TestLinkOptions(t *testing.T) {
 			"prio: is 1.5, wanted is -2147483648 to 2147483647", "actorPortPrio: is 0, wanted is 1 to 65535", `prio: is "", wanted is -2147483648 to 2147483647`}},
 	} {
 		var raws []map[string]json.RawMessage
-		noError(t, c.raw, json.Unmarshal([]byte(c.raw), &raws))
+		require.NoError(t, json.Unmarshal([]byte(c.raw), &raws), c.raw)
 		var got []Options
 		var problems Problems
 		for _, raw := range raws {
@@ -196,38 +199,38 @@ func TestLinkOptions(t *testing.T) {
 			got, problems = append(got, o), append(problems, own...)
 		}
 		problems = append(problems, checkLinkOptions(c.mode, got)...)
-		equal(t, c.raw, c.want, got)
-		equal(t, c.raw, c.problems, lines(problems))
+		assert.Equal(t, c.want, got, c.raw)
+		assert.Equal(t, c.problems, lines(problems), c.raw)
 	}
 }
 
-// Every mode that the table names exists; so does the option that another needs.
+// TestTable: keys are unique, and modes, needed options and defaults exist.
 func TestTable(t *testing.T) {
 	seen := map[string]bool{}
 	for _, row := range table {
 		for _, key := range row.keys() {
-			equal(t, key+" is there twice", false, seen[key])
+			assert.False(t, seen[key], key)
 			seen[key] = true
 		}
-		equal(t, row.key+" has no doc", false, row.doc == "")
+		assert.NotEmpty(t, row.doc, row.key)
 		for _, mode := range row.modes {
-			equal(t, row.key+" is of mode "+mode, true, slices.Contains(modeNames, mode))
+			assert.Contains(t, modeNames, mode, row.key)
 		}
 		if row.needs != "" {
-			equal(t, row.key+" needs", row.needs, tableByKey[row.needs].key)
+			assert.Equal(t, row.needs, tableByKey[row.needs].key, row.key)
 		}
 		if row.unset != "" {
 			parsed, err := row.kind.parse(json.RawMessage(`"` + row.unset + `"`))
-			noError(t, row.key, err)
-			equal(t, row.key, row.unset, parsed)
+			require.NoError(t, err, row.key)
+			assert.Equal(t, row.unset, parsed, row.key)
 		}
 	}
-	equal(t, "keys", []string{"mode", "mtu", "mac", "macPolicy", "vlan", "miimon", "updelay", "downdelay", "failOverMac", "primary", "activeSlave", "xmitHashPolicy",
+	assert.Equal(t, []string{"mode", "mtu", "mac", "macPolicy", "vlan", "miimon", "updelay", "downdelay", "failOverMac", "primary", "activeSlave", "xmitHashPolicy",
 		"allSlavesActive", "tlbDynamicLb", "arpInterval", "arpIpTarget", "arpValidate",
 		"arpAllTargets", "arpMissedMax", "nsIp6Target", "useCarrier", "primaryReselect", "numGratArp", "numUnsolNa", "peerNotifDelay", "resendIgmp",
 		"packetsPerSlave", "lpInterval", "minLinks", "lacpRate", "lacpActive", "adSelect", "adActorSysPrio", "adActorSystem",
 		"adUserPortKey", "coupledControl", "broadcastNeighbor", "lacpStrict"}, OptionKeys())
-	equal(t, "keys of links", []string{"queueId", "prio", "actorPortPrio"}, LinkOptionKeys())
+	assert.Equal(t, []string{"queueId", "prio", "actorPortPrio"}, LinkOptionKeys())
 }
 
 func TestOptionsString(t *testing.T) {
@@ -246,24 +249,25 @@ func TestOptionsString(t *testing.T) {
 		{Options{Mode: ActiveBackup, arpInterval: "200", arpIPTarget: "10.0.0.1,10.0.0.2", arpValidate: "filter_active"},
 			"active-backup arp_interval 200 arp_ip_target 10.0.0.1,10.0.0.2 arp_validate filter_active"},
 	} {
-		equal(t, "string", c.want, c.o.String())
+		assert.Equal(t, c.want, c.o.String())
 	}
 }
 
-// A kernel skips an attribute that it does not know, and says nothing.
+// TestOptionsUnknown: a kernel skips an attribute that it does not know without
+// an error.
 func TestOptionsUnknown(t *testing.T) {
 	asked := Options{Mode: LACP, "coupledControl": "0", "lacpActive": "0", "adActorSystem": "02:00:00:00:00:01"}
-	noError(t, "new kernel", asked.unknown(Options{Mode: LACP, "coupledControl": "0", "lacpActive": "0"}))
-	equal(t, "old kernel", "coupledControl: is 0, and this kernel does not have it; Linux 6.9 and later do (leave it out, or use a newer kernel)",
-		asked.unknown(Options{Mode: LACP, "lacpActive": "0"}).Error())
-	noError(t, "the default is not sent", Options{Mode: LACP, "coupledControl": "1"}.unknown(Options{Mode: LACP}))
+	assert.NoError(t, asked.unknown(Options{Mode: LACP, "coupledControl": "0", "lacpActive": "0"}))
+	assert.EqualError(t, asked.unknown(Options{Mode: LACP, "lacpActive": "0"}),
+		"coupledControl: is 0, and this kernel does not have it; Linux 6.9 and later do (leave it out, or use a newer kernel)")
+	assert.NoError(t, Options{Mode: LACP, "coupledControl": "1"}.unknown(Options{Mode: LACP}), "the default is not sent")
 }
 
 func TestOptionsDifferences(t *testing.T) {
 	asked := Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "active", Primary: "net1", MTU: "1500"}
 	found := Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "active", Primary: "net1", MTU: "1500", MAC: "02:00:00:00:00:01", "tlbDynamicLb": "1"}
-	equal(t, "as asked", nil, asked.Differences(found))
-	equal(t, "all different", []string{
+	assert.Empty(t, asked.Differences(found))
+	assert.Equal(t, []string{
 		"mode is balance-rr, was made with active-backup",
 		"mtu is 1400, was made with 1500",
 		"miimon is 0, was made with 100",
@@ -271,28 +275,28 @@ func TestOptionsDifferences(t *testing.T) {
 		"primary is not there, was made with net1",
 	}, asked.Differences(Options{Mode: BalanceRR, MTU: "1400", Miimon: "0", FailOverMac: "none"}))
 
-	equal(t, "minLinks in a mode that lacks it", nil, Options{Mode: ActiveBackup, MinLinks: "2"}.Differences(Options{Mode: ActiveBackup, MinLinks: "0"}))
-	equal(t, "minLinks", []string{"minLinks is 0, was made with 2"}, Options{Mode: LACP, MinLinks: "2"}.Differences(Options{Mode: LACP, MinLinks: "0"}))
+	assert.Empty(t, Options{Mode: ActiveBackup, MinLinks: "2"}.Differences(Options{Mode: ActiveBackup, MinLinks: "0"}), "a mode that lacks it")
+	assert.Equal(t, []string{"minLinks is 0, was made with 2"}, Options{Mode: LACP, MinLinks: "2"}.Differences(Options{Mode: LACP, MinLinks: "0"}))
 
-	// The MAC that was asked for is the bond's, but with failOverMac active.
+	// The bond has the MAC that was asked for, except with failOverMac active.
 	given := Options{Mode: BalanceRR, MAC: "02:00:00:00:00:01"}
-	equal(t, "MAC", []string{"mac is 02:00:00:00:00:02, was made with 02:00:00:00:00:01"},
+	assert.Equal(t, []string{"mac is 02:00:00:00:00:02, was made with 02:00:00:00:00:01"},
 		given.Differences(Options{Mode: BalanceRR, MAC: "02:00:00:00:00:02"}))
 	given[FailOverMac] = "active"
-	equal(t, "the active link's MAC", nil, given.Differences(Options{Mode: BalanceRR, MAC: "02:00:00:00:00:02", FailOverMac: "active"}))
+	assert.Empty(t, given.Differences(Options{Mode: BalanceRR, MAC: "02:00:00:00:00:02", FailOverMac: "active"}), "the active link's MAC")
 }
 
-// TestOptionsDifferencesOldKernel: the kernel's own default, written down, is no
-// difference on a kernel that is too old to know the option.
+// TestOptionsDifferencesOldKernel: on a kernel that does not know an option, the
+// kernel's own default is no difference.
 func TestOptionsDifferencesOldKernel(t *testing.T) {
-	equal(t, "default", nil, Options{Mode: LACP, "coupledControl": "1"}.Differences(Options{Mode: LACP}))
-	equal(t, "other", []string{"coupledControl is not there, was made with 0"},
+	assert.Empty(t, Options{Mode: LACP, "coupledControl": "1"}.Differences(Options{Mode: LACP}))
+	assert.Equal(t, []string{"coupledControl is not there, was made with 0"},
 		Options{Mode: LACP, "coupledControl": "0"}.Differences(Options{Mode: LACP}))
-	equal(t, "changed", []string{"coupledControl is 0, was made with 1"},
+	assert.Equal(t, []string{"coupledControl is 0, was made with 1"},
 		Options{Mode: LACP, "coupledControl": "1"}.Differences(Options{Mode: LACP, "coupledControl": "0"}))
 }
 
-// FuzzParseOptions: what is accepted is canonical, and the kernel can be told.
+// FuzzParseOptions: accepted values are canonical and can be sent to the kernel.
 func FuzzParseOptions(f *testing.F) {
 	for _, seed := range []string{
 		`{}`, `{"mode":"active-backup","miimon":"100","failOverMac":1}`, `{"mode":null}`, `{"mode":true,"mtu":1e3}`,
@@ -317,17 +321,17 @@ func FuzzParseOptions(f *testing.F) {
 		for key, text := range o {
 			row := tableByKey[key]
 			quoted, err := json.Marshal(text)
-			noError(t, key, err)
+			require.NoError(t, err, key)
 			again[key] = quoted
 			if _, isLink := row.kind.(linkName); !isLink {
-				equal(t, key, text, row.kind.decode(row.kind.encode(text)))
+				assert.Equal(t, text, row.kind.decode(row.kind.encode(text)), key)
 			}
 		}
 		if _, there := again[Primary]; !there {
-			again[Primary] = json.RawMessage(`"none"`) // left out it would be the first link
+			again[Primary] = json.RawMessage(`"none"`) // without the key it would be the first link
 		}
 		same, problems := ParseOptions(again, links, nil)
-		noError(t, "again", problems.Err())
-		equal(t, "again", o, same)
+		require.NoError(t, problems.Err())
+		assert.Equal(t, o, same)
 	})
 }

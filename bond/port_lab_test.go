@@ -5,12 +5,16 @@ package bond
 import (
 	"os"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
-// TestReadPortOfVF: the emulated PFs have a speed, and the machine one node.
+// TestReadPortOfVF: the emulated PFs report a speed, and the machine has one
+// NUMA node.
 func TestReadPortOfVF(t *testing.T) {
 	sys := os.DirFS("/sys")
 	d, err := ReadDevice(sys, "0000:02:10.2")
-	noError(t, "the VF", err)
-	equal(t, "its port", Port{Speed: 1000}, ReadPort(sys, d))
+	require.NoError(t, err)
+	assert.Equal(t, Port{Speed: 1000}, ReadPort(sys, d))
 }

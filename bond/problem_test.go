@@ -1,9 +1,11 @@
 package bond
 
 import (
-	"errors"
 	"fmt"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestNearest(t *testing.T) {
@@ -35,13 +37,13 @@ func TestNearest(t *testing.T) {
 		"ipam":             "",
 		"subnet":           "",
 	} {
-		equal(t, typed, want, Nearest(typed, OptionKeys()))
+		assert.Equal(t, want, Nearest(typed, OptionKeys()), typed)
 	}
 	for typed, want := range map[string]string{
 		"active_backup": ActiveBackup, "activebackup": ActiveBackup, "Active-Backup": ActiveBackup, "active-backp": ActiveBackup,
 		"balance-alb ": BalanceALB, "balancerr": BalanceRR, "802.3ab": LACP, "lacp": "", "roundrobin": "", "broadcst": Broadcast,
 	} {
-		equal(t, typed, want, Nearest(typed, modeNames))
+		assert.Equal(t, want, Nearest(typed, modeNames), typed)
 	}
 }
 
@@ -52,34 +54,34 @@ func TestDistance(t *testing.T) {
 	}{
 		{"", "", 0}, {"a", "a", 0}, {"a", "b", 1}, {"ab", "ba", 1}, {"abc", "ac", 1}, {"ac", "abc", 1}, {"abcd", "badc", 2}, {"abc", "abcdef", 3}, {"", "ab", 2},
 	} {
-		equal(t, c.a+" to "+c.b, c.want, distance(c.a, c.b))
-		equal(t, c.b+" to "+c.a, c.want, distance(c.b, c.a))
+		assert.Equal(t, c.want, distance(c.a, c.b), "%s to %s", c.a, c.b)
+		assert.Equal(t, c.want, distance(c.b, c.a), "%s to %s", c.b, c.a)
 	}
 }
 
 func TestProblems(t *testing.T) {
 	var p Problems
-	noError(t, "none", p.Err())
+	require.NoError(t, p.Err())
 	p.Add("links[1].deviceID", "use another", "is %s", "0000:01:10.0")
 	p.Add("", "", "nothing at all")
-	p.Add("links[1].deviceID", "use another", "is %s", "0000:01:10.0") // once
-	equal(t, "problems", Problems{{"links[1].deviceID", "is 0000:01:10.0", "use another"}, {"", "nothing at all", ""}}, p)
-	equal(t, "text", "links[1].deviceID: is 0000:01:10.0 (use another); nothing at all", p.Err().Error())
+	p.Add("links[1].deviceID", "use another", "is %s", "0000:01:10.0") // the same again
+	assert.Equal(t, Problems{{"links[1].deviceID", "is 0000:01:10.0", "use another"}, {"", "nothing at all", ""}}, p)
+	assert.EqualError(t, p.Err(), "links[1].deviceID: is 0000:01:10.0 (use another); nothing at all")
 
 	var one Problem
-	equal(t, "a problem is found", true, errors.As(p.Err(), &one))
-	equal(t, "the first", p[0], one)
-	equal(t, "each is found", true, errors.Is(p.Err(), p[1]))
+	assert.ErrorAs(t, p.Err(), &one)
+	assert.Equal(t, p[0], one)
+	assert.ErrorIs(t, p.Err(), p[1])
 }
 
-// TestProblemsHaveAnEnd: an input that is wrong a million times is not answered
-// a million times.
+// TestProblemsHaveAnEnd: an input that is wrong a million times gets a hundred
+// problems.
 func TestProblemsHaveAnEnd(t *testing.T) {
 	var problems Problems
 	for i := range 1_000_000 {
 		problems.Add(fmt.Sprintf("a[%d]", i), "", "is wrong")
 	}
-	if last := problems[len(problems)-1]; len(problems) != 101 || last.Error() != "and more" || problems[99].Error() != "a[99]: is wrong" {
-		t.Errorf("%d problems, the last one %v", len(problems), last)
-	}
+	require.Len(t, problems, 101)
+	assert.EqualError(t, problems[99], "a[99]: is wrong")
+	assert.EqualError(t, problems[100], "and more")
 }

@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/multibond/multibond/bond"
 )
 
-// TestRestore changes one thing, or all, and has it put back: by which
-// requests, in which order.
+// TestRestore changes one thing, or all, and restores it: by which requests, in
+// which order.
 func TestRestore(t *testing.T) {
 	up, down := true, false
 	name, mac, mtu := "other", "02:00:00:00:cc:01", 9000
@@ -36,27 +39,26 @@ func TestRestore(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			k, n := pod(t)
 			index := must(n.Link("net1")).Index
-			must(0, n.Flush(index))
-			must(0, n.Change(index, bond.Change{Up: &c.before}))
+			require.NoError(t, n.Flush(index))
+			require.NoError(t, n.Change(index, bond.Change{Up: &c.before}))
 			before := must(n.Links())[0]
 			for _, change := range c.changes {
-				must(0, n.Change(index, change))
+				require.NoError(t, n.Change(index, change))
 			}
 			now := must(n.Links())[0]
 			asked := verbs(k)
-			if err := bond.Restore(n, now, before, c.had); err != nil {
-				t.Fatal(err)
-			}
-			equal(t, "requests", c.want, *asked)
+			require.NoError(t, bond.Restore(n, now, before, c.had))
+			assert.Equal(t, c.want, *asked)
 			after := must(n.Links())[0]
-			after.PermMAC = before.PermMAC // igbvf's own business
-			equal(t, "link", before, after)
-			equal(t, "addresses", c.had, must(n.Addresses(index)))
+			after.PermMAC = before.PermMAC // igbvf changes it
+			assert.Equal(t, before, after)
+			assert.Equal(t, c.had, must(n.Addresses(index)))
 		})
 	}
 }
 
-// TestRestoreGoesOn: each request fails; all are tried and all errors told.
+// TestRestoreGoesOn: each request fails. All are tried, and all errors are
+// returned.
 func TestRestoreGoesOn(t *testing.T) {
 	k, n := pod(t)
 	now := must(n.Link("net1"))
@@ -65,13 +67,13 @@ func TestRestoreGoesOn(t *testing.T) {
 	broken := errors.New("broken")
 	k.Fail = func(verb string) error { return fmt.Errorf("%s: %w", verb, broken) }
 	err := bond.Restore(n, now, before, left)
-	equal(t, "class", true, errors.Is(err, broken))
-	equal(t, "text", "state of net1: Change net1: broken\n"+
+	assert.ErrorIs(t, err, broken)
+	assert.EqualError(t, err, "state of net1: Change net1: broken\n"+
 		"name of net1: Change net1: broken\n"+
 		"MAC of net1: Change net1: broken\n"+
 		"MTU of net1: Change net1: broken\n"+
 		"state of net1: Change net1: broken\n"+
-		"Configure net1: broken", err.Error())
+		"Configure net1: broken")
 
 	// One that fails leaves the others done.
 	k.Fail = func(verb string) error {
@@ -81,6 +83,6 @@ func TestRestoreGoesOn(t *testing.T) {
 		return nil
 	}
 	err = bond.Restore(n, now, before, left)
-	equal(t, "text", "broken", fmt.Sprint(err))
-	equal(t, "differences", nil, must(n.Link("eth9")).Differences(before))
+	assert.EqualError(t, err, "broken")
+	assert.Empty(t, must(n.Link("eth9")).Differences(before))
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
 	"github.com/multibond/multibond/bond"
@@ -14,18 +15,14 @@ import (
 func get(t *testing.T, n bond.Namespace, name string) bond.Link {
 	t.Helper()
 	l, err := n.Link(name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return l
 }
 
 func open(t *testing.T, k *bondfake.Kernel, path string) bond.Namespace {
 	t.Helper()
 	n, err := k.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return n
 }
 
@@ -41,15 +38,11 @@ func TestIndex(t *testing.T) {
 	if first.Index != 2 || second.Index != 3 || vf.Index != 3 {
 		t.Fatal(first.Index, second.Index, vf.Index)
 	}
-	if err := host.Change(vf.Index, bond.Change{Namespace: pod}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, host.Change(vf.Index, bond.Change{Namespace: pod}))
 	if moved := get(t, pod, a0); moved.Index != 4 || moved.Device != vf.Device {
 		t.Errorf("%+v", moved)
 	}
-	if err := pod.Change(4, bond.Change{Namespace: host}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, pod.Change(4, bond.Change{Namespace: host}))
 	if back := get(t, host, a0); back.Index != 4 {
 		t.Errorf("%+v", back) // 3 is not given back
 	}
@@ -80,9 +73,7 @@ func TestRenameUp(t *testing.T) {
 	k := bondfake.New()
 	l := k.AddVirtual("", "dummy", "one")
 	host := open(t, k, "")
-	if err := errors.Join(host.Change(l.Index, state(true))); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, errors.Join(host.Change(l.Index, state(true))))
 	if err := host.Change(l.Index, name("two")); !errors.Is(err, unix.EBUSY) {
 		t.Error(err)
 	}
@@ -130,9 +121,7 @@ func TestSys(t *testing.T) {
 	sys := k.Sys()
 	device := func() bond.Device {
 		d, err := bond.ReadDevice(sys, vfDevices[0])
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		return d
 	}
 	d := bond.Device{Address: vfDevices[0], PF: "0000:01:00.0", Driver: "igbvf", Netdev: a0, PFNetdev: "enp1s0"}
@@ -140,9 +129,7 @@ func TestSys(t *testing.T) {
 		t.Error(diff)
 	}
 	host := open(t, k, "")
-	if err := host.Change(get(t, host, a0).Index, bond.Change{Namespace: open(t, k, "pod")}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, host.Change(get(t, host, a0).Index, bond.Change{Namespace: open(t, k, "pod")}))
 	d.Netdev = ""
 	if diff := cmp.Diff(d, device()); diff != "" {
 		t.Error(diff)

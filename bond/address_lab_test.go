@@ -1,0 +1,194 @@
+//go:build lab
+
+package bond
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// TestLabAnnounce: a peer receives exactly these frames.
+func TestLabAnnounce(t *testing.T) {
+	here, there := space(t, "here"), space(t, "there")
+	ip(t, "-n here link add v0 type veth peer name v1 netns there")
+	ip(t, "-n here link set v0 up")
+	ip(t, "-n there link set v1 up")
+	v0, v1 := find(t, here, "v0"), find(t, there, "v1")
+	peer := -1
+	require.NoError(t, there.inside(func() (err error) {
+		peer, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(networkOrder(unix.ETH_P_ALL)))
+		return err
+	}))
+	defer unix.Close(peer)
+	require.NoError(t, unix.Bind(peer, &unix.SockaddrLinklayer{Ifindex: v1.Index, Protocol: networkOrder(unix.ETH_P_ALL)}))
+	require.NoError(t, unix.SetsockoptTimeval(peer, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5}))
+
+	addrs := []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")}
+	require.NoError(t, here.Announce(v0.Index, addrs))
+	mac, err := net.ParseMAC(v0.MAC)
+	require.NoError(t, err)
+	for _, a := range addrs {
+		want := announcement(mac, a)
+		frame := make([]byte, 2000)
+		for {
+			n, _, err := unix.Recvfrom(peer, frame, 0)
+			require.NoError(t, err, a.String())
+			if slices.Equal(frame[:n], want) {
+				break // the kernel sends others
+			}
+		}
+	}
+}
+
+// TestLabIPv6AtOnce: a program can bind to an address as soon as Configure
+// returns, without a carrier and although the runtime had turned IPv6 off.
+func TestLabIPv6AtOnce(t *testing.T) {
+	n := space(t, "sixth")
+	require.NoError(t, n.inside(func() error {
+		const all, later = "/proc/sys/net/ipv6/conf/all/disable_ipv6", "/proc/sys/net/ipv6/conf/default/disable_ipv6"
+		return errors.Join(os.WriteFile(all, []byte("1"), 0), os.WriteFile(later, []byte("1"), 0))
+	}))
+	b := create(t, n, "bond0", Options{Mode: ActiveBackup, Miimon: "100"})
+	require.NoError(t, n.Change(b.Index, Change{Up: new(true)}))
+	a := Addresses{IPs: []netip.Prefix{prefix("fd00::1/64")}, Routes: []Route{{Dst: prefix("::/0"), Gateway: netip.MustParseAddr("fd00::ff")}}}
+	require.NoError(t, n.Configure(b.Index, a))
+	require.NoError(t, n.inside(func() error {
+		s, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(s)
+		return unix.Bind(s, &unix.SockaddrInet6{Addr: a.IPs[0].Addr().As16()})
+	}))
+	assert.Empty(t, strings.TrimSpace(ip(t, "-n sixth -6 addr show dev bond0 tentative")))
+}
+
+// TestLabFlush: Flush removes addresses of every kind, also one with a peer and
+// link-local ones.
+func TestLabFlush(t *testing.T) {
+	n := space(t, "flush")
+	ip(t, "-n flush link add v0 type veth peer name v1")
+	ip(t, "-n flush link set v1 up")
+	ip(t, "-n flush link set v0 up")
+	for _, a := range []string{"10.0.0.1/24", "10.0.0.2/24", "10.0.0.1/16", "10.1.0.1 peer 10.1.0.2/32", "fd00::1/64", "fd01::1 peer fd01::2/128", "fe80::77/64"} {
+		ip(t, "-n flush addr add dev v0 "+a)
+	}
+	ip(t, "-n flush route add 10.9.0.0/16 via 10.0.0.9")
+	ip(t, "-n flush -6 route add fd09::/64 via fe80::1 dev v0")
+	require.NoError(t, n.Flush(find(t, n, "v0").Index))
+	assert.NotContains(t, ip(t, "-n flush addr show dev v0"), "inet")
+	assert.NotContains(t, ip(t, "-n flush -4 route show dev v0"), "via")
+	assert.NotContains(t, ip(t, "-n flush -6 route show dev v0"), "via")
+}
+
+// shown lists what iproute2 prints of a link's addresses and routes, sorted, so
+// that the order in which they were added does not count.
+func shown(t *testing.T, space, link string) []string {
+	t.Helper()
+	var out []string
+	for _, args := range []string{"addr show dev " + link, "-4 route show table all", "-6 route show table all"} {
+		lines := strings.Split(strings.TrimSpace(ip(t, "-n "+space+" "+args)), "\n")
+		slices.Sort(lines)
+		out = append(out, lines...)
+	}
+	return out
+}
+
+// TestLabRoundTrip: Configure restores what Addresses has read, as iproute2 shows
+// it: peers, a gateway behind another route, and the attributes of a route.
+func TestLabRoundTrip(t *testing.T) {
+	n := space(t, "round")
+	ip(t, "-n round link add v0 type veth peer name v1")
+	ip(t, "-n round link set v1 up")
+	ip(t, "-n round link set v0 up")
+	for _, a := range []string{"10.0.0.1/24 brd +", "10.0.0.2/24 brd +", "10.1.0.1 peer 10.1.0.2/32", "10.2.0.1 peer 10.2.0.9/24",
+		"fd00::1/64 nodad", "fd00::2/64 nodad", "fd01::1 peer fd01::2/128 nodad"} {
+		ip(t, "-n round addr add dev v0 "+a)
+	}
+	for _, r := range []string{
+		"169.254.1.1 dev v0 scope link", "default via 169.254.1.1 dev v0", // the kernel lists them in the other order
+		"10.3.0.0/16 via 10.1.0.2", "10.4.0.0/16 via 192.0.2.1 dev v0 onlink", "10.5.0.0/16 via 10.0.0.9 src 10.0.0.2 proto static metric 7",
+		"10.6.0.0/16 dev v0 proto bird src 10.2.0.1", "10.7.0.0/16 via 10.0.0.9 mtu 1300 advmss 1200 table 100", "10.8.0.0/16 via inet6 fd00::9 dev v0",
+		"fd12::1 dev v0", "fd11::/64 via fd12::1 dev v0", "default via fe80::1 dev v0 metric 9",
+		"fd13::/64 via fd99::1 dev v0 onlink", "fd14::/64 via fd00::9 src fd00::1 proto static", "fd15::/64 via fd00::9 mtu 1300 table 100",
+	} {
+		ip(t, "-n round route add "+r)
+	}
+	v0 := find(t, n, "v0")
+	had := addressesOf(t, n, v0)
+	assert.True(t, had.Default)
+	record, err := json.Marshal(had)
+	require.NoError(t, err)
+	var recorded Addresses
+	require.NoError(t, json.Unmarshal(record, &recorded))
+	// Flush removes the link-local address, two lines and a route, for good.
+	withoutLinkLocal := func() []string {
+		return slices.DeleteFunc(shown(t, "round", "v0"), func(line string) bool {
+			return strings.Contains(line, "fe80::") && !strings.Contains(line, "via") || strings.Contains(line, "valid_lft forever")
+		})
+	}
+	before := withoutLinkLocal()
+
+	require.NoError(t, n.Flush(v0.Index))
+	assert.Equal(t, Addresses{}, addressesOf(t, n, v0))
+	require.NoError(t, n.Configure(v0.Index, recorded))
+	assert.Equal(t, before, withoutLinkLocal())
+	again := addressesOf(t, n, v0)
+	for _, a := range []Addresses{had, again} { // the kernel lists the newest IPv6 address first
+		slices.SortFunc(a.IPs, netip.Prefix.Compare)
+	}
+	assert.Equal(t, had, again)
+}
+
+// TestLabDefault reads default routes of each kind, by their outgoing link.
+func TestLabDefault(t *testing.T) {
+	for _, c := range []struct {
+		route          string
+		first, second  bool
+		firstIsListed  bool
+		secondIsListed bool
+	}{
+		{route: "10.9.0.0/16 via 10.0.0.9", firstIsListed: true},
+		{route: "default via 10.0.0.9", first: true, firstIsListed: true},
+		{route: "default dev v0 table 77", first: true, firstIsListed: true},
+		{route: "default via 10.0.0.9 proto ra", first: true},
+		{route: "default via fd00::9 proto ra", first: true},
+		{route: "default via fd01::9", second: true, secondIsListed: true},
+		{route: "unreachable default"},
+		{route: "default nexthop via 10.0.0.9 nexthop via 10.1.0.9", first: true, second: true},
+		{route: "default nexthop via fd00::9 nexthop via fd01::9", first: true, second: true},
+		{route: "10.9.0.0/16 nexthop via 10.0.0.9 nexthop via 10.1.0.9"},
+		{route: "default nhid 5", first: true, firstIsListed: true},
+		{route: "default nhid 7", first: true, second: true},
+	} {
+		t.Run(c.route, func(t *testing.T) {
+			n := space(t, "default")
+			ip(t, "-n default link add v0 type veth peer name v1")
+			for i, link := range []string{"v0", "v1"} {
+				ip(t, fmt.Sprintf("-n default link set %s up", link))
+				ip(t, fmt.Sprintf("-n default addr add 10.%d.0.1/24 dev %s", i, link))
+				ip(t, fmt.Sprintf("-n default addr add fd0%d::1/64 dev %s nodad", i, link))
+			}
+			for _, hop := range []string{"id 5 via 10.0.0.9 dev v0", "id 6 via 10.1.0.9 dev v1", "id 7 group 5/6"} {
+				ip(t, "-n default nexthop add "+hop)
+			}
+			ip(t, "-n default route add "+c.route)
+			first, second := addressesOf(t, n, find(t, n, "v0")), addressesOf(t, n, find(t, n, "v1"))
+			assert.Equal(t, c.first, first.Default)
+			assert.Equal(t, c.second, second.Default)
+			assert.Equal(t, c.firstIsListed, len(first.Routes) > 0)
+			assert.Equal(t, c.secondIsListed, len(second.Routes) > 0)
+		})
+	}
+}
