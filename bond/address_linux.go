@@ -45,8 +45,8 @@ func (n *namespace) Addresses(index int) (Addresses, error) {
 
 type addr struct {
 	prefix   netip.Prefix
-	peer     netip.Addr // the zero Addr: none
-	byKernel bool       // made from the MAC or a router's word, not set by anybody
+	peer     netip.Addr // invalid: no peer
+	byKernel bool       // made by the kernel from the MAC or a router's advertisement
 }
 
 func (n *namespace) addrs(index int) ([]addr, error) {
@@ -92,8 +92,8 @@ func parseAddr(head *nl.IfAddrmsg, attrs []syscall.NetlinkRouteAttr) addr {
 	return addr{prefix: netip.PrefixFrom(ip, int(head.Prefixlen)), peer: peer, byKernel: byKernel}
 }
 
-// routes lists the unicast routes over a link that somebody set, and says
-// whether a default route leaves by it, set or learnt.
+// routes lists the unicast routes over a link that somebody set. isDefault reports
+// whether a default route leaves by the link, set or learnt.
 func (n *namespace) routes(index int) (set []Route, isDefault bool, err error) {
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
 		messages, err := n.dump(unix.RTM_GETROUTE, &nl.RtMsg{RtMsg: unix.RtMsg{Family: uint8(family)}}, unix.RTM_NEWROUTE)
@@ -122,13 +122,14 @@ func (n *namespace) routes(index int) (set []Route, isDefault bool, err error) {
 	return set, isDefault, nil
 }
 
-// setBySomebody is false for what came with an address or from a router.
+// setBySomebody reports whether a route came neither with an address nor from a
+// router.
 func setBySomebody(head *nl.RtMsg) bool {
 	return head.Protocol != unix.RTPROT_KERNEL && head.Protocol != unix.RTPROT_RA
 }
 
-// parseRoute returns the route and the indexes of the links that it leaves by:
-// one, or for a multipath route, whose gateways it does not read, each hop's.
+// parseRoute returns the route and the indexes of its links: one, or those of all
+// hops of a multipath route. It does not read the gateways of such a route.
 func parseRoute(head *nl.RtMsg, attrs []syscall.NetlinkRouteAttr) (r Route, over []int) {
 	r = Route{Table: int(head.Table), OnLink: head.Flags&unix.RTNH_F_ONLINK != 0}
 	if head.Protocol != unix.RTPROT_BOOT {
@@ -173,8 +174,8 @@ func parseRoute(head *nl.RtMsg, attrs []syscall.NetlinkRouteAttr) (r Route, over
 	return r, over
 }
 
-// hops lists the links of a multipath route (struct rtnexthop in
-// include/uapi/linux/rtnetlink.h, one after the other).
+// hops lists the links of a multipath route, a sequence of struct rtnexthop
+// (include/uapi/linux/rtnetlink.h).
 func hops(b []byte) (links []int) {
 	for len(b) >= unix.SizeofRtNexthop {
 		size := int(binary.NativeEndian.Uint16(b))
@@ -193,7 +194,7 @@ func (n *namespace) Flush(index int) error {
 		return fmt.Errorf("flushing link %d: %w", index, err)
 	}
 	for _, a := range addrs {
-		// An address can be gone with the one before it, whose secondary it was.
+		// The removal of an address can remove its secondary addresses too.
 		err := n.removeAddr(index, a.prefix)
 		if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 			return fmt.Errorf("removing %s: %w", a.prefix, err)
@@ -212,8 +213,8 @@ func (n *namespace) Flush(index int) error {
 	return nil
 }
 
-// removeAddr names the address alone: with its network, the kernel would not
-// find one that has a peer.
+// removeAddr removes an address. The request has no IFA_ADDRESS, with which the
+// kernel would not find an address that has a peer.
 func (n *namespace) removeAddr(index int, ip netip.Prefix) error {
 	r := n.request(unix.RTM_DELADDR, unix.NLM_F_ACK)
 	r.AddData(addrMessage(index, ip))
@@ -227,15 +228,15 @@ func addrMessage(index int, ip netip.Prefix) *nl.IfAddrmsg {
 	return m
 }
 
-// Configure adds addresses, then routes, of these first the ones without a
-// gateway: over one of them a gateway may be reached. What is there already is
-// no error. Of two routes to one destination over different links, the later one goes before
-// the other in IPv4 and beside it in IPv6, as with CNI's own plugins.
+// Configure adds addresses, then routes without a gateway, then the other routes,
+// whose gateways may be reached over the former. What is there already is no
+// error. If another link has a route to the same destination, a new IPv4 route goes
+// before it and a new IPv6 route beside it, as with CNI's own plugins.
 //
-// For IPv6 addresses the kernel does not look for duplicates, as it never does for IPv4: they are IPAM's word.
-// An optimistic address (RFC 4429) was tried: until the search ends, for two
-// seconds, its owner may not ask for a neighbour, and the first packets of a
-// pod were lost (seen on 6.12).
+// Duplicate address detection is off for IPv6, as it always is for IPv4: IPAM
+// assigns addresses once. Optimistic addresses (RFC 4429) do not help: during the
+// two seconds of detection their owner may not send neighbour solicitations, and a
+// pod loses its first packets (seen on 6.12).
 func (n *namespace) Configure(index int, a Addresses) error {
 	for _, ip := range a.IPs {
 		flags := uint32(0)
@@ -264,8 +265,8 @@ func (n *namespace) RemoveRoute(index int, r Route) error {
 	return nil
 }
 
-// allowIPv6 undoes a runtime's "IPv6 off by default" for one link: whoever
-// asks for an IPv6 address wants it on.
+// allowIPv6 turns IPv6 on for one link: some runtimes turn it off for all links of
+// a pod, but an IPv6 address needs it.
 func (n *namespace) allowIPv6(index int) error {
 	link, err := n.byIndex(index)
 	if err != nil {

@@ -10,9 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Announce tells the neighbours and switches where the addresses are now: a
-// gratuitous ARP request for an IPv4 address (RFC 5227, section 3), an
-// unsolicited neighbour advertisement for an IPv6 one (RFC 4861, 7.2.6).
+// Announce tells neighbours and switches where the addresses are now. It sends a
+// gratuitous ARP request for an IPv4 address (RFC 5227, section 3) and an
+// unsolicited neighbour advertisement for an IPv6 address (RFC 4861, section
+// 7.2.6).
 func (n *namespace) Announce(index int, addrs []netip.Addr) error {
 	link, err := n.byIndex(index)
 	if err != nil {
@@ -77,7 +78,8 @@ func unsolicitedNA(mac net.HardwareAddr, ip netip.Addr) []byte {
 	return append(frame, message...)
 }
 
-// checksumICMPv6 is the checksum over pseudo-header and message (RFC 8200, 8.1).
+// checksumICMPv6 returns the checksum over pseudo-header and message (RFC 8200,
+// section 8.1).
 func checksumICMPv6(src, dst netip.Addr, message []byte) uint16 {
 	header := append(append([]byte{}, src.AsSlice()...), dst.AsSlice()...)
 	header = binary.BigEndian.AppendUint32(header, uint32(len(message)))

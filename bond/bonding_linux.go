@@ -12,16 +12,17 @@ import (
 	"time"
 )
 
-// ErrNoBonding means that this kernel can make no bond.
+// ErrNoBonding is returned when this kernel cannot make bonds.
 var ErrNoBonding = errors.New("this kernel has no bonding")
 
-// modprobeTimeout bounds the loading of the module, where the caller's context
-// leaves more time.
+// modprobeTimeout bounds the loading of the module, if the caller's context does
+// not end earlier.
 const modprobeTimeout = 10 * time.Second
 
 const loaded = "/sys/class/net/bonding_masters"
 
-// HasBonding looks for the module where modprobe would (depmod(8)).
+// HasBonding returns nil if the bonding module is loaded, or if modprobe would find
+// it (depmod(8)).
 func (System) HasBonding() error {
 	if _, err := os.Stat(loaded); err == nil {
 		return nil
@@ -33,7 +34,7 @@ func (System) HasBonding() error {
 	return hasModule(os.DirFS("/lib/modules/"+strings.TrimSpace(string(release))), "bonding")
 }
 
-// hasModule says whether the modules of a kernel have one of that name.
+// hasModule returns an error if a kernel's modules do not include name.
 func hasModule(modules fs.FS, name string) error {
 	const index = "modules.dep"
 	list, err := fs.ReadFile(modules, index)
@@ -52,8 +53,8 @@ func hasModule(modules fs.FS, name string) error {
 	return fmt.Errorf("%w: %s does not have it", ErrNoBonding, index)
 }
 
-// EnableBonding loads the bonding module where it is missing. The kernel would
-// load it by itself with the first bond, and make a stray bond0 on the host.
+// EnableBonding loads the bonding module if it is missing. The kernel would load it
+// by itself for the first bond, but would also make a stray bond0 on the host.
 func (System) EnableBonding(ctx context.Context) error {
 	if _, err := os.Stat(loaded); err == nil {
 		return nil
@@ -61,7 +62,7 @@ func (System) EnableBonding(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, modprobeTimeout)
 	defer cancel()
 	modprobe := exec.CommandContext(ctx, "modprobe", "bonding", "max_bonds=0")
-	modprobe.WaitDelay = time.Second // what modprobe started may keep its output open
+	modprobe.WaitDelay = time.Second // a child of modprobe may keep its output open
 	out, err := modprobe.CombinedOutput()
 	switch {
 	case err == nil:

@@ -13,17 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Spec is a bond to make.
+// Spec describes a bond to make.
 type Spec struct {
 	Name    string   `json:"name"`
 	Options Options  `json:"options"`
 	Links   []string `json:"links"` // names in the pod, in order
 
-	LinkOptions map[string]Options `json:"linkOptions,omitempty"` // by the name, of links that have any
-	LinkMAC     string             `json:"linkMAC,omitempty"`     // which every link has, and so the bond; "": each its own
+	LinkOptions map[string]Options `json:"linkOptions,omitempty"` // by name, for the links that have any
+	LinkMAC     string             `json:"linkMAC,omitempty"`     // the MAC of all links and of the bond; "": each link has its own
 }
 
-// Steps prints what Build does, a line each, as a network engineer reads it.
+// Steps lists what Build and Activate do, one line per step, in the words of a
+// network engineer.
 func (s Spec) Steps() []string {
 	steps := []string{fmt.Sprintf("%s: create %s", s.Name, s.Options)}
 	for _, l := range s.Links {
@@ -39,9 +40,9 @@ func (s Spec) Steps() []string {
 	return steps
 }
 
-// Build makes the bond over links that are all in n, in their order, and sets
-// it up. On error the bond may be half made: deleting it undoes everything,
-// except that the links stay down and their addresses flushed.
+// Build makes the bond s over links, which are all in n, in their order, and sets
+// it up. On error the bond may be half made. Deleting it undoes everything, except
+// that the links stay down and without addresses.
 func Build(n Namespace, s Spec, links []Link) (Link, error) {
 	up := true
 	for _, l := range links {
@@ -71,8 +72,8 @@ func Build(n Namespace, s Spec, links []Link) (Link, error) {
 	return n.Link(s.Name)
 }
 
-// Prepare makes a link ready to be enslaved: down, and without addresses. One that
-// is ready it leaves as it is.
+// Prepare makes a link ready to be enslaved: down and without addresses. It
+// changes nothing if the link is ready.
 func Prepare(n Namespace, l Link) error {
 	down := false
 	if err := n.Change(l.Index, Change{Up: &down}); err != nil {
@@ -84,7 +85,8 @@ func Prepare(n Namespace, l Link) error {
 	return nil
 }
 
-// hinted adds what to do to an error of enslaving whose text does not tell.
+// hinted adds to an error of enslaving what to do about it, if the kernel's text
+// does not say.
 func hinted(err error) error {
 	if errors.Is(err, unix.EADDRNOTAVAIL) {
 		return fmt.Errorf("%w (a VF that is not trusted keeps the MAC that its PF has set: use active-backup with failOverMac active, or trust the VF)", err)
@@ -92,8 +94,10 @@ func hinted(err error) error {
 	return err
 }
 
-// Verify compares the bond in n with what Build made of it, one problem per
-// difference. Link problems have the path of the link's name.
+// Verify compares the bond in n with what Build has made of s and returns one
+// problem per difference. The path of a problem is the name of the bond or link.
+// index is the bond's, and devices has the PCI address by the link's name, for the
+// links that have one.
 func Verify(n Namespace, s Spec, index int, devices map[string]string) (problems Problems, err error) {
 	links, err := n.Links()
 	if err != nil {
@@ -117,8 +121,7 @@ func Verify(n Namespace, s Spec, index int, devices map[string]string) (problems
 	return problems, nil
 }
 
-// verifyLinks holds each link against what it was: devices has the PCI
-// address by the link's name, for those that have one.
+// verifyLinks compares each link of the bond b with what Build has made of it.
 func verifyLinks(problems *Problems, links []Link, b Link, s Spec, devices map[string]string) {
 	for _, name := range s.Links {
 		l, there := Find(links, func(l Link) bool { return l.Name == name })
@@ -148,10 +151,10 @@ func verifyLinks(problems *Problems, links []Link, b Link, s Spec, devices map[s
 	}
 }
 
-// what is a link to a reader who knows its name.
+// what describes a link to a reader who knows its name.
 func (l Link) what() string { return cmp.Or(l.Device, l.Kind, "an interface without PCI device") }
 
-// VerifyCarrier says which bond no link of which has a carrier, or nil.
+// VerifyCarrier returns a [Problem] if no link of the bond has a carrier.
 func VerifyCarrier(n Namespace, index int) error {
 	links, err := n.Links()
 	if err != nil {
@@ -165,14 +168,14 @@ func VerifyCarrier(n Namespace, index int) error {
 	return nil
 }
 
-// Taken returns the link of links that already has name, as its own or as an
-// alternative name.
+// Taken returns the link that already has name, as its own or as an alternative
+// name.
 func Taken(links []Link, name string) (Link, bool) {
 	return Find(links, func(l Link) bool { return l.Name == name || slices.Contains(l.AltNames, name) })
 }
 
-// WithSmallestMTU adds the smallest MTU of links to the options: no frame that
-// passes on the bond is then too large for the link that it leaves by.
+// WithSmallestMTU returns o with the smallest MTU of links, so that no frame of the
+// bond is too large for the link by which it leaves.
 func WithSmallestMTU(o Options, links []Link) Options {
 	out := maps.Clone(o)
 	least := links[0].MTU
@@ -183,15 +186,16 @@ func WithSmallestMTU(o Options, links []Link) Options {
 	return out
 }
 
-// carrierWait bounds how long Activate and Announce wait for a carrier: a VF
-// has one a second or two after it was set up.
+// carrierWait bounds how long Activate and Announce wait for a carrier. A VF gets
+// its carrier a second or two after it is set up.
 const (
 	carrierWait  = 3 * time.Second
 	carrierPause = 20 * time.Millisecond
 )
 
-// Activate makes the link active that is to be used first, as soon as the bond
-// takes it for one that carries.
+// Activate makes the link of option activeSlave, if there is one, the active link.
+// It waits until the bond has noticed the link's carrier, and returns an error if
+// that takes longer than carrierWait.
 func Activate(n Namespace, s Spec) error {
 	name := s.Options[activeSlave]
 	if name == "" {
@@ -208,7 +212,7 @@ func Activate(n Namespace, s Spec) error {
 		}
 		if l.Carrier {
 			err = n.Change(b.Index, Change{Options: Options{activeSlave: name}})
-			if !errors.Is(err, unix.EINVAL) { // so says the kernel of a link that monitoring has not yet found up
+			if !errors.Is(err, unix.EINVAL) { // monitoring has not noticed the carrier yet
 				return err
 			}
 		}
@@ -218,9 +222,10 @@ func Activate(n Namespace, s Spec) error {
 	}
 }
 
-// Announce announces the addresses of a bond, as soon as it has a carrier:
-// before that nothing leaves it. In active-backup nobody waits, because the
-// kernel announces them itself when the first link gets its carrier.
+// Announce announces the addresses of a bond once it has a carrier; before that no
+// frame leaves it. It returns an error if there is none within carrierWait. In
+// mode active-backup it does not wait, because the kernel announces the addresses
+// itself when the first link gets its carrier.
 func Announce(n Namespace, s Spec, a Addresses) error {
 	if len(a.IPs) == 0 {
 		return nil

@@ -11,12 +11,12 @@ import (
 
 const (
 	hexByte = "[0-9a-f][0-9a-f]"
-	// pciAddress is a pattern for [path.Match]: a regular expression is compiled at
-	// each start of the plugin, which takes longer than all that it is used for.
+	// pciAddress is a pattern for [path.Match]. A regular expression would be
+	// compiled at each start of the plugin, which takes longer than its use.
 	pciAddress = hexByte + hexByte + ":" + hexByte + ":" + hexByte + ".[0-7]"
 )
 
-// CheckPCI says what is wrong with the form of a PCI address, or nil.
+// CheckPCI returns an error if address does not have the form of a PCI address.
 func CheckPCI(address string) error {
 	if is, _ := path.Match(pciAddress, address); !is {
 		return fmt.Errorf("is %q, wanted is a PCI address such as 0000:3b:02.1, in lower case", address)
@@ -28,25 +28,25 @@ func CheckPCI(address string) error {
 // (Documentation/ABI/testing/sysfs-bus-pci).
 type Device struct {
 	Address  string // PCI address
-	PF       string // the PF's PCI address; "" where the device is no VF
+	PF       string // the PF's PCI address; "" if the device is not a VF
 	Number   int    // the VF's number at its PF
-	Driver   string // "" where none is bound
-	Netdev   string // its interface in this namespace; "" where none is here
-	PFNetdev string // the PF's interface in this namespace
+	Driver   string // "" if none is bound
+	Netdev   string // its interface in this namespace; "" if there is none
+	PFNetdev string // the PF's interface in this namespace; "" if there is none
 }
 
 const pciDevices = "bus/pci/devices"
 
-// userspaceDrivers never make a network interface, because they hand the device
-// to a program. Any other driver may.
+// userspaceDrivers hand a device to a program and never make a network interface.
+// Any other driver may make one.
 var userspaceDrivers = map[string]bool{"vfio-pci": true, "uio_pci_generic": true, "igb_uio": true}
 
-// Userspace reports whether the device's driver hands it to a program, so
-// that the kernel has no interface of it to bond.
+// Userspace reports whether the device's driver hands it to a program. The kernel
+// then has no interface to bond.
 func (d Device) Userspace() bool { return userspaceDrivers[d.Driver] }
 
-// ReadDevice reads a device below the root of sysfs. The error is compatible
-// with errors.Is(err, fs.ErrNotExist) where there is no such device.
+// ReadDevice reads a device from sys, the root of sysfs. If there is no such
+// device, the error is compatible with errors.Is(err, fs.ErrNotExist).
 func ReadDevice(sys fs.FS, address string) (Device, error) {
 	dir := path.Join(pciDevices, address)
 	if _, err := fs.Stat(sys, dir); err != nil {
@@ -70,7 +70,7 @@ func ReadDevice(sys fs.FS, address string) (Device, error) {
 	return d, nil
 }
 
-// linkBase is the last element of a symbolic link's target, or "".
+// linkBase returns the last element of a symbolic link's target, or "".
 func linkBase(sys fs.FS, name string) string {
 	target, err := fs.ReadLink(sys, name)
 	if err != nil {
@@ -79,10 +79,10 @@ func linkBase(sys fs.FS, name string) string {
 	return path.Base(target)
 }
 
-// netdev is the name of a device's network interface, or "" where it has
-// none in the namespace that sysfs was mounted in. A PF in switchdev mode has
-// representors of its VFs beside its own interface; what each is, its
-// phys_port_name says (Documentation/networking/switchdev.rst).
+// netdev returns the name of a device's network interface, or "" if it has none in
+// the namespace in which sysfs was mounted. A PF in switchdev mode has
+// representors of its VFs as well as its own interface; their phys_port_name tells
+// them apart (Documentation/networking/switchdev.rst).
 func netdev(sys fs.FS, dir string) (string, error) {
 	entries, err := fs.ReadDir(sys, dir+"/net")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -103,14 +103,15 @@ func netdev(sys fs.FS, dir string) (string, error) {
 	return second, nil
 }
 
-// isOwnPort says whether a device's phys_port_name is its own: p0, or none.
+// isOwnPort reports whether a phys_port_name is that of the device itself: p0, or
+// none.
 func isOwnPort(name string) bool {
 	rest, is := cutNumbered(name, "p")
 	return name == "" || is && rest == ""
 }
 
-// isRepresentor says whether a phys_port_name is that of a representor: pf0vf1,
-// pf0sf1, or c1pf0vf1 of another controller's.
+// isRepresentor reports whether a phys_port_name is that of a representor: pf0vf1,
+// pf0sf1, or c1pf0vf1 for another controller.
 func isRepresentor(name string) bool {
 	if rest, is := cutNumbered(name, "c"); is {
 		name = rest
@@ -119,8 +120,8 @@ func isRepresentor(name string) bool {
 	return is && (strings.HasPrefix(rest, "vf") || strings.HasPrefix(rest, "sf"))
 }
 
-// cutNumbered cuts a prefix and the number behind it. Where it does not find both,
-// rest means nothing.
+// cutNumbered returns s without prefix and the number that follows it. found
+// reports whether s begins with both; otherwise rest has no meaning.
 func cutNumbered(s, prefix string) (rest string, found bool) {
 	number, found := strings.CutPrefix(s, prefix)
 	rest = strings.TrimLeft(number, "0123456789")

@@ -6,70 +6,70 @@ import (
 	"net/netip"
 )
 
-// Kernel opens network namespaces.
+// Kernel opens network namespaces and provides bonding.
 type Kernel interface {
-	// Host is the namespace that this process runs in.
+	// Host opens the namespace that this process runs in.
 	Host() (Namespace, error)
-	// Open opens the namespace at path. The error is compatible with
-	// errors.Is(err, fs.ErrNotExist) where there is none any more.
+	// Open opens the namespace at path. If there is none any more, the error is
+	// compatible with errors.Is(err, fs.ErrNotExist).
 	Open(path string) (Namespace, error)
-	// HasBonding looks whether bonds can be made, and changes nothing. The error
-	// is compatible with errors.Is(err, ErrNoBonding).
+	// HasBonding returns nil if the kernel can make bonds, and changes nothing.
+	// The error is compatible with errors.Is(err, ErrNoBonding).
 	HasBonding() error
-	// EnableBonding makes sure that bonds can be made. The error is compatible
-	// with errors.Is(err, ErrNoBonding) where they cannot, or where that was
-	// not done when ctx ended.
+	// EnableBonding makes sure that the kernel can make bonds. If it cannot, or
+	// ctx ends before it can, the error is compatible with
+	// errors.Is(err, ErrNoBonding).
 	EnableBonding(ctx context.Context) error
 }
 
-// Namespace is what this project asks of the kernel in one network namespace:
-// each method is one kernel verb and either does all or says what the kernel
-// said. Links are named by their index, which no rename changes; a move to
-// another namespace does, where the index is taken there.
+// Namespace is what this project asks of the kernel in one network namespace.
+// Each method is one kernel verb. It either does everything or returns an error
+// with the kernel's text. Links are identified by their index. A rename does not
+// change it; a move to another namespace does, if the index is taken there.
 type Namespace interface {
-	// ID tells namespaces apart for as long as the machine runs: a path can
-	// come back with another namespace behind it.
+	// ID identifies the namespace for as long as the machine runs. A path does
+	// not: another namespace can be at it later.
 	ID() string
 	// Links lists all links of the namespace.
 	Links() ([]Link, error)
-	// Link reads one link by its name or an alternative one. The error is
-	// compatible with errors.Is(err, fs.ErrNotExist) where no link has it.
+	// Link reads one link by its name or an alternative one. If no link has it,
+	// the error is compatible with errors.Is(err, fs.ErrNotExist).
 	Link(name string) (Link, error)
-	// CreateBond makes a bond, down and without links, and returns it.
-	// Where the kernel refuses an option nothing is made. The error is
-	// compatible with errors.Is(err, ErrNoBonding) where it has no bonding.
+	// CreateBond makes a bond, down and without links, and returns it. If the
+	// kernel refuses an option, nothing is made. If the kernel has no bonding,
+	// the error is compatible with errors.Is(err, ErrNoBonding).
 	CreateBond(name string, o Options) (Link, error)
-	// Delete removes a virtual link. The kernel releases a bond's links,
-	// closes them and gives them their own MAC and MTU back.
+	// Delete removes a virtual link. If it is a bond, the kernel releases its
+	// links, closes them and restores their own MAC and MTU.
 	Delete(index int) error
-	// Change changes what is not nil in c, in one request: namespace, MAC,
-	// MTU, name, state, master, in this order; options in one of their own. On error a part of it may have
-	// been done: look before doing more.
+	// Change changes what is not nil in c. One request changes namespace, MAC,
+	// MTU, name, state and master, in this order; options have a request of
+	// their own. After an error some of it may be done: look before doing more.
 	Change(index int, c Change) error
-	// Addresses lists the link's addresses and routes that somebody set: those
-	// that the kernel makes by itself or by a router's word are left out, and
-	// so are multipath routes, which are no single link's. The error is
-	// compatible with errors.Is(err, fs.ErrNotExist) where the link is gone.
+	// Addresses lists the link's addresses and routes that somebody set. Those
+	// that the kernel makes by itself or learns from a router are left out, and
+	// so are multipath routes, which belong to several links. If the link is
+	// gone, the error is compatible with errors.Is(err, fs.ErrNotExist).
 	Addresses(index int) (Addresses, error)
 	// Flush removes all addresses of a link, and with them their routes.
 	Flush(index int) error
-	// Configure adds addresses, then routes without a gateway, then the others
-	// to a link. What is there already is no error. Routes need a link that is
-	// up.
+	// Configure adds addresses to a link, then routes without a gateway, then
+	// the other routes. What is there already is no error. Routes need a link
+	// that is up.
 	Configure(index int, a Addresses) error
-	// RemoveRoute removes a route over a link. One that is not there is no error.
+	// RemoveRoute removes a route over a link. A missing route is no error.
 	RemoveRoute(index int, r Route) error
-	// Announce sends a gratuitous ARP or an unsolicited neighbour
-	// advertisement for each address.
+	// Announce sends a gratuitous ARP or an unsolicited neighbour advertisement
+	// for each address.
 	Announce(index int, addrs []netip.Addr) error
-	// VFs reads the administrative state of all VFs of a PF, by their number.
-	// The error is compatible with errors.Is(err, fs.ErrNotExist) where no link
-	// has the PF's name.
+	// VFs reads the administrative state of all VFs of a PF, by number. If no
+	// link has the PF's name, the error is compatible with
+	// errors.Is(err, fs.ErrNotExist).
 	VFs(pf string) (map[int]VF, error)
-	// ChangeVF makes a VF's administrative state want, changing only what
-	// differs from have. It goes on after an error and joins them.
+	// ChangeVF changes a VF's administrative state from have to want, only where
+	// they differ. It continues after an error and joins all errors.
 	ChangeVF(pf string, n int, have, want VF) error
-	// Close releases the sockets.
+	// Close closes the sockets.
 	Close() error
 }
 
@@ -78,20 +78,20 @@ type Link struct {
 	Index    int      `json:"index"`
 	Name     string   `json:"name"`
 	AltNames []string `json:"altNames,omitempty"`
-	Kind     string   `json:"kind,omitempty"`   // "bond", "veth", ...; "" with a driver
-	Device   string   `json:"device,omitempty"` // the PCI address; "" without one
+	Kind     string   `json:"kind,omitempty"`   // "bond", "veth", ...; "" for a device with a driver
+	Device   string   `json:"device,omitempty"` // the PCI address; "" if there is none
 	MAC      string   `json:"mac"`
-	PermMAC  string   `json:"permMAC,omitempty"` // what its driver calls permanent: igbvf's is the MAC that it had at its last reset
+	PermMAC  string   `json:"permMAC,omitempty"` // as the driver reports it: with igbvf, the MAC at the last reset
 	MTU      int      `json:"mtu"`
-	MaxMTU   int      `json:"maxMTU,omitempty"` // 0: the driver sets no limit
+	MaxMTU   int      `json:"maxMTU,omitempty"` // 0: no limit
 	Up       bool     `json:"up"`               // administratively
 	Carrier  bool     `json:"carrier"`
 	Master   int      `json:"master,omitempty"`  // the bond's or bridge's index
 	Type     uint16   `json:"type"`              // ARPHRD_*: 1 Ethernet, 32 InfiniBand
-	Options  Options  `json:"options,omitempty"` // of a bond, or of a link in one
+	Options  Options  `json:"options,omitempty"` // those of a bond, or of a link in one
 }
 
-// Change says what to change about a link. Nil means: leave it as it is.
+// Change is what to change about a link. A nil field leaves it as it is.
 type Change struct {
 	Up        *bool
 	MAC       *string
@@ -99,18 +99,19 @@ type Change struct {
 	Name      *string
 	Master    *int // 0: no master
 	Namespace Namespace
-	Options   Options // of a bond that is there, or of a link in one; nothing else then
+	Options   Options // those of a bond that exists, or of a link in one; all other fields are nil then
 }
 
-// Addresses are the addresses and routes of a link. Of one address with several
-// peers only one peer is kept.
+// Addresses are the addresses and routes of a link. If an address has several
+// peers, only one of them is kept.
 type Addresses struct {
 	IPs    []netip.Prefix              `json:"ips,omitempty"`
-	Peers  map[netip.Prefix]netip.Addr `json:"peers,omitempty"` // the other end, of those of IPs that have one
+	Peers  map[netip.Prefix]netip.Addr `json:"peers,omitempty"` // the peers of those IPs that have one
 	Routes []Route                     `json:"routes,omitempty"`
 
-	// Default says that a default route leaves by the link: of any table and
-	// protocol, alone or as one hop of a multipath route. It is only read.
+	// Default reports whether a default route leaves by the link, of any table
+	// and protocol, alone or as one hop of a multipath route. Configure ignores
+	// it.
 	Default bool `json:"-"`
 }
 
@@ -128,12 +129,12 @@ func (a Addresses) gatewaysLast() []Route {
 	return append(direct, via...)
 }
 
-// Route is a route over a link. The zero Gateway means a directly connected
-// destination; zero numbers are left to the kernel.
+// Route is a route over a link. Without a Gateway the destination is directly
+// connected. Numbers that are 0 are left to the kernel.
 type Route struct {
 	Dst      netip.Prefix `json:"dst"`
 	Gateway  netip.Addr   `json:"gateway,omitzero"`
-	OnLink   bool         `json:"onLink,omitempty"`   // the gateway is on the link, whatever the addresses say
+	OnLink   bool         `json:"onLink,omitempty"`   // the gateway is on the link, even if no address says so
 	Source   netip.Addr   `json:"source,omitzero"`    // preferred source address
 	Protocol int          `json:"protocol,omitempty"` // who set it, RTPROT_*; 0: boot, as ip route does
 	MTU      int          `json:"mtu,omitempty"`
@@ -150,8 +151,8 @@ func (r Route) String() string {
 	return r.Dst.String()
 }
 
-// VF is the administrative state of a VF, which its PF keeps for it
-// (IFLA_VF_INFO in include/uapi/linux/if_link.h).
+// VF is the administrative state of a VF, which its PF keeps (IFLA_VF_INFO in
+// include/uapi/linux/if_link.h).
 type VF struct {
 	MAC       string `json:"mac"`
 	VLAN      int    `json:"vlan"`
@@ -159,13 +160,13 @@ type VF struct {
 	Proto     int    `json:"proto"` // 0x8100 or 0x88a8
 	SpoofChk  bool   `json:"spoofchk"`
 	Trust     *bool  `json:"trust,omitempty"` // nil: the driver does not report it
-	MinRate   uint32 `json:"minRate"`         // Mbit/s, 0: no limit
-	MaxRate   uint32 `json:"maxRate"`
-	LinkState uint32 `json:"linkState"` // IFLA_VF_LINK_STATE_*: 0 auto, 1 enable, 2 disable
+	MinRate   uint32 `json:"minRate"`         // Mbit/s; 0: no limit
+	MaxRate   uint32 `json:"maxRate"`         // Mbit/s; 0: no limit
+	LinkState uint32 `json:"linkState"`       // IFLA_VF_LINK_STATE_*: 0 auto, 1 enable, 2 disable
 }
 
-// Differences compares the state with what it should be, one sentence per
-// difference.
+// Differences compares have with want, the state that it should be. It returns
+// one sentence per difference.
 func (have VF) Differences(want VF) []string {
 	var d differences
 	d.add("admin MAC", have.MAC, want.MAC)
@@ -184,8 +185,8 @@ func (have VF) Differences(want VF) []string {
 	return d
 }
 
-// Without is the state with each part that is still as it was set as it was
-// before that; what has changed since stays.
+// Without undoes set: each part of have that is still as in set becomes as in
+// before. What has changed since then stays.
 func (have VF) Without(set, before VF) VF {
 	tag := func(vf VF) [3]int { return [3]int{vf.VLAN, vf.QoS, vf.Proto} }
 	if tag(have) == tag(set) {
@@ -207,7 +208,8 @@ func without[T comparable](have, set, before T) T {
 	return have
 }
 
-// Differences compares a link with what it was, one sentence per difference.
+// Differences compares have with want, the link as it was. It returns one sentence
+// per difference.
 func (have Link) Differences(want Link) []string {
 	var d differences
 	d.add("name", have.Name, want.Name)

@@ -14,22 +14,22 @@ import (
 	"github.com/vishvananda/netlink/nl"
 )
 
-// A kind is a type of option value. Values are kept as text in one canonical
-// form, so that what was asked, what was done and what the kernel reads back
-// can be compared, stored and printed as they are.
+// kind is a type of option value. Values are kept as text in one canonical form,
+// so that they can be compared, stored and printed, whether a user wrote them or
+// the kernel reports them.
 type kind interface {
-	// parse returns the canonical text of what a user wrote: a JSON number,
-	// a string or, for a list, either a JSON list or one string with commas.
+	// parse returns the canonical text of what a user wrote: a JSON number, a
+	// string or, for a list, a JSON list or one string with commas.
 	parse(raw json.RawMessage) (string, error)
-	// encode makes the netlink attribute's payload from canonical text.
+	// encode returns the netlink attribute's payload for canonical text.
 	encode(text string) []byte
-	// decode makes canonical text from the attribute's payload.
+	// decode returns the canonical text of the attribute's payload.
 	decode(payload []byte) string
-	// values describes what can be written.
+	// values describes the values that users can write.
 	values() string
 }
 
-// word reads a scalar: a string, a number or a boolean (as 1 and 0).
+// word reads a scalar: a string, a number or a boolean, which is 1 or 0.
 func word(raw json.RawMessage) (string, error) {
 	text := string(bytes.TrimSpace(raw))
 	switch {
@@ -48,7 +48,8 @@ func word(raw json.RawMessage) (string, error) {
 	return "", fmt.Errorf("is %s, wanted is a single value", abridged(raw))
 }
 
-// abridged keeps an error readable where a user wrote a page.
+// abridged returns the beginning of raw, so that an error stays readable if a
+// user wrote a page.
 func abridged(raw json.RawMessage) string {
 	const most = 60
 	if len(raw) > most {
@@ -102,7 +103,7 @@ func (n numeric) values() string {
 	return strings.TrimSpace(s + " " + n.unit)
 }
 
-// signed is a number of 32 bits that can be below zero.
+// signed is a number of 32 bits that can be negative.
 type signed struct{}
 
 func (s signed) parse(raw json.RawMessage) (string, error) {
@@ -201,8 +202,9 @@ func (hardwareAddr) decode(payload []byte) string { return net.HardwareAddr(payl
 
 func (hardwareAddr) values() string { return "a MAC address" }
 
-// linkName is an interface of the bond's namespace; the kernel wants its
-// index, which only the namespace knows.
+// linkName is the name of an interface in the bond's namespace. The kernel takes
+// and reports its index, so encode and decode do too: only the namespace can
+// translate.
 type linkName struct{}
 
 func (linkName) parse(raw json.RawMessage) (string, error) {
@@ -233,8 +235,8 @@ func (linkName) values() string { return "the name of a link in the pod" }
 // addresses is a list of the addresses of one IP version.
 type addresses struct{ family, most int }
 
-// is says whether a belongs to the list's IP version. A link-local IPv6
-// address is one; an IPv4 address in IPv6 clothes is of neither.
+// is reports whether a is of the list's IP version. A link-local IPv6 address is;
+// an IPv4-mapped IPv6 address is of neither version.
 func (l addresses) is(a netip.Addr) bool {
 	if l.family == 4 {
 		return a.Is4()
@@ -242,7 +244,7 @@ func (l addresses) is(a netip.Addr) bool {
 	return a.Is6() && !a.Is4In6() && a.Zone() == ""
 }
 
-// silent says whether nobody answers for a.
+// silent reports whether no host can answer for a.
 func (l addresses) silent(a netip.Addr) bool {
 	return a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }

@@ -5,12 +5,13 @@ import (
 	"strings"
 )
 
-// maxName is IFNAMSIZ without the closing zero.
+// maxName is IFNAMSIZ without the terminating zero, in bytes.
 const maxName = 15
 
-// CheckName says what is wrong with an interface name, or nil. The rules are
-// the kernel's (dev_valid_name in net/core/dev.c), whose blanks are bytes of
-// Latin-1, and which reads a per cent sign as "choose a number for me".
+// CheckName returns an error if name is not valid for an interface. The rules are
+// those of dev_valid_name in net/core/dev.c, which takes each byte for a character
+// of Latin-1. A per cent sign is refused too: the kernel replaces it by a number
+// of its choice.
 func CheckName(name string) error {
 	switch {
 	case name == "":

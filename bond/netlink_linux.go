@@ -36,7 +36,7 @@ func (n *namespace) Links() ([]Link, error) {
 
 func (n *namespace) Link(name string) (Link, error) {
 	if len(name) > maxName {
-		// The kernel answers ERANGE; no link has such a name.
+		// The kernel would answer ERANGE; no link can have such a name.
 		return Link{}, fmt.Errorf("link %s: %w", name, fs.ErrNotExist)
 	}
 	message, err := n.linkMessage(byName(name), 0)
@@ -58,9 +58,9 @@ func byName(name string) []nl.NetlinkRequestData {
 	return []nl.NetlinkRequestData{nl.NewIfInfomsg(unix.AF_UNSPEC), nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name))}
 }
 
-// linkMessage asks for one link, with what the mask adds (RTEXT_FILTER_*).
-// The error is compatible with errors.Is(err, fs.ErrNotExist) where it is not
-// there.
+// linkMessage asks for one link, with the additional data of mask
+// (RTEXT_FILTER_*). If there is no such link, the error is compatible with
+// errors.Is(err, fs.ErrNotExist).
 func (n *namespace) linkMessage(which []nl.NetlinkRequestData, mask int) ([]byte, error) {
 	r := n.request(unix.RTM_GETLINK, 0)
 	for _, d := range which {
@@ -91,8 +91,8 @@ func (n *namespace) linkOf(message []byte) (Link, error) {
 	return l, nil
 }
 
-// namePrimary turns the index that the kernel reads back for a link option
-// into the name that the user wrote.
+// namePrimary replaces the index that the kernel reports for the primary by the
+// link's name.
 func namePrimary(o Options, find func(index int) (Link, bool)) {
 	index, err := strconv.Atoi(o[Primary])
 	if err != nil {
@@ -104,8 +104,8 @@ func namePrimary(o Options, find func(index int) (Link, bool)) {
 	}
 }
 
-// pciOrNone drops the address of a device on another bus than PCI. A virtio
-// interface is one: sysfs has it below virtio0, not at the PCI device above.
+// pciOrNone returns "" for the address of a device on another bus than PCI, such as
+// virtio: sysfs has such an interface at virtio0, not at the PCI device above it.
 func pciOrNone(address string) string {
 	if CheckPCI(address) != nil {
 		return ""
@@ -113,8 +113,8 @@ func pciOrNone(address string) string {
 	return address
 }
 
-// parseLink trusts no length in the message: it returns an error or what it
-// could read.
+// parseLink reads a link from a netlink message. It trusts no length in the message
+// and returns an error if one is wrong.
 func parseLink(message []byte) (Link, error) {
 	if len(message) < unix.SizeofIfInfomsg {
 		return Link{}, fmt.Errorf("a link message of %d bytes: %w", len(message), io.ErrUnexpectedEOF)
@@ -169,8 +169,8 @@ func (l *Link) parseAttr(a syscall.NetlinkRouteAttr) {
 	}
 }
 
-// parseInfo reads IFLA_LINKINFO. The data of other kinds of links, and of links
-// in other kinds, has other meanings and is left alone.
+// parseInfo reads IFLA_LINKINFO. It ignores the data of links that are neither a
+// bond nor in one, because they have other meanings.
 func (l *Link) parseInfo(attrs []syscall.NetlinkRouteAttr) {
 	info := map[uint16]syscall.NetlinkRouteAttr{}
 	for _, a := range attrs {
@@ -193,8 +193,8 @@ func nested(a syscall.NetlinkRouteAttr) []syscall.NetlinkRouteAttr {
 	return attrs
 }
 
-// attributes splits a message into its attributes (rtnetlink(7)). It is here
-// because nl.ParseRouteAttr panics where the last one lacks its padding.
+// attributes splits a message into its attributes (rtnetlink(7)). Unlike
+// nl.ParseRouteAttr, it does not panic if the last one lacks its padding.
 func attributes(b []byte) ([]syscall.NetlinkRouteAttr, error) {
 	var attrs []syscall.NetlinkRouteAttr
 	for len(b) >= unix.SizeofRtAttr {
@@ -263,7 +263,7 @@ func (n *namespace) CreateBond(name string, o Options) (Link, error) {
 	return b, nil
 }
 
-// payload encodes one option; a link is sent by its index.
+// payload encodes one option. A link's name is replaced by its index.
 func (n *namespace) payload(row option, text string) ([]byte, error) {
 	if _, ok := row.kind.(linkName); ok {
 		l, err := n.Link(text)
@@ -329,8 +329,8 @@ func (n *namespace) Change(index int, c Change) error {
 	return do(r)
 }
 
-// changeOptions sets options of a bond or of a link in one, and asks whether
-// the kernel knows them.
+// changeOptions sets options of a bond or of a link in one. It returns an error if
+// the kernel does not know one of them.
 func (n *namespace) changeOptions(r *nl.NetlinkRequest, index int, o Options) error {
 	kind, place := unix.IFLA_INFO_KIND, unix.IFLA_INFO_DATA
 	if slices.ContainsFunc(table, func(row option) bool { return row.perLink && o[row.key] != "" }) {

@@ -12,22 +12,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// requestTimeout bounds one netlink request. A MAC change of an iavf VF holds
-// the kernel's lock for up to 2.5 s, and requests queue behind each other.
+// requestTimeout bounds one netlink request. A MAC change of an iavf VF holds the
+// kernel's lock for up to 2.5 s, and other requests wait for it.
 const requestTimeout = 30 * time.Second
 
 // System is the running kernel.
 type System struct{}
 
-// Host opens the namespace of this process. It asks for the thread's, because
-// the process's is that of its first thread, which can be elsewhere just now.
+// Host opens the namespace of this process. It opens that of the current thread:
+// /proc/self has the namespace of the first thread, which can be in another one at
+// the moment.
 func (System) Host() (Namespace, error) {
 	return System{}.Open("/proc/thread-self/ns/net")
 }
 
-// Open opens the namespace at path. The error is compatible with
-// errors.Is(err, fs.ErrNotExist) where the path leads to no namespace: it is
-// gone, or what is left is the empty file that it was mounted on.
+// Open opens the namespace at path. If there is none, the error is compatible with
+// errors.Is(err, fs.ErrNotExist): the path does not exist, or is only the empty
+// file on which a namespace was mounted.
 func (System) Open(path string) (Namespace, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -50,13 +51,13 @@ func (System) Open(path string) (Namespace, error) {
 	return n, nil
 }
 
-// namespace speaks to the kernel through sockets that were opened inside the
+// namespace speaks to the kernel through sockets that were opened in the network
 // namespace, so no thread has to stay there.
 type namespace struct {
 	file   *os.File
 	id     string
 	route  *nl.SocketHandle
-	packet int // AF_PACKET, opened when first needed; -1 before
+	packet int // AF_PACKET; -1 until it is needed
 }
 
 func open(file *os.File) (*namespace, error) {
@@ -75,9 +76,9 @@ func open(file *os.File) (*namespace, error) {
 	return n, nil
 }
 
-// identify asks a socket of the namespace for the namespace's cookie, which the
-// kernel gives to no other until it is booted again (5.14 and later). Before
-// that there is the file's inode, which the next namespace can have.
+// identify returns the cookie of the namespace in which socket was opened. The
+// kernel never reuses a cookie until the next boot. Kernels before 5.14 have no
+// cookies; there identify returns the file's inode, which the kernel can reuse.
 func identify(file *os.File, socket int) (string, error) {
 	cookie, err := unix.GetsockoptUint64(socket, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 	if err == nil {
@@ -108,8 +109,9 @@ func openRoute() (*nl.SocketHandle, error) {
 	return &nl.SocketHandle{Socket: socket}, nil
 }
 
-// inside runs f on a thread that is in the namespace. A thread that cannot
-// return ends with its goroutine instead of serving others in the wrong place.
+// inside runs f on a thread that is in the namespace. If the thread cannot return
+// to its own namespace, it ends with its goroutine, so that no other goroutine
+// runs in the wrong namespace.
 func (n *namespace) inside(f func() error) error {
 	result := make(chan error, 1)
 	go func() {
@@ -144,21 +146,21 @@ func (n *namespace) Close() error {
 	return n.file.Close()
 }
 
-// request starts a netlink request on the namespace's socket.
+// request makes a netlink request for the namespace's socket.
 func (n *namespace) request(kind, flags int) *nl.NetlinkRequest {
 	r := nl.NewNetlinkRequest(kind, flags)
 	r.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: n.route}
 	return r
 }
 
-// do sends a request that changes something and waits for the kernel's word.
+// do sends a request that changes something and waits for the acknowledgement.
 func do(r *nl.NetlinkRequest) error {
 	_, err := execute(r, 0)
 	return err
 }
 
-// execute returns the answers of one type. An answer that does not come in
-// time is an error compatible with errors.Is(err, unix.EAGAIN).
+// execute sends a request and returns the answers of one type. If none comes
+// within requestTimeout, the error is compatible with errors.Is(err, unix.EAGAIN).
 func execute(r *nl.NetlinkRequest, answer uint16) ([][]byte, error) {
 	messages, err := r.Execute(unix.NETLINK_ROUTE, answer)
 	if errors.Is(err, unix.EAGAIN) {
@@ -167,11 +169,10 @@ func execute(r *nl.NetlinkRequest, answer uint16) ([][]byte, error) {
 	return messages, err
 }
 
-// dumpTries bounds how often a list is asked for that the kernel says changed
-// while it was read.
+// dumpTries bounds how often dump asks for a list that changes while it is read.
 const dumpTries = 10
 
-// dump asks for a list of everything of one kind.
+// dump asks for a list of all objects of one kind.
 func (n *namespace) dump(kind int, head nl.NetlinkRequestData, answer uint16) ([][]byte, error) {
 	for range dumpTries {
 		r := n.request(kind, unix.NLM_F_DUMP)

@@ -17,7 +17,7 @@ const (
 	BalanceALB   = "balance-alb"
 )
 
-// The keys of the options that code refers to; every other is in [table] only.
+// Keys of the options that the code refers to. All other keys are in [table] only.
 const (
 	Mode         = "mode"
 	MTU          = "mtu"
@@ -42,13 +42,13 @@ const (
 	maxDelay     = 1<<31 - 1
 	maxARPTarget = 16
 	maxVLAN      = 4094
-	maxQueue     = 16 // a bond's queues (the module's tx_queues)
+	maxQueue     = 16 // the queues of a bond (the module's parameter tx_queues)
 )
 
-// Shared is the macPolicy by which all links have one MAC.
+// Shared is the value of macPolicy that gives all links the same MAC.
 const Shared = "shared"
 
-// The modes that some options belong to.
+// Modes that several options have in common.
 var (
 	withActive = []string{ActiveBackup, BalanceTLB, BalanceALB}
 	withARP    = []string{BalanceRR, ActiveBackup, BalanceXOR, Broadcast}
@@ -58,29 +58,29 @@ var (
 
 var modeNames = []string{BalanceRR, ActiveBackup, BalanceXOR, Broadcast, LACP, BalanceTLB, BalanceALB}
 
-// An option is one row of the table that everything about options is made
-// from: parsing, the check against the mode, the netlink attribute, the
-// read-back and the documentation.
+// option is one row of [table]. Parsing, the check against the mode, the netlink
+// attribute, reading back and the documentation are all made from it.
 type option struct {
 	key   string // as users write it: camelCase of the kernel's name
-	alias string // another key of the same option; "" for none
-	attr  uint16 // IFLA_BOND_*, in the bond's own data; or with ofLink IFLA_*
+	alias string // another key of the same option; may be empty
+	attr  uint16 // IFLA_BOND_*, unless ofLink or perLink says otherwise
 	kind  kind
-	modes []string // the modes that it means something in; none: all
-	unset string   // what the kernel has where nothing was sent; "" where that depends
-	needs string   // another option, without which it means nothing
-	since string   // the first Linux that has it; "": every one that Multibond runs on
+	modes []string // the modes that have it; empty: all
+	unset string   // the kernel's value if none was sent; "" if that depends on something
+	needs string   // another option without which this one has no effect; may be empty
+	since string   // the first Linux release that has it; "": every one that Multibond supports
 
-	ofLink  bool // attr is one that every link has, not a bond's own
-	perLink bool // of each link in the bond: attr is IFLA_BOND_SLAVE_*
-	ours    bool // no option of the kernel's
-	once    bool // set once the links carry, and then the kernel's to change
+	ofLink  bool // attr is IFLA_*, which every link has
+	perLink bool // an option of each link in the bond: attr is IFLA_BOND_SLAVE_*
+	ours    bool // not an option of the kernel
+	once    bool // set once the links have a carrier; the kernel may change it later
 	always  bool // read in every mode, sent only in those that have it
 	doc     string
 }
 
-// Attributes and order are those of include/uapi/linux/if_link.h; ranges and
-// modes are those of drivers/net/bonding/bond_options.c.
+// table lists all options. Attributes and order are those of
+// include/uapi/linux/if_link.h, ranges and modes those of
+// drivers/net/bonding/bond_options.c.
 var table = []option{
 	{key: Mode, attr: unix.IFLA_BOND_MODE, kind: names(8, modeNames...), unset: BalanceRR,
 		doc: "how the links share the traffic. Default: active-backup."},
@@ -166,7 +166,7 @@ var table = []option{
 		doc: "the link's LACP port priority; the lower number wins."},
 }
 
-// What x/sys/unix lacks of include/uapi/linux/if_link.h: IFLA_BOND_*.
+// Attributes of include/uapi/linux/if_link.h (IFLA_BOND_*) that x/sys/unix lacks.
 const (
 	bondCoupledControl = 32
 	bondBroadcastNeigh = 33
@@ -197,7 +197,7 @@ func keysWhere(perLink bool) (keys []string) {
 	return keys
 }
 
-// keys lists what an option can be written as.
+// keys lists the keys under which an option can be written.
 func (o option) keys() []string {
 	if o.alias == "" {
 		return []string{o.key}
@@ -209,7 +209,7 @@ func (o option) hasMode(mode string) bool {
 	return len(o.modes) == 0 || slices.Contains(o.modes, mode)
 }
 
-// HasOption says whether the option with key means something in mode.
+// HasOption reports whether mode has the option with key.
 func HasOption(mode, key string) bool {
 	row, known := tableByKey[key]
 	return known && row.hasMode(mode)

@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// Options are the options of a bond by key, as canonical text. An option that
-// is not there is left to the kernel.
+// Options are the options of a bond, or of a link in one, by key, as canonical
+// text. A missing option is left to the kernel.
 type Options map[string]string
 
-// ParseOptions reads those keys of raw that are bond options, adds the
-// defaults and checks them against the mode and each other, and what each link
-// shall have, too. The links are the names that primary may have, in order,
-// own are their options, if any. All problems are returned at once.
+// ParseOptions reads those keys of raw that are bond options, adds the defaults
+// and checks all options against the mode and each other. The options of the
+// links, own, are checked too. links are the names that primary may have, in
+// order. All problems are returned at once.
 func ParseOptions(raw map[string]json.RawMessage, links []string, own []Options) (Options, Problems) {
 	var problems Problems
 	o := Options{}
@@ -27,7 +27,7 @@ func ParseOptions(raw map[string]json.RawMessage, links []string, own []Options)
 	}
 	o.parseAll(false, raw, &problems)
 	if len(problems) > 0 {
-		// The checks below would ask about values that nobody could read.
+		// The checks below need values that could be read.
 		return o, problems
 	}
 	o.setDefaults()
@@ -37,8 +37,8 @@ func ParseOptions(raw map[string]json.RawMessage, links []string, own []Options)
 	return o, append(o.check(links), checkLinkOptions(o[Mode], own)...)
 }
 
-// ParseLinkOptions reads those keys of raw that are options of one link in a
-// bond. All problems are returned at once.
+// ParseLinkOptions reads those keys of raw that are options of a link in a bond.
+// All problems are returned at once.
 func ParseLinkOptions(raw map[string]json.RawMessage) (Options, Problems) {
 	var problems Problems
 	o := Options{}
@@ -46,8 +46,8 @@ func ParseLinkOptions(raw map[string]json.RawMessage) (Options, Problems) {
 	return o, problems
 }
 
-// checkLinkOptions checks the options of all links of a bond, in their order,
-// against the bond's mode and each other.
+// checkLinkOptions checks the options of all links of a bond, in order, against
+// the bond's mode and each other.
 func checkLinkOptions(mode string, links []Options) (problems Problems) {
 	queues := map[string]int{}
 	for i, o := range links {
@@ -76,7 +76,7 @@ func (o Options) parseAll(perLink bool, raw map[string]json.RawMessage, problems
 	}
 }
 
-// parse reads what raw says of one option, under any of its keys.
+// parse reads one option from raw, under any of its keys.
 func (o Options) parse(row option, raw map[string]json.RawMessage, problems *Problems) {
 	for _, key := range row.keys() {
 		value, there := raw[key]
@@ -96,8 +96,9 @@ func (o Options) parse(row option, raw map[string]json.RawMessage, problems *Pro
 	}
 }
 
-// setDefaults fills in what keeps a bond alive. The kernel's own default for
-// miimon is 0 in four modes: such a bond never notices a dead link.
+// setDefaults adds the defaults that are safer than the kernel's. The kernel's
+// own default for miimon is 0 in four modes: such a bond never notices a dead
+// link.
 func (o Options) setDefaults() {
 	o.setDefault(Mode, ActiveBackup)
 	if o.number(arpInterval) == 0 {
@@ -108,14 +109,15 @@ func (o Options) setDefaults() {
 	}
 }
 
-// noPrimary says whether the user wants none.
+// noPrimary reports whether the user asked for a bond without a primary.
 func noPrimary(raw map[string]json.RawMessage, links []string) bool {
 	text := "?"
 	return json.Unmarshal(raw[Primary], &text) == nil && (text == "" || text == "none" && !slices.Contains(links, text))
 }
 
-// settlePrimary makes the first link the primary one, unless the user has
-// settled otherwise who comes first: else that is whoever's carrier came first.
+// settlePrimary makes the first link the primary, unless other options determine
+// which link is used first. Without any, it would be the link whose carrier comes
+// up first.
 func (o Options) settlePrimary(links []string, own []Options) {
 	byPrio := func(o Options) bool { return o[prio] != "" }
 	if len(links) > 0 && slices.Contains(withActive, o[Mode]) && o[activeSlave] == "" && !slices.ContainsFunc(own, byPrio) {
@@ -137,8 +139,9 @@ func (o Options) number(key string) uint64 {
 	return v
 }
 
-// WithLinks fits the options to a bond of which only these links are there: the
-// first of them is the primary one in the place of one that is not.
+// WithLinks returns the options for a bond that has only the links with names. If
+// the primary is not among them, the first one replaces it. An activeSlave that is
+// not among them is removed.
 func (o Options) WithLinks(names []string) Options {
 	out := maps.Clone(o)
 	if p := out[Primary]; p != "" && !slices.Contains(names, p) {
@@ -173,8 +176,8 @@ func (o Options) check(links []string) (problems Problems) {
 	return problems
 }
 
-// checkModes finds options that the mode does not have. The kernel's own
-// default is taken in every mode, because it changes nothing.
+// checkModes finds options that the mode does not have. The kernel's own default
+// is accepted in every mode, because it changes nothing.
 func (o Options) checkModes(mode string, problems *Problems) {
 	for _, row := range table {
 		if text, there := o[row.key]; there && text != row.unset && !row.always && !row.hasMode(mode) {
@@ -183,14 +186,14 @@ func (o Options) checkModes(mode string, problems *Problems) {
 	}
 }
 
-// checkNeeds finds options that mean nothing without another one.
+// checkNeeds finds options that have no effect without another one.
 func (o Options) checkNeeds(problems *Problems) {
 	for _, row := range table {
 		text, needed := o[row.key], o[row.needs]
 		idle := text == "" || text == "0" || text == row.unset
 		missing := needed == "" || needed == "0" || needed == tableByKey[row.needs].unset
 		if row.needs == arpIPTarget && o[nsIP6Target] != "" {
-			missing = false // either kind of target will do
+			missing = false // one kind of target is enough
 		}
 		if row.needs != "" && !idle && missing {
 			problems.Add(row.key, "", "is %s, and means nothing without %s", text, row.needs)
@@ -210,7 +213,7 @@ func (o Options) checkMonitor(problems *Problems) {
 	}
 }
 
-// checkDelays refuses what the kernel would round down without a word.
+// checkDelays finds delays that the kernel would round down silently.
 func (o Options) checkDelays(problems *Problems) {
 	mii := o.number(Miimon)
 	for _, key := range []string{updelay, downdelay, notifDelay} {
@@ -238,8 +241,8 @@ func (o Options) sent() []option {
 	return rows
 }
 
-// String prints the options as a network engineer reads them:
-// "active-backup miimon 100 fail_over_mac active".
+// String returns the options that are sent to the kernel, in the kernel's
+// spelling: "active-backup miimon 100 fail_over_mac active".
 func (o Options) String() string {
 	var words []string
 	for _, row := range o.sent() {
@@ -252,7 +255,7 @@ func (o Options) String() string {
 	return strings.Join(words, " ")
 }
 
-// kernelName is the kernel's spelling of a key: failOverMac is fail_over_mac.
+// kernelName returns the kernel's spelling of a key: fail_over_mac for failOverMac.
 func kernelName(key string) string {
 	var b strings.Builder
 	for _, r := range key {
@@ -265,8 +268,9 @@ func kernelName(key string) string {
 	return b.String()
 }
 
-// unknown says which option that was sent the kernel has not read back: it
-// skips an attribute that it does not know without a word.
+// unknown returns the problems with options that were sent and that the kernel
+// does not report in found. A kernel silently ignores an attribute that it does
+// not know.
 func (o Options) unknown(found Options) error {
 	var problems Problems
 	for _, row := range o.sent() {
@@ -277,20 +281,20 @@ func (o Options) unknown(found Options) error {
 	return problems.Err()
 }
 
-// Differences compares what was asked with what the kernel reads back, one
-// sentence per option that differs.
+// Differences compares o, the options that were asked for, with found, those that
+// the kernel reports. It returns one sentence per option that differs.
 func (o Options) Differences(found Options) []string {
 	var out []string
 	for _, row := range table {
 		want, there := o[row.key]
-		// In a mode that lacks an option it is at its default, and some kernels
-		// then do not report it.
+		// In a mode that lacks an option it has its default, and some kernels do
+		// not report it.
 		if !there || row.once || row.ours || !row.perLink && !row.hasMode(o[Mode]) || row.key == MAC && o[FailOverMac] == "active" {
 			continue
 		}
 		got, reported := found[row.key]
 		if !reported && want == row.unset {
-			continue // the kernel is older than the option, and so it is as asked
+			continue // the kernel is older than the option and behaves as asked
 		}
 		if got != want {
 			out = append(out, fmt.Sprintf("%s is %s, was made with %s", row.key, orNone(got), want))

@@ -7,20 +7,20 @@ import (
 	"strings"
 )
 
-// Port is the place of a VF: its PF as a port of a network card, and what the
-// host does with it (Documentation/ABI/testing/sysfs-class-net). What the
-// driver does not tell is the zero value.
+// Port is the place of a VF: its PF as a port of a network card, and the host's
+// use of it (Documentation/ABI/testing/sysfs-class-net). A field that the driver
+// does not report has its zero value.
 type Port struct {
-	ID       string // phys_port_id: PFs that share a port have the same
+	ID       string // phys_port_id, which is the same for PFs that share a port
 	Speed    int    // Mbit/s
 	NUMA     string // the VF's NUMA node
 	Bond     string // the bond of the host that the PF is part of
 	BondMode string
 }
 
-// ReadPort reads the place of a VF below the root of sysfs. Where a file is
-// missing or cannot be read, as a link's speed that has no carrier, it is not
-// known.
+// ReadPort reads the place of a VF from sys, the root of sysfs. A file that is
+// missing or cannot be read, such as the speed of a link without a carrier, leaves
+// its field at the zero value.
 func ReadPort(sys fs.FS, d Device) Port {
 	pf := path.Join(pciDevices, d.PF, "net", d.PFNetdev)
 	p := Port{
@@ -29,7 +29,7 @@ func ReadPort(sys fs.FS, d Device) Port {
 		Bond: linkBase(sys, path.Join(pf, "master")),
 	}
 	if strings.HasPrefix(p.NUMA, "-") {
-		p.NUMA = "" // the machine does not say
+		p.NUMA = "" // the machine does not report it
 	}
 	if speed, err := strconv.Atoi(sysText(sys, path.Join(pf, "speed"))); err == nil && speed > 0 {
 		p.Speed = speed
@@ -37,13 +37,13 @@ func ReadPort(sys fs.FS, d Device) Port {
 	if p.Bond != "" {
 		mode := sysText(sys, path.Join("class/net", p.Bond, "bonding/mode")) // "802.3ad 4"
 		if p.BondMode, _, _ = strings.Cut(mode, " "); p.BondMode == "" {
-			p.Bond = "" // it is a bridge or the like
+			p.Bond = "" // the master is a bridge or the like
 		}
 	}
 	return p
 }
 
-// sysText is a file's text, or "".
+// sysText returns a file's text without surrounding blanks, or "".
 func sysText(sys fs.FS, name string) string {
 	text, err := fs.ReadFile(sys, name)
 	if err != nil {

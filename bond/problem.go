@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// A Problem is one thing that is wrong with what somebody wrote, or with what
-// the node has for it.
+// A Problem is one thing that is wrong with a configuration, or with what the node
+// has for it.
 type Problem struct {
-	Path string // where it was written: "links[1].deviceID", "miimon"
-	Text string // what was asked, and what was found
+	Path string // where in the configuration: "links[1].deviceID", "miimon"
+	Text string // what is wrong
 	Hint string // what to do about it; may be empty
 }
 
@@ -25,15 +25,16 @@ func (p Problem) Error() string {
 	return s
 }
 
-// Problems collects every problem of one input, so that all of them can be
-// mended at once.
+// Problems collects all problems of one input, so that a user can fix all of them
+// at once.
 type Problems []Problem
 
-// maxProblems bounds what is said about one input: nobody mends more at once.
+// maxProblems bounds the problems that are reported for one input.
 const maxProblems = 100
 
-// Add appends a problem at path, once. The hint may be empty. Of more than
-// a hundred only that there are more is said.
+// Add appends a problem at path, unless it is there already. The hint may be
+// empty. After a hundred problems Add appends one that says that there are more,
+// and no others.
 func (p *Problems) Add(path, hint, format string, args ...any) {
 	if len(*p) == maxProblems {
 		*p = append(*p, Problem{Text: "and more"})
@@ -47,7 +48,7 @@ func (p *Problems) Add(path, hint, format string, args ...any) {
 	}
 }
 
-// Err is nil where there is no problem. The error unwraps to each [Problem].
+// Err returns nil if there is no problem. The error unwraps to each [Problem].
 func (p Problems) Err() error {
 	if len(p) == 0 {
 		return nil
@@ -63,7 +64,7 @@ func (p Problems) Error() string {
 	return strings.Join(s, "; ")
 }
 
-// Unwrap makes errors.As find each Problem.
+// Unwrap lets errors.As find each Problem.
 func (p Problems) Unwrap() []error {
 	errs := make([]error, len(p))
 	for i, one := range p {
@@ -72,9 +73,9 @@ func (p Problems) Unwrap() []error {
 	return errs
 }
 
-// Nearest returns the word of words that was probably meant by typed, or "".
-// Case, underscores and hyphens do not count; apart from these up to two
-// letters may differ, in a word of up to five letters one.
+// Nearest returns the word that a user probably meant by typed, or "". Case,
+// underscores and hyphens do not count. Up to two other letters may differ, in
+// words of up to five letters one.
 func Nearest(typed string, words []string) string {
 	best, least := "", 3
 	for _, w := range words {
@@ -94,8 +95,9 @@ func fold(s string) string {
 	return strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(s))
 }
 
-// distance is the number of letters to insert, drop, replace or swap with
-// their neighbour to get from a to b (optimal string alignment).
+// distance returns the number of letters to insert, drop, replace or swap with
+// their neighbour to get from a to b (optimal string alignment), or 3 if the
+// lengths differ by more than 2.
 func distance(a, b string) int {
 	if d := len(a) - len(b); d > 2 || d < -2 {
 		return 3

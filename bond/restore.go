@@ -5,9 +5,9 @@ import (
 	"fmt"
 )
 
-// Restore makes a link what it was, changing only what differs: name, MAC,
-// MTU, whether it is up, and its addresses. It goes on after an error and
-// joins them.
+// Restore changes the link now back to before, with the addresses had. It changes
+// only what differs in name, MAC, MTU and state. It continues after an error and
+// returns all errors joined.
 func Restore(n Namespace, now, before Link, had Addresses) error {
 	var errs []error
 	change := func(what string, c Change) {
@@ -18,7 +18,8 @@ func Restore(n Namespace, now, before Link, had Addresses) error {
 	differs := now.Name != before.Name || now.MAC != before.MAC || now.MTU != before.MTU
 	up := now.Up
 	if differs && up {
-		// Kernels before 6.2 rename, and many drivers change, no link that is up.
+		// Kernels before 6.2 do not rename a link that is up, and many drivers do not
+		// change one.
 		up = false
 		change("state", Change{Up: &up})
 	}

@@ -6,40 +6,40 @@ import (
 	"io/fs"
 )
 
-// DeviceFacts is what a survey found of one PCI device.
+// DeviceFacts are the facts about one PCI device.
 type DeviceFacts struct {
 	Device
 	Missing bool  // there is no such device
-	Link    *Link // its interface on the host; nil where none is there
-	PFLink  *Link // the PF's interface; nil where it is not on the host
-	Admin   *VF   // its administrative state; nil where the PF was not there to ask
-	Port    Port  // read by [Survey] only
+	Link    *Link // its interface on the host; nil if there is none
+	PFLink  *Link // the PF's interface; nil if it is not on the host
+	Admin   *VF   // its administrative state; nil if the PF is not on the host
+	Port    Port  // only [Survey] reads it
 }
 
-// HostLink is what a survey found of one interface on the host.
+// HostLink is an interface on the host, with its addresses.
 type HostLink struct {
 	Link
 	Addresses Addresses
 }
 
-// Facts is what the node looks like, as far as it matters to one bond.
+// Facts are the state of the node as far as it matters to one bond.
 type Facts struct {
 	Devices map[string]DeviceFacts // by PCI address
-	Host    map[string]HostLink    // by name; those that are not there are missing
+	Host    map[string]HostLink    // by name; those that do not exist are missing
 	Pod     []Link                 // all links of the pod
-	PodAddr map[int]Addresses      // by index, of the links that were asked for
+	PodAddr map[int]Addresses      // by index, for the links in Sources.Pod
 }
 
-// Sources are the links that a bond shall have, by where they come from.
+// Sources are the future links of a bond, by where they come from.
 type Sources struct {
 	Devices []string // PCI addresses
 	Host    []string // names on the host
 	Pod     []string // names in the pod
 }
 
-// Survey reads the facts about sources. It looks at no other device or link
-// of the host, so that its cost does not grow with the node. A nil pod is one
-// in which nothing is.
+// Survey reads the facts about the sources s. It looks at no other device or link
+// of the host, so that its cost does not grow with the node. A nil pod has no
+// links.
 func Survey(sys fs.FS, host, pod Namespace, s Sources) (Facts, error) {
 	f := Facts{Devices: map[string]DeviceFacts{}, Host: map[string]HostLink{}, PodAddr: map[int]Addresses{}}
 	for _, address := range s.Devices {
@@ -86,7 +86,7 @@ func Survey(sys fs.FS, host, pod Namespace, s Sources) (Facts, error) {
 	return f, nil
 }
 
-// addDevice surveys one device, if there is one.
+// addDevice surveys one device. An empty address is none.
 func (f *Facts) addDevice(sys fs.FS, host Namespace, address string) error {
 	if address == "" {
 		return nil
@@ -102,7 +102,7 @@ func (f *Facts) addDevice(sys fs.FS, host Namespace, address string) error {
 	return nil
 }
 
-// SurveyDevice reads the facts about one device.
+// SurveyDevice reads the facts about one device. A missing device is no error.
 func SurveyDevice(sys fs.FS, host Namespace, address string) (DeviceFacts, error) {
 	d, err := ReadDevice(sys, address)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -153,7 +153,7 @@ func LinkIfThere(n Namespace, name string) (link Link, there bool, err error) {
 	return link, err == nil, err
 }
 
-// Find returns the first link that is wanted.
+// Find returns the first link for which wanted is true.
 func Find(links []Link, wanted func(Link) bool) (Link, bool) {
 	for _, l := range links {
 		if wanted(l) {

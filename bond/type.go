@@ -9,7 +9,7 @@ const (
 	InfiniBand = 32
 )
 
-// TypeName is the name of a link's type.
+// TypeName returns the name of a link's type.
 func TypeName(t uint16) string {
 	switch t {
 	case Ethernet:

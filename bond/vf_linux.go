@@ -12,15 +12,16 @@ import (
 )
 
 const (
-	// vfTrustUnknown is what a driver without trust reports.
+	// vfTrustUnknown is the value that a driver without trust reports.
 	vfTrustUnknown = 0xffffffff
-	// filterSkipStats is RTEXT_FILTER_SKIP_STATS: with the counters of more
-	// than about 200 VFs the kernel's answer is too long to be sent.
+	// filterSkipStats is RTEXT_FILTER_SKIP_STATS. With the counters of more than
+	// about 200 VFs the kernel's answer would be too long to send.
 	filterSkipStats = 1 << 3
 )
 
-// VFs asks for the VFs of one PF only: the kernel fetches each VF's details
-// from the device, so a list over all links costs with every VF of the node.
+// VFs asks for the VFs of one PF only. The kernel reads the state of each VF from
+// the device, so the cost of a list of all links would grow with all VFs of the
+// node.
 func (n *namespace) VFs(pf string) (map[int]VF, error) {
 	message, err := n.linkMessage(byName(pf), nl.RTEXT_FILTER_VF|filterSkipStats)
 	if err != nil {
@@ -49,8 +50,8 @@ func vfState(v netlink.VfInfo) VF {
 	return s
 }
 
-// ChangeVF sends one request per difference: a driver that lacks one setting
-// then still takes the others. The errors are joined.
+// ChangeVF sends one request per difference, so that a driver that lacks one
+// setting still takes the others. It returns all errors joined.
 func (n *namespace) ChangeVF(pf string, number int, have, want VF) error {
 	link, err := n.Link(pf)
 	if err != nil {
@@ -96,8 +97,8 @@ func (n *namespace) ChangeVF(pf string, number int, have, want VF) error {
 	return errors.Join(errs...)
 }
 
-// vlanList is the form of the VLAN setting that carries the protocol, which is
-// in network order there.
+// vlanList returns the VLAN setting in the form that includes the protocol, which
+// is in network byte order.
 func vlanList(id uint32, want VF) []byte {
 	proto := want.Proto
 	if proto == 0 {
@@ -114,7 +115,7 @@ func flag(on bool) uint32 {
 	return 0
 }
 
-// networkOrder makes a number whose bytes in memory are in network order.
+// networkOrder returns the number whose bytes in memory are v in network order.
 func networkOrder(v uint16) uint16 {
 	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
 }
