@@ -3,7 +3,6 @@ package kubeclient
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,8 +18,10 @@ import (
 	"time"
 
 	cnitypes "github.com/containernetworking/cni/pkg/types"
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/multibond/multibond/delegate"
 	"github.com/multibond/multibond/delegate/cnierror"
@@ -116,16 +117,14 @@ func podObject(uid string, annotations map[string]any) map[string]any {
 func (r *rig) start() {
 	r.t.Helper()
 	r.startUnready()
-	eventually(r.t, func() error { return r.client().Ready(context.Background()) })
+	eventually(r.t, func(c *assert.CollectT) { require.NoError(c, r.client().Ready(context.Background())) })
 	r.api.requests()
 }
 
 func (r *rig) startUnready() {
 	r.t.Helper()
 	agent, err := newAgent(r.options, r.api.config())
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	require.NoError(r.t, err)
 	agent.publisher.firstWait, agent.publisher.lastWait = 5*time.Millisecond, 50*time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -133,9 +132,7 @@ func (r *rig) startUnready() {
 	r.agent = agent
 	r.stop = sync.OnceFunc(func() {
 		cancel()
-		if err := <-done; err != nil {
-			r.t.Error(err)
-		}
+		assert.NoError(r.t, <-done)
 	})
 	r.t.Cleanup(r.stop)
 }
@@ -155,22 +152,7 @@ func (r *rig) requests(want map[string]int) {
 	maps.DeleteFunc(got, func(request string, _ int) bool {
 		return strings.HasPrefix(request, "watch") || strings.HasPrefix(request, "list")
 	})
-	if diff := cmp.Diff(want, got); diff != "" {
-		r.t.Error(diff)
-	}
-}
-
-// refused fails the test unless err has a code and all the words.
-func refused(t *testing.T, err error, code uint, words ...string) {
-	t.Helper()
-	if err == nil || cnierror.Code(err) != code {
-		t.Fatalf("code %d: %v, wanted is %d", cnierror.Code(err), err, code)
-	}
-	for _, w := range words {
-		if !strings.Contains(err.Error(), w) {
-			t.Errorf("%v\nwanted is %s", err, w)
-		}
-	}
+	assert.Equal(r.t, want, got)
 }
 
 var pLookup = lookupOf("demo", "p", "uid-p")
@@ -190,23 +172,20 @@ func TestLookupOfACachedPodAsksNothing(t *testing.T) {
 	r := newRig(t)
 	r.start()
 	got, err := r.client().Lookup(t.Context(), pLookup)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	r.requests(map[string]int{})
-	if got.Pod != pLookup.Pod || len(got.Attachments) != 1 {
-		t.Fatalf("%+v", got)
-	}
+	assert.Equal(t, pLookup.Pod, got.Pod)
+	require.Len(t, got.Attachments, 1)
 	a := got.Attachments[0]
-	if diff := cmp.Diff([]string{"0000:01:10.0", "0000:02:10.0"}, a.Devices); diff != "" {
-		t.Error(diff)
-	}
-	if a.Name != "demo/bond-net1" || a.IfName != "bond0" || !a.Bond || a.Default || a.DefaultRoute != nil {
-		t.Errorf("%+v", a)
-	}
-	if n, err := delegate.ParseNetwork(a.Config, a.IfName); err != nil || n.Links[1].Device != "0000:02:10.0" {
-		t.Errorf("%+v, %v", n, err)
-	}
+	assert.Equal(t, []string{"0000:01:10.0", "0000:02:10.0"}, a.Devices)
+	assert.Equal(t, "demo/bond-net1", a.Name)
+	assert.Equal(t, "bond0", a.IfName)
+	assert.True(t, a.Bond)
+	assert.False(t, a.Default)
+	assert.Nil(t, a.DefaultRoute)
+	n, err := delegate.ParseNetwork(a.Config, a.IfName)
+	require.NoError(t, err)
+	assert.Equal(t, "0000:02:10.0", n.Links[1].Device)
 }
 
 func TestLookupWithoutDevicesDoesNotAskTheKubelet(t *testing.T) {
@@ -216,16 +195,14 @@ func TestLookupWithoutDevicesDoesNotAskTheKubelet(t *testing.T) {
 	r.start()
 	for name, count := range map[string]int{"q": 1, "plain": 0} {
 		got, err := r.client().Lookup(t.Context(), lookupOf("demo", name, "uid-"+name))
-		if err != nil || len(got.Attachments) != count || got.Attachments == nil {
-			t.Errorf("%+v, %v", got, err)
-		}
-		if count > 0 && got.Attachments[0].DefaultRoute == nil {
-			t.Error("the default route that was asked for is lost")
+		require.NoError(t, err, name)
+		assert.NotNil(t, got.Attachments, name)
+		require.Len(t, got.Attachments, count, name)
+		if count > 0 {
+			assert.NotNil(t, got.Attachments[0].DefaultRoute, "the default route that was asked for is lost")
 		}
 	}
-	if asked := r.kubelet.questions(); asked != nil {
-		t.Error(asked)
-	}
+	assert.Empty(t, r.kubelet.questions())
 }
 
 func TestLookupDescribesDevices(t *testing.T) {
@@ -234,14 +211,12 @@ func TestLookupDescribesDevices(t *testing.T) {
 	r.pod("demo", "p", "uid-p", "vf,vfb")
 	r.start()
 	got, err := r.client().Lookup(t.Context(), pLookup)
-	if err != nil || len(got.Attachments) != 2 {
-		t.Fatalf("%+v, %v", got, err)
-	}
-	compareJSON(t, `{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:01:10.0","pf-pci-address":"0000:01:00.0"}}`, got.Attachments[0].DeviceInfo)
-	compareJSON(t, `{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:02:10.0","vhost-net":"/dev/vhost-net"}}`, got.Attachments[1].DeviceInfo)
-	if file := got.Attachments[0].DeviceInfoFile; file != "/devinfo/cni/demo-vf-c1_net1" || !strings.Contains(string(got.Attachments[0].Config), file) {
-		t.Errorf("%s: %s", file, got.Attachments[0].Config)
-	}
+	require.NoError(t, err)
+	require.Len(t, got.Attachments, 2)
+	assert.JSONEq(t, `{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:01:10.0","pf-pci-address":"0000:01:00.0"}}`, string(got.Attachments[0].DeviceInfo))
+	assert.JSONEq(t, `{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:02:10.0","vhost-net":"/dev/vhost-net"}}`, string(got.Attachments[1].DeviceInfo))
+	assert.Equal(t, "/devinfo/cni/demo-vf-c1_net1", got.Attachments[0].DeviceInfoFile)
+	assert.Contains(t, string(got.Attachments[0].Config), got.Attachments[0].DeviceInfoFile)
 }
 
 func TestLookupOfTheClustersNetworks(t *testing.T) {
@@ -279,9 +254,7 @@ func TestLookupOfTheClustersNetworks(t *testing.T) {
 		{lookupOf("kube-system", "s", "uid-s"), delegate.Cluster{Network: "only", System: []string{"x"}, Defaults: []string{"only"}}, "only@eth0 true, only@net1 false"},
 		{pLookup, delegate.Cluster{Network: "none"}, `clusterNetwork: network kube-system/none: network-attachment-definitions "none" not found` + "\n" + `no file of the configuration directory has the name none: file does not exist`},
 	} {
-		if got := summary(c.lookup, c.cluster); !strings.HasPrefix(got, c.want) {
-			t.Errorf("%s\nwanted is %s", got, c.want)
-		}
+		assertPrefix(t, c.want, summary(c.lookup, c.cluster))
 	}
 }
 
@@ -292,9 +265,10 @@ func TestLookupOfAnotherMetaPlugin(t *testing.T) {
 	l := pLookup
 	l.Secondary, l.IfName = true, "bond0"
 	got, err := r.client().Lookup(t.Context(), l)
-	if err != nil || len(got.Attachments) != 1 || got.Attachments[0].IfName != "bond0" || len(got.Attachments[0].Devices) != 2 {
-		t.Errorf("%+v, %v", got, err)
-	}
+	require.NoError(t, err)
+	require.Len(t, got.Attachments, 1)
+	assert.Equal(t, "bond0", got.Attachments[0].IfName)
+	assert.Len(t, got.Attachments[0].Devices, 2)
 	l.IfName = "bond7"
 	_, err = r.client().Lookup(t.Context(), l)
 	refused(t, err, cnitypes.ErrInvalidNetworkConfig, "pod demo/p: its annotations name no network for interface bond7")
@@ -340,16 +314,11 @@ func TestUnknownPods(t *testing.T) {
 	// Created again under its name: the old one is refused, the new one found.
 	r.api.remove(podResource, "demo", "p")
 	r.pod("demo", "p", "uid-new", "bond-net1")
-	eventually(t, func() error {
-		if !r.agent.source.gone(pLookup.Pod) {
-			return errors.New("the cache has the old pod still")
-		}
-		return nil
+	eventually(t, func(c *assert.CollectT) {
+		require.True(c, r.agent.source.gone(pLookup.Pod), "the cache has the old pod still")
 	})
 	refused(t, look("p", "uid-p"), cnitypes.ErrInvalidEnvironmentVariables, "uid-new")
-	if err := look("p", "uid-new"); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, look("p", "uid-new"))
 }
 
 func TestStaticPodIsFoundByItsMirror(t *testing.T) {
@@ -357,9 +326,8 @@ func TestStaticPodIsFoundByItsMirror(t *testing.T) {
 	r.podWith("demo", "static-n1", "uid-mirror", map[string]any{NetworksAnnotation: "lan", "kubernetes.io/config.mirror": "abc123"})
 	r.start()
 	got, err := r.client().Lookup(t.Context(), lookupOf("demo", "static-n1", "abc123"))
-	if err != nil || got.Pod.UID != "uid-mirror" {
-		t.Errorf("%+v, %v", got, err)
-	}
+	require.NoError(t, err)
+	assert.Equal(t, "uid-mirror", got.Pod.UID)
 }
 
 // TestMissesAreReadOnce: where the watch is behind, one request for each
@@ -370,17 +338,15 @@ func TestMissesAreReadOnce(t *testing.T) {
 		r.api.refusing(request, http.StatusInternalServerError)
 	}
 	r.startUnready()
-	eventually(t, func() error {
-		if err := r.client().Ready(t.Context()); cnierror.Code(err) != cnitypes.ErrTryAgainLater || !strings.Contains(err.Error(), "caches") {
-			return fmt.Errorf("%v", err)
-		}
-		return nil
+	eventually(t, func(c *assert.CollectT) {
+		err := r.client().Ready(t.Context())
+		require.ErrorContains(c, err, "caches")
+		require.Equal(c, cnitypes.ErrTryAgainLater, cnierror.Code(err))
 	})
 	r.api.requests()
 	got, err := r.client().Lookup(t.Context(), pLookup)
-	if err != nil || len(got.Attachments) != 1 {
-		t.Errorf("%+v, %v", got, err)
-	}
+	require.NoError(t, err)
+	assert.Len(t, got.Attachments, 1)
 	r.requests(map[string]int{"get pods": 1, "get " + nadResource: 1})
 }
 
@@ -402,12 +368,8 @@ func TestClaimsNameRequests(t *testing.T) {
 	r.kubelet.give("demo", "c", nil)
 	r.start()
 	got, err := r.client().Lookup(t.Context(), lookupOf("demo", "c", "uid-c"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]string{"0000:02:10.2", "0000:01:10.2"}, got.Attachments[0].Devices); diff != "" {
-		t.Error(diff)
-	}
+	require.NoError(t, err)
+	assert.Equal(t, []string{"0000:02:10.2", "0000:01:10.2"}, got.Attachments[0].Devices)
 	r.requests(map[string]int{"get resourceclaims": 1})
 
 	// Without the right to read claims their devices have no names.
@@ -419,49 +381,34 @@ func TestClaimsNameRequests(t *testing.T) {
 func TestAgentShowsItsHealthAndMetrics(t *testing.T) {
 	r := newRig(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	r.options.Listen = l.Addr().String()
 	l.Close()
 	r.start()
-	page := func(path string) (int, string) {
+	page := func(t require.TestingT, path string) string {
 		response, err := http.Get("http://" + r.options.Listen + path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		defer response.Body.Close()
 		body, err := io.ReadAll(response.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return response.StatusCode, string(body)
+		require.NoError(t, err)
+		return fmt.Sprint(response.StatusCode, " ", string(body))
 	}
 	for _, path := range []string{"/healthz", "/readyz"} {
-		if code, body := page(path); code != 200 || body != "ok\n" {
-			t.Error(path, code, body)
-		}
+		assert.Equal(t, "200 ok\n", page(t, path), path)
 	}
-	if _, err := r.client().Lookup(t.Context(), pLookup); err != nil {
-		t.Error(err)
-	}
-	if _, err := r.client().Lookup(t.Context(), lookupOf("demo", "none", "u")); err == nil {
-		t.Error("a pod that is not there was found")
-	}
-	if _, err := r.client().Publish(t.Context(), attachedReport()); err != nil {
-		t.Error(err)
-	}
+	_, err = r.client().Lookup(t.Context(), pLookup)
+	assert.NoError(t, err)
+	_, err = r.client().Lookup(t.Context(), lookupOf("demo", "none", "u"))
+	assert.Error(t, err, "a pod that is not there was found")
+	_, err = r.client().Publish(t.Context(), attachedReport())
+	assert.NoError(t, err)
 	ended := delegate.Publish{Verb: "DEL", Pod: pLookup.Pod, Steps: []delegate.Step{{What: "bond", Milliseconds: 1}}}
-	if err := r.client().Post(t.Context(), ended); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, r.client().Post(t.Context(), ended))
 	r.queueHas(0)
 	var body string
-	eventually(t, func() error {
-		if _, body = page("/metrics"); !strings.Contains(body, `verb="del"`) {
-			return errors.New("the agent has not counted the DEL")
-		}
-		return nil
+	eventually(t, func(c *assert.CollectT) {
+		body = page(c, "/metrics")
+		require.Contains(c, body, `verb="del"`)
 	})
 	for _, line := range []string{
 		`multibond_lookup_duration_seconds_count{outcome="found"} 1`, `multibond_lookup_duration_seconds_count{outcome="failed"} 1`,
@@ -470,30 +417,24 @@ func TestAgentShowsItsHealthAndMetrics(t *testing.T) {
 		`multibond_step_duration_seconds_count{step="attach",verb="add"} 1`, `multibond_step_duration_seconds_count{step="bond",verb="del"} 1`,
 		`multibond_api_requests_total{resource="pods",verb="patch"} 1`, `multibond_kubelet_answers_total{source="PodResources Get"} 1`,
 	} {
-		if !strings.Contains(body, line+"\n") {
-			t.Errorf("no %s in\n%s", line, body)
-		}
+		assert.Contains(t, body, line+"\n")
 	}
 }
 
 func TestNodeNameIsRequired(t *testing.T) {
-	if _, err := NewAgent(Options{}); err != errNoNode {
-		t.Error(err)
-	}
+	_, err := NewAgent(Options{})
+	assert.Equal(t, errNoNode, err)
 }
 
 // TestTrimmedPod: what the cache keeps of a pod is all that a lookup
 // reads, and not more.
 func TestTrimmedPod(t *testing.T) {
 	pod := &corev1.Pod{}
-	if err := json.Unmarshal(strictjson.Encode(podObject("u", map[string]any{NetworksAnnotation: "a", DefaultNetworkAnnotation: "b", "big": "x"})), pod); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, json.Unmarshal(strictjson.Encode(podObject("u", map[string]any{NetworksAnnotation: "a", DefaultNetworkAnnotation: "b", "big": "x"})), pod))
 	trimmed := trimPod(pod)
-	if len(trimmed.Annotations) != 2 || trimmed.Spec.Containers[0].Image != "" || trimmed.Spec.Containers[0].Name != "main" || trimmed.UID != "u" || trimmed.Spec.NodeName != "n1" {
-		t.Errorf("%+v", trimmed)
-	}
-	if diff := cmp.Diff(trimmed, trimPod(trimmed)); diff != "" {
-		t.Error(diff)
-	}
+	assert.Len(t, trimmed.Annotations, 2)
+	assert.Equal(t, []corev1.Container{{Name: "main"}}, trimmed.Spec.Containers)
+	assert.Equal(t, types.UID("u"), trimmed.UID)
+	assert.Equal(t, "n1", trimmed.Spec.NodeName)
+	assert.Equal(t, trimmed, trimPod(trimmed))
 }

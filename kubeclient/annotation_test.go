@@ -1,14 +1,15 @@
 package kubeclient
 
 import (
-	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/multibond/multibond/bond"
@@ -21,9 +22,7 @@ func named(namespace, name string) types.NamespacedName {
 func parse(t *testing.T, annotation string) []Element {
 	t.Helper()
 	elements, err := ParseNetworks(annotation, "demo", []string{"eth0"})
-	if err != nil {
-		t.Fatalf("%s: %v", annotation, err)
-	}
+	require.NoError(t, err, annotation)
 	return elements
 }
 
@@ -31,20 +30,12 @@ func parse(t *testing.T, annotation string) []Element {
 func refuse(t *testing.T, annotation, problem string) {
 	t.Helper()
 	elements, err := ParseNetworks(annotation, "demo", []string{"eth0"})
-	if err == nil {
-		t.Errorf("%s: taken as %v, wanted is a problem %q", annotation, elements, problem)
-		return
-	}
-	if elements != nil {
-		t.Errorf("%s: has elements and an error", annotation)
-	}
+	assert.Nil(t, elements, annotation)
+	assertPrefix(t, "annotation "+NetworksAnnotation+": ", fmt.Sprint(err), annotation)
 	var problems bond.Problems
-	if !errors.As(err, &problems) || !strings.HasPrefix(err.Error(), "annotation "+NetworksAnnotation+": ") {
-		t.Errorf("%s: %v", annotation, err)
-	}
-	if !slices.ContainsFunc(problems, func(p bond.Problem) bool { return strings.HasPrefix(p.Error(), problem) }) {
-		t.Errorf("%s: %v\nwanted is %q", annotation, err, problem)
-	}
+	require.ErrorAs(t, err, &problems, annotation)
+	begins := func(p bond.Problem) bool { return strings.HasPrefix(p.Error(), problem) }
+	assert.True(t, slices.ContainsFunc(problems, begins), "%s: %v, want %q", annotation, err, problem)
 }
 
 func TestStandard2CommaForm(t *testing.T) {
@@ -68,14 +59,11 @@ func compareElements(t *testing.T, annotation string, want []Element) {
 	t.Helper()
 	got := parse(t, annotation)
 	for i := range got {
-		if !slices.Equal(got[i].Namespaces, []string{"demo"}) || !strings.HasPrefix(got[i].Path, "networks[") {
-			t.Errorf("%s: %+v", annotation, got[i])
-		}
+		assert.Equal(t, []string{"demo"}, got[i].Namespaces, annotation)
+		assert.Equal(t, fmt.Sprintf("networks[%d]", i), got[i].Path, annotation)
 		got[i].Namespaces, got[i].Path = nil, ""
 	}
-	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
-		t.Errorf("%s: -want +got\n%s", annotation, diff)
-	}
+	assert.Equal(t, want, got, annotation)
 }
 
 func TestStandard2JSONForm(t *testing.T) {
@@ -105,9 +93,9 @@ func TestStandard2UnknownKeysAreTolerated(t *testing.T) {
 
 func TestStandard2SameNetworkTwice(t *testing.T) {
 	got := parse(t, "a,a")
-	if len(got) != 2 || got[0].Network != got[1].Network || got[0].Interface == got[1].Interface {
-		t.Errorf("%+v", got)
-	}
+	require.Len(t, got, 2)
+	assert.Equal(t, got[0].Network, got[1].Network)
+	assert.NotEqual(t, got[0].Interface, got[1].Interface)
 }
 
 func TestAnnotationThatIsNone(t *testing.T) {
@@ -148,16 +136,16 @@ func TestStandard4InterfaceInUse(t *testing.T) {
 
 func TestInterfacesAreNamedByPosition(t *testing.T) {
 	got, err := ParseNetworks("a,b", "demo", []string{"eth0", "net1", "cluster"})
-	if err != nil || got[0].Interface != "net3" || got[1].Interface != "net4" {
-		t.Errorf("%+v, %v", got, err)
-	}
+	require.NoError(t, err)
+	assert.Equal(t, "net3", got[0].Interface)
+	assert.Equal(t, "net4", got[1].Interface)
 }
 
 func TestStandard3Addresses(t *testing.T) {
 	got := parse(t, `[{"name":"a","ips":["10.1.2.3","10.1.2.3/24","2001:db8::3/64","2001:db8::3"],"mac":"02-AA-00-00-00-01","infiniband-guid":"C2:11:22:33:44:55:66:77"}]`)[0]
-	if !slices.Equal(got.IPs, []string{"10.1.2.3", "10.1.2.3/24", "2001:db8::3/64", "2001:db8::3"}) || got.MAC != "02:aa:00:00:00:01" || got.InfinibandGUID != "c2:11:22:33:44:55:66:77" {
-		t.Errorf("%+v", got)
-	}
+	assert.Equal(t, []string{"10.1.2.3", "10.1.2.3/24", "2001:db8::3/64", "2001:db8::3"}, got.IPs)
+	assert.Equal(t, "02:aa:00:00:00:01", got.MAC)
+	assert.Equal(t, "c2:11:22:33:44:55:66:77", got.InfinibandGUID)
 	for value, problem := range map[string]string{
 		`"ips":"10.1.2.3"`:                            `networks[0].ips: is "10.1.2.3", wanted is a list of addresses`,
 		`"ips":["10.1.2.3","x"]`:                      `networks[0].ips[1]: is "x", wanted is an address`,
@@ -184,20 +172,14 @@ func TestStandard3Addresses(t *testing.T) {
 }
 
 func TestDeviceIDIsInTheKubeletsSpelling(t *testing.T) {
-	if got := parse(t, `[{"name":"a","deviceID":"0000:3B:02.1"}]`)[0].DeviceID; got != "0000:3b:02.1" {
-		t.Error(got)
-	}
-	if got := parse(t, `[{"name":"a","deviceID":"mlx5_core.sf.4"}]`)[0].DeviceID; got != "mlx5_core.sf.4" {
-		t.Error(got)
-	}
+	assert.Equal(t, "0000:3b:02.1", parse(t, `[{"name":"a","deviceID":"0000:3B:02.1"}]`)[0].DeviceID)
+	assert.Equal(t, "mlx5_core.sf.4", parse(t, `[{"name":"a","deviceID":"mlx5_core.sf.4"}]`)[0].DeviceID)
 }
 
 func TestStandard3PortMappings(t *testing.T) {
 	got := parse(t, `[{"name":"a","portMappings":[{"hostPort":1,"containerPort":65535},{"hostPort":80,"containerPort":80,"protocol":"SCTP","hostIP":"::1"}]}]`)[0]
 	want := []nettypes.PortMapEntry{{HostPort: 1, ContainerPort: 65535, Protocol: "tcp"}, {HostPort: 80, ContainerPort: 80, Protocol: "sctp", HostIP: "::1"}}
-	if diff := cmp.Diff(want, got.PortMappings); diff != "" {
-		t.Error(diff)
-	}
+	assert.Equal(t, want, got.PortMappings)
 	for value, problem := range map[string]string{
 		`7`:                                   "networks[0].portMappings: is 7, wanted is a list",
 		`[null]`:                              "networks[0].portMappings[0]: is null",
@@ -215,9 +197,7 @@ func TestStandard3PortMappings(t *testing.T) {
 
 func TestStandard3Bandwidth(t *testing.T) {
 	got := parse(t, `[{"name":"a","bandwidth":{"ingressRate":1000,"egressRate":2,"egressBurst":3}}]`)[0]
-	if diff := cmp.Diff(&nettypes.BandwidthEntry{IngressRate: 1000, EgressRate: 2, EgressBurst: 3}, got.Bandwidth); diff != "" {
-		t.Error(diff)
-	}
+	assert.Equal(t, &nettypes.BandwidthEntry{IngressRate: 1000, EgressRate: 2, EgressBurst: 3}, got.Bandwidth)
 	for value, problem := range map[string]string{
 		`7`:                                  "networks[0].bandwidth: is 7, wanted is a JSON object",
 		`{}`:                                 "networks[0].bandwidth: limits nothing",
@@ -232,9 +212,7 @@ func TestStandard3Bandwidth(t *testing.T) {
 
 func TestStandard5CNIArgs(t *testing.T) {
 	got := parse(t, `[{"name":"a","cni-args":{"x":{"y":1}}}]`)[0]
-	if string(got.CNIArgs["x"]) != `{"y":1}` {
-		t.Errorf("%s", got.CNIArgs)
-	}
+	assert.Equal(t, `{"y":1}`, string(got.CNIArgs["x"]))
 }
 
 func TestStandard6DefaultRouteOnOneElement(t *testing.T) {
@@ -248,15 +226,9 @@ func TestStandard6DefaultRoutePerFamily(t *testing.T) {
 	route := func(list string) []netip.Addr {
 		return parse(t, `[{"name":"a","default-route":`+list+`}]`)[0].DefaultRoute
 	}
-	if got := route(`["10.0.0.1","fe80::1"]`); !slices.Equal(got, []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fe80::1")}) {
-		t.Error(got)
-	}
-	if got := route(`[]`); got == nil || len(got) != 0 {
-		t.Errorf("%#v, wanted is an empty list that is not nil", got)
-	}
-	if got := route(`null`); got != nil {
-		t.Errorf("%#v, wanted is nil", got)
-	}
+	assert.Equal(t, []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fe80::1")}, route(`["10.0.0.1","fe80::1"]`))
+	assert.Equal(t, []netip.Addr{}, route(`[]`))
+	assert.Nil(t, route(`null`))
 	for value, problem := range map[string]string{
 		`"10.0.0.1"`:              `networks[0].default-route: is "10.0.0.1", wanted is a list of gateways`,
 		`["10.0.0.1","10.0.0.2"]`: "networks[0].default-route[1]: is 10.0.0.2, and 10.0.0.1 is of the same address family",
@@ -278,17 +250,13 @@ func TestStandard7IPAMClaimWithIPs(t *testing.T) {
 func TestAllProblemsAtOnce(t *testing.T) {
 	_, err := ParseNetworks(`[{"name":"A","mac":"x","ips":["y"]},null,{"name":"c","interface":"eth0"}]`, "demo", []string{"eth0"})
 	var problems bond.Problems
-	if !errors.As(err, &problems) {
-		t.Fatal(err)
-	}
+	require.ErrorAs(t, err, &problems)
 	var paths []string
 	for _, p := range problems {
 		paths = append(paths, p.Path)
 	}
 	want := []string{"networks[0].name", "networks[0].ips[0]", "networks[0].mac", "networks[1]", "networks[2].interface"}
-	if diff := cmp.Diff(want, paths); diff != "" {
-		t.Error(diff)
-	}
+	assert.Equal(t, want, paths)
 }
 
 func TestDefaultNetworkAnnotation(t *testing.T) {
@@ -311,22 +279,19 @@ func TestDefaultNetworkAnnotation(t *testing.T) {
 		`[{"name":"a","default-route":["x"]}`: {},
 	} {
 		e, err := parse(annotation)
-		if (err == nil) != (want.Name != "") || e.Network != want {
-			t.Errorf("%s: %+v, %v", annotation, e, err)
+		assert.Equal(t, want, e.Network, annotation)
+		if want.Name == "" {
+			assertPrefix(t, "annotation v1.multus-cni.io/default-network: default-network", fmt.Sprint(err), annotation)
+			continue
 		}
-		if err == nil && (e.Interface != "eth0" || !slices.Equal(e.Namespaces, []string{"demo", "kube-system"})) {
-			t.Errorf("%s: %+v", annotation, e)
-		}
-		if err != nil && !strings.HasPrefix(err.Error(), "annotation v1.multus-cni.io/default-network: default-network") {
-			t.Errorf("%s: %v", annotation, err)
-		}
+		assert.NoError(t, err, annotation)
+		assert.Equal(t, "eth0", e.Interface, annotation)
+		assert.Equal(t, []string{"demo", "kube-system"}, e.Namespaces, annotation)
 	}
-	if _, err := parse("a,b"); !strings.Contains(err.Error(), "default-network: has 2 networks, wanted is one") {
-		t.Error(err)
-	}
-	if _, err := parse("a@net1"); !strings.Contains(err.Error(), "default-network[0].interface: is net1, and the runtime names the default network's interface eth0") {
-		t.Error(err)
-	}
+	_, err := parse("a,b")
+	assert.ErrorContains(t, err, "default-network: has 2 networks, wanted is one")
+	_, err = parse("a@net1")
+	assert.ErrorContains(t, err, "default-network[0].interface: is net1, and the runtime names the default network's interface eth0")
 }
 
 func FuzzAnnotation(f *testing.F) {
@@ -341,20 +306,14 @@ func FuzzAnnotation(f *testing.F) {
 		_, _ = ParseDefaultNetwork(annotation, "demo", "kube-system", "eth0")
 		elements, err := ParseNetworks(annotation, "demo", []string{"eth0"})
 		again, errAgain := ParseNetworks(annotation, "demo", []string{"eth0"})
-		if err != nil {
-			if errAgain == nil || err.Error() != errAgain.Error() {
-				t.Fatalf("%v, then %v", err, errAgain)
-			}
-			return
-		}
-		if len(elements) != len(again) {
-			t.Fatalf("%d elements, then %d", len(elements), len(again))
-		}
+		require.Equal(t, fmt.Sprint(err), fmt.Sprint(errAgain))
+		require.Equal(t, elements, again)
 		names := map[string]bool{"eth0": true, "lo": true}
 		for _, e := range elements {
-			if e.Network.Name == "" || e.Network.Namespace == "" || bond.CheckName(e.Interface) != nil || names[e.Interface] {
-				t.Fatalf("%+v", e)
-			}
+			require.NotEmpty(t, e.Network.Name)
+			require.NotEmpty(t, e.Network.Namespace)
+			require.NoError(t, bond.CheckName(e.Interface))
+			require.NotContains(t, names, e.Interface)
 			names[e.Interface] = true
 		}
 	})

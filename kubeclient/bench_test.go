@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/multibond/multibond/delegate"
 )
 
@@ -53,16 +56,9 @@ func benchAgent(b *testing.B) *Agent {
 	b.Helper()
 	api := benchAPI(b)
 	agent, err := newAgent(Options{Node: "n1", StateDir: b.TempDir(), Peer: os.Getuid(), Machine: nodeFiles(), Log: slog.New(slog.DiscardHandler)}, api.config())
-	if err != nil {
-		b.Fatal(err)
-	}
+	require.NoError(b, err)
 	go agent.follow(b.Context())
-	eventually(b, func() error {
-		if !agent.source.synced() {
-			return errNotSynced
-		}
-		return nil
-	})
+	eventually(b, func(c *assert.CollectT) { require.True(c, agent.source.synced()) })
 	return agent
 }
 
@@ -76,9 +72,8 @@ func BenchmarkWarmLookup(b *testing.B) {
 		start := time.Now()
 		reply, err := agent.Lookup(b.Context(), l)
 		took = append(took, time.Since(start))
-		if err != nil || len(reply.Attachments) != 2 {
-			b.Fatalf("%+v, %v", reply, err)
-		}
+		require.NoError(b, err)
+		require.Len(b, reply.Attachments, 2)
 	}
 	report(b, took)
 }
@@ -99,9 +94,7 @@ func BenchmarkAgentProcess(b *testing.B) {
 		start := time.Now()
 		_, err := p.client().Lookup(b.Context(), l)
 		took = append(took, time.Since(start))
-		if err != nil {
-			b.Fatal(err)
-		}
+		require.NoError(b, err)
 	}
 	report(b, took)
 	b.ReportMetric(p.memory(b, "VmRSS")/1024, "RSS-MiB")

@@ -2,12 +2,12 @@ package kubeclient
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/multibond/multibond/delegate"
@@ -90,29 +90,20 @@ func TestBondLinks(t *testing.T) {
 	} {
 		const tail = ",\n  \"miimon\": \"100\", \"require\": {\"distinctPF\": \"ignore\"}\n}"
 		b, err := readBond(bondHead + test.links + tail)
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
+		if !assert.NoError(t, err, name) {
 			continue
 		}
-		if diff := cmp.Diff(Need{Network: "demo/bond-net1", Wants: test.wants, Fixed: test.fixed}, b.Need()); diff != "" {
-			t.Errorf("%s: %s", name, diff)
-		}
+		assert.Equal(t, Need{Network: "demo/bond-net1", Wants: test.wants, Fixed: test.fixed}, b.Need(), name)
 		got := b.Network(test.devices)
-		if diff := cmp.Diff(bondHead+test.out+tail, string(got.Config)); diff != "" {
-			t.Errorf("%s: %s", name, diff)
-		}
-		if parsed := parsedLinks(t, got.Config); parsed != test.parsed {
-			t.Errorf("%s: %s", name, parsed)
-		}
+		assert.Equal(t, bondHead+test.out+tail, string(got.Config), name)
+		assert.Equal(t, test.parsed, parsedLinks(t, got.Config), name)
 	}
 }
 
 func parsedLinks(t *testing.T, config json.RawMessage) string {
 	t.Helper()
 	n, err := delegate.ParseNetwork(config, "bond0")
-	if err != nil {
-		t.Errorf("%s: %v", config, err)
-	}
+	assert.NoError(t, err, string(config))
 	var words []string
 	for _, l := range n.Links {
 		var plugins []string
@@ -146,21 +137,15 @@ func TestBondLinkProblems(t *testing.T) {
 		`{"network":"gone"}`:                               "links[0].network: network demo/gone: not found",
 	} {
 		_, err := readBond(`{"type":"multibond","links":[` + link + `]}`)
-		if err == nil || !strings.HasPrefix(err.Error(), "network demo/bond-net1: "+want) {
-			t.Errorf("%s: %v\nwanted is %s", link, err, want)
-		}
+		assertPrefix(t, "network demo/bond-net1: "+want, fmt.Sprint(err), link)
 	}
 }
 
 func TestBondProblemsAllAtOnce(t *testing.T) {
 	_, err := readBond(`{"type":"multibond","links":[{"network":"gone"},{"resourceName":7},{"network":"bond2"}]}`)
-	if err == nil || !errors.Is(err, errNoNAD) {
-		t.Fatal(err)
-	}
+	assert.ErrorIs(t, err, errNoNAD)
 	for _, want := range []string{"links[0].network: ", "links[1].resourceName: ", "links[2].network: "} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%v\nwanted is %s", err, want)
-		}
+		assert.ErrorContains(t, err, want)
 	}
 }
 
@@ -174,14 +159,12 @@ func TestWhatDelegateChecksIsLeftToIt(t *testing.T) {
 		`{"type":"multibond"}`,
 	} {
 		b, err := readBond(config)
-		if err != nil || len(b.Need().Wants) > 0 {
-			t.Errorf("%s: %v", config, err)
-		}
+		require.NoError(t, err, config)
+		assert.Empty(t, b.Need().Wants, config)
 		out := b.Network(nil).Config
-		compareJSON(t, config, out)
-		if _, err := delegate.ParseNetwork(out, "bond0"); err == nil {
-			t.Errorf("%s: taken", config)
-		}
+		assert.JSONEq(t, config, string(out))
+		_, err = delegate.ParseNetwork(out, "bond0")
+		assert.Error(t, err, config)
 	}
 }
 
@@ -191,24 +174,17 @@ func TestMinLinks(t *testing.T) {
 	const links = `"links": [{"resourceName": "intel.com/a", "name": "left"}, {"request": "r", "count": 2}, {"network": "vf-a"}, {"name": "ens3"}]`
 	for minLinks, spare := range map[string]int{`1`: 4, `"2"`: 3, `5`: 0, `9`: 0, `0`: 0, `null`: 0, `"x"`: 0, `[]`: 0} {
 		b, err := readBond(`{"name": "n", "type": "multibond", "minLinks": ` + minLinks + `, ` + links + `}`)
-		if got := b.Need().Spare; err != nil || got != spare {
-			t.Errorf("minLinks %s: %v, spare %d, wanted is %d", minLinks, err, got, spare)
-		}
+		require.NoError(t, err, minLinks)
+		assert.Equal(t, spare, b.Need().Spare, "minLinks %s", minLinks)
 	}
 	b, err := readBond(`{"name": "n", "type": "multibond", "minLinks": 1, ` + links + `}`)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	n, err := delegate.ParseNetwork(b.Network([]string{"", "0000:5e:02.1", "", ""}).Config, "bond0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var got []string
 	for _, l := range n.Links {
 		got = append(got, strings.Join([]string{l.Name, string(l.Source), l.Device, l.By}, " "))
 	}
 	want := []string{"left agent  resourceName", "bond0-2 device 0000:5e:02.1 ", "bond0-3 agent  request", "bond0-4 agent  resourceName", "ens3 host  "}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
+	assert.Equal(t, want, got)
 }

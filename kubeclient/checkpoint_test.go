@@ -1,10 +1,11 @@
 package kubeclient
 
 import (
-	"strings"
+	"fmt"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestFromCheckpoint(t *testing.T) {
@@ -17,29 +18,20 @@ func TestFromCheckpoint(t *testing.T) {
 		{"PodUID":"u3","ContainerName":"b","ResourceName":"r","DeviceIDs":7}
 	],"RegisteredDevices":{"r":["x1"]}},"Checksum":1}`
 	got, err := FromCheckpoint([]byte(file), "u1", []string{"b", "a"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var names []string
 	for _, c := range got {
 		names = append(names, c.Name)
 	}
-	if diff := cmp.Diff([]string{"b", "a", "init"}, names); diff != "" {
-		t.Error(diff)
-	}
+	assert.Equal(t, []string{"b", "a", "init"}, names)
 	devices, err := Allocate("demo/p", got, []Need{wants("n", "r", 5)}, noPF)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]string{"x1", "x2", "x3", "x4", "x9"}, devices[0]); diff != "" {
-		t.Error(diff)
-	}
-	if got, err := FromCheckpoint([]byte(file), "u4", nil); err != nil || len(got) != 0 {
-		t.Errorf("a pod without devices: %+v, %v", got, err)
-	}
-	if _, err := FromCheckpoint([]byte(file), "u3", nil); err == nil || err.Error() != "the kubelet's checkpoint: container b: r: DeviceIDs is 7, wanted is a list, or a list per NUMA node" {
-		t.Error(err)
-	}
+	require.NoError(t, err)
+	assert.Equal(t, []string{"x1", "x2", "x3", "x4", "x9"}, devices[0])
+	got, err = FromCheckpoint([]byte(file), "u4", nil)
+	require.NoError(t, err)
+	assert.Empty(t, got, "the devices of a pod without devices")
+	_, err = FromCheckpoint([]byte(file), "u3", nil)
+	assert.EqualError(t, err, "the kubelet's checkpoint: container b: r: DeviceIDs is 7, wanted is a list, or a list per NUMA node")
 }
 
 func TestBadCheckpoint(t *testing.T) {
@@ -51,9 +43,8 @@ func TestBadCheckpoint(t *testing.T) {
 		`{"Data":null}`:                   "the kubelet's checkpoint has no Data",
 		`[]`:                              "the kubelet's checkpoint: json: cannot unmarshal array",
 	} {
-		if _, err := FromCheckpoint([]byte(text), "u", nil); err == nil || !strings.HasPrefix(err.Error(), want) {
-			t.Errorf("%s: %v", text, err)
-		}
+		_, err := FromCheckpoint([]byte(text), "u", nil)
+		assertPrefix(t, want, fmt.Sprint(err), text)
 	}
 }
 
@@ -68,18 +59,13 @@ func FuzzCheckpoint(f *testing.F) {
 			return
 		}
 		again, err := FromCheckpoint(raw, "u1", []string{"b", "a"})
-		if err != nil || len(got) != len(again) {
-			t.Fatalf("%+v, then %+v, %v", got, again, err)
-		}
+		require.NoError(t, err)
+		require.Len(t, again, len(got))
 		for i, c := range got {
-			if c.Name != again[i].Name {
-				t.Fatalf("%+v, then %+v", got, again)
-			}
+			require.Equal(t, c.Name, again[i].Name)
 			for resource := range c.Resources {
 				w := Want{Resource: resource}
-				if diff := cmp.Diff(c.devices(w), again[i].devices(w)); diff != "" {
-					t.Fatal(diff)
-				}
+				require.Equal(t, c.devices(w), again[i].devices(w))
 			}
 		}
 	})

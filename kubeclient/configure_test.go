@@ -2,10 +2,11 @@ package kubeclient
 
 import (
 	"encoding/json"
-	"strings"
+	"fmt"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate"
 )
@@ -23,20 +24,6 @@ func wish(t *testing.T, keys string) Element {
 	return parse(t, `[{"name":"net-a"`+keys+`}]`)[0]
 }
 
-func compareJSON(t *testing.T, want string, got json.RawMessage) {
-	t.Helper()
-	var w, g any
-	if err := json.Unmarshal([]byte(want), &w); err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(got, &g); err != nil {
-		t.Fatalf("%s: %v", got, err)
-	}
-	if diff := cmp.Diff(w, g); diff != "" {
-		t.Errorf("-want +got\n%s", diff)
-	}
-}
-
 const everything = `"ips":["10.0.0.1/24"],"mac":"02:00:00:00:00:01","infiniband-guid":"c2:11:22:33:44:55:66:77",
 	"portMappings":[{"hostPort":1,"containerPort":2,"protocol":"UDP"}],"bandwidth":{"ingressRate":5}`
 
@@ -46,10 +33,8 @@ func TestStandard3CapabilitiesBecomeRuntimeConfig(t *testing.T) {
 		{"type":"b","capabilities":{"portMappings":true,"bandwidth":true,"mac":true}},
 		{"type":"c"}]}`)
 	got, err := n.Configure(wish(t, everything), "0000:3b:02.1", "/run/info.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	compareJSON(t, `{"cniVersion":"1.0.0","name":"x","plugins":[
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"cniVersion":"1.0.0","name":"x","plugins":[
 		{"type":"a","capabilities":{"ips":true,"mac":true,"infinibandGUID":true,"deviceID":true,"CNIDeviceInfoFile":true,"bandwidth":false},
 		 "deviceID":"0000:3b:02.1","pciBusID":"0000:3b:02.1",
 		 "runtimeConfig":{"ips":["10.0.0.1/24"],"mac":"02:00:00:00:00:01","infinibandGUID":"c2:11:22:33:44:55:66:77","deviceID":"0000:3b:02.1","CNIDeviceInfoFile":"/run/info.json"}},
@@ -57,36 +42,27 @@ func TestStandard3CapabilitiesBecomeRuntimeConfig(t *testing.T) {
 		 "deviceID":"0000:3b:02.1","pciBusID":"0000:3b:02.1",
 		 "runtimeConfig":{"mac":"02:00:00:00:00:01","portMappings":[{"hostPort":1,"containerPort":2,"protocol":"udp"}],
 		  "bandwidth":{"ingressRate":5,"ingressBurst":0,"egressRate":0,"egressBurst":0}}},
-		{"type":"c","deviceID":"0000:3b:02.1","pciBusID":"0000:3b:02.1"}]}`, got)
+		{"type":"c","deviceID":"0000:3b:02.1","pciBusID":"0000:3b:02.1"}]}`, string(got))
 }
 
 func TestStandard3MissingCapabilityFailsTheAttachment(t *testing.T) {
 	_, err := network(`{"type":"a","capabilities":{"ips":false,"deviceID":true}}`).Configure(wish(t, everything), "", "")
-	if err == nil {
-		t.Fatal("taken")
-	}
 	for key, capability := range map[string]string{"ips": "ips", "mac": "mac", "infiniband-guid": "infinibandGUID", "portMappings": "portMappings", "bandwidth": "bandwidth"} {
-		want := `networks[0].` + key + `: is asked for, and no plugin of network demo/net-a takes it (its configuration needs "capabilities": {"` + capability + `": true})`
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%v\nwanted is %q", err, want)
-		}
+		assert.ErrorContains(t, err, `networks[0].`+key+`: is asked for, and no plugin of network demo/net-a takes it (its configuration needs "capabilities": {"`+capability+`": true})`)
 	}
 }
 
 func TestConfigurationStaysWhereNothingIsAsked(t *testing.T) {
 	const config = `{ "type":"a", "capabilities": {"ips": true, "CNIDeviceInfoFile": true}, "args": {"cni": {}} }`
 	got, err := network(config).Configure(wish(t, ""), "", "")
-	if err != nil || string(got) != config {
-		t.Errorf("%s, %v", got, err)
-	}
+	require.NoError(t, err)
+	assert.Equal(t, config, string(got))
 }
 
 func TestRuntimeConfigIsMerged(t *testing.T) {
 	got, err := network(`{"type":"a","capabilities":{"mac":true},"runtimeConfig":{"mac":"x","other":{"y":1}}}`).Configure(wish(t, `"mac":"02:00:00:00:00:01"`), "", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	compareJSON(t, `{"type":"a","capabilities":{"mac":true},"runtimeConfig":{"mac":"02:00:00:00:00:01","other":{"y":1}}}`, got)
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"type":"a","capabilities":{"mac":true},"runtimeConfig":{"mac":"02:00:00:00:00:01","other":{"y":1}}}`, string(got))
 }
 
 func TestStandard5PodsArgsWin(t *testing.T) {
@@ -100,11 +76,8 @@ func TestStandard5PodsArgsWin(t *testing.T) {
 			{"type":"p","args":{"cni":{"a":{"x":1},"b":2}}},{"type":"q","args":{"cni":{"a":{"x":1},"b":2}}}]}`,
 	} {
 		got, err := network(config).Configure(asked, "", "")
-		if err != nil {
-			t.Errorf("%s: %v", config, err)
-			continue
-		}
-		compareJSON(t, want, got)
+		require.NoError(t, err, config)
+		assert.JSONEq(t, want, string(got))
 	}
 }
 
@@ -113,26 +86,19 @@ const plainBond = `{"cniVersion":"1.0.0","name":"x","type":"multibond","links":[
 func TestStandard3BondTakesMACAndIPs(t *testing.T) {
 	n := network(plainBond + `,"mac":"02:00:00:00:00:99","failOverMac":"none","ipam":{"type":"static"}}`)
 	got, err := n.Configure(wish(t, `"mac":"02:00:00:00:00:01","ips":["10.0.0.1/24"]`), "", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	compareJSON(t, plainBond+`,"mac":"02:00:00:00:00:01","failOverMac":"none","ipam":{"type":"static"},"runtimeConfig":{"ips":["10.0.0.1/24"]}}`, got)
+	require.NoError(t, err)
+	assert.JSONEq(t, plainBond+`,"mac":"02:00:00:00:00:01","failOverMac":"none","ipam":{"type":"static"},"runtimeConfig":{"ips":["10.0.0.1/24"]}}`, string(got))
 	parsed, err := delegate.ParseNetwork(got, "bond0")
-	if err != nil || parsed.Options["mac"] != "02:00:00:00:00:01" {
-		t.Errorf("%+v, %v", parsed, err)
-	}
+	require.NoError(t, err)
+	assert.Equal(t, "02:00:00:00:00:01", parsed.Options["mac"])
 }
 
 func TestStandard3BondWithoutIPAMTakesNoIPs(t *testing.T) {
 	_, err := network(plainBond+`,"ipam":{}}`).Configure(wish(t, `"ips":["10.0.0.1/24"]`), "", "")
-	if err == nil || err.Error() != "networks[0].ips: is asked for, and network demo/net-a has no ipam to give addresses" {
-		t.Error(err)
-	}
+	assert.EqualError(t, err, "networks[0].ips: is asked for, and network demo/net-a has no ipam to give addresses")
 }
 
 func TestStandard3BondTakesNoOtherCapability(t *testing.T) {
 	_, err := network(plainBond+`}`).Configure(wish(t, `"bandwidth":{"egressRate":1}`), "", "")
-	if err == nil || !strings.HasPrefix(err.Error(), "networks[0].bandwidth: is asked for, and no plugin of network demo/net-a takes it") {
-		t.Error(err)
-	}
+	assertPrefix(t, "networks[0].bandwidth: is asked for, and no plugin of network demo/net-a takes it", fmt.Sprint(err))
 }

@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // has is a container with devices of one resource.
@@ -91,12 +91,8 @@ func TestAllocate(t *testing.T) {
 		},
 	} {
 		got, err := Allocate("demo/p", test.containers, test.needs, letterPF)
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		if diff := cmp.Diff(test.want, got); diff != "" {
-			t.Errorf("%s: %s", name, diff)
-		}
+		assert.NoError(t, err, name)
+		assert.Equal(t, test.want, got, name)
 	}
 }
 
@@ -141,9 +137,8 @@ func TestTooFewDevices(t *testing.T) {
 		},
 	} {
 		got, err := Allocate("demo/p", test.containers, test.needs, noPF)
-		if err == nil || got != nil || err.Error() != want {
-			t.Errorf("%v, %v\nwanted is %s", got, err, want)
-		}
+		assert.EqualError(t, err, want)
+		assert.Nil(t, got, want)
 	}
 }
 
@@ -199,23 +194,19 @@ func checkAllocation(t *testing.T, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	containers, needs := randomPod(r)
 	got, err := Allocate("demo/p", containers, needs, letterPF)
-	if err != nil {
-		t.Fatalf("seed %d: %v", seed, err)
-	}
+	require.NoError(t, err, "seed %d", seed)
 	given := map[string]bool{}
 	for i, n := range needs {
 		for j, w := range n.Wants {
 			device := got[i][j]
-			if given[device] || !strings.Contains(device, w.Resource) {
-				t.Fatalf("seed %d: %v", seed, got)
-			}
+			require.NotContains(t, given, device, "seed %d: %v", seed, got)
+			require.Contains(t, device, w.Resource, "seed %d: %v", seed, got)
 			given[device] = true
 		}
 	}
 	again, err := Allocate("demo/p", shuffled(r, containers), needs, letterPF)
-	if diff := cmp.Diff(got, again); err != nil || diff != "" {
-		t.Fatalf("seed %d: in another order: %v %s", seed, err, diff)
-	}
+	require.NoError(t, err, "seed %d, in another order", seed)
+	require.Equal(t, got, again, "seed %d, in another order", seed)
 }
 
 func TestAllocateProperties(t *testing.T) {
@@ -282,9 +273,7 @@ func TestSpreadIsBest(t *testing.T) {
 			}
 			got += len(pfs)
 		}
-		if want := best(devices, counts); got != want {
-			t.Fatalf("%v in %v: %d different PFs, possible are %d", devices, counts, got, want)
-		}
+		require.Equal(t, best(devices, counts), got, "different PFs, %v in %v", devices, counts)
 	}
 }
 
@@ -303,8 +292,6 @@ func TestSpreadOverCards(t *testing.T) {
 		{[]string{"3b.0x", "3b.1x"}, []int{2}, [][]string{{"3b.0x", "3b.1x"}}},
 		{[]string{"3b.0x", "3b.0y", "3b.1x", "5e.0x"}, []int{1, 3}, [][]string{{"3b.0x"}, {"3b.0y", "5e.0x", "3b.1x"}}},
 	} {
-		if diff := cmp.Diff(test.want, spread(test.devices, test.counts, pf)); diff != "" {
-			t.Errorf("%v: -want +got:\n%s", test.devices, diff)
-		}
+		assert.Equal(t, test.want, spread(test.devices, test.counts, pf), "%v", test.devices)
 	}
 }

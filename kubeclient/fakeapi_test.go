@@ -11,8 +11,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 )
@@ -45,9 +46,7 @@ func newFakeAPI(t testing.TB) *fakeAPI {
 		watchers: map[chan change]string{}, counts: map[string]int{}, refuse: map[string]int{},
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	f.address = l.Addr().String()
 	f.serve(l)
 	t.Cleanup(f.stop)
@@ -75,9 +74,10 @@ func (f *fakeAPI) stop() { f.server.Close() }
 func (f *fakeAPI) start() {
 	f.t.Helper()
 	var l net.Listener
-	eventually(f.t, func() (err error) {
+	eventually(f.t, func(c *assert.CollectT) {
+		var err error
 		l, err = net.Listen("tcp", f.address)
-		return err
+		require.NoError(c, err)
 	})
 	f.serve(l)
 }
@@ -334,16 +334,4 @@ func (f *fakeAPI) watch(w http.ResponseWriter, r *http.Request, resource string,
 			return
 		}
 	}
-}
-
-// eventually waits until try succeeds. Its limit is no measure of speed.
-func eventually(t testing.TB, try func() error) {
-	t.Helper()
-	var err error
-	for limit := time.Now().Add(30 * time.Second); time.Now().Before(limit); time.Sleep(5 * time.Millisecond) {
-		if err = try(); err == nil {
-			return
-		}
-	}
-	t.Fatal(err)
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	grpcstatus "google.golang.org/grpc/status"
@@ -118,9 +119,7 @@ func newFakeKubelet(t *testing.T) (f *fakeKubelet, client Kubelet, stop func()) 
 	dir := shortDir(t)
 	client = Kubelet{Socket: filepath.Join(dir, "kubelet.sock"), Checkpoint: filepath.Join(dir, "checkpoint"), Timeout: 20 * time.Second}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: client.Socket})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	l.SetUnlinkOnClose(false) // a kubelet that dies leaves its socket
 	f = &fakeKubelet{}
 	server := grpc.NewServer()
@@ -135,9 +134,7 @@ func newFakeKubelet(t *testing.T) (f *fakeKubelet, client Kubelet, stop func()) 
 func shortDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "kube")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
 }

@@ -4,7 +4,8 @@ import (
 	"encoding/json"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestSetFieldKeepsEveryOtherByte(t *testing.T) {
@@ -18,9 +19,7 @@ func TestSetFieldKeepsEveryOtherByte(t *testing.T) {
 		`{"a":{"k":1}}`:                       `{"k":9,"a":{"k":1}}`,
 		`{"\u006b":1}`:                        `{"\u006b":9}`,
 	} {
-		if got := string(setField(json.RawMessage(in), "k", json.RawMessage("9"))); got != want {
-			t.Errorf("%s: %s, wanted is %s", in, got, want)
-		}
+		assert.Equal(t, want, string(setField(json.RawMessage(in), "k", json.RawMessage("9"))), in)
 	}
 }
 
@@ -35,9 +34,7 @@ func TestDropFieldKeepsEveryOtherByte(t *testing.T) {
 		`{"k":1,"a":2,"k":3}`:       `{"a":2}`,
 		`{"k":1,"k":2}`:             `{}`,
 	} {
-		if got := string(dropField(json.RawMessage(in), "k")); got != want {
-			t.Errorf("%s: %s, wanted is %s", in, got, want)
-		}
+		assert.Equal(t, want, string(dropField(json.RawMessage(in), "k")), in)
 	}
 }
 
@@ -51,12 +48,8 @@ func FuzzSetField(f *testing.F) {
 		}
 		check := func(raw json.RawMessage) {
 			var got map[string]any
-			if err := json.Unmarshal(raw, &got); err != nil {
-				t.Fatalf("%q became %q: %v", text, raw, err)
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Fatalf("%q became %q: %s", text, raw, diff)
-			}
+			require.NoError(t, json.Unmarshal(raw, &got), "%q became %q", text, raw)
+			require.Equal(t, want, got, "%q became %q", text, raw)
 		}
 		want["k"] = "v"
 		check(setField(json.RawMessage(text), "k", json.RawMessage(`"v"`)))

@@ -1,21 +1,18 @@
 package kubeclient
 
 import (
-	"errors"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	cnitypes "github.com/containernetworking/cni/pkg/types"
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 	grpcstatus "google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 func kubeletPod() *corev1.Pod {
@@ -48,21 +45,13 @@ func TestKubeletIsAskedInOrder(t *testing.T) {
 			f.give("demo", "p", map[string][]string{"intel.com/a": {"a", "b"}})
 			f.give("other", "p", map[string][]string{"intel.com/a": {"c"}})
 			f.set(c.set)
-			if err := os.WriteFile(client.Checkpoint, []byte(savedDevices), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.WriteFile(client.Checkpoint, []byte(savedDevices), 0o600))
 			got, how, err := client.Containers(t.Context(), kubeletPod(), nil)
-			if err != nil || how != c.how {
-				t.Fatalf("%q, %v", how, err)
-			}
-			if asked := strings.Join(f.questions(), " "); asked != c.asked {
-				t.Errorf("asked %s, wanted is %s", asked, c.asked)
-			}
-			ids := got[0].Resources["intel.com/a"]
-			slices.Sort(ids)
-			if diff := cmp.Diff([]string{"a", "b"}, ids); len(got) != 1 || diff != "" {
-				t.Errorf("%+v", got)
-			}
+			require.NoError(t, err)
+			assert.Equal(t, c.how, how)
+			assert.Equal(t, c.asked, strings.Join(f.questions(), " "))
+			require.Len(t, got, 1)
+			assert.ElementsMatch(t, []string{"a", "b"}, got[0].Resources["intel.com/a"])
 		})
 	}
 }
@@ -71,13 +60,10 @@ func TestKubeletDoesNotKnowThePod(t *testing.T) {
 	for _, fails := range []error{nil, errUnimplemented} {
 		f, client, _ := newFakeKubelet(t)
 		f.set(func(f *fakeKubelet) { f.getFails = fails })
-		if err := os.WriteFile(client.Checkpoint, []byte(savedDevices), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(client.Checkpoint, []byte(savedDevices), 0o600))
 		got, _, err := client.Containers(t.Context(), kubeletPod(), nil)
-		if cnierror.Code(err) != cnitypes.ErrTryAgainLater || got != nil {
-			t.Errorf("%v, %v", got, err)
-		}
+		refused(t, err, cnitypes.ErrTryAgainLater)
+		assert.Nil(t, got)
 	}
 }
 
@@ -85,20 +71,12 @@ func TestKubeletIsDead(t *testing.T) {
 	_, client, stop := newFakeKubelet(t)
 	stop()
 	_, _, err := client.Containers(t.Context(), kubeletPod(), nil)
-	for _, words := range []string{"devices of pod demo/p", "PodResources Get", "PodResources List", "checkpoint", "Unavailable"} {
-		if cnierror.Code(err) != cnitypes.ErrTryAgainLater || !strings.Contains(err.Error(), words) {
-			t.Errorf("%v\nwanted is %s", err, words)
-		}
-	}
-	if !errors.Is(err, os.ErrNotExist) {
-		t.Error(err)
-	}
-	if err := os.WriteFile(client.Checkpoint, []byte(savedDevices), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, how, err := client.Containers(t.Context(), kubeletPod(), nil); err != nil || how != "checkpoint" {
-		t.Error(how, err)
-	}
+	refused(t, err, cnitypes.ErrTryAgainLater, "devices of pod demo/p", "PodResources Get", "PodResources List", "checkpoint", "Unavailable")
+	assert.ErrorIs(t, err, os.ErrNotExist)
+	require.NoError(t, os.WriteFile(client.Checkpoint, []byte(savedDevices), 0o600))
+	_, how, err := client.Containers(t.Context(), kubeletPod(), nil)
+	require.NoError(t, err)
+	assert.Equal(t, "checkpoint", how)
 }
 
 func TestKubeletIsAskedTooOftenForTooLong(t *testing.T) {
@@ -106,12 +84,8 @@ func TestKubeletIsAskedTooOftenForTooLong(t *testing.T) {
 	f.set(func(f *fakeKubelet) { f.exhausted = 1 << 30 })
 	client.Timeout = 100 * time.Millisecond
 	_, _, err := client.Containers(t.Context(), kubeletPod(), nil)
-	if cnierror.Code(err) != cnitypes.ErrTryAgainLater {
-		t.Error(err)
-	}
+	refused(t, err, cnitypes.ErrTryAgainLater)
 	for _, asked := range f.questions() {
-		if asked != "Get" {
-			t.Error("asked", asked)
-		}
+		assert.Equal(t, "Get", asked)
 	}
 }

@@ -9,7 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -40,21 +41,13 @@ var objectKinds = map[string]func() any{
 func objects(t *testing.T, file string) (out []any) {
 	t.Helper()
 	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for part := range bytes.SplitSeq(text, []byte("\n---\n")) {
 		var head struct{ Kind string }
-		if err := yaml.Unmarshal(part, &head); err != nil {
-			t.Fatalf("%s: %v", file, err)
-		}
-		if objectKinds[head.Kind] == nil {
-			t.Fatalf("%s: kind %q is not known here", file, head.Kind)
-		}
+		require.NoError(t, yaml.Unmarshal(part, &head), file)
+		require.Contains(t, objectKinds, head.Kind, file)
 		object := objectKinds[head.Kind]()
-		if err := yaml.UnmarshalStrict(part, object); err != nil {
-			t.Errorf("%s: %v", file, err)
-		}
+		assert.NoError(t, yaml.UnmarshalStrict(part, object), file)
 		out = append(out, object)
 	}
 	return out
@@ -63,13 +56,10 @@ func objects(t *testing.T, file string) (out []any) {
 // onlyObject is the one object of type T of a file.
 func onlyObject[T any](t *testing.T, file string) T {
 	t.Helper()
-	for _, o := range objects(t, file) {
-		if one, is := o.(T); is {
-			return one
-		}
-	}
-	t.Fatalf("%s has none", file)
-	panic("not reached")
+	all := objects(t, file)
+	i := slices.IndexFunc(all, func(o any) bool { _, is := o.(T); return is })
+	require.GreaterOrEqual(t, i, 0, "%s has none", file)
+	return all[i].(T)
 }
 
 // TestFiles: every file is strictly what it says, and is named by the
@@ -78,13 +68,9 @@ func TestFiles(t *testing.T) {
 	t.Chdir(manifests)
 	for _, dir := range []string{".", "dra", "uninstall"} {
 		text, err := os.ReadFile(filepath.Join(dir, "kustomization.yaml"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		var k struct{ Resources []string }
-		if err := yaml.Unmarshal(text, &k); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, yaml.Unmarshal(text, &k))
 		var files []string
 		all, _ := filepath.Glob(filepath.Join(dir, "*.yaml"))
 		for _, file := range all {
@@ -94,9 +80,7 @@ func TestFiles(t *testing.T) {
 			}
 		}
 		slices.Sort(k.Resources)
-		if diff := cmp.Diff(files, k.Resources); diff != "" {
-			t.Errorf("%s: files and resources:\n%s", dir, diff)
-		}
+		assert.Equal(t, files, k.Resources, "the resources of %s", dir)
 	}
 }
 
@@ -108,9 +92,7 @@ func TestRights(t *testing.T) {
 		got = append(got, strings.Join(r.APIGroups, ",")+" "+strings.Join(r.Resources, ",")+" "+strings.Join(r.Verbs, ","))
 	}
 	want := []string{"k8s.cni.cncf.io network-attachment-definitions get,list,watch", " pods get,list,watch", " pods/status patch", " events create"}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
+	assert.Equal(t, want, got)
 }
 
 // TestPowers: no container has more of the node than its mounts.
@@ -120,10 +102,12 @@ func TestPowers(t *testing.T) {
 		spec := onlyObject[*appsv1.DaemonSet](t, file).Spec.Template.Spec
 		for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
 			s := c.SecurityContext
-			if *s.Privileged || *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) ||
-				len(s.Capabilities.Add) > 0 || s.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
-				t.Errorf("%s: container %s: %+v", file, c.Name, s)
-			}
+			where := file + ": container " + c.Name
+			assert.False(t, *s.Privileged, where)
+			assert.False(t, *s.AllowPrivilegeEscalation, where)
+			assert.True(t, *s.ReadOnlyRootFilesystem, where)
+			assert.Equal(t, &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}, s.Capabilities, where)
+			assert.Equal(t, corev1.SeccompProfileTypeRuntimeDefault, s.SeccompProfile.Type, where)
 		}
 	}
 }
@@ -135,14 +119,11 @@ func TestClusterConfig(t *testing.T) {
 		Name, CNIVersion string
 		Plugins          []map[string]any
 	}
-	if err := json.Unmarshal([]byte(onlyObject[*corev1.ConfigMap](t, "config.yaml").Data["00-multibond.conflist"]), &list); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, json.Unmarshal([]byte(onlyObject[*corev1.ConfigMap](t, "config.yaml").Data["00-multibond.conflist"]), &list))
 	list.Plugins[0]["name"], list.Plugins[0]["cniVersion"] = list.Name, list.CNIVersion
 	c, err := delegate.ParseCluster(strictjson.Encode(list.Plugins[0]))
-	if err != nil || len(c.Warnings) > 0 {
-		t.Errorf("%v, %v", err, c.Warnings)
-	}
+	require.NoError(t, err)
+	assert.Empty(t, c.Warnings)
 }
 
 // TestExamples: our example is a network that the plugin takes.
@@ -154,7 +135,7 @@ func TestExamples(t *testing.T) {
 	}
 	n := *onlyObject[*map[string]any](t, "examples/bond.yaml")
 	config := n["spec"].(map[string]any)["config"].(string)
-	if got, err := delegate.ParseNetwork([]byte(config), "bond0"); err != nil || len(got.Warnings) > 0 {
-		t.Errorf("%v, %v", err, got.Warnings)
-	}
+	got, err := delegate.ParseNetwork([]byte(config), "bond0")
+	require.NoError(t, err)
+	assert.Empty(t, got.Warnings)
 }

@@ -11,6 +11,8 @@ import (
 	"testing/fstest"
 
 	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -47,17 +49,15 @@ func TestStandard1SpecConfig(t *testing.T) {
 		`{"cniVersion":"","name":null,"type":"macvlan"}`:                        `{"cniVersion":"0.3.1","name":"net-a","type":"macvlan"}`,
 	} {
 		n, err := resolve(t, config, fstest.MapFS{})
-		if err != nil || string(n.Config) != want || n.Resource != "" || n.Name != named("demo", "net-a") {
-			t.Errorf("%s: %+v %s, %v", config, n, n.Config, err)
-		}
+		require.NoError(t, err, config)
+		assert.Equal(t, Network{Name: named("demo", "net-a"), Config: json.RawMessage(want)}, n, config)
 	}
 }
 
 func TestStandard1MissingNameIsTheNADs(t *testing.T) {
 	n, err := resolve(t, `{"type":"macvlan"}`, nil)
-	if err != nil || string(n.Config) != `{"name":"net-a","cniVersion":"0.3.1","type":"macvlan"}` {
-		t.Errorf("%s, %v", n.Config, err)
-	}
+	require.NoError(t, err)
+	assert.Equal(t, `{"name":"net-a","cniVersion":"0.3.1","type":"macvlan"}`, string(n.Config))
 }
 
 func TestStandard1BadSpecConfig(t *testing.T) {
@@ -83,9 +83,8 @@ func TestStandard1BadSpecConfig(t *testing.T) {
 		`{"name":7,"plugins":[{"type":"a/b"}]`: "is no JSON object",
 	} {
 		_, err := resolve(t, config, nil)
-		if err == nil || !strings.HasPrefix(err.Error(), "network demo/net-a: spec.config: ") || !strings.Contains(err.Error(), problem) {
-			t.Errorf("%s: %v\nwanted is %q", config, err, problem)
-		}
+		assertPrefix(t, "network demo/net-a: spec.config: ", fmt.Sprint(err), config)
+		assert.ErrorContains(t, err, problem, config)
 	}
 }
 
@@ -113,35 +112,28 @@ func TestStandard1ConfigurationDirectory(t *testing.T) {
 		"11-a.json": file(`{"name":"net-a","type":"second"}`),
 	}
 	n, err := resolve(t, " \n", with(single))
-	if err != nil || string(n.Config) != `{"cniVersion":"0.3.1","name":"net-a","type":"first"}` {
-		t.Errorf("%s, %v", n.Config, err)
-	}
+	require.NoError(t, err)
+	assert.Equal(t, `{"cniVersion":"0.3.1","name":"net-a","type":"first"}`, string(n.Config))
 	single["99-a.conflist"] = file(`{"name":"net-a","plugins":[{"type":"listed"}]}`)
-	if n, err = resolve(t, "", with(single)); err != nil || !strings.Contains(string(n.Config), "listed") {
-		t.Errorf("a list comes before: %s, %v", n.Config, err)
-	}
-	if n, err = resolve(t, "", with(fstest.MapFS{"a.json": single["11-a.json"]})); err != nil || !strings.Contains(string(n.Config), "second") {
-		t.Errorf("%s, %v", n.Config, err)
-	}
+	n, err = resolve(t, "", with(single))
+	require.NoError(t, err)
+	assert.Contains(t, string(n.Config), "listed", "a list comes before")
+	n, err = resolve(t, "", with(fstest.MapFS{"a.json": single["11-a.json"]}))
+	require.NoError(t, err)
+	assert.Contains(t, string(n.Config), "second")
 	_, err = resolve(t, "", broken)
-	if !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("%v", err)
-	}
+	assert.ErrorIs(t, err, fs.ErrNotExist)
 	for _, word := range []string{"no file of the configuration directory has the name net-a", "00-half.conf: ", "00-half.conflist: ", "01-typeless.conf: has no type and no plugins"} {
-		if !strings.Contains(err.Error(), word) {
-			t.Errorf("%v\nwanted is %q", err, word)
-		}
+		assert.ErrorContains(t, err, word)
 	}
-	if _, err = resolve(t, "", fstest.MapFS{}); !errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "could not be used") {
-		t.Errorf("%v", err)
-	}
-	if _, err = resolve(t, "", brokenDir{}); !errors.Is(err, fs.ErrPermission) {
-		t.Errorf("%v", err)
-	}
-	unreadable := fstest.MapFS{"a.conf": {Mode: fs.ModeSymlink, Data: []byte("nowhere")}}
-	if _, err = resolve(t, "", unreadable); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "a.conf") {
-		t.Errorf("%v", err)
-	}
+	_, err = resolve(t, "", fstest.MapFS{})
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	assert.NotContains(t, err.Error(), "could not be used")
+	_, err = resolve(t, "", brokenDir{})
+	assert.ErrorIs(t, err, fs.ErrPermission)
+	_, err = resolve(t, "", fstest.MapFS{"a.conf": {Mode: fs.ModeSymlink, Data: []byte("nowhere")}})
+	assert.ErrorIs(t, err, fs.ErrNotExist)
+	assert.ErrorContains(t, err, "a.conf")
 }
 
 type brokenDir struct{}
@@ -167,31 +159,28 @@ func TestStandard8ForbiddenNADFailsThePod(t *testing.T) {
 		test.r.NAD = nads(all)
 		for _, ns := range []string{"demo", "default", "shared", "kube-system", "other"} {
 			_, err := test.r.Resolve(named(ns, "n"), test.from...)
-			allowed := strings.Contains(" "+test.allowed+" ", " "+ns+" ")
-			if allowed && err != nil || !allowed && !errors.Is(err, ErrNamespace) {
-				t.Errorf("%+v from %v: %s/n: %v", test.r.Global, test.from, ns, err)
+			if slices.Contains(strings.Fields(test.allowed), ns) {
+				assert.NoError(t, err, "%+v from %v: %s/n", test.r.Global, test.from, ns)
+			} else {
+				assert.ErrorIs(t, err, ErrNamespace, "%+v from %v: %s/n", test.r.Global, test.from, ns)
 			}
 		}
 	}
 	r := Resolver{Isolated: true, NAD: nads(all)}
 	_, err := r.Resolve(named("other", "n"), "demo")
-	if got := fmt.Sprint(err); got != "network other/n: NADs can be named in demo, default only: namespaces are isolated" {
-		t.Error(got)
-	}
+	assert.EqualError(t, err, "network other/n: NADs can be named in demo, default only: namespaces are isolated")
 }
 
 func TestNADErrorIsKept(t *testing.T) {
 	_, err := Resolver{NAD: nads(nil)}.Resolve(named("demo", "n"))
-	if !errors.Is(err, errNoNAD) || err.Error() != "network demo/n: not found" {
-		t.Error(err)
-	}
+	assert.ErrorIs(t, err, errNoNAD)
+	assert.EqualError(t, err, "network demo/n: not found")
 }
 
 func TestResourceName(t *testing.T) {
 	n, err := resolve(t, `intel.com/a {"type":"sriov"}`, nil)
-	if err != nil || n.Resource != "intel.com/a" {
-		t.Errorf("%+v, %v", n, err)
-	}
+	require.NoError(t, err)
+	assert.Equal(t, "intel.com/a", n.Resource)
 }
 
 func TestIsBond(t *testing.T) {
@@ -205,9 +194,7 @@ func TestIsBond(t *testing.T) {
 		`{"delegate":{"type":"multibond"}}`:     false,
 		`{"type":"x","links":[{"type":"y"}]}  `: false,
 	} {
-		if got := (Network{Config: json.RawMessage(config)}).IsBond(); got != want {
-			t.Errorf("%s: %v", config, got)
-		}
+		assert.Equal(t, want, Network{Config: json.RawMessage(config)}.IsBond(), config)
 	}
 }
 
@@ -227,9 +214,8 @@ func FuzzNADConfig(f *testing.F) {
 			return
 		}
 		again, err := ParseConfig(config, "other")
-		if err != nil || string(again) != string(config) {
-			t.Fatalf("%q became %q, then %q, %v", text, config, again, err)
-		}
+		require.NoError(t, err, "%q became %q", text, config)
+		require.Equal(t, string(config), string(again), "of %q", text)
 		n := Network{Name: named("demo", "net-a"), Config: config}
 		if n.IsBond() {
 			b, err := ReadBond(n, func(types.NamespacedName) (Network, error) { return link, nil })
@@ -239,8 +225,6 @@ func FuzzNADConfig(f *testing.F) {
 			n = b.Network(slices.Repeat([]string{"0000:3b:02.0"}, len(b.Need().Wants)))
 		}
 		out, err := n.Configure(e, "0000:3b:02.1", "/x")
-		if !json.Valid(out) {
-			t.Fatalf("%q became %q, %v", text, out, err)
-		}
+		require.True(t, json.Valid(out), "%q became %q, %v", text, out, err)
 	})
 }

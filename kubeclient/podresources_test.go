@@ -5,7 +5,8 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
@@ -31,12 +32,8 @@ func TestFromPodResources(t *testing.T) {
 		{Name: "aa", Resources: map[string][]string{}, Requests: map[string][]string{}},
 		{Name: "zz", Resources: map[string][]string{"r": {"z1"}}, Requests: map[string][]string{}},
 	}
-	if diff := cmp.Diff(want, FromPodResources(pod, []string{"first", "second"}, nil)); diff != "" {
-		t.Error(diff)
-	}
-	if got := FromPodResources(nil, nil, nil); len(got) != 0 {
-		t.Errorf("%+v", got)
-	}
+	assert.Equal(t, want, FromPodResources(pod, []string{"first", "second"}, nil))
+	assert.Empty(t, FromPodResources(nil, nil, nil))
 }
 
 // TestKubeletsOrderDoesNotMatter shuffles what the kubelet answers, as the
@@ -57,15 +54,11 @@ func TestKubeletsOrderDoesNotMatter(t *testing.T) {
 			r.Shuffle(len(c.Devices), func(i, j int) { c.Devices[i], c.Devices[j] = c.Devices[j], c.Devices[i] })
 		}
 		got, err := Allocate("demo/p", FromPodResources(answer, []string{"x", "y"}, nil), needs, letterPF)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if first == nil {
 			first = got
 		}
-		if diff := cmp.Diff(first, got); diff != "" {
-			t.Fatal(diff)
-		}
+		require.Equal(t, first, got)
 	}
 }
 
@@ -74,16 +67,14 @@ func TestFindPod(t *testing.T) {
 	list := &podresourcesv1.ListPodResourcesResponse{PodResources: []*podresourcesv1.PodResources{
 		{Name: "p", Namespace: "other"}, one, {Name: "q", Namespace: "demo"}, {Name: "q", Namespace: "demo"},
 	}}
-	if got, err := FindPod(list, named("demo", "p")); got != one || err != nil {
-		t.Errorf("%v, %v", got, err)
-	}
-	if _, err := FindPod(list, named("demo", "q")); err == nil || err.Error() != "pod demo/q: the kubelet lists it twice" {
-		t.Error(err)
-	}
+	got, err := FindPod(list, named("demo", "p"))
+	require.NoError(t, err)
+	assert.Same(t, one, got)
+	_, err = FindPod(list, named("demo", "q"))
+	assert.EqualError(t, err, "pod demo/q: the kubelet lists it twice")
 	for _, answer := range []*podresourcesv1.ListPodResourcesResponse{list, nil} {
-		if _, err := FindPod(answer, named("demo", "r")); err == nil || err.Error() != "the kubelet does not list pod demo/r" {
-			t.Error(err)
-		}
+		_, err := FindPod(answer, named("demo", "r"))
+		assert.EqualError(t, err, "the kubelet does not list pod demo/r")
 	}
 }
 
@@ -93,9 +84,7 @@ func TestContainerOrder(t *testing.T) {
 		InitContainers: []corev1.Container{{Name: "init"}, {Name: "sidecar", RestartPolicy: &always}},
 		Containers:     []corev1.Container{{Name: "z"}, {Name: "a"}},
 	}}
-	if diff := cmp.Diff([]string{"sidecar", "z", "a"}, ContainerOrder(pod)); diff != "" {
-		t.Error(diff)
-	}
+	assert.Equal(t, []string{"sidecar", "z", "a"}, ContainerOrder(pod))
 }
 
 func claim(results ...resourcev1.DeviceRequestAllocationResult) *resourcev1.ResourceClaim {
@@ -131,9 +120,7 @@ func TestDynamicResources(t *testing.T) {
 		result("left", "0000-3b-02-1"), result("right/fast", "0000-5E-02-1"), result("", "none"),
 	)})
 	want := map[string][]string{"left": {"0000:3b:02.1"}, "right": {"0000:5e:02.1"}, "": {"0000:5e:02.2", "0000:3b:02.1"}}
-	if diff := cmp.Diff(want, got[0].Requests); diff != "" {
-		t.Error(diff)
-	}
+	assert.Equal(t, want, got[0].Requests)
 }
 
 func TestFromClaims(t *testing.T) {
@@ -154,9 +141,7 @@ func TestFromClaims(t *testing.T) {
 		Resources: map[string][]string{"intel.com/a": {"0000:3b:02.1"}},
 		Requests:  map[string][]string{"left": {"0000:3b:02.1"}, "right": {"0000:5e:02.1"}},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
+	assert.Equal(t, want, got)
 }
 
 func TestPCIOfDeviceName(t *testing.T) {
@@ -164,8 +149,9 @@ func TestPCIOfDeviceName(t *testing.T) {
 		"0000-3b-02-1": "0000:3b:02.1", "0000-3B-02-1": "0000:3b:02.1", "gpu-0": "", "0000-3b-02-9": "", "a-b-c-d-e": "", "": "",
 	} {
 		got, is := pciOf(name)
-		if is != (want != "") || is && got != want {
-			t.Errorf("%s: %s, %v", name, got, is)
+		assert.Equal(t, want != "", is, name)
+		if is {
+			assert.Equal(t, want, got, name)
 		}
 	}
 }
@@ -175,9 +161,7 @@ func TestPCIOfDeviceName(t *testing.T) {
 func FuzzPodResources(f *testing.F) {
 	seed := func(pods ...*podresourcesv1.PodResources) {
 		raw, err := proto.Marshal(&podresourcesv1.ListPodResourcesResponse{PodResources: pods})
-		if err != nil {
-			f.Fatal(err)
-		}
+		require.NoError(f, err)
 		f.Add(raw)
 	}
 	own := &podresourcesv1.PodResources{Name: "p", Namespace: "demo", Containers: []*podresourcesv1.ContainerResources{
@@ -207,14 +191,11 @@ func FuzzPodResources(f *testing.F) {
 			}
 		}
 		second, errAgain := Allocate("demo/p", containers, needs, noPF)
-		if diff := cmp.Diff(first, second); diff != "" || (err == nil) != (errAgain == nil) {
-			t.Fatalf("%v, then %v: %s", err, errAgain, diff)
-		}
+		require.Equal(t, err == nil, errAgain == nil, "%v, then %v", err, errAgain)
+		require.Equal(t, first, second)
 		given := map[string]bool{}
 		for _, device := range slices.Concat(first...) {
-			if given[device] {
-				t.Fatalf("%q is given twice: %v", device, first)
-			}
+			require.NotContains(t, given, device, "given twice: %v", first)
 			given[device] = true
 		}
 	})

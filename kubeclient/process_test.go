@@ -3,7 +3,6 @@ package kubeclient
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"k8s.io/client-go/rest"
 
 	"github.com/multibond/multibond/delegate"
@@ -63,11 +64,9 @@ func startProcess(t testing.TB, api *fakeAPI, dir string) process {
 	p := process{exec.Command(os.Args[0]), dir}
 	p.cmd.Env = append(os.Environ(), processHost+"=http://"+api.address, processDir+"="+dir)
 	p.cmd.Stderr = os.Stderr
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, p.cmd.Start())
 	t.Cleanup(p.kill)
-	eventually(t, func() error { return p.client().Ready(context.Background()) })
+	eventually(t, func(c *assert.CollectT) { require.NoError(c, p.client().Ready(context.Background())) })
 	return p
 }
 
@@ -83,14 +82,11 @@ func (p process) kill() {
 // memory is a line of the process's status, in KiB.
 func (p process) memory(t testing.TB, key string) float64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	_, rest, _ := bytes.Cut(status, []byte(key+":"))
 	var kib float64
-	if _, err := fmt.Sscan(string(rest), &kib); err != nil {
-		t.Fatal(err)
-	}
+	_, err = fmt.Sscan(string(rest), &kib)
+	require.NoError(t, err)
 	return kib
 }
 
@@ -118,20 +114,14 @@ func TestKilledAgentLosesNothing(t *testing.T) {
 	}
 	running.Wait()
 	startProcess(t, api, dir)
-	eventually(t, func() error {
-		if n := (queue{processOptions(dir).StateDir}).length(); n > 0 {
-			return fmt.Errorf("%d are queued", n)
-		}
-		return nil
-	})
+	eventually(t, func(c *assert.CollectT) { require.Zero(c, queue{processOptions(dir).StateDir}.length()) })
 	for i := range pods {
 		meta := api.object(podResource, "demo", name(i))["metadata"].(map[string]any)
 		annotations, _ := meta["annotations"].(map[string]any)
-		switch {
-		case errs[i] != nil && !errors.Is(errs[i], delegate.ErrNoAgent):
-			t.Error(errs[i])
-		case errs[i] == nil && annotations[nettypes.NetworkStatusAnnot] == nil:
-			t.Errorf("pod %s has no status", name(i))
+		if errs[i] != nil {
+			assert.ErrorIs(t, errs[i], delegate.ErrNoAgent)
+		} else {
+			assert.NotNil(t, annotations[nettypes.NetworkStatusAnnot], name(i))
 		}
 	}
 }

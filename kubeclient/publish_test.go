@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +15,8 @@ import (
 
 	cnitypes "github.com/containernetworking/cni/pkg/types"
 	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate"
 	"github.com/multibond/multibond/delegate/cnierror"
@@ -25,19 +26,16 @@ import (
 func (r *rig) publish(p delegate.Publish) (queued string) {
 	r.t.Helper()
 	reply, err := r.client().Publish(r.t.Context(), p)
-	if err != nil {
-		r.t.Error(err)
-	}
+	assert.NoError(r.t, err)
 	return reply.Queued
 }
 
 // published says how many networks the status of demo/p has.
 func (r *rig) published() int {
 	annotations := r.api.object(podResource, "demo", "p")["metadata"].(map[string]any)["annotations"].(map[string]any)
-	text, _ := annotations[nettypes.NetworkStatusAnnot].(string)
 	var statuses []NetworkStatus
-	if text != "" && json.Unmarshal([]byte(text), &statuses) != nil {
-		r.t.Error(text)
+	if text, is := annotations[nettypes.NetworkStatusAnnot].(string); is {
+		assert.NoError(r.t, json.Unmarshal([]byte(text), &statuses), text)
 	}
 	return len(statuses)
 }
@@ -45,12 +43,7 @@ func (r *rig) published() int {
 // queueHas waits until so many pods are queued.
 func (r *rig) queueHas(want int) {
 	r.t.Helper()
-	eventually(r.t, func() error {
-		if n := (queue{r.options.StateDir}).length(); n != want {
-			return fmt.Errorf("%d queued, wanted is %d", n, want)
-		}
-		return nil
-	})
+	eventually(r.t, func(c *assert.CollectT) { require.Equal(c, want, queue{r.options.StateDir}.length(), "queued") })
 }
 
 // messages are those of all events.
@@ -68,21 +61,16 @@ func failedReport(message string) delegate.Publish {
 func TestPublishIsOnePatchAndOneEvent(t *testing.T) {
 	r := newRig(t)
 	r.start()
-	if queued := r.publish(attachedReport()); queued != "" {
-		t.Error(queued)
-	}
+	assert.Empty(t, r.publish(attachedReport()))
 	r.queueHas(0)
 	r.requests(map[string]int{"patch pods": 1, "create events": 1})
-	if n := r.published(); n != 2 {
-		t.Errorf("the status has %d networks", n)
-	}
+	assert.Equal(t, 2, r.published())
 	pod := r.api.object(podResource, "demo", "p")
-	if pod["status"].(map[string]any)["aNewerField"] != "stays" {
-		t.Error(pod["status"])
-	}
-	if m := r.messages(); len(m) != 1 || !strings.HasPrefix(m[0], "Normal NetworksAttached uid-p: eth0 ") || !strings.Contains(m[0], "(demo/bond-net1)") {
-		t.Error(m)
-	}
+	assert.Equal(t, "stays", pod["status"].(map[string]any)["aNewerField"])
+	m := r.messages()
+	require.Len(t, m, 1)
+	assertPrefix(t, "Normal NetworksAttached uid-p: eth0 ", m[0])
+	assert.Contains(t, m[0], "(demo/bond-net1)")
 }
 
 // TestWarningsAreOneEvent: however many there are, however often they are told,
@@ -95,10 +83,9 @@ func TestWarningsAreOneEvent(t *testing.T) {
 	r.publish(report)
 	r.publish(report)
 	r.publish(delegate.Publish{Verb: "ADD", Pod: pLookup.Pod, Warnings: report.Warnings})
-	want := "Warning NetworksWarned uid-p: network demo/bond-net1: links[1].deviceID: the PF enp2s0 is down; network n: ignored: ipMasq"
-	if m := r.messages(); len(m) != 2 || !slices.Contains(m, want) {
-		t.Errorf("%q\nwanted is also: %s", m, want)
-	}
+	m := r.messages()
+	assert.Len(t, m, 2)
+	assert.Contains(t, m, "Warning NetworksWarned uid-p: network demo/bond-net1: links[1].deviceID: the PF enp2s0 is down; network n: ignored: ipMasq")
 	r.requests(map[string]int{"patch pods": 2, "create events": 2})
 	r.queueHas(0)
 }
@@ -126,20 +113,14 @@ func TestOneEventPerOutcome(t *testing.T) {
 	r.start()
 	r.publish(failedReport("networks[0]: wrong"))
 	r.queueHas(0)
-	if m := r.messages(); len(m) != 3 {
-		t.Error(m)
-	}
+	assert.Len(t, r.messages(), 3)
 }
 
 func TestLongMessagesAreClipped(t *testing.T) {
 	o := outcomesOf(failedReport(strings.Repeat("ä", 1000)), time.Now())[0]
-	if len(o.Message) > 1024 || !strings.HasSuffix(o.Message, "ä ...") {
-		t.Error(len(o.Message), o.Message)
-	}
-	name := o.eventName(delegate.Pod{Name: strings.Repeat("p", 236) + "." + strings.Repeat("p", 16), UID: "u"})
-	if len(name) != 253 {
-		t.Error(len(name), name)
-	}
+	assert.LessOrEqual(t, len(o.Message), 1024)
+	assert.True(t, strings.HasSuffix(o.Message, "ä ..."), o.Message)
+	assert.Len(t, o.eventName(delegate.Pod{Name: strings.Repeat("p", 236) + "." + strings.Repeat("p", 16), UID: "u"}), 253)
 }
 
 // TestPublishedWhenTheAPIServerIsBack: in between, the pod is still found, and
@@ -148,29 +129,18 @@ func TestPublishedWhenTheAPIServerIsBack(t *testing.T) {
 	r := newRig(t)
 	r.start()
 	r.api.stop()
-	if _, err := r.client().Lookup(t.Context(), pLookup); err != nil {
-		t.Error(err)
-	}
-	if queued := r.publish(attachedReport()); queued == "" {
-		t.Error("published without an API server")
-	}
-	if queued := r.publish(failedReport("later")); queued == "" {
-		t.Error("published without an API server")
-	}
-	_, err := r.client().Lookup(t.Context(), lookupOf("demo", "fresh", "u"))
+	_, err := r.client().Lookup(t.Context(), pLookup)
+	assert.NoError(t, err)
+	assert.NotEmpty(t, r.publish(attachedReport()), "published without an API server")
+	assert.NotEmpty(t, r.publish(failedReport("later")), "published without an API server")
+	_, err = r.client().Lookup(t.Context(), lookupOf("demo", "fresh", "u"))
 	refused(t, err, cnitypes.ErrTryAgainLater, "pod demo/fresh: asking the API server", "connection refused")
 	r.queueHas(1)
 	r.api.start()
 	r.queueHas(0)
-	if n := r.published(); n != 2 {
-		t.Errorf("the status has %d networks", n)
-	}
-	if m := r.messages(); len(m) != 2 {
-		t.Error(m)
-	}
-	if queued := r.publish(failedReport("now")); queued != "" {
-		t.Error(queued)
-	}
+	assert.Equal(t, 2, r.published())
+	assert.Len(t, r.messages(), 2)
+	assert.Empty(t, r.publish(failedReport("now")))
 }
 
 func TestPublishedByTheNextAgent(t *testing.T) {
@@ -183,9 +153,8 @@ func TestPublishedByTheNextAgent(t *testing.T) {
 	r.api.start()
 	r.start()
 	r.queueHas(0)
-	if n, m := r.published(), r.messages(); n != 2 || len(m) != 1 {
-		t.Error(n, m)
-	}
+	assert.Equal(t, 2, r.published())
+	assert.Len(t, r.messages(), 1)
 }
 
 func TestTheNewerStatusCounts(t *testing.T) {
@@ -198,9 +167,7 @@ func TestTheNewerStatusCounts(t *testing.T) {
 	r.publish(shorter)
 	r.api.start()
 	r.queueHas(0)
-	if n := r.published(); n != 1 {
-		t.Errorf("the status has %d networks", n)
-	}
+	assert.Equal(t, 1, r.published())
 }
 
 func TestQueuedOutcomesOfGonePodsAreDropped(t *testing.T) {
@@ -216,26 +183,19 @@ func TestQueuedOutcomesOfGonePodsAreDropped(t *testing.T) {
 			change(r)
 			r.api.start()
 			r.queueHas(0)
-			if m := r.messages(); m != nil {
-				t.Error(m)
-			}
-			if name != "deleted" && r.published() != 0 {
-				t.Error("the new pod has the old one's status")
+			assert.Empty(t, r.messages())
+			if name != "deleted" {
+				assert.Zero(t, r.published(), "the new pod has the old one's status")
 			}
 			// Of a failure there is no PATCH to tell: the cache does.
-			eventually(t, func() error {
-				if !r.agent.source.gone(pLookup.Pod) {
-					return errors.New("the cache has the old pod still")
-				}
-				return nil
+			eventually(t, func(c *assert.CollectT) {
+				require.True(c, r.agent.source.gone(pLookup.Pod), "the cache has the old pod still")
 			})
 			r.api.stop()
 			r.publish(failedReport("wrong"))
 			r.api.start()
 			r.queueHas(0)
-			if m := r.messages(); m != nil {
-				t.Error(m)
-			}
+			assert.Empty(t, r.messages())
 		})
 	}
 }
@@ -245,14 +205,10 @@ func TestARefusedPodDoesNotBlockOthers(t *testing.T) {
 	r := newRig(t)
 	r.start()
 	r.api.refusing("patch pods", http.StatusForbidden)
-	if queued := r.publish(attachedReport()); !strings.Contains(queued, "refused by the test") {
-		t.Error(queued)
-	}
+	assert.Contains(t, r.publish(attachedReport()), "refused by the test")
 	other := failedReport("other")
 	other.Pod = delegate.Pod{Namespace: "demo", Name: "q", UID: "uid-q"}
-	if queued := r.publish(other); queued != "" {
-		t.Error(queued)
-	}
+	assert.Empty(t, r.publish(other))
 	r.queueHas(1)
 	r.api.refusing("patch pods", 0)
 	r.queueHas(0)
@@ -263,9 +219,7 @@ func TestRefusedForGoodIsDropped(t *testing.T) {
 		r := newRig(t)
 		r.start()
 		r.api.refusing("patch pods", code)
-		if queued := r.publish(attachedReport()); queued != "" {
-			t.Errorf("%d: %s", code, queued)
-		}
+		assert.Empty(t, r.publish(attachedReport()), code)
 		r.requests(map[string]int{"patch pods": 1})
 		r.queueHas(0)
 	}
@@ -276,15 +230,8 @@ func TestEventsGoOnWhereTheyStopped(t *testing.T) {
 	r := newRig(t)
 	r.start()
 	r.api.refusing("create events", http.StatusServiceUnavailable)
-	if queued := r.publish(attachedReport()); queued != "" {
-		t.Errorf("only the event was refused, but: %s", queued)
-	}
-	eventually(t, func() error {
-		if r.api.requests()["create events"] == 0 {
-			return errors.New("the event was not sent")
-		}
-		return nil
-	})
+	assert.Empty(t, r.publish(attachedReport()), "only the event was refused")
+	eventually(t, func(c *assert.CollectT) { require.NotZero(c, r.api.requests()["create events"]) })
 	r.stop()
 	r.api.refusing("create events", 0)
 	r.api.requests()
@@ -295,19 +242,15 @@ func TestEventsGoOnWhereTheyStopped(t *testing.T) {
 
 func TestDamagedQueue(t *testing.T) {
 	r := newRig(t)
-	if err := os.MkdirAll(r.options.StateDir, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.MkdirAll(r.options.StateDir, 0o700))
 	for name, text := range map[string]string{"a.json": "{", "b.json": `{"version":1,"pod":{"uid":"other"}}`, "c.json": `{"version":9,"pod":{"uid":"c"}}`, "d.json.new": "{}"} {
-		if err := os.WriteFile(filepath.Join(r.options.StateDir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(filepath.Join(r.options.StateDir, name), []byte(text), 0o600))
 	}
 	r.start()
 	r.queueHas(0)
-	if left, err := os.ReadDir(r.options.StateDir); err != nil || len(left) != 0 {
-		t.Error(left, err)
-	}
+	left, err := os.ReadDir(r.options.StateDir)
+	require.NoError(t, err)
+	assert.Empty(t, left)
 }
 
 func TestPublishesEvenWithoutAQueue(t *testing.T) {
@@ -315,27 +258,17 @@ func TestPublishesEvenWithoutAQueue(t *testing.T) {
 	notQueued := make(notQueuedLines, 10)
 	r.options.Log = slog.New(slog.NewTextHandler(notQueued, nil))
 	r.start()
-	if err := os.RemoveAll(r.options.StateDir); err != nil {
-		t.Fatal(err)
-	}
-	if queued := r.publish(attachedReport()); queued != "" {
-		t.Error(queued)
-	}
+	require.NoError(t, os.RemoveAll(r.options.StateDir))
+	assert.Empty(t, r.publish(attachedReport()))
 	r.api.stop()
 	_, err := r.client().Publish(t.Context(), attachedReport())
 	refused(t, err, cnitypes.ErrTryAgainLater, "nor can it be queued")
-	if n := len(notQueued); n != 2 {
-		t.Errorf("that an outcome cannot be queued is logged %d times, wanted is once for each", n)
-	}
-	if err := os.MkdirAll(r.options.StateDir, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	assert.Len(t, notQueued, 2, "it is logged once for each outcome")
+	require.NoError(t, os.MkdirAll(r.options.StateDir, 0o700))
 	r.api.start()
 	r.publish(attachedReport())
 	r.queueHas(0)
-	if n := r.published(); n != 2 {
-		t.Errorf("the status has %d networks", n)
-	}
+	assert.Equal(t, 2, r.published())
 }
 
 // notQueuedLines takes what a log says of outcomes that cannot be queued.
@@ -358,9 +291,8 @@ func TestBadReports(t *testing.T) {
 	} {
 		report := attachedReport()
 		change(&report)
-		if _, err := r.client().Publish(t.Context(), report); cnierror.Code(err) != cnitypes.ErrDecodingFailure {
-			t.Errorf("%s: %v", name, err)
-		}
+		_, err := r.client().Publish(t.Context(), report)
+		assert.Equal(t, cnitypes.ErrDecodingFailure, cnierror.Code(err), "%s: %v", name, err)
 	}
 	r.requests(map[string]int{})
 }
@@ -384,18 +316,12 @@ func TestManyPluginsAtOnce(t *testing.T) {
 	r.startUnready()
 	running.Wait()
 	r.queueHas(0)
-	if err := errors.Join(errs...); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, errors.Join(errs...))
 	for i := range pods {
 		meta := r.api.object(podResource, "demo", name(i))["metadata"].(map[string]any)
-		if meta["annotations"].(map[string]any)[nettypes.NetworkStatusAnnot] == nil {
-			t.Errorf("pod %s has no status", name(i))
-		}
+		assert.NotNil(t, meta["annotations"].(map[string]any)[nettypes.NetworkStatusAnnot], name(i))
 	}
-	if m := r.messages(); len(m) != pods {
-		t.Errorf("%d events: %v", len(m), m)
-	}
+	assert.Len(t, r.messages(), pods)
 }
 
 // addLikeARuntime looks up and publishes, and repeats both as long as the

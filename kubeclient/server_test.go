@@ -3,6 +3,7 @@ package kubeclient
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -16,6 +17,8 @@ import (
 	"time"
 
 	cnitypes "github.com/containernetworking/cni/pkg/types"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate"
 	"github.com/multibond/multibond/delegate/cnierror"
@@ -32,17 +35,13 @@ func serving(t *testing.T, change func(*server)) (client delegate.AgentClient, s
 	change(&s)
 	socket := filepath.Join(shortDir(t), "run/agent.sock")
 	l, err := listen(socket)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.serve(ctx, l) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, <-done)
 	})
 	t.Cleanup(stop)
 	return delegate.AgentClient{Socket: socket, Timeout: 30 * time.Second}, stop
@@ -51,13 +50,11 @@ func serving(t *testing.T, change func(*server)) (client delegate.AgentClient, s
 func TestSocketIsForItsOwnerOnly(t *testing.T) {
 	client, _ := serving(t, func(*server) {})
 	for path, want := range map[string]fs.FileMode{client.Socket: fs.ModeSocket | 0o600, filepath.Dir(client.Socket): fs.ModeDir | 0o700} {
-		if info, err := os.Stat(path); err != nil || info.Mode() != want {
-			t.Errorf("%s: %v, %v", path, info.Mode(), err)
-		}
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		assert.Equal(t, want, info.Mode(), path)
 	}
-	if err := client.Ready(t.Context()); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, client.Ready(t.Context()))
 }
 
 func TestOtherUsersAreRefused(t *testing.T) {
@@ -70,27 +67,21 @@ func TestOtherUsersAreRefused(t *testing.T) {
 		}
 	})
 	refused(t, client.Ready(t.Context()), cnitypes.ErrInvalidEnvironmentVariables, "asks multibond-agent, which answers user")
-	if answered {
-		t.Error("the request was answered")
-	}
+	assert.False(t, answered)
 }
 
 func TestSlowClientsAreClosed(t *testing.T) {
 	client, _ := serving(t, func(s *server) { s.edge, s.slots = 20*time.Millisecond, 1 })
 	for _, sent := range []string{"", `{"version":1`} {
 		conn, err := net.Dial("unix", client.Socket)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		io.WriteString(conn, sent)
-		if got, err := io.ReadAll(conn); err != nil || len(got) != 0 {
-			t.Errorf("%s, %v", got, err)
-		}
+		got, err := io.ReadAll(conn)
+		require.NoError(t, err)
+		assert.Empty(t, got)
 		conn.Close()
 	}
-	if err := client.Ready(t.Context()); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, client.Ready(t.Context()))
 }
 
 func TestConcurrencyIsBounded(t *testing.T) {
@@ -117,9 +108,8 @@ func TestConcurrencyIsBounded(t *testing.T) {
 		running.Go(func() { errs[i] = client.Ready(t.Context()) })
 	}
 	running.Wait()
-	if err := errors.Join(errs...); err != nil || most > slots {
-		t.Errorf("%d at a time, %v", most, err)
-	}
+	assert.NoError(t, errors.Join(errs...))
+	assert.LessOrEqual(t, most, slots)
 }
 
 func TestRequestsUnderWayAreFinished(t *testing.T) {
@@ -132,16 +122,9 @@ func TestRequestsUnderWayAreFinished(t *testing.T) {
 	<-begun
 	stopped := make(chan struct{})
 	go func() { stop(); close(stopped) }()
-	eventually(t, func() error {
-		if err := client.Ready(t.Context()); !errors.Is(err, delegate.ErrNoAgent) {
-			return errors.New("the socket is still open")
-		}
-		return nil
-	})
+	eventually(t, func(c *assert.CollectT) { require.ErrorIs(c, client.Ready(t.Context()), delegate.ErrNoAgent) })
 	close(finish)
-	if err := <-asked; err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, <-asked)
 	<-stopped
 }
 
@@ -170,16 +153,12 @@ func TestGraceHasAnEnd(t *testing.T) {
 	go func() { asked <- client.Ready(context.Background()) }()
 	<-begun
 	stop()
-	if err := <-asked; !errors.Is(err, delegate.ErrNoAgent) {
-		t.Error(err)
-	}
+	assert.ErrorIs(t, <-asked, delegate.ErrNoAgent)
 }
 
 func TestWorkHasADeadline(t *testing.T) {
 	client, _ := serving(t, func(s *server) { s.work, s.answer = 10*time.Millisecond, waiting(make(chan struct{}), nil) })
-	if err := client.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "deadline") {
-		t.Error(err)
-	}
+	assert.ErrorContains(t, client.Ready(t.Context()), "deadline")
 }
 
 func TestPluginOfAnotherRelease(t *testing.T) {
@@ -189,16 +168,14 @@ func TestPluginOfAnotherRelease(t *testing.T) {
 		delegate.AgentVersion + 2: "update the agent", delegate.AgentVersion - 2: "update the plugin",
 	} {
 		conn, err := net.Dial("unix", client.Socket)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		var reply delegate.AgentReply
-		if err := errors.Join(delegate.WriteAgentMessage(conn, delegate.AgentRequest{Version: version}), delegate.ReadAgentMessage(conn, &reply)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, errors.Join(delegate.WriteAgentMessage(conn, delegate.AgentRequest{Version: version}), delegate.ReadAgentMessage(conn, &reply)))
 		conn.Close()
-		if (want == "") != (reply.Error == nil) || reply.Error != nil && !strings.Contains(reply.Error.Msg, want) {
-			t.Errorf("version %d: %v", version, reply.Error)
+		if want == "" {
+			assert.Nil(t, reply.Error, "version %d", version)
+		} else if assert.NotNil(t, reply.Error, "version %d", version) {
+			assert.Contains(t, reply.Error.Msg, want)
 		}
 	}
 }
@@ -208,9 +185,7 @@ func TestPluginOfAnotherRelease(t *testing.T) {
 func TestNextAgentTakesTheSocketOver(t *testing.T) {
 	old, stop := serving(t, func(*server) {})
 	l, err := listen(old.Socket)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	s := server{
@@ -223,22 +198,15 @@ func TestNextAgentTakesTheSocketOver(t *testing.T) {
 	stop()
 	refused(t, old.Ready(t.Context()), 50, "the next")
 	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-	if err := old.Ready(t.Context()); !errors.Is(err, delegate.ErrNoAgent) {
-		t.Error(err)
-	}
+	assert.NoError(t, <-done)
+	assert.ErrorIs(t, old.Ready(t.Context()), delegate.ErrNoAgent)
 }
 
 func TestSocketThatCannotBeMade(t *testing.T) {
 	file := filepath.Join(shortDir(t), "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	for _, socket := range []string{file + "/agent.sock", filepath.Join(filepath.Dir(file), strings.Repeat("x", 200))} {
-		if _, err := listen(socket); err == nil || !strings.HasPrefix(err.Error(), "the agent's socket: ") {
-			t.Error(err)
-		}
+		_, err := listen(socket)
+		assertPrefix(t, "the agent's socket: ", fmt.Sprint(err))
 	}
 }

@@ -8,8 +8,9 @@ import (
 
 	cni "github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
-	"github.com/google/go-cmp/cmp"
 	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate/strictjson"
 )
@@ -64,16 +65,10 @@ func TestStandard9ExactlyOneDefault(t *testing.T) {
 	var names []string
 	for i, s := range got {
 		names = append(names, s.Name)
-		if s.Default != (i == 0) {
-			t.Errorf("%d: %+v", i, s)
-		}
+		assert.Equal(t, i == 0, s.Default, i)
 	}
-	if diff := cmp.Diff([]string{"cbr0", "demo/a", "demo/a"}, names); diff != "" {
-		t.Error(diff)
-	}
-	if got := Statuses(nil); len(got) != 0 {
-		t.Error(got)
-	}
+	assert.Equal(t, []string{"cbr0", "demo/a", "demo/a"}, names)
+	assert.Empty(t, Statuses(nil))
 }
 
 func TestStandard9FirstSandboxInterfaceAndItsOwnIPs(t *testing.T) {
@@ -83,53 +78,46 @@ func TestStandard9FirstSandboxInterfaceAndItsOwnIPs(t *testing.T) {
 		IPs: []string{"10.244.1.5", "2001:db8::5", "10.244.1.6"},
 		DNS: nettypes.DNS{Nameservers: []string{"10.96.0.10"}, Domain: "x", Search: []string{"y"}, Options: []string{"ndots:5"}},
 	}}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
+	assert.Equal(t, want, got)
 }
 
 func TestStatusWithoutInterfaces(t *testing.T) {
 	got := status(Attached{Name: "demo/old", IfName: "net1", Result: &current.Result{IPs: []*current.IPConfig{address("10.0.0.1/8", "", -1)}}})
-	if got.Interface != "net1" || got.Mac != "" || len(got.IPs) != 1 {
-		t.Errorf("%+v", got)
-	}
-	if got := status(Attached{Name: "demo/none", IfName: "net1"}); got.Interface != "net1" || got.IPs != nil {
-		t.Errorf("%+v", got)
-	}
+	assert.Equal(t, "net1", got.Interface)
+	assert.Empty(t, got.Mac)
+	assert.Len(t, got.IPs, 1)
+	got = status(Attached{Name: "demo/none", IfName: "net1"})
+	assert.Equal(t, "net1", got.Interface)
+	assert.Nil(t, got.IPs)
 	hostOnly := &current.Result{Interfaces: []*current.Interface{nil, {Name: "veth1"}}, IPs: []*current.IPConfig{address("10.0.0.1/8", "", 1)}}
-	if got := status(Attached{IfName: "net1", Bond: true, Result: hostOnly}); got.Interface != "net1" || got.IPs != nil || got.Links != nil {
-		t.Errorf("%+v", got)
-	}
+	got = status(Attached{IfName: "net1", Bond: true, Result: hostOnly})
+	assert.Equal(t, "net1", got.Interface)
+	assert.Nil(t, got.IPs)
+	assert.Nil(t, got.Links)
 }
 
 func TestStandard9Gateway(t *testing.T) {
 	gateways := func(route []netip.Addr) []string {
 		return status(Attached{Result: bridged(), DefaultRoute: route}).Gateway
 	}
-	if got := gateways(nil); got != nil {
-		t.Errorf("not asked: %v", got)
-	}
-	if diff := cmp.Diff([]string{"10.0.0.9", "fe80::9"}, gateways([]netip.Addr{netip.MustParseAddr("10.0.0.9"), netip.MustParseAddr("fe80::9")})); diff != "" {
-		t.Error(diff)
-	}
-	if diff := cmp.Diff([]string{"10.244.1.1", "2001:db8::1"}, gateways([]netip.Addr{})); diff != "" {
-		t.Error(diff)
-	}
+	assert.Nil(t, gateways(nil))
+	assert.Equal(t, []string{"10.0.0.9", "fe80::9"}, gateways([]netip.Addr{netip.MustParseAddr("10.0.0.9"), netip.MustParseAddr("fe80::9")}))
+	assert.Equal(t, []string{"10.244.1.1", "2001:db8::1"}, gateways([]netip.Addr{}))
 }
 
 func TestStandard9BondsEntry(t *testing.T) {
 	got := Statuses([]Attached{{Name: "cbr0", IfName: "eth0"}, {Name: "demo/bond-net1", IfName: "bond0", Bond: true, Result: bonded(), DefaultRoute: []netip.Addr{}}})
-	compareJSON(t, `[
+	assert.JSONEq(t, `[
 		{"name":"cbr0","interface":"eth0","default":true,"dns":{}},
 		{"name":"demo/bond-net1","interface":"bond0","mac":"02:00:00:00:00:0b","mtu":1500,"ips":["10.56.217.66","10.56.218.66"],"gateway":["10.56.217.1"],"dns":{},
 		 "multibond.io/links":[
 			{"name":"bond0-1","mac":"02:00:00:00:00:0c","device-info":{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:3b:02.1"}}},
-			{"name":"bond0-2","mac":"02:00:00:00:00:0d"}]}]`, strictjson.Encode(got))
+			{"name":"bond0-2","mac":"02:00:00:00:00:0d"}]}]`, string(strictjson.Encode(got)))
 }
 
 func TestStandard9DeviceInfo(t *testing.T) {
 	got := status(Attached{Name: "demo/a", DeviceInfo: PCIInfo("0000:3b:02.1", "0000:3b:00.0")})
-	compareJSON(t, `{"name":"demo/a","dns":{},"device-info":{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:3b:02.1","pf-pci-address":"0000:3b:00.0"}}}`, strictjson.Encode(got))
+	assert.JSONEq(t, `{"name":"demo/a","dns":{},"device-info":{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:3b:02.1","pf-pci-address":"0000:3b:00.0"}}}`, string(strictjson.Encode(got)))
 }
 
 func TestConsumersReadTheStatus(t *testing.T) {
@@ -140,19 +128,17 @@ func TestConsumersReadTheStatus(t *testing.T) {
 			Annotations map[string]string
 		}
 	}
-	if err := json.Unmarshal(patch, &body); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, json.Unmarshal(patch, &body))
 	var read []nettypes.NetworkStatus
-	if err := json.Unmarshal([]byte(body.Metadata.Annotations["k8s.v1.cni.cncf.io/network-status"]), &read); err != nil {
-		t.Fatal(err)
-	}
-	if len(read) != 2 || !read[0].Default || read[1].Default || read[1].Interface != "bond0" || read[1].IPs[0] != "10.56.217.66" {
-		t.Errorf("%+v", read)
-	}
+	require.NoError(t, json.Unmarshal([]byte(body.Metadata.Annotations["k8s.v1.cni.cncf.io/network-status"]), &read))
+	require.Len(t, read, 2)
+	assert.True(t, read[0].Default)
+	assert.False(t, read[1].Default)
+	assert.Equal(t, "bond0", read[1].Interface)
+	assert.Equal(t, "10.56.217.66", read[1].IPs[0])
 }
 
 func TestPatchHasTheUIDAndNothingElse(t *testing.T) {
 	patch := StatusPatch("u1", Statuses(nil))
-	compareJSON(t, `{"metadata":{"uid":"u1","annotations":{"k8s.v1.cni.cncf.io/network-status":"[]"}}}`, patch)
+	assert.JSONEq(t, `{"metadata":{"uid":"u1","annotations":{"k8s.v1.cni.cncf.io/network-status":"[]"}}}`, string(patch))
 }

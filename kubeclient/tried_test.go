@@ -3,6 +3,9 @@ package kubeclient
 import (
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // TestWaysTried lists what the owner of the pod demo/p has tried, with what it
@@ -34,9 +37,7 @@ func TestWaysTried(t *testing.T) {
 			if err == nil {
 				_, err = attachments(t, elements, own)
 			}
-			if err == nil || !strings.Contains(err.Error(), way.refused) {
-				t.Errorf("%q: %v", way.refused, err)
-			}
+			assert.ErrorContains(t, err, way.refused)
 		})
 	}
 }
@@ -45,12 +46,10 @@ func TestWaysTried(t *testing.T) {
 // for wishes, and not where they look for their device.
 func TestCNIArgsNameNoDevice(t *testing.T) {
 	got, err := attachments(t, parse(t, `[{"name":"vf","cni-args":{"deviceID":"0000:3b:02.7","pciBusID":"0000:3b:02.7","type":"x"}}]`), has("intel.com/a", "0000:3b:02.1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	compareJSON(t, `{"cniVersion":"0.3.1","name":"vf","type":"sriov","capabilities":{"CNIDeviceInfoFile":true},
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"cniVersion":"0.3.1","name":"vf","type":"sriov","capabilities":{"CNIDeviceInfoFile":true},
 		"args":{"cni":{"deviceID":"0000:3b:02.7","pciBusID":"0000:3b:02.7","type":"x"}},
-		"deviceID":"0000:3b:02.1","pciBusID":"0000:3b:02.1","runtimeConfig":{"CNIDeviceInfoFile":"/info/net1"}}`, got[0].Network.Config)
+		"deviceID":"0000:3b:02.1","pciBusID":"0000:3b:02.1","runtimeConfig":{"CNIDeviceInfoFile":"/info/net1"}}`, string(got[0].Network.Config))
 }
 
 // TestTooMuch lists what the owner of the pod demo/p has tried to make the agent,
@@ -61,24 +60,21 @@ func TestTooMuch(t *testing.T) {
 		{"many networks as JSON", "[" + strings.Repeat("null,", 50_000) + "null]", "networks: has 50001 networks, a pod has at most 32 here"},
 		{"many wrong addresses", `[{"name":"lan","ips":[` + strings.Repeat(`"",`, 60_000) + `""]}]`, "; and more"},
 	} {
-		if _, err := ParseNetworks(way.annotation, "demo", []string{"eth0"}); err == nil || !strings.Contains(err.Error(), way.refused) || len(err.Error()) > 20_000 {
-			t.Errorf("%s: %.1000v", way.name, err)
-		}
+		_, err := ParseNetworks(way.annotation, "demo", []string{"eth0"})
+		require.ErrorContains(t, err, way.refused, way.name)
+		assert.LessOrEqual(t, len(err.Error()), 20_000, way.name)
 	}
 	for _, way := range []struct{ name, config, refused string }{
 		{"a large configuration", `{"type":"x","a":"` + strings.Repeat("x", 1<<17) + `"}`, "has 131091 bytes, wanted are at most 131072"},
 		{"many plugins, each of which gets all that the pod asks for", `{"plugins":[` + strings.Repeat(`{"type":"x","capabilities":{"ips":true}},`, 3000) + `{"type":"x"}]}`,
 			"plugins: has 3001 plugins, wanted are at most 32"},
 	} {
-		if _, err := ParseConfig([]byte(way.config), "a"); err == nil || err.Error() != way.refused {
-			t.Errorf("%s: %.1000v", way.name, err)
-		}
+		_, err := ParseConfig([]byte(way.config), "a")
+		assert.EqualError(t, err, way.refused, way.name)
 	}
 	large := `{"type":"macvlan","a":"` + strings.Repeat("x", 1<<17-100) + `"}`
 	links := strings.TrimSuffix(strings.Repeat(`{"network":"large"},`, 32), ",")
 	r := Resolver{NAD: nads(map[string]string{"demo/large": large, "demo/bond": `{"type":"multibond","links":[` + links + `]}`})}
 	_, err := Attachments(named("demo", "p"), parse(t, "bond,bond"), r, Node{Containers: gives(), PF: noPF})
-	if want := "the configurations of the networks of pod demo/p are more than 4194304 bytes together"; err == nil || err.Error() != want {
-		t.Errorf("%.1000v", err)
-	}
+	assert.EqualError(t, err, "the configurations of the networks of pod demo/p are more than 4194304 bytes together")
 }
