@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate"
 )
@@ -21,27 +24,11 @@ const (
 	kept    = ".bond.before-multibond 755 bond-cni\n"
 )
 
-func (n *nodeDirs) install(flags ...string) {
-	n.t.Helper()
-	if code := n.do(n.t.Context(), "install", flags...); code != 0 {
-		n.t.Fatalf("exit code %d: %s", code, &n.log)
-	}
-}
-
 func (n *nodeDirs) withBondCNI() {
 	n.t.Helper()
 	name := filepath.Join(n.bin, "bond")
 	n.write(name, "bond-cni")
-	if err := os.Chmod(name, 0o755); err != nil {
-		n.t.Fatal(err)
-	}
-}
-
-func (n *nodeDirs) uninstall() {
-	n.t.Helper()
-	if code := n.do(n.t.Context(), "uninstall"); code != 0 {
-		n.t.Errorf("exit code %d: %s", code, &n.log)
-	}
+	require.NoError(n.t, os.Chmod(name, 0o755))
 }
 
 // TestInstallBond: where nothing else is called bond the plugin is, once that
@@ -81,9 +68,9 @@ func TestInstallBondOverwritten(t *testing.T) {
 	n := newNodeDirs(t)
 	n.install("-bond")
 	n.write(filepath.Join(n.bin, "bond"), "bond-cni")
-	if got, err := os.ReadFile(filepath.Join(n.bin, "multibond")); err != nil || string(got) != "program 1" {
-		t.Errorf("the plugin is %q, %v", got, err)
-	}
+	got, err := os.ReadFile(filepath.Join(n.bin, "multibond"))
+	require.NoError(t, err)
+	assert.Equal(t, "program 1", string(got))
 	n.install("-bond")
 	n.want(ours("program 1", ""), `"changed":true`)
 }
@@ -95,7 +82,6 @@ func TestUninstallBondWithin(t *testing.T) {
 	n.state = delegate.Store{Dir: n.state}.Within().Dir
 	n.withRecord("c1", bond.Spec{Name: "eth0"}, "eth0")
 	pods, err := attached(delegate.Store{Dir: filepath.Dir(n.state)})
-	if err != nil || strings.Join(pods, " ") != "demo/c1" {
-		t.Errorf("%v, %v", pods, err)
-	}
+	require.NoError(t, err)
+	assert.Equal(t, []string{"demo/c1"}, pods)
 }

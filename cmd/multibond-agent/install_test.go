@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -17,6 +16,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate"
@@ -41,9 +43,7 @@ func newNodeDirs(t *testing.T) *nodeDirs {
 
 func (n *nodeDirs) write(name, text string) {
 	n.t.Helper()
-	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-		n.t.Fatal(err)
-	}
+	require.NoError(n.t, os.WriteFile(name, []byte(text), 0o600))
 }
 
 // do runs a verb of the program and returns its exit code.
@@ -58,14 +58,22 @@ func (n *nodeDirs) do(ctx context.Context, verb string, more ...string) int {
 	return run(ctx, append(args, more...), func(string) string { return "" }, &n.log, &n.log)
 }
 
+func (n *nodeDirs) install(flags ...string) {
+	n.t.Helper()
+	require.Zero(n.t, n.do(n.t.Context(), "install", flags...), &n.log)
+}
+
+func (n *nodeDirs) uninstall(flags ...string) {
+	n.t.Helper()
+	require.Zero(n.t, n.do(n.t.Context(), "uninstall", flags...), &n.log)
+}
+
 // files lists what is on the node, with modes and contents.
 func (n *nodeDirs) files() string {
 	var lines []string
 	for _, dir := range []string{n.bin, n.conf} {
 		entries, err := os.ReadDir(dir)
-		if err != nil {
-			n.t.Fatal(err)
-		}
+		require.NoError(n.t, err)
 		for _, e := range entries {
 			info, _ := e.Info()
 			data, _ := os.ReadFile(filepath.Join(dir, e.Name()))
@@ -77,12 +85,8 @@ func (n *nodeDirs) files() string {
 
 func (n *nodeDirs) want(files, log string) {
 	n.t.Helper()
-	if got := n.files(); got != files {
-		n.t.Errorf("on the node:\n%s\nwanted:\n%s", got, files)
-	}
-	if !strings.Contains(n.log.String(), log) {
-		n.t.Errorf("the log has no %q:\n%s", log, &n.log)
-	}
+	assert.Equal(n.t, files, n.files())
+	assert.Contains(n.t, n.log.String(), log)
 }
 
 const (
@@ -94,22 +98,16 @@ const (
 
 func TestInstall(t *testing.T) {
 	n := newNodeDirs(t)
-	if code := n.do(t.Context(), "install"); code != 0 {
-		t.Fatalf("exit code %d: %s", code, &n.log)
-	}
+	n.install()
 	n.want(installed, `"changed":true`)
-	n.do(t.Context(), "install")
+	n.install()
 	n.want(installed, `"changed":false`)
 	n.write(filepath.Join(n.from, "multibond"), "program 2")
-	n.do(t.Context(), "install")
+	n.install()
 	n.want(strings.Replace(installed, "program 1", "program 2", 1), `"changed":true`)
-	if code := n.do(t.Context(), "uninstall"); code != 0 {
-		t.Fatalf("exit code %d: %s", code, &n.log)
-	}
+	n.uninstall()
 	n.want(before, "uninstalled")
-	if code := n.do(t.Context(), "uninstall"); code != 0 {
-		t.Errorf("a second time: exit code %d: %s", code, &n.log)
-	}
+	n.uninstall()
 }
 
 func TestInstallErrors(t *testing.T) {
@@ -134,9 +132,7 @@ func TestInstallErrors(t *testing.T) {
 			n := newNodeDirs(t)
 			bin := n.bin
 			test.change(n)
-			if code := n.do(t.Context(), "install"); code != 1 {
-				t.Errorf("exit code %d", code)
-			}
+			assert.Equal(t, 1, n.do(t.Context(), "install"))
 			n.bin = bin
 			n.want(before, test.text)
 		})
@@ -167,15 +163,10 @@ func TestInstallWarnings(t *testing.T) {
 			default:
 				n.write(filepath.Join(n.conf, test.file), test.text)
 			}
-			if code := n.do(t.Context(), "install"); code != 0 {
-				t.Fatalf("exit code %d: %s", code, &n.log)
-			}
-			if _, err := os.Stat(filepath.Join(n.conf, configName)); err != nil {
-				t.Error(err)
-			}
-			if got := n.log.String(); strings.Contains(got, "WARN") != (test.words != "") || !strings.Contains(got, test.words) {
-				t.Errorf("wanted a warning with %q:\n%s", test.words, got)
-			}
+			n.install()
+			assert.FileExists(t, filepath.Join(n.conf, configName))
+			assert.Equal(t, test.words != "", strings.Contains(n.log.String(), "WARN"), &n.log)
+			assert.Contains(t, n.log.String(), test.words)
 		})
 	}
 }
@@ -183,9 +174,7 @@ func TestInstallWarnings(t *testing.T) {
 // TestInstallBesideMultus: without a configuration only the plugin.
 func TestInstallBesideMultus(t *testing.T) {
 	n := newNodeDirs(t)
-	if code := n.do(t.Context(), "install", "-config", ""); code != 0 {
-		t.Fatalf("exit code %d: %s", code, &n.log)
-	}
+	n.install("-config", "")
 	n.want("multibond 755 program 1\n"+before, `"changed":true`)
 }
 
@@ -193,14 +182,12 @@ func TestInstallBesideMultus(t *testing.T) {
 // what a killed installation has left goes.
 func TestInstallRepairs(t *testing.T) {
 	n := newNodeDirs(t)
-	n.do(t.Context(), "install")
-	if err := os.Chmod(filepath.Join(n.bin, "multibond"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	n.install()
+	require.NoError(t, os.Chmod(filepath.Join(n.bin, "multibond"), 0o600))
 	n.write(filepath.Join(n.bin, ".multibond-1.new"), "half")
 	n.write(filepath.Join(n.conf, ".multibond-1.new"), "half")
 	n.write(filepath.Join(n.conf, "."+configName+".out"), clusterConfig)
-	n.do(t.Context(), "install")
+	n.install()
 	n.want(installed, `"changed":true`)
 }
 
@@ -208,20 +195,12 @@ func TestInstallRepairs(t *testing.T) {
 func TestInstallRunning(t *testing.T) {
 	n := newNodeDirs(t)
 	sleep, err := os.ReadFile("/bin/sleep")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(n.bin, "multibond"), sleep, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(n.bin, "multibond"), sleep, 0o755))
 	running := exec.CommandContext(t.Context(), filepath.Join(n.bin, "multibond"), "60")
-	if err := running.Start(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, running.Start())
 	defer func() { _ = running.Process.Kill(); _ = running.Wait() }()
-	if code := n.do(t.Context(), "install"); code != 0 {
-		t.Fatalf("exit code %d: %s", code, &n.log)
-	}
+	n.install()
 	n.want(installed, `"changed":true`)
 }
 
@@ -231,14 +210,10 @@ func (n *nodeDirs) withRecord(container string, b bond.Spec, names ...string) (e
 	store := delegate.Store{Dir: n.state}
 	r := &delegate.Record{Version: 1, Plan: delegate.Plan{ContainerID: container, IfName: names[0], Bond: b,
 		Group: delegate.Group{Network: "multibond", IfNames: names, Pod: delegate.Pod{Namespace: "demo", Name: container, UID: "1"}}}}
-	if err := store.Begin(r); err != nil {
-		n.t.Fatal(err)
-	}
+	require.NoError(n.t, store.Begin(r))
 	return func() {
 		n.t.Helper()
-		if err := store.End(r); err != nil {
-			n.t.Fatal(err)
-		}
+		require.NoError(n.t, store.End(r))
 	}
 }
 
@@ -246,32 +221,24 @@ func (n *nodeDirs) withRecord(container string, b bond.Spec, names ...string) (e
 // and all stays as it is.
 func TestUninstallWaits(t *testing.T) {
 	n := newNodeDirs(t)
-	n.do(t.Context(), "install")
+	n.install()
 	n.withRecord("plain", bond.Spec{}, "eth0")
 	end := n.withRecord("bonded", bond.Spec{Name: "eth0"}, "eth0")
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if code := n.do(ctx, "uninstall"); code != 1 {
-		t.Errorf("exit code %d", code)
-	}
+	assert.Equal(t, 1, n.do(ctx, "uninstall"))
 	n.want(installed, "pods still have networks: demo/bonded")
-	if strings.Contains(n.log.String(), "demo/plain") {
-		t.Errorf("it waits for a pod that the default network's plugins release:\n%s", &n.log)
-	}
+	assert.NotContains(t, n.log.String(), "demo/plain", "it waits for a pod that the default network's plugins release")
 	end()
-	if code := n.do(t.Context(), "uninstall"); code != 0 {
-		t.Errorf("exit code %d", code)
-	}
+	n.uninstall()
 	n.want(before, "uninstalled")
 }
 
 func TestUninstallForced(t *testing.T) {
 	n := newNodeDirs(t)
-	n.do(t.Context(), "install")
+	n.install()
 	n.withRecord("bonded", bond.Spec{Name: "eth0"}, "eth0")
-	if code := n.do(t.Context(), "uninstall", "-force", "-settle", "1h"); code != 0 {
-		t.Errorf("exit code %d: %s", code, &n.log)
-	}
+	n.uninstall("-force", "-settle", "1h")
 	n.want(before, "uninstalled")
 }
 
@@ -279,15 +246,14 @@ func TestUninstallForced(t *testing.T) {
 // Record after that is gone; an agent that starts again installs again.
 func TestUninstallSteps(t *testing.T) {
 	n := newNodeDirs(t)
-	n.do(t.Context(), "install")
+	n.install()
 	u := uninstaller{from: place{n.bin, n.conf}, records: delegate.Store{Dir: n.state}, log: slog.New(slog.DiscardHandler)}
 	const out = ".00-multibond.conflist.out 600 " + clusterConfig
 	step := func(what string, done bool, files string) {
 		t.Helper()
 		got, err := u.step()
-		if err != nil || got != done {
-			t.Errorf("%s: done is %t, %v", what, got, err)
-		}
+		require.NoError(t, err, what)
+		assert.Equal(t, done, got, what)
 		n.want(files, "")
 	}
 	isOut := "multibond 755 program 1\n" + out + "\n" + before
@@ -300,7 +266,7 @@ func TestUninstallSteps(t *testing.T) {
 	step("a last look", false, isOut)
 	step("nobody needs it", true, before)
 	step("and again", true, before)
-	n.do(t.Context(), "install")
+	n.install()
 	step("an agent has installed again", false, isOut)
 	u.settle = time.Hour
 	step("a last look", false, isOut)
@@ -310,28 +276,22 @@ func TestUninstallSteps(t *testing.T) {
 // TestUninstallErrors: what cannot be read or removed is said.
 func TestUninstallErrors(t *testing.T) {
 	n := newNodeDirs(t)
-	n.do(t.Context(), "install")
+	n.install()
 	n.state = filepath.Join(n.from, "multibond") // a file
-	if code := n.do(t.Context(), "uninstall"); code != 1 {
-		t.Errorf("exit code %d", code)
-	}
+	assert.Equal(t, 1, n.do(t.Context(), "uninstall"))
 	n.want(installed, "not a directory")
 	for _, args := range []string{"more", "-settle=x"} {
-		if code := n.do(t.Context(), "uninstall", args); code != 1 {
-			t.Errorf("%s: exit code %d", args, code)
-		}
+		assert.Equal(t, 1, n.do(t.Context(), "uninstall", args), args)
 	}
 }
 
 // TestUninstallReady: the address says whether it is done, until it is ended.
 func TestUninstallReady(t *testing.T) {
 	n := newNodeDirs(t)
-	n.do(t.Context(), "install")
+	n.install()
 	end := n.withRecord("bonded", bond.Spec{Name: "eth0"}, "eth0")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	address := l.Addr().String()
 	l.Close()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -339,24 +299,13 @@ func TestUninstallReady(t *testing.T) {
 	go func() { code <- n.do(ctx, "uninstall", "-listen", address) }()
 	await := func(status int) {
 		t.Helper()
-		for range 500 {
-			if answer, err := http.Get("http://" + address + "/readyz"); err == nil {
-				answer.Body.Close()
-				if answer.StatusCode == status {
-					return
-				}
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-		t.Fatalf("it never answers %d", status)
+		require.Eventually(t, func() bool { return answers("http://"+address+"/readyz") == status }, 30*time.Second, 10*time.Millisecond, "no answer %d", status)
 	}
 	await(http.StatusServiceUnavailable)
 	end()
 	await(http.StatusOK)
 	cancel()
-	if got := <-code; got != 0 {
-		t.Errorf("exit code %d", got)
-	}
+	assert.Zero(t, <-code)
 	n.want(before, "uninstalled")
 }
 
@@ -370,18 +319,11 @@ func TestDeployed(t *testing.T) {
 	list := regexp.MustCompile(`(?m)(?:args|value): \[(-.*)\]$`)
 	for file, verb := range verbs {
 		text, err := os.ReadFile(filepath.Join("..", "..", "deploy", file))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		found := list.FindSubmatch(text)
-		if found == nil {
-			t.Errorf("%s has no arguments", file)
-			continue
-		}
+		require.NotNil(t, found, "the arguments in %s", file)
 		// The flag that asks for help comes last, so that all before it are read.
 		args := append(strings.Split(string(found[1]), ", "), "-h")
-		if err := verb(args); !errors.Is(err, flag.ErrHelp) {
-			t.Errorf("%s: %v: %v", file, args, err)
-		}
+		assert.ErrorIs(t, verb(args), flag.ErrHelp, "%s: %v", file, args)
 	}
 }

@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // The guest has the test binary and nothing else of this folder.
@@ -29,9 +31,7 @@ const plugin = "/opt/cni/bin/multibond"
 // Each script leaves the guest as it found it, which is checked.
 func TestLab(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, labScripts); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.CopyFS(dir, labScripts))
 	t.Setenv("MULTIBOND_BINARY", plugin)
 	prepareVFs(t)
 	testscript.Run(t, testscript.Params{
@@ -40,9 +40,7 @@ func TestLab(t *testing.T) {
 			before := stateOfNode()
 			e.Defer(func() {
 				removeAttachments(t)
-				if diff := cmp.Diff(before, stateOfNode()); diff != "" {
-					t.Errorf("%s left the node changed (-before +after):\n%s", filepath.Base(e.WorkDir), diff)
-				}
+				assert.Empty(t, cmp.Diff(before, stateOfNode()), "%s left the node changed (-before +after)", filepath.Base(e.WorkDir))
 			})
 			for key, value := range map[string]string{
 				"CNI_PATH": "/opt/cni/bin", "CNI_CONTAINERID": "c1", "CNI_NETNS": "/run/netns/p1", "CNI_IFNAME": "bond0",
@@ -66,9 +64,8 @@ func prepareVFs(t *testing.T) {
 		ip link set ${pf}v2 up; ip link set ${pf}v2 down
 		ip link set $pf vf 3 mac $(cat /sys/class/net/${pf}v3/address)
 	done`
-	if out, err := exec.Command("sh", "-ec", script).CombinedOutput(); err != nil {
-		t.Fatalf("preparing VFs: %v: %s", err, out)
-	}
+	out, err := exec.Command("sh", "-ec", script).CombinedOutput()
+	require.NoError(t, err, "%s", out)
 }
 
 // removeAttachments ends what a script that failed has left, so that it fails
@@ -77,13 +74,12 @@ func removeAttachments(t *testing.T) {
 	records, _ := filepath.Glob("/var/lib/cni/multibond/*.json")
 	for _, file := range records {
 		id, ifName, _ := strings.Cut(strings.TrimSuffix(filepath.Base(file), ".json"), ":")
-		t.Errorf("a script left the attachment %s of container %s", ifName, id)
+		assert.Fail(t, fmt.Sprintf("a script left the attachment %s of container %s", ifName, id))
 		cmd := exec.Command(plugin)
 		cmd.Stdin = strings.NewReader(`{"cniVersion": "1.0.0", "name": "net1"}`)
 		cmd.Env = append(os.Environ(), "CNI_COMMAND=DEL", "CNI_CONTAINERID="+id, "CNI_IFNAME="+ifName, "CNI_PATH=/opt/cni/bin")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("removing it: %v: %s", err, out)
-		}
+		out, err := cmd.CombinedOutput()
+		assert.NoError(t, err, "removing it: %s", out)
 	}
 }
 

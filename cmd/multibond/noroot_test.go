@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
 )
 
 // TestNoRoot: a person who tries the plugin by hand is told what it needs.
@@ -21,7 +23,6 @@ func TestNoRoot(t *testing.T) {
     "code": 4,
     "msg": "multibond runs as user 65534 and needs root, as container runtimes execute it"
 }`
-	if err == nil || string(out) != want {
-		t.Errorf("error %v, output %s, want an error and %s", err, out, want)
-	}
+	assert.Error(t, err)
+	assert.Equal(t, want, string(out))
 }
