@@ -14,7 +14,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // entries reads a tar file: name, mode, type, link and content of each.
@@ -26,13 +27,9 @@ func entries(t *testing.T, r io.Reader) (order []string, content map[string]stri
 		if errors.Is(err, io.EOF) {
 			return order, content
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		data, err := io.ReadAll(in)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		order = append(order, fmt.Sprintf("%s %o %s", h.Name, h.Mode, h.Linkname))
 		content[h.Name] = string(data)
 	}
@@ -42,17 +39,11 @@ func build(t *testing.T) []byte {
 	t.Helper()
 	dir := t.TempDir()
 	program, out := filepath.Join(dir, "p"), filepath.Join(dir, "image.tar")
-	if err := os.WriteFile(program, []byte("program"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(program, []byte("program"), 0o600))
 	err := run([]string{"-o", out, "-name", "example.org/a/b:1", "-entrypoint", "/bin/p", "-file", "/bin/p=" + program, "-link", "/bin/sh=p"}, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	image, err := os.ReadFile(out)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return image
 }
 
@@ -60,8 +51,8 @@ func TestImage(t *testing.T) {
 	image := build(t)
 	_, content := entries(t, bytes.NewReader(image))
 	for name, data := range content {
-		if digest, is := strings.CutPrefix(name, "blobs/sha256/"); is && digest != fmt.Sprintf("%x", sha256.Sum256([]byte(data))) {
-			t.Errorf("blob %s has another content", digest)
+		if digest, is := strings.CutPrefix(name, "blobs/sha256/"); is {
+			assert.Equal(t, fmt.Sprintf("%x", sha256.Sum256([]byte(data))), digest)
 		}
 	}
 	var index struct {
@@ -73,15 +64,11 @@ func TestImage(t *testing.T) {
 	}
 	read := func(name string, into any) {
 		t.Helper()
-		if err := json.Unmarshal([]byte(content[name]), into); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
+		require.NoError(t, json.Unmarshal([]byte(content[name]), into), name)
 	}
 	path := func(digest string) string { return "blobs/sha256/" + strings.TrimPrefix(digest, "sha256:") }
 	read("index.json", &index)
-	if got := index.Manifests[0].Annotations["io.containerd.image.name"]; got != "example.org/a/b:1" {
-		t.Errorf("name %q", got)
-	}
+	assert.Equal(t, "example.org/a/b:1", index.Manifests[0].Annotations["io.containerd.image.name"])
 	var manifest struct {
 		Config struct{ Digest string }
 		Layers []struct{ Digest string }
@@ -94,39 +81,21 @@ func TestImage(t *testing.T) {
 		}
 	}
 	read(path(manifest.Config.Digest), &config)
-	if diff := cmp.Diff([]string{"/bin/p"}, config.Config.Entrypoint); diff != "" {
-		t.Error(diff)
-	}
+	assert.Equal(t, []string{"/bin/p"}, config.Config.Entrypoint)
 	zipped, err := gzip.NewReader(strings.NewReader(content[path(manifest.Layers[0].Digest)]))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	layer, err := io.ReadAll(zipped)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := fmt.Sprintf("sha256:%x", sha256.Sum256(layer)); got != config.RootFS.DiffIDs[0] {
-		t.Errorf("the layer is %s, the configuration says %s", got, config.RootFS.DiffIDs[0])
-	}
+	require.NoError(t, err)
+	assert.Equal(t, fmt.Sprintf("sha256:%x", sha256.Sum256(layer)), config.RootFS.DiffIDs[0])
 	order, files := entries(t, bytes.NewReader(layer))
-	if diff := cmp.Diff([]string{"bin/ 755 ", "bin/p 755 ", "bin/sh 777 p"}, order); diff != "" {
-		t.Errorf("layer, -want +got:\n%s", diff)
-	}
-	if files["bin/p"] != "program" {
-		t.Errorf("the file is %q", files["bin/p"])
-	}
-	if !bytes.Equal(image, build(t)) {
-		t.Error("the same files make another image")
-	}
+	assert.Equal(t, []string{"bin/ 755 ", "bin/p 755 ", "bin/sh 777 p"}, order)
+	assert.Equal(t, "program", files["bin/p"])
+	assert.True(t, bytes.Equal(image, build(t)), "the same files make another image")
 }
 
 func TestErrors(t *testing.T) {
 	for _, args := range []string{"", "-o x -name y", "-o x -name y -file bin=p", "-o x -name y -file /bin/p", "-o x -name y -file /p=/nonexistent", "-o x -name y -file /p=p more"} {
-		if err := run(strings.Fields(args), io.Discard); err == nil {
-			t.Errorf("%q is taken", args)
-		}
+		assert.Error(t, run(strings.Fields(args), io.Discard), args)
 	}
-	if _, err := os.Stat("x"); !errors.Is(err, os.ErrNotExist) {
-		t.Error("a file was written")
-	}
+	assert.NoFileExists(t, "x")
 }

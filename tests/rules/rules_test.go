@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 const module = "github.com/multibond/multibond/"
@@ -48,17 +51,15 @@ type goPackage struct {
 func list(t *testing.T, args ...string) (packages []goPackage) {
 	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports,TestImports,XTestImports", "-tags", "lab"}, args...)...)
 	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%v: %v", cmd.Args, err)
-	}
+	require.NoError(t, err, "%v", cmd.Args)
 	decoder := json.NewDecoder(strings.NewReader(string(out)))
 	for {
 		var p goPackage
-		if err := decoder.Decode(&p); err == io.EOF {
+		err := decoder.Decode(&p)
+		if err == io.EOF {
 			return packages
-		} else if err != nil {
-			t.Fatal(err)
 		}
+		require.NoError(t, err)
 		packages = append(packages, p)
 	}
 }
@@ -71,15 +72,14 @@ func folder(path string) string {
 
 func TestImports(t *testing.T) {
 	packages := list(t, module+"...")
-	if len(packages) < 4 {
-		t.Fatalf("found %d packages only: %v", len(packages), packages)
-	}
+	require.GreaterOrEqual(t, len(packages), 4, "%v", packages)
 	for _, p := range packages {
 		own := folder(p.ImportPath)
 		for _, imported := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
 			checkReserved(t, p.ImportPath, own, imported)
-			if strings.HasPrefix(imported, module) && slices.Index(order, folder(imported)) > slices.Index(order, own) {
-				t.Errorf("%s imports %s: imports run cmd -> kubeclient -> delegate -> bond, so that each can be understood without those above it", p.ImportPath, imported)
+			if strings.HasPrefix(imported, module) {
+				assert.LessOrEqual(t, slices.Index(order, folder(imported)), slices.Index(order, own),
+					"%s imports %s: imports run cmd -> kubeclient -> delegate -> bond, so that each can be understood without those above it", p.ImportPath, imported)
 			}
 		}
 	}
@@ -102,8 +102,8 @@ func TestRooms(t *testing.T) {
 
 func checkReserved(t *testing.T, path, own, imported string) {
 	for _, r := range reserved {
-		if strings.HasPrefix(imported, r.imported) && own != r.folder {
-			t.Errorf("%s imports %s: %s", path, imported, r.reason)
+		if strings.HasPrefix(imported, r.imported) {
+			assert.Equal(t, r.folder, own, "%s imports %s: %s", path, imported, r.reason)
 		}
 	}
 }
@@ -120,14 +120,10 @@ var heavy = map[string]string{
 
 func TestPluginIsLight(t *testing.T) {
 	packages := list(t, "-deps", module+"cmd/multibond")
-	if len(packages) < 50 {
-		t.Fatalf("found %d dependencies only", len(packages))
-	}
+	require.GreaterOrEqual(t, len(packages), 50)
 	for _, p := range packages {
 		for prefix, reason := range heavy {
-			if strings.HasPrefix(p.ImportPath, prefix) {
-				t.Errorf("the plugin links %s: %s", p.ImportPath, reason)
-			}
+			assert.False(t, strings.HasPrefix(p.ImportPath, prefix), "the plugin links %s: %s", p.ImportPath, reason)
 		}
 	}
 }
