@@ -1,6 +1,7 @@
 package kubeclient
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -80,6 +81,14 @@ func (f *fakeAPI) start() {
 		require.NoError(c, err)
 	})
 	f.serve(l)
+}
+
+// drain waits until all that was sent is answered, and then serves again. It
+// is for requests whose sender has ended: they may arrive after it.
+func (f *fakeAPI) drain() {
+	f.t.Helper()
+	require.NoError(f.t, f.server.Shutdown(context.Background()))
+	f.start()
 }
 
 // put adds or replaces an object, as a user would.

@@ -233,6 +233,7 @@ func TestEventsGoOnWhereTheyStopped(t *testing.T) {
 	assert.Empty(t, r.publish(attachedReport()), "only the event was refused")
 	eventually(t, func(c *assert.CollectT) { require.NotZero(c, r.api.requests()["create events"]) })
 	r.stop()
+	r.api.drain()
 	r.api.refusing("create events", 0)
 	r.api.requests()
 	r.startUnready()
