@@ -1,65 +1,48 @@
 //go:build !lab
 
-// The lab's guest has no README.
+// The lab's guest has no documents.
 
 package bond
 
 import (
-	cli "flag"
-	"fmt"
-	"os"
+	"cmp"
+	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/multibond/multibond/bond/doctable"
 )
 
-var update = cli.Bool("update", false, "write the option table into the README")
-
-const (
-	readme     = "../README.md"
-	tableBegin = "<!-- made from the table in bond/option.go: go test ./bond -run README -update -->\n"
-	tableEnd   = "<!-- end of the table -->\n"
-)
-
-// TestREADME: what the README says of the options is what the table says.
+// TestREADME: what README.md says of the options is what the table says.
 func TestREADME(t *testing.T) {
-	data, err := os.ReadFile(readme)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, begins := strings.Cut(string(data), tableBegin)
-	found, after, ends := strings.Cut(rest, tableEnd)
-	if !begins || !ends {
-		t.Fatalf("%s has no table between %q and %q", readme, tableBegin, tableEnd)
-	}
-	want := optionTable()
-	if *update {
-		if err := os.WriteFile(readme, []byte(before+tableBegin+want+tableEnd+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if found != want {
-		t.Errorf("%s differs from the table in option.go; run: go test ./bond -run README -update\nit has:\n%s\nwanted is:\n%s", readme, found, want)
-	}
-}
-
-func optionTable() string {
-	var b strings.Builder
-	b.WriteString("| key | values | modes | meaning |\n|---|---|---|---|\n")
+	rows := [][]string{{"key", "values", "default", "modes", "meaning"}}
 	for _, o := range table {
-		modes := "all"
-		if len(o.modes) > 0 {
-			modes = strings.Join(o.modes, ", ")
+		key := "`" + strings.Join(o.keys(), "`, `") + "`"
+		if o.perLink {
+			key = "`links[]." + o.key + "`"
 		}
 		since := ""
 		if o.since != "" {
 			since = " Linux " + o.since + " and later."
 		}
-		key := strings.Join(o.keys(), "`, `")
-		if o.perLink {
-			key = "links[]." + key
-		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", key, o.kind.values(), modes, o.doc+since)
+		rows = append(rows, []string{key, o.kind.values(), defaultOf(t, o), cmp.Or(strings.Join(o.modes, ", "), "all"), o.doc + since})
 	}
-	return b.String()
+	doctable.Check(t, "README.md", "options", rows)
+}
+
+// defaultOf is what holds of an option that nobody gives, in words. What
+// ParseOptions adds has to be among them.
+func defaultOf(t *testing.T, o option) string {
+	t.Helper()
+	const first = "bond0-1"
+	added, problems := ParseOptions(map[string]json.RawMessage{}, []string{first, "bond0-2"}, nil)
+	require.NoError(t, problems.Err())
+	words := cmp.Or(o.fallback, added[o.key], o.unset)
+	require.NotEmpty(t, words, "%s has no default", o.key)
+	if value := added[o.key]; value != first {
+		require.Truef(t, strings.HasPrefix(words, value), "the default of %s is %s, and README.md says %s", o.key, value, words)
+	}
+	return words
 }

@@ -33,17 +33,17 @@ type finding struct {
 }
 
 var requirements = []requirement{
-	{"distinctPF", levelError, (*compiler).findSamePF, "the links' VFs are of different PFs, and these PFs have ports of their own: one cable takes down one link only"},
-	{"distinctCard", levelIgnore, (*compiler).findSameCard, "the PFs are on different cards (PCI domain, bus and device). Two ports of one card are usual, and fail together only with the card"},
-	{"sameNUMA", levelIgnore, (*compiler).findOtherNUMA, "the VFs are on one NUMA node. Two cards on two nodes are a choice too"},
-	{"sameSpeed", levelWarn, (*compiler).findOtherSpeed, "the PFs have one speed: otherwise a failover changes it, and 802.3ad uses the links of one speed only"},
-	{"pfUp", levelWarn, (*compiler).findPFDown, "each PF is up and has a carrier: otherwise the bond starts without that link. A cable can come back"},
-	{"noHostBond", levelWarn, (*compiler).findHostBond, "no PF is part of a bond of the host in balance-rr, balance-xor, broadcast or 802.3ad: the switch takes its ports for one, and sends what is meant for a VF to any of them. Some cards bond their VFs themselves then (switchdev)"},
-	{"pfMTU", levelError, (*compiler).findMTUAbovePF, "the MTU is at most each PF's: the kernel takes a larger one for a VF, and the PF drops the frames"},
-	{"trust", levelWarn, (*compiler).findUntrusted, "the PF trusts each VF whose MAC the mode changes: otherwise the kernel refuses the change where the PF has set the MAC, and most do"},
-	{"spoofchk", levelWarn, (*compiler).findSpoofChecked, "spoof checking is off for each VF whose MAC the mode changes: some PFs go on comparing with the MAC that they know"},
-	{"linkState", levelError, (*compiler).findForcedState, "no VF's link state is disable, or with miimon enable, which shows a carrier over a dead PF"},
-	{"sameVLAN", levelError, (*compiler).findOtherVLAN, "the VFs' VLANs are the same: otherwise a failover leads into another network"},
+	{"distinctPF", levelError, (*compiler).findSamePF, "The VFs are of different PFs, and these have ports of their own, so that one cable takes down one link only."},
+	{"distinctCard", levelIgnore, (*compiler).findSameCard, "The PFs are on different cards (PCI domain, bus and device)."},
+	{"sameNUMA", levelIgnore, (*compiler).findOtherNUMA, "The VFs are on one NUMA node."},
+	{"sameSpeed", levelWarn, (*compiler).findOtherSpeed, "The PFs have one speed, so that a failover does not change it. 802.3ad uses the links of one speed only."},
+	{"pfUp", levelWarn, (*compiler).findPFDown, "Each PF is up and has a carrier. Otherwise the bond starts without that link. A cable can come back."},
+	{"noHostBond", levelWarn, (*compiler).findHostBond, "No PF is part of a bond of the host in balance-rr, balance-xor, broadcast or 802.3ad."},
+	{"pfMTU", levelError, (*compiler).findMTUAbovePF, "The MTU is at most each PF's. The kernel takes a larger one for a VF, and the PF drops the frames."},
+	{"trust", levelWarn, (*compiler).findUntrusted, "The PF trusts each VF whose MAC the mode changes. Otherwise the kernel can refuse the change."},
+	{"spoofchk", levelWarn, (*compiler).findSpoofChecked, "Spoof checking is off for each VF whose MAC the mode changes. Otherwise the PF can drop its frames."},
+	{"linkState", levelError, (*compiler).findForcedState, "No VF's link state is disable, or with miimon enable, which shows a carrier over a dead PF."},
+	{"sameVLAN", levelError, (*compiler).findOtherVLAN, "The VFs have the same VLAN. Otherwise a failover leads into another network."},
 }
 
 func requirementKeys() (keys []string) {

@@ -33,12 +33,12 @@ func NewMetrics() *Metrics {
 	}
 	m := &Metrics{
 		registry:  prometheus.NewRegistry(),
-		lookups:   histogram("lookup_duration_seconds", "Time to find a pod's networks, the kubelet's answer included, by outcome.", prometheus.ExponentialBuckets(0.0001, 4, 9), "outcome"),
-		publishes: counter("publishes_total", "What became of the outcomes to publish: published, queued (the API server could not be reached), dropped (the pod is gone).", "outcome"),
+		lookups:   histogram("lookup_duration_seconds", "Time to find a pod's networks, including the kubelet's answer, by outcome: found, failed.", prometheus.ExponentialBuckets(0.0001, 4, 9), "outcome"),
+		publishes: counter("publishes_total", "Outcomes by what became of them: published, queued (the API server is away), dropped (the pod is gone).", "outcome"),
 		failures:  counter("failures_total", "Lookups, ADDs and DELs that failed, by reason.", "verb", "reason"),
 		steps:     histogram("step_duration_seconds", "Time of each kind of step of an ADD or DEL, as the plugin reports it.", prometheus.ExponentialBuckets(0.001, 2, 15), "verb", "step"),
-		requests:  counter("api_requests_total", "Requests to the API server, watches excluded.", "verb", "resource"),
-		answers:   counter("kubelet_answers_total", "Answers to which devices a pod has, by where they are from.", "source"),
+		requests:  counter("api_requests_total", "Requests to the API server, except watches.", "verb", "resource"),
+		answers:   counter("kubelet_answers_total", "Answers to the question which devices a pod has, by where they come from.", "source"),
 	}
 	m.registry.MustRegister(m.lookups, m.publishes, m.failures, m.steps, m.requests, m.answers,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -48,7 +48,7 @@ func NewMetrics() *Metrics {
 // watchQueue shows how many pods' outcomes are still to be published.
 func (m *Metrics) watchQueue(length func() int) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "multibond_publish_queue_length", Help: "Pods whose outcome is still to be published.",
+		Name: "multibond_publish_queue_length", Help: "Pods whose outcome is not published yet.",
 	}, func() float64 { return float64(length()) }))
 }
 

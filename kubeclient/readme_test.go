@@ -1,0 +1,34 @@
+package kubeclient
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"github.com/multibond/multibond/bond/doctable"
+)
+
+// TestREADME: what README.md says of the metrics is what the agent registers.
+func TestREADME(t *testing.T) {
+	m := NewMetrics()
+	m.watchQueue(func() int { return 0 })
+	found := make(chan *prometheus.Desc)
+	go func() {
+		m.registry.Describe(found)
+		close(found)
+	}()
+	form := regexp.MustCompile(`fqName: "(multibond_\w+)", help: "([^"]+)", .*constLabels: {}, variableLabels: {([\w,]*)}`)
+	var rows [][]string
+	for d := range found {
+		if words := form.FindStringSubmatch(d.String()); words != nil {
+			rows = append(rows, []string{"`" + words[1] + "`", strings.ReplaceAll(words[3], ",", ", "), words[2]})
+		}
+	}
+	require.Greater(t, len(rows), 5)
+	slices.SortFunc(rows, func(a, b []string) int { return strings.Compare(a[0], b[0]) })
+	doctable.Check(t, "README.md", "metrics", append([][]string{{"metric", "labels", "meaning"}}, rows...))
+}
