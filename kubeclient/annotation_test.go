@@ -293,28 +293,3 @@ func TestDefaultNetworkAnnotation(t *testing.T) {
 	_, err = parse("a@net1")
 	assert.ErrorContains(t, err, "default-network[0].interface: is net1, and the runtime names the default network's interface eth0")
 }
-
-func FuzzAnnotation(f *testing.F) {
-	for _, seed := range []string{
-		"", "null", `""`, "[null]", "a,demo/b@bond0.100", `[{"name":"a","ips":["10.0.0.1/24"],"mac":"02:00:00:00:00:01"}]`,
-		`[{"name":"a","default-route":[],"bandwidth":{"ingressRate":1},"portMappings":[{"hostPort":1,"containerPort":2}]}]`,
-		`[{"Name":"a","infiniband-guid":"c2:11:22:33:44:55:66:77","cni-args":{"x":1},"deviceID":"0000:3B:02.1"}]`,
-	} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, annotation string) {
-		_, _ = ParseDefaultNetwork(annotation, "demo", "kube-system", "eth0")
-		elements, err := ParseNetworks(annotation, "demo", []string{"eth0"})
-		again, errAgain := ParseNetworks(annotation, "demo", []string{"eth0"})
-		require.Equal(t, fmt.Sprint(err), fmt.Sprint(errAgain))
-		require.Equal(t, elements, again)
-		names := map[string]bool{"eth0": true, "lo": true}
-		for _, e := range elements {
-			require.NotEmpty(t, e.Network.Name)
-			require.NotEmpty(t, e.Network.Namespace)
-			require.NoError(t, bond.CheckName(e.Interface))
-			require.NotContains(t, names, e.Interface)
-			names[e.Interface] = true
-		}
-	})
-}

@@ -47,26 +47,3 @@ func TestBadCheckpoint(t *testing.T) {
 		assertPrefix(t, want, fmt.Sprint(err), text)
 	}
 }
-
-func FuzzCheckpoint(f *testing.F) {
-	f.Add([]byte(`{"Data":{"PodDeviceEntries":[{"PodUID":"u1","ContainerName":"b","ResourceName":"r","DeviceIDs":{"0":["x2"],"-1":["x1"]}}]},"Checksum":1}`))
-	f.Add([]byte(`{"Data":{"PodDeviceEntries":[{"PodUID":"u1","ContainerName":"b","ResourceName":"r","DeviceIDs":["x1","x1"]},{"PodUID":"u1","ContainerName":"a"}]}}`))
-	f.Add([]byte(`{"Data":{"PodDeviceEntries":null}}`))
-	f.Add([]byte(`{"Data":{"PodDeviceEntries":[{"PodUID":"u1","DeviceIDs":{"":null}}]}}`))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		got, err := FromCheckpoint(raw, "u1", []string{"b", "a"})
-		if err != nil {
-			return
-		}
-		again, err := FromCheckpoint(raw, "u1", []string{"b", "a"})
-		require.NoError(t, err)
-		require.Len(t, again, len(got))
-		for i, c := range got {
-			require.Equal(t, c.Name, again[i].Name)
-			for resource := range c.Resources {
-				w := Want{Resource: resource}
-				require.Equal(t, c.devices(w), again[i].devices(w))
-			}
-		}
-	})
-}

@@ -197,34 +197,3 @@ func TestIsBond(t *testing.T) {
 		assert.Equal(t, want, Network{Config: json.RawMessage(config)}.IsBond(), config)
 	}
 }
-
-func FuzzNADConfig(f *testing.F) {
-	for _, seed := range []string{
-		`{"type":"macvlan"}`, `{"name":"x","cniVersion":"1.0.0","plugins":[{"type":"sriov","capabilities":{"ips":true,"mac":true,"deviceID":true}},{"type":"tuning"}]}`,
-		`{"type":"multibond","links":[{"resourceName":"a/b","count":2},{"network":"x/y"},{"request":"r"},{"deviceID":"0000:3B:02.1"}],"ipam":{"type":"static"}}`,
-		`{"type":"sriov","args":{"cni":{"a":1}},"runtimeConfig":{"mac":"x"}}`, `{"plugins":[null]}`, `[null]`, `null`,
-	} {
-		f.Add(seed)
-	}
-	link := Network{Name: named("x", "y"), Resource: "a/c", Config: json.RawMessage(`{"type":"sriov"}`)}
-	e := Element{Path: "networks[0]", IPs: []string{"10.0.0.1"}, MAC: "02:00:00:00:00:01", CNIArgs: map[string]json.RawMessage{"a": []byte("2")}}
-	f.Fuzz(func(t *testing.T, text string) {
-		config, err := ParseConfig([]byte(text), "net-a")
-		if err != nil {
-			return
-		}
-		again, err := ParseConfig(config, "other")
-		require.NoError(t, err, "%q became %q", text, config)
-		require.Equal(t, string(config), string(again), "of %q", text)
-		n := Network{Name: named("demo", "net-a"), Config: config}
-		if n.IsBond() {
-			b, err := ReadBond(n, func(types.NamespacedName) (Network, error) { return link, nil })
-			if err != nil {
-				return
-			}
-			n = b.Network(slices.Repeat([]string{"0000:3b:02.0"}, len(b.Need().Wants)))
-		}
-		out, err := n.Configure(e, "0000:3b:02.1", "/x")
-		require.True(t, json.Valid(out), "%q became %q, %v", text, out, err)
-	})
-}
