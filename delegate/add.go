@@ -11,6 +11,7 @@ import (
 	current "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/strictjson"
@@ -311,7 +312,7 @@ func notUndone(err, undo error) error {
 }
 
 func (rec *Record) took(what string, from, to time.Time) {
-	rec.Steps = append(rec.Steps, Step{What: what, Milliseconds: float64(to.Sub(from).Microseconds()) / 1000})
+	rec.Steps = append(rec.Steps, agentapi.Step{What: what, Milliseconds: float64(to.Sub(from).Microseconds()) / 1000})
 }
 
 // step is one part of carrying out a plan.

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
 )
@@ -174,7 +175,7 @@ func TestStatusOfWhatHangs(t *testing.T) {
 	bin := t.TempDir()
 	writeFile(t, filepath.Join(bin, "p"), "#!/bin/sh\n"+`touch "$0.was-executed"; exec sleep 600`, 0o755)
 	asked := make(chan struct{})
-	agent := fakeAgent(t, func(_ AgentRequest, conn net.Conn) { <-asked })
+	agent := fakeAgent(t, func(_ agentapi.Request, conn net.Conn) { <-asked })
 	defer close(asked)
 	conf := t.TempDir()
 	writeFile(t, filepath.Join(conf, "10-hangs.conflist"), `{"cniVersion": "1.1.0", "name": "hangs", "plugins": [{"type": "p", "ipam": {"type": "p"}}]}`, 0o600)
@@ -199,8 +200,8 @@ func TestStatusOfWhatHangs(t *testing.T) {
 
 // TestStatusWithoutTime: that nobody listens is said however little time there is.
 func TestStatusWithoutTime(t *testing.T) {
-	err := AgentClient{Socket: filepath.Join(t.TempDir(), "none.sock"), Timeout: 1}.Ready(t.Context())
-	if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrNoAgent) {
+	err := agentapi.Client{Socket: filepath.Join(t.TempDir(), "none.sock"), Timeout: 1}.Ready(t.Context())
+	if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, agentapi.ErrNoAgent) {
 		t.Error(err)
 	}
 }

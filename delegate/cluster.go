@@ -9,6 +9,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
@@ -24,8 +25,8 @@ const DefaultConfDir = "/etc/cni/net.d"
 type ClusterConfig struct {
 	CNIVersion string
 	Name       string
-	Agent      string  // the agent's socket
-	Cluster    Cluster // what the agent answers by
+	Agent      string           // the agent's socket
+	Cluster    agentapi.Cluster // what the agent answers by
 
 	// The default network where the plugin knows it: by name in ConfDir ("" is
 	// the first there), by File (a file or a directory), or whole.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/multibond/multibond/delegate/agentapi"
 )
 
 func TestParseCluster(t *testing.T) {
@@ -22,7 +24,7 @@ func TestParseCluster(t *testing.T) {
 		{"the least", `{"name": "m", "defaultNetwork": {}}`, ClusterConfig{Name: "m", Agent: DefaultAgent, ConfDir: DefaultConfDir}},
 		{"Multus's", `{"name": "m", "clusterNetwork": "main", "defaultNetworks": ["a", "b"], "systemNamespaces": ["s"], "multusNamespace": "n", "namespaceIsolation": true,
 			"globalNamespaces": "default, other", "confDir": "/c", "binDir": "/b", "readinessindicatorfile": "/r", "logLevel": "debug", "kubeconfig": "/k"}`,
-			ClusterConfig{Name: "m", Agent: DefaultAgent, ConfDir: "/c", BinDir: "/b", ReadyFile: "/r", Warnings: []string{"network m: ignored: kubeconfig, logLevel"}, Cluster: Cluster{
+			ClusterConfig{Name: "m", Agent: DefaultAgent, ConfDir: "/c", BinDir: "/b", ReadyFile: "/r", Warnings: []string{"network m: ignored: kubeconfig, logLevel"}, Cluster: agentapi.Cluster{
 				Isolated: true, Global: []string{"default", "other"}, System: []string{"s"}, Namespace: "n", Network: "main", Defaults: []string{"a", "b"}}}},
 		{"a path", `{"name": "m", "clusterNetwork": "/etc/cni/x.conf"}`, ClusterConfig{Name: "m", Agent: DefaultAgent, ConfDir: DefaultConfDir, File: "/etc/cni/x.conf"}},
 		{"inline", `{"name": "m", "delegates": [{"type": "bridge"}]}`, ClusterConfig{Name: "m", Agent: DefaultAgent, ConfDir: DefaultConfDir, Inline: []byte(`{"type":"bridge"}`)}},

@@ -28,7 +28,7 @@ type Plan struct {
 	IPAM        string          `json:"ipam,omitempty"`
 	Group       Group           `json:"group,omitzero"`
 
-	// As in PodAttachment.
+	// As in agentapi.Attachment.
 	DefaultRoute   []netip.Addr    `json:"defaultRoute,omitzero"`
 	DeviceInfo     json.RawMessage `json:"deviceInfo,omitempty"`
 	DeviceInfoFile string          `json:"deviceInfoFile,omitempty"`

@@ -13,6 +13,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
 )
@@ -53,9 +54,9 @@ type Request struct {
 	Path        []string
 	Network     Network
 	Group       Group
-	Steps       []Step // what was done for it before, which its Record tells
+	Steps       []agentapi.Step // what was done for it before, which its Record tells
 
-	// As in PodAttachment.
+	// As in agentapi.Attachment.
 	DefaultRoute   []netip.Addr
 	DeviceInfo     json.RawMessage
 	DeviceInfoFile string
@@ -64,10 +65,10 @@ type Request struct {
 // Group is all attachments that one ADD of the runtime makes, of which each
 // Record is a part.
 type Group struct {
-	Network string   `json:"network"`         // as the runtime calls its configuration
-	IfNames []string `json:"ifNames"`         // in the order of attachment; the first is CNI_IFNAME
-	Agent   string   `json:"agent,omitempty"` // the socket of the agent that hears of the DEL
-	Pod     Pod      `json:"pod,omitzero"`
+	Network string       `json:"network"`         // as the runtime calls its configuration
+	IfNames []string     `json:"ifNames"`         // in the order of attachment; the first is CNI_IFNAME
+	Agent   string       `json:"agent,omitempty"` // the socket of the agent that hears of the DEL
+	Pod     agentapi.Pod `json:"pod,omitzero"`
 }
 
 // Key names the request's Record.

@@ -9,14 +9,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // bondCNI is an attachment to a network of type bond over links that are in
 // the pod.
-func bondCNI(ifName string, links ...string) PodAttachment {
-	return PodAttachment{Name: "demo/" + ifName, IfName: ifName, Bond: true, Config: bondCNIConfig(links...)}
+func bondCNI(ifName string, links ...string) agentapi.Attachment {
+	return agentapi.Attachment{Name: "demo/" + ifName, IfName: ifName, Bond: true, Config: bondCNIConfig(links...)}
 }
 
 func bondCNIConfig(links ...string) json.RawMessage {
@@ -31,28 +32,28 @@ func bondCNIConfig(links ...string) json.RawMessage {
 }
 
 func TestAttachmentOrder(t *testing.T) {
-	lan := func(ifName string) PodAttachment {
-		return PodAttachment{IfName: ifName, Config: json.RawMessage(`{"cniVersion": "1.0.0", "name": "lan", "type": "macvlan"}`)}
+	lan := func(ifName string) agentapi.Attachment {
+		return agentapi.Attachment{IfName: ifName, Config: json.RawMessage(`{"cniVersion": "1.0.0", "name": "lan", "type": "macvlan"}`)}
 	}
-	listed := PodAttachment{IfName: "b", Config: strictjson.Encode(values{"cniVersion": "1.0.0", "name": "list", "plugins": []json.RawMessage{
+	listed := agentapi.Attachment{IfName: "b", Config: strictjson.Encode(values{"cniVersion": "1.0.0", "name": "list", "plugins": []json.RawMessage{
 		bondCNIConfig("x", "y"), json.RawMessage(`{"type": "tuning"}`)}})}
 	for _, test := range []struct {
-		given []PodAttachment
+		given []agentapi.Attachment
 		want  string
 	}{
-		{[]PodAttachment{lan("eth0"), lan("net1"), lan("net2"), bondCNI("net3", "net1", "net2")}, "eth0 net1 net2 net3"},
-		{[]PodAttachment{lan("eth0"), bondCNI("b", "x", "y"), lan("x"), lan("y")}, "eth0 x y b"},
-		{[]PodAttachment{lan("eth0"), lan("x"), bondCNI("b", "x", "y"), lan("net3"), lan("y")}, "eth0 x y b net3"},
-		{[]PodAttachment{lan("eth0"), bondCNI("b2", "v", "w"), bondCNI("b1", "x", "y"), lan("y"), lan("x"), lan("w"), lan("v")}, "eth0 v w b2 x y b1"},
-		{[]PodAttachment{lan("eth0"), listed, lan("x"), lan("y")}, "eth0 x y b"},
-		{[]PodAttachment{lan("eth0"), bondCNI("b", "made-by-others", "eth0")}, "eth0 b"},
-		{[]PodAttachment{lan("eth0"), bondCNI("b1", "b2", "x"), bondCNI("b2", "b1", "x"), lan("x")}, "eth0 x b2 b1"},
-		{[]PodAttachment{bondCNI("eth0", "x", "y"), lan("x"), lan("y")}, "eth0 x y"},
+		{[]agentapi.Attachment{lan("eth0"), lan("net1"), lan("net2"), bondCNI("net3", "net1", "net2")}, "eth0 net1 net2 net3"},
+		{[]agentapi.Attachment{lan("eth0"), bondCNI("b", "x", "y"), lan("x"), lan("y")}, "eth0 x y b"},
+		{[]agentapi.Attachment{lan("eth0"), lan("x"), bondCNI("b", "x", "y"), lan("net3"), lan("y")}, "eth0 x y b net3"},
+		{[]agentapi.Attachment{lan("eth0"), bondCNI("b2", "v", "w"), bondCNI("b1", "x", "y"), lan("y"), lan("x"), lan("w"), lan("v")}, "eth0 v w b2 x y b1"},
+		{[]agentapi.Attachment{lan("eth0"), listed, lan("x"), lan("y")}, "eth0 x y b"},
+		{[]agentapi.Attachment{lan("eth0"), bondCNI("b", "made-by-others", "eth0")}, "eth0 b"},
+		{[]agentapi.Attachment{lan("eth0"), bondCNI("b1", "b2", "x"), bondCNI("b2", "b1", "x"), lan("x")}, "eth0 x b2 b1"},
+		{[]agentapi.Attachment{bondCNI("eth0", "x", "y"), lan("x"), lan("y")}, "eth0 x y"},
 	} {
 		var rs []Request
 		var given, got []string
 		for _, a := range test.given {
-			r, err := a.request(Request{})
+			r, err := requestFor(a, Request{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -71,7 +72,7 @@ func TestAttachmentOrder(t *testing.T) {
 // documents is named before, between or after its links. Observed of Multus and
 // bond-cni: the order of the annotation has to be that of the work.
 func TestBondBeforeItsLinks(t *testing.T) {
-	all := []PodAttachment{vlan("net1", vfA), vlan("net2", vfB), bondCNI("bond0", "net1", "net2")}
+	all := []agentapi.Attachment{vlan("net1", vfA), vlan("net2", vfB), bondCNI("bond0", "net1", "net2")}
 	for _, places := range [][]int{{0, 1, 2}, {2, 0, 1}, {0, 2, 1}, {2, 1, 0}} {
 		t.Run(fmt.Sprint(places), func(t *testing.T) {
 			given := inOrder(all, places)
@@ -159,7 +160,7 @@ func TestBondBeforeItsLinksKilled(t *testing.T) {
 }
 
 // bondFirst is a pod whose bond is named before its links.
-var bondFirst = []PodAttachment{bondCNI("bond0", "net2", "net3"), vlan("net2", vfA), vlan("net3", vfB)}
+var bondFirst = []agentapi.Attachment{bondCNI("bond0", "net2", "net3"), vlan("net2", vfA), vlan("net3", vfB)}
 
 // TestBondWithoutItsLinks: a link that no network makes.
 func TestBondWithoutItsLinks(t *testing.T) {
@@ -169,7 +170,7 @@ func TestBondWithoutItsLinks(t *testing.T) {
 	wantError(t, err, cnierror.Node, "network demo/bond0: links[1].name: the pod has no interface net7, it has net2, eth0 "+
 		"(another network of the pod has to make it, under this name; where Multus is the meta plugin, one that the annotation names before the bond)")
 	n.wantState(before)
-	if !slices.ContainsFunc(n.published(), func(p Publish) bool { return p.Failure != nil }) {
+	if !slices.ContainsFunc(n.published(), func(p agentapi.Publish) bool { return p.Failure != nil }) {
 		t.Error("the agent has not heard of it")
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/strictjson"
@@ -42,7 +43,7 @@ func TestNamesFromOutside(t *testing.T) {
 			return bonded(`{"name": "net1", "links": [{"deviceID": ` + quoted(name) + `}, {"deviceID": "0000:5e:02.0"}]}`)
 		},
 		"an attachment's interface": func(name string) error {
-			_, err := PodAttachment{Name: "demo/a", IfName: name, Config: []byte(`{"type": "macvlan", "name": "a"}`)}.request(Request{})
+			_, err := requestFor(agentapi.Attachment{Name: "demo/a", IfName: name, Config: []byte(`{"type": "macvlan", "name": "a"}`)}, Request{})
 			return err
 		},
 	} {
@@ -119,22 +120,22 @@ func TestTooLarge(t *testing.T) {
 // TestDeviceFromOutside: what an agent says of a plain network's device, or of
 // the file that describes it, leads nowhere else.
 func TestDeviceFromOutside(t *testing.T) {
-	of := func(a PodAttachment) (Request, error) {
+	of := func(a agentapi.Attachment) (Request, error) {
 		a.Name, a.IfName, a.Config = "demo/a", "net1", json.RawMessage(`{"type": "macvlan", "name": "a"}`)
-		return a.request(Request{})
+		return requestFor(a, Request{})
 	}
 	for _, name := range append(outside, "../c2:bond0.json", "../../pci/devices/"+vfA, "nvidia0") {
-		if r, err := of(PodAttachment{Devices: []string{name}}); err != nil || r.Network.Device != "" {
+		if r, err := of(agentapi.Attachment{Devices: []string{name}}); err != nil || r.Network.Device != "" {
 			t.Errorf("device %.40q: %q, %v", name, r.Network.Device, err)
 		}
 		if name == "/etc/passwd" {
 			continue // a path as good as any
 		}
-		if _, err := of(PodAttachment{DeviceInfoFile: name}); cnierror.Code(err) != types.ErrInvalidNetworkConfig {
+		if _, err := of(agentapi.Attachment{DeviceInfoFile: name}); cnierror.Code(err) != types.ErrInvalidNetworkConfig {
 			t.Errorf("file %.40q: %v", name, err)
 		}
 	}
-	r, err := of(PodAttachment{Devices: []string{vfA}, DeviceInfoFile: "/run/info/cni/a.json"})
+	r, err := of(agentapi.Attachment{Devices: []string{vfA}, DeviceInfoFile: "/run/info/cni/a.json"})
 	if err != nil || r.Network.Device != vfA || r.DeviceInfoFile != "/run/info/cni/a.json" {
 		t.Errorf("%+v, %v", r, err)
 	}

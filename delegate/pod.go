@@ -14,6 +14,7 @@ import (
 	current "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/strictjson"
@@ -37,15 +38,15 @@ const (
 // the networks.
 func (h *Host) AddPod(ctx context.Context, c ClusterConfig, r Request) (*current.Result, error) {
 	began := time.Now()
-	args, err := ParseCNIArgs(r.Args)
+	pod, err := agentapi.ParseCNIArgs(r.Args)
 	if err != nil {
 		return nil, err
 	}
 	for _, w := range c.Warnings {
 		h.warn("%s", w)
 	}
-	l := Lookup{ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Pod: args.Pod, Cluster: c.Cluster}
-	reply, steps, err := h.lookup(ctx, AgentClient{Socket: c.Agent, Timeout: lookupTimeout}, l)
+	l := agentapi.Lookup{ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Pod: pod, Cluster: c.Cluster}
+	reply, steps, err := h.lookup(ctx, agentapi.Client{Socket: c.Agent, Timeout: lookupTimeout}, l)
 	var recs []*Record
 	if err == nil {
 		var rs []Request
@@ -54,7 +55,7 @@ func (h *Host) AddPod(ctx context.Context, c ClusterConfig, r Request) (*current
 			recs, err = h.addAll(ctx, rs)
 		}
 	}
-	report := Publish{Verb: "ADD", Pod: reply.Pod, Warnings: warningsOf(reply, recs)}
+	report := agentapi.Publish{Verb: "ADD", Pod: reply.Pod, Warnings: warningsOf(reply, recs)}
 	if recs == nil {
 		report.Steps = steps
 	}
@@ -62,7 +63,7 @@ func (h *Host) AddPod(ctx context.Context, c ClusterConfig, r Request) (*current
 		err = h.publish(ctx, c.Agent, report, recs, began)
 	}
 	if err != nil {
-		report.Pod = args.Pod
+		report.Pod = pod
 		h.tellFailure(ctx, c.Agent, report, began, err)
 		return nil, err
 	}
@@ -73,34 +74,34 @@ func (h *Host) AddPod(ctx context.Context, c ClusterConfig, r Request) (*current
 // knows, for another meta plugin, which publishes the result itself.
 func (h *Host) AddSecondary(ctx context.Context, r Request) (*current.Result, error) {
 	began := time.Now()
-	args, err := ParseCNIArgs(r.Args)
+	pod, err := agentapi.ParseCNIArgs(r.Args)
 	if err != nil {
 		return nil, err
 	}
-	if args.Pod == (Pod{}) {
+	if pod == (agentapi.Pod{}) {
 		return h.Add(ctx, r) // which says what is missing
 	}
 	socket := r.Network.Agent
-	l := Lookup{ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Pod: args.Pod, Secondary: true}
-	reply, steps, err := h.lookup(ctx, AgentClient{Socket: socket, Timeout: lookupTimeout}, l)
+	l := agentapi.Lookup{ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Pod: pod, Secondary: true}
+	reply, steps, err := h.lookup(ctx, agentapi.Client{Socket: socket, Timeout: lookupTimeout}, l)
 	var recs []*Record
 	if err == nil {
 		r.Steps = steps
 		recs, err = h.addOne(ctx, socket, r, reply)
 	}
-	report := Publish{Verb: "ADD", Pod: args.Pod, Warnings: warningsOf(reply, recs)}
+	report := agentapi.Publish{Verb: "ADD", Pod: pod, Warnings: warningsOf(reply, recs)}
 	if err != nil {
 		report.Steps = steps
 		h.tellFailure(ctx, socket, report, began, err)
 		return nil, err
 	}
-	report.Steps = append(report.allSteps(recs), since("total", began))
+	report.Steps = append(allSteps(report, recs), agentapi.Since("total", began))
 	h.tell(ctx, socket, report)
 	return invoke.DecodeResult(recs[0].Result)
 }
 
 // warningsOf are all warnings about what a pod got.
-func warningsOf(reply LookupReply, recs []*Record) []string {
+func warningsOf(reply agentapi.LookupReply, recs []*Record) []string {
 	warnings := slices.Clone(reply.Warnings)
 	for _, rec := range recs {
 		warnings = append(warnings, rec.Warnings...)
@@ -108,11 +109,11 @@ func warningsOf(reply LookupReply, recs []*Record) []string {
 	return warnings
 }
 
-func (h *Host) addOne(ctx context.Context, socket string, r Request, reply LookupReply) ([]*Record, error) {
+func (h *Host) addOne(ctx context.Context, socket string, r Request, reply agentapi.LookupReply) ([]*Record, error) {
 	if len(reply.Attachments) != 1 || !reply.Attachments[0].Bond {
 		return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: pod %s asks for another network at %s", r.Network.Name, reply.Pod, r.IfName)
 	}
-	one, err := reply.Attachments[0].request(r)
+	one, err := requestFor(reply.Attachments[0], r)
 	if err != nil {
 		return nil, err
 	}
@@ -172,15 +173,15 @@ func (h *Host) delUnknown(ctx context.Context, c ClusterConfig, r Request) {
 
 // tellDel reports a DEL of which the agent is to hear.
 func (h *Host) tellDel(ctx context.Context, rec *Record, began time.Time, err error) {
-	if rec == nil || rec.Plan.Group.Agent == "" || rec.Plan.Group.Pod == (Pod{}) {
+	if rec == nil || rec.Plan.Group.Agent == "" || rec.Plan.Group.Pod == (agentapi.Pod{}) {
 		return
 	}
-	report := Publish{Verb: "DEL", Pod: rec.Plan.Group.Pod, Steps: []Step{since("total", began)}}
+	report := agentapi.Publish{Verb: "DEL", Pod: rec.Plan.Group.Pod, Steps: []agentapi.Step{agentapi.Since("total", began)}}
 	if err != nil {
 		h.tellFailure(ctx, rec.Plan.Group.Agent, report, began, err)
 		return
 	}
-	if err := (AgentClient{Socket: rec.Plan.Group.Agent}).Post(ctx, report); err != nil {
+	if err := (agentapi.Client{Socket: rec.Plan.Group.Agent}).Post(ctx, report); err != nil {
 		h.warn("pod %s: %v", report.Pod, err)
 	}
 }
@@ -205,7 +206,7 @@ func (h *Host) StatusPod(ctx context.Context, c ClusterConfig, path []string) er
 // agentReady asks whether the agent can answer. One that is there and takes its
 // time is no error: an ADD waits for it.
 func agentReady(ctx context.Context, socket string) error {
-	err := AgentClient{Socket: socket, Timeout: readyTimeout}.Ready(ctx)
+	err := agentapi.Client{Socket: socket, Timeout: readyTimeout}.Ready(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil
 	}
@@ -226,20 +227,16 @@ func (h *Host) findPlugins(raw json.RawMessage, path []string) error {
 }
 
 // lookup asks the agent for a pod's networks. Without a pod nobody is asked.
-func (h *Host) lookup(ctx context.Context, agent AgentClient, l Lookup) (LookupReply, []Step, error) {
-	if l.Pod == (Pod{}) {
-		return LookupReply{}, nil, nil
+func (h *Host) lookup(ctx context.Context, agent agentapi.Client, l agentapi.Lookup) (agentapi.LookupReply, []agentapi.Step, error) {
+	if l.Pod == (agentapi.Pod{}) {
+		return agentapi.LookupReply{}, nil, nil
 	}
 	began := time.Now()
 	reply, err := agent.Lookup(ctx, l)
 	for _, w := range reply.Warnings {
 		h.warn("pod %s: %s", l.Pod, w)
 	}
-	return reply, []Step{since("lookup", began)}, err
-}
-
-func since(what string, began time.Time) Step {
-	return Step{What: what, Milliseconds: float64(time.Since(began).Microseconds()) / 1000}
+	return reply, []agentapi.Step{agentapi.Since("lookup", began)}, err
 }
 
 func (c ClusterConfig) path(path []string) []string {
@@ -251,7 +248,7 @@ func (c ClusterConfig) path(path []string) []string {
 
 // requests makes a request of each network of a pod, the default network
 // first.
-func (c ClusterConfig) requests(r Request, reply LookupReply) ([]Request, error) {
+func (c ClusterConfig) requests(r Request, reply agentapi.LookupReply) ([]Request, error) {
 	if err := c.ready(); err != nil {
 		return nil, err
 	}
@@ -264,7 +261,7 @@ func (c ClusterConfig) requests(r Request, reply LookupReply) ([]Request, error)
 		if raw == nil {
 			return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: clusterNetwork is %s, a NAD, and without a pod (CNI_ARGS) nobody knows it", c.Name, c.Cluster.Network)
 		}
-		attachments = slices.Insert(slices.Clone(attachments), 0, PodAttachment{IfName: r.IfName, Config: raw, Default: true})
+		attachments = slices.Insert(slices.Clone(attachments), 0, agentapi.Attachment{IfName: r.IfName, Config: raw, Default: true})
 	}
 	attachments[0].Config = withRuntimeConfig(attachments[0].Config, c.RuntimeConfig)
 	r.Path = c.path(r.Path)
@@ -272,7 +269,7 @@ func (c ClusterConfig) requests(r Request, reply LookupReply) ([]Request, error)
 	var rs []Request
 	var errs []error
 	for _, a := range attachments {
-		one, err := a.request(r)
+		one, err := requestFor(a, r)
 		errs = append(errs, err)
 		rs = append(rs, one)
 	}
@@ -285,8 +282,8 @@ func (c ClusterConfig) requests(r Request, reply LookupReply) ([]Request, error)
 	return rs, errors.Join(errs...)
 }
 
-// request is the request for one network of a pod.
-func (a PodAttachment) request(r Request) (Request, error) {
+// requestFor is the request for one network of a pod.
+func requestFor(a agentapi.Attachment, r Request) (Request, error) {
 	r.IfName, r.DefaultRoute, r.DeviceInfo, r.DeviceInfoFile = a.IfName, a.DefaultRoute, a.DeviceInfo, a.DeviceInfoFile
 	// The Record's file has the interface's name.
 	err := bond.CheckName(a.IfName)
@@ -353,8 +350,8 @@ func withCapabilities(plugin json.RawMessage, values map[string]json.RawMessage)
 // publish tells the agent what a pod got, before the ADD is over: who cleans
 // up addresses that no status has would take them away. Where the agent is
 // away for longer than a restart takes, everything is undone.
-func (h *Host) publish(ctx context.Context, socket string, report Publish, recs []*Record, began time.Time) error {
-	if report.Pod == (Pod{}) {
+func (h *Host) publish(ctx context.Context, socket string, report agentapi.Publish, recs []*Record, began time.Time) error {
+	if report.Pod == (agentapi.Pod{}) {
 		return nil
 	}
 	for _, rec := range recs {
@@ -364,9 +361,9 @@ func (h *Host) publish(ctx context.Context, socket string, report Publish, recs 
 		}
 		report.Attachments = append(report.Attachments, one)
 	}
-	report.Steps = append(report.allSteps(recs), since("total", began))
+	report.Steps = append(allSteps(report, recs), agentapi.Since("total", began))
 	err := h.publishOnce(ctx, socket, report)
-	for deadline := time.Now().Add(publishWindow); errors.Is(err, ErrNoAgent) && time.Now().Before(deadline) && ctx.Err() == nil; {
+	for deadline := time.Now().Add(publishWindow); errors.Is(err, agentapi.ErrNoAgent) && time.Now().Before(deadline) && ctx.Err() == nil; {
 		time.Sleep(publishPause)
 		err = h.publishOnce(ctx, socket, report)
 	}
@@ -377,13 +374,13 @@ func (h *Host) publish(ctx context.Context, socket string, report Publish, recs 
 	return notUndone(err, h.Del(context.WithoutCancel(ctx), recs[0].Plan.Key()))
 }
 
-func (h *Host) publishOnce(ctx context.Context, socket string, report Publish) error {
-	_, err := AgentClient{Socket: socket, Timeout: publishTimeout}.Publish(ctx, report)
+func (h *Host) publishOnce(ctx context.Context, socket string, report agentapi.Publish) error {
+	_, err := agentapi.Client{Socket: socket, Timeout: publishTimeout}.Publish(ctx, report)
 	return err
 }
 
 // allSteps are the steps of a report and of all its attachments.
-func (p Publish) allSteps(recs []*Record) []Step {
+func allSteps(p agentapi.Publish, recs []*Record) []agentapi.Step {
 	steps := slices.Clone(p.Steps)
 	for _, rec := range recs {
 		steps = append(steps, rec.Steps...)
@@ -391,9 +388,9 @@ func (p Publish) allSteps(recs []*Record) []Step {
 	return steps
 }
 
-func (rec *Record) podResult() (PodResult, error) {
+func (rec *Record) podResult() (agentapi.Result, error) {
 	result, err := invoke.DecodeResult(rec.Result)
-	return PodResult{
+	return agentapi.Result{
 		Name: rec.Plan.Network, IfName: rec.Plan.IfName, Bond: !rec.Plan.plain(), Result: result,
 		DefaultRoute: rec.Plan.DefaultRoute, DeviceInfo: rec.Plan.DeviceInfo,
 	}, err
@@ -401,17 +398,17 @@ func (rec *Record) podResult() (PodResult, error) {
 
 // tellFailure has the agent say on the pod why it has no networks. An agent
 // that is not there cannot.
-func (h *Host) tellFailure(ctx context.Context, socket string, report Publish, began time.Time, failure error) {
-	if report.Pod == (Pod{}) || errors.Is(failure, ErrNoAgent) {
+func (h *Host) tellFailure(ctx context.Context, socket string, report agentapi.Publish, began time.Time, failure error) {
+	if report.Pod == (agentapi.Pod{}) || errors.Is(failure, agentapi.ErrNoAgent) {
 		return
 	}
 	report.Failure = types.NewError(cnierror.Code(failure), failure.Error(), "")
-	report.Steps = append(report.Steps, since("total", began))
+	report.Steps = append(report.Steps, agentapi.Since("total", began))
 	h.tell(ctx, socket, report)
 }
 
 // tell reports what nothing depends on.
-func (h *Host) tell(ctx context.Context, socket string, report Publish) {
+func (h *Host) tell(ctx context.Context, socket string, report agentapi.Publish) {
 	const patience = 2 * time.Second
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()

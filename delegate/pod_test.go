@@ -12,11 +12,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/strictjson"
@@ -28,28 +30,56 @@ const defaultFile = `{"cniVersion": "1.0.0", "name": "cbr0", "plugins": [{"type"
 
 const podArgs = "IgnoreUnknown=1;K8S_POD_NAMESPACE=demo;K8S_POD_NAME=p;K8S_POD_UID=1234"
 
+// fakeAgent answers each connection with what answer writes, after it has
+// read a request.
+func fakeAgent(t *testing.T, answer func(agentapi.Request, net.Conn)) agentapi.Client {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "agent.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				var r agentapi.Request
+				if agentapi.Read(conn, &r) == nil {
+					answer(r, conn)
+				}
+			}()
+		}
+	}()
+	return agentapi.Client{Socket: socket, Timeout: 10 * time.Second}
+}
+
 // node is a machine with an agent, and a directory of configurations.
 type node struct {
 	*machine
 	config ClusterConfig
 	mutex  sync.Mutex
-	reply  AgentReply
-	asked  []AgentRequest
+	reply  agentapi.Reply
+	asked  []agentapi.Request
 }
 
-func newNode(t *testing.T, attachments ...PodAttachment) *node {
+func newNode(t *testing.T, attachments ...agentapi.Attachment) *node {
 	t.Helper()
-	n := &node{machine: newMachine(t), reply: AgentReply{Version: AgentVersion, Lookup: &LookupReply{
-		Pod: Pod{"demo", "p", "1234"}, Attachments: attachments}}}
-	agent := fakeAgent(t, func(r AgentRequest, conn net.Conn) {
+	n := &node{machine: newMachine(t), reply: agentapi.Reply{Version: agentapi.Version, Lookup: &agentapi.LookupReply{
+		Pod: agentapi.Pod{Namespace: "demo", Name: "p", UID: "1234"}, Attachments: attachments}}}
+	agent := fakeAgent(t, func(r agentapi.Request, conn net.Conn) {
 		n.mutex.Lock()
 		defer n.mutex.Unlock()
 		n.asked = append(n.asked, r)
-		reply := AgentReply{Version: AgentVersion, Publish: &PublishReply{}}
+		reply := agentapi.Reply{Version: agentapi.Version, Publish: &agentapi.PublishReply{}}
 		if r.Publish == nil {
 			reply = n.reply
 		}
-		WriteAgentMessage(conn, reply)
+		agentapi.Write(conn, reply)
 	})
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "10-cbr0.conflist"), defaultFile, 0o600)
@@ -68,7 +98,7 @@ func (n *node) request() Request {
 }
 
 // published are the reports that the agent has got.
-func (n *node) published() (out []Publish) {
+func (n *node) published() (out []agentapi.Publish) {
 	n.mutex.Lock()
 	defer n.mutex.Unlock()
 	for _, r := range n.asked {
@@ -80,16 +110,16 @@ func (n *node) published() (out []Publish) {
 }
 
 // bondOf is an attachment to a bond of two VFs.
-func bondOf(ifName string, devices ...string) PodAttachment {
-	return PodAttachment{Name: "demo/" + ifName, IfName: ifName, Bond: true, Devices: devices, Config: strictjson.Encode(values{
+func bondOf(ifName string, devices ...string) agentapi.Attachment {
+	return agentapi.Attachment{Name: "demo/" + ifName, IfName: ifName, Bond: true, Devices: devices, Config: strictjson.Encode(values{
 		"cniVersion": "1.0.0", "name": "net-" + ifName, "type": "multibond", "delegate": values{"type": "sriov"},
 		"links": []values{{"deviceID": devices[0]}, {"deviceID": devices[1]}}, "ipam": values{"type": "host-local"},
 	})}
 }
 
 // vlan is an attachment to a plain network over a VF.
-func vlan(ifName, device string) PodAttachment {
-	return PodAttachment{Name: "demo/vlan", IfName: ifName, Devices: []string{device},
+func vlan(ifName, device string) agentapi.Attachment {
+	return agentapi.Attachment{Name: "demo/vlan", IfName: ifName, Devices: []string{device},
 		Config: strictjson.Encode(values{"cniVersion": "0.3.1", "name": "vlan", "type": "sriov", "vlan": 7, "deviceID": device})}
 }
 
@@ -150,7 +180,7 @@ func TestAddPod(t *testing.T) {
 		t.Errorf("portmap got %s", config)
 	}
 	reports := n.published()
-	if len(reports) != 1 || reports[0].Verb != "ADD" || reports[0].Failure != nil || reports[0].Pod != (Pod{"demo", "p", "1234"}) {
+	if len(reports) != 1 || reports[0].Verb != "ADD" || reports[0].Failure != nil || reports[0].Pod != (agentapi.Pod{Namespace: "demo", Name: "p", UID: "1234"}) {
 		t.Fatalf("published: %+v", reports)
 	}
 	var names []string
@@ -358,21 +388,21 @@ func TestAddPodErrors(t *testing.T) {
 	noRoute.DefaultRoute = []netip.Addr{}
 	for _, test := range []struct {
 		name        string
-		attachments []PodAttachment
+		attachments []agentapi.Attachment
 		change      func(*node)
 		code        uint
 		text        string
 	}{
-		{"two of the same name", []PodAttachment{bondOf("bond0", vfA, vfB), vlan("bond0-1", vfA2)}, nil, cnierror.Node,
+		{"two of the same name", []agentapi.Attachment{bondOf("bond0", vfA, vfB), vlan("bond0-1", vfA2)}, nil, cnierror.Node,
 			"network demo/bond0 and network demo/vlan both take bond0-1"},
-		{"one device twice", []PodAttachment{bondOf("bond0", vfA, vfB), vlan("net2", vfA)}, nil, cnierror.Node,
+		{"one device twice", []agentapi.Attachment{bondOf("bond0", vfA, vfB), vlan("net2", vfA)}, nil, cnierror.Node,
 			"network demo/bond0 and network demo/vlan both take 0000:3b:02.0"},
 		{"no default network", nil, func(n *node) { n.config.ConfDir = "/nonexistent" }, types.ErrTryAgainLater,
 			"the default network in /nonexistent: open .: no such file or directory (the cluster's network plugin puts it there when it is installed)"},
 		{"not ready", nil, func(n *node) { n.config.ReadyFile = "/nonexistent" }, types.ErrTryAgainLater,
 			"readinessindicatorfile: stat /nonexistent: no such file or directory (the cluster's network plugin makes it when it is ready)"},
 		{"the agent refuses", nil, func(n *node) { n.reply.Lookup, n.reply.Error = nil, types.NewError(7, "no", "") }, 7, "no"},
-		{"no gateway for the default route", []PodAttachment{noRoute}, nil, cnierror.Node, "network demo/vlan: default-route: no gateway is given, and the network's result has none"},
+		{"no gateway for the default route", []agentapi.Attachment{noRoute}, nil, cnierror.Node, "network demo/vlan: default-route: no gateway is given, and the network's result has none"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			n := newNode(t, test.attachments...)
@@ -395,11 +425,11 @@ func TestAddPodWithoutAgent(t *testing.T) {
 	n.config.Agent = filepath.Join(t.TempDir(), "agent.sock")
 	before := n.state()
 	_, err := n.AddPod(t.Context(), n.config, n.request())
-	if cnierror.Code(err) != types.ErrTryAgainLater || !errors.Is(err, ErrNoAgent) {
+	if cnierror.Code(err) != types.ErrTryAgainLater || !errors.Is(err, agentapi.ErrNoAgent) {
 		t.Errorf("error %d: %v", cnierror.Code(err), err)
 	}
 	n.wantState(before)
-	if err := n.StatusPod(t.Context(), n.config, n.request().Path); cnierror.Code(err) != types.ErrPluginNotAvailable || !errors.Is(err, ErrNoAgent) {
+	if err := n.StatusPod(t.Context(), n.config, n.request().Path); cnierror.Code(err) != types.ErrPluginNotAvailable || !errors.Is(err, agentapi.ErrNoAgent) {
 		t.Errorf("STATUS %d: %v", cnierror.Code(err), err)
 	}
 	r := n.request()

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
@@ -40,7 +41,7 @@ type Record struct {
 	Result      json.RawMessage      `json:"result,omitempty"`      // the ADD's: the attachment is complete
 	Restored    []string             `json:"restored,omitempty"`    // links that are as before again
 	LostSince   map[string]time.Time `json:"lostSince,omitempty"`   // when a link was first found to be nowhere, or its name to be taken
-	Steps       []Step               `json:"steps,omitempty"`
+	Steps       []agentapi.Step      `json:"steps,omitempty"`
 	Warnings    []string             `json:"warnings,omitempty"`
 }
 
@@ -50,12 +51,6 @@ type Seen struct {
 	MAC    string          `json:"mac,omitempty"` // in the bond
 	Admin  *bond.VF        `json:"admin,omitempty"`
 	Result json.RawMessage `json:"result,omitempty"` // of the last plugin
-}
-
-// Step is one thing that was done, and the time it took.
-type Step struct {
-	What         string  `json:"what"`
-	Milliseconds float64 `json:"ms"`
 }
 
 // Key names a Record: one attachment of one container.

@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
@@ -159,7 +159,7 @@ func (a *Agent) server() server {
 }
 
 // answer answers one request of the plugin.
-func (a *Agent) answer(ctx context.Context, r delegate.AgentRequest) delegate.AgentReply {
+func (a *Agent) answer(ctx context.Context, r agentapi.Request) agentapi.Reply {
 	switch {
 	case r.Lookup != nil:
 		reply, err := a.Lookup(ctx, *r.Lookup)
@@ -167,23 +167,23 @@ func (a *Agent) answer(ctx context.Context, r delegate.AgentRequest) delegate.Ag
 			a.log.WarnContext(ctx, "lookup failed", "pod", r.Lookup.Pod.String(), "container", r.Lookup.ContainerID, "code", cnierror.Code(err), "error", err)
 			return failure(err)
 		}
-		return delegate.AgentReply{Lookup: &reply}
+		return agentapi.Reply{Lookup: &reply}
 	case r.Publish != nil:
 		reply, err := a.Publish(ctx, *r.Publish)
 		if err != nil {
 			return failure(err)
 		}
-		return delegate.AgentReply{Publish: &reply}
+		return agentapi.Reply{Publish: &reply}
 	}
 	if err := a.ready(); err != nil {
 		return failure(cnierror.With(cnitypes.ErrTryAgainLater, err))
 	}
-	return delegate.AgentReply{}
+	return agentapi.Reply{}
 }
 
 // Publish tells the API server what became of a sandbox, now if it can be
 // reached and later otherwise, and counts what the plugin reports of it.
-func (a *Agent) Publish(ctx context.Context, p delegate.Publish) (reply delegate.PublishReply, err error) {
+func (a *Agent) Publish(ctx context.Context, p agentapi.Publish) (reply agentapi.PublishReply, err error) {
 	a.metrics.reported(p)
 	e, err := entryOf(p, time.Now())
 	if err != nil {

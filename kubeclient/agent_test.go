@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
@@ -137,12 +138,12 @@ func (r *rig) startUnready() {
 	r.t.Cleanup(r.stop)
 }
 
-func (r *rig) client() delegate.AgentClient {
-	return delegate.AgentClient{Socket: r.options.Socket, Timeout: 30 * time.Second}
+func (r *rig) client() agentapi.Client {
+	return agentapi.Client{Socket: r.options.Socket, Timeout: 30 * time.Second}
 }
 
-func lookupOf(namespace, name, uid string) delegate.Lookup {
-	return delegate.Lookup{ContainerID: "c1", Netns: "/n", IfName: "eth0", Pod: delegate.Pod{Namespace: namespace, Name: name, UID: uid}}
+func lookupOf(namespace, name, uid string) agentapi.Lookup {
+	return agentapi.Lookup{ContainerID: "c1", Netns: "/n", IfName: "eth0", Pod: agentapi.Pod{Namespace: namespace, Name: name, UID: uid}}
 }
 
 // requests fails the test unless exactly these were sent to the API server.
@@ -158,10 +159,10 @@ func (r *rig) requests(want map[string]int) {
 var pLookup = lookupOf("demo", "p", "uid-p")
 
 // attachedReport is what a plugin publishes of demo/p.
-func attachedReport() delegate.Publish {
-	return delegate.Publish{
-		Verb: "ADD", Pod: pLookup.Pod, Steps: []delegate.Step{{What: "attach bond0-1", Milliseconds: 12}, {What: "bond", Milliseconds: 3}},
-		Attachments: []delegate.PodResult{
+func attachedReport() agentapi.Publish {
+	return agentapi.Publish{
+		Verb: "ADD", Pod: pLookup.Pod, Steps: []agentapi.Step{{What: "attach bond0-1", Milliseconds: 12}, {What: "bond", Milliseconds: 3}},
+		Attachments: []agentapi.Result{
 			{Name: "cbr0", IfName: "eth0", Result: bridged()},
 			{Name: "demo/bond-net1", IfName: "bond0", Bond: true, Result: bonded()},
 		},
@@ -227,7 +228,7 @@ func TestLookupOfTheClustersNetworks(t *testing.T) {
 	r.pod("kube-system", "s", "uid-s", "")
 	r.podWith("demo", "d", "uid-d", map[string]any{NetworksAnnotation: "lan", DefaultNetworkAnnotation: "every"})
 	r.start()
-	summary := func(l delegate.Lookup, cluster delegate.Cluster) string {
+	summary := func(l agentapi.Lookup, cluster agentapi.Cluster) string {
 		l.Cluster = cluster
 		got, err := r.client().Lookup(t.Context(), l)
 		if err != nil {
@@ -239,20 +240,20 @@ func TestLookupOfTheClustersNetworks(t *testing.T) {
 		}
 		return strings.Join(words, ", ")
 	}
-	all := delegate.Cluster{Isolated: true, Network: "main", Defaults: []string{"every", "filed"}}
+	all := agentapi.Cluster{Isolated: true, Network: "main", Defaults: []string{"every", "filed"}}
 	for _, c := range []struct {
-		lookup  delegate.Lookup
-		cluster delegate.Cluster
+		lookup  agentapi.Lookup
+		cluster agentapi.Cluster
 		want    string
 	}{
 		{pLookup, all, "kube-system/main@eth0 true, kube-system/every@net1 false, kube-system/filed@net2 false, demo/bond-net1@bond0 false"},
 		{lookupOf("demo", "d", "uid-d"), all, "kube-system/every@eth0 true, kube-system/every@net1 false, kube-system/filed@net2 false, demo/lan@net3 false"},
-		{lookupOf("demo", "d", "uid-d"), delegate.Cluster{}, "kube-system/every@eth0 true, demo/lan@net1 false"},
+		{lookupOf("demo", "d", "uid-d"), agentapi.Cluster{}, "kube-system/every@eth0 true, demo/lan@net1 false"},
 		{lookupOf("kube-system", "s", "uid-s"), all, "kube-system/main@eth0 true"},
-		{lookupOf("kube-system", "s", "uid-s"), delegate.Cluster{System: []string{"x"}, Defaults: []string{"every"}}, "kube-system/every@net1 false"},
-		{lookupOf("kube-system", "s", "uid-s"), delegate.Cluster{Namespace: "demo", Network: "lan"}, "demo/lan@eth0 true"},
-		{lookupOf("kube-system", "s", "uid-s"), delegate.Cluster{Network: "only", System: []string{"x"}, Defaults: []string{"only"}}, "only@eth0 true, only@net1 false"},
-		{pLookup, delegate.Cluster{Network: "none"}, `clusterNetwork: network kube-system/none: network-attachment-definitions "none" not found` + "\n" + `no file of the configuration directory has the name none: file does not exist`},
+		{lookupOf("kube-system", "s", "uid-s"), agentapi.Cluster{System: []string{"x"}, Defaults: []string{"every"}}, "kube-system/every@net1 false"},
+		{lookupOf("kube-system", "s", "uid-s"), agentapi.Cluster{Namespace: "demo", Network: "lan"}, "demo/lan@eth0 true"},
+		{lookupOf("kube-system", "s", "uid-s"), agentapi.Cluster{Network: "only", System: []string{"x"}, Defaults: []string{"only"}}, "only@eth0 true, only@net1 false"},
+		{pLookup, agentapi.Cluster{Network: "none"}, `clusterNetwork: network kube-system/none: network-attachment-definitions "none" not found` + "\n" + `no file of the configuration directory has the name none: file does not exist`},
 	} {
 		assertPrefix(t, c.want, summary(c.lookup, c.cluster))
 	}
@@ -402,7 +403,7 @@ func TestAgentShowsItsHealthAndMetrics(t *testing.T) {
 	assert.Error(t, err, "a pod that is not there was found")
 	_, err = r.client().Publish(t.Context(), attachedReport())
 	assert.NoError(t, err)
-	ended := delegate.Publish{Verb: "DEL", Pod: pLookup.Pod, Steps: []delegate.Step{{What: "bond", Milliseconds: 1}}}
+	ended := agentapi.Publish{Verb: "DEL", Pod: pLookup.Pod, Steps: []agentapi.Step{{What: "bond", Milliseconds: 1}}}
 	assert.NoError(t, r.client().Post(t.Context(), ended))
 	r.queueHas(0)
 	var body string

@@ -22,7 +22,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
@@ -137,7 +137,7 @@ func unreachable(err error) error {
 }
 
 // patchStatus sends a merge patch to a pod's status.
-func (a *api) patchStatus(ctx context.Context, pod delegate.Pod, patch json.RawMessage) error {
+func (a *api) patchStatus(ctx context.Context, pod agentapi.Pod, patch json.RawMessage) error {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
 	a.count("patch", podResource)

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/agentapi"
 )
 
 // The node and the cluster that the agent is measured on.
@@ -46,7 +46,7 @@ func benchAPI(b *testing.B) *fakeAPI {
 	return api
 }
 
-func benchLookup() delegate.Lookup {
+func benchLookup() agentapi.Lookup {
 	i := rand.IntN(benchPods)
 	return lookupOf("demo", fmt.Sprint("p", i), fmt.Sprint("uid-", i))
 }

@@ -8,7 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
@@ -29,7 +29,7 @@ type podNetworks struct {
 // the default network where the pod or the cluster names a NAD, the networks
 // that the cluster gives to every pod, those of the pod's annotation. The
 // errors' code is 7.
-func networksOf(pod *corev1.Pod, l delegate.Lookup) (podNetworks, error) {
+func networksOf(pod *corev1.Pod, l agentapi.Lookup) (podNetworks, error) {
 	first := l.IfName
 	if l.Secondary {
 		first = defaultInterface
@@ -54,7 +54,7 @@ func networksOf(pod *corev1.Pod, l delegate.Lookup) (podNetworks, error) {
 	return n, cnierror.With(cnitypes.ErrInvalidNetworkConfig, err)
 }
 
-func defaultOf(pod *corev1.Pod, cluster delegate.Cluster, ifName string) (n podNetworks, err error) {
+func defaultOf(pod *corev1.Pod, cluster agentapi.Cluster, ifName string) (n podNetworks, err error) {
 	var e Element
 	switch annotation := pod.Annotations[DefaultNetworkAnnotation]; {
 	case annotation != "":
@@ -71,7 +71,7 @@ func defaultOf(pod *corev1.Pod, cluster delegate.Cluster, ifName string) (n podN
 }
 
 // defaultsOf are the networks of every pod but those of the system.
-func defaultsOf(pod *corev1.Pod, cluster delegate.Cluster) []string {
+func defaultsOf(pod *corev1.Pod, cluster agentapi.Cluster) []string {
 	system := cluster.System
 	if system == nil {
 		system = []string{systemNamespace}

@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/agentapi"
 )
 
 // The reasons of the events on pods.
@@ -31,7 +31,7 @@ type outcome struct {
 }
 
 // outcomesOf are the events that a report asks for.
-func outcomesOf(p delegate.Publish, now time.Time) (out []outcome) {
+func outcomesOf(p agentapi.Publish, now time.Time) (out []outcome) {
 	if p.Failure != nil {
 		out = append(out, outcome{corev1.EventTypeWarning, reasonFailed, clip(p.Failure.Msg), now})
 	} else if len(p.Attachments) > 0 {
@@ -45,7 +45,7 @@ func outcomesOf(p delegate.Publish, now time.Time) (out []outcome) {
 
 // describe says which interfaces a pod got: "eth0 10.244.1.5 (cbr0), bond0
 // 10.56.217.2 (demo/bond-net1)".
-func describe(attachments []delegate.PodResult) string {
+func describe(attachments []agentapi.Result) string {
 	var words []string
 	for _, a := range attachments {
 		s := Attached{Name: a.Name, IfName: a.IfName, Result: a.Result}.status()
@@ -67,7 +67,7 @@ func clip(message string) string {
 // event makes the object. Its name is made of the pod and what is said of it,
 // so that the API server refuses the same outcome of the same pod a second
 // time, whoever says it again and however often.
-func (o outcome) event(pod delegate.Pod, node string) *corev1.Event {
+func (o outcome) event(pod agentapi.Pod, node string) *corev1.Event {
 	at := metav1.NewTime(o.Time)
 	return &corev1.Event{
 		ObjectMeta:     metav1.ObjectMeta{Namespace: pod.Namespace, Name: o.eventName(pod)},
@@ -79,7 +79,7 @@ func (o outcome) event(pod delegate.Pod, node string) *corev1.Event {
 	}
 }
 
-func (o outcome) eventName(pod delegate.Pod) string {
+func (o outcome) eventName(pod agentapi.Pod) string {
 	const longest = 253 // of any object's name
 	sum := sha256.Sum256([]byte(pod.UID + "\n" + o.Reason + "\n" + o.Message))
 	end := fmt.Sprintf(".%x", sum[:8])

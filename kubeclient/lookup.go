@@ -11,7 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
@@ -19,7 +19,7 @@ import (
 // is 4 where there is no such pod, 7 where what somebody wrote is wrong, 11
 // where the API server or the kubelet could not be asked, 100 where the pod's
 // devices do not suffice.
-func (a *Agent) Lookup(ctx context.Context, l delegate.Lookup) (delegate.LookupReply, error) {
+func (a *Agent) Lookup(ctx context.Context, l agentapi.Lookup) (agentapi.LookupReply, error) {
 	start := time.Now()
 	reply, err := a.lookup(ctx, l)
 	if err != nil && cnierror.Code(err) == cnitypes.ErrInternal {
@@ -29,7 +29,7 @@ func (a *Agent) Lookup(ctx context.Context, l delegate.Lookup) (delegate.LookupR
 	return reply, err
 }
 
-func (a *Agent) lookup(ctx context.Context, l delegate.Lookup) (reply delegate.LookupReply, err error) {
+func (a *Agent) lookup(ctx context.Context, l agentapi.Lookup) (reply agentapi.LookupReply, err error) {
 	pod, err := a.source.pod(ctx, l.Pod)
 	if err != nil {
 		return reply, err
@@ -43,8 +43,8 @@ func (a *Agent) lookup(ctx context.Context, l delegate.Lookup) (reply delegate.L
 	if err != nil {
 		return reply, err
 	}
-	reply.Pod = delegate.Pod{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID)}
-	reply.Attachments = []delegate.PodAttachment{}
+	reply.Pod = agentapi.Pod{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID)}
+	reply.Attachments = []agentapi.Attachment{}
 	for i, one := range attachments {
 		out := s.attachment(one)
 		out.Default = networks.hasDefault && i == 0
@@ -58,8 +58,8 @@ func (a *Agent) lookup(ctx context.Context, l delegate.Lookup) (reply delegate.L
 }
 
 // only picks the network that another meta plugin asks for.
-func only(attachments []delegate.PodAttachment, l delegate.Lookup) ([]delegate.PodAttachment, error) {
-	i := slices.IndexFunc(attachments, func(a delegate.PodAttachment) bool { return a.IfName == l.IfName })
+func only(attachments []agentapi.Attachment, l agentapi.Lookup) ([]agentapi.Attachment, error) {
+	i := slices.IndexFunc(attachments, func(a agentapi.Attachment) bool { return a.IfName == l.IfName })
 	if i < 0 {
 		return nil, fmt.Errorf("pod %s: its annotations name no network for interface %s (name the interface in annotation %s, as in net@%s)", l.Pod, l.IfName, NetworksAnnotation, l.IfName)
 	}
@@ -70,7 +70,7 @@ func only(attachments []delegate.PodAttachment, l delegate.Lookup) ([]delegate.P
 type search struct {
 	*Agent
 	ctx      context.Context
-	request  delegate.Lookup
+	request  agentapi.Lookup
 	pod      *corev1.Pod
 	warnings []string
 }
@@ -116,8 +116,8 @@ func (s *search) containers() ([]Container, error) {
 	return containers, nil
 }
 
-func (s *search) attachment(a Attachment) delegate.PodAttachment {
-	out := delegate.PodAttachment{
+func (s *search) attachment(a Attachment) agentapi.Attachment {
+	out := agentapi.Attachment{
 		Name: a.Network.label(), IfName: a.Element.Interface, Config: a.Network.Config, Bond: a.Bond,
 		Devices: a.Devices, DefaultRoute: a.Element.DefaultRoute,
 	}

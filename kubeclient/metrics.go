@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
@@ -82,7 +82,7 @@ func (m *Metrics) lookedUp(start time.Time, err error) {
 }
 
 // reported counts what the plugin says of an ADD or DEL.
-func (m *Metrics) reported(p delegate.Publish) {
+func (m *Metrics) reported(p agentapi.Publish) {
 	verb := "other"
 	if p.Verb == "ADD" || p.Verb == "DEL" {
 		verb = strings.ToLower(p.Verb)

@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/client-go/rest"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/agentapi"
 )
 
 // The environment of an agent in a process of its own, which is this test's
@@ -70,8 +70,8 @@ func startProcess(t testing.TB, api *fakeAPI, dir string) process {
 	return p
 }
 
-func (p process) client() delegate.AgentClient {
-	return delegate.AgentClient{Socket: processOptions(p.dir).Socket, Timeout: 30 * time.Second}
+func (p process) client() agentapi.Client {
+	return agentapi.Client{Socket: processOptions(p.dir).Socket, Timeout: 30 * time.Second}
 }
 
 func (p process) kill() {
@@ -105,7 +105,7 @@ func TestKilledAgentLosesNothing(t *testing.T) {
 	for i := range pods {
 		running.Go(func() {
 			report := attachedReport()
-			report.Pod = delegate.Pod{Namespace: "demo", Name: name(i), UID: "uid-" + name(i)}
+			report.Pod = agentapi.Pod{Namespace: "demo", Name: name(i), UID: "uid-" + name(i)}
 			_, errs[i] = p.client().Publish(t.Context(), report)
 		})
 		if i == pods/2 {
@@ -119,7 +119,7 @@ func TestKilledAgentLosesNothing(t *testing.T) {
 		meta := api.object(podResource, "demo", name(i))["metadata"].(map[string]any)
 		annotations, _ := meta["annotations"].(map[string]any)
 		if errs[i] != nil {
-			assert.ErrorIs(t, errs[i], delegate.ErrNoAgent)
+			assert.ErrorIs(t, errs[i], agentapi.ErrNoAgent)
 		} else {
 			assert.NotNil(t, annotations[nettypes.NetworkStatusAnnot], name(i))
 		}

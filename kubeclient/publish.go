@@ -17,7 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
@@ -28,7 +28,7 @@ type publisher struct {
 	queue   queue
 	api     *api
 	node    string
-	gone    func(delegate.Pod) bool // surely
+	gone    func(agentapi.Pod) bool // surely
 	metrics *Metrics
 	log     *slog.Logger
 
@@ -44,7 +44,7 @@ type publisher struct {
 
 // entryOf makes what is to be published of a report. The error's code is 6
 // where the report makes no sense.
-func entryOf(p delegate.Publish, now time.Time) (entry, error) {
+func entryOf(p agentapi.Publish, now time.Time) (entry, error) {
 	e := entry{Pod: p.Pod, Events: outcomesOf(p, now)}
 	if !uidForm.MatchString(p.Pod.UID) {
 		return e, cnierror.With(cnitypes.ErrDecodingFailure, fmt.Errorf("pod %s has UID %q, which is none", p.Pod, p.Pod.UID))
@@ -134,7 +134,7 @@ func (p *publisher) deliverUnqueued(ctx context.Context, e entry, kept error) er
 }
 
 // lost is of an outcome that could be neither published nor queued.
-func lost(pod delegate.Pod, err, kept error) error {
+func lost(pod agentapi.Pod, err, kept error) error {
 	return cnierror.With(cnitypes.ErrTryAgainLater, fmt.Errorf("publishing of pod %s: %w; nor can it be queued: %w", pod, err, kept))
 }
 
@@ -196,7 +196,7 @@ func refusedForGood(err error) bool {
 }
 
 // say creates an event, once.
-func (p *publisher) say(ctx context.Context, pod delegate.Pod, o outcome) error {
+func (p *publisher) say(ctx context.Context, pod agentapi.Pod, o outcome) error {
 	event := o.event(pod, p.node)
 	if p.said.has(event.Name) {
 		return nil

@@ -18,12 +18,12 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // publish sends a report, and says whether it was queued.
-func (r *rig) publish(p delegate.Publish) (queued string) {
+func (r *rig) publish(p agentapi.Publish) (queued string) {
 	r.t.Helper()
 	reply, err := r.client().Publish(r.t.Context(), p)
 	assert.NoError(r.t, err)
@@ -54,8 +54,8 @@ func (r *rig) messages() (out []string) {
 	return out
 }
 
-func failedReport(message string) delegate.Publish {
-	return delegate.Publish{Verb: "ADD", Pod: pLookup.Pod, Failure: cnitypes.NewError(7, message, "")}
+func failedReport(message string) agentapi.Publish {
+	return agentapi.Publish{Verb: "ADD", Pod: pLookup.Pod, Failure: cnitypes.NewError(7, message, "")}
 }
 
 func TestPublishIsOnePatchAndOneEvent(t *testing.T) {
@@ -82,7 +82,7 @@ func TestWarningsAreOneEvent(t *testing.T) {
 	report.Warnings = []string{"network demo/bond-net1: links[1].deviceID: the PF enp2s0 is down", "network n: ignored: ipMasq"}
 	r.publish(report)
 	r.publish(report)
-	r.publish(delegate.Publish{Verb: "ADD", Pod: pLookup.Pod, Warnings: report.Warnings})
+	r.publish(agentapi.Publish{Verb: "ADD", Pod: pLookup.Pod, Warnings: report.Warnings})
 	m := r.messages()
 	assert.Len(t, m, 2)
 	assert.Contains(t, m, "Warning NetworksWarned uid-p: network demo/bond-net1: links[1].deviceID: the PF enp2s0 is down; network n: ignored: ipMasq")
@@ -93,7 +93,7 @@ func TestWarningsAreOneEvent(t *testing.T) {
 func TestDELPublishesNothing(t *testing.T) {
 	r := newRig(t)
 	r.start()
-	r.publish(delegate.Publish{Verb: "DEL", Pod: pLookup.Pod, Steps: []delegate.Step{{What: "bond", Milliseconds: 1}}})
+	r.publish(agentapi.Publish{Verb: "DEL", Pod: pLookup.Pod, Steps: []agentapi.Step{{What: "bond", Milliseconds: 1}}})
 	r.requests(map[string]int{})
 }
 
@@ -120,7 +120,7 @@ func TestLongMessagesAreClipped(t *testing.T) {
 	o := outcomesOf(failedReport(strings.Repeat("ä", 1000)), time.Now())[0]
 	assert.LessOrEqual(t, len(o.Message), 1024)
 	assert.True(t, strings.HasSuffix(o.Message, "ä ..."), o.Message)
-	assert.Len(t, o.eventName(delegate.Pod{Name: strings.Repeat("p", 236) + "." + strings.Repeat("p", 16), UID: "u"}), 253)
+	assert.Len(t, o.eventName(agentapi.Pod{Name: strings.Repeat("p", 236) + "." + strings.Repeat("p", 16), UID: "u"}), 253)
 }
 
 // TestPublishedWhenTheAPIServerIsBack: in between, the pod is still found, and
@@ -207,7 +207,7 @@ func TestARefusedPodDoesNotBlockOthers(t *testing.T) {
 	r.api.refusing("patch pods", http.StatusForbidden)
 	assert.Contains(t, r.publish(attachedReport()), "refused by the test")
 	other := failedReport("other")
-	other.Pod = delegate.Pod{Namespace: "demo", Name: "q", UID: "uid-q"}
+	other.Pod = agentapi.Pod{Namespace: "demo", Name: "q", UID: "uid-q"}
 	assert.Empty(t, r.publish(other))
 	r.queueHas(1)
 	r.api.refusing("patch pods", 0)
@@ -285,10 +285,10 @@ func (l notQueuedLines) Write(p []byte) (int, error) {
 func TestBadReports(t *testing.T) {
 	r := newRig(t)
 	r.start()
-	for name, change := range map[string]func(*delegate.Publish){
-		"no result":       func(p *delegate.Publish) { p.Attachments[1].Result = nil },
-		"bad device-info": func(p *delegate.Publish) { p.Attachments[1].DeviceInfo = json.RawMessage(`[]`) },
-		"no UID":          func(p *delegate.Publish) { p.Pod.UID = "../../x" },
+	for name, change := range map[string]func(*agentapi.Publish){
+		"no result":       func(p *agentapi.Publish) { p.Attachments[1].Result = nil },
+		"bad device-info": func(p *agentapi.Publish) { p.Attachments[1].DeviceInfo = json.RawMessage(`[]`) },
+		"no UID":          func(p *agentapi.Publish) { p.Pod.UID = "../../x" },
 	} {
 		report := attachedReport()
 		change(&report)
@@ -327,7 +327,7 @@ func TestManyPluginsAtOnce(t *testing.T) {
 
 // addLikeARuntime looks up and publishes, and repeats both as long as the
 // answer is to try again.
-func (r *rig) addLikeARuntime(l delegate.Lookup) (err error) {
+func (r *rig) addLikeARuntime(l agentapi.Lookup) (err error) {
 	for limit := time.Now().Add(30 * time.Second); time.Now().Before(limit); time.Sleep(5 * time.Millisecond) {
 		_, err = r.client().Lookup(r.t.Context(), l)
 		if err == nil {

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
@@ -25,7 +25,7 @@ const entryVersion = 1
 // entry is what is still to be published of one pod.
 type entry struct {
 	Version int             `json:"version"`
-	Pod     delegate.Pod    `json:"pod"`
+	Pod     agentapi.Pod    `json:"pod"`
 	Patch   json.RawMessage `json:"patch,omitempty"` // of the status
 	Events  []outcome       `json:"events,omitempty"`
 }

@@ -15,13 +15,13 @@ import (
 	cnitypes "github.com/containernetworking/cni/pkg/types"
 	"golang.org/x/sys/unix"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // server answers the plugin on a unix socket, one request a connection.
 type server struct {
-	answer func(context.Context, delegate.AgentRequest) delegate.AgentReply
+	answer func(context.Context, agentapi.Request) agentapi.Reply
 	peer   int           // the only user that may ask
 	slots  int           // connections at a time; others wait to be accepted
 	edge   time.Duration // to send a request, and to take its reply
@@ -112,7 +112,7 @@ func (s server) handle(ctx context.Context, conn *net.UnixConn) {
 		return
 	}
 	conn.SetDeadline(time.Now().Add(s.edge))
-	switch err := delegate.WriteAgentMessage(conn, reply); {
+	switch err := agentapi.Write(conn, reply); {
 	case errors.Is(err, unix.EPIPE): // of a DEL nobody waits for the answer
 		s.log.DebugContext(ctx, "nobody waits for a reply on the socket", "error", err)
 	case err != nil:
@@ -120,21 +120,21 @@ func (s server) handle(ctx context.Context, conn *net.UnixConn) {
 	}
 }
 
-func (s server) reply(ctx context.Context, conn *net.UnixConn) (delegate.AgentReply, error) {
-	var request delegate.AgentRequest
-	if err := delegate.ReadAgentMessage(conn, &request); err != nil {
-		return delegate.AgentReply{}, err
+func (s server) reply(ctx context.Context, conn *net.UnixConn) (agentapi.Reply, error) {
+	var request agentapi.Request
+	if err := agentapi.Read(conn, &request); err != nil {
+		return agentapi.Reply{}, err
 	}
 	// Not before the request is read: a socket that is closed with something
 	// to read in it takes the reply with it.
 	if err := s.checkPeer(conn); err != nil {
 		return failure(cnierror.With(cnitypes.ErrInvalidEnvironmentVariables, err)), nil
 	}
-	if err := delegate.CheckAgentVersion(request.Version, delegate.AgentVersion); err != nil {
+	if err := agentapi.CheckVersion(request.Version, agentapi.Version); err != nil {
 		return failure(err), nil
 	}
 	reply := s.answer(ctx, request)
-	reply.Version = delegate.AgentVersion
+	reply.Version = agentapi.Version
 	return reply, nil
 }
 
@@ -157,6 +157,6 @@ func (s server) checkPeer(conn *net.UnixConn) error {
 }
 
 // failure is the reply that has an error, in one line of text.
-func failure(err error) delegate.AgentReply {
-	return delegate.AgentReply{Version: delegate.AgentVersion, Error: cnitypes.NewError(cnierror.Code(err), err.Error(), "")}
+func failure(err error) agentapi.Reply {
+	return agentapi.Reply{Version: agentapi.Version, Error: cnitypes.NewError(cnierror.Code(err), err.Error(), "")}
 }

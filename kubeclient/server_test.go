@@ -20,15 +20,15 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // serving is a server on a socket, until stop is called.
-func serving(t *testing.T, change func(*server)) (client delegate.AgentClient, stop func()) {
+func serving(t *testing.T, change func(*server)) (client agentapi.Client, stop func()) {
 	t.Helper()
 	s := server{
-		answer: func(context.Context, delegate.AgentRequest) delegate.AgentReply { return delegate.AgentReply{} },
+		answer: func(context.Context, agentapi.Request) agentapi.Reply { return agentapi.Reply{} },
 		peer:   os.Getuid(), slots: 4, edge: 20 * time.Second, work: 20 * time.Second, grace: 20 * time.Second,
 		log: slog.New(slog.DiscardHandler),
 	}
@@ -44,7 +44,7 @@ func serving(t *testing.T, change func(*server)) (client delegate.AgentClient, s
 		assert.NoError(t, <-done)
 	})
 	t.Cleanup(stop)
-	return delegate.AgentClient{Socket: socket, Timeout: 30 * time.Second}, stop
+	return agentapi.Client{Socket: socket, Timeout: 30 * time.Second}, stop
 }
 
 func TestSocketIsForItsOwnerOnly(t *testing.T) {
@@ -61,9 +61,9 @@ func TestOtherUsersAreRefused(t *testing.T) {
 	answered := false
 	client, _ := serving(t, func(s *server) {
 		s.peer = os.Getuid() + 1
-		s.answer = func(context.Context, delegate.AgentRequest) delegate.AgentReply {
+		s.answer = func(context.Context, agentapi.Request) agentapi.Reply {
 			answered = true
-			return delegate.AgentReply{}
+			return agentapi.Reply{}
 		}
 	})
 	refused(t, client.Ready(t.Context()), cnitypes.ErrInvalidEnvironmentVariables, "asks multibond-agent, which answers user")
@@ -90,7 +90,7 @@ func TestConcurrencyIsBounded(t *testing.T) {
 	now, most := 0, 0
 	client, _ := serving(t, func(s *server) {
 		s.slots = slots
-		s.answer = func(context.Context, delegate.AgentRequest) delegate.AgentReply {
+		s.answer = func(context.Context, agentapi.Request) agentapi.Reply {
 			lock.Lock()
 			now++
 			most = max(most, now)
@@ -99,7 +99,7 @@ func TestConcurrencyIsBounded(t *testing.T) {
 			lock.Lock()
 			now--
 			lock.Unlock()
-			return delegate.AgentReply{}
+			return agentapi.Reply{}
 		}
 	})
 	errs := make([]error, clients)
@@ -122,7 +122,7 @@ func TestRequestsUnderWayAreFinished(t *testing.T) {
 	<-begun
 	stopped := make(chan struct{})
 	go func() { stop(); close(stopped) }()
-	eventually(t, func(c *assert.CollectT) { require.ErrorIs(c, client.Ready(t.Context()), delegate.ErrNoAgent) })
+	eventually(t, func(c *assert.CollectT) { require.ErrorIs(c, client.Ready(t.Context()), agentapi.ErrNoAgent) })
 	close(finish)
 	assert.NoError(t, <-asked)
 	<-stopped
@@ -130,16 +130,16 @@ func TestRequestsUnderWayAreFinished(t *testing.T) {
 
 // waiting answers the first request when it may finish, if nobody ends it
 // before, and all others at once.
-func waiting(begun, finish chan struct{}) func(context.Context, delegate.AgentRequest) delegate.AgentReply {
+func waiting(begun, finish chan struct{}) func(context.Context, agentapi.Request) agentapi.Reply {
 	var asked atomic.Bool
-	return func(ctx context.Context, _ delegate.AgentRequest) delegate.AgentReply {
+	return func(ctx context.Context, _ agentapi.Request) agentapi.Reply {
 		if asked.Swap(true) {
-			return delegate.AgentReply{}
+			return agentapi.Reply{}
 		}
 		close(begun)
 		select {
 		case <-finish:
-			return delegate.AgentReply{}
+			return agentapi.Reply{}
 		case <-ctx.Done():
 			return failure(ctx.Err())
 		}
@@ -153,7 +153,7 @@ func TestGraceHasAnEnd(t *testing.T) {
 	go func() { asked <- client.Ready(context.Background()) }()
 	<-begun
 	stop()
-	assert.ErrorIs(t, <-asked, delegate.ErrNoAgent)
+	assert.ErrorIs(t, <-asked, agentapi.ErrNoAgent)
 }
 
 func TestWorkHasADeadline(t *testing.T) {
@@ -164,13 +164,13 @@ func TestWorkHasADeadline(t *testing.T) {
 func TestPluginOfAnotherRelease(t *testing.T) {
 	client, _ := serving(t, func(*server) {})
 	for version, want := range map[int]string{
-		delegate.AgentVersion: "", delegate.AgentVersion + 1: "", delegate.AgentVersion - 1: "",
-		delegate.AgentVersion + 2: "update the agent", delegate.AgentVersion - 2: "update the plugin",
+		agentapi.Version: "", agentapi.Version + 1: "", agentapi.Version - 1: "",
+		agentapi.Version + 2: "update the agent", agentapi.Version - 2: "update the plugin",
 	} {
 		conn, err := net.Dial("unix", client.Socket)
 		require.NoError(t, err)
-		var reply delegate.AgentReply
-		require.NoError(t, errors.Join(delegate.WriteAgentMessage(conn, delegate.AgentRequest{Version: version}), delegate.ReadAgentMessage(conn, &reply)))
+		var reply agentapi.Reply
+		require.NoError(t, errors.Join(agentapi.Write(conn, agentapi.Request{Version: version}), agentapi.Read(conn, &reply)))
 		conn.Close()
 		if want == "" {
 			assert.Nil(t, reply.Error, "version %d", version)
@@ -189,7 +189,7 @@ func TestNextAgentTakesTheSocketOver(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	s := server{
-		answer: func(context.Context, delegate.AgentRequest) delegate.AgentReply {
+		answer: func(context.Context, agentapi.Request) agentapi.Reply {
 			return failure(cnierror.With(50, errors.New("the next")))
 		},
 		peer: os.Getuid(), slots: 1, edge: time.Second, work: time.Second, log: slog.New(slog.DiscardHandler),
@@ -199,7 +199,7 @@ func TestNextAgentTakesTheSocketOver(t *testing.T) {
 	refused(t, old.Ready(t.Context()), 50, "the next")
 	cancel()
 	assert.NoError(t, <-done)
-	assert.ErrorIs(t, old.Ready(t.Context()), delegate.ErrNoAgent)
+	assert.ErrorIs(t, old.Ready(t.Context()), agentapi.ErrNoAgent)
 }
 
 func TestSocketThatCannotBeMade(t *testing.T) {

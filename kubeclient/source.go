@@ -10,7 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
@@ -26,7 +26,7 @@ type source struct {
 // pod finds the pod that the container runtime means, and no other of the
 // same name. The error's code is 4 where there is none, 11 where the API
 // server could not be asked.
-func (s source) pod(ctx context.Context, want delegate.Pod) (*corev1.Pod, error) {
+func (s source) pod(ctx context.Context, want agentapi.Pod) (*corev1.Pod, error) {
 	if want.Namespace == "" || want.Name == "" || want.UID == "" {
 		return nil, cnierror.With(cnitypes.ErrInvalidEnvironmentVariables, fmt.Errorf("the container runtime names pod %q with UID %q, wanted are namespace, name and UID (K8S_POD_NAMESPACE, K8S_POD_NAME and K8S_POD_UID in CNI_ARGS)", want, want.UID))
 	}
@@ -65,7 +65,7 @@ func (s source) nad(ctx context.Context, name types.NamespacedName) (*nettypes.N
 }
 
 // gone says whether a pod is surely not there any more.
-func (s source) gone(pod delegate.Pod) bool {
+func (s source) gone(pod agentapi.Pod) bool {
 	cached, there := s.pods.cached(types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name})
 	return s.pods.synced() && !(there && isPod(cached, pod.UID))
 }

@@ -22,6 +22,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/agentapi"
 )
 
 const clusterConfig = `{"cniVersion": "1.0.0", "name": "multibond", "plugins": [{"type": "multibond", "defaultNetwork": {}}]}`
@@ -209,7 +210,7 @@ func (n *nodeDirs) withRecord(container string, b bond.Spec, names ...string) (e
 	n.t.Helper()
 	store := delegate.Store{Dir: n.state}
 	r := &delegate.Record{Version: 1, Plan: delegate.Plan{ContainerID: container, IfName: names[0], Bond: b,
-		Group: delegate.Group{Network: "multibond", IfNames: names, Pod: delegate.Pod{Namespace: "demo", Name: container, UID: "1"}}}}
+		Group: delegate.Group{Network: "multibond", IfNames: names, Pod: agentapi.Pod{Namespace: "demo", Name: container, UID: "1"}}}}
 	require.NoError(n.t, store.Begin(r))
 	return func() {
 		n.t.Helper()

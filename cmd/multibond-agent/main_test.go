@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/agentapi"
 )
 
 // call runs the program until it ends by itself.
@@ -93,7 +93,7 @@ func TestWithoutAnAPIServer(t *testing.T) {
 	assert.NoError(t, err)
 	// Only root is answered; where the tests run as root the answer is that
 	// the caches are empty.
-	client := delegate.AgentClient{Socket: dir + "/run/agent.sock", Timeout: 30 * time.Second}
+	client := agentapi.Client{Socket: dir + "/run/agent.sock", Timeout: 30 * time.Second}
 	assert.Error(t, client.Ready(t.Context()), "ready without an API server")
 	stop()
 	select {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/atomicfile"
 )
 
@@ -171,7 +172,7 @@ func attached(records delegate.Store) (pods []string, err error) {
 			case err != nil:
 				pods = append(pods, "container "+k.ContainerID)
 			case len(rec.Plan.Group.IfNames) == 1 && rec.Plan.Bond.Name == "":
-			case rec.Plan.Group.Pod != (delegate.Pod{}):
+			case rec.Plan.Group.Pod != (agentapi.Pod{}):
 				pods = append(pods, rec.Plan.Group.Pod.String())
 			default:
 				pods = append(pods, "container "+k.ContainerID)

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/agentapi"
 )
 
 // AgentFigures describes one agent on a node with Pods pods, in a cluster with
@@ -49,7 +49,7 @@ func (r *Report) agentFigures(ctx context.Context, m *machine) error {
 	if err := agent.await(socket); err != nil {
 		return err
 	}
-	client := delegate.AgentClient{Socket: socket, Timeout: time.Second}
+	client := agentapi.Client{Socket: socket, Timeout: time.Second}
 	for client.Ready(ctx) != nil && ctx.Err() == nil {
 		time.Sleep(time.Millisecond)
 	}

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/agentapi"
 )
 
 const agentSocket = "/run/multibond/agent.sock"
@@ -76,18 +76,18 @@ func (a *agent) answer(conn net.Conn) {
 		delete(a.open, conn)
 		conn.Close()
 	}()
-	var request delegate.AgentRequest
-	if delegate.ReadAgentMessage(conn, &request) != nil {
+	var request agentapi.Request
+	if agentapi.Read(conn, &request) != nil {
 		return
 	}
-	reply := delegate.AgentReply{Version: delegate.AgentVersion}
+	reply := agentapi.Reply{Version: agentapi.Version}
 	switch {
 	case request.Lookup != nil:
-		reply.Lookup = &delegate.LookupReply{Pod: request.Lookup.Pod, Attachments: []delegate.PodAttachment{
+		reply.Lookup = &agentapi.LookupReply{Pod: request.Lookup.Pod, Attachments: []agentapi.Attachment{
 			{Name: "default/net", IfName: bondName, Bond: true, Config: bondConfig()},
 		}}
 	case request.Publish != nil:
-		reply.Publish = &delegate.PublishReply{}
+		reply.Publish = &agentapi.PublishReply{}
 	}
-	_ = delegate.WriteAgentMessage(conn, reply) // it may have hung up
+	_ = agentapi.Write(conn, reply) // it may have hung up
 }

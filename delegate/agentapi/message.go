@@ -1,4 +1,9 @@
-package delegate
+// Package agentapi is what the plugin and the agent of its node say to each
+// other: the messages, the plugin's client, and the pod that a runtime names.
+//
+// The agent's side is in kubeclient. What a lookup's answer means for a sandbox
+// is decided in delegate.
+package agentapi
 
 import (
 	"encoding/json"
@@ -6,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
@@ -13,26 +19,26 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
-// AgentVersion is the version of the messages between plugin and agent. It
+// Version is the version of the messages between plugin and agent. It
 // grows by one where a release cannot be understood by the one before it.
 // Versions one apart work together: a field is added one release before it is
 // needed, and removed one release after.
-const AgentVersion = 1
+const Version = 1
 
-// maxAgentMessage bounds a message, in bytes: a pod with 32 networks of 100
+// maxMessage bounds a message, in bytes: a pod with 32 networks of 100
 // KiB each is far below it.
-const maxAgentMessage = 8 << 20
+const maxMessage = 8 << 20
 
-// AgentRequest is the one message that the plugin sends on a connection. One
+// Request is the one message that the plugin sends on a connection. One
 // that asks for nothing asks whether the agent is ready.
-type AgentRequest struct {
+type Request struct {
 	Version int      `json:"version"`
 	Lookup  *Lookup  `json:"lookup,omitempty"`
 	Publish *Publish `json:"publish,omitempty"`
 }
 
-// AgentReply is the one message that the agent answers with.
-type AgentReply struct {
+// Reply is the one message that the agent answers with.
+type Reply struct {
 	Version int           `json:"version"`
 	Lookup  *LookupReply  `json:"lookup,omitempty"`
 	Publish *PublishReply `json:"publish,omitempty"`
@@ -81,12 +87,12 @@ type LookupReply struct {
 	// Attachments are in the order in which they are attached. The default
 	// network is among them only where Cluster.Network or the pod's own
 	// annotation names it.
-	Attachments []PodAttachment `json:"attachments"`
-	Warnings    []string        `json:"warnings,omitempty"`
+	Attachments []Attachment `json:"attachments"`
+	Warnings    []string     `json:"warnings,omitempty"`
 }
 
-// PodAttachment is one network of a pod, with all that its plugins are told.
-type PodAttachment struct {
+// Attachment is one network of a pod, with all that its plugins are told.
+type Attachment struct {
 	Name    string          `json:"name"` // of the NAD, "demo/bond-net1"
 	IfName  string          `json:"ifName"`
 	Config  json.RawMessage `json:"config"` // single or a list
@@ -110,14 +116,14 @@ type PodAttachment struct {
 type Publish struct {
 	Verb        string       `json:"verb"` // ADD or DEL
 	Pod         Pod          `json:"pod"`
-	Attachments []PodResult  `json:"attachments,omitempty"` // the default network first
+	Attachments []Result     `json:"attachments,omitempty"` // the default network first
 	Failure     *types.Error `json:"failure,omitempty"`
 	Warnings    []string     `json:"warnings,omitempty"` // each names its network
 	Steps       []Step       `json:"steps,omitempty"`
 }
 
-// PodResult is one network that a pod got.
-type PodResult struct {
+// Result is one network that a pod got.
+type Result struct {
 	Name         string          `json:"name"`
 	IfName       string          `json:"ifName"`
 	Bond         bool            `json:"bond,omitempty"`
@@ -132,25 +138,25 @@ type PublishReply struct {
 	Queued string `json:"queued,omitempty"`
 }
 
-// ErrAgentVersion is of a plugin and an agent that are too far apart.
-var ErrAgentVersion = errors.New("the versions of plugin and agent are too far apart")
+// ErrVersion is of a plugin and an agent that are too far apart.
+var ErrVersion = errors.New("the versions of plugin and agent are too far apart")
 
-// CheckAgentVersion says whether a plugin and an agent of these versions
+// CheckVersion says whether a plugin and an agent of these versions
 // understand each other. The error is compatible with errors.Is(err,
-// ErrAgentVersion), and its code is 11: an update that is under way ends.
-func CheckAgentVersion(plugin, agent int) error {
+// ErrVersion), and its code is 11: an update that is under way ends.
+func CheckVersion(plugin, agent int) error {
 	older := "plugin"
 	if agent < plugin {
 		older = "agent"
 	}
 	if plugin-agent > 1 || agent-plugin > 1 {
-		return cnierror.Errorf(types.ErrTryAgainLater, "multibond speaks version %d to its agent, which speaks %d: %w (one version apart works; update the %s)", plugin, agent, ErrAgentVersion, older)
+		return cnierror.Errorf(types.ErrTryAgainLater, "multibond speaks version %d to its agent, which speaks %d: %w (one version apart works; update the %s)", plugin, agent, ErrVersion, older)
 	}
 	return nil
 }
 
-// WriteAgentMessage writes one message.
-func WriteAgentMessage(w io.Writer, message any) error {
+// Write writes one message.
+func Write(w io.Writer, message any) error {
 	raw, err := json.Marshal(message)
 	if err != nil {
 		return fmt.Errorf("encoding a message: %w", err)
@@ -159,12 +165,23 @@ func WriteAgentMessage(w io.Writer, message any) error {
 	return err
 }
 
-// ReadAgentMessage reads one message, of limited length.
-func ReadAgentMessage(r io.Reader, into any) error {
-	limited := &io.LimitedReader{R: r, N: maxAgentMessage}
+// Read reads one message, of limited length.
+func Read(r io.Reader, into any) error {
+	limited := &io.LimitedReader{R: r, N: maxMessage}
 	err := json.NewDecoder(limited).Decode(into)
 	if err != nil && limited.N == 0 {
-		return fmt.Errorf("a message of more than %d bytes", maxAgentMessage)
+		return fmt.Errorf("a message of more than %d bytes", maxMessage)
 	}
 	return err
+}
+
+// Step is one thing that was done, and the time it took.
+type Step struct {
+	What         string  `json:"what"`
+	Milliseconds float64 `json:"ms"`
+}
+
+// Since is the step of that name that began then and has just ended.
+func Since(what string, began time.Time) Step {
+	return Step{What: what, Milliseconds: float64(time.Since(began).Microseconds()) / 1000}
 }

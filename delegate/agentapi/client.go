@@ -1,4 +1,4 @@
-package delegate
+package agentapi
 
 import (
 	"context"
@@ -20,26 +20,26 @@ var ErrNoAgent = errors.New("multibond-agent does not answer")
 // busy: who is not there refuses.
 const dialTimeout = 5 * time.Second
 
-// AgentClient asks the agent, one connection for each request.
+// Client asks the agent, one connection for each request.
 //
 // Errors are compatible with errors.Is: ErrNoAgent where the agent could not
-// be asked or did not answer in time, ErrAgentVersion where it does not
+// be asked or did not answer in time, ErrVersion where it does not
 // understand us; the code of both is 11. All other errors are the agent's
 // answer, with the code that it gives.
-type AgentClient struct {
+type Client struct {
 	Socket  string
 	Timeout time.Duration // for all of one request; 0: as the context says
 }
 
 // Ready asks whether the agent can answer.
-func (c AgentClient) Ready(ctx context.Context) error {
-	_, err := c.ask(ctx, AgentRequest{})
+func (c Client) Ready(ctx context.Context) error {
+	_, err := c.ask(ctx, Request{})
 	return err
 }
 
 // Lookup asks for the networks of a pod.
-func (c AgentClient) Lookup(ctx context.Context, l Lookup) (LookupReply, error) {
-	reply, err := c.ask(ctx, AgentRequest{Lookup: &l})
+func (c Client) Lookup(ctx context.Context, l Lookup) (LookupReply, error) {
+	reply, err := c.ask(ctx, Request{Lookup: &l})
 	if err != nil {
 		return LookupReply{}, err
 	}
@@ -51,22 +51,22 @@ func (c AgentClient) Lookup(ctx context.Context, l Lookup) (LookupReply, error) 
 
 // Post is Publish for what nothing depends on: nobody waits for the answer, nor
 // hears what error it is.
-func (c AgentClient) Post(ctx context.Context, p Publish) error {
+func (c Client) Post(ctx context.Context, p Publish) error {
 	conn, err := c.dial(ctx)
 	if err != nil {
 		return c.failed(err)
 	}
 	defer conn.Close()
 	conn.SetWriteDeadline(time.Now().Add(dialTimeout))
-	if err := WriteAgentMessage(conn, AgentRequest{Version: AgentVersion, Publish: &p}); err != nil {
+	if err := Write(conn, Request{Version: Version, Publish: &p}); err != nil {
 		return c.failed(err)
 	}
 	return nil
 }
 
 // Publish tells what became of a sandbox.
-func (c AgentClient) Publish(ctx context.Context, p Publish) (PublishReply, error) {
-	reply, err := c.ask(ctx, AgentRequest{Publish: &p})
+func (c Client) Publish(ctx context.Context, p Publish) (PublishReply, error) {
+	reply, err := c.ask(ctx, Request{Publish: &p})
 	if err != nil {
 		return PublishReply{}, err
 	}
@@ -76,52 +76,52 @@ func (c AgentClient) Publish(ctx context.Context, p Publish) (PublishReply, erro
 	return *reply.Publish, nil
 }
 
-func (c AgentClient) failed(err error) error {
+func (c Client) failed(err error) error {
 	return cnierror.Errorf(types.ErrTryAgainLater, "%w at %s: %w (the DaemonSet multibond-agent has to run on this node)", ErrNoAgent, c.Socket, err)
 }
 
-func (c AgentClient) ask(ctx context.Context, request AgentRequest) (AgentReply, error) {
+func (c Client) ask(ctx context.Context, request Request) (Reply, error) {
 	if c.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.Timeout)
 		defer cancel()
 	}
-	request.Version = AgentVersion
+	request.Version = Version
 	reply, err := c.exchange(ctx, request)
 	if err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil {
 			err = fmt.Errorf("%w: %w", ctx.Err(), err)
 		}
-		return AgentReply{}, c.failed(err)
+		return Reply{}, c.failed(err)
 	}
 	// A version comes before what it says: an agent that is too new may say
 	// it in a way of its own.
-	if err := CheckAgentVersion(AgentVersion, reply.Version); err != nil {
-		return AgentReply{}, err
+	if err := CheckVersion(Version, reply.Version); err != nil {
+		return Reply{}, err
 	}
 	if reply.Error != nil {
-		return AgentReply{}, reply.Error
+		return Reply{}, reply.Error
 	}
 	return reply, nil
 }
 
 // exchange dials, sends one message and reads one.
-func (c AgentClient) exchange(ctx context.Context, request AgentRequest) (reply AgentReply, err error) {
+func (c Client) exchange(ctx context.Context, request Request) (reply Reply, err error) {
 	conn, err := c.dial(ctx)
 	if err != nil {
 		return reply, err
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
-	if err := WriteAgentMessage(conn, request); err != nil {
+	if err := Write(conn, request); err != nil {
 		return reply, err
 	}
-	return reply, ReadAgentMessage(conn, &reply)
+	return reply, Read(conn, &reply)
 }
 
 // dial finds out whether anybody listens, which is known at once, whatever time
 // is left.
-func (c AgentClient) dial(ctx context.Context) (net.Conn, error) {
+func (c Client) dial(ctx context.Context) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: dialTimeout}
 	return dialer.DialContext(context.WithoutCancel(ctx), "unix", c.Socket)
 }

@@ -1,0 +1,194 @@
+package agentapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
+	current "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/multibond/multibond/delegate/cnierror"
+)
+
+// fakeAgent answers each connection with what answer writes, after it has
+// read a request.
+func fakeAgent(t *testing.T, answer func(Request, net.Conn)) Client {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "agent.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				var r Request
+				if Read(conn, &r) == nil {
+					answer(r, conn)
+				}
+			}()
+		}
+	}()
+	return Client{Socket: socket, Timeout: 10 * time.Second}
+}
+
+func says(reply Reply) func(Request, net.Conn) {
+	return func(_ Request, conn net.Conn) { Write(conn, reply) }
+}
+
+func TestMessagesArriveWhole(t *testing.T) {
+	asked := make(chan Request, 2)
+	want := LookupReply{Pod: Pod{"demo", "p", "u"}, Warnings: []string{"w"}, Attachments: []Attachment{
+		{Name: "demo/bond-net1", IfName: "bond0", Config: json.RawMessage(`{"a":1}`), Bond: true, Devices: []string{"0000:01:10.0"}},
+		{Name: "demo/lan", IfName: "net2", Config: json.RawMessage(`{}`), DefaultRoute: []netip.Addr{}},
+		{Name: "demo/lan", IfName: "net3", Config: json.RawMessage(`{}`), DefaultRoute: []netip.Addr{netip.MustParseAddr("10.0.0.1")}},
+	}}
+	c := fakeAgent(t, func(r Request, conn net.Conn) {
+		asked <- r
+		Write(conn, Reply{Version: Version, Lookup: &want, Publish: &PublishReply{Queued: "why"}})
+	})
+	lookup := Lookup{ContainerID: "c", Netns: "/n", IfName: "eth0", Pod: want.Pod, Cluster: Cluster{Isolated: true, Network: "n"}, Secondary: true}
+	got, err := c.Lookup(t.Context(), lookup)
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+	if got.Attachments[0].DefaultRoute != nil || got.Attachments[1].DefaultRoute == nil {
+		t.Error("a default route that was not asked for and one without gateways are the same")
+	}
+	publish := Publish{Verb: "ADD", Pod: want.Pod, Steps: []Step{{"bond", 1.5}}, Failure: types.NewError(7, "m", ""),
+		Attachments: []Result{{Name: "n", IfName: "eth0", Result: &current.Result{CNIVersion: "1.1.0", Interfaces: []*current.Interface{{Name: "eth0", PciID: "0000:01:10.0"}}}}}}
+	if got, err := c.Publish(t.Context(), publish); err != nil || got.Queued != "why" {
+		t.Error(got, err)
+	}
+	for _, want := range []Request{{Version: Version, Lookup: &lookup}, {Version: Version, Publish: &publish}} {
+		if diff := cmp.Diff(want, <-asked); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+func TestAgentsErrorHasItsCode(t *testing.T) {
+	c := fakeAgent(t, says(Reply{Version: Version, Error: types.NewError(7, "networks[0]: wrong", "")}))
+	_, err := c.Lookup(t.Context(), Lookup{})
+	if cnierror.Code(err) != 7 || err.Error() != "networks[0]: wrong" || errors.Is(err, ErrNoAgent) {
+		t.Error(cnierror.Code(err), err)
+	}
+}
+
+// tryAgain fails the test unless err is the kind that a runtime repeats.
+func tryAgain(t *testing.T, err, kind error, words ...string) {
+	t.Helper()
+	if cnierror.Code(err) != types.ErrTryAgainLater || !errors.Is(err, kind) {
+		t.Fatalf("code %d: %v, wanted is 11 and %v", cnierror.Code(err), err, kind)
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("%v\nwanted is %s", err, w)
+		}
+	}
+}
+
+func TestNoAgent(t *testing.T) {
+	dir := t.TempDir()
+	dead := filepath.Join(dir, "dead.sock")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: dead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+	plain := filepath.Join(dir, "file")
+	if err := os.WriteFile(plain, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, socket := range []string{dead, plain, filepath.Join(dir, "none"), ""} {
+		start := time.Now()
+		err := Client{Socket: socket, Timeout: time.Minute}.Ready(t.Context())
+		tryAgain(t, err, ErrNoAgent, socket, "DaemonSet")
+		// Ten times what is promised: this machine may be busy.
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("%q: took %v", socket, took)
+		}
+	}
+}
+
+func TestAgentThatDoesNotAnswer(t *testing.T) {
+	hang := make(chan struct{})
+	t.Cleanup(func() { close(hang) })
+	c := fakeAgent(t, func(Request, net.Conn) { <-hang })
+	c.Timeout = 20 * time.Millisecond
+	tryAgain(t, c.Ready(t.Context()), ErrNoAgent)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	c.Timeout = time.Minute
+	tryAgain(t, c.Ready(ctx), context.Canceled)
+
+	ends := fakeAgent(t, func(Request, net.Conn) {})
+	tryAgain(t, ends.Ready(t.Context()), ErrNoAgent)
+	babbles := fakeAgent(t, func(_ Request, conn net.Conn) { io.WriteString(conn, "hello\n") })
+	tryAgain(t, babbles.Ready(t.Context()), ErrNoAgent)
+	other := fakeAgent(t, says(Reply{Version: Version}))
+	_, err := other.Lookup(t.Context(), Lookup{})
+	tryAgain(t, err, ErrNoAgent)
+	_, err = other.Publish(t.Context(), Publish{})
+	tryAgain(t, err, ErrNoAgent)
+}
+
+func TestVersions(t *testing.T) {
+	for _, theirs := range []int{Version - 1, Version, Version + 1} {
+		if err := fakeAgent(t, says(Reply{Version: theirs})).Ready(t.Context()); err != nil {
+			t.Errorf("version %d: %v", theirs, err)
+		}
+	}
+	newer := Reply{Version: Version + 2, Error: types.NewError(1, "in a way of its own", "")}
+	err := fakeAgent(t, says(newer)).Ready(t.Context())
+	tryAgain(t, err, ErrVersion, "multibond speaks version 1 to its agent, which speaks 3", "update the plugin")
+	tryAgain(t, CheckVersion(5, 3), ErrVersion, "update the agent")
+}
+
+func TestMessageHasALimit(t *testing.T) {
+	long := `{"version":1,"lookup":{"ifName":"` + strings.Repeat("x", maxMessage)
+	err := Read(strings.NewReader(long), &Request{})
+	if err == nil || !strings.Contains(err.Error(), "more than 8388608 bytes") {
+		t.Error(err)
+	}
+	if err := Read(strings.NewReader(`{"version":1`), &Request{}); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Error(err)
+	}
+}
+
+// FuzzAgentMessage: what a plugin sends can be handed on as it was read.
+func FuzzAgentMessage(f *testing.F) {
+	f.Add([]byte(`{"version":1,"lookup":{"pod":{"namespace":"demo","name":"p","uid":"u"}}}`))
+	f.Add([]byte(`{"version":1,"publish":{"verb":"ADD","attachments":[{"result":null}],"steps":[{}]}}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var r, again Request
+		if Read(bytes.NewReader(raw), &r) != nil {
+			return
+		}
+		var out bytes.Buffer
+		if err := Write(&out, r); err != nil {
+			return // a result whose own encoder refuses it
+		}
+		if err := Read(&out, &again); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,49 @@
+package agentapi
+
+import (
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/multibond/multibond/delegate/cnierror"
+)
+
+// ParseCNIArgs reads the pod that a container runtime names in CNI_ARGS. Keys
+// that nobody here knows are tolerated, with IgnoreUnknown or without. Without a
+// pod in it the answer is the zero Pod: the caller is no Kubernetes. The error's
+// code is 4.
+func ParseCNIArgs(args string) (Pod, error) {
+	var pod Pod
+	known := map[string]*string{
+		"K8S_POD_NAMESPACE": &pod.Namespace,
+		"K8S_POD_NAME":      &pod.Name,
+		"K8S_POD_UID":       &pod.UID,
+	}
+	for pair := range strings.SplitSeq(args, ";") {
+		key, value, is := strings.Cut(pair, "=")
+		if !is && strings.TrimSpace(pair) != "" {
+			return Pod{}, cnierror.Errorf(types.ErrInvalidEnvironmentVariables, "CNI_ARGS: %q is no KEY=VALUE", pair)
+		}
+		if into, is := known[strings.TrimSpace(key)]; is {
+			*into = value
+		}
+	}
+	if (pod.Namespace == "") != (pod.Name == "") {
+		return Pod{}, cnierror.Errorf(types.ErrInvalidEnvironmentVariables, "CNI_ARGS has one of K8S_POD_NAMESPACE (%q) and K8S_POD_NAME (%q), wanted are both or none", pod.Namespace, pod.Name)
+	}
+	for _, one := range []struct {
+		key  string
+		most int
+	}{{"K8S_POD_NAMESPACE", 63}, {"K8S_POD_NAME", 253}} {
+		if value := *known[one.key]; !isDNSName(value, one.most) {
+			return Pod{}, cnierror.Errorf(types.ErrInvalidEnvironmentVariables, "CNI_ARGS: %s is %.300q, wanted are at most %d small letters, digits, '-' and '.', as Kubernetes has them", one.key, value, one.most)
+		}
+	}
+	return pod, nil
+}
+
+// isDNSName says whether name has the letters and the length that Kubernetes
+// asks of names (RFC 1123); the empty one has.
+func isDNSName(name string, most int) bool {
+	return len(name) <= most && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-.") == ""
+}

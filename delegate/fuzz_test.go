@@ -1,0 +1,75 @@
+package delegate
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/agentapi"
+	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/strictjson"
+)
+
+// FuzzAgentReply: whatever an agent answers, what is planned of it has names that
+// are names, and a size that its answer bounds.
+func FuzzAgentReply(f *testing.F) {
+	f.Add([]byte(`{"version":1,"lookup":{"attachments":[{"name":"demo/a","ifName":"net1","devices":["0000:3b:02.0"],"config":{"type":"macvlan","name":"a"}}]}}`))
+	f.Add([]byte(`{"lookup":{"attachments":[{"ifName":"bond0","bond":true,"config":{"name":"b","links":[{"deviceID":"0000:3b:02.0"},{"config":{"type":"macvlan"}}],"delegate":{"type":"sriov","vlan":7}}},{"ifName":"net2","config":{"name":"c","plugins":[{"type":"x"},{"type":"y"}]}}]}}`))
+	f.Add([]byte(`{"lookup":{"attachments":[{"default":true,"ifName":"eth0","config":{"name":"c","type":"x"},"deviceInfoFile":"/a/../b","deviceInfo":{},"defaultRoute":[]}]}}`))
+	f.Add([]byte(`{"lookup":{"attachments":null},"error":{"code":7}}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var reply agentapi.Reply
+		if agentapi.Read(bytes.NewReader(raw), &reply) != nil || reply.Lookup == nil {
+			return
+		}
+		c := ClusterConfig{Name: "multibond", Inline: json.RawMessage(`{"name": "cbr0", "type": "bridge"}`), RuntimeConfig: json.RawMessage(`{"bandwidth": {}}`)}
+		rs, err := c.requests(Request{ContainerID: "c1", IfName: "eth0", Netns: pod1}, *reply.Lookup)
+		boundedError(t, raw, err)
+		if err != nil {
+			if code := cnierror.Code(err); code != types.ErrDecodingFailure && code != types.ErrInvalidNetworkConfig {
+				t.Errorf("code %d: %v", code, err)
+			}
+			return
+		}
+		planned := 0
+		for _, r := range rs {
+			if bond.CheckName(r.IfName) != nil || r.Network.Device != "" && bond.CheckPCI(r.Network.Device) != nil || strings.Contains(r.DeviceInfoFile, "..") {
+				t.Errorf("%q, %q, %q", r.IfName, r.Network.Device, r.DeviceInfoFile)
+			}
+			for _, plugin := range r.Network.pluginTypes() {
+				if filepath.Base(plugin) != plugin || strings.HasPrefix(plugin, "-") {
+					t.Errorf("plugin %q", plugin)
+				}
+			}
+			if plan, _, err := Compile(r, arbitraryFacts(r.Network, 255)); err == nil {
+				planned += len(strictjson.Encode(plan))
+			}
+		}
+		// Each plugin of a list has its name and version; < is six bytes in JSON.
+		if most := (len(rs)+1)<<12 + 10*MaxPlugins*len(raw); planned > most {
+			t.Errorf("%d bytes are planned of %d", planned, len(raw))
+		}
+	})
+}
+
+// boundedError wants of what is said about an input that it is not much longer,
+// and that each problem says where it is.
+func boundedError(t *testing.T, input []byte, err error) {
+	t.Helper()
+	if err == nil {
+		return
+	}
+	if most := 40_000 + 20*len(input); len(err.Error()) > most {
+		t.Errorf("%d bytes are said about %d", len(err.Error()), len(input))
+	}
+	var problem bond.Problem
+	if errors.As(err, &problem) && problem.Text == "" {
+		t.Errorf("a problem says nothing: %v", err)
+	}
+}
