@@ -4,7 +4,7 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -26,8 +26,9 @@ func open(t *testing.T, k *bondfake.Kernel, path string) bond.Namespace {
 	return n
 }
 
-// TestIndex: each namespace counts for itself, from 2 on; who moves to where
-// the index is taken gets another. The kernel does so too (bond's lab tests).
+// TestIndex: each namespace counts from 2. A link that moves to a namespace in
+// which its index is taken gets another index. So it is in the kernel (see the lab
+// tests of bond).
 func TestIndex(t *testing.T) {
 	k := bondfake.New()
 	k.AddPF("0000:01:00.0", "enp1s0", vfDevices[:1]...)
@@ -35,17 +36,13 @@ func TestIndex(t *testing.T) {
 	host, pod := open(t, k, ""), open(t, k, "pod")
 	vf := get(t, host, a0)
 	first, second := k.AddVirtual("pod", "veth", "eth0"), k.AddVirtual("pod", "veth", "eth1")
-	if first.Index != 2 || second.Index != 3 || vf.Index != 3 {
-		t.Fatal(first.Index, second.Index, vf.Index)
-	}
+	require.Equal(t, []int{2, 3, 3}, []int{first.Index, second.Index, vf.Index})
 	require.NoError(t, host.Change(vf.Index, bond.Change{Namespace: pod}))
-	if moved := get(t, pod, a0); moved.Index != 4 || moved.Device != vf.Device {
-		t.Errorf("%+v", moved)
-	}
+	moved := get(t, pod, a0)
+	assert.Equal(t, 4, moved.Index)
+	assert.Equal(t, vf.Device, moved.Device)
 	require.NoError(t, pod.Change(4, bond.Change{Namespace: host}))
-	if back := get(t, host, a0); back.Index != 4 {
-		t.Errorf("%+v", back) // 3 is not given back
-	}
+	assert.Equal(t, 4, get(t, host, a0).Index, "3 is not reused")
 }
 
 func TestAltNames(t *testing.T) {
@@ -57,30 +54,24 @@ func TestAltNames(t *testing.T) {
 	k.AddAltName("pod", "two", "other")
 	host, pod := open(t, k, ""), open(t, k, "pod")
 	l := get(t, host, "other")
-	if diff := cmp.Diff([]string{"one", "other"}, append([]string{l.Name}, l.AltNames...)); diff != "" {
-		t.Error(diff)
-	}
-	if _, err := host.CreateBond("other", active); !errors.Is(err, unix.EEXIST) {
-		t.Error(err)
-	}
-	if err := host.Change(l.Index, bond.Change{Namespace: pod}); !errors.Is(err, unix.EEXIST) {
-		t.Error(err)
-	}
+	assert.Equal(t, "one", l.Name)
+	assert.Equal(t, []string{"other"}, l.AltNames)
+	_, err := host.CreateBond("other", active)
+	assert.ErrorIs(t, err, unix.EEXIST)
+	assert.ErrorIs(t, host.Change(l.Index, bond.Change{Namespace: pod}), unix.EEXIST)
 }
 
-// TestRenameUp: as kernels before 6.2.
+// TestRenameUp: the fake does not rename a link that is up, as kernels before 6.2.
 func TestRenameUp(t *testing.T) {
 	k := bondfake.New()
 	l := k.AddVirtual("", "dummy", "one")
 	host := open(t, k, "")
-	require.NoError(t, errors.Join(host.Change(l.Index, state(true))))
-	if err := host.Change(l.Index, name("two")); !errors.Is(err, unix.EBUSY) {
-		t.Error(err)
-	}
+	require.NoError(t, host.Change(l.Index, state(true)))
+	assert.ErrorIs(t, host.Change(l.Index, name("two")), unix.EBUSY)
 }
 
-// TestFail: every verb is asked about, by its name and its link's, and does
-// nothing where it is told to fail.
+// TestFail: Fail is called for every verb, with the verb's name and its link's. A
+// verb that it fails does nothing.
 func TestFail(t *testing.T) {
 	k := bondfake.New()
 	k.AddPF("0000:01:00.0", "enp1s0", vfDevices[:1]...)
@@ -97,22 +88,15 @@ func TestFail(t *testing.T) {
 	for i, err := range []error{links, link, create, addresses, vfs,
 		host.Change(vf.Index, mtu(1400)), host.Delete(4711), host.Flush(vf.Index), host.Configure(vf.Index, bond.Addresses{}),
 		host.Announce(vf.Index, nil), host.ChangeVF("enp1s0", 0, bond.VF{}, bond.VF{VLAN: 5})} {
-		if !errors.Is(err, broken) {
-			t.Errorf("verb %d: %v", i, err)
-		}
+		assert.ErrorIs(t, err, broken, "verb %d", i)
 	}
-	want := []string{"Links ", "Link " + a0, "CreateBond bond0", "Addresses " + a0, "VFs enp1s0", "Change " + a0, "Delete 4711",
-		"Flush " + a0, "Configure " + a0, "Announce " + a0, "ChangeVF enp1s0"}
-	if diff := cmp.Diff(want, asked); diff != "" {
-		t.Error(diff)
-	}
+	assert.Equal(t, []string{"Links ", "Link " + a0, "CreateBond bond0", "Addresses " + a0, "VFs enp1s0", "Change " + a0, "Delete 4711",
+		"Flush " + a0, "Configure " + a0, "Announce " + a0, "ChangeVF enp1s0"}, asked)
 	k.Fail = nil
-	if now := get(t, host, a0); now.MTU != 1500 {
-		t.Error(now.MTU)
-	}
+	assert.Equal(t, 1500, get(t, host, a0).MTU)
 }
 
-// TestSys: sysfs is always as the machine is.
+// TestSys: sysfs always shows the machine as it is.
 func TestSys(t *testing.T) {
 	k := bondfake.New()
 	k.AddPF("0000:01:00.0", "enp1s0", vfDevices[:1]...)
@@ -125,24 +109,16 @@ func TestSys(t *testing.T) {
 		return d
 	}
 	d := bond.Device{Address: vfDevices[0], PF: "0000:01:00.0", Driver: "igbvf", Netdev: a0, PFNetdev: "enp1s0"}
-	if diff := cmp.Diff(d, device()); diff != "" {
-		t.Error(diff)
-	}
+	assert.Equal(t, d, device())
 	host := open(t, k, "")
 	require.NoError(t, host.Change(get(t, host, a0).Index, bond.Change{Namespace: open(t, k, "pod")}))
 	d.Netdev = ""
-	if diff := cmp.Diff(d, device()); diff != "" {
-		t.Error(diff)
-	}
+	assert.Equal(t, d, device())
 	k.SetDriver(vfDevices[0], "")
 	d.Driver = ""
-	if diff := cmp.Diff(d, device()); diff != "" {
-		t.Error(diff)
-	}
+	assert.Equal(t, d, device())
 	for _, there := range []bool{true, false} {
 		k.SetBonding(there)
-		if err := k.EnableBonding(t.Context()); (err == nil) != there {
-			t.Error(there, err)
-		}
+		assert.Equal(t, !there, errors.Is(k.EnableBonding(t.Context()), bond.ErrNoBonding))
 	}
 }

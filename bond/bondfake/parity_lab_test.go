@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/multibond/multibond/bond"
 )
 
@@ -19,22 +21,16 @@ func (real) path(name string) string {
 	return "/run/netns/" + name
 }
 
-func (real) addNamespace(t *testing.T, name string) {
-	ip(t, "netns", "add", name)
-}
+func (real) addNamespace(t *testing.T, name string)    { netns(t, "add", name) }
+func (real) removeNamespace(t *testing.T, name string) { netns(t, "del", name) }
 
-func (real) removeNamespace(t *testing.T, name string) {
-	ip(t, "netns", "del", name)
-}
-
-func ip(t *testing.T, args ...string) {
+func netns(t *testing.T, verb, name string) {
 	t.Helper()
-	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-		t.Fatalf("ip %v: %v: %s", args, err, out)
-	}
+	out, err := exec.Command("ip", "netns", verb, name).CombinedOutput()
+	require.NoError(t, err, "ip netns %s %s: %s", verb, name, out)
 }
 
-// TestParityKernel runs the script against the kernel that this runs on.
+// TestParityKernel runs the script against the running kernel.
 func TestParityKernel(t *testing.T) {
 	t.Cleanup(func() {
 		for _, name := range spaces[1:] {

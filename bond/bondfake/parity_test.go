@@ -10,19 +10,20 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/bond/bondfake"
 )
 
-// machine is what the script runs on: the fake, or a real kernel. On both, two
-// PFs enp1s0 and enp2s0 have VFs, of which the script uses the first two each.
+// machine is what the script runs on: the fake or a real kernel. Both have two PFs
+// with VFs, enp1s0 and enp2s0. The script uses the first two VFs of each.
 type machine interface {
 	bond.Kernel
 	addNamespace(t *testing.T, name string)
 	removeNamespace(t *testing.T, name string)
-	path(name string) string // of a namespace; "host" is where this runs
+	path(name string) string // of a namespace; "host" is that of this process
 }
 
 const (
@@ -55,16 +56,17 @@ func TestParityFake(t *testing.T) {
 	runScript(t, fake{k}, 0)
 }
 
-// A stage is one machine in the middle of the script.
+// stage is a machine in the middle of the script.
 type stage struct {
 	*testing.T
 	machine
-	labels   map[string]string // by MAC: "a0" is the own MAC of enp1s0v0
+	labels   map[string]string // by MAC: "a0" for the own MAC of enp1s0v0
 	patience time.Duration
 }
 
-// runScript takes the steps in order. A real kernel does some things in its
-// own time (a carrier, the end of a namespace): it is asked again for patience.
+// runScript takes the steps in order. A real kernel does some things later, such as
+// a carrier or the end of a namespace, so the state is read again until it is as
+// expected or patience is over.
 func runScript(t *testing.T, m machine, patience time.Duration) {
 	s := &stage{T: t, machine: m, labels: map[string]string{}, patience: patience}
 	s.in("host", func(n bond.Namespace) error {
@@ -77,8 +79,10 @@ func runScript(t *testing.T, m machine, patience time.Duration) {
 	for _, st := range script {
 		t.Run(strings.ReplaceAll(st.name, " ", "_"), func(t *testing.T) {
 			s.T = t
-			if err := st.do(s); !errors.Is(err, st.err) {
-				t.Fatalf("error %v, want %v", err, st.err)
+			if err := st.do(s); st.err != nil {
+				require.ErrorIs(t, err, st.err)
+			} else {
+				require.NoError(t, err)
 			}
 			if st.state == "" {
 				return
@@ -88,19 +92,17 @@ func runScript(t *testing.T, m machine, patience time.Duration) {
 			for end := time.Now().Add(patience); got != want && time.Now().Before(end); got = s.snapshot() {
 				time.Sleep(100 * time.Millisecond)
 			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("(-want +got):\n%s\n%s", diff, got)
-			}
+			assert.Equal(t, want, got)
 		})
 	}
 	s.T = t
-	if diff := cmp.Diff(before, s.snapshot()); diff != "" && !t.Failed() {
-		t.Errorf("the script leaves the machine changed (-before +after):\n%s", diff)
+	if !t.Failed() {
+		assert.Equal(t, before, s.snapshot(), "the script restores the machine")
 	}
 }
 
-// in runs f in a namespace. Nothing is held open between steps: a handle would
-// keep a namespace alive.
+// in opens a namespace for f. Nothing stays open between steps, because a handle
+// would keep a namespace alive.
 func (s *stage) in(name string, f func(bond.Namespace) error) error {
 	s.Helper()
 	n, err := s.Open(s.path(name))
@@ -114,15 +116,13 @@ func (s *stage) in(name string, f func(bond.Namespace) error) error {
 func (s *stage) link(n bond.Namespace, name string) bond.Link {
 	s.Helper()
 	l, err := n.Link(name)
-	if err != nil {
-		s.Fatal(err)
-	}
+	require.NoError(s, err)
 	return l
 }
 
 var spaces = []string{"host", "pod", "pod2"}
 
-// snapshot prints what the script can have changed, in one canonical form.
+// snapshot prints what the script can change, in one canonical form.
 func (s *stage) snapshot() string {
 	var lines []string
 	for _, space := range spaces {
@@ -133,20 +133,21 @@ func (s *stage) snapshot() string {
 			}
 			for _, l := range links {
 				if l.Kind == "bond" || slices.Contains(vfDevices, l.Device) {
-					lines = append(lines, space+" "+s.describe(n, links, l))
+					lines = append(lines, space+" "+s.line(n, links, l))
 				}
 			}
 			return nil
 		})
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			s.Fatal(err)
+		if !errors.Is(err, fs.ErrNotExist) {
+			require.NoError(s, err)
 		}
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n") + "\n"
 }
 
-func (s *stage) describe(n bond.Namespace, links []bond.Link, l bond.Link) string {
+// line prints one link with its addresses and routes.
+func (s *stage) line(n bond.Namespace, links []bond.Link, l bond.Link) string {
 	out := l.Name
 	if l.Up {
 		out += " up"
@@ -169,9 +170,7 @@ func (s *stage) describe(n bond.Namespace, links []bond.Link, l bond.Link) strin
 		out += " primary " + p
 	}
 	a, err := n.Addresses(l.Index)
-	if err != nil {
-		s.Fatal(err)
-	}
+	require.NoError(s, err)
 	slices.SortFunc(a.IPs, func(x, y netip.Prefix) int { return strings.Compare(x.String(), y.String()) })
 	for _, ip := range a.IPs {
 		out += " " + ip.String()
@@ -183,15 +182,14 @@ func (s *stage) describe(n bond.Namespace, links []bond.Link, l bond.Link) strin
 	for _, r := range a.Routes {
 		routes = append(routes, fmt.Sprintf(" [%s metric %d table %d mtu %d advmss %d scope %s%s]", r, r.Priority, r.Table, r.MTU, r.AdvMSS, scope(r), more(r)))
 	}
-	if isDefault := slices.ContainsFunc(a.Routes, func(r bond.Route) bool { return r.Dst.Bits() == 0 }); a.Default != isDefault {
-		s.Errorf("default route over %s: %v, want %v", l.Name, a.Default, isDefault)
-	}
+	isDefault := slices.ContainsFunc(a.Routes, func(r bond.Route) bool { return r.Dst.Bits() == 0 })
+	assert.Equal(s, isDefault, a.Default, "default route over %s", l.Name)
 	slices.Sort(routes)
 	return out + strings.Join(routes, "")
 }
 
-// ofActive says whether a bond has the MAC of the active one of its links. That
-// is the first one that has a carrier, so which one can differ.
+// ofActive reports whether a bond has the MAC of its active link. Which link that
+// is depends on whose carrier comes up first.
 func ofActive(b bond.Link, links []bond.Link) bool {
 	return b.Options[bond.FailOverMac] == "active" && b.Options[bond.Primary] == "" &&
 		slices.ContainsFunc(links, func(l bond.Link) bool { return l.Master == b.Index && l.MAC == b.MAC })
@@ -207,7 +205,7 @@ func (s *stage) label(mac string) string {
 	return "made-up"
 }
 
-// more is what only some routes have.
+// more prints the attributes that only some routes have.
 func more(r bond.Route) (out string) {
 	if r.OnLink {
 		out += " onlink"

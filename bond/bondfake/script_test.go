@@ -9,179 +9,18 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stretchr/testify/assert"
+
 	"github.com/multibond/multibond/bond"
 )
 
-// A step is one thing that is asked of a kernel, and what it answers.
+// step is one request to a kernel, with the expected answer.
 type step struct {
 	name  string
 	do    func(*stage) error
-	err   error  // compared by errors.Is
-	state string // afterwards, one line per link; "" is not looked at
+	err   error  // compared with errors.Is
+	state string // afterwards, one line per link; "": not compared
 }
-
-// The verbs of the script.
-
-func add(name string) func(*stage) error {
-	return func(s *stage) error { s.addNamespace(s.T, name); return nil }
-}
-
-func remove(name string) func(*stage) error {
-	return func(s *stage) error { s.removeNamespace(s.T, name); return nil }
-}
-
-func create(space, name string, o bond.Options) func(*stage) error {
-	return func(s *stage) error {
-		return s.in(space, func(n bond.Namespace) error {
-			b, err := n.CreateBond(name, o)
-			if err == nil && (b.Name != name || b.Kind != "bond" || b.Up) {
-				return fmt.Errorf("made %+v", b)
-			}
-			return err
-		})
-	}
-}
-
-func change(space, name string, c bond.Change) func(*stage) error {
-	return func(s *stage) error {
-		return s.in(space, func(n bond.Namespace) error {
-			return n.Change(s.link(n, name).Index, c)
-		})
-	}
-}
-
-func enslave(space, master string, names ...string) func(*stage) error {
-	return func(s *stage) error {
-		return s.in(space, func(n bond.Namespace) error {
-			index := s.link(n, master).Index
-			for _, name := range names {
-				if err := n.Change(s.link(n, name).Index, bond.Change{Master: &index}); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-}
-
-// move moves a link to another namespace, with further changes in the request.
-func move(from, name, to string, c bond.Change) func(*stage) error {
-	return func(s *stage) error {
-		return s.in(to, func(target bond.Namespace) error {
-			c := c
-			c.Namespace = target
-			return change(from, name, c)(s)
-		})
-	}
-}
-
-func del(space, name string) func(*stage) error {
-	return func(s *stage) error {
-		return s.in(space, func(n bond.Namespace) error { return n.Delete(s.link(n, name).Index) })
-	}
-}
-
-func on(space, name string, f func(n bond.Namespace, l bond.Link) error) func(*stage) error {
-	return func(s *stage) error {
-		return s.in(space, func(n bond.Namespace) error { return f(n, s.link(n, name)) })
-	}
-}
-
-func configure(space, name string, a bond.Addresses) func(*stage) error {
-	return on(space, name, func(n bond.Namespace, l bond.Link) error { return n.Configure(l.Index, a) })
-}
-
-func flush(space, name string) func(*stage) error {
-	return on(space, name, func(n bond.Namespace, l bond.Link) error { return n.Flush(l.Index) })
-}
-
-// setVF changes what a PF keeps for its VF 0 or 1, and checks that it reads
-// back as wanted.
-func setVF(pf string, number int, set func(*bond.VF)) func(*stage) error {
-	return func(s *stage) error {
-		return s.in("host", func(n bond.Namespace) error {
-			vfs, err := n.VFs(pf)
-			if err != nil {
-				return err
-			}
-			have, want := vfs[number], vfs[number]
-			set(&want)
-			if err := n.ChangeVF(pf, number, have, want); err != nil {
-				return err
-			}
-			if vfs, err = n.VFs(pf); err != nil {
-				return err
-			}
-			if d := vfs[number].Differences(want); len(d) > 0 {
-				return fmt.Errorf("VF %d of %s: %v", number, pf, d)
-			}
-			return nil
-		})
-	}
-}
-
-// ownMAC gives a link the MAC that it had in the beginning.
-func ownMAC(space, name, label string) func(*stage) error {
-	return func(s *stage) error {
-		for own, is := range s.labels {
-			if is == label {
-				return change(space, name, mac(own))(s)
-			}
-		}
-		return fmt.Errorf("no MAC is %s", label)
-	}
-}
-
-func all(dos ...func(*stage) error) func(*stage) error {
-	return func(s *stage) error {
-		for _, do := range dos {
-			if err := do(s); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-}
-
-func addrs(ips ...string) []netip.Prefix {
-	var out []netip.Prefix
-	for _, ip := range ips {
-		out = append(out, netip.MustParsePrefix(ip))
-	}
-	return out
-}
-
-func route(dst, gateway string) bond.Route {
-	r := bond.Route{Dst: netip.MustParsePrefix(dst)}
-	if gateway != "" {
-		r.Gateway = netip.MustParseAddr(gateway)
-	}
-	return r
-}
-
-func trust(on bool) func(*bond.VF) { return func(v *bond.VF) { v.Trust = &on } }
-
-var (
-	up, down, none = true, false, 0
-	active         = bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active"}
-	balance        = bond.Options{"mode": "balance-xor", "miimon": "100"}
-)
-
-func with(o bond.Options, more ...string) bond.Options {
-	out := bond.Options{}
-	for k, v := range o {
-		out[k] = v
-	}
-	for i := 0; i < len(more); i += 2 {
-		out[more[i]] = more[i+1]
-	}
-	return out
-}
-
-func mac(s string) bond.Change  { return bond.Change{MAC: &s} }
-func mtu(v int) bond.Change     { return bond.Change{MTU: &v} }
-func name(s string) bond.Change { return bond.Change{Name: &s} }
-func state(v bool) bond.Change  { return bond.Change{Up: &v} }
 
 var script = []step{
 	{name: "a namespace that is not there", do: on("pod", "x", nil), err: fs.ErrNotExist},
@@ -191,17 +30,17 @@ var script = []step{
 		for range 2 {
 			for _, space := range spaces {
 				s.in(space, func(n bond.Namespace) error {
-					if was := id[space]; was != "" && was != n.ID() {
-						s.Errorf("%s: %s, was %s", space, n.ID(), was)
+					if was := id[space]; was != "" {
+						assert.Equal(s, was, n.ID(), space)
 					}
 					id[space] = n.ID()
 					return nil
 				})
 			}
 		}
-		if id["host"] == id["pod"] || id["pod"] == id["pod2"] || id["host"] == id["pod2"] {
-			s.Errorf("not different: %v", id)
-		}
+		assert.NotEqual(s, id["host"], id["pod"])
+		assert.NotEqual(s, id["pod"], id["pod2"])
+		assert.NotEqual(s, id["host"], id["pod2"])
 		return nil
 	}},
 	{name: "a link that is not there", do: func(s *stage) error {
@@ -245,10 +84,7 @@ pod net1 up mac a0
 pod net2 mac b0
 `},
 	{name: "a VF is no bond", do: all(change("pod", "net1", state(false)), enslave("pod", "net2", "net1")), err: unix.EOPNOTSUPP},
-	{name: "enslave to nothing", do: on("pod", "net1", func(n bond.Namespace, l bond.Link) error {
-		nothing := 4711
-		return n.Change(l.Index, bond.Change{Master: &nothing})
-	}), err: unix.EINVAL},
+	{name: "enslave to nothing", do: change("pod", "net1", bond.Change{Master: new(4711)}), err: unix.EINVAL},
 	{name: "enslave both", do: enslave("pod", "bond0", "net1", "net2"), state: `
 host enp1s0v1 mac a1
 host enp2s0v1 mac b1
@@ -281,14 +117,14 @@ pod net1 up mac a0 mtu 1400 in bond0
 pod net2 up mac b0 mtu 1400 in bond0
 `},
 	{name: "a bond cannot move", do: move("pod", "bond0", "pod2", bond.Change{}), err: unix.EINVAL},
-	{name: "release one", do: change("pod", "net1", bond.Change{Master: &none}), state: `
+	{name: "release one", do: change("pod", "net1", bond.Change{Master: new(0)}), state: `
 host enp1s0v1 mac a1
 host enp2s0v1 mac b1
 pod bond0 up mac of its active link mtu 1400
 pod net1 mac a0
 pod net2 up mac b0 mtu 1400 in bond0
 `},
-	{name: "release the last", do: change("pod", "net2", bond.Change{Master: &none}), state: `
+	{name: "release the last", do: change("pod", "net2", bond.Change{Master: new(0)}), state: `
 host enp1s0v1 mac a1
 host enp2s0v1 mac b1
 pod bond0 up mac made-up mtu 1400
@@ -387,7 +223,7 @@ pod net1 mac a0
 pod net2 mac b0
 `},
 	{name: "an untrusted VF in an active-backup bond with failOverMac active", do: all(
-		setVF("enp2s0", 0, func(v *bond.VF) { v.MAC = "02:00:00:00:cc:05"; off := false; v.Trust = &off }),
+		setVF("enp2s0", 0, func(v *bond.VF) { v.MAC = "02:00:00:00:cc:05"; v.Trust = new(false) }),
 		create("pod", "bond0", active),
 		enslave("pod", "bond0", "net1", "net2")), state: `
 host enp1s0v1 mac a1
@@ -463,7 +299,7 @@ pod net2 mac b0
 			if err != nil {
 				return err
 			}
-			return n.Change(l.Index, bond.Change{Up: &down, Master: &b.Index})
+			return n.Change(l.Index, bond.Change{Up: new(false), Master: &b.Index})
 		})), state: `
 host enp1s0v1 mac a1
 host enp2s0v1 mac b1
@@ -476,7 +312,7 @@ pod net2 mac b0
 		if err != nil {
 			return err
 		}
-		return n.Change(l.Index, bond.Change{Up: &up, Master: &b.Index})
+		return n.Change(l.Index, bond.Change{Up: new(true), Master: &b.Index})
 	}), err: unix.EPERM, state: `
 host enp1s0v1 mac a1
 host enp2s0v1 mac b1

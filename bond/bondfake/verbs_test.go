@@ -1,0 +1,168 @@
+package bondfake_test
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+
+	"github.com/multibond/multibond/bond"
+)
+
+// These functions make the verbs of the script.
+
+func add(name string) func(*stage) error {
+	return func(s *stage) error { s.addNamespace(s.T, name); return nil }
+}
+
+func remove(name string) func(*stage) error {
+	return func(s *stage) error { s.removeNamespace(s.T, name); return nil }
+}
+
+func create(space, name string, o bond.Options) func(*stage) error {
+	return func(s *stage) error {
+		return s.in(space, func(n bond.Namespace) error {
+			b, err := n.CreateBond(name, o)
+			if err == nil && (b.Name != name || b.Kind != "bond" || b.Up) {
+				return fmt.Errorf("made %+v", b)
+			}
+			return err
+		})
+	}
+}
+
+func change(space, name string, c bond.Change) func(*stage) error {
+	return func(s *stage) error {
+		return s.in(space, func(n bond.Namespace) error {
+			return n.Change(s.link(n, name).Index, c)
+		})
+	}
+}
+
+func enslave(space, master string, names ...string) func(*stage) error {
+	return func(s *stage) error {
+		return s.in(space, func(n bond.Namespace) error {
+			index := s.link(n, master).Index
+			for _, name := range names {
+				if err := n.Change(s.link(n, name).Index, bond.Change{Master: &index}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+}
+
+// move moves a link to another namespace, with further changes in the request.
+func move(from, name, to string, c bond.Change) func(*stage) error {
+	return func(s *stage) error {
+		return s.in(to, func(target bond.Namespace) error {
+			c := c
+			c.Namespace = target
+			return change(from, name, c)(s)
+		})
+	}
+}
+
+func del(space, name string) func(*stage) error {
+	return func(s *stage) error {
+		return s.in(space, func(n bond.Namespace) error { return n.Delete(s.link(n, name).Index) })
+	}
+}
+
+func on(space, name string, f func(n bond.Namespace, l bond.Link) error) func(*stage) error {
+	return func(s *stage) error {
+		return s.in(space, func(n bond.Namespace) error { return f(n, s.link(n, name)) })
+	}
+}
+
+func configure(space, name string, a bond.Addresses) func(*stage) error {
+	return on(space, name, func(n bond.Namespace, l bond.Link) error { return n.Configure(l.Index, a) })
+}
+
+func flush(space, name string) func(*stage) error {
+	return on(space, name, func(n bond.Namespace, l bond.Link) error { return n.Flush(l.Index) })
+}
+
+// setVF changes the administrative state of VF 0 or 1 of a PF and checks that it
+// reads back.
+func setVF(pf string, number int, set func(*bond.VF)) func(*stage) error {
+	return func(s *stage) error {
+		return s.in("host", func(n bond.Namespace) error {
+			vfs, err := n.VFs(pf)
+			if err != nil {
+				return err
+			}
+			have, want := vfs[number], vfs[number]
+			set(&want)
+			if err := n.ChangeVF(pf, number, have, want); err != nil {
+				return err
+			}
+			if vfs, err = n.VFs(pf); err != nil {
+				return err
+			}
+			if d := vfs[number].Differences(want); len(d) > 0 {
+				return fmt.Errorf("VF %d of %s: %v", number, pf, d)
+			}
+			return nil
+		})
+	}
+}
+
+// ownMAC restores the MAC that a link had at the beginning.
+func ownMAC(space, name, label string) func(*stage) error {
+	return func(s *stage) error {
+		for own, is := range s.labels {
+			if is == label {
+				return change(space, name, mac(own))(s)
+			}
+		}
+		return fmt.Errorf("no MAC is %s", label)
+	}
+}
+
+func all(dos ...func(*stage) error) func(*stage) error {
+	return func(s *stage) error {
+		for _, do := range dos {
+			if err := do(s); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func addrs(ips ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, ip := range ips {
+		out = append(out, netip.MustParsePrefix(ip))
+	}
+	return out
+}
+
+func route(dst, gateway string) bond.Route {
+	r := bond.Route{Dst: netip.MustParsePrefix(dst)}
+	if gateway != "" {
+		r.Gateway = netip.MustParseAddr(gateway)
+	}
+	return r
+}
+
+func trust(on bool) func(*bond.VF) { return func(v *bond.VF) { v.Trust = &on } }
+
+var (
+	active  = bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active"}
+	balance = bond.Options{"mode": "balance-xor", "miimon": "100"}
+)
+
+func with(o bond.Options, more ...string) bond.Options {
+	out := maps.Clone(o)
+	for i := 0; i < len(more); i += 2 {
+		out[more[i]] = more[i+1]
+	}
+	return out
+}
+
+func mac(s string) bond.Change  { return bond.Change{MAC: &s} }
+func mtu(v int) bond.Change     { return bond.Change{MTU: &v} }
+func name(s string) bond.Change { return bond.Change{Name: &s} }
+func state(v bool) bond.Change  { return bond.Change{Up: &v} }
