@@ -1,6 +1,6 @@
-// Package bondfake is a kernel of namespaces, links, bonds and VFs in memory,
-// for speed and for faults. It holds state as the kernel does; the parity
-// test beside it runs one script against both and compares each answer.
+// Package bondfake simulates a kernel with namespaces, links, bonds and VFs in
+// memory, for fast tests and for faults. It holds state as the kernel does. A
+// parity test runs one script against both and compares each answer.
 package bondfake
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/multibond/multibond/bond"
 )
 
-// Kernel is a whole machine. Make one with New.
+// Kernel is a machine. New makes one.
 type Kernel struct {
 	mu         sync.Mutex
 	namespaces map[string]*namespace // by path; the host's is ""
@@ -22,8 +22,8 @@ type Kernel struct {
 	made       int // counts namespaces and links, for IDs and MACs
 	noBonding  bool
 
-	// Fail, where not nil, is asked before each verb and may fail it. A verb
-	// is named as its method, with the link's name: "Change enp1s0v0".
+	// Fail, if not nil, is called before each verb and can fail it. It gets the
+	// name of the method and of the link: "Change enp1s0v0".
 	Fail func(verb string) error
 }
 
@@ -34,22 +34,22 @@ type device struct {
 	number  int
 	driver  string
 	admin   bond.VF // a VF's administrative state
-	macSet  bool    // its MAC was set by the PF, not by the VF
+	macSet  bool    // the PF has set its MAC
 }
 
 type link struct {
 	bond.Link
 	ns     *namespace
 	addrs  bond.Addresses
-	ownMAC string // before a bond took it
+	ownMAC string // before it was enslaved
 	ownMTU int
 
-	// Of a bond only.
-	macGiven bool  // its MAC was asked for, not taken from a link
-	active   *link // in the modes that have one
+	// Only for a bond.
+	macGiven bool  // its MAC was requested, not taken from a link
+	active   *link // in modes that have one; nil: none
 }
 
-// New is a machine with a host namespace and nothing in it.
+// New makes a machine with an empty host namespace.
 func New() *Kernel {
 	k := &Kernel{namespaces: map[string]*namespace{}, devices: map[string]*device{}}
 	k.AddNamespace("")
@@ -64,13 +64,13 @@ func (k *Kernel) AddNamespace(path string) {
 	k.namespaces[path] = &namespace{k: k, id: fmt.Sprintf("fake:%d", k.made), lastIndex: loopback}
 }
 
-// loopback is the index of the link that each namespace has, and that the
-// fake leaves out.
+// loopback is the index of the loopback link, which each namespace of a real kernel
+// has and which the fake leaves out.
 const loopback = 1
 
-// RemoveNamespace ends a namespace as the kernel does: links with a device go
-// back to the host, under their name or, on a clash, as dev<index>; others
-// are deleted.
+// RemoveNamespace removes a namespace as the kernel does. Links with a device go
+// back to the host and keep their name unless it is taken there; then they are
+// called dev<index>. Other links are deleted.
 func (k *Kernel) RemoveNamespace(path string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -94,8 +94,9 @@ func (k *Kernel) RemoveNamespace(path string) {
 	}
 }
 
-// AddPF makes a PF with an interface on the host, up, and its VFs, down: as
-// igb and igbvf do it, whose PF reports a VF's own MAC until it sets another.
+// AddPF makes a PF with an interface on the host, which is up, and its VFs, which
+// are down. They behave as igb and igbvf: the PF reports a VF's own MAC until it
+// sets another.
 func (k *Kernel) AddPF(address, name string, vfs ...string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -125,8 +126,8 @@ func (k *Kernel) AddAltName(path, name, alt string) {
 	l.AltNames = append(l.AltNames, alt)
 }
 
-// SetDriver binds another driver to a device; a userspace one takes its
-// interface away.
+// SetDriver binds another driver to a device and removes its interface, as a
+// userspace driver does.
 func (k *Kernel) SetDriver(address, driver string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -134,10 +135,10 @@ func (k *Kernel) SetDriver(address, driver string) {
 	k.links = slices.DeleteFunc(k.links, func(l *link) bool { return l.Device == address })
 }
 
-// EnableBonding finds the module, or not.
+// EnableBonding does what HasBonding does.
 func (k *Kernel) EnableBonding(_ context.Context) error { return k.HasBonding() }
 
-// HasBonding finds the module, or not.
+// HasBonding returns nil unless SetBonding has removed the module.
 func (k *Kernel) HasBonding() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -147,7 +148,7 @@ func (k *Kernel) HasBonding() error {
 	return nil
 }
 
-// SetBonding says whether the kernel has the bonding module.
+// SetBonding sets whether the kernel has the bonding module.
 func (k *Kernel) SetBonding(there bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -172,8 +173,8 @@ func (k *Kernel) newMAC() string {
 	return fmt.Sprintf("02:00:00:00:%02x:%02x", k.made/256, k.made%256)
 }
 
-// freeIndex counts in each namespace for itself, so that a link that moves can
-// find its index taken.
+// freeIndex returns the next free index of a namespace. Each namespace counts by
+// itself, so the index of a link that moves can be taken.
 func (k *Kernel) freeIndex(n *namespace) int {
 	for {
 		n.lastIndex++
@@ -183,7 +184,7 @@ func (k *Kernel) freeIndex(n *namespace) int {
 	}
 }
 
-// Host is the host's namespace.
+// Host opens the host's namespace.
 func (k *Kernel) Host() (bond.Namespace, error) { return k.Open("") }
 
 // Open opens the namespace at path.
@@ -218,7 +219,7 @@ func (k *Kernel) named(n *namespace, name string) *link {
 	return nil
 }
 
-// taken says whether n has another link with l's name.
+// taken reports whether n has another link with the name of l.
 func (k *Kernel) taken(n *namespace, l *link) bool {
 	other := k.named(n, l.Name)
 	return other != nil && other != l
@@ -228,8 +229,8 @@ func (k *Kernel) drop(gone *link) {
 	k.links = slices.DeleteFunc(k.links, func(l *link) bool { return l == gone })
 }
 
-// place moves a link; the kernel closes it, and its bond and addresses stay
-// behind. It keeps its index where that is free.
+// place moves a link to a namespace. The link leaves its bond, goes down and loses
+// its addresses. It keeps its index if that is free.
 func (k *Kernel) place(l *link, to *namespace) {
 	k.release(l, always)
 	l.changeUp(false)
@@ -239,7 +240,7 @@ func (k *Kernel) place(l *link, to *namespace) {
 	l.ns, l.addrs = to, bond.Addresses{}
 }
 
-// master is the link's bond, or nil.
+// master returns the link's bond, or nil.
 func (k *Kernel) master(l *link) *link {
 	if l.Master == 0 {
 		return nil
@@ -261,12 +262,12 @@ func (k *Kernel) slaves(b *link) []*link {
 
 const (
 	ifDifferent = false
-	always      = true // the driver is told the MTU even where it has it
+	always      = true // the driver is told the MTU even if it has it
 )
 
-// release takes a link out of its bond: closed, with its own MTU and, where
-// the bond had given it another, its own MAC. A bond that has lost its last
-// link makes up a MAC.
+// release takes a link out of its bond. The link goes down and gets its own MTU
+// and, if the bond had given it another, its own MAC. A bond that loses its last
+// link gets a random MAC.
 func (k *Kernel) release(l *link, tellMTU bool) {
 	b := k.master(l)
 	if b == nil {
@@ -289,8 +290,7 @@ func (k *Kernel) release(l *link, tellMTU bool) {
 	}
 }
 
-// chooseActive makes a link the active one where there is none yet, or where
-// it is the primary one.
+// chooseActive makes l the active link if there is none yet or l is the primary.
 func (b *link) chooseActive(l *link) {
 	if b.active == nil || l.Name == b.Options[bond.Primary] {
 		b.active = l

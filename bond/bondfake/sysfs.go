@@ -6,7 +6,7 @@ import (
 	"testing/fstest"
 )
 
-// Sys is the machine's sysfs, always as the machine is now.
+// Sys returns the machine's sysfs, which always shows the machine as it is.
 func (k *Kernel) Sys() fs.FS { return sysfs{k} }
 
 type sysfs struct{ k *Kernel }

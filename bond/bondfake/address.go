@@ -1,0 +1,160 @@
+package bondfake
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/multibond/multibond/bond"
+)
+
+func (n *namespace) Addresses(index int) (bond.Addresses, error) {
+	unlock, err := n.lock("Addresses", n.nameOf(index))
+	defer unlock()
+	if err != nil {
+		return bond.Addresses{}, err
+	}
+	l, err := n.read(index)
+	if err != nil {
+		return bond.Addresses{}, err
+	}
+	isDefault := slices.ContainsFunc(l.addrs.Routes, func(r bond.Route) bool { return r.Dst.Bits() == 0 })
+	return bond.Addresses{IPs: slices.Clone(l.addrs.IPs), Peers: maps.Clone(l.addrs.Peers), Routes: slices.Clone(l.addrs.Routes), Default: isDefault}, nil
+}
+
+func (n *namespace) Flush(index int) error {
+	unlock, err := n.lock("Flush", n.nameOf(index))
+	defer unlock()
+	if err != nil {
+		return err
+	}
+	l, err := n.byIndex(index)
+	if err == nil {
+		l.addrs = bond.Addresses{}
+	}
+	return err
+}
+
+func (n *namespace) Configure(index int, a bond.Addresses) error {
+	unlock, err := n.lock("Configure", n.nameOf(index))
+	defer unlock()
+	if err != nil {
+		return err
+	}
+	l, err := n.byIndex(index)
+	if err != nil {
+		return err
+	}
+	for _, ip := range a.IPs {
+		if !slices.Contains(l.addrs.IPs, ip) {
+			l.addAddr(ip, a.Peers[ip])
+		}
+	}
+	for _, viaGateway := range []bool{false, true} {
+		for _, r := range a.Routes {
+			if r.Gateway.IsValid() != viaGateway {
+				continue
+			}
+			if err := l.addRoute(asReadBack(r)); err != nil {
+				return fmt.Errorf("adding route %s: %w", r, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (n *namespace) RemoveRoute(index int, r bond.Route) error {
+	unlock, err := n.lock("RemoveRoute", n.nameOf(index))
+	defer unlock()
+	if err != nil {
+		return err
+	}
+	l, err := n.byIndex(index)
+	if err == nil {
+		l.addrs.Routes = slices.DeleteFunc(l.addrs.Routes, func(other bond.Route) bool { return reflect.DeepEqual(other, asReadBack(r)) })
+	}
+	return err
+}
+
+func (l *link) addAddr(ip netip.Prefix, peer netip.Addr) {
+	l.addrs.IPs = append(l.addrs.IPs, ip)
+	if !peer.IsValid() {
+		return
+	}
+	if l.addrs.Peers == nil {
+		l.addrs.Peers = map[netip.Prefix]netip.Addr{}
+	}
+	l.addrs.Peers[ip] = peer
+}
+
+func (l *link) addRoute(r bond.Route) error {
+	switch {
+	case !l.Up:
+		return unix.ENETDOWN
+	case r.Source.IsValid() && !slices.ContainsFunc(l.addrs.IPs, func(p netip.Prefix) bool { return p.Addr() == r.Source }):
+		return unix.EINVAL
+	case r.OnLink:
+	case r.Gateway.Is4() && !l.reaches(r.Gateway):
+		return unix.ENETUNREACH
+	case r.Gateway.Is6() && !l.reaches(r.Gateway):
+		return unix.EHOSTUNREACH
+	}
+	if !slices.ContainsFunc(l.addrs.Routes, func(other bond.Route) bool { return reflect.DeepEqual(other, r) }) {
+		l.addrs.Routes = append(l.addrs.Routes, r)
+	}
+	return nil
+}
+
+// asReadBack adds to a route what the kernel chooses.
+func asReadBack(r bond.Route) bond.Route {
+	r.Dst = r.Dst.Masked()
+	if r.Protocol == unix.RTPROT_BOOT {
+		r.Protocol = 0
+	}
+	if r.Table == 0 {
+		r.Table = unix.RT_TABLE_MAIN
+	}
+	if r.Dst.Addr().Is6() {
+		r.Scope = nil
+		if r.Priority == 0 {
+			r.Priority = 1024 // IP6_RT_PRIO_USER
+		}
+	} else if r.Scope == nil {
+		scope := unix.RT_SCOPE_UNIVERSE
+		if !r.Gateway.IsValid() {
+			scope = unix.RT_SCOPE_LINK
+		}
+		r.Scope = &scope
+	}
+	return r
+}
+
+// reaches reports whether a gateway is reachable over the link.
+func (l *link) reaches(gateway netip.Addr) bool {
+	return gateway.Is6() && gateway.IsLinkLocalUnicast() ||
+		slices.ContainsFunc(l.addrs.IPs, func(p netip.Prefix) bool { return l.network(p).Contains(gateway) }) ||
+		slices.ContainsFunc(l.addrs.Routes, func(r bond.Route) bool { return !r.Gateway.IsValid() && r.Dst.Contains(gateway) })
+}
+
+// network returns the network that an address makes reachable: its own or its
+// peer's.
+func (l *link) network(ip netip.Prefix) netip.Prefix {
+	if peer := l.addrs.Peers[ip]; peer.IsValid() {
+		return netip.PrefixFrom(peer, ip.Bits()).Masked()
+	}
+	return ip.Masked()
+}
+
+func (n *namespace) Announce(index int, addrs []netip.Addr) error {
+	unlock, err := n.lock("Announce", n.nameOf(index))
+	defer unlock()
+	if err != nil {
+		return err
+	}
+	_, err = n.read(index)
+	return err
+}

@@ -1,0 +1,213 @@
+package bondfake
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/multibond/multibond/bond"
+)
+
+const activeSlave = "activeSlave"
+
+// changeOptions sets options of a link in a bond, or the active link of a bond.
+func (l *link) changeOptions(o bond.Options) error {
+	for key, text := range o {
+		if key != activeSlave {
+			if l.Master == 0 {
+				return unix.EOPNOTSUPP
+			}
+			l.Options[key] = text
+			continue
+		}
+		s := l.ns.k.named(l.ns, text)
+		if s == nil || s.Master != l.Index || !s.Carrier {
+			return unix.EINVAL
+		}
+		l.active = s
+		if l.takesActiveMAC() {
+			l.MAC = s.MAC
+		}
+	}
+	return nil
+}
+
+// move moves a link to a namespace. It uses the new name only if the link's own is
+// taken there; otherwise the name is changed after the move, which can fail.
+func (l *link) move(to *namespace, name *string) error {
+	k := l.ns.k
+	switch {
+	case to == l.ns:
+		return nil
+	case l.Kind == "bond":
+		return unix.EINVAL
+	case k.taken(to, l):
+		if name == nil || k.named(to, *name) != nil {
+			return unix.EEXIST
+		}
+		l.Name = *name
+	}
+	for _, alt := range l.AltNames {
+		if k.named(to, alt) != nil {
+			return unix.EEXIST
+		}
+	}
+	k.place(l, to)
+	return nil
+}
+
+func (l *link) changeMAC(mac string) error {
+	switch {
+	case mac == l.MAC || l.takesActiveMAC():
+		return nil
+	case !l.takesMAC():
+		return unix.EADDRNOTAVAIL
+	}
+	slaves := l.ns.k.slaves(l)
+	for _, s := range slaves {
+		if !s.takesMAC() {
+			return unix.EADDRNOTAVAIL
+		}
+	}
+	for _, s := range slaves {
+		s.setMAC(mac)
+	}
+	l.setMAC(mac)
+	l.macGiven = true
+	return nil
+}
+
+// setMAC changes the MAC. The PF of a VF then reports it as the VF's.
+func (l *link) setMAC(mac string) {
+	l.MAC = mac
+	if d := l.ns.k.devices[l.Device]; d != nil && d.pf != "" {
+		d.admin.MAC = mac
+	}
+}
+
+// takesMAC reports whether a link may change its MAC. For a VF its PF decides.
+func (l *link) takesMAC() bool {
+	d := l.ns.k.devices[l.Device]
+	return d == nil || d.pf == "" || !d.macSet || *d.admin.Trust
+}
+
+// takesActiveMAC reports whether a bond has the MAC of its active link and leaves
+// those of its links alone. Setting its MAC then succeeds and does nothing.
+func (l *link) takesActiveMAC() bool {
+	return l.Options[bond.Mode] == bond.ActiveBackup && l.Options[bond.FailOverMac] == "active" && len(l.ns.k.slaves(l)) > 0
+}
+
+func (l *link) changeMTU(mtu int) error {
+	all := append(l.ns.k.slaves(l), l)
+	for _, one := range all {
+		if !one.takesMTU(mtu) {
+			return unix.EINVAL
+		}
+	}
+	for _, one := range all {
+		one.setMTU(mtu, ifDifferent)
+	}
+	return nil
+}
+
+func (l *link) setMTU(mtu int, tell bool) {
+	if l.MTU != mtu || tell {
+		l.MTU = mtu
+		l.reset()
+	}
+}
+
+func (l *link) takesMTU(mtu int) bool {
+	return mtu >= 68 && (l.MaxMTU == 0 || mtu <= l.MaxMTU)
+}
+
+// changeName refuses to rename a link that is up, as kernels before 6.2 do.
+func (l *link) changeName(name string) error {
+	switch other := l.ns.k.named(l.ns, name); {
+	case name == l.Name:
+		return nil
+	case l.Up:
+		return unix.EBUSY
+	case other != nil:
+		return unix.EEXIST
+	}
+	l.Name = name
+	return nil
+}
+
+func (l *link) changeMaster(index int) error {
+	if l.Master == index {
+		return nil
+	}
+	l.ns.k.release(l, ifDifferent)
+	if index == 0 {
+		return nil
+	}
+	b, err := l.ns.byIndex(index)
+	switch {
+	case err != nil:
+		return unix.EINVAL
+	case b.Kind != "bond":
+		return unix.EOPNOTSUPP
+	case l.Up:
+		return unix.EPERM
+	case !l.takesMTU(b.MTU):
+		return unix.EINVAL
+	}
+	return l.enslave(b)
+}
+
+func (l *link) enslave(b *link) error {
+	first := len(l.ns.k.slaves(b)) == 0
+	bondMAC := b.MAC
+	if first && !b.macGiven {
+		b.MAC = l.MAC
+	}
+	l.ownMTU, l.Master = l.MTU, b.Index
+	l.Options = bond.Options{"queueId": "0", "prio": "0"}
+	l.setMTU(b.MTU, ifDifferent)
+	l.ownMAC = l.MAC
+	follow := b.Options[bond.Mode] == bond.ActiveBackup && b.Options[bond.FailOverMac] == "follow"
+	switch {
+	case b.takesActiveMAC():
+	case follow && !first:
+	case b.Options[bond.Mode] == bond.BalanceTLB || b.Options[bond.Mode] == bond.BalanceALB:
+	case l.MAC != b.MAC && !l.takesMAC():
+		l.Master, l.Options, b.MAC = 0, nil, bondMAC
+		l.setMTU(l.ownMTU, ifDifferent)
+		return unix.EADDRNOTAVAIL
+	default:
+		l.setMAC(b.MAC)
+	}
+	l.changeUp(true)
+	b.chooseActive(l)
+	return nil
+}
+
+// changeUp sets a link up or down. A link that goes down loses its routes and its
+// IPv6 addresses.
+func (l *link) changeUp(up bool) {
+	if l.Up && !up {
+		l.addrs.IPs = slices.DeleteFunc(l.addrs.IPs, func(p netip.Prefix) bool { return p.Addr().Is6() })
+		maps.DeleteFunc(l.addrs.Peers, func(p netip.Prefix, _ netip.Addr) bool { return p.Addr().Is6() })
+		l.addrs.Routes = nil
+		l.reset()
+	}
+	l.Up, l.Carrier = up, up
+}
+
+// reset does what igbvf does when it is closed or gets an MTU: it takes the MAC that
+// its PF has set, or tells the PF its own. That MAC is then reported as its
+// permanent one.
+func (l *link) reset() {
+	d := l.ns.k.devices[l.Device]
+	if d == nil || d.pf == "" {
+		return
+	}
+	if d.macSet && !*d.admin.Trust {
+		l.MAC = d.admin.MAC
+	}
+	d.admin.MAC, l.PermMAC = l.MAC, l.MAC
+}
