@@ -72,6 +72,18 @@ func verbs(k *bondfake.Kernel) *[]string {
 	return &out
 }
 
+var broken = errors.New("broken")
+
+// failAt makes the nth verb fail, counted from 1.
+func failAt(k *bondfake.Kernel, n int, err error) {
+	k.Fail = func(string) error {
+		if n--; n == 0 {
+			return err
+		}
+		return nil
+	}
+}
+
 func TestSteps(t *testing.T) {
 	assert.Equal(t, []string{
 		"bond0: create active-backup mtu 1400 miimon 100 fail_over_mac active",
@@ -128,16 +140,8 @@ func TestBuildLinkOptionsRefused(t *testing.T) {
 	k, n := pod(t)
 	s := spec
 	s.LinkOptions = map[string]bond.Options{"net1": {"prio": "10"}}
-	links, changes := linksOf(n, "net1", "net2"), 0
-	k.Fail = func(verb string) error {
-		if verb == "Change net1" {
-			changes++
-		}
-		if changes == 3 { // down, enslaved, options
-			return unix.EOPNOTSUPP
-		}
-		return nil
-	}
+	links := linksOf(n, "net1", "net2")
+	failAt(k, 7, unix.EOPNOTSUPP) // after those that set both links down, make the bond and enslave net1
 	_, err := bond.Build(n, s, links)
 	assert.EqualError(t, err, "setting prio 10 of net1 in bond0: operation not supported")
 }
@@ -247,20 +251,12 @@ func TestBuildFaults(t *testing.T) {
 	all := verbs(k)
 	must(bond.Build(n, spec, links))
 	require.Len(t, *all, 9)
-	broken := errors.New("broken")
 	for _, mode := range []string{bond.ActiveBackup, bond.BalanceXOR} {
 		for i, verb := range *all {
 			t.Run(fmt.Sprintf("%s %d %s", mode, i, verb), func(t *testing.T) {
 				k, n := pod(t)
 				before := linksOf(n, "net1", "net2")
-				calls := 0
-				k.Fail = func(string) error {
-					calls++
-					if calls == i+1 {
-						return broken
-					}
-					return nil
-				}
+				failAt(k, i+1, broken)
 				s := spec
 				s.Options = bond.Options{bond.Mode: mode, bond.Miimon: "100", bond.MTU: "1400"}
 				_, err := bond.Build(n, s, before)
@@ -327,17 +323,11 @@ func TestVerify(t *testing.T) {
 			k, n := pod(t)
 			b := must(bond.Build(n, spec, linksOf(n, "net1", "net2")))
 			require.NoError(t, c.change(k, n))
-			problems, err := bond.Verify(n, spec, b.Index, devices)
-			require.NoError(t, err)
-			var got []string
-			for _, p := range problems {
-				got = append(got, p.Error())
-			}
-			assert.Equal(t, c.want, got)
+			problems := must(bond.Verify(n, spec, b.Index, devices))
+			assert.Equal(t, strings.Join(c.want, "; "), problems.Error())
 		})
 	}
 	k, n := pod(t)
-	broken := errors.New("broken")
 	k.Fail = func(string) error { return broken }
 	_, err := bond.Verify(n, spec, 2, devices)
 	assert.ErrorIs(t, err, broken)
@@ -353,7 +343,6 @@ func TestVerifyCarrier(t *testing.T) {
 	err := bond.VerifyCarrier(n, b.Index)
 	assert.EqualError(t, err, "bond0: no link has a carrier (look at the cables, the PFs and the switch)")
 	assert.NoError(t, bond.VerifyCarrier(n, 4711))
-	broken := errors.New("broken")
 	k.Fail = func(string) error { return broken }
 	assert.ErrorIs(t, bond.VerifyCarrier(n, b.Index), broken)
 }

@@ -1,7 +1,6 @@
 package bond_test
 
 import (
-	"errors"
 	"fmt"
 	"testing"
 
@@ -14,9 +13,8 @@ import (
 // TestRestore changes one thing, or all, and restores it: by which requests, in
 // which order.
 func TestRestore(t *testing.T) {
-	up, down := true, false
-	name, mac, mtu := "other", "02:00:00:00:cc:01", 9000
-	state := bond.Change{Up: &up}
+	up, down, name := bond.Change{Up: new(true)}, bond.Change{Up: new(false)}, bond.Change{Name: new("other")}
+	mac, mtu := bond.Change{MAC: new("02:00:00:00:cc:01")}, bond.Change{MTU: new(9000)}
 	for _, c := range []struct {
 		name    string
 		before  bool // up
@@ -25,15 +23,15 @@ func TestRestore(t *testing.T) {
 		want    []string
 	}{
 		{"nothing", true, nil, bond.Addresses{}, nil},
-		{"name", true, []bond.Change{{Up: &down}, {Name: &name}}, bond.Addresses{}, []string{"Change other", "Change net1"}},
-		{"name of one that is up", true, []bond.Change{{Up: &down}, {Name: &name}, state}, bond.Addresses{}, []string{"Change other", "Change other", "Change net1"}},
-		{"MAC", false, []bond.Change{{MAC: &mac}}, bond.Addresses{}, []string{"Change net1"}},
-		{"MAC of one that is up", true, []bond.Change{{MAC: &mac}}, bond.Addresses{}, []string{"Change net1", "Change net1", "Change net1"}},
-		{"MTU", false, []bond.Change{{MTU: &mtu}}, bond.Addresses{}, []string{"Change net1"}},
-		{"down again", false, []bond.Change{state}, bond.Addresses{}, []string{"Change net1"}},
-		{"up again", true, []bond.Change{{Up: &down}}, bond.Addresses{}, []string{"Change net1"}},
+		{"name", true, []bond.Change{down, name}, bond.Addresses{}, []string{"Change other", "Change net1"}},
+		{"name of one that is up", true, []bond.Change{down, name, up}, bond.Addresses{}, []string{"Change other", "Change other", "Change net1"}},
+		{"MAC", false, []bond.Change{mac}, bond.Addresses{}, []string{"Change net1"}},
+		{"MAC of one that is up", true, []bond.Change{mac}, bond.Addresses{}, []string{"Change net1", "Change net1", "Change net1"}},
+		{"MTU", false, []bond.Change{mtu}, bond.Addresses{}, []string{"Change net1"}},
+		{"down again", false, []bond.Change{up}, bond.Addresses{}, []string{"Change net1"}},
+		{"up again", true, []bond.Change{down}, bond.Addresses{}, []string{"Change net1"}},
 		{"addresses", true, nil, left, []string{"Configure net1"}},
-		{"all", true, []bond.Change{{Up: &down}, {Name: &name, MAC: &mac, MTU: &mtu}, state}, left,
+		{"all", true, []bond.Change{down, name, mac, mtu, up}, left,
 			[]string{"Change other", "Change other", "Change net1", "Change net1", "Change net1", "Configure net1"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -64,7 +62,6 @@ func TestRestoreGoesOn(t *testing.T) {
 	now := must(n.Link("net1"))
 	before := now
 	before.Name, before.MAC, before.MTU = "eth9", "02:00:00:00:cc:09", 1300
-	broken := errors.New("broken")
 	k.Fail = func(verb string) error { return fmt.Errorf("%s: %w", verb, broken) }
 	err := bond.Restore(n, now, before, left)
 	assert.ErrorIs(t, err, broken)

@@ -1,7 +1,6 @@
 package bond_test
 
 import (
-	"errors"
 	"net/netip"
 	"testing"
 
@@ -106,16 +105,8 @@ func TestSurveyFaults(t *testing.T) {
 	}
 	all := verbs(k)
 	require.NoError(t, survey())
-	broken := errors.New("broken")
 	for i, verb := range *all {
-		calls := 0
-		k.Fail = func(string) error {
-			calls++
-			if calls == i+1 {
-				return broken
-			}
-			return nil
-		}
+		failAt(k, i+1, broken)
 		assert.ErrorIs(t, survey(), broken, "%d %s", i, verb)
 	}
 }
