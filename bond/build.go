@@ -44,7 +44,6 @@ func (s Spec) Steps() []string {
 // it up. On error the bond may be half made. Deleting it undoes everything, except
 // that the links stay down and without addresses.
 func Build(n Namespace, s Spec, links []Link) (Link, error) {
-	up := true
 	for _, l := range links {
 		if err := Prepare(n, l); err != nil {
 			return Link{}, err
@@ -66,7 +65,7 @@ func Build(n Namespace, s Spec, links []Link) (Link, error) {
 			return b, fmt.Errorf("setting %s of %s in %s: %w", own, l.Name, s.Name, err)
 		}
 	}
-	if err := n.Change(b.Index, Change{Up: &up}); err != nil {
+	if err := n.Change(b.Index, Change{Up: new(true)}); err != nil {
 		return b, fmt.Errorf("setting %s up: %w", s.Name, err)
 	}
 	return n.Link(s.Name)
@@ -75,8 +74,7 @@ func Build(n Namespace, s Spec, links []Link) (Link, error) {
 // Prepare makes a link ready to be enslaved: down and without addresses. It
 // changes nothing if the link is ready.
 func Prepare(n Namespace, l Link) error {
-	down := false
-	if err := n.Change(l.Index, Change{Up: &down}); err != nil {
+	if err := n.Change(l.Index, Change{Up: new(false)}); err != nil {
 		return fmt.Errorf("setting %s down: %w", l.Name, err)
 	}
 	if err := n.Flush(l.Index); err != nil {

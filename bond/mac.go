@@ -28,8 +28,7 @@ type VFLink struct {
 // refuses; GiveMAC then sets the MAC through the PF, which needs no trust. On
 // error the PF's setting is what it was.
 func GiveMAC(v VFLink, mac string) error {
-	down := false
-	if err := v.Pod.Change(v.Index, Change{Up: &down}); err != nil {
+	if err := v.Pod.Change(v.Index, Change{Up: new(false)}); err != nil {
 		return fmt.Errorf("setting %s down: %w", v.Name, err)
 	}
 	refused := v.Pod.Change(v.Index, Change{MAC: &mac})

@@ -44,8 +44,7 @@ func vfState(v netlink.VfInfo) VF {
 		MinRate: v.MinTxRate, MaxRate: v.MaxTxRate, LinkState: v.LinkState,
 	}
 	if v.Trust != vfTrustUnknown {
-		trust := v.Trust == 1
-		s.Trust = &trust
+		s.Trust = new(v.Trust == 1)
 	}
 	return s
 }
