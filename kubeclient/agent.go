@@ -20,21 +20,21 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
-// Options are what the agent is started with.
+// Options configures an Agent.
 type Options struct {
-	Node       string // its name in the API; required
-	Kubeconfig string // "" inside of a cluster
-	Socket     string // on which the plugin asks
-	StateDir   string // what is still to be published
-	Listen     string // the address of metrics and health; "" for none
-	Peer       int    // the user that may ask: 0
+	Node       string // name of the node in the API; required
+	Kubeconfig string // empty: the credentials that every pod gets
+	Socket     string // unix socket on which the plugin asks
+	StateDir   string // directory of the queue of what is not published yet
+	Listen     string // address of metrics and health; empty for none
+	Peer       int    // user ID that may ask: 0
 	Kubelet    Kubelet
 	Machine    Machine
 	Log        *slog.Logger
 }
 
-// The times of an agent. A lookup's requests, one after the other, fit in the
-// work on it; the plugin, whose runtime gives it minutes, waits longer.
+// The timeouts of an agent. All requests of one lookup fit into workTimeout.
+// The plugin waits longer, because its runtime gives it minutes.
 const (
 	apiTimeout   = 3 * time.Second
 	edgeTimeout  = 5 * time.Second
@@ -45,10 +45,10 @@ const (
 	parallelWork = 64
 )
 
-// errNoNode is why the agent does not start without its node's name.
+// errNoNode is returned by NewAgent when Options has no node name.
 var errNoNode = errors.New("the node's name is not set, and without it the agent would watch the pods of the whole cluster (set --node-name, or NODE_NAME from spec.nodeName)")
 
-// Agent answers the plugin of its node.
+// Agent answers the CNI plugin of its node and publishes what the plugin reports.
 type Agent struct {
 	options   Options
 	source    source
@@ -60,7 +60,7 @@ type Agent struct {
 	log       *slog.Logger
 }
 
-// NewAgent makes an agent, which does nothing before it runs.
+// NewAgent returns an agent. It does nothing until Run is called.
 func NewAgent(o Options) (*Agent, error) {
 	if o.Node == "" {
 		return nil, errNoNode
@@ -97,11 +97,11 @@ func newAgent(o Options, config *rest.Config) (*Agent, error) {
 	return a, nil
 }
 
-// UseLog makes client-go log as the agent does.
+// UseLog makes client-go log to log.
 func UseLog(log *slog.Logger) { klog.SetSlogLogger(log) }
 
-// Run answers until ctx ends. What is under way is ended within a grace
-// period; what is not published by then stays queued.
+// Run serves until ctx ends. Requests in progress then have a grace period to
+// finish. What is not published by then stays in the queue.
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -122,7 +122,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	return runAll(ctx, stop, parts)
 }
 
-// runAll runs the parts until one fails or ctx ends, and then ends all.
+// runAll runs all parts until one fails or ctx ends, then ends the others.
 func runAll(ctx context.Context, stop func(), parts []func(context.Context) error) error {
 	errs := make([]error, len(parts))
 	var running sync.WaitGroup
@@ -137,7 +137,7 @@ func runAll(ctx context.Context, stop func(), parts []func(context.Context) erro
 	return errors.Join(errs...)
 }
 
-// follow keeps the caches up to date.
+// follow keeps the caches up to date until ctx ends.
 func (a *Agent) follow(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { a.source.pods.informer.RunWithContext(ctx) })
@@ -181,8 +181,9 @@ func (a *Agent) answer(ctx context.Context, r agentapi.Request) agentapi.Reply {
 	return agentapi.Reply{}
 }
 
-// Publish tells the API server what became of a sandbox, now if it can be
-// reached and later otherwise, and counts what the plugin reports of it.
+// Publish sends the outcome of a sandbox to the API server: at once if the
+// server can be reached, otherwise later. It also counts the steps and failures
+// that the plugin reports.
 func (a *Agent) Publish(ctx context.Context, p agentapi.Publish) (reply agentapi.PublishReply, err error) {
 	a.metrics.reported(p)
 	e, err := entryOf(p, time.Now())

@@ -15,28 +15,28 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// The annotations of a pod that say which networks it gets.
+// The annotations of a pod that name its networks.
 const (
 	NetworksAnnotation       = nettypes.NetworkAttachmentAnnot
 	DefaultNetworkAnnotation = "v1.multus-cni.io/default-network"
 )
 
-// Element is one network that a pod asks for, checked (multi-network
-// standard v1.3, section 4.1.2). A value that is nil or empty was not asked.
+// Element is one network that a pod asks for, validated (multi-network
+// standard v1.3, section 4.1.2). A nil or empty value was not asked for.
 type Element struct {
-	Path      string // where it was written: "networks[1]"
+	Path      string // where it is written: "networks[1]"
 	Network   types.NamespacedName
-	Interface string // its name in the pod, CNI_IFNAME
+	Interface string // interface name in the pod, CNI_IFNAME
 
-	// Namespaces are those whose NADs the element's author may name, beside
-	// the global ones, where namespaces are isolated.
+	// Namespaces are the namespaces whose NADs the author of the element may
+	// name, in addition to the global ones, if namespaces are isolated.
 	Namespaces []string
 
-	// OrFile: where there is no such NAD, it is the configuration of that name
-	// on the node.
+	// OrFile allows a configuration of that name on the node if there is no
+	// such NAD.
 	OrFile bool
 
-	IPs            []string // addresses or CIDRs, as they were written
+	IPs            []string // addresses or CIDRs, as written
 	MAC            string
 	InfinibandGUID string
 	PortMappings   []nettypes.PortMapEntry
@@ -44,17 +44,17 @@ type Element struct {
 	DeviceID       string
 	CNIArgs        map[string]json.RawMessage
 
-	// DefaultRoute has the gateways of the pod's default route, at most one
-	// per address family. Nil: the route stays where it is. Empty, not nil:
-	// it goes over this network, by the gateways of the network's own result.
+	// DefaultRoute lists the gateways of the pod's default route, at most one
+	// per address family. Nil leaves the route alone. If it is empty but not
+	// nil, the route uses this network and the gateways of its result.
 	DefaultRoute []netip.Addr
 }
 
-// ParseNetworks reads the annotation k8s.v1.cni.cncf.io/networks of a pod in
-// namespace. taken has the interface names of the networks before, the
-// default network's first; a network that asks for no name is net1, net2, ...
-// by its position after the default network. All problems are returned at
-// once, each with its element.
+// ParseNetworks parses the annotation k8s.v1.cni.cncf.io/networks of a pod in
+// namespace. taken lists the interface names of the networks that come before,
+// beginning with the default network. An element without an interface name gets
+// net1, net2, ... by its position after the default network. The error has all
+// problems, each with its element.
 func ParseNetworks(annotation, namespace string, taken []string) ([]Element, error) {
 	var problems bond.Problems
 	elements := parseElements(annotation, "networks", namespace, &problems)
@@ -69,9 +69,10 @@ func ParseNetworks(annotation, namespace string, taken []string) ([]Element, err
 	return elements, nil
 }
 
-// ParseDefaultNetwork reads the annotation v1.multus-cni.io/default-network
-// of a pod in namespace. It names one network, in the system namespace where
-// it names none; ifName is what the runtime calls the pod's first interface.
+// ParseDefaultNetwork parses the annotation v1.multus-cni.io/default-network of
+// a pod in namespace. The annotation names exactly one network. A name without a
+// namespace is one of the system namespace. ifName is the name that the runtime
+// gives to the pod's first interface.
 func ParseDefaultNetwork(annotation, namespace, system, ifName string) (Element, error) {
 	const path = "default-network"
 	var problems bond.Problems
@@ -92,10 +93,10 @@ func ParseDefaultNetwork(annotation, namespace, system, ifName string) (Element,
 	return e, nil
 }
 
-// maxNetworks bounds the work that one annotation can ask for.
+// maxNetworks limits the work that one annotation can cause.
 const maxNetworks = 32
 
-// tooMany says whether an annotation has more networks than one pod can have.
+// tooMany reports whether an annotation has more networks than a pod can have.
 func tooMany(n int, path string, problems *bond.Problems) bool {
 	if n > maxNetworks {
 		problems.Add(path, "", "has %d networks, a pod has at most %d here", n, maxNetworks)
@@ -103,7 +104,7 @@ func tooMany(n int, path string, problems *bond.Problems) bool {
 	return n > maxNetworks
 }
 
-// parseElements reads either form of an annotation. A blank one has no
+// parseElements parses both forms of the annotation. A blank annotation has no
 // elements.
 func parseElements(annotation, path, namespace string, problems *bond.Problems) []Element {
 	text := strings.TrimSpace(annotation)
@@ -126,7 +127,7 @@ func parseElements(annotation, path, namespace string, problems *bond.Problems) 
 	return out
 }
 
-// parseWord reads an element of the comma form, namespace/name@interface.
+// parseWord parses an element of the comma form, namespace/name@interface.
 func parseWord(word, path, namespace string, problems *bond.Problems) Element {
 	e := Element{Path: path, Network: types.NamespacedName{Namespace: namespace}}
 	ref, ifName, named := strings.Cut(word, "@")
@@ -158,14 +159,14 @@ func parseList(raw json.RawMessage, path, namespace string, problems *bond.Probl
 	return out
 }
 
-// elementKeys are the keys that an element can have. Others are tolerated, as
-// the standard says.
+// elementKeys are the keys that an element can have. Other keys are ignored, as
+// the standard requires.
 var elementKeys = []string{
 	"name", "namespace", "interface", "ips", "mac", "infiniband-guid", "portMappings", "bandwidth", "deviceID",
 	"cni-args", "default-route", "ipam-claim-reference",
 }
 
-// parseObject reads an element of the JSON form.
+// parseObject parses an element of the JSON form.
 func parseObject(raw json.RawMessage, path, namespace string, problems *bond.Problems) Element {
 	e := Element{Path: path}
 	o, is := strictjson.Decode(raw, path, problems)
@@ -210,8 +211,8 @@ func checkInterface(name, path string, problems *bond.Problems) {
 	}
 }
 
-// nameInterfaces gives a name to each element that asks for none, and finds
-// names that are in use.
+// nameInterfaces names the interface of each element that asks for no name, and
+// reports names that are in use.
 func nameInterfaces(elements []Element, taken []string, problems *bond.Problems) {
 	owner := map[string]string{"lo": "the loopback interface"}
 	for _, name := range taken {
@@ -231,8 +232,8 @@ func nameInterfaces(elements []Element, taken []string, problems *bond.Problems)
 	}
 }
 
-// checkDefaultRoutes makes sure that one network at most has the default
-// route; an empty list asks for it too.
+// checkDefaultRoutes checks that at most one network asks for the default route.
+// An empty list asks for it too.
 func checkDefaultRoutes(elements []Element, problems *bond.Problems) {
 	asks := func(e Element) bool { return e.DefaultRoute != nil }
 	first := slices.IndexFunc(elements, asks)

@@ -26,7 +26,7 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
-// The resources that the agent asks the API server for.
+// The resources that the agent reads and writes.
 const (
 	podResource   = "pods"
 	nadResource   = "network-attachment-definitions"
@@ -35,19 +35,18 @@ const (
 	sliceResource = "resourceslices"
 )
 
-// api is the API server, with no more of a client than the agent's few
-// requests need: a client for every group of Kubernetes would be most of the
-// agent's memory.
+// api is a client of the API server for the few requests that the agent sends. A
+// clientset for every group of Kubernetes would be most of the agent's memory.
 type api struct {
 	core, nads, resources rest.Interface
 
-	timeout time.Duration // of one request
+	timeout time.Duration // for one request
 	count   func(verb, resource string)
 }
 
-// clusterConfig reads how to reach the API server: out of a kubeconfig, or
-// where file is "" as every container is told. Tokens in files are read
-// again as they rotate.
+// clusterConfig returns how to reach the API server: from the kubeconfig file, or
+// from the environment of the container if file is empty. Token files are read
+// again when they rotate.
 func clusterConfig(file string) (*rest.Config, error) {
 	if file != "" {
 		return clientcmd.BuildConfigFromFlags("", file)
@@ -72,7 +71,7 @@ func newAPI(config *rest.Config, timeout time.Duration, count func(verb, resourc
 		c.APIPath, c.GroupVersion, c.NegotiatedSerializer = path, &version, codecs
 		c.ContentType, c.AcceptContentTypes = runtime.ContentTypeJSON, accept
 		c.UserAgent = "multibond-agent"
-		c.QPS = -1 // the server's own bounds and the agent's bounded concurrency suffice
+		c.QPS = -1 // the server has limits of its own, and the agent's concurrency is limited
 		return rest.RESTClientFor(c)
 	}
 	const compact = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
@@ -109,7 +108,7 @@ func (a *api) claim(ctx context.Context, name k8stypes.NamespacedName) (*resourc
 	return claim, a.get(ctx, a.resources, claimResource, name, claim)
 }
 
-// slicesOf reads what the drivers of one node say of its devices.
+// slicesOf lists the ResourceSlices of one node.
 func (a *api) slicesOf(ctx context.Context, node string) (*resourcev1.ResourceSliceList, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
@@ -127,8 +126,8 @@ func (a *api) get(ctx context.Context, client rest.Interface, resource string, n
 	return unreachable(client.Get().Namespace(name.Namespace).Resource(resource).Name(name.Name).Do(ctx).Into(into))
 }
 
-// unreachable gives an error its code: what the API server does not know it
-// will not know later, everything else is worth another attempt.
+// unreachable adds code 11 (try again) to every error except NotFound: an object
+// that does not exist now will not exist later.
 func unreachable(err error) error {
 	if err == nil || apierrors.IsNotFound(err) {
 		return err
@@ -136,7 +135,7 @@ func unreachable(err error) error {
 	return cnierror.With(types.ErrTryAgainLater, fmt.Errorf("asking the API server: %w", err))
 }
 
-// patchStatus sends a merge patch to a pod's status.
+// patchStatus sends a merge patch to the status of a pod.
 func (a *api) patchStatus(ctx context.Context, pod agentapi.Pod, patch json.RawMessage) error {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()

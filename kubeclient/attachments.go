@@ -10,33 +10,32 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
-// Attachment is one network of a pod with all that its plugins are told.
+// Attachment is one network of a pod, with the configuration for its plugins.
 type Attachment struct {
 	Element Element
-	Network Network  // its configuration is complete
-	Devices []string // of the pod, as they were assigned; of a bond link by link
+	Network Network  // with its complete configuration
+	Devices []string // devices assigned to it; for a bond, in the order of its links
 	Bond    bool
 }
 
-// Node is what the node knows of the pod's devices.
+// Node provides what the node knows about the pod's devices.
 type Node struct {
-	// Containers has the pod's devices. It is called once, and only where a
-	// network wants a device; its error is kept.
+	// Containers returns the pod's devices. It is called once, and only if a
+	// network wants a device. Its error is wrapped.
 	Containers func() ([]Container, error)
 
-	PF       func(device string) string // "" where a device has none
-	InfoFile func(Element) string       // where a plugin may describe its device; "" for nowhere
+	PF       func(device string) string // empty if the device has no PF
+	InfoFile func(Element) string       // file in which a plugin may describe its device; empty for none
 }
 
-// maxConfigs bounds all configurations of a pod together, in bytes, so that
-// they fit into the agent's answer.
+// maxConfigs is the most bytes that all configurations of a pod may have
+// together, so that they fit into the agent's answer.
 const maxConfigs = 4 << 20
 
-// Attachments resolves the networks that pod asks for, assigns its devices to
-// them and completes their configurations, in the order of elements. The
-// errors of all elements are returned at once, each with its element; those
-// of the resolver are kept, for errors.Is. The code of an error is 100 where
-// the pod's devices do not suffice.
+// Attachments resolves the networks that the pod asks for, assigns the pod's
+// devices to them and completes their configurations, in the order of elements.
+// The error has the problems of all elements, each with its element, and wraps
+// the errors of the resolver. Its code is 100 if the pod has too few devices.
 func Attachments(pod types.NamespacedName, elements []Element, r Resolver, node Node) ([]Attachment, error) {
 	found, err := findAll(elements, r)
 	if err != nil {
@@ -68,7 +67,7 @@ func Attachments(pod types.NamespacedName, elements []Element, r Resolver, node 
 	return out, nil
 }
 
-// allocate asks for the pod's devices where one is wanted, and assigns them.
+// allocate assigns the pod's devices. It asks for them only if one is wanted.
 func (n Node) allocate(pod types.NamespacedName, needs []Need) ([][]string, error) {
 	var containers []Container
 	if slices.ContainsFunc(needs, func(need Need) bool { return len(need.Wants) > 0 }) {
@@ -81,8 +80,8 @@ func (n Node) allocate(pod types.NamespacedName, needs []Need) ([][]string, erro
 	return devices, cnierror.With(cnierror.Node, err)
 }
 
-// found is an element and the network that it names, whose links are read
-// where it is a bond.
+// found is an element with the network that it names. bond is set if the network
+// is a bond.
 type found struct {
 	element Element
 	network Network
@@ -117,7 +116,7 @@ func find(e Element, r Resolver) (found, error) {
 	case isList && slices.Contains(plugins, bondType):
 		return f, fmt.Errorf("network %s: plugins has one of type %s; a bond is a network of its own, not part of a list", e.Network, bondType)
 	case !f.network.IsBond():
-		return f, nil // a list with bond-cni in it is executed as any other
+		return f, nil // a list that contains bond-cni is executed like any other
 	case e.DeviceID != "":
 		return f, fmt.Errorf("deviceID: is %s, and network %s is a bond, each of whose links has a device", e.DeviceID, e.Network)
 	}
@@ -137,7 +136,7 @@ func (f found) need() Need {
 	return n
 }
 
-// complete makes the configuration that the network's plugins get.
+// complete returns the network with the configuration that its plugins get.
 func (f found) complete(devices []string, infoFile func(Element) string) (n Network, err error) {
 	if f.bond != nil {
 		n = f.bond.Network(devices)

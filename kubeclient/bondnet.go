@@ -17,34 +17,34 @@ import (
 // bondType is the CNI type of a bond network.
 const bondType = "multibond"
 
-// isBond says that a plugin of this type is a bond: bond-cni's configurations
-// are Multibond's too.
+// isBond reports whether a plugin of this type is a bond. Multibond also takes the
+// configurations of bond-cni.
 func isBond(pluginType string) bool { return pluginType == bondType || pluginType == delegate.BondCNI }
 
-// maxCount bounds count, as delegate bounds the links of a bond.
+// maxCount limits count; package delegate limits the links of a bond to the same.
 const maxCount = 32
 
-// BondNetwork is a bond network whose links may name resources, claims'
-// requests and other networks, before the pod's devices are known.
+// BondNetwork is a bond network before the pod's devices are known. Its links may
+// name resources, requests of claims, and other networks.
 type BondNetwork struct {
 	network Network
 	links   []bondLink
-	least   int // minLinks; 0: all of them
+	least   int // minLinks; 0 for all links
 }
 
-// bondLink is one element of links.
+// bondLink is one element of "links".
 type bondLink struct {
-	raw   json.RawMessage // without its source, where that is Kubernetes's
-	count int             // how many links it stands for
-	want  *Want           // nil where it takes no device of the pod
-	fixed string          // the device that its configuration names itself
+	raw   json.RawMessage // without its source, if Kubernetes provides that
+	count int             // number of links that it stands for
+	want  *Want           // nil if it takes no device of the pod
+	fixed string          // device that the configuration names
 }
 
-// ReadBond reads the links of a bond network. resolve finds the networks that
-// links name; a name without a namespace is one of the bond's own. What
-// concerns one source only is checked here, all else by
-// [github.com/multibond/multibond/delegate.ParseNetwork]. The errors of
-// resolve are kept, for errors.Is.
+// ReadBond parses the links of a bond network. resolve finds the networks that
+// links name; a name without a namespace belongs to the namespace of the bond.
+// ReadBond checks only the sources of links that Kubernetes provides. The rest is
+// checked by [github.com/multibond/multibond/delegate.ParseNetwork]. The error
+// wraps the errors of resolve.
 func ReadBond(n Network, resolve func(types.NamespacedName) (Network, error)) (BondNetwork, error) {
 	b := BondNetwork{network: n}
 	var head struct {
@@ -53,9 +53,9 @@ func ReadBond(n Network, resolve func(types.NamespacedName) (Network, error)) (B
 		MinLinks json.RawMessage // a number or a string
 	}
 	if json.Unmarshal(n.Config, &head) != nil || head.Type == delegate.BondCNI {
-		return b, nil // delegate.ParseNetwork says it better; bond-cni's links have names only
+		return b, nil // delegate.ParseNetwork reports it better; links of bond-cni have only names
 	}
-	b.least, _ = strconv.Atoi(strings.Trim(string(head.MinLinks), `"`)) // delegate.ParseNetwork says what is wrong with it
+	b.least, _ = strconv.Atoi(strings.Trim(string(head.MinLinks), `"`)) // delegate.ParseNetwork reports what is wrong with it
 	r := bondReader{namespace: n.Name.Namespace, resolve: resolve}
 	for i, raw := range head.Links {
 		b.links = append(b.links, r.readLink(raw, fmt.Sprintf("links[%d]", i)))
@@ -74,8 +74,8 @@ type bondReader struct {
 	errs      []error // of resolve
 }
 
-// sources are the keys that say where a link comes from, at most one of which
-// a link can have.
+// sources are the keys that name the source of a link. A link has at most one of
+// them.
 var sources = []string{"resourceName", "request", "network", "deviceID"}
 
 func (r *bondReader) readLink(raw json.RawMessage, path string) bondLink {
@@ -97,7 +97,7 @@ func (r *bondReader) readLink(raw json.RawMessage, path string) bondLink {
 	return l
 }
 
-// fixedDevice is the device that a link names itself, or its config does.
+// fixedDevice returns the device that the link or its config names, or "".
 func fixedDevice(o strictjson.Object) string {
 	var l struct {
 		DeviceID string
@@ -128,7 +128,7 @@ func (l *bondLink) readCount(o strictjson.Object, given []string) {
 	l.raw = dropField(l.raw, "count")
 }
 
-// readSource reads the one source that the link has.
+// readSource reads the source of the link, which is the value of key.
 func (r *bondReader) readSource(l *bondLink, o strictjson.Object, key string) {
 	before := len(r.problems)
 	text := o.Text(key)
@@ -151,7 +151,7 @@ func (r *bondReader) readSource(l *bondLink, o strictjson.Object, key string) {
 	l.raw = dropField(l.raw, key)
 }
 
-// readNetwork gives the link another network's configuration and resource.
+// readNetwork gives the link the configuration and the resource of another network.
 func (r *bondReader) readNetwork(l *bondLink, o strictjson.Object, text string) {
 	path := o.At("network")
 	ref := types.NamespacedName{Namespace: r.namespace, Name: text}
@@ -193,7 +193,7 @@ func hasIPAM(config json.RawMessage) (found bool) {
 	return found
 }
 
-// Need is what the bond asks the pod's devices for, link by link.
+// Need returns which devices the bond needs, link by link.
 func (b BondNetwork) Need() Need {
 	need := Need{Network: b.network.Name.String()}
 	all := 0
@@ -214,10 +214,10 @@ func (b BondNetwork) Need() Need {
 	return need
 }
 
-// Network is the bond network with the devices of Need in place of what asked
-// for them, in the same order. It is one that delegate.ParseNetwork takes;
-// outside of links every byte is as it was. A link whose device is "" goes on
-// asking for one, and delegate.Compile says that there is none.
+// Network returns the bond network in a form that delegate.ParseNetwork accepts:
+// devices, in the order of Need, replace what asked for them. Every byte outside
+// of links stays. A link whose device is "" still asks for one, and
+// delegate.Compile reports that there is none.
 func (b BondNetwork) Network(devices []string) Network {
 	n := b.network
 	if len(b.links) == 0 {
@@ -237,7 +237,7 @@ func (b BondNetwork) Network(devices []string) Network {
 	return n
 }
 
-// with is the link with the device that it got, or as one that got none.
+// with returns the link with its device, or asking for one if device is empty.
 func (l bondLink) with(device string) json.RawMessage {
 	switch {
 	case device != "":

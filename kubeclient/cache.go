@@ -14,13 +14,13 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// watched is a trimmed cache of one kind of object that follows the API
+// watched is a cache of the objects of one kind, trimmed, that follows the API
 // server.
 type watched[T runtime.Object] struct {
 	informer cache.SharedIndexInformer
 }
 
-// watch makes a cache that keeps what trim leaves of each object.
+// watch returns a cache that keeps what trim leaves of each object.
 func watch[T runtime.Object](from cache.ListerWatcher, of T, trim func(T) T, log *slog.Logger) (watched[T], error) {
 	informer := cache.NewSharedIndexInformer(from, of, 0, nil)
 	err := informer.SetTransform(func(object any) (any, error) {
@@ -46,7 +46,7 @@ func kindName(of runtime.Object) string {
 	}
 }
 
-// cached is what the cache has; there is false where it has none.
+// cached returns an object of the cache, and whether it is there.
 func (w watched[T]) cached(name types.NamespacedName) (object T, there bool) {
 	found, there, _ := w.informer.GetStore().GetByKey(name.String())
 	if !there {
@@ -58,10 +58,10 @@ func (w watched[T]) cached(name types.NamespacedName) (object T, there bool) {
 
 func (w watched[T]) synced() bool { return w.informer.HasSynced() }
 
-// podAnnotations are those that a lookup reads.
+// podAnnotations are the annotations of a pod that a lookup reads.
 var podAnnotations = []string{NetworksAnnotation, DefaultNetworkAnnotation, corev1.MirrorPodAnnotationKey}
 
-// trimPod keeps what a lookup reads.
+// trimPod returns a pod with only what a lookup reads.
 func trimPod(pod *corev1.Pod) *corev1.Pod {
 	out := &corev1.Pod{ObjectMeta: trimMeta(pod.ObjectMeta, podAnnotations)}
 	out.Spec.NodeName = pod.Spec.NodeName
@@ -80,7 +80,7 @@ func trimContainers(containers []corev1.Container) (out []corev1.Container) {
 	return out
 }
 
-// trimNAD keeps what a lookup reads.
+// trimNAD returns a NAD with only what a lookup reads.
 func trimNAD(nad *nettypes.NetworkAttachmentDefinition) *nettypes.NetworkAttachmentDefinition {
 	return &nettypes.NetworkAttachmentDefinition{ObjectMeta: trimMeta(nad.ObjectMeta, []string{ResourceAnnotation}), Spec: nad.Spec}
 }
@@ -90,7 +90,7 @@ func trimMeta(meta metav1.ObjectMeta, annotations []string) metav1.ObjectMeta {
 	kept := maps.Clone(meta.Annotations)
 	maps.DeleteFunc(kept, func(key, _ string) bool { return !slices.Contains(annotations, key) })
 	if len(kept) > 0 {
-		out.Annotations = maps.Collect(maps.All(kept)) // of its own size
+		out.Annotations = maps.Collect(maps.All(kept)) // a clone keeps the size of the original
 	}
 	return out
 }

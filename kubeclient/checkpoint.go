@@ -11,8 +11,8 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// checkpoint is the kubelet's file of device allocations, the parts of it
-// that are read. Its checksum is the kubelet's own affair.
+// checkpoint has the parts that are read of the kubelet's file of device
+// allocations. The checksum is not verified.
 type checkpoint struct {
 	Data *struct {
 		PodDeviceEntries []struct {
@@ -24,9 +24,9 @@ type checkpoint struct {
 	}
 }
 
-// FromCheckpoint reads the devices of the pod with that UID out of the
-// kubelet's checkpoint (kubelet_internal_checkpoint), with containers in
-// order. A pod that is not in it has no devices.
+// FromCheckpoint returns the devices of the pod with that UID from the kubelet's
+// checkpoint (kubelet_internal_checkpoint), with the containers in order. A pod
+// that is not in the checkpoint has no devices.
 func FromCheckpoint(raw []byte, uid types.UID, order []string) ([]Container, error) {
 	var file checkpoint
 	if err := json.Unmarshal(raw, &file); err != nil {
@@ -53,8 +53,8 @@ func FromCheckpoint(raw []byte, uid types.UID, order []string) ([]Container, err
 	return inOrder(slices.Collect(maps.Values(containers)), order), nil
 }
 
-// deviceIDs reads both forms: a list, as the kubelet wrote it up to 1.19, and
-// a list per NUMA node.
+// deviceIDs parses both forms: a list per NUMA node, and the single list that
+// the kubelet wrote up to Kubernetes 1.19.
 func deviceIDs(raw json.RawMessage) (ids []string, err error) {
 	if json.Unmarshal(raw, &ids) == nil {
 		return ids, nil

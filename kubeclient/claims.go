@@ -7,18 +7,17 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// The attributes of a device in a ResourceSlice that say what it is to the
-// networks of a pod.
+// The attributes of a device in a ResourceSlice that matter to the networks of a
+// pod.
 const (
 	deviceIDAttribute     = "k8s.cni.cncf.io/deviceID"
 	resourceNameAttribute = "k8s.cni.cncf.io/resourceName"
 )
 
-// FromClaims reads the devices of a pod's allocated resource claims, with
-// their attributes out of the slices of the node. It tells what the kubelet
-// does not: which resource name a device goes by. Claims belong to the pod,
-// so all their devices are in one nameless container, to come after the
-// others.
+// FromClaims returns the devices of a pod's allocated resource claims, with their
+// attributes from the slices of the node. Unlike the kubelet's answer it has the
+// resource names of the devices. Claims belong to the pod, so all their devices
+// are in one container without a name, which comes after the others.
 func FromClaims(claims []*resourcev1.ResourceClaim, slices []*resourcev1.ResourceSlice) Container {
 	out := newContainer("")
 	for _, claim := range claims {
@@ -41,7 +40,7 @@ func FromClaims(claims []*resourcev1.ResourceClaim, slices []*resourcev1.Resourc
 	return out
 }
 
-// results are the devices that were allocated to a claim.
+// results returns the devices that are allocated to a claim.
 func results(claim *resourcev1.ResourceClaim) []resourcev1.DeviceRequestAllocationResult {
 	if claim.Status.Allocation == nil {
 		return nil
@@ -58,15 +57,15 @@ func resultsOf(claims []*resourcev1.ResourceClaim, name types.NamespacedName) []
 	return nil
 }
 
-// requestName is the request's name in the claim; of a request with
-// alternatives the part that names no alternative.
+// requestName returns the name of the request in the claim, without the name of
+// the alternative if the request has alternatives.
 func requestName(result resourcev1.DeviceRequestAllocationResult) string {
 	name, _, _ := strings.Cut(result.Request, "/")
 	return name
 }
 
-// attributesOf finds a device by driver, pool and name, in the pool's newest
-// generation.
+// attributesOf finds a device by driver, pool and name, in the newest generation
+// of the pool, and returns its attributes.
 func attributesOf(slices []*resourcev1.ResourceSlice, result resourcev1.DeviceRequestAllocationResult) (out map[resourcev1.QualifiedName]resourcev1.DeviceAttribute) {
 	newest := int64(-1)
 	for _, s := range slices {

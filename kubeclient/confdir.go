@@ -7,8 +7,8 @@ import (
 	"github.com/multibond/multibond/delegate"
 )
 
-// findConfig is the node's configuration of that name, read as ParseConfig
-// does. Errors are delegate.FindConfig's and ParseConfig's.
+// findConfig returns the configuration of that name on the node, parsed by
+// ParseConfig. Its errors are those of delegate.FindConfig and ParseConfig.
 func findConfig(dir fs.FS, name string) (json.RawMessage, error) {
 	raw, err := delegate.FindConfig(dir, name)
 	if err != nil {

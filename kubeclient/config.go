@@ -13,18 +13,18 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// defaultVersion is the CNI version of a configuration that names none. It is
-// the first whose results name the interfaces, without which nothing could be
-// published, and every plugin in use knows it.
+// defaultVersion is the CNI version of a configuration that has none. It is the
+// first version whose results name the interfaces, which the status needs, and
+// every plugin in use supports it.
 const defaultVersion = "0.3.1"
 
-// maxConfig bounds the configuration of one network, in bytes: it is copied for
-// each plugin of a list, and for each link of a bond.
+// maxConfig is the most bytes that the configuration of one network may have. It is
+// copied for each plugin of a list and for each link of a bond.
 const maxConfig = 128 << 10
 
-// ParseConfig reads a CNI configuration, single or a list, and fills in the
-// name and the cniVersion where they are missing; every other byte stays. All
-// problems are returned at once, each with its path.
+// ParseConfig validates a CNI configuration, a single one or a list, and returns it
+// with the name and the cniVersion added if they are missing. Every other byte
+// stays. The error has all problems, each with its path.
 func ParseConfig(raw []byte, name string) (json.RawMessage, error) {
 	var problems bond.Problems
 	if len(raw) > maxConfig {
@@ -62,8 +62,8 @@ func orElse(err error, otherwise string) string {
 	return err.Error()
 }
 
-// checkPlugins makes sure that each plugin of a configuration can be called
-// and completed.
+// checkPlugins checks that each plugin of a configuration can be called and that
+// its configuration can be completed.
 func checkPlugins(o strictjson.Object) {
 	if !o.Has("plugins") {
 		checkPlugin(o)
@@ -96,7 +96,7 @@ func checkPlugin(o strictjson.Object) {
 	args.Object("cni")
 }
 
-// pluginList is the list of plugins of a configuration; nil of a single one.
+// pluginList returns the plugins of a list, or nil for a single configuration.
 func pluginList(config json.RawMessage) (list []json.RawMessage) {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(config, &fields) == nil {
@@ -105,8 +105,8 @@ func pluginList(config json.RawMessage) (list []json.RawMessage) {
 	return list
 }
 
-// eachPlugin replaces every plugin's configuration in a parsed configuration,
-// single or a list, by what change makes of it.
+// eachPlugin applies change to every plugin of a parsed configuration, a single one
+// or a list.
 func eachPlugin(config json.RawMessage, change func(plugin json.RawMessage) json.RawMessage) json.RawMessage {
 	list := pluginList(config)
 	if list == nil {
@@ -118,8 +118,8 @@ func eachPlugin(config json.RawMessage, change func(plugin json.RawMessage) json
 	return setField(config, "plugins", joinList(list))
 }
 
-// pluginTypes are the types of the plugins of a parsed configuration, in
-// order, and whether it is a list.
+// pluginTypes returns the types of the plugins of a parsed configuration, in order,
+// and whether it is a list.
 func pluginTypes(config json.RawMessage) (types []string, isList bool) {
 	var head struct {
 		Type    string

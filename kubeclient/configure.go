@@ -9,15 +9,15 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// capability is something that a plugin can say it takes (CNI conventions,
+// capability is a value that a plugin can declare to support (CNI conventions,
 // "Dynamic Plugin specific fields").
 type capability struct {
-	name  string // in capabilities and in runtimeConfig
-	asked string // the key of the annotation that asks for it; "" for none
-	value any    // nil where there is nothing to hand on
+	name  string // key in capabilities and in runtimeConfig
+	asked string // key of the annotation that asks for it; empty for none
+	value any    // nil if there is nothing to pass on
 }
 
-// capabilities lists what an attachment has to hand on.
+// capabilities lists what an attachment passes on to its plugins.
 func capabilities(e Element, device, deviceInfoFile string) []capability {
 	c := func(name, asked string, there bool, value any) capability {
 		if !there {
@@ -36,10 +36,10 @@ func capabilities(e Element, device, deviceInfoFile string) []capability {
 	}
 }
 
-// Configure makes the configuration of one attachment: the network's, with
-// what the pod asks for. device is the one that was assigned to it, "" for
-// none; deviceInfoFile is where its plugin may describe it. The error has
-// each value that no plugin of the network takes, by the element's path.
+// Configure returns the configuration of one attachment: that of the network, with
+// what the pod asks for. device is the assigned device, "" for none. In
+// deviceInfoFile the plugin may describe the device. The error lists each value
+// that no plugin of the network supports, with the path of the element.
 func (n Network) Configure(e Element, device, deviceInfoFile string) (json.RawMessage, error) {
 	var problems bond.Problems
 	config := n.Config
@@ -59,8 +59,8 @@ func (n Network) Configure(e Element, device, deviceInfoFile string) (json.RawMe
 	return config, problems.Err()
 }
 
-// configureBond hands on what a bond takes itself, whatever its capabilities
-// say: mac is the bond's own option, ips are its IPAM plugin's to give.
+// configureBond passes on what a bond takes without declaring a capability: mac is
+// an option of the bond, and its IPAM plugin assigns ips.
 func (n Network) configureBond(config json.RawMessage, e Element, offered []capability, problems *bond.Problems) (json.RawMessage, []capability) {
 	if e.MAC != "" {
 		config = setField(config, bond.MAC, strictjson.Encode(e.MAC))
@@ -76,8 +76,8 @@ func (n Network) configureBond(config json.RawMessage, e Element, offered []capa
 	return config, slices.DeleteFunc(offered, own)
 }
 
-// configurePlugin completes one plugin's configuration, and notes in taken
-// which capabilities it has.
+// configurePlugin completes the configuration of one plugin, and adds the
+// capabilities that it supports to taken.
 func configurePlugin(plugin json.RawMessage, offered []capability, taken map[string]bool, args map[string]json.RawMessage, device string) json.RawMessage {
 	var head struct{ Capabilities map[string]bool }
 	_ = json.Unmarshal(plugin, &head)
@@ -95,7 +95,7 @@ func configurePlugin(plugin json.RawMessage, offered []capability, taken map[str
 	return setArgs(plugin, args)
 }
 
-// setRuntimeConfig puts values beside those that a runtimeConfig has already.
+// setRuntimeConfig adds values to runtimeConfig and keeps those that are there.
 func setRuntimeConfig(plugin json.RawMessage, values map[string]any) json.RawMessage {
 	if len(values) == 0 {
 		return plugin
@@ -108,8 +108,8 @@ func setRuntimeConfig(plugin json.RawMessage, values map[string]any) json.RawMes
 	return setField(plugin, "runtimeConfig", strictjson.Encode(merged))
 }
 
-// setArgs puts the pod's cni-args into args.cni; they win over those that
-// the configuration has.
+// setArgs adds the pod's cni-args to args.cni. They override those of the
+// configuration.
 func setArgs(plugin json.RawMessage, args map[string]json.RawMessage) json.RawMessage {
 	if len(args) == 0 {
 		return plugin

@@ -9,41 +9,41 @@ import (
 	"github.com/multibond/multibond/bond"
 )
 
-// Container has the devices of one container of the pod, in no order and with
-// duplicates, as the kubelet tells them.
+// Container has the devices of one container of the pod as the kubelet reports them:
+// in no order, and possibly with duplicates.
 type Container struct {
 	Name      string
 	Resources map[string][]string // resource name -> devices
 	Requests  map[string][]string // request of a claim -> devices
 }
 
-// Want is one device that a network wants: of a resource, of a claim's
-// request, or, with Device, that one and no other.
+// Want is one device that a network wants: any device of a resource or of a
+// claim's request, or exactly Device.
 type Want struct {
 	Resource string
 	Request  string
 	Device   string
 }
 
-// Need is what one network of the pod wants: a plain one a device at most, a
-// bond one for each link that names no device itself.
+// Need is what one network of the pod needs: at most one device if it is not a
+// bond, otherwise a device for each link that names none itself.
 type Need struct {
 	Network string // "demo/bond-net1"
 	Wants   []Want
-	Fixed   []string // devices that its configuration names itself
-	Spare   int      // how many of its Wants may get nothing
+	Fixed   []string // devices that its configuration names
+	Spare   int      // number of Wants that may get no device
 }
 
-// Allocate assigns the pod's devices to its networks: to each Need a device
-// for each of its Wants, in order. Each device is given once. Devices are
-// taken container by container in the order given, sorted within a container;
-// where several wants of one network share a resource, devices of different
-// PFs are preferred, looking ahead at the networks that follow. pfOf is a
-// device's PF, "" where it has none. Where there are too few, the last Wants of
-// the last networks that can spare some get "".
+// Allocate assigns the pod's devices to its networks: one device for each Want of
+// each Need, in order. No device is assigned twice. Devices are taken container by
+// container in the given order, sorted within a container. If several wants of one
+// network share a resource, devices of different PFs are preferred, with a look
+// ahead at the networks that follow. pfOf returns the PF of a device, "" if it has
+// none. If there are too few devices, the last Wants of the last networks that can
+// spare some get "".
 //
-// The result depends on no order but that of containers and needs. All
-// shortages are returned at once.
+// The result depends on no order except those of containers and needs. The error
+// has all shortages.
 func Allocate(pod string, containers []Container, needs []Need, pfOf func(device string) string) ([][]string, error) {
 	a := allocator{pod: pod, containers: containers, needs: needs, pfOf: pfOf, owner: map[string]string{}}
 	for _, n := range needs {
@@ -67,11 +67,11 @@ type allocator struct {
 	pfOf       func(string) string
 	owner      map[string]string // device -> the network that has it
 	out        [][]string
-	spare      []int // of each need
+	spare      []int // per need
 	problems   bond.Problems
 }
 
-// take gives a device to a network, or says who has it.
+// take assigns a device to a network, or reports which network has it.
 func (a *allocator) take(device string, n Need) {
 	if other, given := a.owner[device]; given {
 		a.problems.Add("", "", "network %s asks for device %s, which network %s of the pod has", n.Network, device, other)
@@ -79,8 +79,8 @@ func (a *allocator) take(device string, n Need) {
 	a.owner[device] = n.Network
 }
 
-// takeFixed keeps devices that a configuration names from being given to
-// another network, whether they are the pod's or not.
+// takeFixed reserves the devices that configurations name, whether or not they
+// belong to the pod.
 func (a *allocator) takeFixed() {
 	for _, n := range a.needs {
 		for _, device := range n.Fixed {
@@ -89,7 +89,7 @@ func (a *allocator) takeFixed() {
 	}
 }
 
-// takeNamed gives the devices that the annotation names.
+// takeNamed assigns the devices that the annotation names.
 func (a *allocator) takeNamed() {
 	for i, n := range a.needs {
 		for j, w := range n.Wants {
@@ -114,7 +114,7 @@ func ofWhat(w Want) string {
 	return " of " + w.kind().String()
 }
 
-// kind is the want without the device's own name.
+// kind returns the want without the name of the device.
 func (w Want) kind() Want { return Want{Resource: w.Resource, Request: w.Request} }
 
 func (w Want) String() string {
@@ -131,8 +131,8 @@ func listed(devices []string) string {
 	return fmt.Sprintf("%d (%s)", len(devices), strings.Join(devices, ", "))
 }
 
-// pool lists the devices that could serve w, given or not, in the order in
-// which they are taken.
+// pool lists the devices that match w, assigned or not, in the order in which they
+// are taken.
 func (a *allocator) pool(w Want) []string {
 	var out []string
 	for _, c := range a.containers {
@@ -145,7 +145,7 @@ func (a *allocator) pool(w Want) []string {
 	return out
 }
 
-// devices lists the container's devices that could serve w, sorted.
+// devices lists the container's devices that match w, sorted.
 func (c Container) devices(w Want) []string {
 	var out []string
 	switch {
@@ -162,20 +162,20 @@ func (c Container) devices(w Want) []string {
 	return out
 }
 
-// share is what the networks of the pod want of one resource or request.
+// share is what all networks of the pod want of one resource or request.
 type share struct {
 	of     Want
 	groups []group
 }
 
-// group is what one network wants of it.
+// group is what one network wants of a share.
 type group struct {
 	need  int
 	wants []int
 }
 
-// shares sorts the wants that name no device by what they want, in the order
-// in which it is first named.
+// shares groups the wants that name no device by their resource or request, in the
+// order in which these first occur.
 func (a *allocator) shares() (out []share) {
 	for i, n := range a.needs {
 		for j, w := range n.Wants {
@@ -197,7 +197,7 @@ func (a *allocator) shares() (out []share) {
 	return out
 }
 
-// divide gives out one share.
+// divide assigns the devices of one share.
 func (a *allocator) divide(s share) {
 	pool := a.pool(s.of)
 	free := slices.DeleteFunc(slices.Clone(pool), func(device string) bool { return a.owner[device] != "" })
@@ -218,8 +218,8 @@ func (a *allocator) divide(s share) {
 	}
 }
 
-// doWithout lowers the counts of networks that can spare devices, the last one
-// first, until there are no longer too few, or says that it cannot.
+// doWithout lowers the counts of the networks that can spare devices, beginning with
+// the last, by short in total. It reports whether that is possible.
 func (a *allocator) doWithout(s share, counts []int, short int) bool {
 	for i, g := range slices.Backward(s.groups) {
 		less := max(0, min(short, counts[i], a.spare[g.need]))
@@ -235,8 +235,8 @@ func sum(numbers []int) (total int) {
 	return total
 }
 
-// reportShortage names each network that goes without where devices are
-// given in the networks' order.
+// reportShortage reports each network that gets too few devices if they are assigned
+// in the order of the networks.
 func (a *allocator) reportShortage(s share, pool []string, free int) {
 	given := len(pool) - free
 	for _, g := range s.groups {

@@ -1,12 +1,12 @@
-// Package kubeclient turns what Kubernetes knows of a pod into what delegate
-// can attach, and what was attached into what Kubernetes publishes:
+// Package kubeclient turns what Kubernetes knows about a pod into what package
+// delegate can attach, and what was attached into what Kubernetes publishes:
 //
 //	annotation -> Element         ParseNetworks, ParseDefaultNetwork
 //	Element    -> Network         Resolver: the NAD, or a file of the configuration directory
 //	kubelet    -> Container       FromPodResources, FromCheckpoint, FromClaims
 //	Network    -> Need            ReadBond: links by resource, request or network
 //	Need       -> devices         Allocate: one assignment for the whole pod
-//	all of it  -> Attachment      Attachments: the configurations that plugins get
+//	all these  -> Attachment      Attachments: the configurations that plugins get
 //	results    -> network-status  Statuses, StatusPatch
 //
 // and runs this on a node, as [Agent]:
@@ -15,10 +15,10 @@
 //	Publish  outcome -> API       the queue, one PATCH, one event (publisher)
 //	server   the plugin's socket  package delegate has the messages
 //
-// The pure line: all of the first table are functions of their arguments
-// alone, and give the same answer whatever the order in which a map or the
-// kubelet names things. What they need to look at is an argument: NADs and PFs
-// as functions, the configuration directory as an [io/fs.FS].
+// The pure line: the functions of the first table depend on their arguments alone,
+// and return the same whatever the order of a map or of the kubelet's answer. What
+// they look up is an argument: NADs and PFs are functions, the configuration
+// directory is an [io/fs.FS].
 //
-// Kubernetes enters the project here and nowhere else.
+// Only this package imports packages of Kubernetes.
 package kubeclient

@@ -9,15 +9,15 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// claimed is what the API says of the devices of a pod's claims.
+// claimed is what the API knows about the devices of a pod's claims.
 type claimed struct {
 	claims []*resourcev1.ResourceClaim
 	slices []*resourcev1.ResourceSlice
 }
 
-// claimsOf reads the claims of a pod; a pod without any costs no request.
-// Where they cannot be read the names of their requests and resources stay
-// unknown, and the devices are the kubelet's to tell.
+// claimsOf reads the claims of a pod, without a request if the pod has none. If
+// they cannot be read, the devices still come from the kubelet, but without the
+// names of their requests and resources.
 func (a *Agent) claimsOf(ctx context.Context, pod *corev1.Pod) (out claimed, err error) {
 	names := claimNames(pod)
 	if len(names) == 0 {
@@ -40,8 +40,8 @@ func (a *Agent) claimsOf(ctx context.Context, pod *corev1.Pod) (out claimed, err
 	return out, nil
 }
 
-// claimNames are the names of all claims of a pod: those that it names, those
-// that were made of templates, and the one of its extended resources.
+// claimNames returns the names of all claims of a pod: those that it names, those
+// made from templates, and the one for its extended resources.
 func claimNames(pod *corev1.Pod) (names []string) {
 	for _, c := range pod.Spec.ResourceClaims {
 		if c.ResourceClaimName != nil {

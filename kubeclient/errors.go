@@ -2,10 +2,10 @@ package kubeclient
 
 import "strings"
 
-// joined is several errors as one line, as a pod's event has it.
+// joined is a list of errors that prints as one line, as events need it.
 type joined []error
 
-// join is nil where all of errs are.
+// join returns the errors that are not nil as one, or nil if there are none.
 func join(errs ...error) error {
 	var out joined
 	for _, err := range errs {
@@ -27,5 +27,5 @@ func (j joined) Error() string {
 	return strings.Join(words, "; ")
 }
 
-// Unwrap makes errors.Is and errors.As find each of them.
+// Unwrap lets errors.Is and errors.As find each error.
 func (j joined) Unwrap() []error { return j }

@@ -22,7 +22,7 @@ const (
 
 const component = "multibond-agent"
 
-// outcome is what an event says of a pod.
+// outcome is the content of an event about a pod.
 type outcome struct {
 	Type    string    `json:"type"` // Normal or Warning
 	Reason  string    `json:"reason"`
@@ -30,7 +30,7 @@ type outcome struct {
 	Time    time.Time `json:"time"`
 }
 
-// outcomesOf are the events that a report asks for.
+// outcomesOf returns the events for a report of the plugin.
 func outcomesOf(p agentapi.Publish, now time.Time) (out []outcome) {
 	if p.Failure != nil {
 		out = append(out, outcome{corev1.EventTypeWarning, reasonFailed, clip(p.Failure.Msg), now})
@@ -43,7 +43,7 @@ func outcomesOf(p agentapi.Publish, now time.Time) (out []outcome) {
 	return out
 }
 
-// describe says which interfaces a pod got: "eth0 10.244.1.5 (cbr0), bond0
+// describe lists the interfaces that a pod got: "eth0 10.244.1.5 (cbr0), bond0
 // 10.56.217.2 (demo/bond-net1)".
 func describe(attachments []agentapi.Result) string {
 	var words []string
@@ -54,7 +54,7 @@ func describe(attachments []agentapi.Result) string {
 	return strings.Join(words, ", ")
 }
 
-// clip shortens a message to what an event can hold (1024 bytes).
+// clip shortens a message to the 1024 bytes that an event can hold.
 func clip(message string) string {
 	const most, end = 1024, " ..."
 	message = strings.ToValidUTF8(message, "?")
@@ -64,9 +64,9 @@ func clip(message string) string {
 	return strings.ToValidUTF8(message[:most-len(end)], "") + end
 }
 
-// event makes the object. Its name is made of the pod and what is said of it,
-// so that the API server refuses the same outcome of the same pod a second
-// time, whoever says it again and however often.
+// event returns the API object. Its name is derived from the pod and the outcome, so
+// that the API server rejects a second event with the same outcome, whoever sends
+// it.
 func (o outcome) event(pod agentapi.Pod, node string) *corev1.Event {
 	at := metav1.NewTime(o.Time)
 	return &corev1.Event{
@@ -80,7 +80,7 @@ func (o outcome) event(pod agentapi.Pod, node string) *corev1.Event {
 }
 
 func (o outcome) eventName(pod agentapi.Pod) string {
-	const longest = 253 // of any object's name
+	const longest = 253 // of an object name
 	sum := sha256.Sum256([]byte(pod.UID + "\n" + o.Reason + "\n" + o.Message))
 	end := fmt.Sprintf(".%x", sum[:8])
 	return strings.TrimRight(pod.Name[:min(len(pod.Name), longest-len(end))], ".-") + end

@@ -10,8 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// pages are what the agent shows over HTTP: /metrics, /healthz while it runs,
-// /readyz while it can answer lookups.
+// pages serves /metrics, /healthz, which succeeds while the agent runs, and
+// /readyz, which succeeds while it can answer lookups.
 func (a *Agent) pages() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.metrics.registry, promhttp.HandlerOpts{}))
@@ -31,7 +31,7 @@ var (
 	errNotListening = errors.New("the socket is not open yet")
 )
 
-// ready says why the agent cannot answer lookups yet, or nil.
+// ready returns why the agent cannot answer lookups yet, or nil if it can.
 func (a *Agent) ready() error {
 	switch {
 	case !a.source.synced():
@@ -42,7 +42,7 @@ func (a *Agent) ready() error {
 	return nil
 }
 
-// show serves the pages until ctx ends.
+// show serves pages on l until ctx ends.
 func (a *Agent) show(ctx context.Context, l net.Listener) error {
 	const slowest = 10 * time.Second
 	s := &http.Server{Handler: a.pages(), ReadTimeout: slowest, WriteTimeout: slowest, IdleTimeout: time.Minute}

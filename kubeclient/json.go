@@ -10,8 +10,8 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// anyCase lets keys be found whose case differs from that of known, as Go's
-// own decoder does, and with it whatever else reads this annotation.
+// anyCase adds each known key that fields has only in another case. Go's decoder
+// ignores case, and so does whatever else reads this annotation.
 func anyCase(fields map[string]json.RawMessage, known []string) {
 	for _, key := range slices.Sorted(maps.Keys(fields)) {
 		i := slices.IndexFunc(known, func(k string) bool { return strings.EqualFold(k, key) })
@@ -24,15 +24,15 @@ func anyCase(fields map[string]json.RawMessage, known []string) {
 	}
 }
 
-// member is one key of an object and where it is in the object's text.
+// member is one key of an object and its position in the text of the object.
 type member struct {
 	key   string
-	from  int // the end of what comes before it: the brace, or another value
-	value int // the value's first byte
-	to    int // the first byte after the value
+	from  int // end of what comes before it: the brace or another value
+	value int // first byte of the value
+	to    int // first byte after the value
 }
 
-// members finds the keys of a valid JSON object, in the order of the text.
+// members lists the keys of a valid JSON object, in the order of the text.
 func members(raw json.RawMessage) []member {
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	if _, err := decoder.Token(); err != nil {
@@ -57,9 +57,9 @@ func members(raw json.RawMessage) []member {
 	return out
 }
 
-// setField sets a key of a valid JSON object; every other byte stays as it
-// is. Of a key that is there several times the last one counts, as for Go's
-// decoder.
+// setField sets a key of a valid JSON object. Every other byte stays. If the object
+// has the key several times, the last one is set, which is the one that counts for
+// Go's decoder.
 func setField(raw json.RawMessage, key string, value json.RawMessage) json.RawMessage {
 	all := members(raw)
 	for _, m := range slices.Backward(all) {
@@ -91,7 +91,7 @@ func dropField(raw json.RawMessage, key string) json.RawMessage {
 	}
 }
 
-// joinList writes a list whose elements keep their bytes.
+// joinList returns a JSON list of the elements, byte by byte as they are.
 func joinList(elements []json.RawMessage) json.RawMessage {
 	var out bytes.Buffer
 	out.WriteByte('[')

@@ -20,29 +20,29 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
-// Kubelet is where the kubelet tells which devices it gave to a pod.
+// Kubelet is where the kubelet reports which devices it assigned to a pod.
 type Kubelet struct {
-	Socket     string // of PodResources
-	Checkpoint string // its own file
+	Socket     string // of the PodResources API
+	Checkpoint string // the kubelet's file of device allocations
 	Timeout    time.Duration
 }
 
-// maxAnswer bounds the kubelet's answer, in bytes, as the kubelet does.
+// maxAnswer is the most bytes of a kubelet's answer; the kubelet has the same limit.
 const maxAnswer = 16 << 20
 
-// The waits after the kubelet said that it is asked too often: it bears ten
-// questions at once and a hundred a second.
+// The waits after the kubelet rejected a request by its rate limit: 100 requests a
+// second with bursts of 10.
 const (
 	firstBackoff = 20 * time.Millisecond
 	lastBackoff  = 500 * time.Millisecond
 )
 
-// errNoAnswer is of a source that cannot tell, so that the next one is asked.
+// errNoAnswer is wrapped if a source has no answer, so that the next one is asked.
 var errNoAnswer = errors.New("it cannot tell")
 
-// Containers asks for the devices of a pod: by Get, else by List, else in the
-// checkpoint, each only where the one before cannot answer. how says which
-// one has answered. The error's code is 11.
+// Containers returns the devices of a pod from Get, List or the checkpoint, whichever
+// is the first to have an answer. how names that source. The code of an error is
+// 11.
 func (k Kubelet) Containers(ctx context.Context, pod *corev1.Pod, claims []*resourcev1.ResourceClaim) (containers []Container, how string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, k.Timeout)
 	defer cancel()
@@ -51,8 +51,8 @@ func (k Kubelet) Containers(ctx context.Context, pod *corev1.Pod, claims []*reso
 	if err != nil {
 		return nil, "", fmt.Errorf("the kubelet's socket %s: %w", k.Socket, err)
 	}
-	// One connection for each lookup: a kept one would stand in the way, with
-	// its own waits, when the kubelet is back.
+	// Each lookup has its own connection. A kept one would delay the first lookup
+	// after a restart of the kubelet by its own backoff.
 	defer connection.Close()
 	q := question{kubelet: k, client: podresourcesv1.NewPodResourcesListerClient(connection), pod: pod, claims: claims}
 	var failed []error
@@ -72,7 +72,7 @@ func (k Kubelet) Containers(ctx context.Context, pod *corev1.Pod, claims []*reso
 	return nil, "", cnierror.With(cnitypes.ErrTryAgainLater, fmt.Errorf("devices of pod %s/%s from the kubelet: %w", pod.Namespace, pod.Name, join(failed...)))
 }
 
-// question is one pod's.
+// question asks for the devices of one pod.
 type question struct {
 	kubelet Kubelet
 	client  podresourcesv1.PodResourcesListerClient
@@ -98,7 +98,7 @@ func (q question) list(ctx context.Context) ([]Container, error) {
 	}
 	pod, err := FindPod(answer, types.NamespacedName{Namespace: q.pod.Namespace, Name: q.pod.Name})
 	if errors.Is(err, errTwice) {
-		return nil, fmt.Errorf("%w: %w", errNoAnswer, err) // the checkpoint has UIDs
+		return nil, fmt.Errorf("%w: %w", errNoAnswer, err) // the checkpoint knows pods by UID
 	}
 	if err != nil {
 		return nil, err
@@ -114,8 +114,8 @@ func (q question) checkpoint(context.Context) ([]Container, error) {
 	return FromCheckpoint(raw, q.pod.UID, ContainerOrder(q.pod))
 }
 
-// patiently asks again where the kubelet was asked too often. The error is
-// compatible with errors.Is(err, errNoAnswer) where asking otherwise may help.
+// patiently repeats ask while the kubelet's rate limit rejects it. The error wraps
+// errNoAnswer if another source may have an answer.
 func patiently[T any](ctx context.Context, ask func() (T, error)) (T, error) {
 	for wait := firstBackoff; ; wait = min(2*wait, lastBackoff) {
 		answer, err := ask()
@@ -124,7 +124,7 @@ func patiently[T any](ctx context.Context, ask func() (T, error)) (T, error) {
 		case codes.OK, codes.NotFound, codes.DeadlineExceeded, codes.Canceled:
 			return answer, err
 		default:
-			// Get that is switched off is an error without a code of its own.
+			// If Get is disabled, the kubelet answers with an error without a code.
 			return answer, fmt.Errorf("%w: %w", errNoAnswer, err)
 		}
 		select {

@@ -5,18 +5,18 @@ import (
 	"sync"
 )
 
-// podLocks lets one request at a time work on a pod, and sometimes on a few.
+// podLocks serializes the requests for each pod. A few pods share a lock.
 type podLocks [64]sync.Mutex
 
-// lock returns what unlocks.
+// lock locks a pod and returns the function that unlocks it.
 func (l *podLocks) lock(uid string) func() {
 	one := &l[crc32.ChecksumIEEE([]byte(uid))%uint32(len(l))]
 	one.Lock()
 	return one.Unlock
 }
 
-// recently has the names of the last few events, so that the many attempts
-// at one pod do not ask the API server each time.
+// recently remembers the names of the last events, so that repeated attempts to
+// start a pod do not send the same event each time.
 type recently struct {
 	lock  sync.Mutex
 	names map[string]bool

@@ -15,10 +15,10 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
-// Lookup finds the networks of a pod, whole or not at all. The error's code
-// is 4 where there is no such pod, 7 where what somebody wrote is wrong, 11
-// where the API server or the kubelet could not be asked, 100 where the pod's
-// devices do not suffice.
+// Lookup returns the networks of a pod, either all of them or an error. The code of
+// the error is 4 if there is no such pod, 7 if a configuration is invalid, 11 if the
+// API server or the kubelet could not be reached, and 100 if the pod has too few
+// devices.
 func (a *Agent) Lookup(ctx context.Context, l agentapi.Lookup) (agentapi.LookupReply, error) {
 	start := time.Now()
 	reply, err := a.lookup(ctx, l)
@@ -57,7 +57,7 @@ func (a *Agent) lookup(ctx context.Context, l agentapi.Lookup) (reply agentapi.L
 	return reply, err
 }
 
-// only picks the network that another meta plugin asks for.
+// only returns just the network that another meta plugin asks for.
 func only(attachments []agentapi.Attachment, l agentapi.Lookup) ([]agentapi.Attachment, error) {
 	i := slices.IndexFunc(attachments, func(a agentapi.Attachment) bool { return a.IfName == l.IfName })
 	if i < 0 {
@@ -66,7 +66,7 @@ func only(attachments []agentapi.Attachment, l agentapi.Lookup) ([]agentapi.Atta
 	return attachments[i : i+1], nil
 }
 
-// search is one lookup under way.
+// search is one lookup in progress.
 type search struct {
 	*Agent
 	ctx      context.Context
@@ -89,8 +89,8 @@ func (s *search) resolver() Resolver {
 func (s *search) node(n podNetworks) Node {
 	pf := s.machine.pf
 	if s.request.Secondary && len(n.elements) > 1 {
-		// The caller gives devices to the other networks itself, one after the
-		// other; ours have to be the ones that it leaves.
+		// The caller assigns devices to the other networks itself, one after the
+		// other. This network must get those that it leaves.
 		pf = func(string) string { return "" }
 	}
 	return Node{

@@ -12,7 +12,7 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
-// Metrics is what the agent counts, in Prometheus's terms.
+// Metrics are the Prometheus metrics of the agent.
 type Metrics struct {
 	registry  *prometheus.Registry
 	lookups   *prometheus.HistogramVec
@@ -23,7 +23,7 @@ type Metrics struct {
 	answers   *prometheus.CounterVec
 }
 
-// NewMetrics makes metrics of their own registry.
+// NewMetrics returns metrics in a registry of their own.
 func NewMetrics() *Metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "multibond_" + name, Help: help}, labels)
@@ -45,14 +45,14 @@ func NewMetrics() *Metrics {
 	return m
 }
 
-// watchQueue shows how many pods' outcomes are still to be published.
+// watchQueue adds a gauge of the pods whose outcome is not published yet.
 func (m *Metrics) watchQueue(length func() int) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "multibond_publish_queue_length", Help: "Pods whose outcome is not published yet.",
 	}, func() float64 { return float64(length()) }))
 }
 
-// reasons names the codes of errors.
+// reasons maps the codes of errors to values of the label reason.
 var reasons = map[uint]string{
 	types.ErrInvalidEnvironmentVariables: "environment",
 	types.ErrInvalidNetworkConfig:        "configuration",
@@ -81,7 +81,7 @@ func (m *Metrics) lookedUp(start time.Time, err error) {
 	m.lookups.WithLabelValues(outcome).Observe(time.Since(start).Seconds())
 }
 
-// reported counts what the plugin says of an ADD or DEL.
+// reported counts what the plugin reports about an ADD or DEL.
 func (m *Metrics) reported(p agentapi.Publish) {
 	verb := "other"
 	if p.Verb == "ADD" || p.Verb == "DEL" {
@@ -91,7 +91,7 @@ func (m *Metrics) reported(p agentapi.Publish) {
 		m.failures.WithLabelValues(verb, reason(p.Failure.Code)).Inc()
 	}
 	for _, s := range p.Steps {
-		kind, _, _ := strings.Cut(s.What, " ") // "attach bond0-1" is of the kind attach
+		kind, _, _ := strings.Cut(s.What, " ") // "attach bond0-1" is a step of kind attach
 		m.steps.WithLabelValues(verb, kind).Observe(s.Milliseconds / 1000)
 	}
 }

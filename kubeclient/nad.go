@@ -13,49 +13,49 @@ import (
 )
 
 // ResourceAnnotation is the annotation of a NAD that names the resource whose
-// devices its network takes.
+// devices its network uses.
 const ResourceAnnotation = "k8s.v1.cni.cncf.io/resourceName"
 
-// ErrNamespace is of a reference to a namespace whose NADs its author may not
-// name.
+// ErrNamespace is returned when a pod names a NAD of a namespace that it may not
+// use.
 var ErrNamespace = errors.New("namespaces are isolated")
 
-// Network is what a reference to a NAD leads to.
+// Network is the network that a reference to a NAD names.
 type Network struct {
-	Name     types.NamespacedName // without a namespace where it is no NAD's
-	Resource string               // "" where the network takes no device
+	Name     types.NamespacedName // without a namespace if it is a file of the node
+	Resource string               // empty if the network takes no device
 	Config   json.RawMessage      // single or a list, with a name and a cniVersion
 }
 
-// label is what people call the network: its NAD, or its own name.
+// label returns the name of the network for people: that of its NAD or its own.
 func (n Network) label() string { return strings.TrimPrefix(n.Name.String(), "/") }
 
-// IsBond says that the network is a bond, which Multibond makes itself.
+// IsBond reports whether the network is a bond, which Multibond builds itself.
 func (n Network) IsBond() bool {
 	plugins, isList := pluginTypes(n.Config)
 	return !isList && slices.ContainsFunc(plugins, isBond)
 }
 
-// Resolver finds networks by reference: those that annotations name and those
-// that the links of a bond name. There is no other way to one.
+// Resolver finds networks by reference, both those that annotations name and those
+// that the links of a bond name. There is no other way to find one.
 type Resolver struct {
-	Isolated bool     // pods may name NADs of their own namespace and of Global
-	Global   []string // nil: the namespace default
+	Isolated bool     // pods may name NADs of their own namespace and of Global only
+	Global   []string // nil means the namespace default
 
-	// NAD returns the object; its error is kept.
+	// NAD returns the NAD of that name. Its error is wrapped.
 	NAD func(types.NamespacedName) (*nettypes.NetworkAttachmentDefinition, error)
 
-	// ConfDir has the configurations of NADs that have none of their own.
+	// ConfDir has the configurations of the NADs without a spec.config.
 	ConfDir fs.FS
 }
 
-// Resolve finds the network that ref names. from are the namespaces whose
-// NADs the pod may name beside the global ones; they hold for what a NAD of
-// another namespace names in its turn, so that no NAD widens them.
+// Resolve returns the network that ref names. from are the namespaces whose NADs the
+// pod may name, in addition to the global ones. They also apply to what a NAD of
+// another namespace names, so that a NAD cannot extend them.
 //
-// Errors are compatible with errors.Is: ErrNamespace where the namespace is
-// forbidden, fs.ErrNotExist where a NAD has no configuration of its own and
-// the configuration directory has none either.
+// The error is compatible with errors.Is(err, ErrNamespace) if the namespace is
+// forbidden, and with errors.Is(err, fs.ErrNotExist) if neither the NAD nor the
+// configuration directory has a configuration.
 func (r Resolver) Resolve(ref types.NamespacedName, from ...string) (Network, error) {
 	if !r.allows(ref.Namespace, from) {
 		return Network{}, fmt.Errorf("network %s: NADs can be named in %s only: %w", ref, strings.Join(slices.Concat(from, r.global()), ", "), ErrNamespace)
@@ -76,9 +76,9 @@ func (r Resolver) Resolve(ref types.NamespacedName, from ...string) (Network, er
 	return n, nil
 }
 
-// fromFile is the network whose configuration on the node has the name of ref,
-// for what the cluster's administrator names. missing says that there is no
-// such NAD.
+// fromFile returns the network whose configuration on the node has the name of ref.
+// Only the cluster's administrator can name one. missing is the error of the NAD
+// that does not exist.
 func (r Resolver) fromFile(ref types.NamespacedName, missing error) (Network, error) {
 	raw, err := findConfig(r.ConfDir, ref.Name)
 	if err != nil {

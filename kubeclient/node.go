@@ -9,17 +9,17 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// Machine is what the agent sees of its node's files.
+// Machine has the files of the node that the agent reads.
 type Machine struct {
-	Sys        fs.FS // the root of sysfs
-	ConfDir    fs.FS // the CNI configurations of NADs that have none of their own
+	Sys        fs.FS // root of sysfs
+	ConfDir    fs.FS // CNI configurations, for NADs without a spec.config
 	DeviceInfo fs.FS // files of the device-info specification (v1.1), in cni and dp
 
-	// DeviceInfoDir is where plugins find DeviceInfo.
+	// DeviceInfoDir is the path at which plugins find DeviceInfo.
 	DeviceInfoDir string
 }
 
-// pf is the PCI address of a VF's PF; "" where the device is no VF
+// pf returns the PCI address of a VF's PF, or "" if the device is not a VF
 // (Documentation/ABI/testing/sysfs-bus-pci).
 func (m Machine) pf(device string) string {
 	target, err := fs.ReadLink(m.Sys, path.Join("bus/pci/devices", device, "physfn"))
@@ -29,9 +29,8 @@ func (m Machine) pf(device string) string {
 	return path.Base(target)
 }
 
-// deviceInfo describes a device of a resource: as its device plugin does,
-// else, because that file may be gone after the plugin has started again, as
-// sysfs does.
+// deviceInfo returns the device-info of a device: that of its device plugin, or one
+// made from sysfs, because the file may be missing after the plugin restarted.
 func (m Machine) deviceInfo(resource, device string) json.RawMessage {
 	name := strings.ReplaceAll(resource, "/", "-") + "-" + device + "-device.json"
 	if raw, err := fs.ReadFile(m.DeviceInfo, "dp/"+name); err == nil && json.Valid(raw) {
@@ -40,7 +39,7 @@ func (m Machine) deviceInfo(resource, device string) json.RawMessage {
 	return strictjson.Encode(PCIInfo(device, m.pf(device)))
 }
 
-// infoFile is where the plugin of one attachment may describe its device.
+// infoFile returns the file in which a plugin may describe the device of e.
 func (m Machine) infoFile(containerID string, e Element) string {
 	return path.Join(m.DeviceInfoDir, "cni", e.Network.Namespace+"-"+e.Network.Name+"-"+containerID+"_"+e.Interface)
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/multibond/multibond/bond"
 )
 
-// ContainerOrder is the order in which devices of a pod are taken: that of
-// its containers, those first that start first and stay.
+// ContainerOrder returns the containers of a pod in the order in which their devices
+// are taken: first the init containers that keep running, then the others.
 func ContainerOrder(pod *corev1.Pod) []string {
 	var names []string
 	for _, c := range pod.Spec.InitContainers {
@@ -29,7 +29,7 @@ func ContainerOrder(pod *corev1.Pod) []string {
 	return names
 }
 
-// inOrder sorts containers as order has them; others come after, by name.
+// inOrder sorts containers by order. Those not in it follow, sorted by name.
 func inOrder(containers []Container, order []string) []Container {
 	rank := func(c Container) int {
 		if i := slices.Index(order, c.Name); i >= 0 {
@@ -46,11 +46,11 @@ func inOrder(containers []Container, order []string) []Container {
 	return containers
 }
 
-// errTwice is of a pod's name that the kubelet has twice.
+// errTwice is returned when the kubelet lists a pod of the same name twice.
 var errTwice = errors.New("the kubelet lists it twice")
 
-// FindPod finds a pod in the kubelet's answer to List. A name that is there
-// twice is an error, because nothing in the answer tells the two apart.
+// FindPod finds a pod in the kubelet's answer to List. It fails if the name occurs
+// twice, because nothing in the answer tells the two pods apart.
 func FindPod(list *podresourcesv1.ListPodResourcesResponse, pod types.NamespacedName) (*podresourcesv1.PodResources, error) {
 	var found *podresourcesv1.PodResources
 	for _, p := range list.GetPodResources() {
@@ -68,10 +68,10 @@ func FindPod(list *podresourcesv1.ListPodResourcesResponse, pod types.Namespaced
 	return found, nil
 }
 
-// FromPodResources reads the devices of a pod out of the kubelet's answer to
-// Get or List, with containers in order. Devices of DRA are those whose name
-// is a PCI address; their requests are read from claims, the pod's resource
-// claims, because the kubelet does not name them.
+// FromPodResources returns the devices of a pod from the kubelet's answer to Get or
+// List, with the containers in order. Of DRA it returns the devices whose name is a
+// PCI address. Their requests come from the pod's resource claims, because the
+// kubelet does not report them.
 func FromPodResources(pod *podresourcesv1.PodResources, order []string, claims []*resourcev1.ResourceClaim) []Container {
 	var out []Container
 	for _, c := range pod.GetContainers() {
@@ -109,8 +109,8 @@ func (c Container) addDynamic(d *podresourcesv1.DynamicResource, claims []*resou
 	}
 }
 
-// pciOf reads a device name of DRA in which the colons and the dot of a PCI
-// address are hyphens: 0000-3b-02-1.
+// pciOf returns the PCI address in a device name of DRA, where hyphens replace the
+// colons and the dot: 0000-3b-02-1.
 func pciOf(name string) (string, bool) {
 	parts := strings.Split(strings.ToLower(name), "-")
 	if len(parts) != 4 {

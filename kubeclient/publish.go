@@ -21,29 +21,29 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
-// publisher brings outcomes to the API server. Every outcome is in the queue
-// before it is taken over, and until it has arrived; after a crash of the agent
-// its status may be sent twice.
+// publisher sends outcomes to the API server. Every outcome is in the queue before
+// it is accepted and until it has arrived. If the agent crashes, a status may be
+// sent twice.
 type publisher struct {
 	queue   queue
 	api     *api
 	node    string
-	gone    func(agentapi.Pod) bool // surely
+	gone    func(agentapi.Pod) bool // false if it is not known
 	metrics *Metrics
 	log     *slog.Logger
 
-	// The waits between attempts while the API server is away.
+	// The waits between attempts while the API server cannot be reached.
 	firstWait, lastWait time.Duration
 
-	away    atomic.Bool // the API server, when it was last asked
-	arrived sync.Map    // the UIDs of pods whose queued status has arrived
+	away    atomic.Bool // whether the last request to the API server got no answer
+	arrived sync.Map    // UIDs of the pods whose queued status has arrived
 	wake    chan struct{}
 	said    recently
 	pods    podLocks
 }
 
-// entryOf makes what is to be published of a report. The error's code is 6
-// where the report makes no sense.
+// entryOf returns what a report publishes. The code of an error is 6: the report is
+// invalid.
 func entryOf(p agentapi.Publish, now time.Time) (entry, error) {
 	e := entry{Pod: p.Pod, Events: outcomesOf(p, now)}
 	if !uidForm.MatchString(p.Pod.UID) {
@@ -70,9 +70,9 @@ func entryOf(p agentapi.Publish, now time.Time) (entry, error) {
 	return e, nil
 }
 
-// publish takes an outcome over. The status is sent at once, while it is queued,
-// and queued says why it has not arrived yet; the events are for run to send, for
-// nobody's pod has to wait for them.
+// publish accepts an outcome. It sends the status while it writes the queue; queued
+// is why the status has not arrived yet, or "". The events are sent by run, so that
+// no pod has to wait for them.
 func (p *publisher) publish(ctx context.Context, e entry) (queued string, err error) {
 	if e.Patch == nil && len(e.Events) == 0 {
 		return "", nil
@@ -85,7 +85,7 @@ func (p *publisher) publish(ctx context.Context, e entry) (queued string, err er
 		return p.enqueue(ctx, e)
 	}
 	answer := make(chan error, 1)
-	// Queueing takes half as long as the API server's answer.
+	// Writing the queue takes half as long as the API server takes to answer.
 	go func() { answer <- p.api.patchStatus(ctx, e.Pod, e.Patch) }()
 	both, kept := p.keep(ctx, e)
 	dropped, err := p.answered(ctx, &both, <-answer)
@@ -103,7 +103,7 @@ func (p *publisher) publish(ctx context.Context, e entry) (queued string, err er
 	return "", nil
 }
 
-// enqueue leaves all of an outcome to run.
+// enqueue leaves the whole outcome to run.
 func (p *publisher) enqueue(ctx context.Context, e entry) (queued string, err error) {
 	both, kept := p.keep(ctx, e)
 	switch {
@@ -116,7 +116,7 @@ func (p *publisher) enqueue(ctx context.Context, e entry) (queued string, err er
 	return "", nil
 }
 
-// keep queues an outcome, and returns it with what is queued of its pod already.
+// keep queues an outcome, and returns it merged with what is queued for its pod.
 func (p *publisher) keep(ctx context.Context, e entry) (entry, error) {
 	both, err := p.queue.add(e)
 	if err != nil {
@@ -125,7 +125,7 @@ func (p *publisher) keep(ctx context.Context, e entry) (entry, error) {
 	return both, err
 }
 
-// deliverUnqueued sends now what the queue could not keep.
+// deliverUnqueued sends an outcome that could not be queued.
 func (p *publisher) deliverUnqueued(ctx context.Context, e entry, kept error) error {
 	if err := p.deliver(ctx, e); err != nil {
 		return lost(e.Pod, err, kept)
@@ -133,12 +133,12 @@ func (p *publisher) deliverUnqueued(ctx context.Context, e entry, kept error) er
 	return nil
 }
 
-// lost is of an outcome that could be neither published nor queued.
+// lost returns the error for an outcome that could be neither published nor queued.
 func lost(pod agentapi.Pod, err, kept error) error {
 	return cnierror.With(cnitypes.ErrTryAgainLater, fmt.Errorf("publishing of pod %s: %w; nor can it be queued: %w", pod, err, kept))
 }
 
-// later leaves an outcome to run.
+// later counts an outcome that run will send, and wakes run.
 func (p *publisher) later(why string) string {
 	p.metrics.publishes.WithLabelValues("queued").Inc()
 	p.wakeRun()
@@ -148,12 +148,12 @@ func (p *publisher) later(why string) string {
 func (p *publisher) wakeRun() {
 	select {
 	case p.wake <- struct{}{}:
-	default: // it is awake
+	default: // run is awake
 	}
 }
 
-// deliver sends an entry, the status before the events, and keeps in the
-// queue what has not arrived. The caller has the pod's lock.
+// deliver sends an entry, the status before the events. What does not arrive stays
+// in the queue. The caller holds the pod's lock.
 func (p *publisher) deliver(ctx context.Context, e entry) error {
 	if dropped, err := p.sendStatus(ctx, &e); dropped || err != nil {
 		return err
@@ -168,8 +168,8 @@ func (p *publisher) deliver(ctx context.Context, e entry) error {
 	return p.queue.remove(e.Pod.UID)
 }
 
-// sendStatus sends the status of an entry, where it has one, and takes it out
-// of it. The entry of a pod that is gone is dropped.
+// sendStatus sends the status of an entry, if it has one, and removes it from the
+// entry. The entry is dropped if its pod is gone.
 func (p *publisher) sendStatus(ctx context.Context, e *entry) (dropped bool, err error) {
 	if e.Patch == nil {
 		return false, nil
@@ -177,7 +177,7 @@ func (p *publisher) sendStatus(ctx context.Context, e *entry) (dropped bool, err
 	return p.answered(ctx, e, p.api.patchStatus(ctx, e.Pod, e.Patch))
 }
 
-// answered is what the API server's answer to a status means for its entry.
+// answered applies the API server's answer to a status to its entry.
 func (p *publisher) answered(ctx context.Context, e *entry, err error) (dropped bool, failed error) {
 	p.note(err)
 	if refusedForGood(err) {
@@ -189,13 +189,13 @@ func (p *publisher) answered(ctx context.Context, e *entry, err error) (dropped 
 	return false, err
 }
 
-// refusedForGood is of an answer that will be the same next time: there is no
-// such pod (404), or none with that UID (422, and 409 where it goes meanwhile).
+// refusedForGood reports whether the answer would be the same next time: the pod is
+// gone (404), or has another UID (422, or 409 if it is being deleted).
 func refusedForGood(err error) bool {
 	return apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsInvalid(err)
 }
 
-// say creates an event, once.
+// say creates an event unless it was created before.
 func (p *publisher) say(ctx context.Context, pod agentapi.Pod, o outcome) error {
 	event := o.event(pod, p.node)
 	if p.said.has(event.Name) {
@@ -214,8 +214,7 @@ func (p *publisher) say(ctx context.Context, pod agentapi.Pod, o outcome) error 
 	return err
 }
 
-// note remembers whether the API server is there. An answer is one, whatever
-// it says.
+// note records whether the API server answered. A refusal is an answer too.
 func (p *publisher) note(err error) {
 	var answer apierrors.APIStatus
 	p.away.Store(err != nil && !errors.As(err, &answer))
@@ -227,9 +226,8 @@ func (p *publisher) drop(ctx context.Context, e entry, why error) error {
 	return p.queue.remove(e.Pod.UID)
 }
 
-// run publishes what is queued, until ctx ends: what an agent before this one
-// has left and events at once, what could not be sent as soon as the API server
-// is back.
+// run publishes what is queued until ctx ends: events and what an earlier agent left
+// at once, the rest when the API server can be reached again.
 func (p *publisher) run(ctx context.Context) {
 	wait := p.firstWait
 	for {
@@ -253,8 +251,8 @@ func (p *publisher) run(ctx context.Context) {
 	}
 }
 
-// retry goes once through the queue, as long as the API server is there, and
-// says whether nothing is left to do.
+// retry goes through the queue once, until the API server stops answering. It
+// reports whether the queue is done.
 func (p *publisher) retry(ctx context.Context) (done bool) {
 	uids, err := p.queue.list()
 	if err != nil {
@@ -279,7 +277,7 @@ func (p *publisher) retryOne(ctx context.Context, uid string) error {
 	e, err := p.queue.load(uid)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil // published meanwhile
+		return nil // published in the meantime
 	case err != nil:
 		p.log.ErrorContext(ctx, "a queued outcome cannot be read and is dropped", "error", err)
 		p.metrics.publishes.WithLabelValues("dropped").Inc()
@@ -289,7 +287,7 @@ func (p *publisher) retryOne(ctx context.Context, uid string) error {
 		e.Patch = nil
 	}
 	if e.Patch == nil && p.gone(e.Pod) {
-		return p.drop(ctx, e, nil) // a PATCH would have told
+		return p.drop(ctx, e, nil) // a PATCH would have shown it
 	}
 	return p.deliver(ctx, e)
 }

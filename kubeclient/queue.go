@@ -15,18 +15,18 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// queue keeps in a directory what is still to be published, a file for each
-// pod, so that it outlives the agent.
+// queue is a directory with what is not published yet, one file per pod. It survives
+// the agent.
 type queue struct{ dir string }
 
-// entryVersion is the version of an entry's form on disk.
+// entryVersion is the version of the format on disk.
 const entryVersion = 1
 
-// entry is what is still to be published of one pod.
+// entry is what is not published yet of one pod.
 type entry struct {
 	Version int             `json:"version"`
 	Pod     agentapi.Pod    `json:"pod"`
-	Patch   json.RawMessage `json:"patch,omitempty"` // of the status
+	Patch   json.RawMessage `json:"patch,omitempty"` // of the pod's status
 	Events  []outcome       `json:"events,omitempty"`
 }
 
@@ -35,10 +35,10 @@ const (
 	writingEnd = ".new"
 )
 
-// uidForm is what the UID of a pod looks like, and the name of its file.
+// uidForm matches the UID of a pod, which is also the name of its file.
 var uidForm = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z-]{0,63}$`)
 
-// openQueue makes the directory, and removes what a killed agent was writing.
+// openQueue creates the directory and removes files that were not completed.
 func openQueue(dir string) (queue, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return queue{}, fmt.Errorf("state directory: %w", err)
@@ -49,8 +49,8 @@ func openQueue(dir string) (queue, error) {
 
 func (q queue) file(uid string) string { return filepath.Join(q.dir, uid+entryEnd) }
 
-// load reads a pod's entry. The error is compatible with errors.Is(err,
-// fs.ErrNotExist) where there is none.
+// load reads the entry of a pod. The error is compatible with errors.Is(err,
+// fs.ErrNotExist) if there is none.
 func (q queue) load(uid string) (entry, error) {
 	raw, err := os.ReadFile(q.file(uid))
 	if err != nil {
@@ -66,8 +66,8 @@ func (q queue) load(uid string) (entry, error) {
 	return e, nil
 }
 
-// add puts an entry on what is queued of its pod already: the newer status
-// counts, and every event. It returns both together.
+// add merges an entry with what is queued for its pod: the newer status replaces the
+// older one, and all events stay. It returns the merged entry.
 func (q queue) add(e entry) (entry, error) {
 	old, err := q.load(e.Pod.UID)
 	if err == nil {
@@ -79,13 +79,13 @@ func (q queue) add(e entry) (entry, error) {
 	return e, q.save(e)
 }
 
-// save writes an entry, whole or not at all, so that it survives a crash.
+// save writes an entry atomically and syncs it to disk.
 func (q queue) save(e entry) error {
 	e.Version = entryVersion
 	return atomicfile.ReplaceSynced(q.file(e.Pod.UID), "*"+writingEnd, strictjson.Encode(e), 0o600)
 }
 
-// remove ends an entry. It is no error if there is none.
+// remove removes an entry, if there is one.
 func (q queue) remove(uid string) error { return atomicfile.Remove(q.file(uid)) }
 
 // list returns the UIDs of the pods that have an entry, sorted.
@@ -101,7 +101,7 @@ func (q queue) list() ([]string, error) {
 	return uids, err
 }
 
-// length is how many pods have an entry.
+// length returns the number of pods that have an entry.
 func (q queue) length() int {
 	uids, _ := q.list()
 	return len(uids)

@@ -19,21 +19,20 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
-// server answers the plugin on a unix socket, one request a connection.
+// server answers the plugin on a unix socket, one request per connection.
 type server struct {
 	answer func(context.Context, agentapi.Request) agentapi.Reply
-	peer   int           // the only user that may ask
-	slots  int           // connections at a time; others wait to be accepted
-	edge   time.Duration // to send a request, and to take its reply
-	work   time.Duration // on one request
-	grace  time.Duration // for requests under way when the agent ends
+	peer   int           // the only user ID that may ask
+	slots  int           // connections at a time; others wait in the backlog
+	edge   time.Duration // for the plugin to send a request, and again to read the reply
+	work   time.Duration // for one request
+	grace  time.Duration // for requests in progress when the agent ends
 	log    *slog.Logger
 }
 
-// listen opens a socket that only its owner can reach, in place of one that
-// an agent before this one has left or still serves. The file appears whole
-// and is never removed: between two agents a plugin finds a socket that
-// refuses at once.
+// listen opens a socket that only its owner can reach. It replaces the socket of an
+// earlier agent, even one that still serves. The file is renamed into place and never
+// removed: between two agents, a plugin is refused at once.
 func listen(socket string) (*net.UnixListener, error) {
 	dir := filepath.Dir(socket)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -61,8 +60,8 @@ func listen(socket string) (*net.UnixListener, error) {
 	return l, nil
 }
 
-// serve answers until ctx ends, and then ends what is under way, within the
-// grace period.
+// serve answers until ctx ends. Requests in progress then have the grace period to
+// finish.
 func (s server) serve(ctx context.Context, l *net.UnixListener) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -86,15 +85,14 @@ func (s server) serve(ctx context.Context, l *net.UnixListener) error {
 	}
 }
 
-// drain waits for requests under way; stop ends them when the grace is over.
+// drain waits for the requests in progress. stop ends them after the grace period.
 func (s server) drain(running *sync.WaitGroup, stop func()) {
 	timer := time.AfterFunc(s.grace, stop)
 	defer timer.Stop()
 	running.Wait()
 }
 
-// handle answers one connection. No plugin and nobody else can hold it for
-// longer than the deadlines.
+// handle answers one connection. Its deadlines hold whatever the other end does.
 func (s server) handle(ctx context.Context, conn *net.UnixConn) {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
@@ -104,16 +102,16 @@ func (s server) handle(ctx context.Context, conn *net.UnixConn) {
 	reply, err := s.reply(work, conn)
 	switch {
 	case ctx.Err() != nil:
-		return // cut short: no answer says so, and an error of ours would not
+		return // cut short: a closed connection tells the plugin, an error would not
 	case errors.Is(err, io.EOF):
-		return // it has asked for nothing: STATUS has no time to wait for an answer
+		return // no request: STATUS only checks that the agent accepts
 	case err != nil:
 		s.log.WarnContext(ctx, "a request on the socket could not be read", "error", err)
 		return
 	}
 	conn.SetDeadline(time.Now().Add(s.edge))
 	switch err := agentapi.Write(conn, reply); {
-	case errors.Is(err, unix.EPIPE): // of a DEL nobody waits for the answer
+	case errors.Is(err, unix.EPIPE): // DEL does not wait for the reply
 		s.log.DebugContext(ctx, "nobody waits for a reply on the socket", "error", err)
 	case err != nil:
 		s.log.WarnContext(ctx, "a reply on the socket could not be sent", "error", err)
@@ -125,8 +123,8 @@ func (s server) reply(ctx context.Context, conn *net.UnixConn) (agentapi.Reply, 
 	if err := agentapi.Read(conn, &request); err != nil {
 		return agentapi.Reply{}, err
 	}
-	// Not before the request is read: a socket that is closed with something
-	// to read in it takes the reply with it.
+	// This comes after the request is read: if a socket is closed with unread data,
+	// the reply is lost.
 	if err := s.checkPeer(conn); err != nil {
 		return failure(cnierror.With(cnitypes.ErrInvalidEnvironmentVariables, err)), nil
 	}
@@ -138,7 +136,7 @@ func (s server) reply(ctx context.Context, conn *net.UnixConn) (agentapi.Reply, 
 	return reply, nil
 }
 
-// checkPeer asks the kernel who is at the other end (unix(7), SO_PEERCRED).
+// checkPeer checks the user at the other end (unix(7), SO_PEERCRED).
 func (s server) checkPeer(conn *net.UnixConn) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
-// source finds pods of one node and NADs: in the caches, and where these do
-// not have them by one request.
+// source finds NADs and the pods of one node: in the caches, or with one request if
+// they are not cached.
 type source struct {
 	node string
 	api  *api
@@ -23,9 +23,9 @@ type source struct {
 	nads watched[*nettypes.NetworkAttachmentDefinition]
 }
 
-// pod finds the pod that the container runtime means, and no other of the
-// same name. The error's code is 4 where there is none, 11 where the API
-// server could not be asked.
+// pod returns the pod that the container runtime names, and no other pod of the same
+// name. The code of an error is 4 if there is no such pod, and 11 if the API server
+// could not be reached.
 func (s source) pod(ctx context.Context, want agentapi.Pod) (*corev1.Pod, error) {
 	if want.Namespace == "" || want.Name == "" || want.UID == "" {
 		return nil, cnierror.With(cnitypes.ErrInvalidEnvironmentVariables, fmt.Errorf("the container runtime names pod %q with UID %q, wanted are namespace, name and UID (K8S_POD_NAMESPACE, K8S_POD_NAME and K8S_POD_UID in CNI_ARGS)", want, want.UID))
@@ -48,15 +48,15 @@ func (s source) pod(ctx context.Context, want agentapi.Pod) (*corev1.Pod, error)
 	return pod, err
 }
 
-// isPod says whether the runtime means this pod. A static pod has the UID
-// that the kubelet gave it; its mirror in the API has another one, and names
-// the first in an annotation.
+// isPod reports whether the runtime means this pod by uid. A static pod has the UID
+// that the kubelet gave it. Its mirror in the API has another UID, and the kubelet's
+// in an annotation.
 func isPod(pod *corev1.Pod, uid string) bool {
 	return string(pod.UID) == uid || pod.Annotations[corev1.MirrorPodAnnotationKey] == uid
 }
 
-// nad finds a NAD. The error's code is 11 where the API server could not be
-// asked.
+// nad returns a NAD. The code of an error is 11 if the API server could not be
+// reached.
 func (s source) nad(ctx context.Context, name types.NamespacedName) (*nettypes.NetworkAttachmentDefinition, error) {
 	if nad, there := s.nads.cached(name); there {
 		return nad, nil
@@ -64,7 +64,7 @@ func (s source) nad(ctx context.Context, name types.NamespacedName) (*nettypes.N
 	return s.api.nad(ctx, name)
 }
 
-// gone says whether a pod is surely not there any more.
+// gone reports whether a pod is known to exist no longer.
 func (s source) gone(pod agentapi.Pod) bool {
 	cached, there := s.pods.cached(types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name})
 	return s.pods.synced() && !(there && isPod(cached, pod.UID))

@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// spread picks counts[i] devices for each group i, so that as many devices of
-// one group as possible are of different PFs, summed over all groups; of the
-// ways to do that it takes the first in the devices' order, but a PF of another
-// card before one of the same. There must be as many devices as the counts' sum.
-// A device without a PF shares none.
+// spread picks counts[i] devices for each group i. It uses as many different PFs
+// within a group as possible, summed over all groups. Among equal choices it takes
+// the first in the order of devices, but prefers a PF of another card. There must be
+// at least as many devices as the sum of counts. A device without a PF shares its PF
+// with no other.
 func spread(devices []string, counts []int, pfOf func(string) string) [][]string {
 	p := newPicker(devices, pfOf)
 	out := make([][]string, len(counts))
@@ -27,9 +27,9 @@ func spread(devices []string, counts []int, pfOf func(string) string) [][]string
 }
 
 type picker struct {
-	pf    []int // of each device: its PF, by number
+	pf    []int // number of the PF, per device
 	taken []bool
-	left  []int // of each PF: its devices that are not taken
+	left  []int // devices not taken yet, per PF
 	card  []string
 }
 
@@ -41,7 +41,7 @@ func newPicker(devices []string, pfOf func(string) string) *picker {
 		n, known := numbers[pf]
 		if !known || pf == "" {
 			n = len(p.left)
-			card, _, _ := strings.Cut(pf, ".") // the PCI address without the function
+			card, _, _ := strings.Cut(pf, ".") // PCI address without the function
 			numbers[pf], p.left, p.card = n, append(p.left, 0), append(p.card, card)
 		}
 		p.left[n]++
@@ -50,10 +50,9 @@ func newPicker(devices []string, pfOf func(string) string) *picker {
 	return p
 }
 
-// next finds the first device with which the most different PFs can still be
-// had, for a group that has k devices to go and used some PFs already, and for
-// the groups after it. Of those of new PFs it is the first of a new card, if
-// there is one.
+// next returns the index of the first device that still allows the largest number of
+// different PFs, for a group that needs k more devices and has used some PFs, and for
+// the groups after it. Among devices of new PFs it prefers the first of a new card.
 func (p *picker) next(k int, used []bool, after []int) int {
 	most := distinct(p.left, k, used, after)
 	first := -1
@@ -74,8 +73,8 @@ func (p *picker) next(k int, used []bool, after []int) int {
 	return first
 }
 
-// keeps says whether the most different PFs can still be had after one more
-// device of pf.
+// keeps reports whether a device of pf still allows the largest number of different
+// PFs.
 func (p *picker) keeps(most, pf, k int, used []bool, after []int) bool {
 	was, gain := used[pf], 0
 	if !was {
@@ -89,7 +88,7 @@ func (p *picker) keeps(most, pf, k int, used []bool, after []int) bool {
 	return keeps
 }
 
-// usesCard says whether one of the used PFs is on a card.
+// usesCard reports whether one of the used PFs is on the card.
 func (p *picker) usesCard(card string, used []bool) bool {
 	for pf, is := range used {
 		if is && p.card[pf] == card && card != "" {
@@ -99,10 +98,10 @@ func (p *picker) usesCard(card string, used []bool) bool {
 	return false
 }
 
-// distinct is the largest number of different PFs, summed over the groups,
-// that can be had: a group of k that may use no PF of used, and groups of
-// rest. To take from the PFs with the most devices left is best, because any
-// other choice can be exchanged for it without loss.
+// distinct returns the largest possible number of different PFs, summed over a group
+// of k that cannot gain from the used PFs, and groups of the sizes in rest. Taking
+// from the PFs with the most devices left is optimal: any other choice can be
+// exchanged for it without loss.
 func distinct(left []int, k int, used []bool, rest []int) int {
 	left = slices.Clone(left)
 	total := takeLargest(left, k, used)
@@ -112,8 +111,8 @@ func distinct(left []int, k int, used []bool, rest []int) int {
 	return total
 }
 
-// takeLargest takes one device from each of at most k PFs that are not used,
-// those with the most left, and says from how many.
+// takeLargest takes one device from each of at most k unused PFs, those with the most
+// devices left, and returns from how many.
 func takeLargest(left []int, k int, used []bool) int {
 	var order []int
 	for pf, n := range left {

@@ -13,36 +13,36 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// Attached is one network that a pod got. The pod's default network is the
-// first of a list of them.
+// Attached is one network that was attached to a pod. The first of a list is the
+// pod's default network.
 type Attached struct {
-	Name   string // "demo/bond-net1"; the configuration's name where it is no NAD's
-	IfName string // as it was asked for
+	Name   string // "demo/bond-net1", or the name of the configuration if there is no NAD
+	IfName string // as requested
 	Bond   bool
 	Result *current.Result
 
-	// DefaultRoute is as in Element: nil where the network was not asked for.
+	// DefaultRoute is that of Element: nil if the network was not asked for it.
 	DefaultRoute []netip.Addr
 
-	// DeviceInfo is what the plugin or the device plugin says of the
-	// network's own device; nil where it has none.
+	// DeviceInfo is what the plugin or the device plugin reports about the device
+	// of the network; nil if it has none.
 	DeviceInfo *nettypes.DeviceInfo
 }
 
-// NetworkStatus is an entry of the annotation k8s.v1.cni.cncf.io/network-status.
+// NetworkStatus is an element of the annotation k8s.v1.cni.cncf.io/network-status.
 type NetworkStatus struct {
 	nettypes.NetworkStatus
 	Links []LinkStatus `json:"multibond.io/links,omitempty"`
 }
 
-// LinkStatus is one link of a bond.
+// LinkStatus describes one link of a bond.
 type LinkStatus struct {
 	Name       string               `json:"name"`
 	Mac        string               `json:"mac,omitempty"`
 	DeviceInfo *nettypes.DeviceInfo `json:"device-info,omitempty"`
 }
 
-// Statuses makes an entry for each network, of which the first is the pod's
+// Statuses returns the status of each network. The first is marked as the pod's
 // default.
 func Statuses(attached []Attached) []NetworkStatus {
 	out := []NetworkStatus{}
@@ -79,8 +79,8 @@ func (a Attached) status() NetworkStatus {
 
 func inSandbox(i *current.Interface) bool { return i != nil && i.Sandbox != "" }
 
-// gateways are those of the default route where it goes over this network:
-// the ones that were asked for, else those of the result.
+// gateways returns the gateways of the default route if it uses this network: those
+// that were asked for, or else those of the result.
 func (a Attached) gateways(first int) (out []string) {
 	if a.DefaultRoute == nil {
 		return nil
@@ -99,7 +99,7 @@ func (a Attached) gateways(first int) (out []string) {
 	return out
 }
 
-// links are what follows the bond in a bond's result.
+// links returns the links, which follow the bond in its result.
 func links(interfaces []*current.Interface) (out []LinkStatus) {
 	for _, i := range interfaces {
 		if inSandbox(i) {
@@ -109,8 +109,8 @@ func links(interfaces []*current.Interface) (out []LinkStatus) {
 	return out
 }
 
-// PCIInfo describes a PCI device as the device-info specification has it;
-// pf may be "". It is nil of no device.
+// PCIInfo returns the device-info of a PCI device, or nil if device is empty. pf may
+// be empty.
 func PCIInfo(device, pf string) *nettypes.DeviceInfo {
 	if device == "" {
 		return nil
@@ -121,12 +121,12 @@ func PCIInfo(device, pf string) *nettypes.DeviceInfo {
 	}
 }
 
-// StatusPatch is the JSON merge patch that publishes statuses. The API server
-// refuses it where the pod of that name is not the one with that UID any
-// more; nothing but the one annotation is touched.
+// StatusPatch returns the JSON merge patch that publishes statuses. It changes one
+// annotation only. The API server rejects it if the pod of that name has another
+// UID.
 func StatusPatch(uid types.UID, statuses []NetworkStatus) json.RawMessage {
 	var text bytes.Buffer
-	_ = json.Indent(&text, strictjson.Encode(statuses), "", "    ") // people read it too
+	_ = json.Indent(&text, strictjson.Encode(statuses), "", "    ") // indented for people
 	return strictjson.Encode(map[string]any{"metadata": map[string]any{
 		"uid":         uid,
 		"annotations": map[string]string{nettypes.NetworkStatusAnnot: text.String()},

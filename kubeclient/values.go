@@ -16,7 +16,7 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// readIPs reads addresses, each with a prefix length or without.
+// readIPs reads addresses, each with or without a prefix length.
 func readIPs(o strictjson.Object) []string {
 	var list []string
 	o.Read("ips", &list, "a list of addresses")
@@ -36,7 +36,7 @@ func readIPs(o strictjson.Object) []string {
 	return list
 }
 
-// readMAC reads an Ethernet address and writes it as the kernel does.
+// readMAC reads an Ethernet address and returns it in the kernel's spelling.
 func readMAC(o strictjson.Object) string {
 	text := o.Text("mac")
 	if text == "" {
@@ -118,7 +118,7 @@ func readBandwidth(o strictjson.Object) *nettypes.BandwidthEntry {
 	return &b
 }
 
-// readLimit reads one direction; given is false where it has no rate.
+// readLimit reads the limits of one direction, and returns whether it has a rate.
 func readLimit(o strictjson.Object, direction string, rate, burst *int) (given bool) {
 	given = readBits(o, direction+"Rate", rate)
 	if readBits(o, direction+"Burst", burst) && !given {
@@ -134,8 +134,8 @@ func readBits(o strictjson.Object, key string, into *int) (given bool) {
 	return o.Has(key)
 }
 
-// readDeviceID reads a device as the kubelet names it; a PCI address is one
-// form of several.
+// readDeviceID reads the name of a device as the kubelet knows it, which need not be a
+// PCI address.
 func readDeviceID(o strictjson.Object) string {
 	id := o.Text("deviceID")
 	if strings.ContainsFunc(id, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '/' }) {
@@ -147,8 +147,8 @@ func readDeviceID(o strictjson.Object) string {
 	return id
 }
 
-// readDefaultRoute reads gateways, at most one per address family. An empty
-// list is not nil.
+// readDefaultRoute reads gateways, at most one per address family. It returns nil if
+// the key is absent, and an empty list that is not nil if the list is empty.
 func readDefaultRoute(o strictjson.Object) []netip.Addr {
 	var list []string
 	if !o.Has("default-route") || !o.Read("default-route", &list, "a list of gateways; an empty one takes the network's own") {
@@ -173,8 +173,8 @@ func readDefaultRoute(o strictjson.Object) []netip.Addr {
 	return out
 }
 
-// checkIPAMClaim checks a reference that an IPAM of its own reads from the
-// annotation; it is not handed on.
+// checkIPAMClaim checks the reference to an IPAMClaim. It is not passed on: the IPAM
+// that uses it reads the annotation itself.
 func checkIPAMClaim(o strictjson.Object, ips []string) {
 	claim := o.Text("ipam-claim-reference")
 	switch {
