@@ -72,7 +72,7 @@ func verbs(k *bondfake.Kernel) *[]string {
 	return &out
 }
 
-var broken = errors.New("broken")
+var errBroken = errors.New("broken")
 
 // failAt makes the nth verb fail, counted from 1.
 func failAt(k *bondfake.Kernel, n int, err error) {
@@ -256,12 +256,12 @@ func TestBuildFaults(t *testing.T) {
 			t.Run(fmt.Sprintf("%s %d %s", mode, i, verb), func(t *testing.T) {
 				k, n := pod(t)
 				before := linksOf(n, "net1", "net2")
-				failAt(k, i+1, broken)
+				failAt(k, i+1, errBroken)
 				s := spec
 				s.Options = bond.Options{bond.Mode: mode, bond.Miimon: "100", bond.MTU: "1400"}
 				_, err := bond.Build(n, s, before)
 				k.Fail = nil
-				assert.ErrorIs(t, err, broken)
+				assert.ErrorIs(t, err, errBroken)
 				if b, err := n.Link("bond0"); err == nil {
 					require.NoError(t, n.Delete(b.Index))
 				}
@@ -328,9 +328,9 @@ func TestVerify(t *testing.T) {
 		})
 	}
 	k, n := pod(t)
-	k.Fail = func(string) error { return broken }
+	k.Fail = func(string) error { return errBroken }
 	_, err := bond.Verify(n, spec, 2, devices)
-	assert.ErrorIs(t, err, broken)
+	assert.ErrorIs(t, err, errBroken)
 }
 
 func TestVerifyCarrier(t *testing.T) {
@@ -343,8 +343,8 @@ func TestVerifyCarrier(t *testing.T) {
 	err := bond.VerifyCarrier(n, b.Index)
 	assert.EqualError(t, err, "bond0: no link has a carrier (look at the cables, the PFs and the switch)")
 	assert.NoError(t, bond.VerifyCarrier(n, 4711))
-	k.Fail = func(string) error { return broken }
-	assert.ErrorIs(t, bond.VerifyCarrier(n, b.Index), broken)
+	k.Fail = func(string) error { return errBroken }
+	assert.ErrorIs(t, bond.VerifyCarrier(n, b.Index), errBroken)
 }
 
 func TestTaken(t *testing.T) {

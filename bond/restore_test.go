@@ -62,9 +62,9 @@ func TestRestoreGoesOn(t *testing.T) {
 	now := must(n.Link("net1"))
 	before := now
 	before.Name, before.MAC, before.MTU = "eth9", "02:00:00:00:cc:09", 1300
-	k.Fail = func(verb string) error { return fmt.Errorf("%s: %w", verb, broken) }
+	k.Fail = func(verb string) error { return fmt.Errorf("%s: %w", verb, errBroken) }
 	err := bond.Restore(n, now, before, left)
-	assert.ErrorIs(t, err, broken)
+	assert.ErrorIs(t, err, errBroken)
 	assert.EqualError(t, err, "state of net1: Change net1: broken\n"+
 		"name of net1: Change net1: broken\n"+
 		"MAC of net1: Change net1: broken\n"+
@@ -75,7 +75,7 @@ func TestRestoreGoesOn(t *testing.T) {
 	// One that fails leaves the others done.
 	k.Fail = func(verb string) error {
 		if verb == "Configure eth9" {
-			return broken
+			return errBroken
 		}
 		return nil
 	}

@@ -106,7 +106,7 @@ func TestSurveyFaults(t *testing.T) {
 	all := verbs(k)
 	require.NoError(t, survey())
 	for i, verb := range *all {
-		failAt(k, i+1, broken)
-		assert.ErrorIs(t, survey(), broken, "%d %s", i, verb)
+		failAt(k, i+1, errBroken)
+		assert.ErrorIs(t, survey(), errBroken, "%d %s", i, verb)
 	}
 }
