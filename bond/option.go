@@ -77,8 +77,8 @@ type option struct {
 	always  bool   // read in every mode, sent only in those that have it
 	doc     string // what it does, in a sentence or two
 
-	// fallback says what holds if nobody gives the option. It is empty if unset, or
-	// the value that ParseOptions adds, says it.
+	// fallback describes the default, for the documentation. Empty: the default is
+	// the value that ParseOptions adds, or else unset.
 	fallback string
 }
 
