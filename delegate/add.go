@@ -14,13 +14,14 @@ import (
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
+	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // Add attaches what r asks for, or leaves nothing behind. A container that is
 // attached and verifies gets the stored result once more.
 func (h *Host) Add(ctx context.Context, r Request) (*current.Result, error) {
-	if err := r.Network.checkAgent(); err != nil {
+	if err := r.Network.CheckAgent(); err != nil {
 		return nil, err
 	}
 	recs, err := h.addAll(ctx, []Request{r})
@@ -127,7 +128,7 @@ func (r Request) devices(host bond.Namespace) ([]string, error) {
 	}
 	for _, l := range r.Network.Links {
 		device := l.Device
-		if l.Source == FromHost {
+		if l.Source == netconf.FromHost {
 			found, _, err := bond.LinkIfThere(host, l.Name)
 			if err != nil {
 				return nil, err
@@ -193,7 +194,7 @@ func (h *Host) prepareAll(ctx context.Context, rs []Request, s sandbox) ([]*Reco
 	recs := make([]*Record, len(rs))
 	var errs []error
 	for i, r := range rs {
-		if fromPod := func(l Link) bool { return l.Source == FromPod }; slices.ContainsFunc(r.Network.Links, fromPod) && i > 0 {
+		if fromPod := func(l netconf.Link) bool { return l.Source == netconf.FromPod }; slices.ContainsFunc(r.Network.Links, fromPod) && i > 0 {
 			continue
 		}
 		var err error
@@ -213,7 +214,7 @@ func (h *Host) prepare(ctx context.Context, r Request, s sandbox) (*Record, erro
 	if err != nil {
 		return nil, err
 	}
-	if r.Network.Plain == nil {
+	if r.Network.Chain == nil {
 		facts.Bonding = h.Kernel.EnableBonding(ctx)
 	}
 	surveyed := time.Now()
@@ -249,7 +250,7 @@ func checkTogether(recs []*Record) error {
 			claim(names, rec.Plan.IfName, rec.Plan.Network)
 		}
 		for _, l := range rec.Plan.Links {
-			if l.Source != FromPod {
+			if l.Source != netconf.FromPod {
 				claim(names, l.Name, rec.Plan.Network)
 			}
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
+	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -93,15 +94,15 @@ func TestAddRecord(t *testing.T) {
 	admin := func(mac string, vlan int) *bond.VF {
 		return &bond.VF{MAC: mac, VLAN: vlan, Proto: 0x8100, SpoofChk: true, Trust: &trust}
 	}
-	plugin := func(device string) []Plugin {
-		return []Plugin{{"sriov", json.RawMessage(`{"cniVersion":"0.3.1","deviceID":"` + device + `","name":"net1","pciBusID":"` + device + `","type":"sriov","vlan":100}`)}}
+	plugin := func(device string) []netconf.Plugin {
+		return []netconf.Plugin{{Type: "sriov", Config: json.RawMessage(`{"cniVersion":"0.3.1","deviceID":"` + device + `","name":"net1","pciBusID":"` + device + `","type":"sriov","vlan":100}`)}}
 	}
 	a, b := rec.Plan.Links[0], rec.Plan.Links[1]
 	want := Plan{
 		ContainerID: "c1", IfName: "bond0", Netns: pod1, Args: "K8S_POD_NAME=p", Path: []string{"/opt/cni/bin"}, Network: "net1", IPAM: "host-local",
 		Links: []PlannedLink{
-			{Name: "bond0-1", Source: FromDevice, Device: vfA, Plugins: plugin(vfA), PF: "enp1s0", VF: 0, Admin: admin("02:00:00:00:00:03", 0), Before: a.Before},
-			{Name: "bond0-2", Source: FromDevice, Device: vfB, Plugins: plugin(vfB), PF: "enp2s0", VF: 0, Admin: admin("02:00:00:00:00:06", 0), Before: b.Before},
+			{Name: "bond0-1", Source: netconf.FromDevice, Device: vfA, Plugins: plugin(vfA), PF: "enp1s0", VF: 0, Admin: admin("02:00:00:00:00:03", 0), Before: a.Before},
+			{Name: "bond0-2", Source: netconf.FromDevice, Device: vfB, Plugins: plugin(vfB), PF: "enp2s0", VF: 0, Admin: admin("02:00:00:00:00:06", 0), Before: b.Before},
 		},
 		Bond: bond.Spec{Name: "bond0", Links: []string{"bond0-1", "bond0-2"}, Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "mtu": "1500", "primary": "bond0-1"}},
 	}

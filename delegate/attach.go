@@ -13,6 +13,7 @@ import (
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
+	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -31,12 +32,12 @@ func (h *Host) attach(ctx context.Context, s sandbox, rec *Record, i int) error 
 	var seen Seen
 	var err error
 	switch l.Source {
-	case FromHost:
+	case netconf.FromHost:
 		down := false
 		if err := s.host.Change(l.Before.Index, bond.Change{Namespace: s.pod, Name: &l.Name, Up: &down}); err != nil {
 			return cnierror.With(cnierror.Kernel, fmt.Errorf("links[%d]: moving %s into the pod: %w", i, l.Name, err))
 		}
-	case FromDevice, FromConfig:
+	case netconf.FromDevice, netconf.FromConfig:
 		if seen.Result, _, err = h.runPlugins(ctx, rec, l, func() { rec.preparePrevious(s, i) }); err != nil {
 			return cnierror.With(cnierror.Delegate, fmt.Errorf("links[%d]: attaching %s: %w", i, cmp.Or(l.Device, l.Name), err))
 		}
@@ -60,7 +61,7 @@ func (h *Host) attach(ctx context.Context, s sandbox, rec *Record, i int) error 
 // through the pod and back the VF gets one that was free there.
 func freeIndex(s sandbox, l *PlannedLink) error {
 	const tries = 8
-	if l.Source != FromDevice {
+	if l.Source != netconf.FromDevice {
 		return nil
 	}
 	for range tries {
@@ -134,7 +135,7 @@ func (h *Host) runPlugins(ctx context.Context, rec *Record, l PlannedLink, meanw
 }
 
 // call is one execution of a plugin for this attachment.
-func (rec *Record) call(command, netns, ifName string, p Plugin, prevResult json.RawMessage) invoke.Call {
+func (rec *Record) call(command, netns, ifName string, p netconf.Plugin, prevResult json.RawMessage) invoke.Call {
 	config := p.Config
 	if prevResult != nil {
 		var fields map[string]json.RawMessage

@@ -16,6 +16,7 @@ import (
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // Check compares an attachment with its Record, then has the plugins check
@@ -114,7 +115,7 @@ func verifyVFs(problems *bond.Problems, s sandbox, rec *Record) error {
 // CHECK (CNI 0.4.0 and later).
 func (h *Host) checkPlugins(ctx context.Context, rec *Record) error {
 	var errs []error
-	check := func(ifName string, p Plugin, prevResult json.RawMessage) {
+	check := func(ifName string, p netconf.Plugin, prevResult json.RawMessage) {
 		if hasCheck(p.Config) {
 			_, err := h.execute(ctx, rec.call("CHECK", rec.Plan.Netns, ifName, p, prevResult))
 			errs = append(errs, err)
@@ -131,7 +132,7 @@ func (h *Host) checkPlugins(ctx context.Context, rec *Record) error {
 	}
 	// whereabouts answers every CHECK with an error.
 	if rec.Plan.IPAM != "" && rec.Plan.IPAM != "whereabouts" {
-		check(rec.Plan.IfName, Plugin{Type: rec.Plan.IPAM, Config: rec.Plan.Config}, rec.resultFor(rec.Plan.Config))
+		check(rec.Plan.IfName, netconf.Plugin{Type: rec.Plan.IPAM, Config: rec.Plan.Config}, rec.resultFor(rec.Plan.Config))
 	}
 	return cnierror.With(cnierror.Delegate, errors.Join(errs...))
 }
@@ -179,11 +180,11 @@ func (h *Host) CheckPod(ctx context.Context, k Key) error {
 // Status says in one error why an ADD would fail now, or nil. Its code is 50.
 // It looks, and does nothing: it executes no plugin, loads no module and waits
 // for nobody.
-func (h *Host) Status(ctx context.Context, n Network, path []string) error {
+func (h *Host) Status(ctx context.Context, n netconf.Network, path []string) error {
 	if err := h.Kernel.HasBonding(); err != nil {
 		return cnierror.With(types.ErrPluginNotAvailable, err)
 	}
-	for _, plugin := range n.pluginTypes() {
+	for _, plugin := range n.PluginTypes() {
 		if _, err := h.Runner.Find(plugin, path); err != nil {
 			return cnierror.With(types.ErrPluginNotAvailable, err)
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // TestCheck: each thing that can differ is found, and said.
@@ -182,10 +183,10 @@ func TestStatusOfWhatHangs(t *testing.T) {
 
 	m := newMachine(t)
 	m.Host.Kernel, m.Runner = lookOnly{m.Host.Kernel}, invoke.Exec{Env: os.Environ(), Timeout: time.Minute}
-	if err := m.StatusPod(t.Context(), ClusterConfig{Agent: agent.Socket, ConfDir: conf}, []string{bin}); err != nil {
+	if err := m.StatusPod(t.Context(), netconf.Cluster{Agent: agent.Socket, ConfDir: conf}, []string{bin}); err != nil {
 		t.Error(err)
 	}
-	n, err := ParseNetwork([]byte(fmt.Sprintf(`{"name": "net1", "agent": %q, "links": [{"resourceName": "a/b"}, {"resourceName": "a/c"}],
+	n, err := netconf.ParseNetwork([]byte(fmt.Sprintf(`{"name": "net1", "agent": %q, "links": [{"resourceName": "a/b"}, {"resourceName": "a/c"}],
 		"delegate": {"type": "p"}, "ipam": {"type": "p"}}`, agent.Socket)), "bond0")
 	if err != nil {
 		t.Fatal(err)

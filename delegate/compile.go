@@ -11,6 +11,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // Plan is what will be done for one attachment, whole: it can be printed,
@@ -36,15 +37,15 @@ type Plan struct {
 
 // PlannedLink is one link, and how it was before anything was done.
 type PlannedLink struct {
-	Name    string         `json:"name"`
-	Source  Source         `json:"source"`
-	Device  string         `json:"device,omitempty"`
-	Plugins []Plugin       `json:"plugins,omitempty"`
-	Before  *bond.Link     `json:"before,omitempty"` // nil for what a plugin makes
-	Had     bond.Addresses `json:"had,omitzero"`     // of a link that is moved or in the pod
-	PF      string         `json:"pf,omitempty"`     // the PF's interface
-	VF      int            `json:"vf"`
-	Admin   *bond.VF       `json:"admin,omitempty"`
+	Name    string           `json:"name"`
+	Source  netconf.Source   `json:"source"`
+	Device  string           `json:"device,omitempty"`
+	Plugins []netconf.Plugin `json:"plugins,omitempty"`
+	Before  *bond.Link       `json:"before,omitempty"` // nil for what a plugin makes
+	Had     bond.Addresses   `json:"had,omitzero"`     // of a link that is moved or in the pod
+	PF      string           `json:"pf,omitempty"`     // the PF's interface
+	VF      int              `json:"vf"`
+	Admin   *bond.VF         `json:"admin,omitempty"`
 }
 
 // Key names the plan's Record.
@@ -57,7 +58,7 @@ func (p Plan) plain() bool { return p.Bond.Name == "" }
 func (p Plan) Devices() []string {
 	var out []string
 	for _, l := range p.Links {
-		if l.Device != "" && l.Source != FromPod {
+		if l.Device != "" && l.Source != netconf.FromPod {
 			out = append(out, l.Device)
 		}
 	}
@@ -76,7 +77,7 @@ func Compile(r Request, f Facts) (p Plan, warnings []string, err error) {
 		DefaultRoute: r.DefaultRoute, DeviceInfo: r.DeviceInfo, DeviceInfoFile: r.DeviceInfoFile,
 	}
 	c.checkNode()
-	if r.Network.Plain == nil {
+	if r.Network.Chain == nil {
 		c.bond(&p)
 	} else {
 		p.Links = []PlannedLink{c.plain()}
@@ -129,12 +130,12 @@ func (c *compiler) bond(p *Plan) {
 // bond's is; what else its device may be is its plugins' affair.
 func (c *compiler) plain() PlannedLink {
 	n := c.r.Network
-	l := PlannedLink{Name: c.r.IfName, Source: FromConfig, Plugins: n.Plain}
+	l := PlannedLink{Name: c.r.IfName, Source: netconf.FromConfig, Plugins: n.Chain}
 	d := c.f.Devices[n.Device]
 	switch {
 	case n.Device == "" || c.isHeld("deviceID", n.Device):
 	case d.Link != nil && d.PF != "" && d.PFLink != nil:
-		l.Source, l.Device = FromDevice, n.Device
+		l.Source, l.Device = netconf.FromDevice, n.Device
 		l.Before, l.Had, l.PF, l.VF, l.Admin = d.Link, c.f.InUse[n.Device], d.PFNetdev, d.Number, d.Admin
 	}
 	return l
@@ -145,7 +146,7 @@ func (c *compiler) checkNode() {
 	if c.f.Bonding != nil {
 		c.problems.Add("", "install the kernel's modules, or use a kernel that has it", "%v", c.f.Bonding)
 	}
-	for _, plugin := range c.r.Network.pluginTypes() {
+	for _, plugin := range c.r.Network.PluginTypes() {
 		if !c.f.Plugins[plugin] {
 			c.problems.Add("", "install it, or put its directory into the runtime's CNI plugin path", "the CNI plugin %s is in none of %s", plugin, strings.Join(c.r.Path, ", "))
 		}
@@ -168,27 +169,27 @@ func describe(l bond.Link, name string) string {
 	return l.Name
 }
 
-func (c *compiler) link(path string, l Link) PlannedLink {
+func (c *compiler) link(path string, l netconf.Link) PlannedLink {
 	p := PlannedLink{Name: l.Name, Source: l.Source, Device: l.Device, Plugins: l.Plugins}
-	if l.Source != FromPod {
+	if l.Source != netconf.FromPod {
 		if other, taken := bond.Taken(c.f.Pod, l.Name); taken {
 			c.problems.Add(path+".name", "give the link another name", "%s is taken in the pod by %s", l.Name, describe(other, l.Name))
 		}
 	}
 	switch l.Source {
-	case FromDevice:
+	case netconf.FromDevice:
 		c.device(path+".deviceID", l, &p)
-	case FromHost:
+	case netconf.FromHost:
 		c.hostLink(path+".name", l, &p)
-	case FromPod:
+	case netconf.FromPod:
 		c.podLink(path+".name", l, &p)
-	case FromAgent:
+	case netconf.FromAgent:
 		c.problems.Add(path+"."+l.By, "have the pod's containers request one more: resources.limits", "no device of the pod is left for it")
 	}
 	return p
 }
 
-func (c *compiler) device(path string, l Link, p *PlannedLink) {
+func (c *compiler) device(path string, l netconf.Link, p *PlannedLink) {
 	d := c.f.Devices[l.Device]
 	switch {
 	case d.Missing:
@@ -230,7 +231,7 @@ func (c *compiler) isHeld(path, device string) bool {
 	return held
 }
 
-func (c *compiler) hostLink(path string, l Link, p *PlannedLink) {
+func (c *compiler) hostLink(path string, l netconf.Link, p *PlannedLink) {
 	found, there := c.f.Host[l.Name]
 	if !there {
 		c.problems.Add(path, `with "linksInContainer": true it is looked for in the pod`, "the host has no interface %s", l.Name)
@@ -251,7 +252,7 @@ func (c *compiler) hostLink(path string, l Link, p *PlannedLink) {
 	}
 }
 
-func (c *compiler) podLink(path string, l Link, p *PlannedLink) {
+func (c *compiler) podLink(path string, l netconf.Link, p *PlannedLink) {
 	found, there := bond.Find(c.f.Pod, func(x bond.Link) bool { return x.Name == l.Name })
 	if !there {
 		var names []string
@@ -290,7 +291,7 @@ func (c *compiler) checkMTUs(p Plan) {
 // path is where the user has named planned link i.
 func (c *compiler) path(i int) string {
 	key := "name"
-	if c.r.Network.Links[c.at[i]].Source == FromDevice {
+	if c.r.Network.Links[c.at[i]].Source == netconf.FromDevice {
 		key = "deviceID"
 	}
 	return fmt.Sprintf("links[%d].%s", c.at[i], key)

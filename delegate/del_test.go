@@ -13,6 +13,7 @@ import (
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // TestDel: whatever has happened to the pod meanwhile, DEL succeeds and the
@@ -562,7 +563,7 @@ func TestGC(t *testing.T) {
 	m.mustAdd(second)
 	both := m.state()
 	gc := func(config string) error {
-		n, err := ParseNetwork([]byte(strings.Replace(standard, `"delegate"`, config+`, "delegate"`, 1)), "")
+		n, err := netconf.ParseNetwork([]byte(strings.Replace(standard, `"delegate"`, config+`, "delegate"`, 1)), "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,12 +3,12 @@ package delegate
 import (
 	"errors"
 	"io/fs"
-	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // Facts is what the node looks like, as far as it matters to one Request.
@@ -30,11 +30,11 @@ func (h *Host) survey(r Request, s sandbox) (Facts, error) {
 	}
 	for _, l := range r.Network.Links {
 		switch l.Source {
-		case FromDevice:
+		case netconf.FromDevice:
 			sources.Devices = append(sources.Devices, l.Device)
-		case FromHost:
+		case netconf.FromHost:
 			sources.Host = append(sources.Host, l.Name)
-		case FromPod:
+		case netconf.FromPod:
 			sources.Pod = append(sources.Pod, l.Name)
 		}
 	}
@@ -55,7 +55,7 @@ func (h *Host) survey(r Request, s sandbox) (Facts, error) {
 			return Facts{}, cnierror.With(types.ErrIOFailure, err)
 		}
 	}
-	for _, plugin := range r.Network.pluginTypes() {
+	for _, plugin := range r.Network.PluginTypes() {
 		_, err := h.Runner.Find(plugin, r.Path)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return Facts{}, err
@@ -63,22 +63,4 @@ func (h *Host) survey(r Request, s sandbox) (Facts, error) {
 		f.Plugins[plugin] = err == nil
 	}
 	return f, nil
-}
-
-// pluginTypes lists every plugin that the network needs, once.
-func (n Network) pluginTypes() []string {
-	var types []string
-	for _, l := range n.Links {
-		for _, p := range l.Plugins {
-			types = append(types, p.Type)
-		}
-	}
-	for _, p := range n.Plain {
-		types = append(types, p.Type)
-	}
-	if n.IPAM != "" {
-		types = append(types, n.IPAM)
-	}
-	slices.Sort(types)
-	return slices.Compact(types)
 }

@@ -4,15 +4,19 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -28,8 +32,8 @@ func FuzzAgentReply(f *testing.F) {
 		if agentapi.Read(bytes.NewReader(raw), &reply) != nil || reply.Lookup == nil {
 			return
 		}
-		c := ClusterConfig{Name: "multibond", Inline: json.RawMessage(`{"name": "cbr0", "type": "bridge"}`), RuntimeConfig: json.RawMessage(`{"bandwidth": {}}`)}
-		rs, err := c.requests(Request{ContainerID: "c1", IfName: "eth0", Netns: pod1}, *reply.Lookup)
+		c := netconf.Cluster{Name: "multibond", Inline: json.RawMessage(`{"name": "cbr0", "type": "bridge"}`), RuntimeConfig: json.RawMessage(`{"bandwidth": {}}`)}
+		rs, err := requestsOf(c, Request{ContainerID: "c1", IfName: "eth0", Netns: pod1}, *reply.Lookup)
 		boundedError(t, raw, err)
 		if err != nil {
 			if code := cnierror.Code(err); code != types.ErrDecodingFailure && code != types.ErrInvalidNetworkConfig {
@@ -42,7 +46,7 @@ func FuzzAgentReply(f *testing.F) {
 			if bond.CheckName(r.IfName) != nil || r.Network.Device != "" && bond.CheckPCI(r.Network.Device) != nil || strings.Contains(r.DeviceInfoFile, "..") {
 				t.Errorf("%q, %q, %q", r.IfName, r.Network.Device, r.DeviceInfoFile)
 			}
-			for _, plugin := range r.Network.pluginTypes() {
+			for _, plugin := range r.Network.PluginTypes() {
 				if filepath.Base(plugin) != plugin || strings.HasPrefix(plugin, "-") {
 					t.Errorf("plugin %q", plugin)
 				}
@@ -52,7 +56,7 @@ func FuzzAgentReply(f *testing.F) {
 			}
 		}
 		// Each plugin of a list has its name and version; < is six bytes in JSON.
-		if most := (len(rs)+1)<<12 + 10*MaxPlugins*len(raw); planned > most {
+		if most := (len(rs)+1)<<12 + 10*netconf.MaxPlugins*len(raw); planned > most {
 			t.Errorf("%d bytes are planned of %d", planned, len(raw))
 		}
 	})
@@ -72,4 +76,74 @@ func boundedError(t *testing.T, input []byte, err error) {
 	if errors.As(err, &problem) && problem.Text == "" {
 		t.Errorf("a problem says nothing: %v", err)
 	}
+}
+
+// FuzzParseNetwork: nothing that anybody writes brings it down, nor the
+// compiler after it, and the same text is always the same network.
+func FuzzParseNetwork(f *testing.F) {
+	f.Add([]byte(standard), "bond0", uint8(0))
+	f.Add([]byte(hostBond), "eth0", uint8(255))
+	f.Add([]byte(`{"type": "bond", "name": "n", "MODE": 0, "ifname": "x", "mac": 7, "mtu": "0", "runtimeConfig": {"mac": ""}, "links": [null, {"name": "a", "b": 1}]}`), "bond0", uint8(255))
+	for _, s := range scenarios {
+		f.Add([]byte(s.config), "bond0", uint8(255))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte, name string, node uint8) {
+		n, err := netconf.ParseNetwork(raw, name)
+		again, err2 := netconf.ParseNetwork(raw, name)
+		if diff := cmp.Diff(n, again); diff != "" || fmt.Sprint(err) != fmt.Sprint(err2) {
+			t.Fatalf("the second time is another: %v, %v, %s", err, err2, diff)
+		}
+		boundedError(t, raw, err)
+		if err != nil {
+			if code := cnierror.Code(err); code != types.ErrDecodingFailure && code != types.ErrInvalidNetworkConfig {
+				t.Errorf("code %d: %v", code, err)
+			}
+			return
+		}
+		plan, _, err := Compile(Request{IfName: name, Network: n}, arbitraryFacts(n, node))
+		if err == nil && plan.String() == "" {
+			t.Error("a plan that says nothing")
+		}
+	})
+}
+
+// arbitraryFacts has what each bit of node stands for.
+func arbitraryFacts(n netconf.Network, node uint8) Facts {
+	has := func(bit int) bool { return node&(1<<bit) != 0 }
+	f := Facts{Plugins: map[string]bool{}, Holders: map[string]Key{}}
+	f.Devices, f.Host, f.PodAddr = map[string]bond.DeviceFacts{}, map[string]bond.HostLink{}, map[int]bond.Addresses{}
+	for _, plugin := range n.PluginTypes() {
+		f.Plugins[plugin] = has(1)
+	}
+	for i, l := range n.Links {
+		link := bond.Link{Index: i + 2, Name: l.Name, MTU: 1500, Device: l.Device}
+		d := bond.DeviceFacts{Device: bond.Device{Address: l.Device, Driver: "igbvf"}, Missing: !has(2)}
+		if has(3) {
+			d.PF, d.Link, d.PFLink = pfA, &link, &bond.Link{Name: "enp1s0", MTU: 1500}
+		}
+		if has(4) {
+			f.Devices[l.Device] = d
+			f.Host[l.Name] = bond.HostLink{Link: link}
+		}
+		if has(5) {
+			f.Pod = append(f.Pod, link)
+		}
+	}
+	return f
+}
+
+// FuzzParseCluster: of the cluster's configuration, of a default network's, and
+// of what the kubelet asks for, nothing brings it down.
+func FuzzParseCluster(f *testing.F) {
+	f.Add([]byte(`{"name": "m", "clusterNetwork": "main", "globalNamespaces": "default, other"}`), []byte(`{"portMappings": []}`))
+	f.Add([]byte(`{"name": "m", "delegates": [{"type": "x", "capabilities": {"a": true}}]}`), []byte(`{"a": 1}`))
+	f.Fuzz(func(t *testing.T, config, runtime []byte) {
+		c, err := netconf.ParseCluster(config)
+		boundedError(t, config, err)
+		if err == nil && c.Inline != nil {
+			_, _ = netconf.ParseChain(netconf.WithRuntimeConfig(c.Inline, runtime))
+		}
+		_, err = netconf.ParseChain(netconf.WithRuntimeConfig(config, runtime))
+		boundedError(t, slices.Concat(config, runtime), err)
+	})
 }

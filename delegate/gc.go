@@ -16,12 +16,13 @@ import (
 	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
+	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // GCPod is GC of the cluster's configuration, of which all pods of the node are:
 // it also takes home what is in namespaces that are nobody's.
-func (h *Host) GCPod(ctx context.Context, c ClusterConfig, path []string) error {
+func (h *Host) GCPod(ctx context.Context, c netconf.Cluster, path []string) error {
 	err := h.GC(ctx, c.Name, c.Valid, path)
 	if c.Valid == nil {
 		return err
@@ -33,9 +34,9 @@ func (h *Host) GCPod(ctx context.Context, c ClusterConfig, path []string) error 
 // then has each of their plugins that knows GC free what it keeps for no
 // attachment of its own (CNI specification 1.1, section "GC"). path is
 // CNI_PATH. It goes on after an error and joins them.
-func (h *Host) GC(ctx context.Context, network string, valid []GCAttachment, path []string) error {
+func (h *Host) GC(ctx context.Context, network string, valid []netconf.GCAttachment, path []string) error {
 	if valid == nil {
-		return cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: %s: is missing; without it every attachment would count as gone", network, validKey)
+		return cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: %s: is missing; without it every attachment would count as gone", network, netconf.ValidKey)
 	}
 	keys, err := h.Store.List()
 	if err != nil {
@@ -64,24 +65,24 @@ func (h *Host) GC(ctx context.Context, network string, valid []GCAttachment, pat
 
 // stillValid says whether the runtime still has the attachment, of which it
 // knows the first of its group.
-func stillValid(rec *Record, valid []GCAttachment) bool {
+func stillValid(rec *Record, valid []netconf.GCAttachment) bool {
 	head := rec.members()[0]
-	return slices.Contains(valid, GCAttachment{ContainerID: head.ContainerID, IfName: head.IfName})
+	return slices.Contains(valid, netconf.GCAttachment{ContainerID: head.ContainerID, IfName: head.IfName})
 }
 
 // collection is what one plugin of one network is to keep.
 type collection struct {
-	plugin Plugin
+	plugin netconf.Plugin
 	path   []string // CNI_PATH of its last ADD
-	keep   []GCAttachment
+	keep   []netconf.GCAttachment
 }
 
 // collect lists the plugins that Records of a network name, each once for each
 // of its own networks, with the attachments that are left by the names that it
 // was called with. What the runtime lists is for the plugins of a container's
 // first network: those may have attached some before this plugin was installed.
-func (h *Host) collect(all []*Record, network string, valid []GCAttachment) (out []collection) {
-	find := func(p Plugin) int {
+func (h *Host) collect(all []*Record, network string, valid []netconf.GCAttachment) (out []collection) {
+	find := func(p netconf.Plugin) int {
 		return slices.IndexFunc(out, func(c collection) bool { return c.plugin.Type == p.Type && nameOf(c.plugin) == nameOf(p) })
 	}
 	for _, rec := range all {
@@ -91,7 +92,7 @@ func (h *Host) collect(all []*Record, network string, valid []GCAttachment) (out
 		for _, c := range rec.collected() {
 			i := find(c.plugin)
 			if i < 0 {
-				out, i = append(out, collection{plugin: c.plugin, keep: []GCAttachment{}}), len(out)
+				out, i = append(out, collection{plugin: c.plugin, keep: []netconf.GCAttachment{}}), len(out)
 			}
 			out[i].path = rec.Plan.Path
 			if rec.Plan.plain() && rec.Plan.Key() == rec.members()[0] {
@@ -115,11 +116,11 @@ func (h *Host) collect(all []*Record, network string, valid []GCAttachment) (out
 // collected are the plugins of a Record that know GC, with the one attachment
 // that each has made.
 func (rec *Record) collected() (out []collection) {
-	add := func(p Plugin, ifName string) {
+	add := func(p netconf.Plugin, ifName string) {
 		var head struct{ CNIVersion string }
 		_ = json.Unmarshal(p.Config, &head)
 		if knows, err := version.GreaterThanOrEqualTo(head.CNIVersion, "1.1.0"); err == nil && knows {
-			out = append(out, collection{plugin: p, keep: []GCAttachment{{ContainerID: rec.Plan.ContainerID, IfName: ifName}}})
+			out = append(out, collection{plugin: p, keep: []netconf.GCAttachment{{ContainerID: rec.Plan.ContainerID, IfName: ifName}}})
 		}
 	}
 	for _, l := range rec.Plan.Links {
@@ -128,12 +129,12 @@ func (rec *Record) collected() (out []collection) {
 		}
 	}
 	if rec.Plan.IPAM != "" {
-		add(Plugin{Type: rec.Plan.IPAM, Config: rec.Plan.Config}, rec.Plan.IfName)
+		add(netconf.Plugin{Type: rec.Plan.IPAM, Config: rec.Plan.Config}, rec.Plan.IfName)
 	}
 	return out
 }
 
-func nameOf(p Plugin) string {
+func nameOf(p netconf.Plugin) string {
 	var head struct{ Name string }
 	_ = json.Unmarshal(p.Config, &head)
 	return head.Name
@@ -145,7 +146,7 @@ func (h *Host) forwardGC(ctx context.Context, c collection, path []string) error
 	if err := json.Unmarshal(c.plugin.Config, &fields); err != nil {
 		return cnierror.With(types.ErrDecodingFailure, err)
 	}
-	fields[validKey], fields[attachmentsKey] = strictjson.Encode(c.keep), strictjson.Encode(c.keep)
+	fields[netconf.ValidKey], fields[netconf.AttachmentsKey] = strictjson.Encode(c.keep), strictjson.Encode(c.keep)
 	for _, dir := range c.path {
 		if !slices.Contains(path, dir) {
 			path = append(slices.Clone(path), dir)

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // gcCalls are the GC calls of plugins since the call number from: the plugin,
@@ -16,8 +18,8 @@ func (m *machine) gcCalls(from int) (out []string) {
 	for _, c := range m.plugins.calls[from:] {
 		var config struct {
 			Name  string
-			Valid []GCAttachment `json:"cni.dev/valid-attachments"`
-			Old   []GCAttachment `json:"cni.dev/attachments"`
+			Valid []netconf.GCAttachment `json:"cni.dev/valid-attachments"`
+			Old   []netconf.GCAttachment `json:"cni.dev/attachments"`
 		}
 		if c.Command != "GC" || json.Unmarshal(c.Config, &config) != nil {
 			continue
@@ -51,15 +53,15 @@ func TestGCForwarded(t *testing.T) {
 	if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
 		t.Fatal(err)
 	}
-	gc := func(valid ...GCAttachment) []string {
+	gc := func(valid ...netconf.GCAttachment) []string {
 		t.Helper()
 		from := len(n.plugins.calls)
-		if err := n.GC(t.Context(), "multibond", append([]GCAttachment{}, valid...), []string{"/opt/cni/bin"}); err != nil {
+		if err := n.GC(t.Context(), "multibond", append([]netconf.GCAttachment{}, valid...), []string{"/opt/cni/bin"}); err != nil {
 			t.Fatal(err)
 		}
 		return n.gcCalls(from)
 	}
-	older := GCAttachment{ContainerID: "older", IfName: "eth0"} // without a Record
+	older := netconf.GCAttachment{ContainerID: "older", IfName: "eth0"} // without a Record
 	want := []string{
 		"host-local net-bond0 keeps c1:bond0",
 		"sriov vfs keeps c1:bond0-1 c1:bond0-2",
@@ -68,7 +70,7 @@ func TestGCForwarded(t *testing.T) {
 		"sriov vlan keeps c1:net2",
 	}
 	slices.Sort(want)
-	got := gc(GCAttachment{ContainerID: "c1", IfName: "eth0"}, older)
+	got := gc(netconf.GCAttachment{ContainerID: "c1", IfName: "eth0"}, older)
 	slices.Sort(got)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("of an attachment that stays, -want +got:\n%s", diff)
@@ -87,7 +89,7 @@ func TestGCIsForwardedToNoneThatDoesNotKnowIt(t *testing.T) {
 	m := newMachine(t)
 	m.mustAdd(request(t, strings.Replace(standard, `"cniVersion": "1.1.0"`, `"cniVersion": "1.0.0"`, 1)))
 	from := len(m.plugins.calls)
-	if err := m.GC(t.Context(), "net1", []GCAttachment{}, nil); err != nil {
+	if err := m.GC(t.Context(), "net1", []netconf.GCAttachment{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := m.gcCalls(from); got != nil {
@@ -104,7 +106,7 @@ func TestGCForgetsWhatWasNeverBegun(t *testing.T) {
 	for _, name := range []string{"c7:bond0.json.begun", "c7:bond0.json.new"} {
 		writeFile(t, m.Store.Dir+"/"+name, "{", 0o600)
 	}
-	if err := m.GC(t.Context(), "net1", []GCAttachment{{ContainerID: "c1", IfName: "bond0"}}, nil); err != nil {
+	if err := m.GC(t.Context(), "net1", []netconf.GCAttachment{{ContainerID: "c1", IfName: "bond0"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	m.wantState(with)

@@ -16,6 +16,7 @@ import (
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // Host is the machine as this package sees it: every edge is a field.
@@ -52,7 +53,7 @@ type Request struct {
 	Netns       string // CNI_NETNS; "" where the namespace is gone
 	Args        string // CNI_ARGS
 	Path        []string
-	Network     Network
+	Network     netconf.Network
 	Group       Group
 	Steps       []agentapi.Step // what was done for it before, which its Record tells
 

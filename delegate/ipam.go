@@ -13,6 +13,7 @@ import (
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // needNoBond are the IPAM plugins that look at nothing in the pod: they do their
@@ -80,7 +81,7 @@ func (rec *Record) withDNS(result *current.Result) *current.Result {
 }
 
 func (rec *Record) ipamCall(command, netns string) invoke.Call {
-	return rec.call(command, netns, rec.Plan.IfName, Plugin{Type: rec.Plan.IPAM, Config: rec.Plan.Config}, nil)
+	return rec.call(command, netns, rec.Plan.IfName, netconf.Plugin{Type: rec.Plan.IPAM, Config: rec.Plan.Config}, nil)
 }
 
 // addressesOf turns a CNI result into addresses and routes. A route without a

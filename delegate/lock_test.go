@@ -16,6 +16,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // lockInDir makes this program a process that locks in a directory.
@@ -122,7 +123,7 @@ func TestLockedVerbs(t *testing.T) {
 	attached := m.state()
 	otherProcess(t, m.Store.Dir)
 	n := request(t, standard).Network
-	n.Valid = []GCAttachment{}
+	n.Valid = []netconf.GCAttachment{}
 	for verb, do := range map[string]func() error{
 		"ADD": func() error { _, err := m.Add(t.Context(), request(t, standard)); return err },
 		"DEL": func() error { return m.Del(t.Context(), c1) },

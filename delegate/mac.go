@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // settleMAC gives all links one MAC where that is asked for: the bond's then
@@ -15,7 +16,7 @@ import (
 // one of its VFs to another's MAC over by itself: a pod's idle link gets what a
 // pod on the same node sends to its busy one on another PF, and drops it.
 func (c *compiler) settleMAC(p *Plan) {
-	unknown := func(l PlannedLink) bool { return l.Source == FromDevice && l.Before == nil } // which is said already
+	unknown := func(l PlannedLink) bool { return l.Source == netconf.FromDevice && l.Before == nil } // which is said already
 	if p.Bond.Options[bond.MACPolicy] != bond.Shared || slices.ContainsFunc(p.Links, unknown) {
 		return
 	}

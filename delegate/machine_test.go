@@ -17,6 +17,7 @@ import (
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/bond/bondfake"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // The machine of all tests: two PFs with two VFs each, two pods.
@@ -71,7 +72,7 @@ func stateDir(t *testing.T) string {
 // request is what a runtime asks for: container c1 in pod1, bond bond0.
 func request(t *testing.T, config string) Request {
 	t.Helper()
-	n, err := ParseNetwork([]byte(config), "bond0")
+	n, err := netconf.ParseNetwork([]byte(config), "bond0")
 	if err != nil {
 		t.Fatal(err)
 	}

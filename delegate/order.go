@@ -1,7 +1,5 @@
 package delegate
 
-import "encoding/json"
-
 // attachmentOrder is the order in which a pod's networks are attached, by their
 // places in rs: the first is the first, the others follow as they are given,
 // but before a bond over links that are in the pod come the networks that make
@@ -19,7 +17,7 @@ func attachmentOrder(rs []Request) (order []int) {
 		}
 		seen[i] = true
 		if i > 0 { // a pod has its default network before all others
-			for _, name := range rs[i].Network.linksInPod() {
+			for _, name := range rs[i].Network.LinksInPod() {
 				if from, made := maker[name]; made {
 					attach(from)
 				}
@@ -31,28 +29,6 @@ func attachmentOrder(rs []Request) (order []int) {
 		attach(i)
 	}
 	return order
-}
-
-// linksInPod are the names of interfaces that have to be in the pod for the
-// network: the links of a bond, or of one that bond-cni makes, as part of a list.
-func (n Network) linksInPod() (names []string) {
-	for _, l := range n.Links {
-		if l.Source == FromPod {
-			names = append(names, l.Name)
-		}
-	}
-	for _, p := range n.Plain {
-		var config struct {
-			LinksInContainer bool
-			Links            []struct{ Name string }
-		}
-		if p.Type == BondCNI && json.Unmarshal(p.Config, &config) == nil && config.LinksInContainer {
-			for _, l := range config.Links {
-				names = append(names, l.Name)
-			}
-		}
-	}
-	return names
 }
 
 // inOrder lists what order says.

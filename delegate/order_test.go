@@ -11,6 +11,7 @@ import (
 
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -91,7 +92,7 @@ func TestBondBeforeItsLinks(t *testing.T) {
 			if last := calls[len(calls)-1]; last.Type != "host-local" || last.IfName != "bond0" {
 				t.Errorf("the last call is %s for %s, wanted is the bond's IPAM", last.Type, last.IfName)
 			}
-			if n.plugins.count(BondCNI, "ADD") > 0 {
+			if n.plugins.count(netconf.BondCNI, "ADD") > 0 {
 				t.Error("a bond program was executed")
 			}
 			want := []string{"eth0"}

@@ -12,6 +12,7 @@ import (
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -27,8 +28,8 @@ func quoted(name string) string { return string(strictjson.Encode(name)) }
 // TestNamesFromOutside: no name of a network, a plugin or an interface that
 // would lead elsewhere is taken for one.
 func TestNamesFromOutside(t *testing.T) {
-	plain := func(config string) error { _, err := ParsePlain([]byte(config)); return err }
-	bonded := func(config string) error { _, err := ParseNetwork([]byte(config), "bond0"); return err }
+	plain := func(config string) error { _, err := netconf.ParseChain([]byte(config)); return err }
+	bonded := func(config string) error { _, err := netconf.ParseNetwork([]byte(config), "bond0"); return err }
 	const links = `"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`
 	for what, parse := range map[string]func(name string) error{
 		"a bond network's name":  func(name string) error { return bonded(`{"name": ` + quoted(name) + `, ` + links + `}`) },
@@ -76,11 +77,11 @@ func TestNamesFromOutside(t *testing.T) {
 // list gets its list's name.
 func TestTooMuch(t *testing.T) {
 	long, many := strings.Repeat("a", 1<<20), strings.Repeat(`{"type": "x"}, `, 50_000)+`{"type": "x"}`
-	_, err := ParsePlain([]byte(`{"name": "` + long + `", "type": "x"}`))
+	_, err := netconf.ParseChain([]byte(`{"name": "` + long + `", "type": "x"}`))
 	wantError(t, err, types.ErrInvalidNetworkConfig, "name: has 1048576 bytes, wanted are at most 255")
-	_, err = ParsePlain([]byte(`{"name": "n", "plugins": [` + many + `]}`))
+	_, err = netconf.ParseChain([]byte(`{"name": "n", "plugins": [` + many + `]}`))
 	wantError(t, err, types.ErrInvalidNetworkConfig, "network n: plugins: has 50001 plugins, wanted are at most 32")
-	_, err = ParseNetwork([]byte(`{"name": "n", "links": [{"deviceID": "0000:3b:02.0"}, {"config": {"plugins": [`+many+`]}}]}`), "bond0")
+	_, err = netconf.ParseNetwork([]byte(`{"name": "n", "links": [{"deviceID": "0000:3b:02.0"}, {"config": {"plugins": [`+many+`]}}]}`), "bond0")
 	wantError(t, err, types.ErrInvalidNetworkConfig, "network n: links[1].config.plugins: has 50001 plugins, wanted are at most 32")
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 
@@ -18,48 +17,6 @@ import (
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
-
-// ParsePlain reads the configuration, single or a list, of a network that
-// other plugins make. All problems are returned at once, each with its path.
-// The error's code is 6 where raw is no JSON, 7 where it says something wrong.
-func ParsePlain(raw []byte) (Network, error) {
-	var problems bond.Problems
-	fields, err := decodeTop(raw)
-	if err != nil {
-		return Network{}, err
-	}
-	top := strictjson.Object{Fields: fields, Problems: &problems}
-	n := Network{Raw: raw, CNIVersion: top.Text("cniVersion"), Name: networkName(top)}
-	if n.CNIVersion == "" {
-		n.CNIVersion = attachVersion
-	}
-	plugins := []strictjson.Object{top}
-	if top.Has("plugins") {
-		if plugins = pluginObjects(top); len(plugins) == 0 && len(problems) == 0 {
-			top.Problems.Add("plugins", "", "has no plugin's configuration")
-		}
-	}
-	for _, p := range plugins {
-		n.Plain = append(n.Plain, n.plainPlugin(p))
-	}
-	if err := problems.Err(); err != nil {
-		if n.Name != "" {
-			err = fmt.Errorf("network %s: %w", n.Name, err)
-		}
-		return n, cnierror.With(types.ErrInvalidNetworkConfig, err)
-	}
-	return n, nil
-}
-
-// plainPlugin makes one plugin's standard input: every plugin of a list gets
-// the list's name and version (CNI specification, section 4).
-func (n Network) plainPlugin(o strictjson.Object) Plugin {
-	p := Plugin{Type: pluginType(o)}
-	fields := maps.Clone(o.Fields)
-	fields["name"], fields["cniVersion"] = strictjson.Encode(n.Name), strictjson.Encode(n.CNIVersion)
-	p.Config = strictjson.Encode(fields)
-	return p
-}
 
 // attachPlain has the plugins of a plain network make it, and takes their last
 // result for its own.

@@ -63,28 +63,3 @@ func TestDryRunNetns(t *testing.T) {
 	_, _, err = m.DryRun(r)
 	wantError(t, err, types.ErrInvalidNetworkConfig, "network n: links[0].resourceName: needs a pod and an agent that knows its devices; there is none here (without Kubernetes give the PCI address as deviceID)")
 }
-
-func TestWithDevices(t *testing.T) {
-	for _, test := range []struct {
-		name, config string
-		devices      []string
-		want, text   string
-	}{
-		{"each in its link's place", `{"name": "n", "mtu": 1500, "links": [{"resourceName": "a/b", "name": "left"}, {"name": "eth0"}, {"request": "r"}]}`, []string{vfA, vfB},
-			`{"links":[{"deviceID":"0000:3b:02.0","name":"left"},{"name":"eth0"},{"deviceID":"0000:5e:02.0"}],"mtu":1500,"name":"n"}`, ""},
-		{"counted", `{"name": "n", "links": [{"resourceName": "a/b", "count": 2}]}`, []string{vfA, vfB},
-			`{"links":[{"deviceID":"0000:3b:02.0"},{"deviceID":"0000:5e:02.0"}],"name":"n"}`, ""},
-		{"too few", `{"name": "n", "links": [{"resourceName": "a/b", "count": 2}, {"resourceName": "a/c"}]}`, []string{vfA}, "",
-			"network n: links[0]: there is no device left for it (give more); links[1]: there is no device left for it (give more)"},
-		{"too many", `{"links": [{"resourceName": "a/b"}]}`, []string{vfA, vfB, vfB2}, "", "network without a name: no link asks for 0000:5e:02.0, 0000:5e:02.1"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			got, err := WithDevices([]byte(test.config), test.devices)
-			if test.text != "" {
-				wantError(t, err, types.ErrInvalidNetworkConfig, test.text)
-			} else if err != nil || string(got) != test.want {
-				t.Errorf("%v\n%s\nwanted is:\n%s", err, got, test.want)
-			}
-		})
-	}
-}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"path/filepath"
 	"slices"
 	"time"
@@ -17,7 +16,8 @@ import (
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
-	"github.com/multibond/multibond/delegate/strictjson"
+	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/netconf/confdir"
 )
 
 // How long the agent may take. It answers a lookup from memory, as a rule, and
@@ -36,7 +36,7 @@ const (
 // default network, and what the agent says, in order. It leaves nothing behind
 // where one fails. The result is the default network's. r has everything but
 // the networks.
-func (h *Host) AddPod(ctx context.Context, c ClusterConfig, r Request) (*current.Result, error) {
+func (h *Host) AddPod(ctx context.Context, c netconf.Cluster, r Request) (*current.Result, error) {
 	began := time.Now()
 	pod, err := agentapi.ParseCNIArgs(r.Args)
 	if err != nil {
@@ -50,7 +50,7 @@ func (h *Host) AddPod(ctx context.Context, c ClusterConfig, r Request) (*current
 	var recs []*Record
 	if err == nil {
 		var rs []Request
-		if rs, err = c.requests(r, reply); err == nil {
+		if rs, err = requestsOf(c, r, reply); err == nil {
 			rs[0].Steps = steps
 			recs, err = h.addAll(ctx, rs)
 		}
@@ -127,7 +127,7 @@ func (h *Host) addOne(ctx context.Context, socket string, r Request, reply agent
 // the same, what bond-cni attached is released, and what can be known to be ours
 // goes home. With the cluster's configuration that is done until surely nothing
 // is left, and then no more.
-func (h *Host) DelPod(ctx context.Context, c ClusterConfig, r Request) error {
+func (h *Host) DelPod(ctx context.Context, c netconf.Cluster, r Request) error {
 	began := time.Now()
 	rec, err := h.del(ctx, r.Key())
 	switch {
@@ -150,19 +150,19 @@ func (h *Host) DelPod(ctx context.Context, c ClusterConfig, r Request) error {
 
 // delUnknown has the default network's plugins release what they may have for
 // a container without a Record. Their refusal is no error.
-func (h *Host) delUnknown(ctx context.Context, c ClusterConfig, r Request) {
-	raw, err := c.DefaultNetwork()
-	var n Network
+func (h *Host) delUnknown(ctx context.Context, c netconf.Cluster, r Request) {
+	raw, err := confdir.DefaultNetwork(c)
+	var n netconf.Network
 	if err == nil && raw != nil {
-		n, err = ParsePlain(raw)
+		n, err = netconf.ParseChain(raw)
 	}
 	if err != nil {
 		h.warn("%v", err)
 		return
 	}
-	for _, p := range slices.Backward(n.Plain) {
+	for _, p := range slices.Backward(n.Chain) {
 		_, err := h.execute(ctx, invoke.Call{
-			Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Args: r.Args, Path: c.path(r.Path),
+			Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Args: r.Args, Path: c.SearchPath(r.Path),
 			Type: p.Type, Config: p.Config,
 		})
 		if err != nil {
@@ -188,13 +188,13 @@ func (h *Host) tellDel(ctx context.Context, rec *Record, began time.Time, err er
 
 // StatusPod says in one error why an ADD would fail now, or nil. Its code is
 // 50. It executes no plugin, and waits for nobody.
-func (h *Host) StatusPod(ctx context.Context, c ClusterConfig, path []string) error {
-	raw, err := c.DefaultNetwork()
+func (h *Host) StatusPod(ctx context.Context, c netconf.Cluster, path []string) error {
+	raw, err := confdir.DefaultNetwork(c)
 	if err == nil {
-		err = c.ready()
+		err = confdir.CheckReady(c)
 	}
 	if err == nil && raw != nil {
-		err = h.findPlugins(raw, c.path(path))
+		err = h.findPlugins(raw, c.SearchPath(path))
 	}
 	err = errors.Join(err, agentReady(ctx, c.Agent))
 	if own := writable(h.Store.Dir); own != nil {
@@ -214,12 +214,12 @@ func agentReady(ctx context.Context, socket string) error {
 }
 
 func (h *Host) findPlugins(raw json.RawMessage, path []string) error {
-	n, err := ParsePlain(raw)
+	n, err := netconf.ParseChain(raw)
 	if err != nil {
 		return err
 	}
 	var errs []error
-	for _, plugin := range n.pluginTypes() {
+	for _, plugin := range n.PluginTypes() {
 		_, err := h.Runner.Find(plugin, path)
 		errs = append(errs, err)
 	}
@@ -239,22 +239,15 @@ func (h *Host) lookup(ctx context.Context, agent agentapi.Client, l agentapi.Loo
 	return reply, []agentapi.Step{agentapi.Since("lookup", began)}, err
 }
 
-func (c ClusterConfig) path(path []string) []string {
-	if c.BinDir == "" || slices.Contains(path, c.BinDir) {
-		return path
-	}
-	return append(slices.Clone(path), c.BinDir)
-}
-
-// requests makes a request of each network of a pod, the default network
+// requestsOf makes a request of each network of a pod, the default network
 // first.
-func (c ClusterConfig) requests(r Request, reply agentapi.LookupReply) ([]Request, error) {
-	if err := c.ready(); err != nil {
+func requestsOf(c netconf.Cluster, r Request, reply agentapi.LookupReply) ([]Request, error) {
+	if err := confdir.CheckReady(c); err != nil {
 		return nil, err
 	}
 	attachments := reply.Attachments
 	if len(attachments) == 0 || !attachments[0].Default {
-		raw, err := c.DefaultNetwork()
+		raw, err := confdir.DefaultNetwork(c)
 		if err != nil {
 			return nil, err
 		}
@@ -263,8 +256,8 @@ func (c ClusterConfig) requests(r Request, reply agentapi.LookupReply) ([]Reques
 		}
 		attachments = slices.Insert(slices.Clone(attachments), 0, agentapi.Attachment{IfName: r.IfName, Config: raw, Default: true})
 	}
-	attachments[0].Config = withRuntimeConfig(attachments[0].Config, c.RuntimeConfig)
-	r.Path = c.path(r.Path)
+	attachments[0].Config = netconf.WithRuntimeConfig(attachments[0].Config, c.RuntimeConfig)
+	r.Path = c.SearchPath(r.Path)
 	group := Group{Network: c.Name, Agent: c.Agent, Pod: reply.Pod}
 	var rs []Request
 	var errs []error
@@ -294,9 +287,9 @@ func requestFor(a agentapi.Attachment, r Request) (Request, error) {
 		return r, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: its file of device information is %q, wanted is an absolute path", a.Name, f)
 	}
 	if a.Bond {
-		r.Network, err = ParseNetwork(a.Config, a.IfName)
+		r.Network, err = netconf.ParseNetwork(a.Config, a.IfName)
 	} else {
-		r.Network, err = ParsePlain(a.Config)
+		r.Network, err = netconf.ParseChain(a.Config)
 		// Devices of other kinds are their plugins' affair; ours is the node of
 		// a VF in sysfs, and its file in the Store.
 		if len(a.Devices) > 0 && bond.CheckPCI(a.Devices[0]) == nil {
@@ -307,44 +300,6 @@ func requestFor(a agentapi.Attachment, r Request) (Request, error) {
 		r.Network.Name = a.Name // what its pod's owner calls it
 	}
 	return r, err
-}
-
-// withRuntimeConfig hands what the kubelet asks for on to the plugins of the
-// default network that take it (CNI conventions, "Dynamic Plugin specific
-// fields"); what is there already wins.
-func withRuntimeConfig(config, runtime json.RawMessage) json.RawMessage {
-	var values, fields map[string]json.RawMessage
-	if json.Unmarshal(runtime, &values) != nil || len(values) == 0 || json.Unmarshal(config, &fields) != nil {
-		return config
-	}
-	var list []json.RawMessage
-	if json.Unmarshal(fields["plugins"], &list) != nil || list == nil {
-		return withCapabilities(config, values)
-	}
-	for i := range list {
-		list[i] = withCapabilities(list[i], values)
-	}
-	fields["plugins"] = strictjson.Encode(list)
-	return strictjson.Encode(fields)
-}
-
-func withCapabilities(plugin json.RawMessage, values map[string]json.RawMessage) json.RawMessage {
-	var own struct {
-		Capabilities  map[string]bool
-		RuntimeConfig map[string]json.RawMessage
-	}
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(plugin, &own) != nil || json.Unmarshal(plugin, &fields) != nil {
-		return plugin
-	}
-	merged := maps.Clone(values)
-	maps.DeleteFunc(merged, func(key string, _ json.RawMessage) bool { return !own.Capabilities[key] })
-	if len(merged) == 0 {
-		return plugin
-	}
-	maps.Copy(merged, own.RuntimeConfig)
-	fields["runtimeConfig"] = strictjson.Encode(merged)
-	return strictjson.Encode(fields)
 }
 
 // publish tells the agent what a pod got, before the ADD is over: who cleans

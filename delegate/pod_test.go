@@ -21,6 +21,7 @@ import (
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
+	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -61,7 +62,7 @@ func fakeAgent(t *testing.T, answer func(agentapi.Request, net.Conn)) agentapi.C
 // node is a machine with an agent, and a directory of configurations.
 type node struct {
 	*machine
-	config ClusterConfig
+	config netconf.Cluster
 	mutex  sync.Mutex
 	reply  agentapi.Reply
 	asked  []agentapi.Request
@@ -84,7 +85,7 @@ func newNode(t *testing.T, attachments ...agentapi.Attachment) *node {
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "10-cbr0.conflist"), defaultFile, 0o600)
 	writeFile(t, filepath.Join(dir, "00-multibond.conflist"), `{"name": "multibond", "plugins": [{"type": "multibond"}]}`, 0o600)
-	config, err := ParseCluster([]byte(fmt.Sprintf(`{"cniVersion": "1.1.0", "name": "multibond", "type": "multibond", "agent": %q, "defaultNetwork": {"confDir": %q},
+	config, err := netconf.ParseCluster([]byte(fmt.Sprintf(`{"cniVersion": "1.1.0", "name": "multibond", "type": "multibond", "agent": %q, "defaultNetwork": {"confDir": %q},
 		"runtimeConfig": {"portMappings": [{"hostPort": 80}], "bandwidth": {}}}`, agent.Socket, dir)))
 	if err != nil {
 		t.Fatal(err)
@@ -246,7 +247,7 @@ func TestKilledInPod(t *testing.T) {
 		}
 	}
 	del := func(t *testing.T, n *node) {
-		if err := n.DelPod(t.Context(), ClusterConfig{}, n.request()); err != nil {
+		if err := n.DelPod(t.Context(), netconf.Cluster{}, n.request()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -472,11 +473,11 @@ func TestGCPod(t *testing.T) {
 		t.Fatal(err)
 	}
 	attached := n.state()
-	if err := n.GC(t.Context(), "multibond", []GCAttachment{{ContainerID: "c1", IfName: "eth0"}}, nil); err != nil {
+	if err := n.GC(t.Context(), "multibond", []netconf.GCAttachment{{ContainerID: "c1", IfName: "eth0"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	n.wantState(attached)
-	if err := n.GC(t.Context(), "multibond", []GCAttachment{}, nil); err != nil {
+	if err := n.GC(t.Context(), "multibond", []netconf.GCAttachment{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	n.wantState(before)
@@ -487,7 +488,7 @@ func TestAddSecondary(t *testing.T) {
 	r := n.request()
 	var err error
 	r.IfName = "net1"
-	r.Network, err = ParseNetwork([]byte(fmt.Sprintf(`{"cniVersion": "1.0.0", "name": "net-bond", "type": "multibond", "agent": %q,
+	r.Network, err = netconf.ParseNetwork([]byte(fmt.Sprintf(`{"cniVersion": "1.0.0", "name": "net-bond", "type": "multibond", "agent": %q,
 		"links": [{"resourceName": "a/b"}, {"resourceName": "a/c"}]}`, n.config.Agent)), "net1")
 	if err != nil || !r.Network.NeedsAgent() {
 		t.Fatalf("%v, needs an agent: %t", err, r.Network.NeedsAgent())
@@ -508,7 +509,7 @@ func TestAddSecondary(t *testing.T) {
 	if diff := cmp.Diff(want, reports[0].Warnings); diff != "" {
 		t.Errorf("warnings, -want +got:\n%s", diff)
 	}
-	if err := n.DelPod(t.Context(), ClusterConfig{}, r); err != nil {
+	if err := n.DelPod(t.Context(), netconf.Cluster{}, r); err != nil {
 		t.Fatal(err)
 	}
 	n.wantState(before)
@@ -609,7 +610,7 @@ func TestPodRecordDamaged(t *testing.T) {
 	if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
 		t.Error(err)
 	}
-	if err := n.GC(t.Context(), "multibond", []GCAttachment{}, nil); err != nil {
+	if err := n.GC(t.Context(), "multibond", []netconf.GCAttachment{}, nil); err != nil {
 		t.Error(err)
 	}
 	aside := n.Store.file(c1) + damagedEnd

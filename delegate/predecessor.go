@@ -2,7 +2,6 @@ package delegate
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,14 +10,8 @@ import (
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
+	"github.com/multibond/multibond/delegate/netconf"
 )
-
-// IsBondCNI says that the network is one of bond-cni's, which may have
-// attached a container before this plugin took its place.
-func (n Network) IsBondCNI() bool {
-	var head struct{ Type string }
-	return json.Unmarshal(n.Raw, &head) == nil && head.Type == BondCNI
-}
 
 // delPredecessor releases what bond-cni may have attached: of it there is no
 // Record, and what DEL is told has to do. The bond with the interface's name
@@ -39,7 +32,7 @@ func (h *Host) delPredecessor(ctx context.Context, r Request) error {
 		return err
 	}
 	defer s.close()
-	found, err := r.Network.dissolve(s, r.IfName)
+	found, err := dissolve(r.Network, s, r.IfName)
 	if err != nil {
 		err = cnierror.With(cnierror.Restore, fmt.Errorf("network %s: %w", r.Network.Name, err))
 	}
@@ -62,7 +55,7 @@ func (h *Host) delPredecessor(ctx context.Context, r Request) error {
 
 // dissolve deletes the bond called name and moves those of its links back that
 // are the host's. It goes on after an error and joins them.
-func (n Network) dissolve(s sandbox, name string) (found bool, err error) {
+func dissolve(n netconf.Network, s sandbox, name string) (found bool, err error) {
 	if s.pod == nil {
 		return false, nil // the kernel has given back what had a driver
 	}
@@ -76,7 +69,7 @@ func (n Network) dissolve(s sandbox, name string) (found bool, err error) {
 	}
 	errs := []error{s.pod.Delete(b.Index)}
 	for _, l := range links {
-		isHosts := func(x Link) bool { return x.Source == FromHost && x.Name == l.Name }
+		isHosts := func(x netconf.Link) bool { return x.Source == netconf.FromHost && x.Name == l.Name }
 		if l.Master != b.Index || !slices.ContainsFunc(n.Links, isHosts) {
 			continue
 		}

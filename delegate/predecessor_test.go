@@ -8,6 +8,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // Files of bond-cni, with links of the host and with links in the pod.
@@ -59,11 +60,11 @@ func TestPredecessor(t *testing.T) {
 			if err := m.CheckPredecessor(r); err != nil {
 				t.Errorf("CHECK: %v", err)
 			}
-			if err := m.DelPod(t.Context(), ClusterConfig{}, r); err != nil {
+			if err := m.DelPod(t.Context(), netconf.Cluster{}, r); err != nil {
 				t.Fatal(err)
 			}
 			m.wantState(before)
-			if err := m.DelPod(t.Context(), ClusterConfig{}, r); err != nil {
+			if err := m.DelPod(t.Context(), netconf.Cluster{}, r); err != nil {
 				t.Errorf("a second DEL: %v", err)
 			}
 			wantError(t, m.CheckPredecessor(r), cnierror.Check, "network mynet: bond0: the bond is gone")
@@ -94,7 +95,7 @@ func TestPredecessorNamespaceGone(t *testing.T) {
 	before := m.state()
 	m.predecessor("enp1s0v0", "enp2s0v0")
 	m.RemoveNamespace(pod1)
-	if err := m.DelPod(t.Context(), ClusterConfig{}, request(t, hostBond)); err != nil {
+	if err := m.DelPod(t.Context(), netconf.Cluster{}, request(t, hostBond)); err != nil {
 		t.Fatal(err)
 	}
 	m.AddNamespace(pod1)
@@ -109,10 +110,10 @@ func TestPredecessorIPAM(t *testing.T) {
 	m.predecessor("enp1s0v0", "enp2s0v0")
 	m.plugins.refuse["host-local DEL bond0"] = "no"
 	r := request(t, hostBond)
-	wantError(t, m.DelPod(t.Context(), ClusterConfig{}, r), cnierror.Restore, "network mynet: ipam: host-local DEL: no")
+	wantError(t, m.DelPod(t.Context(), netconf.Cluster{}, r), cnierror.Restore, "network mynet: ipam: host-local DEL: no")
 	delete(m.plugins.pool, "c1/bond0")
 	m.wantState(before)
-	if err := m.DelPod(t.Context(), ClusterConfig{}, r); err != nil {
+	if err := m.DelPod(t.Context(), netconf.Cluster{}, r); err != nil {
 		t.Fatal(err)
 	}
 	if got := m.log.String(); !strings.HasSuffix(got, "multibond: network mynet: ipam: host-local DEL: no\n") {
@@ -127,7 +128,7 @@ func TestPredecessorOthers(t *testing.T) {
 	m.AddVirtual(pod1, "veth", "left")
 	m.predecessor("enp1s0v0", "enp2s0v0", "left")
 	m.AddVirtual("", "veth", "enp1s0v0")
-	err := m.DelPod(t.Context(), ClusterConfig{}, request(t, hostBond))
+	err := m.DelPod(t.Context(), netconf.Cluster{}, request(t, hostBond))
 	if err == nil || cnierror.Code(err) != cnierror.Restore || !strings.HasPrefix(err.Error(), "network mynet: moving enp1s0v0 back to the host: ") {
 		t.Errorf("%v", err)
 	}
@@ -146,7 +147,7 @@ func TestPredecessorNot(t *testing.T) {
 	m.predecessor("enp1s0v0", "enp2s0v0")
 	before := m.state()
 	r := request(t, strings.Replace(hostBond, `"bond"`, `"multibond"`, 1))
-	if err := m.DelPod(t.Context(), ClusterConfig{}, r); err != nil {
+	if err := m.DelPod(t.Context(), netconf.Cluster{}, r); err != nil {
 		t.Fatal(err)
 	}
 	m.wantState(before)

@@ -14,13 +14,14 @@ import (
 
 	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 func record(id, ifName string, devices ...string) *Record {
 	r := &Record{Version: recordVersion, Plan: Plan{ContainerID: id, IfName: ifName, Config: strictjson.Encode(1)}}
 	for _, d := range devices {
-		r.Plan.Links = append(r.Plan.Links, PlannedLink{Name: "l" + d, Source: FromDevice, Device: d})
+		r.Plan.Links = append(r.Plan.Links, PlannedLink{Name: "l" + d, Source: netconf.FromDevice, Device: d})
 	}
 	return r
 }

@@ -6,14 +6,26 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // attachIt is the end of hints about what only the VF's own configuration has.
 const attachIt = " in the configuration that attaches it (delegate)"
+
+// TestFinders: each row of the table of requirements has something that finds
+// what does not meet it.
+func TestFinders(t *testing.T) {
+	plan := Plan{Links: []PlannedLink{{}}}
+	for _, r := range netconf.Requirements {
+		require.NotPanics(t, func() { (&compiler{}).find(r.Key, plan) }, r.Key)
+	}
+	require.Panics(t, func() { (&compiler{}).find("none", plan) })
+}
 
 // TestRequire: what does not meet a requirement is an error, a warning or
 // nothing, as the configuration says; and what it does not apply to is nothing.
@@ -133,8 +145,8 @@ func TestRequire(t *testing.T) {
 	compile := func(t *testing.T, keys, key, level string, change func(*Facts)) ([]string, error) {
 		t.Helper()
 		ignored := map[string]string{}
-		for _, other := range requirementKeys() {
-			ignored[other] = levelIgnore
+		for _, other := range netconf.RequirementKeys() {
+			ignored[other] = netconf.LevelIgnore
 		}
 		if delete(ignored, key); level != "" {
 			ignored[key] = level
@@ -161,28 +173,28 @@ func TestRequire(t *testing.T) {
 				problems = append(problems, f.path+": "+f.text+" ("+f.hint+`, or say "require": {"`+test.key+`": "warn"})`)
 				want = append(want, "network n: "+f.path+": "+f.text+" ("+f.hint+")")
 			}
-			_, err := compile(t, test.keys, test.key, levelError, test.change)
+			_, err := compile(t, test.keys, test.key, netconf.LevelError, test.change)
 			wantError(t, err, cnierror.Node, "network n: "+strings.Join(problems, "; "))
-			warnings, err := compile(t, test.keys, test.key, levelWarn, test.change)
+			warnings, err := compile(t, test.keys, test.key, netconf.LevelWarn, test.change)
 			if diff := cmp.Diff(want, warnings); diff != "" || err != nil {
 				t.Errorf("warn: %v, -want +got:\n%s", err, diff)
 			}
-			if warnings, err := compile(t, test.keys, test.key, levelIgnore, test.change); len(warnings) > 0 || err != nil {
+			if warnings, err := compile(t, test.keys, test.key, netconf.LevelIgnore, test.change); len(warnings) > 0 || err != nil {
 				t.Errorf("ignore: %v, %q", err, warnings)
 			}
 			for _, m := range test.meets {
-				if _, err := compile(t, m.keys, test.key, levelError, m.change); err != nil {
+				if _, err := compile(t, m.keys, test.key, netconf.LevelError, m.change); err != nil {
 					t.Errorf("%s: %v", m.name, err)
 				}
 			}
-			r := requirements[slices.Index(requirementKeys(), test.key)]
+			r := netconf.Requirements[slices.Index(netconf.RequirementKeys(), test.key)]
 			warnings, err = compile(t, test.keys, test.key, "", test.change)
-			if (err != nil) != (r.level == levelError) || (len(warnings) > 0) != (r.level == levelWarn) {
-				t.Errorf("the default is %s: %v, %q", r.level, err, warnings)
+			if (err != nil) != (r.Level == netconf.LevelError) || (len(warnings) > 0) != (r.Level == netconf.LevelWarn) {
+				t.Errorf("the default is %s: %v, %q", r.Level, err, warnings)
 			}
 		})
 	}
-	for _, key := range requirementKeys() {
+	for _, key := range netconf.RequirementKeys() {
 		if !tested[key] {
 			t.Errorf("nothing here does not meet %s", key)
 		}
@@ -210,7 +222,7 @@ func TestRequireOfThree(t *testing.T) {
 
 // TestRequireInPod: a VF that another network has attached is one too.
 func TestRequireInPod(t *testing.T) {
-	for kind, level := range map[string]string{"multibond": levelError, BondCNI: levelWarn} {
+	for kind, level := range map[string]string{"multibond": netconf.LevelError, netconf.BondCNI: netconf.LevelWarn} {
 		f := nodeFacts()
 		f.Pod[0].Device, f.Pod[1].Device = vfA, vfA2
 		second := f.Devices[vfA]
@@ -219,7 +231,7 @@ func TestRequireInPod(t *testing.T) {
 		r := request(t, `{"name": "n", "type": "`+kind+`", "mode": "active-backup", "miimon": "100", "failOverMac": 1, "linksInContainer": true, "links": [{"name": "net1"}, {"name": "net2"}]}`)
 		_, warnings, err := Compile(r, f)
 		const text = "network n: links[1].name: VF 0000:3b:02.1 is of the same PF as links[0]: 0000:3b:00.0 (enp1s0); one cable would take both down (take a VF of another PF"
-		if level == levelError {
+		if level == netconf.LevelError {
 			wantError(t, err, cnierror.Node, text+`, or say "require": {"distinctPF": "warn"})`)
 		} else if diff := cmp.Diff([]string{text + ")"}, warnings); diff != "" || err != nil {
 			t.Errorf("%v, -want +got:\n%s", err, diff)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // restore is the one way back: for an ADD that failed, for DEL, for GC and
@@ -114,13 +115,13 @@ func (h *Host) restoreLink(ctx context.Context, s sandbox, rec *Record, l Planne
 	}
 	var err error
 	switch {
-	case l.Source == FromPod:
+	case l.Source == netconf.FromPod:
 		err = h.restorePodLink(s, rec, l)
-	case l.Source == FromConfig:
+	case l.Source == netconf.FromConfig:
 		err = h.restoreMade(ctx, s, rec, l)
 	case l.Device != "":
 		err = h.restoreDevice(ctx, s, rec, l)
-	case l.Source == FromHost:
+	case l.Source == netconf.FromHost:
 		err = h.restoreVirtual(s, rec, l)
 	}
 	if err != nil {
@@ -268,7 +269,7 @@ func (h *Host) findInPod(s sandbox, rec *Record, l PlannedLink) (bond.Link, bool
 		switch {
 		case l.Device != "":
 			return x.Device == l.Device
-		case l.Source == FromPod:
+		case l.Source == netconf.FromPod:
 			return x.Index == l.Before.Index
 		case wasSeen:
 			return x.Index == seen.Link.Index

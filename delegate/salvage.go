@@ -17,6 +17,7 @@ import (
 	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
+	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -48,7 +49,7 @@ func (h *Host) salvage(ctx context.Context, r Request, only string) error {
 // namespaces that are no Record's. The runtime does not say which namespace a
 // container has, so nothing is done where it has one that there is no Record of:
 // that namespace could be its.
-func (h *Host) salvageUnrecorded(ctx context.Context, valid []GCAttachment) error {
+func (h *Host) salvageUnrecorded(ctx context.Context, valid []netconf.GCAttachment) error {
 	keys, err := h.Store.List()
 	if err != nil {
 		return cnierror.With(types.ErrIOFailure, err)
@@ -63,7 +64,7 @@ func (h *Host) salvageUnrecorded(ctx context.Context, valid []GCAttachment) erro
 			known[rec.NetnsID] = true
 		}
 	}
-	unknown := func(a GCAttachment) bool { return !slices.Contains(keys, Key(a)) }
+	unknown := func(a netconf.GCAttachment) bool { return !slices.Contains(keys, Key(a)) }
 	if slices.ContainsFunc(valid, unknown) {
 		return nil
 	}
@@ -166,7 +167,7 @@ func namedByUs(l, b bond.Link) bool {
 // and is said.
 func (h *Host) salvageVF(ctx context.Context, s sandbox, r Request, l bond.Link) error {
 	if r.ContainerID != "" { // by which sriov-cni knows it
-		config := strictjson.Encode(map[string]string{"cniVersion": attachVersion, "name": "multibond", "type": "sriov", "deviceID": l.Device})
+		config := strictjson.Encode(map[string]string{"cniVersion": netconf.DefaultVersion, "name": "multibond", "type": "sriov", "deviceID": l.Device})
 		_, err := h.execute(ctx, invoke.Call{
 			Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: l.Name, Args: r.Args, Path: r.Path, Type: "sriov", Config: config,
 		})

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // noMemory is a bond of which, apart from its Record, only sriov-cni knows.
@@ -33,7 +35,7 @@ func TestDelOfWhatNoRecordKnows(t *testing.T) {
 			m.mustAdd(r)
 			test.lose(m)
 			for range 2 {
-				if err := m.DelPod(t.Context(), ClusterConfig{}, r); err != nil {
+				if err := m.DelPod(t.Context(), netconf.Cluster{}, r); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -53,18 +55,18 @@ func TestDelOfWhatNoRecordKnows(t *testing.T) {
 // TestDelLeavesAnothersBonds: without a Record nothing is touched that is in
 // another's Record, or that nobody can tell to be ours.
 func TestDelLeavesAnothersBonds(t *testing.T) {
-	own := ClusterConfig{Name: "multibond", ConfDir: "/nonexistent"}
+	own := netconf.Cluster{Name: "multibond", ConfDir: "/nonexistent"}
 	const named = `{"cniVersion": "1.1.0", "name": "net1", "type": "multibond",
 		"links": [{"name": "net1", "deviceID": "0000:3b:02.0"}, {"name": "bond0-x", "deviceID": "0000:5e:02.0"}]}`
 	for _, test := range []struct {
 		name, config string
 		keep         bool // the Records
 		del          string
-		cluster      ClusterConfig
+		cluster      netconf.Cluster
 	}{
 		{"in a Record", noMemory, true, "eth0", own},
 		{"with links of other names", named, false, "eth0", own},
-		{"another than the one that is deleted", noMemory, false, "bond1", ClusterConfig{}},
+		{"another than the one that is deleted", noMemory, false, "bond1", netconf.Cluster{}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			m := newMachine(t)
@@ -95,17 +97,17 @@ func TestGCOfWhatNoRecordKnows(t *testing.T) {
 		"links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]}`
 	for _, test := range []struct {
 		name   string
-		valid  []GCAttachment
+		valid  []netconf.GCAttachment
 		keep   bool // the Records of the first pod
 		lost   bool // those of the second too
 		want1  bool // the first pod is as it was
 		want2  bool
 		failed string
 	}{
-		{name: "the second has a Record", valid: []GCAttachment{{ContainerID: "c2", IfName: "bond0"}}, want2: true},
-		{name: "the second has none, and is there", valid: []GCAttachment{{ContainerID: "c2", IfName: "bond0"}}, lost: true, want1: true, want2: true},
-		{name: "nobody is there", valid: []GCAttachment{}, lost: true},
-		{name: "both have Records", valid: []GCAttachment{{ContainerID: "c1", IfName: "bond0"}, {ContainerID: "c2", IfName: "bond0"}}, keep: true, want1: true, want2: true},
+		{name: "the second has a Record", valid: []netconf.GCAttachment{{ContainerID: "c2", IfName: "bond0"}}, want2: true},
+		{name: "the second has none, and is there", valid: []netconf.GCAttachment{{ContainerID: "c2", IfName: "bond0"}}, lost: true, want1: true, want2: true},
+		{name: "nobody is there", valid: []netconf.GCAttachment{}, lost: true},
+		{name: "both have Records", valid: []netconf.GCAttachment{{ContainerID: "c1", IfName: "bond0"}, {ContainerID: "c2", IfName: "bond0"}}, keep: true, want1: true, want2: true},
 		{name: "a runtime that does not know", lost: true, want1: true, want2: true, failed: "cni.dev/valid-attachments"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -131,7 +133,7 @@ func TestGCOfWhatNoRecordKnows(t *testing.T) {
 			if test.lost {
 				m.lose(Key{"c2", "bond0"}, vfA2, vfB2)
 			}
-			err := m.GCPod(t.Context(), ClusterConfig{Name: "multibond", Valid: test.valid}, nil)
+			err := m.GCPod(t.Context(), netconf.Cluster{Name: "multibond", Valid: test.valid}, nil)
 			if (err != nil) != (test.failed != "") || err != nil && !strings.Contains(err.Error(), test.failed) {
 				t.Fatalf("GC: %v, want an error with %q", err, test.failed)
 			}

@@ -23,9 +23,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/multibond/multibond/delegate"
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -184,7 +184,7 @@ func TestLookupOfACachedPodAsksNothing(t *testing.T) {
 	assert.True(t, a.Bond)
 	assert.False(t, a.Default)
 	assert.Nil(t, a.DefaultRoute)
-	n, err := delegate.ParseNetwork(a.Config, a.IfName)
+	n, err := netconf.ParseNetwork(a.Config, a.IfName)
 	require.NoError(t, err)
 	assert.Equal(t, "0000:02:10.0", n.Links[1].Device)
 }

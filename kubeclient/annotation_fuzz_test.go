@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/multibond/multibond/bond"
 	"github.com/stretchr/testify/require"
+
+	"github.com/multibond/multibond/bond"
 )
 
 // annotationInputs are what FuzzAnnotation starts from.

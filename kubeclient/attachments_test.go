@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // cluster has the networks of these tests.
@@ -60,7 +60,7 @@ func TestAttachments(t *testing.T) {
 	assert.JSONEq(t, `{"cniVersion":"0.3.1","name":"vf","type":"sriov","capabilities":{"CNIDeviceInfoFile":true},
 		"deviceID":"0000:3b:02.1","pciBusID":"0000:3b:02.1","runtimeConfig":{"CNIDeviceInfoFile":"/info/net2"}}`, string(got[1].Network.Config))
 	for _, a := range got[2:] {
-		n, err := delegate.ParseNetwork(a.Network.Config, a.Element.Interface)
+		n, err := netconf.ParseNetwork(a.Network.Config, a.Element.Interface)
 		require.NoError(t, err, string(a.Network.Config))
 		assert.Equal(t, a.Devices, []string{n.Links[0].Device, n.Links[1].Device})
 	}
@@ -88,11 +88,11 @@ func TestBondCNI(t *testing.T) {
 	want := []string{"net1 demo/bond-cni [] true", "net2 demo/vf [a] false", "net3 demo/vf [b] false", "net4 demo/listed [] false"}
 	assert.Equal(t, want, lines)
 	assert.JSONEq(t, `{"cniVersion":"0.3.1","name":"bond-cni",`+cluster["demo/bond-cni"][1:], string(got[0].Network.Config))
-	n, err := delegate.ParseNetwork(got[0].Network.Config, "net1")
+	n, err := netconf.ParseNetwork(got[0].Network.Config, "net1")
 	require.NoError(t, err)
 	assert.False(t, n.NeedsAgent())
 	assert.Equal(t, "net3", n.Links[1].Name)
-	assert.Equal(t, delegate.FromPod, n.Links[1].Source)
+	assert.Equal(t, netconf.FromPod, n.Links[1].Source)
 }
 
 func TestDeviceIDOfTheAnnotation(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/multibond/multibond/bond"
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -19,10 +19,7 @@ const bondType = "multibond"
 
 // isBond reports whether a plugin of this type is a bond. Multibond also takes the
 // configurations of bond-cni.
-func isBond(pluginType string) bool { return pluginType == bondType || pluginType == delegate.BondCNI }
-
-// maxCount limits count; package delegate limits the links of a bond to the same.
-const maxCount = 32
+func isBond(pluginType string) bool { return pluginType == bondType || pluginType == netconf.BondCNI }
 
 // BondNetwork is a bond network before the pod's devices are known. Its links may
 // name resources, requests of claims, and other networks.
@@ -52,10 +49,10 @@ func ReadBond(n Network, resolve func(types.NamespacedName) (Network, error)) (B
 		Links    []json.RawMessage
 		MinLinks json.RawMessage // a number or a string
 	}
-	if json.Unmarshal(n.Config, &head) != nil || head.Type == delegate.BondCNI {
-		return b, nil // delegate.ParseNetwork reports it better; links of bond-cni have only names
+	if json.Unmarshal(n.Config, &head) != nil || head.Type == netconf.BondCNI {
+		return b, nil // netconf.ParseNetwork reports it better; links of bond-cni have only names
 	}
-	b.least, _ = strconv.Atoi(strings.Trim(string(head.MinLinks), `"`)) // delegate.ParseNetwork reports what is wrong with it
+	b.least, _ = strconv.Atoi(strings.Trim(string(head.MinLinks), `"`)) // netconf.ParseNetwork reports what is wrong with it
 	r := bondReader{namespace: n.Name.Namespace, resolve: resolve}
 	for i, raw := range head.Links {
 		b.links = append(b.links, r.readLink(raw, fmt.Sprintf("links[%d]", i)))
@@ -119,8 +116,8 @@ func (l *bondLink) readCount(o strictjson.Object, given []string) {
 	switch {
 	case len(given) == 0 || given[0] == "deviceID":
 		o.Problems.Add(o.At("count"), "", "is %d, and only links by resourceName, request or network can be counted", l.count)
-	case l.count < 1 || l.count > maxCount:
-		o.Problems.Add(o.At("count"), "", "is %d, wanted is 1 to %d", l.count, maxCount)
+	case l.count < 1 || l.count > netconf.MaxLinks:
+		o.Problems.Add(o.At("count"), "", "is %d, wanted is 1 to %d", l.count, netconf.MaxLinks)
 		l.count = 1
 	case l.count > 1 && o.Has("name"):
 		o.Problems.Add(o.At("name"), "leave it out; the links are <bond>-1, <bond>-2, ...", "names one link, and count is %d", l.count)
@@ -214,7 +211,7 @@ func (b BondNetwork) Need() Need {
 	return need
 }
 
-// Network returns the bond network in a form that delegate.ParseNetwork accepts:
+// Network returns the bond network in a form that netconf.ParseNetwork accepts:
 // devices, in the order of Need, replace what asked for them. Every byte outside
 // of links stays. A link whose device is "" still asks for one, and
 // delegate.Compile reports that there is none.

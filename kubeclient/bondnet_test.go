@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // vfs are NADs that links name.
@@ -102,7 +102,7 @@ func TestBondLinks(t *testing.T) {
 
 func parsedLinks(t *testing.T, config json.RawMessage) string {
 	t.Helper()
-	n, err := delegate.ParseNetwork(config, "bond0")
+	n, err := netconf.ParseNetwork(config, "bond0")
 	assert.NoError(t, err, string(config))
 	var words []string
 	for _, l := range n.Links {
@@ -163,7 +163,7 @@ func TestWhatDelegateChecksIsLeftToIt(t *testing.T) {
 		assert.Empty(t, b.Need().Wants, config)
 		out := b.Network(nil).Config
 		assert.JSONEq(t, config, string(out))
-		_, err = delegate.ParseNetwork(out, "bond0")
+		_, err = netconf.ParseNetwork(out, "bond0")
 		assert.Error(t, err, config)
 	}
 }
@@ -179,7 +179,7 @@ func TestMinLinks(t *testing.T) {
 	}
 	b, err := readBond(`{"name": "n", "type": "multibond", "minLinks": 1, ` + links + `}`)
 	require.NoError(t, err)
-	n, err := delegate.ParseNetwork(b.Network([]string{"", "0000:5e:02.1", "", ""}).Config, "bond0")
+	n, err := netconf.ParseNetwork(b.Network([]string{"", "0000:5e:02.1", "", ""}).Config, "bond0")
 	require.NoError(t, err)
 	var got []string
 	for _, l := range n.Links {

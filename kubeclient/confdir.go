@@ -4,13 +4,13 @@ import (
 	"encoding/json"
 	"io/fs"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/netconf/confdir"
 )
 
 // findConfig returns the configuration of that name on the node, parsed by
-// ParseConfig. Its errors are those of delegate.FindConfig and ParseConfig.
+// ParseConfig. Its errors are those of confdir.Find and ParseConfig.
 func findConfig(dir fs.FS, name string) (json.RawMessage, error) {
-	raw, err := delegate.FindConfig(dir, name)
+	raw, err := confdir.Find(dir, name)
 	if err != nil {
 		return nil, err
 	}

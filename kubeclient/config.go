@@ -9,14 +9,9 @@ import (
 	"github.com/containernetworking/cni/pkg/utils"
 
 	"github.com/multibond/multibond/bond"
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
-
-// defaultVersion is the CNI version of a configuration that has none. It is the
-// first version whose results name the interfaces, which the status needs, and
-// every plugin in use supports it.
-const defaultVersion = "0.3.1"
 
 // maxConfig is the most bytes that the configuration of one network may have. It is
 // copied for each plugin of a list and for each link of a bond.
@@ -43,7 +38,7 @@ func ParseConfig(raw []byte, name string) (json.RawMessage, error) {
 	o := strictjson.Object{Fields: fields, Problems: &problems}
 	config := json.RawMessage(raw)
 	if o.Text("cniVersion") == "" {
-		config = setField(config, "cniVersion", strictjson.Encode(defaultVersion))
+		config = setField(config, "cniVersion", strictjson.Encode(netconf.DefaultVersion))
 	}
 	own := o.Text("name")
 	if own == "" {
@@ -73,8 +68,8 @@ func checkPlugins(o strictjson.Object) {
 	if o.Read("plugins", &list, "a list of plugin configurations") && len(list) == 0 {
 		o.Problems.Add("plugins", "", "is empty, wanted is at least one plugin")
 	}
-	if len(list) > delegate.MaxPlugins {
-		o.Problems.Add("plugins", "", "has %d plugins, wanted are at most %d", len(list), delegate.MaxPlugins)
+	if len(list) > netconf.MaxPlugins {
+		o.Problems.Add("plugins", "", "has %d plugins, wanted are at most %d", len(list), netconf.MaxPlugins)
 		return
 	}
 	for i, raw := range list {

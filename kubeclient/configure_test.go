@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 func network(config string) Network {
@@ -88,7 +88,7 @@ func TestStandard3BondTakesMACAndIPs(t *testing.T) {
 	got, err := n.Configure(wish(t, `"mac":"02:00:00:00:00:01","ips":["10.0.0.1/24"]`), "", "")
 	require.NoError(t, err)
 	assert.JSONEq(t, plainBond+`,"mac":"02:00:00:00:00:01","failOverMac":"none","ipam":{"type":"static"},"runtimeConfig":{"ips":["10.0.0.1/24"]}}`, string(got))
-	parsed, err := delegate.ParseNetwork(got, "bond0")
+	parsed, err := netconf.ParseNetwork(got, "bond0")
 	require.NoError(t, err)
 	assert.Equal(t, "02:00:00:00:00:01", parsed.Options["mac"])
 }

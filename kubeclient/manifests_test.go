@@ -17,7 +17,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/yaml"
 
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -121,7 +121,7 @@ func TestClusterConfig(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal([]byte(onlyObject[*corev1.ConfigMap](t, "config.yaml").Data["00-multibond.conflist"]), &list))
 	list.Plugins[0]["name"], list.Plugins[0]["cniVersion"] = list.Name, list.CNIVersion
-	c, err := delegate.ParseCluster(strictjson.Encode(list.Plugins[0]))
+	c, err := netconf.ParseCluster(strictjson.Encode(list.Plugins[0]))
 	require.NoError(t, err)
 	assert.Empty(t, c.Warnings)
 }
@@ -135,7 +135,7 @@ func TestExamples(t *testing.T) {
 	}
 	n := *onlyObject[*map[string]any](t, "examples/bond.yaml")
 	config := n["spec"].(map[string]any)["config"].(string)
-	got, err := delegate.ParseNetwork([]byte(config), "bond0")
+	got, err := netconf.ParseNetwork([]byte(config), "bond0")
 	require.NoError(t, err)
 	assert.Empty(t, got.Warnings)
 }

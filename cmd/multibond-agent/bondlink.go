@@ -7,8 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/multibond/multibond/delegate"
 	"github.com/multibond/multibond/delegate/atomicfile"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // ownBond is what the link bond leads to: a program of its own, so that who
@@ -16,7 +16,7 @@ import (
 // the plugin.
 const ownBond = ".multibond-bond"
 
-func (p place) bond() string     { return filepath.Join(p.binDir, delegate.BondCNI) }
+func (p place) bond() string     { return filepath.Join(p.binDir, netconf.BondCNI) }
 func (p place) bondKept() string { return filepath.Join(p.binDir, ".bond.before-multibond") }
 
 // ownsBond says whether the program for type bond is the one that putBond has

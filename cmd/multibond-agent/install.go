@@ -10,10 +10,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 
-	"github.com/multibond/multibond/delegate"
 	"github.com/multibond/multibond/delegate/atomicfile"
+	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/netconf/confdir"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -105,7 +105,7 @@ func parseAll(flags *flag.FlagSet, args []string) error {
 
 // checkConfig makes sure that the configuration is one that the plugin takes
 // when the runtime hands it on: a plugin of the list, with the list's name.
-func checkConfig(text []byte) (c delegate.ClusterConfig, err error) {
+func checkConfig(text []byte) (c netconf.Cluster, err error) {
 	var list struct {
 		Name       string
 		CNIVersion string
@@ -122,7 +122,7 @@ func checkConfig(text []byte) (c delegate.ClusterConfig, err error) {
 		return c, fmt.Errorf("plugins[0].type is %v, wanted is multibond", ours["type"])
 	}
 	ours["name"], ours["cniVersion"] = list.Name, list.CNIVersion
-	return delegate.ParseCluster(strictjson.Encode(ours))
+	return netconf.ParseCluster(strictjson.Encode(ours))
 }
 
 // temporary is what files are called while they are written: no runtime reads
@@ -160,8 +160,8 @@ func isThere(name string, data []byte, mode os.FileMode) bool {
 
 // warn says what would keep pods from their networks on this node. Nothing of
 // it is an error: the network plugin may come after us.
-func (p place) warn(c delegate.ClusterConfig, log *slog.Logger) {
-	files, err := configFiles(p.confDir)
+func (p place) warn(c netconf.Cluster, log *slog.Logger) {
+	files, err := confdir.Files(os.DirFS(p.confDir))
 	if err != nil {
 		log.Warn("the configurations of this node cannot be read", "error", err)
 		return
@@ -173,18 +173,7 @@ func (p place) warn(c delegate.ClusterConfig, log *slog.Logger) {
 		return // it is not mounted here
 	}
 	c.ConfDir = p.confDir
-	if _, err := c.DefaultNetwork(); err != nil {
+	if _, err := confdir.DefaultNetwork(c); err != nil {
 		log.Warn("there is no default network yet, and until it is there no pod starts", "error", err)
 	}
-}
-
-// configFiles are the configurations that runtimes read, by name.
-func configFiles(dir string) (files []string, err error) {
-	entries, err := os.ReadDir(dir)
-	for _, e := range entries {
-		if slices.Contains([]string{".conf", ".conflist", ".json"}, filepath.Ext(e.Name())) {
-			files = append(files, e.Name())
-		}
-	}
-	return files, err
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/multibond/multibond/delegate"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 const (
@@ -106,7 +107,7 @@ func newHost(args *skel.CmdArgs) (*delegate.Host, error) {
 // request reads the request for a bond network, and opens the machine only if
 // it makes sense.
 func request(args *skel.CmdArgs) (*delegate.Host, delegate.Request, error) {
-	network, err := delegate.ParseNetwork(args.StdinData, args.IfName)
+	network, err := netconf.ParseNetwork(args.StdinData, args.IfName)
 	if err != nil {
 		return nil, delegate.Request{}, err
 	}
@@ -125,8 +126,8 @@ func bare(args *skel.CmdArgs) delegate.Request {
 }
 
 // clusterRequest is request for the cluster's configuration.
-func clusterRequest(args *skel.CmdArgs) (*delegate.Host, delegate.ClusterConfig, delegate.Request, error) {
-	config, err := delegate.ParseCluster(args.StdinData)
+func clusterRequest(args *skel.CmdArgs) (*delegate.Host, netconf.Cluster, delegate.Request, error) {
+	config, err := netconf.ParseCluster(args.StdinData)
 	if err != nil {
 		return nil, config, delegate.Request{}, err
 	}
@@ -135,7 +136,7 @@ func clusterRequest(args *skel.CmdArgs) (*delegate.Host, delegate.ClusterConfig,
 }
 
 func add(ctx context.Context, args *skel.CmdArgs) error {
-	isCluster, err := delegate.IsCluster(args.StdinData)
+	isCluster, err := netconf.IsCluster(args.StdinData)
 	if err != nil {
 		return err
 	}
@@ -168,10 +169,10 @@ func add(ctx context.Context, args *skel.CmdArgs) error {
 }
 
 // bondCNI is the network of a configuration of bond-cni, or no network.
-func bondCNI(args *skel.CmdArgs) delegate.Network {
-	n, err := delegate.ParseNetwork(args.StdinData, args.IfName)
+func bondCNI(args *skel.CmdArgs) netconf.Network {
+	n, err := netconf.ParseNetwork(args.StdinData, args.IfName)
 	if err != nil || !n.IsBondCNI() {
-		return delegate.Network{}
+		return netconf.Network{}
 	}
 	return n
 }
@@ -184,10 +185,10 @@ func del(ctx context.Context, args *skel.CmdArgs) error {
 	if err != nil {
 		return err
 	}
-	var config delegate.ClusterConfig
+	var config netconf.Cluster
 	r := bare(args)
-	if isCluster, err := delegate.IsCluster(args.StdinData); err == nil && isCluster {
-		if config, err = delegate.ParseCluster(args.StdinData); err != nil {
+	if isCluster, err := netconf.IsCluster(args.StdinData); err == nil && isCluster {
+		if config, err = netconf.ParseCluster(args.StdinData); err != nil {
 			fmt.Fprintln(os.Stderr, "multibond:", err)
 		}
 	} else {
@@ -210,7 +211,7 @@ func check(ctx context.Context, args *skel.CmdArgs) error {
 }
 
 func gc(ctx context.Context, args *skel.CmdArgs) error {
-	isCluster, err := delegate.IsCluster(args.StdinData)
+	isCluster, err := netconf.IsCluster(args.StdinData)
 	if err != nil {
 		return err
 	}
@@ -229,7 +230,7 @@ func gc(ctx context.Context, args *skel.CmdArgs) error {
 }
 
 func status(ctx context.Context, args *skel.CmdArgs) error {
-	isCluster, err := delegate.IsCluster(args.StdinData)
+	isCluster, err := netconf.IsCluster(args.StdinData)
 	if err != nil {
 		return err
 	}

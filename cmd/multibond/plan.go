@@ -12,6 +12,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 const planUsage = `usage: multibond plan [flags] < configuration
@@ -80,7 +81,7 @@ func dryRun(cni *skel.CmdArgs, devices string) (delegate.Plan, []string, error) 
 		return delegate.Plan{}, nil, err
 	}
 	if devices != "" {
-		if cni.StdinData, err = delegate.WithDevices(cni.StdinData, strings.Split(devices, ",")); err != nil {
+		if cni.StdinData, err = netconf.WithDevices(cni.StdinData, strings.Split(devices, ",")); err != nil {
 			return delegate.Plan{}, nil, err
 		}
 	}

@@ -52,6 +52,7 @@ type Pod struct {
 	UID       string `json:"uid"`
 }
 
+// String is the namespace and the name, as kubectl writes them.
 func (p Pod) String() string { return p.Namespace + "/" + p.Name }
 
 // Lookup asks which networks a sandbox gets.

@@ -100,6 +100,28 @@ func TestRooms(t *testing.T) {
 	}
 }
 
+// pure are the packages that look at nothing but their arguments, and what would
+// let them look at more.
+var pure = struct {
+	packages, forbidden []string
+}{
+	[]string{"delegate/netconf", "delegate/plan"},
+	[]string{"os", "os/exec", "io/fs", "net", "syscall", "golang.org/x/sys/unix", module + "delegate/netconf/confdir", module + "delegate/record"},
+}
+
+func TestPure(t *testing.T) {
+	for _, p := range list(t, module+"delegate/...") {
+		if !slices.Contains(pure.packages, strings.TrimPrefix(p.ImportPath, module)) {
+			continue
+		}
+		for _, imported := range p.Imports {
+			if slices.Contains(pure.forbidden, imported) {
+				t.Errorf("%s imports %s: what a configuration means and what will be done for it are functions of their arguments, so that a plan can be printed, stored and compared; whoever calls them looks at the machine", p.ImportPath, imported)
+			}
+		}
+	}
+}
+
 func checkReserved(t *testing.T, path, own, imported string) {
 	for _, r := range reserved {
 		if strings.HasPrefix(imported, r.imported) {

@@ -1,4 +1,4 @@
-package delegate
+package netconf
 
 import (
 	"encoding/json"
@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/containernetworking/cni/pkg/types"
 	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
@@ -55,22 +55,22 @@ func TestParseNetwork(t *testing.T) {
 		{
 			name:   "names and numbers, in the kernel's and in other spellings",
 			config: `{"name": "n", "mode": 2, "miimon": 50, "xmitHashPolicy": "1", "allSlavesActive": true, ` + twoVFs + `}`,
-			want: Network{Name: "n", Links: []Link{sriov("bond0-1", vfA), sriov("bond0-2", vfB)},
+			want: Network{Name: "n", Links: []Link{sriov("bond0-1", deviceA), sriov("bond0-2", deviceB)},
 				Options: bond.Options{"mode": "balance-xor", "miimon": "50", "xmitHashPolicy": "layer3+4", "allSlavesActive": "1"}},
 		},
 		{
 			name:   "a MAC that the runtime asks for, over the network's own",
 			config: `{"name": "n", "mac": "02:00:00:00:00:01", "runtimeConfig": {"mac": "02:00:00:00:00:07"}, ` + twoVFs + `}`,
-			want: Network{Name: "n", Links: []Link{sriov("bond0-1", vfA), sriov("bond0-2", vfB)},
+			want: Network{Name: "n", Links: []Link{sriov("bond0-1", deviceA), sriov("bond0-2", deviceB)},
 				Options: bond.Options{"mode": "active-backup", "miimon": "100", "mac": "02:00:00:00:00:07"}},
 		},
 		{
 			name:   "a VLAN for all links, and where it is written twice",
 			config: `{"name": "n", "vlan": "7", "links": [{"deviceID": "0000:3b:02.0"}, {"config": {"plugins": [{"type": "sriov", "deviceID": "0000:5e:02.0", "vlan": 7}, {"type": "tuning"}]}}]}`,
 			want: Network{Name: "n", Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "vlan": "7"}, Links: []Link{
-				{Name: "bond0-1", Source: FromDevice, Device: vfA, Plugins: []Plugin{
+				{Name: "bond0-1", Source: FromDevice, Device: deviceA, Plugins: []Plugin{
 					{"sriov", json.RawMessage(`{"cniVersion":"0.3.1","deviceID":"0000:3b:02.0","name":"n","pciBusID":"0000:3b:02.0","type":"sriov","vlan":7}`)}}},
-				{Name: "bond0-2", Source: FromDevice, Device: vfB, Plugins: []Plugin{
+				{Name: "bond0-2", Source: FromDevice, Device: deviceB, Plugins: []Plugin{
 					{"sriov", json.RawMessage(`{"cniVersion":"0.3.1","deviceID":"0000:5e:02.0","name":"n","pciBusID":"0000:5e:02.0","type":"sriov","vlan":7}`)},
 					{"tuning", json.RawMessage(`{"cniVersion":"0.3.1","deviceID":"0000:5e:02.0","name":"n","pciBusID":"0000:5e:02.0","type":"tuning"}`)}}},
 			}},
@@ -78,7 +78,7 @@ func TestParseNetwork(t *testing.T) {
 		{
 			name:   "an address in capitals",
 			config: `{"name": "n", "links": [{"deviceID": "0000:3B:02.0"}, {"config": {"type": "sriov", "deviceID": "0000:5E:02.0"}}]}`,
-			want:   Network{Name: "n", Links: []Link{sriov("bond0-1", vfA), sriov("bond0-2", vfB)}, Options: safe},
+			want:   Network{Name: "n", Links: []Link{sriov("bond0-1", deviceA), sriov("bond0-2", deviceB)}, Options: safe},
 		},
 		{
 			name: "plugins of other kinds, and lists of them",
@@ -87,7 +87,7 @@ func TestParseNetwork(t *testing.T) {
 				{"config": {"type": "macvlan", "master": "eth1"}}]}`,
 			want: Network{CNIVersion: "1.0.0", Name: "n", Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "primary": "left"},
 				Links: []Link{
-					{Name: "left", Source: FromDevice, Device: vfA, Plugins: []Plugin{
+					{Name: "left", Source: FromDevice, Device: deviceA, Plugins: []Plugin{
 						{"sriov", json.RawMessage(`{"cniVersion":"0.3.1","deviceID":"0000:3b:02.0","name":"own","pciBusID":"0000:3b:02.0","type":"sriov"}`)},
 						{"tuning", json.RawMessage(`{"cniVersion":"0.3.1","deviceID":"0000:3b:02.0","mtu":9000,"name":"own","pciBusID":"0000:3b:02.0","type":"tuning"}`)},
 					}},
@@ -97,20 +97,20 @@ func TestParseNetwork(t *testing.T) {
 		{
 			name:   "host-device, whose address has another name",
 			config: `{"name": "n", "links": [{"deviceID": "0000:3b:02.0"}, {"config": {"type": "host-device", "cniVersion": "1.0.0", "pciBusID": "0000:5e:02.0"}}]}`,
-			want: Network{Name: "n", Options: safe, Links: []Link{sriov("bond0-1", vfA), {Name: "bond0-2", Source: FromDevice, Device: vfB,
+			want: Network{Name: "n", Options: safe, Links: []Link{sriov("bond0-1", deviceA), {Name: "bond0-2", Source: FromDevice, Device: deviceB,
 				Plugins: []Plugin{{"host-device", json.RawMessage(`{"cniVersion":"1.0.0","deviceID":"0000:5e:02.0","name":"n","pciBusID":"0000:5e:02.0","type":"host-device"}`)}}}}},
 		},
 		{
 			name:   "what a runtime adds, and what is meant for others",
 			config: `{"name": "n", "capabilities": {"mac": true}, "runtimeConfig": {}, "cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth0"}], "cni.dev/attachments": [], "kubeconfig": "b", "logLevel": "debug", ` + twoVFs + `}`,
-			want: Network{Name: "n", Options: safe, Links: []Link{sriov("bond0-1", vfA), sriov("bond0-2", vfB)},
+			want: Network{Name: "n", Options: safe, Links: []Link{sriov("bond0-1", deviceA), sriov("bond0-2", deviceB)},
 				Valid: []GCAttachment{{ContainerID: "c1", IfName: "eth0"}}, Warnings: []string{"network n: ignored: kubeconfig, logLevel"}},
 		},
 		{
 			name:   "require and dns",
 			config: `{"name": "n", "require": {"distinctPF": "warn", "sameNUMA": "error", "trust": null}, "dns": {"nameservers": ["192.0.2.1"]}, "ipam": {}, ` + twoVFs + `}`,
-			want: Network{Name: "n", Require: map[string]string{"distinctPF": "warn", "sameNUMA": "error"}, Options: safe, DNS: types.DNS{Nameservers: []string{"192.0.2.1"}},
-				Links: []Link{sriov("bond0-1", vfA), sriov("bond0-2", vfB)}},
+			want: Network{Name: "n", Require: map[string]string{"distinctPF": "warn", "sameNUMA": "error"}, Options: safe,
+				Links: []Link{sriov("bond0-1", deviceA), sriov("bond0-2", deviceB)}},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -140,14 +140,14 @@ func withPrimary(o bond.Options, link string) bond.Options {
 // TestParseNetworkNull: a key that is null is a key that is not there.
 func TestParseNetworkNull(t *testing.T) {
 	const links = `[{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`
-	want := request(t, `{"name": "n", "links": `+links+`}`).Network
+	want := mustParse(t, `{"name": "n", "links": `+links+`}`)
 	var nulls strings.Builder
 	for _, key := range slices.Concat(topKeys, bond.OptionKeys(), []string{"whatever"}) {
-		if key != "name" && key != "links" && key != validKey {
+		if key != "name" && key != "links" && key != ValidKey {
 			fmt.Fprintf(&nulls, "%q: null, ", key)
 		}
 	}
-	got := request(t, `{`+nulls.String()+`"name": "n", "links": `+strings.ReplaceAll(links, "}", `, "name": null, "config": null, "resourceName": null, "network": null, "count": null}`)+`}`).Network
+	got := mustParse(t, `{`+nulls.String()+`"name": "n", "links": `+strings.ReplaceAll(links, "}", `, "name": null, "config": null, "resourceName": null, "network": null, "count": null}`)+`}`)
 	got.Raw, want.Raw = nil, nil
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -250,61 +250,18 @@ func TestParseNetworkProblems(t *testing.T) {
 				test.bond = "bond0"
 			}
 			_, err := ParseNetwork([]byte(test.config), test.bond)
-			wantError(t, err, test.code, test.text)
+			require.EqualError(t, err, test.text)
+			require.EqualValues(t, test.code, cnierror.Code(err))
 		})
 	}
 }
 
-// FuzzParseNetwork: nothing that anybody writes brings it down, nor the
-// compiler after it, and the same text is always the same network.
-func FuzzParseNetwork(f *testing.F) {
-	f.Add([]byte(standard), "bond0", uint8(0))
-	f.Add([]byte(hostBond), "eth0", uint8(255))
-	f.Add([]byte(`{"type": "bond", "name": "n", "MODE": 0, "ifname": "x", "mac": 7, "mtu": "0", "runtimeConfig": {"mac": ""}, "links": [null, {"name": "a", "b": 1}]}`), "bond0", uint8(255))
-	for _, s := range scenarios {
-		f.Add([]byte(s.config), "bond0", uint8(255))
-	}
-	f.Fuzz(func(t *testing.T, raw []byte, name string, node uint8) {
-		n, err := ParseNetwork(raw, name)
-		again, err2 := ParseNetwork(raw, name)
-		if diff := cmp.Diff(n, again); diff != "" || fmt.Sprint(err) != fmt.Sprint(err2) {
-			t.Fatalf("the second time is another: %v, %v, %s", err, err2, diff)
-		}
-		boundedError(t, raw, err)
-		if err != nil {
-			if code := cnierror.Code(err); code != types.ErrDecodingFailure && code != types.ErrInvalidNetworkConfig {
-				t.Errorf("code %d: %v", code, err)
-			}
-			return
-		}
-		plan, _, err := Compile(Request{IfName: name, Network: n}, arbitraryFacts(n, node))
-		if err == nil && plan.String() == "" {
-			t.Error("a plan that says nothing")
-		}
-	})
-}
+const deviceA, deviceB = "0000:3b:02.0", "0000:5e:02.0"
 
-// arbitraryFacts has what each bit of node stands for.
-func arbitraryFacts(n Network, node uint8) Facts {
-	has := func(bit int) bool { return node&(1<<bit) != 0 }
-	f := Facts{Plugins: map[string]bool{}, Holders: map[string]Key{}}
-	f.Devices, f.Host, f.PodAddr = map[string]bond.DeviceFacts{}, map[string]bond.HostLink{}, map[int]bond.Addresses{}
-	for _, plugin := range n.pluginTypes() {
-		f.Plugins[plugin] = has(1)
-	}
-	for i, l := range n.Links {
-		link := bond.Link{Index: i + 2, Name: l.Name, MTU: 1500, Device: l.Device}
-		d := bond.DeviceFacts{Device: bond.Device{Address: l.Device, Driver: "igbvf"}, Missing: !has(2)}
-		if has(3) {
-			d.PF, d.Link, d.PFLink = pfA, &link, &bond.Link{Name: "enp1s0", MTU: 1500}
-		}
-		if has(4) {
-			f.Devices[l.Device] = d
-			f.Host[l.Name] = bond.HostLink{Link: link}
-		}
-		if has(5) {
-			f.Pod = append(f.Pod, link)
-		}
-	}
-	return f
+// mustParse parses a configuration of the bond bond0.
+func mustParse(t *testing.T, config string) Network {
+	t.Helper()
+	n, err := ParseNetwork([]byte(config), "bond0")
+	require.NoError(t, err)
+	return n
 }

@@ -1,4 +1,8 @@
-package delegate
+// Package confdir looks for configurations in the directory of the runtime, and
+// for the files beside it that say whether the default network is there.
+//
+// What a configuration means is in netconf.
+package confdir
 
 import (
 	"encoding/json"
@@ -14,6 +18,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // metaTypes are the plugins that cannot be a pod's default network: they look
@@ -23,13 +28,13 @@ var metaTypes = []string{"multibond", "multus", "multus-shim"}
 // errNoConfig is a file that is not the one that is looked for.
 var errNoConfig = errors.New("is another configuration")
 
-// FindConfig looks in the top of dir for the configuration of that name: in
+// Find looks in the top of dir for the configuration of that name: in
 // the *.conflist files first, then in *.conf and *.json, by file name. A file
 // that cannot be used is passed over, and named where no other file has the
 // configuration. The error is compatible with errors.Is(err, fs.ErrNotExist)
 // where there is none.
-func FindConfig(dir fs.FS, name string) (json.RawMessage, error) {
-	files, err := configFiles(dir)
+func Find(dir fs.FS, name string) (json.RawMessage, error) {
+	files, err := Files(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -57,11 +62,11 @@ func isList(file string) int {
 	return 0
 }
 
-// firstConfig is the configuration that the runtime would take if no meta
+// first is the configuration that the runtime would take if no meta
 // plugin were there. A file before it that cannot be used is an error: it may
 // be the one, half-written.
-func firstConfig(dir fs.FS) (json.RawMessage, error) {
-	files, err := configFiles(dir)
+func first(dir fs.FS) (json.RawMessage, error) {
+	files, err := Files(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -76,8 +81,8 @@ func firstConfig(dir fs.FS) (json.RawMessage, error) {
 	return nil, fmt.Errorf("no file there is the configuration of a network: %w", fs.ErrNotExist)
 }
 
-// configFiles are the files that runtimes read, by name.
-func configFiles(dir fs.FS) (files []string, err error) {
+// Files are the files that runtimes read, by name.
+func Files(dir fs.FS) (files []string, err error) {
 	entries, err := fs.ReadDir(dir, ".")
 	for _, e := range entries {
 		if !e.IsDir() && slices.Contains([]string{".conflist", ".conf", ".json"}, path.Ext(e.Name())) {
@@ -121,12 +126,12 @@ func readConfig(dir fs.FS, file string, wanted func(head) bool) (json.RawMessage
 // DefaultNetwork reads the default network that the plugin knows itself; nil
 // where the agent knows it. Its file is read each time: it may change. The
 // error's code is 11 where it is not there, or not whole.
-func (c ClusterConfig) DefaultNetwork() (json.RawMessage, error) {
+func DefaultNetwork(c netconf.Cluster) (json.RawMessage, error) {
 	if c.Cluster.Network != "" || c.Inline != nil {
 		return c.Inline, nil
 	}
 	where := c.ConfDir
-	raw, err := c.defaultFile()
+	raw, err := fromFile(c)
 	if c.File != "" {
 		where = c.File
 	}
@@ -136,27 +141,27 @@ func (c ClusterConfig) DefaultNetwork() (json.RawMessage, error) {
 	return raw, nil
 }
 
-func (c ClusterConfig) defaultFile() (json.RawMessage, error) {
+func fromFile(c netconf.Cluster) (json.RawMessage, error) {
 	if c.File == "" {
 		dir := os.DirFS(c.ConfDir)
 		if c.DefaultName != "" {
-			return FindConfig(dir, c.DefaultName)
+			return Find(dir, c.DefaultName)
 		}
-		return firstConfig(dir)
+		return first(dir)
 	}
 	st, err := os.Stat(c.File)
 	if err != nil {
 		return nil, err
 	}
 	if st.IsDir() {
-		return firstConfig(os.DirFS(c.File))
+		return first(os.DirFS(c.File))
 	}
 	return readConfig(os.DirFS(filepath.Dir(c.File)), filepath.Base(c.File), func(head) bool { return true })
 }
 
-// ready says whether networks can be made yet (readinessindicatorfile). The
+// CheckReady says whether networks can be made yet (readinessindicatorfile). The
 // error's code is 11.
-func (c ClusterConfig) ready() error {
+func CheckReady(c netconf.Cluster) error {
 	if c.ReadyFile == "" {
 		return nil
 	}

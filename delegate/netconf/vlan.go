@@ -1,4 +1,4 @@
-package delegate
+package netconf
 
 import (
 	"encoding/json"

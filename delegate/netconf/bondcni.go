@@ -1,4 +1,4 @@
-package delegate
+package netconf
 
 import (
 	"encoding/json"
@@ -24,7 +24,7 @@ var bondCNIOptions = []string{bond.Mode, bond.Miimon, bond.FailOverMac, bond.MTU
 // bondCNIKeys are all keys that bond-cni reads, and those that a runtime adds.
 var bondCNIKeys = slices.Concat(bondCNIOptions, []string{
 	"links", "linksInContainer", "ipam", "dns",
-	"cniVersion", "name", "type", "runtimeConfig", "capabilities", "args", "prevResult", "disableCheck", "disableGC", validKey, attachmentsKey,
+	"cniVersion", "name", "type", "runtimeConfig", "capabilities", "args", "prevResult", "disableCheck", "disableGC", ValidKey, AttachmentsKey,
 })
 
 // fromBondCNI turns the fields of a bond-cni configuration into those of a
@@ -132,4 +132,11 @@ func isZero(raw json.RawMessage) bool {
 func textOf(raw json.RawMessage) (s string) {
 	_ = json.Unmarshal(raw, &s)
 	return s
+}
+
+// IsBondCNI says that the network is one of bond-cni's, which may have
+// attached a container before this plugin took its place.
+func (n Network) IsBondCNI() bool {
+	var head struct{ Type string }
+	return json.Unmarshal(n.Raw, &head) == nil && head.Type == BondCNI
 }

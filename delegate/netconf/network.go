@@ -1,4 +1,9 @@
-package delegate
+// Package netconf is what was written: the configurations of networks and of
+// the cluster, of bond-cni too, read strictly into values.
+//
+// It looks at nothing but its arguments; the configuration directory is in
+// confdir. Whether a node can do what is written is decided in plan.
+package netconf
 
 import (
 	"cmp"
@@ -20,7 +25,7 @@ import (
 // Network is a network as its configuration asks for it: a bond, or a plain
 // one, which other plugins make.
 type Network struct {
-	Plain      []Plugin // of a plain network, in order; nil of a bond
+	Chain      []Plugin // of a plain network, in order; nil of a bond
 	Device     string   // the PCI address that a plain network was given; "" for none
 	Agent      string   // the agent's socket, for links that only it can resolve
 	CNIVersion string
@@ -28,8 +33,7 @@ type Network struct {
 	IfName     string // the bond's name, where the configuration gives one
 	Options    bond.Options
 	Links      []Link
-	IPAM       string // the IPAM plugin's type; "" for none
-	DNS        types.DNS
+	IPAM       string            // the IPAM plugin's type; "" for none
 	Lenient    bool              // what is an error by default is a warning
 	Require    map[string]string // error, warn or ignore, of the requirements that the configuration names
 	MinLinks   int               // the bond may start with fewer links than Links, down to these; 0: with all
@@ -59,8 +63,8 @@ func (n Network) NeedsAgent() bool {
 	return slices.ContainsFunc(n.Links, func(l Link) bool { return l.Source == FromAgent })
 }
 
-// checkAgent says, of links that only the agent can resolve, that nobody has.
-func (n Network) checkAgent() error {
+// CheckAgent says, of links that only the agent can resolve, that nobody has.
+func (n Network) CheckAgent() error {
 	var problems bond.Problems
 	for i, l := range n.Links {
 		if l.Source == FromAgent {
@@ -79,7 +83,7 @@ type GCAttachment = types.GCAttachment
 // topKeys are the keys of a network configuration that are no bond options.
 var topKeys = []string{
 	"cniVersion", "name", "type", "agent", "links", "linksInContainer", "delegate", "ifname", "ipam", "dns", "require", "allowLACP",
-	"runtimeConfig", "capabilities", "args", "prevResult", "disableCheck", "disableGC", validKey, attachmentsKey,
+	"runtimeConfig", "capabilities", "args", "prevResult", "disableCheck", "disableGC", ValidKey, AttachmentsKey,
 }
 
 // ParseNetwork reads a configuration. It looks at nothing but its arguments;
@@ -120,18 +124,18 @@ func ParseNetwork(raw []byte, bondName string) (Network, error) {
 	return n, nil
 }
 
-// validKey is where a runtime lists, for GC, the attachments that it still has;
+// ValidKey is where a runtime lists, for GC, the attachments that it still has;
 // attachmentsKey is what an older text of the specification called it.
 const (
-	validKey       = "cni.dev/valid-attachments"
-	attachmentsKey = "cni.dev/attachments"
+	ValidKey       = "cni.dev/valid-attachments"
+	AttachmentsKey = "cni.dev/attachments"
 )
 
 // readValid tells an empty list, which runtimes also write as null, from none.
 func readValid(top strictjson.Object) (valid []GCAttachment) {
-	if _, there := top.Fields[validKey]; there {
+	if _, there := top.Fields[ValidKey]; there {
 		valid = []GCAttachment{}
-		top.Read(validKey, &valid, "a list of attachments")
+		top.Read(ValidKey, &valid, "a list of attachments")
 	}
 	return valid
 }
@@ -141,7 +145,7 @@ func (n *Network) readHead(top strictjson.Object, bondName string) {
 	if n.Agent = cmp.Or(top.Text("agent"), DefaultAgent); !strings.HasPrefix(n.Agent, "/") {
 		top.Problems.Add("agent", "", "is %q, wanted is the absolute path of its socket", n.Agent)
 	}
-	top.Read("dns", &n.DNS, "a dns object (CNI specification, section 1)")
+	top.Read("dns", &types.DNS{}, "a dns object (CNI specification, section 1)")
 	if n.IfName != "" {
 		if err := bond.CheckName(n.IfName); err != nil {
 			top.Problems.Add("ifname", "", "%v", err)
@@ -235,4 +239,44 @@ func (n *Network) checkUnknown(top strictjson.Object) {
 	if len(others) > 0 {
 		n.Warnings = append(n.Warnings, fmt.Sprintf("network %s: ignored: %s", n.Name, strings.Join(others, ", ")))
 	}
+}
+
+// PluginTypes lists every plugin that the network needs, once.
+func (n Network) PluginTypes() []string {
+	var types []string
+	for _, l := range n.Links {
+		for _, p := range l.Plugins {
+			types = append(types, p.Type)
+		}
+	}
+	for _, p := range n.Chain {
+		types = append(types, p.Type)
+	}
+	if n.IPAM != "" {
+		types = append(types, n.IPAM)
+	}
+	slices.Sort(types)
+	return slices.Compact(types)
+}
+
+// LinksInPod are the names of interfaces that have to be in the pod for the
+// network: the links of a bond, or of one that bond-cni makes, as part of a list.
+func (n Network) LinksInPod() (names []string) {
+	for _, l := range n.Links {
+		if l.Source == FromPod {
+			names = append(names, l.Name)
+		}
+	}
+	for _, p := range n.Chain {
+		var config struct {
+			LinksInContainer bool
+			Links            []struct{ Name string }
+		}
+		if p.Type == BondCNI && json.Unmarshal(p.Config, &config) == nil && config.LinksInContainer {
+			for _, l := range config.Links {
+				names = append(names, l.Name)
+			}
+		}
+	}
+	return names
 }

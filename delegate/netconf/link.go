@@ -1,4 +1,4 @@
-package delegate
+package netconf
 
 import (
 	"cmp"
@@ -46,14 +46,15 @@ var linkKeys = slices.Concat([]string{"name", "deviceID", "config"}, agentKeys, 
 // agentKeys are those of them that the agent resolves.
 var agentKeys = []string{"resourceName", "request", "network", "count"}
 
-// attachVersion is the CNI version in which a VF's plugin is spoken to where
-// its configuration names none: every release of sriov-cni knows it, and
-// nothing that came later is needed of it.
-const attachVersion = "0.3.1"
+// DefaultVersion is the CNI version of a configuration that names none. It is
+// the first whose results name the interfaces, without which nothing could be
+// published. Every plugin in use knows it, every release of sriov-cni for one,
+// and nothing that came later is needed of it.
+const DefaultVersion = "0.3.1"
 
-// maxLinks bounds the work that one configuration can ask for; no switch has
+// MaxLinks bounds the work that one configuration can ask for; no switch has
 // more cables to one pod.
-const maxLinks = 32
+const MaxLinks = 32
 
 // readLinks reads links[]; bondName makes the names of links that have none.
 func (n *Network) readLinks(top strictjson.Object, bondName string) {
@@ -61,8 +62,8 @@ func (n *Network) readLinks(top strictjson.Object, bondName string) {
 	if !top.Read("links", &raws, "a list of links") {
 		return
 	}
-	if len(raws) > maxLinks {
-		top.Problems.Add("links", "", "has %d links, a bond has at most %d here", len(raws), maxLinks)
+	if len(raws) > MaxLinks {
+		top.Problems.Add("links", "", "has %d links, a bond has at most %d here", len(raws), MaxLinks)
 		return
 	}
 	enough := len(raws) > 1 || slices.ContainsFunc(raws, func(raw json.RawMessage) bool { return countOf(raw) > 1 }) || len(raws) == 1 && n.MinLinks == 1
@@ -224,7 +225,7 @@ func (n *Network) plugin(o, list strictjson.Object, device string) Plugin {
 	if device == "" {
 		setDefault("cniVersion", list.Text("cniVersion"), n.CNIVersion)
 	} else {
-		setDefault("cniVersion", list.Text("cniVersion"), attachVersion)
+		setDefault("cniVersion", list.Text("cniVersion"), DefaultVersion)
 		fields["deviceID"], fields["pciBusID"] = strictjson.Encode(device), strictjson.Encode(device)
 	}
 	p.Config = strictjson.Encode(fields)

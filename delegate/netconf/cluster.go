@@ -1,4 +1,4 @@
-package delegate
+package netconf
 
 import (
 	"encoding/json"
@@ -20,9 +20,9 @@ const DefaultAgent = "/run/multibond/agent.sock"
 // DefaultConfDir is the directory of CNI configurations where none is named.
 const DefaultConfDir = "/etc/cni/net.d"
 
-// ClusterConfig is the cluster's configuration, by which a pod gets its
+// Cluster is the cluster's configuration, by which a pod gets its
 // default network and all others.
-type ClusterConfig struct {
+type Cluster struct {
 	CNIVersion string
 	Name       string
 	Agent      string           // the agent's socket
@@ -48,7 +48,7 @@ var clusterKeys = []string{
 	"defaultNetwork", "clusterNetwork", "delegates",
 	"cniVersion", "cniVersions", "name", "type", "agent", "confDir", "binDir", "namespaceIsolation", "globalNamespaces", "systemNamespaces",
 	"multusNamespace", "defaultNetworks", "readinessindicatorfile", "capabilities", "runtimeConfig", "args", "prevResult",
-	"disableCheck", "disableGC", validKey, attachmentsKey,
+	"disableCheck", "disableGC", ValidKey, AttachmentsKey,
 }
 
 // IsCluster tells the cluster's configuration from that of one network. The
@@ -73,14 +73,14 @@ func IsCluster(raw []byte) (bool, error) {
 // ParseCluster reads the cluster's configuration. All problems are returned at
 // once, each with its path. The error's code is 6 where raw is no JSON, 7
 // where it says something wrong.
-func ParseCluster(raw []byte) (ClusterConfig, error) {
+func ParseCluster(raw []byte) (Cluster, error) {
 	fields, err := decodeTop(raw)
 	if err != nil {
-		return ClusterConfig{}, err
+		return Cluster{}, err
 	}
 	var problems bond.Problems
 	top := strictjson.Object{Fields: fields, Problems: &problems}
-	c := ClusterConfig{
+	c := Cluster{
 		CNIVersion: top.Text("cniVersion"), Name: top.Text("name"), Agent: top.Text("agent"), ConfDir: top.Text("confDir"),
 		BinDir: top.Text("binDir"), ReadyFile: top.Text("readinessindicatorfile"), Valid: readValid(top),
 	}
@@ -115,7 +115,7 @@ func ParseCluster(raw []byte) (ClusterConfig, error) {
 }
 
 // readDefault reads which network every pod has: one of three keys says so.
-func (c *ClusterConfig) readDefault(top strictjson.Object) {
+func (c *Cluster) readDefault(top strictjson.Object) {
 	given := slices.DeleteFunc(slices.Clone(clusterKeys[:3]), func(key string) bool { return !top.Has(key) })
 	if len(given) != 1 {
 		top.Problems.Add("", "leave all but one out", "has %d default networks: %s", len(given), strings.Join(given, ", "))
@@ -142,7 +142,7 @@ func (c *ClusterConfig) readDefault(top strictjson.Object) {
 	}
 }
 
-func (c *ClusterConfig) readLookup(top strictjson.Object) {
+func (c *Cluster) readLookup(top strictjson.Object) {
 	c.Cluster.Isolated, c.Cluster.Namespace = top.Bool("namespaceIsolation"), top.Text("multusNamespace")
 	c.Cluster.Global = namespaces(top, "globalNamespaces")
 	c.Cluster.System = namespaces(top, "systemNamespaces")
@@ -168,4 +168,12 @@ func namespaces(top strictjson.Object, key string) (list []string) {
 	}
 	top.Read(key, &list, "a list of namespaces")
 	return list
+}
+
+// SearchPath is CNI_PATH, and binDir after it.
+func (c Cluster) SearchPath(path []string) []string {
+	if c.BinDir == "" || slices.Contains(path, c.BinDir) {
+		return path
+	}
+	return append(slices.Clone(path), c.BinDir)
 }

@@ -1,0 +1,79 @@
+package netconf
+
+import (
+	"testing"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/multibond/multibond/delegate/agentapi"
+	"github.com/multibond/multibond/delegate/cnierror"
+)
+
+func TestParseCluster(t *testing.T) {
+	for _, test := range []struct {
+		name, config string
+		want         Cluster
+	}{
+		{"ours", `{"cniVersion": "1.1.0", "name": "m", "type": "multibond", "agent": "/a.sock", "defaultNetwork": {"confDir": "/d", "name": "cbr0"}, "runtimeConfig": {"mac": "x"}}`,
+			Cluster{CNIVersion: "1.1.0", Name: "m", Agent: "/a.sock", ConfDir: "/d", DefaultName: "cbr0", RuntimeConfig: []byte(`{"mac":"x"}`)}},
+		{"the least", `{"name": "m", "defaultNetwork": {}}`, Cluster{Name: "m", Agent: DefaultAgent, ConfDir: DefaultConfDir}},
+		{"Multus's", `{"name": "m", "clusterNetwork": "main", "defaultNetworks": ["a", "b"], "systemNamespaces": ["s"], "multusNamespace": "n", "namespaceIsolation": true,
+			"globalNamespaces": "default, other", "confDir": "/c", "binDir": "/b", "readinessindicatorfile": "/r", "logLevel": "debug", "kubeconfig": "/k"}`,
+			Cluster{Name: "m", Agent: DefaultAgent, ConfDir: "/c", BinDir: "/b", ReadyFile: "/r", Warnings: []string{"network m: ignored: kubeconfig, logLevel"}, Cluster: agentapi.Cluster{
+				Isolated: true, Global: []string{"default", "other"}, System: []string{"s"}, Namespace: "n", Network: "main", Defaults: []string{"a", "b"}}}},
+		{"a path", `{"name": "m", "clusterNetwork": "/etc/cni/x.conf"}`, Cluster{Name: "m", Agent: DefaultAgent, ConfDir: DefaultConfDir, File: "/etc/cni/x.conf"}},
+		{"inline", `{"name": "m", "delegates": [{"type": "bridge"}]}`, Cluster{Name: "m", Agent: DefaultAgent, ConfDir: DefaultConfDir, Inline: []byte(`{"type":"bridge"}`)}},
+		{"GC", `{"name": "m", "defaultNetwork": {}, "cni.dev/valid-attachments": null}`,
+			Cluster{Name: "m", Agent: DefaultAgent, ConfDir: DefaultConfDir, Valid: []GCAttachment{}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := ParseCluster([]byte(test.config))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Valid == nil && test.want.Valid != nil {
+				got.Valid = []GCAttachment{} // null and an empty list are the same
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			if is, err := IsCluster([]byte(test.config)); !is || err != nil {
+				t.Errorf("it counts as a network's: %v", err)
+			}
+		})
+	}
+}
+
+func TestParseClusterProblems(t *testing.T) {
+	for _, test := range []struct {
+		config string
+		code   uint
+		text   string
+	}{
+		{`[]`, types.ErrDecodingFailure, `the configuration is a list, wanted is a JSON object`},
+		{`{"defaultNetwork": {}}`, 7, `network : name: is missing`},
+		{`{"name": "m", "defaultNetwork": {}, "clusterNetwork": "x"}`, 7, `network m: has 2 default networks: defaultNetwork, clusterNetwork (leave all but one out)`},
+		{`{"name": "m", "defaultNetwork": {"confdir": "/x"}}`, 7, `network m: defaultNetwork.confdir: is not known (did you mean confDir?)`},
+		{`{"name": "m", "defaultNetwork": {}, "agnet": "/x"}`, 7, `network m: agnet: is not known (did you mean agent?)`},
+		{`{"name": "m", "defaultNetwork": {}, "agent": "x", "binDir": "y"}`, 7, `network m: agent: is "x", wanted is an absolute path; binDir: is "y", wanted is an absolute path`},
+		{`{"name": "m", "delegates": [{}, {}]}`, 7, `network m: delegates: has 2 networks, wanted is the one default network (what every pod gets besides belongs into defaultNetworks)`},
+		{`{"name": "m", "delegates": {}}`, 7, `network m: delegates: is an object, wanted is a list of objects; delegates: has 0 networks, wanted is the one default network (what every pod gets besides belongs into defaultNetworks)`},
+		{`{"name": "m", "defaultNetwork": {}, "defaultNetworks": ["/x"], "systemNamespaces": 1}`, 7,
+			`network m: systemNamespaces: is 1, wanted is a list of namespaces; defaultNetworks[0]: is "/x", wanted is the name of a NAD, or of a configuration in confDir (make a NAD of it, or name it as its file does)`},
+	} {
+		_, err := ParseCluster([]byte(test.config))
+		require.EqualError(t, err, test.text)
+		require.EqualValues(t, test.code, cnierror.Code(err))
+	}
+}
+
+func TestIsCluster(t *testing.T) {
+	if is, err := IsCluster([]byte(`{"links": [], "defaultNetwork": {}}`)); is || err != nil {
+		t.Errorf("a bond network counts as the cluster's: %v", err)
+	}
+	_, err := IsCluster([]byte(`{"name": "x"}`))
+	require.EqualError(t, err, `the configuration has neither links, which a bond network has, nor defaultNetwork (or Multus's clusterNetwork or delegates), which the cluster's configuration has`)
+	require.EqualValues(t, 7, cnierror.Code(err))
+}

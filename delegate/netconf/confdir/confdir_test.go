@@ -1,0 +1,63 @@
+package confdir
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/stretchr/testify/require"
+
+	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/netconf"
+)
+
+// TestFirstConfig: what a runtime would take without a meta plugin; a file that
+// is not whole is not passed over.
+func TestFirstConfig(t *testing.T) {
+	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
+	dir := fstest.MapFS{
+		"00-multibond.conflist": file(`{"name": "m", "plugins": [{"type": "multibond"}]}`),
+		"00-multus.conf":        file(`{"name": "m", "type": "multus"}`),
+		"05-notes.txt":          file(`x`),
+		"20-b.conf":             file(`{"name": "b", "type": "bridge"}`),
+	}
+	if raw, err := first(dir); err != nil || string(raw) != `{"name": "b", "type": "bridge"}` {
+		t.Errorf("%s, %v", raw, err)
+	}
+	dir["10-a.conflist"] = file(`{"name": "a", "plug`)
+	if _, err := first(dir); err == nil || err.Error() != "10-a.conflist: unexpected end of JSON input" {
+		t.Errorf("half a file: %v", err)
+	}
+	_, err := first(fstest.MapFS{})
+	if err == nil || !strings.Contains(err.Error(), fs.ErrNotExist.Error()) {
+		t.Errorf("an empty directory: %v", err)
+	}
+}
+
+// TestDefaultNetworkFile: a file, a directory, or a name.
+func TestDefaultNetworkFile(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "10-a.conf"), []byte(`{"name": "a", "type": "x"}`), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "20-b.conf"), []byte(`{"name": "b", "type": "x"}`), 0o600))
+	for _, test := range []struct {
+		config netconf.Cluster
+		want   string
+	}{
+		{netconf.Cluster{ConfDir: dir}, "a"},
+		{netconf.Cluster{ConfDir: dir, DefaultName: "b"}, "b"},
+		{netconf.Cluster{File: dir}, "a"},
+		{netconf.Cluster{File: filepath.Join(dir, "20-b.conf")}, "b"},
+	} {
+		raw, err := DefaultNetwork(test.config)
+		if n, parse := netconf.ParseChain(raw); err != nil || parse != nil || n.Name != test.want {
+			t.Errorf("%+v: %s, %v, %v", test.config, raw, err, parse)
+		}
+	}
+	_, err := DefaultNetwork(netconf.Cluster{ConfDir: dir, DefaultName: "c"})
+	require.EqualError(t, err, "the default network in "+dir+": no file of the configuration directory has the name c: file does not exist (the cluster's network plugin puts it there when it is installed)")
+	require.EqualValues(t, types.ErrTryAgainLater, cnierror.Code(err))
+}

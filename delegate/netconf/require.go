@@ -1,0 +1,85 @@
+package netconf
+
+import (
+	"slices"
+
+	"github.com/multibond/multibond/delegate/strictjson"
+)
+
+// The levels of a requirement that is not met.
+const (
+	LevelError  = "error"  // the ADD fails, before anything is touched
+	LevelWarn   = "warn"   // the pod's events and the Record say it
+	LevelIgnore = "ignore" // nobody looks
+)
+
+var levels = []string{LevelError, LevelWarn, LevelIgnore}
+
+// Requirement is one row of the table of what a bond's links should be like.
+// It is an error by default only where such a bond cannot do what bonds are for.
+// How a plan is held against it is in package plan.
+type Requirement struct {
+	Key   string
+	Level string // where the configuration has none
+	Doc   string
+}
+
+// Requirements are all there are, in the order of the README.
+var Requirements = []Requirement{
+	{"distinctPF", LevelError, "The VFs are of different PFs, and these have ports of their own, so that one cable takes down one link only."},
+	{"distinctCard", LevelIgnore, "The PFs are on different cards (PCI domain, bus and device)."},
+	{"sameNUMA", LevelIgnore, "The VFs are on one NUMA node."},
+	{"sameSpeed", LevelWarn, "The PFs have one speed, so that a failover does not change it. 802.3ad uses the links of one speed only."},
+	{"pfUp", LevelWarn, "Each PF is up and has a carrier. Otherwise the bond starts without that link. A cable can come back."},
+	{"noHostBond", LevelWarn, "No PF is part of a bond of the host in balance-rr, balance-xor, broadcast or 802.3ad."},
+	{"pfMTU", LevelError, "The MTU is at most each PF's. The kernel takes a larger one for a VF, and the PF drops the frames."},
+	{"trust", LevelWarn, "The PF trusts each VF whose MAC the mode changes. Otherwise the kernel can refuse the change."},
+	{"spoofchk", LevelWarn, "Spoof checking is off for each VF whose MAC the mode changes. Otherwise the PF can drop its frames."},
+	{"linkState", LevelError, "No VF's link state is disable, or with miimon enable, which shows a carrier over a dead PF."},
+	{"sameVLAN", LevelError, "The VFs have the same VLAN. Otherwise a failover leads into another network."},
+}
+
+// RequirementKeys are the keys of all requirements, in their order.
+func RequirementKeys() (keys []string) {
+	for _, r := range Requirements {
+		keys = append(keys, r.Key)
+	}
+	return keys
+}
+
+func (n *Network) readRequire(top strictjson.Object) {
+	require, there := top.Object("require")
+	if !there {
+		return
+	}
+	known := RequirementKeys()
+	for _, key := range require.Unknown(known) {
+		top.Problems.Add(require.At(key), strictjson.DidYouMean(key, known), "is not known")
+	}
+	for _, key := range known {
+		if !require.Has(key) {
+			continue
+		}
+		level := require.Text(key)
+		if !slices.Contains(levels, level) {
+			top.Problems.Add(require.At(key), "", "is %s, wanted is error, warn or ignore", strictjson.KindOf(require.Fields[key]))
+			continue
+		}
+		if n.Require == nil {
+			n.Require = map[string]string{}
+		}
+		n.Require[key] = level
+	}
+}
+
+// Level is what the configuration says of a requirement, or else the default.
+func (n Network) Level(r Requirement) string {
+	level, said := n.Require[r.Key]
+	switch {
+	case said:
+		return level
+	case n.Lenient && r.Level == LevelError:
+		return LevelWarn
+	}
+	return r.Level
+}
