@@ -30,25 +30,25 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	UseLog(slog.New(slog.DiscardHandler)) // what client-go says of API servers that stop
+	UseLog(slog.New(slog.DiscardHandler)) // client-go complains about API servers that stop
 	if host := os.Getenv(processHost); host != "" {
 		os.Exit(agentProcess(host, os.Getenv(processDir)))
 	}
 	os.Exit(m.Run())
 }
 
-// rig is an agent with the API server and the kubelet of a cluster.
+// rig is an agent with the API server of a cluster and the kubelet of its node.
 type rig struct {
 	t       *testing.T
 	api     *fakeAPI
 	kubelet *fakeKubelet
 	options Options
 	agent   *Agent
-	stop    func() // the agent, and waits for its end
+	stop    func() // stops the agent and waits until it has ended
 }
 
-// nodeFiles are two PFs with two VFs each, of which the device plugin
-// describes one.
+// nodeFiles returns a node with two PFs of two VFs each. The device plugin describes
+// one of the VFs.
 func nodeFiles() Machine {
 	sys := fstest.MapFS{}
 	for pf, vfs := range map[string][]string{"0000:01:00.0": {"0000:01:10.0", "0000:01:10.2"}, "0000:02:00.0": {"0000:02:10.0", "0000:02:10.2"}} {
@@ -67,8 +67,8 @@ func nodeFiles() Machine {
 	}
 }
 
-// newRig starts a cluster with the networks of the tests and a pod, demo/p,
-// that has a bond and two devices.
+// newRig starts a cluster with the networks of the tests and the pod demo/p, which
+// has a bond and two devices.
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t, api: newFakeAPI(t)}
@@ -88,7 +88,7 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-// nadObject has a configuration, after its resource where it has one.
+// nadObject returns a NAD. config may begin with the name of its resource.
 func nadObject(config string) map[string]any {
 	resource, rest, has := strings.Cut(config, " {")
 	annotations := map[string]any{"other": "annotation"}
@@ -114,7 +114,7 @@ func podObject(uid string, annotations map[string]any) map[string]any {
 	}
 }
 
-// start starts an agent, and waits until it is ready.
+// start starts an agent and waits until it is ready.
 func (r *rig) start() {
 	r.t.Helper()
 	r.startUnready()
@@ -146,7 +146,7 @@ func lookupOf(namespace, name, uid string) agentapi.Lookup {
 	return agentapi.Lookup{ContainerID: "c1", Netns: "/n", IfName: "eth0", Pod: agentapi.Pod{Namespace: namespace, Name: name, UID: uid}}
 }
 
-// requests fails the test unless exactly these were sent to the API server.
+// requests fails the test unless exactly these requests were sent, apart from watches.
 func (r *rig) requests(want map[string]int) {
 	r.t.Helper()
 	got := r.api.requests()
@@ -158,7 +158,7 @@ func (r *rig) requests(want map[string]int) {
 
 var pLookup = lookupOf("demo", "p", "uid-p")
 
-// attachedReport is what a plugin publishes of demo/p.
+// attachedReport returns what a plugin publishes about demo/p.
 func attachedReport() agentapi.Publish {
 	return agentapi.Publish{
 		Verb: "ADD", Pod: pLookup.Pod, Steps: []agentapi.Step{{What: "attach bond0-1", Milliseconds: 12}, {What: "bond", Milliseconds: 3}},
@@ -312,7 +312,7 @@ func TestUnknownPods(t *testing.T) {
 	refused(t, look("elsewhere", "uid-e"), cnitypes.ErrInvalidEnvironmentVariables, `runs on node "n2"`)
 	refused(t, look("p", ""), cnitypes.ErrInvalidEnvironmentVariables, "K8S_POD_UID")
 
-	// Created again under its name: the old one is refused, the new one found.
+	// After the pod is created again, the old one is refused and the new one found.
 	r.api.remove(podResource, "demo", "p")
 	r.pod("demo", "p", "uid-new", "bond-net1")
 	eventually(t, func(c *assert.CollectT) {
@@ -331,8 +331,8 @@ func TestStaticPodIsFoundByItsMirror(t *testing.T) {
 	assert.Equal(t, "uid-mirror", got.Pod.UID)
 }
 
-// TestMissesAreReadOnce: where the watch is behind, one request for each
-// object, and a result that is whole.
+// TestMissesAreReadOnce checks that an object that is not cached costs one request,
+// and that the result is complete.
 func TestMissesAreReadOnce(t *testing.T) {
 	r := newRig(t)
 	for _, request := range []string{"watch pods", "list pods", "watch " + nadResource, "list " + nadResource} {
@@ -373,7 +373,7 @@ func TestClaimsNameRequests(t *testing.T) {
 	assert.Equal(t, []string{"0000:02:10.2", "0000:01:10.2"}, got.Attachments[0].Devices)
 	r.requests(map[string]int{"get resourceclaims": 1})
 
-	// Without the right to read claims their devices have no names.
+	// If claims may not be read, their requests have no names.
 	r.api.refusing("get resourceclaims", http.StatusForbidden)
 	_, err = r.client().Lookup(t.Context(), lookupOf("demo", "c", "uid-c"))
 	refused(t, err, cnierror.Node, "network demo/claimed needs 1 x request left")
@@ -427,8 +427,7 @@ func TestNodeNameIsRequired(t *testing.T) {
 	assert.Equal(t, errNoNode, err)
 }
 
-// TestTrimmedPod: what the cache keeps of a pod is all that a lookup
-// reads, and not more.
+// TestTrimmedPod checks that the cache keeps of a pod exactly what a lookup reads.
 func TestTrimmedPod(t *testing.T) {
 	pod := &corev1.Pod{}
 	require.NoError(t, json.Unmarshal(strictjson.Encode(podObject("u", map[string]any{NetworksAnnotation: "a", DefaultNetworkAnnotation: "b", "big": "x"})), pod))

@@ -9,7 +9,7 @@ import (
 	"github.com/multibond/multibond/bond"
 )
 
-// annotationInputs are what FuzzAnnotation starts from.
+// annotationInputs are the inputs that FuzzAnnotation starts from.
 var annotationInputs = []struct{ name, text string }{
 	{"nothing", ""},
 	{"null", "null"},

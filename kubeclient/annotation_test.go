@@ -26,7 +26,7 @@ func parse(t *testing.T, annotation string) []Element {
 	return elements
 }
 
-// refuse wants a problem that begins so, and a name of the annotation before.
+// refuse fails the test unless the annotation has a problem that begins with problem.
 func refuse(t *testing.T, annotation, problem string) {
 	t.Helper()
 	elements, err := ParseNetworks(annotation, "demo", []string{"eth0"})
@@ -54,7 +54,7 @@ func TestStandard2CommaForm(t *testing.T) {
 	}
 }
 
-// compareElements leaves out what each element has in every test.
+// compareElements compares elements without the fields that are the same in each test.
 func compareElements(t *testing.T, annotation string, want []Element) {
 	t.Helper()
 	got := parse(t, annotation)

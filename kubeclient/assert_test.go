@@ -20,7 +20,7 @@ func assertPrefix(t *testing.T, want, got string, messages ...any) {
 	}
 }
 
-// refused fails the test unless err has a code and all the words.
+// refused fails the test unless err has the code and contains all words.
 func refused(t *testing.T, err error, code uint, words ...string) {
 	t.Helper()
 	require.Error(t, err)
@@ -30,7 +30,7 @@ func refused(t *testing.T, err error, code uint, words ...string) {
 	}
 }
 
-// eventually waits until the condition holds. Its limit is no measure of speed.
+// eventually waits until the condition holds. The limit does not measure speed.
 func eventually(t testing.TB, condition func(*assert.CollectT)) {
 	t.Helper()
 	require.EventuallyWithT(t, condition, 30*time.Second, 5*time.Millisecond)

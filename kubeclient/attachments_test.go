@@ -11,7 +11,7 @@ import (
 	"github.com/multibond/multibond/delegate/netconf"
 )
 
-// cluster has the networks of these tests.
+// cluster has the NADs of these tests.
 var cluster = map[string]string{
 	"demo/bond-net1": `{"cniVersion":"1.0.0","type":"multibond","links":[{"resourceName":"intel.com/a"},{"resourceName":"intel.com/b"}],"ipam":{"type":"host-local"}}`,
 	"demo/pair":      `{"type":"multibond","links":[{"resourceName":"intel.com/a","count":2}]}`,
@@ -34,7 +34,7 @@ func attachments(t *testing.T, elements []Element, containers ...Container) ([]A
 	return Attachments(named("demo", "p"), elements, r, Node{Containers: gives(containers...), PF: letterPF, InfoFile: infoFile})
 }
 
-// gives is a node on which the pod has these devices.
+// gives returns the Containers of a node on which the pod has these devices.
 func gives(containers ...Container) func() ([]Container, error) {
 	return func() ([]Container, error) { return containers, nil }
 }
@@ -75,9 +75,9 @@ func TestSameNetworkTwiceTakesTwoDevices(t *testing.T) {
 	assert.EqualError(t, err, "network demo/vf needs 1 x intel.com/a, pod demo/p has 1 (a), of which other networks take 1")
 }
 
-// TestBondCNI: a network of type bond is one of ours, which takes no device
-// of the pod whatever its links say, and keeps the place and the name that the
-// annotation gives it. In a list of plugins it is executed as the others are.
+// TestBondCNI checks that a network of type bond is a bond of ours. It takes no
+// device of the pod, whatever its links say, and keeps its position and its name in
+// the annotation. In a list of plugins, bond-cni is executed like any other.
 func TestBondCNI(t *testing.T) {
 	got, err := attachments(t, parse(t, `bond-cni,vf,vf,listed`), has("intel.com/a", "b", "a"))
 	require.NoError(t, err)
@@ -142,8 +142,8 @@ func TestAttachmentProblemsAllAtOnce(t *testing.T) {
 	assert.Equal(t, 2, strings.Count(fmt.Sprint(err), "no plugin of network demo/lan takes it"), err)
 }
 
-// BenchmarkLookup is the pure part of a lookup for a pod with 8 networks,
-// three of them bonds.
+// BenchmarkLookup measures the pure part of a lookup for a pod with 8 networks, three
+// of which are bonds.
 func BenchmarkLookup(b *testing.B) {
 	r := Resolver{Isolated: true, NAD: nads(cluster)}
 	var pool []string

@@ -18,15 +18,15 @@ import (
 	"github.com/multibond/multibond/delegate/agentapi"
 )
 
-// The node and the cluster that the agent is measured on.
+// The size of the node and the cluster that the agent is measured on.
 const (
 	benchPods = 110
 	benchNADs = 1000
 )
 
-// benchAPI has a node with 110 pods, each as big as pods are, in a cluster
-// with 1,000 NADs. Every pod has a bond whose devices are fixed and a plain
-// network, so that the kubelet is not asked.
+// benchAPI has a node with 110 pods of realistic size in a cluster with 1,000 NADs.
+// Every pod has a macvlan network and a bond with fixed devices, so that the kubelet
+// is not asked.
 func benchAPI(b *testing.B) *fakeAPI {
 	api := newFakeAPI(b)
 	for i := range benchNADs {
@@ -51,7 +51,7 @@ func benchLookup() agentapi.Lookup {
 	return lookupOf("demo", fmt.Sprint("p", i), fmt.Sprint("uid-", i))
 }
 
-// benchAgent is an agent in this process, with its caches filled.
+// benchAgent returns an agent in this process whose caches are filled.
 func benchAgent(b *testing.B) *Agent {
 	b.Helper()
 	api := benchAPI(b)
@@ -62,8 +62,8 @@ func benchAgent(b *testing.B) *Agent {
 	return agent
 }
 
-// BenchmarkWarmLookup is a lookup of a cached pod, with its time at the 50th
-// and the 99th percentile.
+// BenchmarkWarmLookup measures a lookup of a cached pod at the 50th and the 99th
+// percentile.
 func BenchmarkWarmLookup(b *testing.B) {
 	agent := benchAgent(b)
 	var took []time.Duration
@@ -84,8 +84,8 @@ func report(b *testing.B, took []time.Duration) {
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-us")
 }
 
-// BenchmarkAgentProcess is the same in a process of its own, as the plugin
-// sees it, and the memory that the process has at the end.
+// BenchmarkAgentProcess measures the same against a process, as the plugin sees it,
+// and the memory of the process at the end.
 func BenchmarkAgentProcess(b *testing.B) {
 	p := startProcess(b, benchAPI(b), shortDir(b))
 	var took []time.Duration
@@ -101,7 +101,7 @@ func BenchmarkAgentProcess(b *testing.B) {
 	b.ReportMetric(p.memory(b, "RssAnon")/1024, "anonymous-MiB")
 }
 
-// BenchmarkCacheMemory is the heap that the caches take.
+// BenchmarkCacheMemory measures the heap that the caches use.
 func BenchmarkCacheMemory(b *testing.B) {
 	heap := func() float64 {
 		debug.FreeOSMemory()

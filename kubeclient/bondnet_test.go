@@ -13,7 +13,7 @@ import (
 	"github.com/multibond/multibond/delegate/netconf"
 )
 
-// vfs are NADs that links name.
+// vfs are the NADs that the links name.
 var vfs = map[string]string{
 	"demo/vf-a":     `intel.com/a {"type":"sriov","vlan":100,"ipam":{}}`,
 	"infra/vf-b":    `intel.com/b {"plugins":[{"type":"sriov"},{"type":"tuning","mtu":9000}]}`,
@@ -149,8 +149,8 @@ func TestBondProblemsAllAtOnce(t *testing.T) {
 	}
 }
 
-// TestWhatDelegateChecksIsLeftToIt has links that are wrong in a way that
-// has nothing to do with Kubernetes.
+// TestWhatDelegateChecksIsLeftToIt has links with problems that do not concern
+// Kubernetes.
 func TestWhatDelegateChecksIsLeftToIt(t *testing.T) {
 	for _, config := range []string{
 		`{"type":"multibond","links":7}`,
@@ -168,8 +168,8 @@ func TestWhatDelegateChecksIsLeftToIt(t *testing.T) {
 	}
 }
 
-// TestMinLinks: a network says how many links it can do without, and a link
-// without a device goes on asking for one.
+// TestMinLinks checks how many links a network can do without, and that a link
+// without a device still asks for one.
 func TestMinLinks(t *testing.T) {
 	const links = `"links": [{"resourceName": "intel.com/a", "name": "left"}, {"request": "r", "count": 2}, {"network": "vf-a"}, {"name": "ens3"}]`
 	for minLinks, spare := range map[string]int{`1`: 4, `"2"`: 3, `5`: 0, `9`: 0, `0`: 0, `null`: 0, `"x"`: 0, `[]`: 0} {

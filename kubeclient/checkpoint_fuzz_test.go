@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// checkpointInputs are what FuzzCheckpoint starts from.
+// checkpointInputs are the inputs that FuzzCheckpoint starts from.
 var checkpointInputs = []struct{ name, text string }{
 	{"devices by NUMA node", `{"Data":{"PodDeviceEntries":[{"PodUID":"u1","ContainerName":"b","ResourceName":"r","DeviceIDs":{"0":["x2"],"-1":["x1"]}}]},"Checksum":1}`},
 	{"a device twice, a container without devices", `{"Data":{"PodDeviceEntries":[{"PodUID":"u1","ContainerName":"b","ResourceName":"r","DeviceIDs":["x1","x1"]},{"PodUID":"u1","ContainerName":"a"}]}}`},

@@ -15,7 +15,7 @@ func network(config string) Network {
 	return Network{Name: named("demo", "net-a"), Config: json.RawMessage(config)}
 }
 
-// wish is the only element of an annotation.
+// wish returns the only element of an annotation that has these keys.
 func wish(t *testing.T, keys string) Element {
 	t.Helper()
 	if keys != "" {

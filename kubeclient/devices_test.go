@@ -10,23 +10,23 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// has is a container with devices of one resource.
+// has returns a container with devices of one resource.
 func has(resource string, devices ...string) Container {
 	return Container{Resources: map[string][]string{resource: devices}}
 }
 
-// wants is a network that wants n devices of a resource.
+// wants returns the need of a network for n devices of a resource.
 func wants(network, resource string, n int) Need {
 	return Need{Network: network, Wants: slices.Repeat([]Want{{Resource: resource}}, n)}
 }
 
-// spares is need where so many of its devices may be missing.
+// spares returns need with n devices that may be missing.
 func spares(need Need, n int) Need {
 	need.Spare = n
 	return need
 }
 
-// letterPF has the first letter of a device's name as its PF.
+// letterPF returns the first letter of a device's name as its PF.
 func letterPF(device string) string { return device[:1] }
 
 func noPF(string) string { return "" }
@@ -142,7 +142,7 @@ func TestTooFewDevices(t *testing.T) {
 	}
 }
 
-// randomPod is a pod whose networks can have what they want, from a seed.
+// randomPod returns a random pod that has enough devices for its networks.
 func randomPod(r *rand.Rand) (containers []Container, needs []Need) {
 	resources := []string{"r", "s"}
 	total := map[string]int{}
@@ -170,7 +170,7 @@ func randomPod(r *rand.Rand) (containers []Container, needs []Need) {
 	return containers, needs
 }
 
-// shuffled is what another call of the kubelet could have answered.
+// shuffled returns what the kubelet could have answered to another call.
 func shuffled(r *rand.Rand, containers []Container) (out []Container) {
 	for _, c := range containers {
 		other := Container{Resources: map[string][]string{}}
@@ -220,7 +220,7 @@ func FuzzAllocate(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64) { checkAllocation(t, seed) })
 }
 
-// best tries every way to give devices to groups.
+// best returns the largest number of different PFs by trying every assignment.
 func best(devices []string, counts []int) int {
 	if len(counts) == 0 {
 		return 0
@@ -277,10 +277,10 @@ func TestSpreadIsBest(t *testing.T) {
 	}
 }
 
-// TestSpreadOverCards: of different PFs those of different cards are taken
-// first, and never instead of different PFs.
+// TestSpreadOverCards checks that PFs of different cards are preferred, but never to
+// the cost of different PFs.
 func TestSpreadOverCards(t *testing.T) {
-	// A device's name is its PF's and a letter.
+	// The name of a device is that of its PF and a letter.
 	pf := func(device string) string { return device[:len(device)-1] }
 	for _, test := range []struct {
 		devices []string

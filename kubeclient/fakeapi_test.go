@@ -19,8 +19,8 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// fakeAPI is an API server that holds state, over real HTTP. It answers as
-// the real one does what the agent asks, and counts it.
+// fakeAPI is an API server with state that is reached over HTTP. It answers the
+// agent's requests like a real one, and counts them.
 type fakeAPI struct {
 	t       testing.TB
 	address string
@@ -68,10 +68,10 @@ func (f *fakeAPI) serve(l net.Listener) {
 	go f.server.Serve(l)
 }
 
-// stop ends the server and all of its connections; its state stays.
+// stop ends the server and all of its connections. The state stays.
 func (f *fakeAPI) stop() { f.server.Close() }
 
-// start serves again, at the same address.
+// start serves again at the same address.
 func (f *fakeAPI) start() {
 	f.t.Helper()
 	var l net.Listener
@@ -83,15 +83,15 @@ func (f *fakeAPI) start() {
 	f.serve(l)
 }
 
-// drain waits until all that was sent is answered, and then serves again. It
-// is for requests whose sender has ended: they may arrive after it.
+// drain answers all requests that were sent and then serves again. It is for requests
+// of a sender that has ended, which may arrive later.
 func (f *fakeAPI) drain() {
 	f.t.Helper()
 	require.NoError(f.t, f.server.Shutdown(context.Background()))
 	f.start()
 }
 
-// put adds or replaces an object, as a user would.
+// put adds or replaces an object.
 func (f *fakeAPI) put(resource, namespace, name string, object map[string]any) {
 	f.lock.Lock()
 	defer f.lock.Unlock()
@@ -138,7 +138,7 @@ var (
 	versions = map[string]string{podResource: "v1", nadResource: "k8s.cni.cncf.io/v1", eventResource: "v1", claimResource: "resource.k8s.io/v1", sliceResource: "resource.k8s.io/v1"}
 )
 
-// merge is a JSON merge patch (RFC 7396) on a copy.
+// merge applies a JSON merge patch (RFC 7396) to a copy of old.
 func merge(old, patch map[string]any) map[string]any {
 	out := maps.Clone(old)
 	if out == nil {
@@ -159,7 +159,7 @@ func merge(old, patch map[string]any) map[string]any {
 	return out
 }
 
-// counted counts a request, and refuses it where a test wants so.
+// counted counts a request, and refuses it if the test asked for that.
 func (f *fakeAPI) counted(w http.ResponseWriter, verb, resource string) (refused bool) {
 	f.lock.Lock()
 	defer f.lock.Unlock()
@@ -171,8 +171,7 @@ func (f *fakeAPI) counted(w http.ResponseWriter, verb, resource string) (refused
 	return code != 0
 }
 
-// requests is how often each verb was asked of each resource since the last
-// call.
+// requests returns the number of requests by verb and resource since the last call.
 func (f *fakeAPI) requests() map[string]int {
 	f.lock.Lock()
 	defer f.lock.Unlock()
@@ -231,9 +230,9 @@ func (f *fakeAPI) get(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, object)
 }
 
-// patch answers as the real one does where the patch has another UID: the
-// field is immutable (k8s.io/apiserver, pkg/registry/rest/update.go, and
-// k8s.io/apimachinery, pkg/api/validation/objectmeta.go).
+// patch rejects a patch with another UID like a real API server: the field is
+// immutable (k8s.io/apiserver, pkg/registry/rest/update.go, and k8s.io/apimachinery,
+// pkg/api/validation/objectmeta.go).
 func (f *fakeAPI) patch(w http.ResponseWriter, r *http.Request) {
 	resource, namespace, name := r.PathValue("resource"), r.PathValue("namespace"), r.PathValue("name")
 	if f.counted(w, "patch", resource) {
@@ -279,8 +278,8 @@ func (f *fakeAPI) create(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusCreated, f.object(resource, namespace, name))
 }
 
-// list lists, or watches with the initial events first, which is how
-// client-go asks for both at once.
+// list lists objects, or watches them. A watch begins with the initial events, which
+// is how client-go asks for both at once.
 func (f *fakeAPI) list(w http.ResponseWriter, r *http.Request) {
 	resource, watching := r.PathValue("resource"), r.URL.Query().Get("watch") != ""
 	verb := "list"

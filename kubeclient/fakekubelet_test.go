@@ -19,8 +19,8 @@ import (
 	podresourcesv1 "k8s.io/kubelet/pkg/apis/podresources/v1"
 )
 
-// fakeKubelet is the kubelet's PodResources service, which answers in another
-// order each time, as the real one does.
+// fakeKubelet is the kubelet's PodResources service. Like a real one, it answers in a
+// different order each time.
 type fakeKubelet struct {
 	podresourcesv1.UnimplementedPodResourcesListerServer
 
@@ -28,7 +28,7 @@ type fakeKubelet struct {
 	pods      []*podresourcesv1.PodResources
 	getFails  error // instead of an answer
 	listFails error
-	exhausted int // so many times first
+	exhausted int // number of calls that are rejected first
 	asked     []string
 }
 
@@ -73,7 +73,7 @@ func (f *fakeKubelet) List(context.Context, *podresourcesv1.ListPodResourcesRequ
 	return out, nil
 }
 
-// disordered is the pod in another order, one entry for each device.
+// disordered returns the pod in a random order, with one entry per device.
 func disordered(pod *podresourcesv1.PodResources) *podresourcesv1.PodResources {
 	out := &podresourcesv1.PodResources{Name: pod.Name, Namespace: pod.Namespace}
 	for _, i := range rand.Perm(len(pod.Containers)) {
@@ -89,7 +89,7 @@ func disordered(pod *podresourcesv1.PodResources) *podresourcesv1.PodResources {
 	return out
 }
 
-// questions are the names of the calls since the last time.
+// questions returns the names of the calls since it was last called.
 func (f *fakeKubelet) questions() []string {
 	f.lock.Lock()
 	defer f.lock.Unlock()
@@ -104,7 +104,7 @@ func (f *fakeKubelet) set(change func(*fakeKubelet)) {
 	change(f)
 }
 
-// give says which devices a pod with one container, main, has.
+// give assigns devices to a pod with one container, main.
 func (f *fakeKubelet) give(namespace, name string, of map[string][]string) {
 	pod := &podresourcesv1.PodResources{Namespace: namespace, Name: name, Containers: []*podresourcesv1.ContainerResources{{Name: "main"}}}
 	for resource, ids := range of {
@@ -113,14 +113,14 @@ func (f *fakeKubelet) give(namespace, name string, of map[string][]string) {
 	f.set(func(f *fakeKubelet) { f.pods = append(f.pods, pod) })
 }
 
-// newFakeKubelet serves on a socket, until the test ends or stop is called.
+// newFakeKubelet serves on a socket until the test ends or stop is called.
 func newFakeKubelet(t *testing.T) (f *fakeKubelet, client Kubelet, stop func()) {
 	t.Helper()
 	dir := shortDir(t)
 	client = Kubelet{Socket: filepath.Join(dir, "kubelet.sock"), Checkpoint: filepath.Join(dir, "checkpoint"), Timeout: 20 * time.Second}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: client.Socket})
 	require.NoError(t, err)
-	l.SetUnlinkOnClose(false) // a kubelet that dies leaves its socket
+	l.SetUnlinkOnClose(false) // a kubelet that dies leaves its socket behind
 	f = &fakeKubelet{}
 	server := grpc.NewServer()
 	podresourcesv1.RegisterPodResourcesListerServer(server, f)
@@ -129,8 +129,8 @@ func newFakeKubelet(t *testing.T) (f *fakeKubelet, client Kubelet, stop func()) 
 	return f, client, server.Stop
 }
 
-// shortDir is a directory whose path leaves room for a socket's name, which
-// has 107 bytes at most.
+// shortDir returns a directory whose path leaves room for the name of a socket, which
+// has at most 107 bytes.
 func shortDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "kube")

@@ -21,11 +21,11 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// manifests is what a cluster's administrator applies, which is tested here as
-// far as that is possible without a cluster.
+// manifests is the folder that an administrator applies. It is tested here as far as
+// that is possible without a cluster.
 const manifests = "../deploy"
 
-// objectKinds are the types that the objects are read as, strictly.
+// objectKinds are the types as which objects are read, strictly.
 var objectKinds = map[string]func() any{
 	"Namespace": func() any { return &corev1.Namespace{} }, "ServiceAccount": func() any { return &corev1.ServiceAccount{} },
 	"ConfigMap": func() any { return &corev1.ConfigMap{} }, "Pod": func() any { return &corev1.Pod{} },
@@ -37,7 +37,7 @@ var objectKinds = map[string]func() any{
 	"NetworkAttachmentDefinition":      func() any { return &map[string]any{} },
 }
 
-// objects reads all objects of a file.
+// objects returns all objects of a file.
 func objects(t *testing.T, file string) (out []any) {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -53,7 +53,7 @@ func objects(t *testing.T, file string) (out []any) {
 	return out
 }
 
-// onlyObject is the one object of type T of a file.
+// onlyObject returns the object of type T of a file.
 func onlyObject[T any](t *testing.T, file string) T {
 	t.Helper()
 	all := objects(t, file)
@@ -62,8 +62,8 @@ func onlyObject[T any](t *testing.T, file string) T {
 	return all[i].(T)
 }
 
-// TestFiles: every file is strictly what it says, and is named by the
-// kustomization beside it.
+// TestFiles checks that every file has only known fields, and that the kustomization
+// of its folder names it.
 func TestFiles(t *testing.T) {
 	t.Chdir(manifests)
 	for _, dir := range []string{".", "dra", "uninstall"} {
@@ -84,7 +84,7 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-// TestRights: what the agent may do, and nothing else.
+// TestRights lists everything that the agent may do.
 func TestRights(t *testing.T) {
 	t.Chdir(manifests)
 	var got []string
@@ -95,7 +95,7 @@ func TestRights(t *testing.T) {
 	assert.Equal(t, want, got)
 }
 
-// TestPowers: no container has more of the node than its mounts.
+// TestPowers checks that containers get nothing of the node except their mounts.
 func TestPowers(t *testing.T) {
 	t.Chdir(manifests)
 	for _, file := range []string{"daemonset.yaml", "uninstall/daemonset.yaml"} {
@@ -112,7 +112,7 @@ func TestPowers(t *testing.T) {
 	}
 }
 
-// TestClusterConfig is one that the plugin takes as the runtime hands it on.
+// TestClusterConfig checks that the plugin accepts what the runtime passes to it.
 func TestClusterConfig(t *testing.T) {
 	t.Chdir(manifests)
 	var list struct {
@@ -126,7 +126,7 @@ func TestClusterConfig(t *testing.T) {
 	assert.Empty(t, c.Warnings)
 }
 
-// TestExamples: our example is a network that the plugin takes.
+// TestExamples checks that the plugin accepts the example.
 func TestExamples(t *testing.T) {
 	t.Chdir(manifests)
 	all, _ := filepath.Glob("examples/*.yaml")

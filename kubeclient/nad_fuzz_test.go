@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// nadInputs are what FuzzNADConfig starts from.
+// nadInputs are the inputs that FuzzNADConfig starts from.
 var nadInputs = []struct{ name, text string }{
 	{"a plugin", `{"type":"macvlan"}`},
 	{"a list with capabilities", `{"name":"x","cniVersion":"1.0.0","plugins":[{"type":"sriov","capabilities":{"ips":true,"mac":true,"deviceID":true}},{"type":"tuning"}]}`},

@@ -18,8 +18,8 @@ import (
 
 var errNoNAD = errors.New("not found")
 
-// nads is a cluster's NADs by "namespace/name"; a value is the spec.config,
-// with the resource before a blank where there is one.
+// nads returns the NADs of a cluster by "namespace/name". A value is the spec.config,
+// after the name of the resource and a blank if it has one.
 func nads(configs map[string]string) func(types.NamespacedName) (*nettypes.NetworkAttachmentDefinition, error) {
 	return func(ref types.NamespacedName) (*nettypes.NetworkAttachmentDefinition, error) {
 		config, there := configs[ref.String()]

@@ -36,8 +36,8 @@ func TestFromPodResources(t *testing.T) {
 	assert.Empty(t, FromPodResources(nil, nil, nil))
 }
 
-// TestKubeletsOrderDoesNotMatter shuffles what the kubelet answers, as the
-// kubelet does from call to call.
+// TestKubeletsOrderDoesNotMatter shuffles the kubelet's answer, as the kubelet does
+// from call to call.
 func TestKubeletsOrderDoesNotMatter(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	answer := &podresourcesv1.PodResources{Containers: []*podresourcesv1.ContainerResources{
@@ -156,8 +156,8 @@ func TestPCIOfDeviceName(t *testing.T) {
 	}
 }
 
-// FuzzPodResources: whatever the kubelet answers, each device is given once, and
-// the order of its answer changes nothing.
+// FuzzPodResources checks that no device is assigned twice, whatever the kubelet
+// answers, and that the order of the answer does not matter.
 func FuzzPodResources(f *testing.F) {
 	seed := func(pods ...*podresourcesv1.PodResources) {
 		raw, err := proto.Marshal(&podresourcesv1.ListPodResourcesResponse{PodResources: pods})

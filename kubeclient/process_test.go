@@ -22,14 +22,14 @@ import (
 	"github.com/multibond/multibond/delegate/agentapi"
 )
 
-// The environment of an agent in a process of its own, which is this test's
-// program started again.
+// The environment of an agent in a process of its own, which executes the test binary
+// again.
 const (
 	processHost = "MULTIBOND_TEST_API"
 	processDir  = "MULTIBOND_TEST_DIR"
 )
 
-// agentProcess is the main function of such a process.
+// agentProcess is the main function of that process.
 func agentProcess(host, dir string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -79,7 +79,7 @@ func (p process) kill() {
 	p.cmd.Wait()
 }
 
-// memory is a line of the process's status, in KiB.
+// memory returns the value of key in the status of the process, in KiB.
 func (p process) memory(t testing.TB, key string) float64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	require.NoError(t, err)
@@ -90,8 +90,8 @@ func (p process) memory(t testing.TB, key string) float64 {
 	return kib
 }
 
-// TestKilledAgentLosesNothing: what an agent has taken over is published,
-// however it ends.
+// TestKilledAgentLosesNothing checks that whatever an agent accepted is published,
+// even if it is killed.
 func TestKilledAgentLosesNothing(t *testing.T) {
 	const pods = 10
 	api, dir := newFakeAPI(t), shortDir(t)

@@ -22,7 +22,7 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
-// publish sends a report, and says whether it was queued.
+// publish sends a report, and returns why it was queued, if it was.
 func (r *rig) publish(p agentapi.Publish) (queued string) {
 	r.t.Helper()
 	reply, err := r.client().Publish(r.t.Context(), p)
@@ -30,7 +30,7 @@ func (r *rig) publish(p agentapi.Publish) (queued string) {
 	return reply.Queued
 }
 
-// published says how many networks the status of demo/p has.
+// published returns how many networks the status of demo/p has.
 func (r *rig) published() int {
 	annotations := r.api.object(podResource, "demo", "p")["metadata"].(map[string]any)["annotations"].(map[string]any)
 	var statuses []NetworkStatus
@@ -40,13 +40,13 @@ func (r *rig) published() int {
 	return len(statuses)
 }
 
-// queueHas waits until so many pods are queued.
+// queueHas waits until want pods are queued.
 func (r *rig) queueHas(want int) {
 	r.t.Helper()
 	eventually(r.t, func(c *assert.CollectT) { require.Equal(c, want, queue{r.options.StateDir}.length(), "queued") })
 }
 
-// messages are those of all events.
+// messages returns all events as text.
 func (r *rig) messages() (out []string) {
 	for _, e := range r.api.of(eventResource) {
 		out = append(out, fmt.Sprint(e["type"], " ", e["reason"], " ", e["involvedObject"].(map[string]any)["uid"], ": ", e["message"]))
@@ -73,8 +73,8 @@ func TestPublishIsOnePatchAndOneEvent(t *testing.T) {
 	assert.Contains(t, m[0], "(demo/bond-net1)")
 }
 
-// TestWarningsAreOneEvent: however many there are, however often they are told,
-// and whoever else publishes the pod's networks.
+// TestWarningsAreOneEvent checks that all warnings of a pod are one event, even if
+// they are reported repeatedly or without the pod's networks.
 func TestWarningsAreOneEvent(t *testing.T) {
 	r := newRig(t)
 	r.start()
@@ -108,7 +108,7 @@ func TestOneEventPerOutcome(t *testing.T) {
 	r.publish(failedReport("networks[0]: wrong in another way"))
 	r.publish(attachedReport())
 	r.queueHas(0)
-	// Another agent does not know what this one has said; the API server does.
+	// Another agent does not know which events this one sent. The API server does.
 	r.stop()
 	r.start()
 	r.publish(failedReport("networks[0]: wrong"))
@@ -123,8 +123,8 @@ func TestLongMessagesAreClipped(t *testing.T) {
 	assert.Len(t, o.eventName(agentapi.Pod{Name: strings.Repeat("p", 236) + "." + strings.Repeat("p", 16), UID: "u"}), 253)
 }
 
-// TestPublishedWhenTheAPIServerIsBack: in between, the pod is still found, and
-// a fresh one is refused with a reason.
+// TestPublishedWhenTheAPIServerIsBack also checks that without an API server a known
+// pod is still found, and a new one is refused with the reason.
 func TestPublishedWhenTheAPIServerIsBack(t *testing.T) {
 	r := newRig(t)
 	r.start()
@@ -187,7 +187,7 @@ func TestQueuedOutcomesOfGonePodsAreDropped(t *testing.T) {
 			if name != "deleted" {
 				assert.Zero(t, r.published(), "the new pod has the old one's status")
 			}
-			// Of a failure there is no PATCH to tell: the cache does.
+			// A failure is not patched, so only the cache shows that the pod is gone.
 			eventually(t, func(c *assert.CollectT) {
 				require.True(c, r.agent.source.gone(pLookup.Pod), "the cache has the old pod still")
 			})
@@ -200,7 +200,7 @@ func TestQueuedOutcomesOfGonePodsAreDropped(t *testing.T) {
 	}
 }
 
-// TestARefusedPodDoesNotBlockOthers: an answer is not silence.
+// TestARefusedPodDoesNotBlockOthers checks that a refusal counts as an answer.
 func TestARefusedPodDoesNotBlockOthers(t *testing.T) {
 	r := newRig(t)
 	r.start()
@@ -225,7 +225,7 @@ func TestRefusedForGoodIsDropped(t *testing.T) {
 	}
 }
 
-// TestEventsGoOnWhereTheyStopped: nobody waits for an event, and no event is lost.
+// TestEventsGoOnWhereTheyStopped checks that no event is lost, and that no pod waits.
 func TestEventsGoOnWhereTheyStopped(t *testing.T) {
 	r := newRig(t)
 	r.start()
@@ -272,7 +272,7 @@ func TestPublishesEvenWithoutAQueue(t *testing.T) {
 	assert.Equal(t, 2, r.published())
 }
 
-// notQueuedLines takes what a log says of outcomes that cannot be queued.
+// notQueuedLines receives the log lines about outcomes that cannot be queued.
 type notQueuedLines chan string
 
 func (l notQueuedLines) Write(p []byte) (int, error) {
@@ -298,7 +298,7 @@ func TestBadReports(t *testing.T) {
 	r.requests(map[string]int{})
 }
 
-// TestManyPluginsAtOnce: ten pods come up while the agent is replaced.
+// TestManyPluginsAtOnce starts ten pods while the agent is replaced.
 func TestManyPluginsAtOnce(t *testing.T) {
 	r := newRig(t)
 	const pods = 10
@@ -325,8 +325,8 @@ func TestManyPluginsAtOnce(t *testing.T) {
 	assert.Len(t, r.messages(), pods)
 }
 
-// addLikeARuntime looks up and publishes, and repeats both as long as the
-// answer is to try again.
+// addLikeARuntime looks up and publishes, and repeats both while the answer is to try
+// again.
 func (r *rig) addLikeARuntime(l agentapi.Lookup) (err error) {
 	for limit := time.Now().Add(30 * time.Second); time.Now().Before(limit); time.Sleep(5 * time.Millisecond) {
 		_, err = r.client().Lookup(r.t.Context(), l)

@@ -24,7 +24,7 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
-// serving is a server on a socket, until stop is called.
+// serving runs a server until stop is called, and returns a client of it.
 func serving(t *testing.T, change func(*server)) (client agentapi.Client, stop func()) {
 	t.Helper()
 	s := server{
@@ -128,8 +128,8 @@ func TestRequestsUnderWayAreFinished(t *testing.T) {
 	<-stopped
 }
 
-// waiting answers the first request when it may finish, if nobody ends it
-// before, and all others at once.
+// waiting answers the first request after finish is closed, unless its context ends
+// before, and all other requests at once.
 func waiting(begun, finish chan struct{}) func(context.Context, agentapi.Request) agentapi.Reply {
 	var asked atomic.Bool
 	return func(ctx context.Context, _ agentapi.Request) agentapi.Reply {
@@ -180,8 +180,8 @@ func TestPluginOfAnotherRelease(t *testing.T) {
 	}
 }
 
-// TestNextAgentTakesTheSocketOver: while one ends, the next serves already,
-// and the first takes nothing away.
+// TestNextAgentTakesTheSocketOver checks that an agent that ends leaves the socket of
+// the next one alone.
 func TestNextAgentTakesTheSocketOver(t *testing.T) {
 	old, stop := serving(t, func(*server) {})
 	l, err := listen(old.Socket)

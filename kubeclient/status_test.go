@@ -15,7 +15,7 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// address is one of a result; of no interface where index is negative.
+// address returns an address of a result, without an interface if index is negative.
 func address(cidr, gateway string, index int) *current.IPConfig {
 	ip, n, err := net.ParseCIDR(cidr)
 	if err != nil {
@@ -29,7 +29,7 @@ func address(cidr, gateway string, index int) *current.IPConfig {
 	return c
 }
 
-// bridged is a result of a default network: two interfaces of the host, then
+// bridged returns the result of a default network: two interfaces of the host, then
 // two of the pod.
 func bridged() *current.Result {
 	return &current.Result{
@@ -46,7 +46,7 @@ func bridged() *current.Result {
 	}
 }
 
-// bonded is a result of ours.
+// bonded returns the result of a bond.
 func bonded() *current.Result {
 	return &current.Result{
 		Interfaces: []*current.Interface{

@@ -8,9 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestWaysTried lists what the owner of the pod demo/p has tried, with what it
-// may write, its annotations and NADs in its own namespace, to get a VF, a NAD
-// or a file that is not its own.
+// TestWaysTried lists attempts of the owner of the pod demo/p to get a VF, a NAD or a
+// file of somebody else. The owner may write the pod's annotations and NADs in its
+// own namespace.
 func TestWaysTried(t *testing.T) {
 	own := has("intel.com/a", "0000:3b:02.1")
 	for _, way := range []struct{ name, annotation, refused string }{
@@ -42,8 +42,8 @@ func TestWaysTried(t *testing.T) {
 	}
 }
 
-// TestCNIArgsNameNoDevice: what a pod says in cni-args goes where plugins look
-// for wishes, and not where they look for their device.
+// TestCNIArgsNameNoDevice checks that cni-args end up in args.cni, where plugins do
+// not look for their device.
 func TestCNIArgsNameNoDevice(t *testing.T) {
 	got, err := attachments(t, parse(t, `[{"name":"vf","cni-args":{"deviceID":"0000:3b:02.7","pciBusID":"0000:3b:02.7","type":"x"}}]`), has("intel.com/a", "0000:3b:02.1"))
 	require.NoError(t, err)
@@ -52,8 +52,8 @@ func TestCNIArgsNameNoDevice(t *testing.T) {
 		"deviceID":"0000:3b:02.1","pciBusID":"0000:3b:02.1","runtimeConfig":{"CNIDeviceInfoFile":"/info/net1"}}`, string(got[0].Network.Config))
 }
 
-// TestTooMuch lists what the owner of the pod demo/p has tried to make the agent,
-// which is one for all pods of a node, need more memory than it has.
+// TestTooMuch lists attempts of the owner of the pod demo/p to make the agent, which
+// serves all pods of a node, run out of memory.
 func TestTooMuch(t *testing.T) {
 	for _, way := range []struct{ name, annotation, refused string }{
 		{"many networks", strings.Repeat("vf,", 80_000) + "vf", "networks: has 80001 networks, a pod has at most 32 here"},

@@ -11,23 +11,21 @@ import (
 	"github.com/multibond/multibond/delegate/netconf"
 )
 
-// ownBond is what the link bond leads to: a program of its own, so that who
-// copies bond-cni over bond, and thereby through the link, does not overwrite
-// the plugin.
+// ownBond is the target of the link bond. It is a copy of the plugin: whoever copies
+// bond-cni to bond writes through the link, and must not overwrite the plugin.
 const ownBond = ".multibond-bond"
 
 func (p place) bond() string     { return filepath.Join(p.binDir, netconf.BondCNI) }
 func (p place) bondKept() string { return filepath.Join(p.binDir, ".bond.before-multibond") }
 
-// ownsBond says whether the program for type bond is the one that putBond has
-// put there.
+// ownsBond reports whether the program for type bond was installed by putBond.
 func (p place) ownsBond() bool {
 	to, err := os.Readlink(p.bond())
 	return err == nil && to == ownBond
 }
 
-// putBond lets the plugin answer to type bond too. A program of that name that
-// is somebody else's stays, or is kept under another name if replace is set.
+// putBond installs the plugin for type bond too. Another program of that name stays,
+// or is kept under another name if replace is set.
 func (p place) putBond(program []byte, replace bool, log *slog.Logger) error {
 	_, err := os.Lstat(p.bond())
 	foreign := err == nil && !p.ownsBond()
@@ -42,7 +40,7 @@ func (p place) putBond(program []byte, replace bool, log *slog.Logger) error {
 		return err
 	}
 	if foreign {
-		// A hard link, so that at no time there is none. What was kept before is older.
+		// With a hard link, the name bond always exists. An existing backup is older and stays.
 		if err := os.Link(p.bond(), p.bondKept()); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
@@ -61,7 +59,7 @@ func (p place) putBond(program []byte, replace bool, log *slog.Logger) error {
 	return atomicfile.SyncDir(p.binDir)
 }
 
-// removeBond undoes putBond.
+// removeBond reverts putBond.
 func (p place) removeBond() error {
 	if p.ownsBond() {
 		err := os.Rename(p.bondKept(), p.bond())

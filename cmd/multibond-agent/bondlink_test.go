@@ -13,7 +13,7 @@ import (
 	"github.com/multibond/multibond/delegate"
 )
 
-// ours is a node whose type bond is Multibond's; kept is what was there before.
+// ours lists a node on which Multibond serves type bond. kept is the kept program.
 func ours(program, kept string) string {
 	own := ".multibond-bond 755 " + program + "\n" + "bond 1000000777 " + program + "\n"
 	return strings.ReplaceAll(kept+own+installed, "program 1", program)
@@ -31,8 +31,8 @@ func (n *nodeDirs) withBondCNI() {
 	require.NoError(n.t, os.Chmod(name, 0o755))
 }
 
-// TestInstallBond: where nothing else is called bond the plugin is, once that
-// was asked for, and is updated with the plugin.
+// TestInstallBond checks that -bond installs the program for type bond if there is
+// none, and that later installations update it.
 func TestInstallBond(t *testing.T) {
 	n := newNodeDirs(t)
 	n.install("-bond")
@@ -44,8 +44,8 @@ func TestInstallBond(t *testing.T) {
 	n.want(before, "uninstalled")
 }
 
-// TestInstallBondForeign: somebody else's program is not overwritten unasked,
-// and comes back where it was.
+// TestInstallBondForeign checks that another program is replaced only on request, and
+// restored by uninstall.
 func TestInstallBondForeign(t *testing.T) {
 	n := newNodeDirs(t)
 	n.withBondCNI()
@@ -61,9 +61,9 @@ func TestInstallBondForeign(t *testing.T) {
 	n.want(foreign+before, "uninstalled")
 }
 
-// TestInstallBondOverwritten: bond-cni's own installer copies its program over
-// bond, and so through the link. The plugin stays what it is, and the next
-// installation has type bond again.
+// TestInstallBondOverwritten copies bond-cni to bond, and so through the link, like
+// the installer of bond-cni. The plugin must stay, and the next installation takes
+// type bond back.
 func TestInstallBondOverwritten(t *testing.T) {
 	n := newNodeDirs(t)
 	n.install("-bond")
@@ -75,8 +75,8 @@ func TestInstallBondOverwritten(t *testing.T) {
 	n.want(ours("program 1", ""), `"changed":true`)
 }
 
-// TestUninstallBondWithin: a default network that flannel and type bond make is
-// a bond too, whose DEL needs the plugin.
+// TestUninstallBondWithin checks that a pod whose default network is a bond, made by
+// flannel and type bond, needs the plugin for its DEL.
 func TestUninstallBondWithin(t *testing.T) {
 	n := newNodeDirs(t)
 	n.state = delegate.Store{Dir: n.state}.Within().Dir

@@ -17,11 +17,11 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// configName sorts before what other network plugins call theirs: container
-// runtimes take the first.
+// configName sorts before the files of other network plugins, because container
+// runtimes use the first.
 const configName = "00-multibond.conflist"
 
-// place is where a node has its CNI plugins and configurations.
+// place has the directories of the CNI plugins and configurations of a node.
 type place struct {
 	binDir, confDir string
 }
@@ -37,9 +37,9 @@ func (p *place) flags(name string, usage io.Writer) *flag.FlagSet {
 func (p place) plugin() string { return filepath.Join(p.binDir, "multibond") }
 func (p place) config() string { return filepath.Join(p.confDir, configName) }
 
-// install puts the plugin on the node, and then the cluster's configuration,
-// each whole or not at all. Nothing removes them when the agent ends: pods
-// that start while it is away must not come up without their networks.
+// install writes the plugin to the node and then the cluster's configuration, each
+// atomically. They stay when the agent ends: pods that start in the meantime must not
+// come up without their networks.
 func install(args []string, usage io.Writer, log *slog.Logger) error {
 	var to place
 	flags := to.flags("install", usage)
@@ -56,7 +56,7 @@ func install(args []string, usage io.Writer, log *slog.Logger) error {
 	}
 	putPlugin := func() error {
 		err := put(to.plugin(), program, 0o755, log)
-		// Containers that were attached by type bond need it for their DEL.
+		// Containers that type bond attached need it for their DEL.
 		if err == nil && (*bond || *replaceBond || to.ownsBond()) {
 			err = to.putBond(program, *replaceBond, log)
 		}
@@ -80,10 +80,10 @@ func install(args []string, usage io.Writer, log *slog.Logger) error {
 		return err
 	}
 	to.warn(cluster, log)
-	return atomicfile.Remove(to.out()) // of an uninstallation that did not end
+	return atomicfile.Remove(to.out()) // left by an uninstallation that did not finish
 }
 
-// put replaces a file and says so.
+// put replaces a file and logs that.
 func put(name string, data []byte, mode os.FileMode, log *slog.Logger) error {
 	changed, err := replace(name, data, mode)
 	if err == nil {
@@ -92,7 +92,7 @@ func put(name string, data []byte, mode os.FileMode, log *slog.Logger) error {
 	return err
 }
 
-// parseAll reads flags, and refuses all other words.
+// parseAll parses flags and rejects any other argument.
 func parseAll(flags *flag.FlagSet, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -103,8 +103,8 @@ func parseAll(flags *flag.FlagSet, args []string) error {
 	return nil
 }
 
-// checkConfig makes sure that the configuration is one that the plugin takes
-// when the runtime hands it on: a plugin of the list, with the list's name.
+// checkConfig checks that the plugin accepts the configuration as the runtime passes
+// it on: the first plugin of the list, with the name of the list.
 func checkConfig(text []byte) (c netconf.Cluster, err error) {
 	var list struct {
 		Name       string
@@ -125,14 +125,14 @@ func checkConfig(text []byte) (c netconf.Cluster, err error) {
 	return netconf.ParseCluster(strictjson.Encode(ours))
 }
 
-// temporary is what files are called while they are written: no runtime reads
-// such a name.
+// temporary is the pattern for the names of files that are being written. No runtime
+// reads such a name.
 const temporary = ".multibond-*.new"
 
-// replace writes a file under a name that no runtime reads, makes sure that it
-// is on disk, and renames it: a program that runs is not overwritten, and
-// nobody finds half a file. What is the same already stays. Of an installation
-// that was killed here nothing stays.
+// replace writes a file under a name that no runtime reads, syncs it to disk and
+// renames it, so that a running program is not overwritten and no reader sees a
+// partial file. A file that does not change is left alone. It first removes what
+// a killed installation left.
 func replace(name string, data []byte, mode os.FileMode) (changed bool, err error) {
 	dir := filepath.Dir(name)
 	left, err := filepath.Glob(filepath.Join(dir, temporary))
@@ -142,13 +142,12 @@ func replace(name string, data []byte, mode os.FileMode) (changed bool, err erro
 	if err := atomicfile.ReplaceSynced(name, temporary, data, mode); err != nil {
 		return false, err
 	}
-	// Renames keep their order over a power cut: the configuration is not there
-	// before its plugin.
+	// Renames keep their order over a power failure: the configuration does not
+	// appear before its plugin.
 	return true, atomicfile.SyncDir(dir)
 }
 
-// isThere says whether a file is already as it is to be: a program that
-// nobody may execute is not.
+// isThere reports whether a file already has the content and the mode.
 func isThere(name string, data []byte, mode os.FileMode) bool {
 	info, err := os.Lstat(name)
 	if err != nil || info.Mode() != mode {
@@ -158,8 +157,8 @@ func isThere(name string, data []byte, mode os.FileMode) bool {
 	return err == nil && bytes.Equal(old, data)
 }
 
-// warn says what would keep pods from their networks on this node. Nothing of
-// it is an error: the network plugin may come after us.
+// warn logs what would keep pods from their networks on this node. It is no error,
+// because the network plugin may be installed later.
 func (p place) warn(c netconf.Cluster, log *slog.Logger) {
 	files, err := confdir.Files(os.DirFS(p.confDir))
 	if err != nil {
@@ -170,7 +169,7 @@ func (p place) warn(c netconf.Cluster, log *slog.Logger) {
 		log.Warn("the container runtime takes the first configuration by name, which is not Multibond's", "file", files[0])
 	}
 	if c.File != "" {
-		return // it is not mounted here
+		return // the file is not mounted here
 	}
 	c.ConfDir = p.confDir
 	if _, err := confdir.DefaultNetwork(c); err != nil {

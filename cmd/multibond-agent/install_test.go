@@ -27,7 +27,7 @@ import (
 
 const clusterConfig = `{"cniVersion": "1.0.0", "name": "multibond", "plugins": [{"type": "multibond", "defaultNetwork": {}}]}`
 
-// nodeDirs is a node before Multibond: a directory for each flag.
+// nodeDirs is a node without Multibond. It has a directory for each flag.
 type nodeDirs struct {
 	t                      *testing.T
 	bin, conf, state, from string
@@ -69,7 +69,7 @@ func (n *nodeDirs) uninstall(flags ...string) {
 	require.Zero(n.t, n.do(n.t.Context(), "uninstall", flags...), &n.log)
 }
 
-// files lists what is on the node, with modes and contents.
+// files lists the files of the node with their modes and contents.
 func (n *nodeDirs) files() string {
 	var lines []string
 	for _, dir := range []string{n.bin, n.conf} {
@@ -140,13 +140,13 @@ func TestInstallErrors(t *testing.T) {
 	}
 }
 
-// TestInstallWarnings: what would keep pods from their networks is said, and
-// stops nothing.
+// TestInstallWarnings checks that install warns about what would keep pods from their
+// networks, and still succeeds.
 func TestInstallWarnings(t *testing.T) {
 	const none = "there is no default network yet"
 	for _, test := range []struct {
 		name, file, text string
-		words            string // "" for no warning
+		words            string // empty for no warning
 	}{
 		{"beside Multus", "00-multus.conf", `{"name": "multus", "type": "multus"}`, ""},
 		{"one before ours", "00-aaa.conf", defaultConfig, "00-aaa.conf"},
@@ -172,15 +172,15 @@ func TestInstallWarnings(t *testing.T) {
 	}
 }
 
-// TestInstallBesideMultus: without a configuration only the plugin.
+// TestInstallBesideMultus checks that without a configuration only the plugin is installed.
 func TestInstallBesideMultus(t *testing.T) {
 	n := newNodeDirs(t)
 	n.install("-config", "")
 	n.want("multibond 755 program 1\n"+before, `"changed":true`)
 }
 
-// TestInstallRepairs: a plugin that nobody can execute is another one, and
-// what a killed installation has left goes.
+// TestInstallRepairs checks that a plugin that is not executable is replaced, and that
+// what a killed installation left is removed.
 func TestInstallRepairs(t *testing.T) {
 	n := newNodeDirs(t)
 	n.install()
@@ -192,7 +192,7 @@ func TestInstallRepairs(t *testing.T) {
 	n.want(installed, `"changed":true`)
 }
 
-// TestInstallRunning: a plugin that is being executed can be replaced.
+// TestInstallRunning checks that a plugin can be replaced while it runs.
 func TestInstallRunning(t *testing.T) {
 	n := newNodeDirs(t)
 	sleep, err := os.ReadFile("/bin/sleep")
@@ -218,8 +218,8 @@ func (n *nodeDirs) withRecord(container string, b bond.Spec, names ...string) (e
 	}
 }
 
-// TestUninstallWaits: as long as a pod has a bond, its DEL needs the plugin,
-// and all stays as it is.
+// TestUninstallWaits checks that everything stays while a pod has a bond, because its
+// DEL needs the plugin.
 func TestUninstallWaits(t *testing.T) {
 	n := newNodeDirs(t)
 	n.install()
@@ -243,8 +243,8 @@ func TestUninstallForced(t *testing.T) {
 	n.want(before, "uninstalled")
 }
 
-// TestUninstallSteps: an ADD that began with the configuration may make its
-// Record after that is gone; an agent that starts again installs again.
+// TestUninstallSteps has an ADD that writes its Record after the configuration is
+// gone, and an agent that starts and installs again.
 func TestUninstallSteps(t *testing.T) {
 	n := newNodeDirs(t)
 	n.install()
@@ -274,7 +274,7 @@ func TestUninstallSteps(t *testing.T) {
 	step("it is too early", false, isOut)
 }
 
-// TestUninstallErrors: what cannot be read or removed is said.
+// TestUninstallErrors checks that what cannot be read is reported.
 func TestUninstallErrors(t *testing.T) {
 	n := newNodeDirs(t)
 	n.install()
@@ -286,7 +286,7 @@ func TestUninstallErrors(t *testing.T) {
 	}
 }
 
-// TestUninstallReady: the address says whether it is done, until it is ended.
+// TestUninstallReady checks that the address reports whether uninstall is done.
 func TestUninstallReady(t *testing.T) {
 	n := newNodeDirs(t)
 	n.install()
@@ -310,7 +310,7 @@ func TestUninstallReady(t *testing.T) {
 	n.want(before, "uninstalled")
 }
 
-// TestDeployed: the manifests name no flag that the program does not have.
+// TestDeployed checks that the program has all flags that the manifests use.
 func TestDeployed(t *testing.T) {
 	verbs := map[string]func(args []string) error{
 		"daemonset.yaml":                   func(args []string) error { return install(args, io.Discard, nil) },
@@ -323,7 +323,7 @@ func TestDeployed(t *testing.T) {
 		require.NoError(t, err)
 		found := list.FindSubmatch(text)
 		require.NotNil(t, found, "the arguments in %s", file)
-		// The flag that asks for help comes last, so that all before it are read.
+		// The flag for help comes last, so that all others are parsed before it.
 		args := append(strings.Split(string(found[1]), ", "), "-h")
 		assert.ErrorIs(t, verb(args), flag.ErrHelp, "%s: %v", file, args)
 	}

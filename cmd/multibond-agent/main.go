@@ -1,6 +1,6 @@
-// multibond-agent answers the CNI plugin of its node what a pod's networks
-// are, and publishes what became of them. It needs no privilege: API
-// credentials, the kubelet's socket and two directories.
+// multibond-agent tells the CNI plugin of its node the networks of a pod, and
+// publishes the outcome. It needs no privileges, only API credentials, the kubelet's
+// socket and two directories.
 package main
 
 import (
@@ -27,8 +27,8 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
 }
 
-// run is main with its edges as arguments. It returns the exit code: 2 for
-// flags that make no sense.
+// run is main with its environment as arguments. It returns the exit code, which is 2
+// for invalid flags.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && (args[0] == "install" || args[0] == "uninstall") {
 		return onNode(ctx, args[0], args[1:], stderr)
@@ -41,7 +41,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		fmt.Fprintln(stdout, "multibond-agent", releaseVersion)
 		return 0
 	case err != nil:
-		return 2 // it is said already
+		return 2 // parse has reported it
 	}
 	o.Log = slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
 	kubeclient.UseLog(o.Log)
@@ -58,7 +58,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	return 0
 }
 
-// onNode installs on the node that this container runs on, or uninstalls.
+// onNode installs Multibond on the node of this container, or uninstalls it.
 func onNode(ctx context.Context, verb string, args []string, stderr io.Writer) int {
 	log := slog.New(slog.NewJSONHandler(stderr, nil))
 	var err error
@@ -74,10 +74,10 @@ func onNode(ctx context.Context, verb string, args []string, stderr io.Writer) i
 	return 0
 }
 
-// errVersion is of a call that only asks for the version.
+// errVersion is returned by parse if only the version was asked for.
 var errVersion = errors.New("version asked for")
 
-// parse reads the flags.
+// parse parses the flags.
 func parse(args []string, getenv func(string) string, usage io.Writer) (o kubeclient.Options, level slog.Level, err error) {
 	flags := flag.NewFlagSet("multibond-agent", flag.ContinueOnError)
 	flags.SetOutput(usage)

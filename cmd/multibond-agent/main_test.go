@@ -18,7 +18,7 @@ import (
 	"github.com/multibond/multibond/delegate/agentapi"
 )
 
-// call runs the program until it ends by itself.
+// call runs the program until it ends by itself, at most a minute.
 func call(t *testing.T, env map[string]string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -28,7 +28,7 @@ func call(t *testing.T, env map[string]string, args ...string) (code int, stdout
 	return code, out.String(), errs.String()
 }
 
-// lastError is the error in the last line of a JSON log.
+// lastError returns the error in the last line of a JSON log.
 func lastError(t *testing.T, log string) string {
 	t.Helper()
 	lines := strings.Split(strings.TrimSpace(log), "\n")
@@ -67,10 +67,10 @@ func TestVersionAndHelp(t *testing.T) {
 	assert.Contains(t, help, "-node-name")
 }
 
-// TestWithoutAnAPIServer: the agent starts, says that it is not ready, and
-// ends when it is told to.
+// TestWithoutAnAPIServer checks that the agent starts, reports that it is not ready,
+// and ends when it is told to.
 func TestWithoutAnAPIServer(t *testing.T) {
-	dir, err := os.MkdirTemp("", "agent") // short, for the socket's name
+	dir, err := os.MkdirTemp("", "agent") // short, for the name of the socket
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	config := filepath.Join(dir, "kubeconfig")
@@ -91,8 +91,8 @@ func TestWithoutAnAPIServer(t *testing.T) {
 	assert.Equal(t, http.StatusServiceUnavailable, answers("http://"+address+"/readyz"))
 	_, err = os.Stat(dir + "/run/agent.sock")
 	assert.NoError(t, err)
-	// Only root is answered; where the tests run as root the answer is that
-	// the caches are empty.
+	// The agent answers only root. If the tests run as root, the answer is that the
+	// caches are empty.
 	client := agentapi.Client{Socket: dir + "/run/agent.sock", Timeout: 30 * time.Second}
 	assert.Error(t, client.Ready(t.Context()), "ready without an API server")
 	stop()
@@ -104,7 +104,7 @@ func TestWithoutAnAPIServer(t *testing.T) {
 	}
 }
 
-// answers is the status that a URL answers with, 0 without an answer.
+// answers returns the HTTP status of a URL, or 0 if there is no answer.
 func answers(url string) int {
 	response, err := http.Get(url)
 	if err != nil {

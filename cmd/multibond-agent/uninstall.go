@@ -20,12 +20,11 @@ import (
 	"github.com/multibond/multibond/delegate/atomicfile"
 )
 
-// uninstall takes the cluster's configuration and the plugin off the node, once
-// no pod there needs them for its DEL: one with networks beside its default
-// network. Who has only that is released by the default network's own plugins.
-// Until then everything stays, and the node starts pods as before. Where it
-// has an address it then stays itself, says there that it is done, and takes
-// away what an agent that starts again installs.
+// uninstall removes the cluster's configuration and the plugin from the node when no
+// pod needs them for its DEL. Pods with only the default network are released by its
+// own plugins. Until then everything stays, and the node starts pods as before. If it
+// has an address, uninstall then keeps running: it reports there that it is done, and
+// removes what an agent that starts again installs.
 func uninstall(ctx context.Context, args []string, usage io.Writer, log *slog.Logger) error {
 	u := uninstaller{log: log}
 	flags := u.from.flags("uninstall", usage)
@@ -64,7 +63,7 @@ func uninstall(ctx context.Context, args []string, usage io.Writer, log *slog.Lo
 	}
 }
 
-// uninstaller is how far a node is.
+// uninstaller is the progress on a node.
 type uninstaller struct {
 	from    place
 	records delegate.Store
@@ -72,23 +71,23 @@ type uninstaller struct {
 	settle  time.Duration
 	log     *slog.Logger
 
-	pods  string    // that it waits for, as they were last said
-	aside time.Time // when the configuration was seen to be out of the way
-	said  bool      // that it is done
+	pods  string    // pods that it waits for, as last logged
+	aside time.Time // when the configuration was found to be out of the way
+	said  bool      // whether it has logged that it is done
 }
 
-// out is where the configuration is kept until no pod can need it: a name
+// out returns where the configuration is kept until no pod can need it, under a name
 // that no runtime reads.
 func (p place) out() string { return filepath.Join(p.confDir, "."+configName+".out") }
 
-// step does what can be done now, and says whether nothing is left to do.
+// step does what can be done now, and reports whether nothing is left to do.
 func (u *uninstaller) step() (done bool, err error) {
 	if err := u.look(); err != nil {
 		return false, err
 	}
 	switch {
 	case u.pods != "":
-		// An ADD that was at work may have made one after the configuration went.
+		// An ADD in progress may have written a Record after the configuration was moved.
 		u.aside, u.said = time.Time{}, false
 		return false, atomicfile.Ignore(fs.ErrNotExist, os.Rename(u.from.out(), u.from.config()))
 	case isFile(u.from.config()):
@@ -111,7 +110,7 @@ func (u *uninstaller) step() (done bool, err error) {
 	return false, nil
 }
 
-// look finds the pods to wait for, and says them where they are others.
+// look finds the pods to wait for, and logs them if they have changed.
 func (u *uninstaller) look() error {
 	if u.force {
 		return nil
@@ -143,7 +142,7 @@ func isFile(name string) bool {
 	return err == nil
 }
 
-// serveReady answers whether the work is done, until ctx ends.
+// serveReady answers whether uninstall is done, until ctx ends.
 func serveReady(ctx context.Context, address string, done *atomic.Bool) error {
 	server := http.Server{Addr: address, ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		if !done.Load() {
@@ -157,8 +156,8 @@ func serveReady(ctx context.Context, address string, done *atomic.Bool) error {
 	return nil
 }
 
-// attached lists the pods, or containers, that have more than a default
-// network, or a bond as theirs.
+// attached lists the pods, or containers if the pod is not known, that have more than
+// a default network, or a bond as default network.
 func attached(records delegate.Store) (pods []string, err error) {
 	for _, store := range []delegate.Store{records, records.Within()} {
 		keys, err := store.List()
@@ -168,7 +167,7 @@ func attached(records delegate.Store) (pods []string, err error) {
 		for _, k := range keys {
 			rec, err := store.Load(k)
 			switch {
-			case errors.Is(err, fs.ErrNotExist): // its DEL has just ended
+			case errors.Is(err, fs.ErrNotExist): // its DEL has just finished
 			case err != nil:
 				pods = append(pods, "container "+k.ContainerID)
 			case len(rec.Plan.Group.IfNames) == 1 && rec.Plan.Bond.Name == "":

@@ -8,8 +8,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestHost runs the scripts that touch no network, on any machine, as root
-// or not.
+// TestHost runs the scripts that change no network. They work on any machine, with or
+// without root.
 func TestHost(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:  "testdata/host",

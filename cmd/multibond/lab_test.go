@@ -19,16 +19,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The guest has the test binary and nothing else of this folder.
+// The guest has the test binary but not this folder.
 //
 //go:embed testdata/lab
 var labScripts embed.FS
 
-// plugin is the real binary, as a runtime would execute it.
+// plugin is the binary that a runtime would execute.
 const plugin = "/opt/cni/bin/multibond"
 
-// TestLab runs the scripts that attach real VFs through the real sriov-cni.
-// Each script leaves the guest as it found it, which is checked.
+// TestLab runs the scripts that attach real VFs through the real sriov-cni. It checks
+// that each script leaves the guest as it found it.
 func TestLab(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.CopyFS(dir, labScripts))
@@ -56,9 +56,9 @@ func TestLab(t *testing.T) {
 	})
 }
 
-// prepareVFs makes two of the four VFs of each PF differ from fresh ones: VF 2
-// has been up once, so igb on 6.1 knows its MAC; VF 3 has its MAC from the PF,
-// so, untrusted, it refuses any other.
+// prepareVFs changes two of the four VFs of each PF. VF 2 has been up once, so igb on
+// kernel 6.1 knows its MAC. VF 3 has its MAC from the PF, so it refuses any other
+// unless it is trusted.
 func prepareVFs(t *testing.T) {
 	const script = `for pf in enp1s0 enp2s0; do
 		ip link set ${pf}v2 up; ip link set ${pf}v2 down
@@ -68,8 +68,8 @@ func prepareVFs(t *testing.T) {
 	require.NoError(t, err, "%s", out)
 }
 
-// removeAttachments ends what a script that failed has left, so that it fails
-// alone.
+// removeAttachments deletes what a failed script left, so that the other scripts do
+// not fail too.
 func removeAttachments(t *testing.T) {
 	records, _ := filepath.Glob("/var/lib/cni/multibond/*.json")
 	for _, file := range records {
@@ -83,8 +83,8 @@ func removeAttachments(t *testing.T) {
 	}
 }
 
-// pod makes the network namespaces that it is given the names of; they go
-// with the script.
+// pod creates the network namespaces that it is given, until the script ends:
+// "pod p1 p2".
 func pod(ts *testscript.TestScript, neg bool, args []string) {
 	for _, name := range args {
 		ts.Check(ts.Exec("ip", "netns", "add", name))
@@ -92,12 +92,12 @@ func pod(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// remember keeps the state of the node under a name: "remember before".
+// remember stores the state of the node under a name: "remember before".
 func remember(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".state"), []byte(stateOfNode()), 0o600))
 }
 
-// same compares the state of the node with a remembered one: "same before".
+// same compares the state of the node with a stored one: "same before".
 func same(ts *testscript.TestScript, neg bool, args []string) {
 	was := ts.ReadFile(args[0] + ".state")
 	if diff := cmp.Diff(was, stateOfNode()); diff != "" != neg {
@@ -105,9 +105,9 @@ func same(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// stateOfNode describes, through programs that are not ours, all that an
-// attachment can change: every link of the host and of every named namespace
-// with its addresses, what the PFs keep for each VF, and the files of CNI.
+// stateOfNode describes everything that an attachment can change, as seen by programs
+// that are not ours: each link of the host and of every named namespace with its
+// addresses, what the PFs store for each VF, and the files of CNI.
 func stateOfNode() string {
 	lines := linksOf("host")
 	spaces, _ := filepath.Glob("/run/netns/*")
@@ -116,7 +116,7 @@ func stateOfNode() string {
 		lines = append(lines, linksOf("pod "+name, "-n", name)...)
 	}
 	filepath.WalkDir("/var/lib/cni", func(path string, d os.DirEntry, err error) error {
-		// IPAM's lock and its note of the last address given stay by design.
+		// The lock of IPAM and its record of the last address stay by design.
 		if err == nil && !d.IsDir() && d.Name() != "lock" && d.Name() != "ended" && !strings.HasPrefix(d.Name(), "last_reserved_ip") {
 			lines = append(lines, "file "+path)
 		}
@@ -153,7 +153,7 @@ func linksOf(where string, ipArgs ...string) []string {
 	for _, l := range links {
 		var addrs []string
 		for _, a := range l.Addrs {
-			// The kernel makes link-local ones itself, once there is a carrier.
+			// The kernel adds link-local addresses when the link gets a carrier.
 			if !strings.HasPrefix(a.Local, "fe80:") {
 				addrs = append(addrs, a.Local)
 			}

@@ -1,5 +1,5 @@
-// multibond is a CNI meta plugin with bonding built in: it has a bond's links
-// attached by their own plugins, in order, and bonds them itself.
+// multibond is a CNI meta plugin with bonding built in. It has the links of a bond
+// attached by their own plugins, in order, and builds the bond itself.
 package main
 
 import (
@@ -25,26 +25,26 @@ import (
 
 const (
 	stateDir = "/var/lib/cni/multibond"
-	// withinEnv is how often this program is among those that have executed it,
-	// which may hold its locks: each waits for the one that it has executed.
+	// withinEnv counts how many processes of this program have executed this one,
+	// directly or not. They wait for it and may hold locks, so each level has its own.
 	withinEnv = "MULTIBOND_WITHIN"
-	// The kubelet gives a pod's sandbox four minutes. What is not done in most
-	// of them is undone, rather than killed half-way.
+	// The kubelet gives a pod's sandbox four minutes. What takes longer than most of
+	// them is undone here, rather than killed half-way.
 	verbTimeout   = 200 * time.Second
 	pluginTimeout = 60 * time.Second
 	lockTimeout   = 60 * time.Second
 )
 
-// A namespace that ends gives its devices back within milliseconds, on a busy
-// node within seconds; the runtime repeats a DEL that failed.
+// A namespace that ends returns its devices within milliseconds, or within seconds on
+// a busy node. The runtime repeats a DEL that failed.
 var limbo = delegate.Limbo{Wait: 5 * time.Second, GiveUp: 2 * time.Minute}
 
 // releaseVersion is set by the linker.
 var releaseVersion = "devel"
 
 func main() {
-	// It does one thing after the other: threads that look for work for a second
-	// processor took a sixth of an ADD's time, and a third of a DEL's.
+	// The plugin does one thing after the other. Threads that looked for work for a
+	// second processor took a sixth of the time of an ADD, and a third of a DEL's.
 	runtime.GOMAXPROCS(1)
 	if len(os.Args) > 1 && os.Args[1] == "plan" {
 		os.Exit(planOf(os.Args[2:]))
@@ -63,7 +63,7 @@ func main() {
 	skel.PluginMainFuncs(funcs, invoke.Versions, "multibond "+releaseVersion+": a CNI plugin that bonds SR-IOV VFs; the container runtime executes it (multibond plan -help)")
 }
 
-// edge turns an error into what CNI prints: a code and a message.
+// edge turns the error of a verb into what CNI prints: a code and a message.
 func edge(verb func(context.Context, *skel.CmdArgs) error) func(*skel.CmdArgs) error {
 	return func(args *skel.CmdArgs) error {
 		ctx, cancel := context.WithTimeout(context.Background(), verbTimeout)
@@ -75,7 +75,7 @@ func edge(verb func(context.Context, *skel.CmdArgs) error) func(*skel.CmdArgs) e
 	}
 }
 
-// newHost is this machine. Whatever needs it needs root.
+// newHost returns the host, this machine. It fails unless it runs as root.
 func newHost(args *skel.CmdArgs) (*delegate.Host, error) {
 	if uid := os.Geteuid(); uid != 0 {
 		return nil, types.NewError(types.ErrInvalidEnvironmentVariables, fmt.Sprintf("multibond runs as user %d and needs root, as container runtimes execute it", uid), "")
@@ -104,8 +104,8 @@ func newHost(args *skel.CmdArgs) (*delegate.Host, error) {
 	}, nil
 }
 
-// request reads the request for a bond network, and opens the machine only if
-// it makes sense.
+// request parses the request for a bond network. It returns the host only if the
+// request is valid.
 func request(args *skel.CmdArgs) (*delegate.Host, delegate.Request, error) {
 	network, err := netconf.ParseNetwork(args.StdinData, args.IfName)
 	if err != nil {
@@ -117,7 +117,7 @@ func request(args *skel.CmdArgs) (*delegate.Host, delegate.Request, error) {
 	return host, r, err
 }
 
-// bare is what the runtime says beside the configuration.
+// bare returns the request without its network.
 func bare(args *skel.CmdArgs) delegate.Request {
 	return delegate.Request{
 		ContainerID: args.ContainerID, IfName: args.IfName, Netns: args.Netns, Args: args.Args,
@@ -125,7 +125,7 @@ func bare(args *skel.CmdArgs) delegate.Request {
 	}
 }
 
-// clusterRequest is request for the cluster's configuration.
+// clusterRequest is like request, but parses the cluster's configuration.
 func clusterRequest(args *skel.CmdArgs) (*delegate.Host, netconf.Cluster, delegate.Request, error) {
 	config, err := netconf.ParseCluster(args.StdinData)
 	if err != nil {
@@ -168,7 +168,7 @@ func add(ctx context.Context, args *skel.CmdArgs) error {
 	return invoke.PrintResult(os.Stdout, result, version)
 }
 
-// bondCNI is the network of a configuration of bond-cni, or no network.
+// bondCNI returns the network if the configuration is one of bond-cni, else none.
 func bondCNI(args *skel.CmdArgs) netconf.Network {
 	n, err := netconf.ParseNetwork(args.StdinData, args.IfName)
 	if err != nil || !n.IsBondCNI() {
@@ -177,9 +177,8 @@ func bondCNI(args *skel.CmdArgs) netconf.Network {
 	return n
 }
 
-// del does not need the configuration: the Record has what it needs. Only
-// where there is none, the default network is told all the same, or what
-// bond-cni attached is released.
+// del takes what it needs from the Record. Only if there is no Record it uses the
+// configuration: to call the default network, or to release what bond-cni attached.
 func del(ctx context.Context, args *skel.CmdArgs) error {
 	host, err := newHost(args)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// TestNoRoot: a person who tries the plugin by hand is told what it needs.
+// TestNoRoot checks the message for people who try the plugin by hand without root.
 func TestNoRoot(t *testing.T) {
 	cmd := exec.Command(plugin)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}

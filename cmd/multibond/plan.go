@@ -22,8 +22,8 @@ Prints what an ADD of a bond network would do now, a line per step, and does
 nothing; or what the ADD of a container has planned.
 `
 
-// planOf answers "multibond plan": the plan on standard output; warnings, and
-// what is wrong, on standard error, a line each.
+// planOf runs "multibond plan". It prints the plan to standard output, and warnings and
+// problems to standard error, one per line. It returns the exit status.
 func planOf(args []string) (status int) {
 	var container, devices string
 	cni := skel.CmdArgs{IfName: "bond0", Path: "/opt/cni/bin"}

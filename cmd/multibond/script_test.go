@@ -16,9 +16,9 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"multibond": main, "flannel": flannel})
 }
 
-// cni runs a plugin as a runtime does: "cni VERB FILE", with the file as
-// standard input and CNI_* from the script's environment. It is the program in
-// CNI_PATH that the file's type names; the plugin where there is none.
+// cni runs a plugin like a runtime: "cni VERB FILE", with the file as standard input
+// and CNI_* from the environment of the script. The type in the file names the program
+// in CNI_PATH. If there is none, it runs multibond.
 func cni(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 {
 		ts.Fatalf("usage: cni VERB FILE")
@@ -48,8 +48,8 @@ func program(ts *testscript.TestScript, config string) string {
 	return "multibond"
 }
 
-// flannel does to its delegate what flannel's CNI plugin does: it hands on the
-// name and the version, and adds ipam, mtu and ipMasq.
+// flannel calls its delegate like the CNI plugin of flannel: it passes on the name and
+// the version, and adds ipam, mtu and ipMasq.
 func flannel() {
 	var config struct {
 		Name, CNIVersion string

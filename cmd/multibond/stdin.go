@@ -6,12 +6,12 @@ import (
 	"github.com/multibond/multibond/delegate/atomicfile"
 )
 
-// maxStdin bounds what a runtime says, in bytes: a configuration with the
-// result of the plugins before this one.
+// maxStdin is the most bytes of standard input: a configuration with the result of the
+// plugins before this one.
 const maxStdin = 16 << 20
 
-// boundStdin reads standard input, where it is read at all, and puts what it
-// has read in its place.
+// boundStdin reads standard input, if the verb needs it, and replaces os.Stdin by what
+// it has read. It fails if there is more than maxStdin.
 func boundStdin() error {
 	if verb := os.Getenv("CNI_COMMAND"); verb == "" || verb == "VERSION" {
 		return nil

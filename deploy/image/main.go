@@ -1,6 +1,6 @@
-// Image writes a container image of a few files, in the layout of the OCI image
-// specification, without a container engine, a registry or root. The same
-// files make the same bytes.
+// Image writes a container image of a few files in the layout of the OCI image
+// specification, without a container engine, a registry or root. The same files give
+// the same bytes.
 package main
 
 import (
@@ -26,15 +26,15 @@ func main() {
 	}
 }
 
-// spec is what the image is to be.
+// spec describes the image.
 type spec struct {
 	out, name  string
-	files      pairs // path in the image, path here
-	links      pairs // path in the image, what it points to
+	files      pairs // path in the image, path of the file here
+	links      pairs // path in the image, target
 	entrypoint string
 }
 
-// pairs are flags of the form a=b, any number of them.
+// pairs is a flag of the form a=b that may be repeated.
 type pairs [][2]string
 
 func (p *pairs) String() string { return fmt.Sprint(*p) }
@@ -73,7 +73,7 @@ func run(args []string, usage io.Writer) error {
 	return os.Rename(s.out+".new", s.out)
 }
 
-// blob is content that is named by its digest.
+// blob is content that is addressed by its digest.
 type blob struct {
 	media string
 	data  []byte
@@ -85,8 +85,8 @@ func (b blob) descriptor() map[string]any {
 	return map[string]any{"mediaType": b.media, "digest": "sha256:" + b.digest(), "size": len(b.data)}
 }
 
-// image makes the layout (OCI image specification, image-layout.md), and the
-// manifest.json by which older tools load it.
+// image returns a tar file with the layout (OCI image specification, image-layout.md)
+// and a manifest.json for older tools.
 func (s spec) image() ([]byte, error) {
 	files, err := s.layer()
 	if err != nil {
@@ -127,7 +127,7 @@ func words(program string) []string {
 	return []string{program}
 }
 
-// layer has the files, their directories and the links.
+// layer returns a tar file with the directories, the files and the links.
 func (s spec) layer() ([]byte, error) {
 	var out archive
 	for _, dir := range s.dirs() {
@@ -146,7 +146,7 @@ func (s spec) layer() ([]byte, error) {
 	return out.close()
 }
 
-// dirs are the directories of all files and links, parents first.
+// dirs returns the directories of all files and links, parents first.
 func (s spec) dirs() (dirs []string) {
 	for _, f := range slices.Concat(s.files, s.links) {
 		for dir := path.Dir(f[0]); dir != "/"; dir = path.Dir(dir) {
@@ -157,7 +157,7 @@ func (s spec) dirs() (dirs []string) {
 	return slices.Compact(dirs)
 }
 
-// archive is a tar file that is made. Its first error is kept.
+// archive builds a tar file. It keeps the first error, which close returns.
 type archive struct {
 	buffer bytes.Buffer
 	writer *tar.Writer
@@ -197,7 +197,7 @@ func compress(data []byte) ([]byte, error) {
 func encode(v any) []byte {
 	data, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // of maps and strings it cannot be
+		panic(err) // maps and strings can always be encoded
 	}
 	return data
 }

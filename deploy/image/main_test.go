@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// entries reads a tar file: name, mode, type, link and content of each.
+// entries lists name, mode and link of each entry of a tar file, and the contents.
 func entries(t *testing.T, r io.Reader) (order []string, content map[string]string) {
 	t.Helper()
 	content = map[string]string{}

@@ -1,5 +1,5 @@
-// Package rules holds the rules about imports that the design stands on, each
-// with its reason in its message.
+// Package rules tests the rules about imports that the design relies on. The message
+// of each gives the reason.
 package rules
 
 import (
@@ -16,17 +16,17 @@ import (
 
 const module = "github.com/multibond/multibond/"
 
-// reserved says which packages may be imported by one folder only.
+// reserved lists the packages that only one folder may import.
 var reserved = []struct{ imported, folder, reason string }{
 	{"github.com/vishvananda/", "bond", "netlink and network namespaces enter the project in bond, so that the fake kernel stands for all of it"},
 	{"github.com/containernetworking/cni/libcni", "delegate", "calling CNI plugins is delegate's"},
 	{"k8s.io/", "kubeclient", "Kubernetes enters the project in kubeclient"},
 }
 
-// order is the one way that imports run, from the lowest folder up.
+// order lists the folders from the lowest up. Imports go down only.
 var order = []string{"bond", "delegate", "kubeclient", "cmd", "tests"}
 
-// rooms are the packages of delegate; each imports only those before its own row.
+// rooms lists the packages of delegate. Each imports only those of the rows before it.
 var rooms = [][]string{
 	{"delegate/cnierror", "delegate/strictjson", "delegate/atomicfile"},
 	{"delegate/invoke", "delegate/agentapi"},
@@ -37,7 +37,7 @@ var rooms = [][]string{
 	{"delegate"},
 }
 
-// room is the row of a package in rooms; -1 of any other.
+// room returns the row of a package in rooms, or -1.
 func room(path string) int {
 	return slices.IndexFunc(rooms, func(row []string) bool { return slices.Contains(row, strings.TrimPrefix(path, module)) })
 }
@@ -64,7 +64,7 @@ func list(t *testing.T, args ...string) (packages []goPackage) {
 	}
 }
 
-// folder is the top-level folder of a package of ours.
+// folder returns the top-level folder of a package of this module.
 func folder(path string) string {
 	first, _, _ := strings.Cut(strings.TrimPrefix(path, module), "/")
 	return first
@@ -85,7 +85,7 @@ func TestImports(t *testing.T) {
 	}
 }
 
-// TestRooms: what delegate is made of can be read from the lowest room up.
+// TestRooms checks that the rooms of delegate can be read from the lowest up.
 func TestRooms(t *testing.T) {
 	for _, p := range list(t, module+"delegate/...") {
 		own := room(p.ImportPath)
@@ -130,7 +130,7 @@ func checkReserved(t *testing.T, path, own, imported string) {
 	}
 }
 
-// heavy is what must not be linked into the plugin.
+// heavy lists what must not be linked into the plugin, with the reason.
 var heavy = map[string]string{
 	"k8s.io/":                  "the plugin has no API access",
 	"net/http":                 "the plugin starts twice per pod, and an HTTP stack is a third of such a binary",
