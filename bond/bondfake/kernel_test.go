@@ -27,8 +27,8 @@ func open(t *testing.T, k *bondfake.Kernel, path string) bond.Namespace {
 }
 
 // TestIndex: each namespace counts from 2. A link that moves to a namespace in
-// which its index is taken gets another index. So it is in the kernel (see the lab
-// tests of bond).
+// which its index is taken gets another index. The kernel does the same (see the
+// lab tests of bond).
 func TestIndex(t *testing.T) {
 	k := bondfake.New()
 	k.AddPF("0000:01:00.0", "enp1s0", vfDevices[:1]...)
