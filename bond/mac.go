@@ -3,8 +3,16 @@ package bond
 import (
 	"errors"
 	"fmt"
+	"net"
 	"time"
 )
+
+// IsUnicast reports whether mac is the address of one interface, of whatever
+// kind.
+func IsUnicast(mac string) bool {
+	address, err := net.ParseMAC(mac)
+	return err == nil && address[0]&1 == 0
+}
 
 // macWait bounds how long GiveMAC waits for a VF to take the MAC that its PF has
 // set: some drivers reset the VF first, which takes a while.

@@ -15,16 +15,17 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // Add attaches what r asks for, or leaves nothing behind. A container that is
 // attached and verifies gets the stored result once more.
-func (h *Host) Add(ctx context.Context, r Request) (*current.Result, error) {
+func (h *Host) Add(ctx context.Context, r plan.Request) (*current.Result, error) {
 	if err := r.Network.CheckAgent(); err != nil {
 		return nil, err
 	}
-	recs, err := h.addAll(ctx, []Request{r})
+	recs, err := h.addAll(ctx, []plan.Request{r})
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +34,7 @@ func (h *Host) Add(ctx context.Context, r Request) (*current.Result, error) {
 
 // addAll attaches what rs ask for, each after what it needs and else in order,
 // all for one container, or leaves nothing behind. The Records are those of rs. Where all of it is attached and verifies, nothing is done.
-func (h *Host) addAll(ctx context.Context, rs []Request) ([]*Record, error) {
+func (h *Host) addAll(ctx context.Context, rs []plan.Request) ([]*Record, error) {
 	s, err := h.enter(rs[0].Netns)
 	if err != nil {
 		return nil, err
@@ -63,9 +64,9 @@ func (h *Host) addAll(ctx context.Context, rs []Request) ([]*Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	order := attachmentOrder(rs)
+	order := plan.Order(rs)
 	if err := h.carryOutAll(ctx, rs, recs, order, s); err != nil {
-		return nil, h.undo(ctx, inOrder(recs, order), err)
+		return nil, h.undo(ctx, plan.InOrder(recs, order), err)
 	}
 	return recs, nil
 }
@@ -73,9 +74,9 @@ func (h *Host) addAll(ctx context.Context, rs []Request) ([]*Record, error) {
 // lockAll locks the container and the devices of requests, together with
 // those of the attachments that may be in their way, which it returns, those
 // of the container first and in the order in which they were made.
-func (h *Host) lockAll(ctx context.Context, rs []Request, s sandbox, locks *Locks) (earlier []Key, err error) {
+func (h *Host) lockAll(ctx context.Context, rs []plan.Request, s sandbox, locks *Locks) (earlier []plan.Key, err error) {
 	containers := []string{rs[0].ContainerID}
-	add := func(k Key) {
+	add := func(k plan.Key) {
 		if !slices.Contains(earlier, k) {
 			earlier, containers = append(earlier, k), append(containers, k.ContainerID)
 		}
@@ -90,7 +91,7 @@ func (h *Host) lockAll(ctx context.Context, rs []Request, s sandbox, locks *Lock
 	var devices []string
 	for _, r := range rs {
 		add(r.Key())
-		own, err := r.devices(s.host)
+		own, err := devicesOf(r, s.host)
 		if err != nil {
 			return nil, cnierror.With(cnierror.Kernel, err)
 		}
@@ -101,7 +102,7 @@ func (h *Host) lockAll(ctx context.Context, rs []Request, s sandbox, locks *Lock
 		if err != nil {
 			return nil, cnierror.With(types.ErrIOFailure, err)
 		}
-		if holder != (Key{}) {
+		if holder != (plan.Key{}) {
 			add(holder)
 		}
 	}
@@ -120,8 +121,8 @@ func (h *Host) lockAll(ctx context.Context, rs []Request, s sandbox, locks *Lock
 	return earlier, locks.Lock(ctx, "device", devices...)
 }
 
-// devices lists the PCI addresses that the request takes from the host.
-func (r Request) devices(host bond.Namespace) ([]string, error) {
+// devicesOf lists the PCI addresses that a request takes from the host.
+func devicesOf(r plan.Request, host bond.Namespace) ([]string, error) {
 	var out []string
 	if r.Network.Device != "" {
 		out = append(out, r.Network.Device)
@@ -144,7 +145,7 @@ func (r Request) devices(host bond.Namespace) ([]string, error) {
 
 // standing returns the Records of an earlier ADD that did the same for the
 // same sandbox, if all of it is there and verifies; else nil.
-func (h *Host) standing(s sandbox, rs []Request) ([]*Record, error) {
+func (h *Host) standing(s sandbox, rs []plan.Request) ([]*Record, error) {
 	var recs []*Record
 	for _, r := range rs {
 		rec, err := h.load(r.Key())
@@ -165,7 +166,7 @@ func (h *Host) standing(s sandbox, rs []Request) ([]*Record, error) {
 // devices as they were. One of the same container is restored. One of another
 // that holds a device is restored if its sandbox is dead: its DEL is late, and
 // would otherwise find the device in new hands.
-func (h *Host) settle(ctx context.Context, k Key, container string, locks *Locks) error {
+func (h *Host) settle(ctx context.Context, k plan.Key, container string, locks *Locks) error {
 	rec, err := h.load(k)
 	if err != nil {
 		return err
@@ -190,7 +191,7 @@ func (h *Host) settle(ctx context.Context, k Key, container string, locks *Locks
 // prepareAll makes the Records of all requests before anything is done, so
 // that everything that is wrong is said at once. One whose links are made by
 // the networks before it has its turn later, and is nil here.
-func (h *Host) prepareAll(ctx context.Context, rs []Request, s sandbox) ([]*Record, error) {
+func (h *Host) prepareAll(ctx context.Context, rs []plan.Request, s sandbox) ([]*Record, error) {
 	recs := make([]*Record, len(rs))
 	var errs []error
 	for i, r := range rs {
@@ -208,7 +209,7 @@ func (h *Host) prepareAll(ctx context.Context, rs []Request, s sandbox) ([]*Reco
 }
 
 // prepare surveys the node and compiles the plan of one request.
-func (h *Host) prepare(ctx context.Context, r Request, s sandbox) (*Record, error) {
+func (h *Host) prepare(ctx context.Context, r plan.Request, s sandbox) (*Record, error) {
 	began := time.Now()
 	facts, err := h.survey(r, s)
 	if err != nil {
@@ -218,7 +219,7 @@ func (h *Host) prepare(ctx context.Context, r Request, s sandbox) (*Record, erro
 		facts.Bonding = h.Kernel.EnableBonding(ctx)
 	}
 	surveyed := time.Now()
-	plan, warnings, err := Compile(r, facts)
+	plan, warnings, err := plan.Compile(r, facts)
 	if err != nil {
 		return nil, err
 	}
@@ -246,7 +247,7 @@ func checkTogether(recs []*Record) error {
 		if rec == nil {
 			continue
 		}
-		if !rec.Plan.plain() {
+		if !rec.Plan.IsChain() {
 			claim(names, rec.Plan.IfName, rec.Plan.Network)
 		}
 		for _, l := range rec.Plan.Links {
@@ -263,7 +264,7 @@ func checkTogether(recs []*Record) error {
 
 // carryOutAll takes requests through, in order. Those that have a Record have
 // it on disk before the first of them has an effect.
-func (h *Host) carryOutAll(ctx context.Context, rs []Request, recs []*Record, order []int, s sandbox) error {
+func (h *Host) carryOutAll(ctx context.Context, rs []plan.Request, recs []*Record, order []int, s sandbox) error {
 	if err := h.begin(slices.DeleteFunc(slices.Clone(recs), func(rec *Record) bool { return rec == nil })); err != nil {
 		return err
 	}
@@ -325,7 +326,7 @@ type step struct {
 // run takes the steps of a plan, in order.
 func (h *Host) run(ctx context.Context, s sandbox, rec *Record) error {
 	steps := h.bondSteps
-	if rec.Plan.plain() {
+	if rec.Plan.IsChain() {
 		steps = h.plainSteps
 	}
 	for _, one := range steps(ctx, s, rec) {

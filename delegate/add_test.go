@@ -18,6 +18,7 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -98,11 +99,11 @@ func TestAddRecord(t *testing.T) {
 		return []netconf.Plugin{{Type: "sriov", Config: json.RawMessage(`{"cniVersion":"0.3.1","deviceID":"` + device + `","name":"net1","pciBusID":"` + device + `","type":"sriov","vlan":100}`)}}
 	}
 	a, b := rec.Plan.Links[0], rec.Plan.Links[1]
-	want := Plan{
+	want := plan.Plan{
 		ContainerID: "c1", IfName: "bond0", Netns: pod1, Args: "K8S_POD_NAME=p", Path: []string{"/opt/cni/bin"}, Network: "net1", IPAM: "host-local",
-		Links: []PlannedLink{
-			{Name: "bond0-1", Source: netconf.FromDevice, Device: vfA, Plugins: plugin(vfA), PF: "enp1s0", VF: 0, Admin: admin("02:00:00:00:00:03", 0), Before: a.Before},
-			{Name: "bond0-2", Source: netconf.FromDevice, Device: vfB, Plugins: plugin(vfB), PF: "enp2s0", VF: 0, Admin: admin("02:00:00:00:00:06", 0), Before: b.Before},
+		Links: []plan.Link{
+			{Name: "bond0-1", Source: netconf.FromDevice, Device: vfA, Plugins: plugin(vfA), PF: "enp1s0", VF: 0, VFBefore: admin("02:00:00:00:00:03", 0), Before: a.Before},
+			{Name: "bond0-2", Source: netconf.FromDevice, Device: vfB, Plugins: plugin(vfB), PF: "enp2s0", VF: 0, VFBefore: admin("02:00:00:00:00:06", 0), Before: b.Before},
 		},
 		Bond: bond.Spec{Name: "bond0", Links: []string{"bond0-1", "bond0-2"}, Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "mtu": "1500", "primary": "bond0-1"}},
 	}
@@ -238,8 +239,8 @@ func TestAddAfterDeadSandbox(t *testing.T) {
 		t.Error("the old Record is still there")
 	}
 	rec := m.readRecord(c2)
-	if l := rec.Plan.Links[0]; l.Before.Name != "enp1s0v0" || l.Admin.VLAN != 0 {
-		t.Errorf("the pod's state counts as the state before: %+v %+v", l.Before, l.Admin)
+	if l := rec.Plan.Links[0]; l.Before.Name != "enp1s0v0" || l.VFBefore.VLAN != 0 {
+		t.Errorf("the pod's state counts as the state before: %+v %+v", l.Before, l.VFBefore)
 	}
 	attached := m.state()
 	m.mustDel(c1)

@@ -14,6 +14,7 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -59,7 +60,7 @@ func (h *Host) attach(ctx context.Context, s sandbox, rec *Record, i int) error 
 // renames, and sets up, whatever in the pod has the index that the VF had on the
 // host, and the kernel gives the VF another where that is taken. On its way
 // through the pod and back the VF gets one that was free there.
-func freeIndex(s sandbox, l *PlannedLink) error {
+func freeIndex(s sandbox, l *plan.Link) error {
 	const tries = 8
 	if l.Source != netconf.FromDevice {
 		return nil
@@ -80,7 +81,7 @@ func freeIndex(s sandbox, l *PlannedLink) error {
 }
 
 // roundTrip moves a VF into the pod and back, under its own name, down.
-func roundTrip(s sandbox, l *PlannedLink) error {
+func roundTrip(s sandbox, l *plan.Link) error {
 	down, spare := false, fmt.Sprintf("mb%d", l.Before.Index)
 	if err := s.host.Change(l.Before.Index, bond.Change{Namespace: s.pod, Name: &spare, Up: &down}); err != nil {
 		return err
@@ -116,7 +117,7 @@ func (rec *Record) preparePrevious(s sandbox, i int) {
 // runPlugins executes the plugins of a link in order, each with the result of
 // the one before it, and returns the last result and how many have succeeded.
 // What meanwhile does is done beside the first of them.
-func (h *Host) runPlugins(ctx context.Context, rec *Record, l PlannedLink, meanwhile func()) (result json.RawMessage, done int, err error) {
+func (h *Host) runPlugins(ctx context.Context, rec *Record, l plan.Link, meanwhile func()) (result json.RawMessage, done int, err error) {
 	for i, p := range l.Plugins {
 		wait := h.Runner.Start(ctx, rec.call("ADD", rec.Plan.Netns, l.Name, p, result))
 		if i == 0 {
@@ -153,7 +154,7 @@ func (rec *Record) call(command, netns, ifName string, p netconf.Plugin, prevRes
 
 // identify finds the link in the pod, and gives it its planned name where the
 // plugin gave it another.
-func (h *Host) identify(s sandbox, l PlannedLink) (bond.Link, error) {
+func (h *Host) identify(s sandbox, l plan.Link) (bond.Link, error) {
 	links, err := s.pod.Links()
 	if err != nil {
 		return bond.Link{}, err
@@ -187,8 +188,8 @@ func rename(n bond.Namespace, l bond.Link, name string) error {
 }
 
 // adminOf reads the administrative state of a link's VF; nil where it is none.
-func adminOf(host bond.Namespace, l PlannedLink) (*bond.VF, error) {
-	if l.Admin == nil {
+func adminOf(host bond.Namespace, l plan.Link) (*bond.VF, error) {
+	if l.VFBefore == nil {
 		return nil, nil
 	}
 	vfs, err := host.VFs(l.PF)
@@ -200,4 +201,17 @@ func adminOf(host bond.Namespace, l PlannedLink) (*bond.VF, error) {
 		return nil, fmt.Errorf("PF %s reports no VF %d any more", l.PF, l.VF)
 	}
 	return &vf, nil
+}
+
+// shareMAC gives a link that was just attached the MAC that all have.
+func shareMAC(s sandbox, rec *Record, l plan.Link, now bond.Link) (bond.Link, error) {
+	mac := rec.Plan.Bond.LinkMAC
+	if mac == "" || now.MAC == mac {
+		return now, nil
+	}
+	if err := bond.GiveMAC(bond.VFLink{Link: now, Pod: s.pod, Host: s.host, PF: l.PF, Number: l.VF}, mac); err != nil {
+		return now, fmt.Errorf("macPolicy shared: %w", err)
+	}
+	now.MAC, now.Up, now.Carrier = mac, false, false
+	return now, nil
 }

@@ -17,11 +17,12 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
 )
 
 // Check compares an attachment with its Record, then has the plugins check
 // their part. The error's code is 104 where something differs.
-func (h *Host) Check(ctx context.Context, k Key) error {
+func (h *Host) Check(ctx context.Context, k plan.Key) error {
 	rec, err := h.load(k)
 	if err != nil {
 		return err
@@ -44,7 +45,7 @@ func (h *Host) Check(ctx context.Context, k Key) error {
 		return cnierror.Errorf(cnierror.Check, "network %s: the network namespace %s is gone", rec.Plan.Network, rec.Plan.Netns)
 	}
 	err = h.verify(s, rec)
-	if !rec.Plan.plain() {
+	if !rec.Plan.IsChain() {
 		err = errors.Join(err, bond.VerifyCarrier(s.pod, rec.BondIndex))
 	}
 	if err != nil {
@@ -55,7 +56,7 @@ func (h *Host) Check(ctx context.Context, k Key) error {
 
 // verify is Verify(Record, Facts): nil where everything is as the ADD left it.
 func (h *Host) verify(s sandbox, rec *Record) error {
-	if rec.Plan.plain() {
+	if rec.Plan.IsChain() {
 		return verifyPlain(s, rec)
 	}
 	devices := map[string]string{}
@@ -123,7 +124,7 @@ func (h *Host) checkPlugins(ctx context.Context, rec *Record) error {
 	}
 	for _, l := range rec.Plan.Links {
 		for _, p := range l.Plugins {
-			if prev := rec.Attached[l.Name].Result; !rec.Plan.plain() {
+			if prev := rec.Attached[l.Name].Result; !rec.Plan.IsChain() {
 				check(l.Name, p, prev)
 			} else {
 				check(l.Name, p, rec.resultFor(p.Config))
@@ -161,12 +162,12 @@ func hasCheck(config json.RawMessage) bool {
 }
 
 // CheckPod checks all that one ADD has attached.
-func (h *Host) CheckPod(ctx context.Context, k Key) error {
+func (h *Host) CheckPod(ctx context.Context, k plan.Key) error {
 	rec, err := h.load(k)
 	if err != nil {
 		return err
 	}
-	members := []Key{k}
+	members := []plan.Key{k}
 	if rec != nil {
 		members = rec.members()
 	}

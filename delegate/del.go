@@ -9,19 +9,20 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/plan"
 )
 
 // Del undoes an attachment, and all that were made together with it, from
 // their Records alone, in reverse, and leaves the node as it was. Without a
 // Record there is nothing to undo. It goes on after an error and joins them.
-func (h *Host) Del(ctx context.Context, k Key) error {
+func (h *Host) Del(ctx context.Context, k plan.Key) error {
 	_, err := h.del(ctx, k)
 	return err
 }
 
 // del is Del; it returns the Record that it found. A sandbox of which surely
 // nothing is left is remembered as such.
-func (h *Host) del(ctx context.Context, k Key) (*Record, error) {
+func (h *Host) del(ctx context.Context, k plan.Key) (*Record, error) {
 	h.doubt = false
 	locks, err := openLocks(h.Store.Dir, h.LockTimeout)
 	if err != nil {
@@ -89,7 +90,7 @@ func (h *Host) delMembers(ctx context.Context, known *Record, locks *Locks) erro
 
 // load reads a Record; nil where there is none, or none that can be read,
 // which is said.
-func (h *Host) load(k Key) (*Record, error) {
+func (h *Host) load(k plan.Key) (*Record, error) {
 	rec, err := h.Store.Load(k)
 	switch {
 	case errors.Is(err, errDamaged):

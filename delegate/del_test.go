@@ -14,6 +14,7 @@ import (
 	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
 )
 
 // TestDel: whatever has happened to the pod meanwhile, DEL succeeds and the
@@ -585,7 +586,7 @@ func TestGC(t *testing.T) {
 	if err := gc(`"cni.dev/valid-attachments": [{"containerID": "c2", "ifname": "bond0"}]`); err != nil {
 		t.Fatal(err)
 	}
-	if keys, _ := m.Store.List(); !cmp.Equal(keys, []Key{c2}) {
+	if keys, _ := m.Store.List(); !cmp.Equal(keys, []plan.Key{c2}) {
 		t.Errorf("left are %v", keys)
 	}
 	if err := gc(`"cni.dev/valid-attachments": null`); err != nil {

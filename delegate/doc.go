@@ -2,7 +2,7 @@
 //
 //	Request  what is wanted            from the configuration and the runtime
 //	Facts    what the node looks like  from sysfs, netlink and CNI_PATH
-//	Plan     what will be done         Compile(Request, Facts)
+//	Plan     what will be done         plan.Compile(Request, Facts)
 //	Record   what has been done        on disk before the first effect
 //	Restore  the one way back          for a failed ADD, for DEL and for GC
 //

@@ -6,6 +6,8 @@ import (
 	"hash/fnv"
 	"os"
 	"path/filepath"
+
+	"github.com/multibond/multibond/delegate/plan"
 )
 
 // The sandboxes that have ended are kept in one file, each at its hash, in place
@@ -20,7 +22,7 @@ const (
 
 // endedSlot is where a sandbox is kept and what stands there; nil where it is too
 // long for that.
-func (h *Host) endedSlot(k Key) (at int64, text []byte) {
+func (h *Host) endedSlot(k plan.Key) (at int64, text []byte) {
 	text = fmt.Appendf(nil, "%s %s", h.BootID, k)
 	if len(text) > endedSize {
 		return 0, nil
@@ -31,7 +33,7 @@ func (h *Host) endedSlot(k Key) (at int64, text []byte) {
 }
 
 // hasEnded says whether a sandbox has nothing left to undo.
-func (h *Host) hasEnded(k Key) bool {
+func (h *Host) hasEnded(k plan.Key) bool {
 	at, text := h.endedSlot(k)
 	file, err := os.Open(filepath.Join(h.Store.Dir, endedFile))
 	if err != nil {
@@ -44,14 +46,14 @@ func (h *Host) hasEnded(k Key) bool {
 }
 
 // markEnded remembers that a sandbox has nothing left to undo.
-func (h *Host) markEnded(k Key) {
+func (h *Host) markEnded(k plan.Key) {
 	if at, text := h.endedSlot(k); text != nil {
 		_ = h.writeEnded(at, text)
 	}
 }
 
 // unmarkEnded forgets that a sandbox has ended.
-func (h *Host) unmarkEnded(k Key) error {
+func (h *Host) unmarkEnded(k plan.Key) error {
 	if !h.hasEnded(k) {
 		return nil
 	}

@@ -4,16 +4,18 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/multibond/multibond/delegate/plan"
 )
 
 func TestEnded(t *testing.T) {
 	m := newMachine(t)
-	k := Key{strings.Repeat("0f", 32), "eth0"}
+	k := plan.Key{ContainerID: strings.Repeat("0f", 32), IfName: "eth0"}
 	m.markEnded(k)
 	if !m.hasEnded(k) {
 		t.Error("a sandbox that has ended is not known")
 	}
-	if m.hasEnded(Key{k.ContainerID, "eth1"}) || m.hasEnded(Key{"c2", "eth0"}) {
+	if m.hasEnded(plan.Key{ContainerID: k.ContainerID, IfName: "eth1"}) || m.hasEnded(plan.Key{ContainerID: "c2", IfName: "eth0"}) {
 		t.Error("another one is taken for it")
 	}
 	after := *m.Host
@@ -24,7 +26,7 @@ func TestEnded(t *testing.T) {
 	if err := m.unmarkEnded(k); err != nil || m.hasEnded(k) {
 		t.Errorf("it is known after it has begun anew: %v", err)
 	}
-	long := Key{strings.Repeat("c", endedSize), "eth0"}
+	long := plan.Key{ContainerID: strings.Repeat("c", endedSize), IfName: "eth0"}
 	m.markEnded(long)
 	if err := m.unmarkEnded(long); err != nil || m.hasEnded(long) {
 		t.Errorf("a name that is too long: %v", err)
@@ -100,7 +102,7 @@ func TestDelDoubt(t *testing.T) {
 		"of another boot": func(n *node) { n.BootID = "boot2" },
 		"no Record, no namespace": func(n *node) {
 			for _, name := range []string{"eth0", "bond0"} {
-				if err := n.Store.Forget(Key{"c1", name}); err != nil {
+				if err := n.Store.Forget(plan.Key{ContainerID: "c1", IfName: name}); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -9,21 +9,12 @@ import (
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
 )
 
-// Facts is what the node looks like, as far as it matters to one Request.
-type Facts struct {
-	bond.Facts
-	Bonding error                     // nil where the kernel can make bonds
-	Plugins map[string]bool           // by type: the program is there
-	InUse   map[string]bond.Addresses // by PCI address: what the host has on a device that is up
-	Holders map[string]Key            // by PCI address: whose Record has it
-	Netns   map[string]string         // by PCI address: the namespace that sriov-cni has given a VF to that is not on the host
-}
-
 // survey reads the facts about a request. It changes nothing.
-func (h *Host) survey(r Request, s sandbox) (Facts, error) {
-	f := Facts{Plugins: map[string]bool{}, Holders: map[string]Key{}, InUse: map[string]bond.Addresses{}, Netns: map[string]string{}}
+func (h *Host) survey(r plan.Request, s sandbox) (plan.Facts, error) {
+	f := plan.Facts{Plugins: map[string]bool{}, Holders: map[string]plan.Key{}, InUse: map[string]bond.Addresses{}, Netns: map[string]string{}}
 	var sources bond.Sources
 	if r.Network.Device != "" {
 		sources.Devices = []string{r.Network.Device}
@@ -40,27 +31,49 @@ func (h *Host) survey(r Request, s sandbox) (Facts, error) {
 	}
 	var err error
 	if f.Facts, err = bond.Survey(h.Sys, s.host, s.pod, sources); err != nil {
-		return Facts{}, cnierror.With(cnierror.Kernel, err)
+		return plan.Facts{}, cnierror.With(cnierror.Kernel, err)
 	}
 	for device, d := range f.Devices {
 		if d.Link != nil && d.Link.Up {
 			if f.InUse[device], err = s.host.Addresses(d.Link.Index); err != nil {
-				return Facts{}, cnierror.With(cnierror.Kernel, err)
+				return plan.Facts{}, cnierror.With(cnierror.Kernel, err)
 			}
 		}
 		if d.PF != "" && d.Link == nil {
 			f.Netns[device] = h.givenTo(device)
 		}
 		if f.Holders[device], err = h.Store.Holder(device); err != nil {
-			return Facts{}, cnierror.With(types.ErrIOFailure, err)
+			return plan.Facts{}, cnierror.With(types.ErrIOFailure, err)
 		}
 	}
 	for _, plugin := range r.Network.PluginTypes() {
 		_, err := h.Runner.Find(plugin, r.Path)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return Facts{}, err
+			return plan.Facts{}, err
 		}
 		f.Plugins[plugin] = err == nil
 	}
 	return f, nil
+}
+
+// DryRun is the plan that an ADD would carry out now, with its warnings. It
+// changes nothing, and does not look for the bonding module. Without a network
+// namespace in the request the pod is taken for empty.
+func (h *Host) DryRun(r plan.Request) (plan.Plan, []string, error) {
+	if err := r.Network.CheckAgent(); err != nil {
+		return plan.Plan{}, nil, err
+	}
+	s, err := h.enterIfThere(r.Netns, "")
+	if err != nil {
+		return plan.Plan{}, nil, err
+	}
+	defer s.close()
+	if s.pod == nil && r.Netns != "" {
+		return plan.Plan{}, nil, cnierror.Errorf(types.ErrInvalidNetNS, "there is no network namespace at %q", r.Netns)
+	}
+	facts, err := h.survey(r, s)
+	if err != nil {
+		return plan.Plan{}, nil, err
+	}
+	return plan.Compile(r, facts)
 }

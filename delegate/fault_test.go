@@ -10,6 +10,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/plan"
 )
 
 // scenarios are one network of each kind of links, on a node that is not as
@@ -69,7 +70,7 @@ var scenarios = []struct {
 }
 
 // stage is a scenario's machine and request, before anything is done.
-func stage(t *testing.T, i int) (*machine, Request, string) {
+func stage(t *testing.T, i int) (*machine, plan.Request, string) {
 	m := newMachine(t)
 	scenarios[i].prepare(m)
 	return m, request(t, scenarios[i].config), m.state()

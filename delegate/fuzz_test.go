@@ -17,6 +17,7 @@ import (
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -33,7 +34,7 @@ func FuzzAgentReply(f *testing.F) {
 			return
 		}
 		c := netconf.Cluster{Name: "multibond", Inline: json.RawMessage(`{"name": "cbr0", "type": "bridge"}`), RuntimeConfig: json.RawMessage(`{"bandwidth": {}}`)}
-		rs, err := requestsOf(c, Request{ContainerID: "c1", IfName: "eth0", Netns: pod1}, *reply.Lookup)
+		rs, err := requestsOf(c, plan.Request{ContainerID: "c1", IfName: "eth0", Netns: pod1}, *reply.Lookup)
 		boundedError(t, raw, err)
 		if err != nil {
 			if code := cnierror.Code(err); code != types.ErrDecodingFailure && code != types.ErrInvalidNetworkConfig {
@@ -51,7 +52,7 @@ func FuzzAgentReply(f *testing.F) {
 					t.Errorf("plugin %q", plugin)
 				}
 			}
-			if plan, _, err := Compile(r, arbitraryFacts(r.Network, 255)); err == nil {
+			if plan, _, err := plan.Compile(r, arbitraryFacts(r.Network, 255)); err == nil {
 				planned += len(strictjson.Encode(plan))
 			}
 		}
@@ -100,7 +101,7 @@ func FuzzParseNetwork(f *testing.F) {
 			}
 			return
 		}
-		plan, _, err := Compile(Request{IfName: name, Network: n}, arbitraryFacts(n, node))
+		plan, _, err := plan.Compile(plan.Request{IfName: name, Network: n}, arbitraryFacts(n, node))
 		if err == nil && plan.String() == "" {
 			t.Error("a plan that says nothing")
 		}
@@ -108,9 +109,9 @@ func FuzzParseNetwork(f *testing.F) {
 }
 
 // arbitraryFacts has what each bit of node stands for.
-func arbitraryFacts(n netconf.Network, node uint8) Facts {
+func arbitraryFacts(n netconf.Network, node uint8) plan.Facts {
 	has := func(bit int) bool { return node&(1<<bit) != 0 }
-	f := Facts{Plugins: map[string]bool{}, Holders: map[string]Key{}}
+	f := plan.Facts{Plugins: map[string]bool{}, Holders: map[string]plan.Key{}}
 	f.Devices, f.Host, f.PodAddr = map[string]bond.DeviceFacts{}, map[string]bond.HostLink{}, map[int]bond.Addresses{}
 	for _, plugin := range n.PluginTypes() {
 		f.Plugins[plugin] = has(1)

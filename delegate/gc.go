@@ -17,6 +17,7 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -95,7 +96,7 @@ func (h *Host) collect(all []*Record, network string, valid []netconf.GCAttachme
 				out, i = append(out, collection{plugin: c.plugin, keep: []netconf.GCAttachment{}}), len(out)
 			}
 			out[i].path = rec.Plan.Path
-			if rec.Plan.plain() && rec.Plan.Key() == rec.members()[0] {
+			if rec.Plan.IsChain() && rec.Plan.Key() == rec.members()[0] {
 				out[i].keep = slices.Clone(valid)
 			}
 		}
@@ -178,7 +179,7 @@ func (h *Host) forgetUnborn(ctx context.Context) error {
 		if !unborn || !two {
 			continue
 		}
-		k := Key{id, ifName}
+		k := plan.Key{ContainerID: id, IfName: ifName}
 		if _, err := os.Stat(h.Store.file(k)); !errors.Is(err, os.ErrNotExist) {
 			continue
 		}
@@ -207,7 +208,7 @@ func (h *Host) forgetHolds(ctx context.Context) error {
 	defer locks.Close()
 	nobodys := func(device string) bool {
 		holder, err := h.Store.Holder(device)
-		return err == nil && holder == Key{}
+		return err == nil && holder == plan.Key{}
 	}
 	var errs []error
 	for _, e := range entries {

@@ -7,16 +7,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/netip"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/multibond/multibond/bond"
-	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
-	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // Host is the machine as this package sees it: every edge is a field.
@@ -45,35 +42,6 @@ type Limbo struct {
 	Wait   time.Duration // within one call
 	GiveUp time.Duration // over all calls; then it is left to whoever has it
 }
-
-// Request is what the runtime asks for one attachment.
-type Request struct {
-	ContainerID string
-	IfName      string // of the pod: the bond, or what the network's plugins make
-	Netns       string // CNI_NETNS; "" where the namespace is gone
-	Args        string // CNI_ARGS
-	Path        []string
-	Network     netconf.Network
-	Group       Group
-	Steps       []agentapi.Step // what was done for it before, which its Record tells
-
-	// As in agentapi.Attachment.
-	DefaultRoute   []netip.Addr
-	DeviceInfo     json.RawMessage
-	DeviceInfoFile string
-}
-
-// Group is all attachments that one ADD of the runtime makes, of which each
-// Record is a part.
-type Group struct {
-	Network string       `json:"network"`         // as the runtime calls its configuration
-	IfNames []string     `json:"ifNames"`         // in the order of attachment; the first is CNI_IFNAME
-	Agent   string       `json:"agent,omitempty"` // the socket of the agent that hears of the DEL
-	Pod     agentapi.Pod `json:"pod,omitzero"`
-}
-
-// Key names the request's Record.
-func (r Request) Key() Key { return Key{r.ContainerID, r.IfName} }
 
 // sandbox is an open pair of namespaces. pod is nil where it is gone.
 type sandbox struct {

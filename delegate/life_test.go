@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
 )
 
 // shared are two sandboxes that share one VF, 0000:3b:02.0.
@@ -47,14 +48,14 @@ var moves = map[string]func(m *machine){
 			return
 		}
 		defer s.close()
-		if recs, err := m.prepareAll(m.t.Context(), []Request{request(m.t, sharedFirst)}, s); err == nil {
+		if recs, err := m.prepareAll(m.t.Context(), []plan.Request{request(m.t, sharedFirst)}, s); err == nil {
 			m.Store.Begin(recs[0])
 		}
 	},
 	"the end of c1's namespace": func(m *machine) { m.RemoveNamespace(pod1) },
 }
 
-func (m *machine) lifeOf(k Key) life {
+func (m *machine) lifeOf(k plan.Key) life {
 	rec, err := m.Store.Load(k)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		m.t.Fatal(err)
@@ -73,7 +74,7 @@ var counted = regexp.MustCompile(`10\.56\.217\.\d+|bond0  mac=[0-9a-f:]+`)
 // how far each Record says that it has come.
 func (m *machine) print() string {
 	out := counted.ReplaceAllString(m.state(), "one")
-	for _, k := range []Key{c1, c2} {
+	for _, k := range []plan.Key{c1, c2} {
 		rec, err := m.Store.Load(k)
 		if err != nil {
 			continue

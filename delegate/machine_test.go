@@ -18,6 +18,7 @@ import (
 	"github.com/multibond/multibond/bond/bondfake"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
 )
 
 // The machine of all tests: two PFs with two VFs each, two pods.
@@ -70,29 +71,29 @@ func stateDir(t *testing.T) string {
 }
 
 // request is what a runtime asks for: container c1 in pod1, bond bond0.
-func request(t *testing.T, config string) Request {
+func request(t *testing.T, config string) plan.Request {
 	t.Helper()
 	n, err := netconf.ParseNetwork([]byte(config), "bond0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Request{ContainerID: "c1", IfName: "bond0", Netns: pod1, Path: []string{"/opt/cni/bin"}, Network: n}
+	return plan.Request{ContainerID: "c1", IfName: "bond0", Netns: pod1, Path: []string{"/opt/cni/bin"}, Network: n}
 }
 
 // other is the same request for container c2 in pod2.
-func other(r Request) Request {
+func other(r plan.Request) plan.Request {
 	r.ContainerID, r.Netns = "c2", pod2
 	return r
 }
 
-func (m *machine) mustAdd(r Request) {
+func (m *machine) mustAdd(r plan.Request) {
 	m.t.Helper()
 	if _, err := m.Add(m.t.Context(), r); err != nil {
 		m.t.Fatalf("ADD: %v", err)
 	}
 }
 
-func (m *machine) mustDel(k Key) {
+func (m *machine) mustDel(k plan.Key) {
 	m.t.Helper()
 	if err := m.Del(m.t.Context(), k); err != nil {
 		m.t.Fatalf("DEL: %v", err)
@@ -368,7 +369,7 @@ func (n edgedNamespace) ChangeVF(pf string, number int, have, want bond.VF) erro
 }
 
 // readRecord is a Record as it is on disk.
-func (m *machine) readRecord(k Key) *Record {
+func (m *machine) readRecord(k plan.Key) *Record {
 	m.t.Helper()
 	rec, err := m.Store.Load(k)
 	if err != nil {
@@ -385,4 +386,4 @@ func writeFile(t *testing.T, name, content string, mode os.FileMode) {
 }
 
 // c1 and c2 are the keys of [request] and [other].
-var c1, c2 = Key{"c1", "bond0"}, Key{"c2", "bond0"}
+var c1, c2 = plan.Key{ContainerID: "c1", IfName: "bond0"}, plan.Key{ContainerID: "c2", IfName: "bond0"}

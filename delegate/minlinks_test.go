@@ -5,77 +5,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/multibond/multibond/bond"
-	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
-
-// TestStartsDegraded: links that cannot be attached are left out and named, as
-// long as there are enough others; what is said of the others names their place.
-func TestStartsDegraded(t *testing.T) {
-	const links = `"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}, {"name": "eth1"}]`
-	const (
-		driver = "links[0].deviceID: VF 0000:3b:02.0 has no driver (bind it to the VF's network driver)"
-		gone   = "links[1].deviceID: there is no PCI device 0000:5e:02.0 (list them with: lspci -D | grep 'Virtual Function')"
-		rest   = " of 3 are there, and the bond starts with them (it gets no other as long as its pod lives)"
-		down   = "links[1].deviceID: the PF enp2s0 of VF 0000:5e:02.0 is down (ip link set enp2s0 up)"
-	)
-	noDriver := func(f *Facts) { d := f.Devices[vfA]; d.Driver, d.Link = "", nil; f.Devices[vfA] = d }
-	missing := func(f *Facts) { f.Devices[vfB] = bond.DeviceFacts{Missing: true} }
-	for _, test := range []struct {
-		name, keys string
-		change     func(*Facts)
-		plan       string
-		warnings   []string
-		text       string
-	}{
-		{name: "the first, which is the primary one, and a PF that is down", keys: `"minLinks": 2, `, change: func(f *Facts) {
-			noDriver(f)
-			f.Devices[vfB].PFLink.Up = false
-		}, plan: `bond0-2: VF 0 of enp2s0 (0000:5e:02.0) by sriov
-eth1: from the host
-bond0: create active-backup mtu 1500 miimon 100 fail_over_mac active primary bond0-2
-bond0: flush bond0-2, set it down, enslave it
-bond0: flush eth1, set it down, enslave it
-bond0: set it up`, warnings: []string{driver, "links: 2" + rest, down}},
-		{name: "two of three", keys: `"minLinks": 1, "primary": "eth1", `, change: func(f *Facts) { noDriver(f); missing(f) }, plan: `eth1: from the host
-bond0: create active-backup mtu 9000 miimon 100 fail_over_mac active primary eth1
-bond0: flush eth1, set it down, enslave it
-bond0: set it up`, warnings: []string{driver, gone, "links: 1" + rest}},
-		{name: "the one that is to be used first", keys: `"minLinks": 1, "activeSlave": "bond0-2", `, change: missing, plan: `bond0-1: VF 0 of enp1s0 (0000:3b:02.0) by sriov
-eth1: from the host
-bond0: create active-backup mtu 1500 miimon 100 fail_over_mac active
-bond0: flush bond0-1, set it down, enslave it
-bond0: flush eth1, set it down, enslave it
-bond0: set it up`, warnings: []string{gone, "links: 2" + rest}},
-		{name: "too few left", keys: `"minLinks": 2, `, change: func(f *Facts) { noDriver(f); missing(f) }, text: driver + "; " + gone},
-		{name: "none left", keys: `"minLinks": 1, "mode": "balance-rr", `, change: func(f *Facts) { noDriver(f); missing(f); delete(f.Host, "eth1") },
-			text: driver + "; " + gone + `; links[2].name: the host has no interface eth1 (with "linksInContainer": true it is looked for in the pod)`},
-		{name: "not asked for", change: missing, text: gone},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			f := nodeFacts()
-			test.change(&f)
-			plan, warnings, err := Compile(request(t, `{"name": "n", `+test.keys+links+`}`), f)
-			if test.text != "" {
-				wantError(t, err, cnierror.Node, "network n: "+test.text)
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(test.plan, plan.String()); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
-			for i := range test.warnings {
-				test.warnings[i] = "network n: " + test.warnings[i]
-			}
-			if diff := cmp.Diff(test.warnings, warnings); diff != "" {
-				t.Errorf("warnings, -want +got:\n%s", diff)
-			}
-		})
-	}
-}
 
 // TestAddDegraded: a bond that starts with one of its links is one, is checked
 // as one, and leaves nothing.

@@ -12,6 +12,7 @@ import (
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -51,16 +52,16 @@ func TestAttachmentOrder(t *testing.T) {
 		{[]agentapi.Attachment{lan("eth0"), bondCNI("b1", "b2", "x"), bondCNI("b2", "b1", "x"), lan("x")}, "eth0 x b2 b1"},
 		{[]agentapi.Attachment{bondCNI("eth0", "x", "y"), lan("x"), lan("y")}, "eth0 x y"},
 	} {
-		var rs []Request
+		var rs []plan.Request
 		var given, got []string
 		for _, a := range test.given {
-			r, err := requestFor(a, Request{})
+			r, err := requestFor(a, plan.Request{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			rs, given = append(rs, r), append(given, a.IfName)
 		}
-		for _, r := range inOrder(rs, attachmentOrder(rs)) {
+		for _, r := range plan.InOrder(rs, plan.Order(rs)) {
 			got = append(got, r.IfName)
 		}
 		if diff := cmp.Diff(test.want, strings.Join(got, " ")); diff != "" {
@@ -76,7 +77,7 @@ func TestBondBeforeItsLinks(t *testing.T) {
 	all := []agentapi.Attachment{vlan("net1", vfA), vlan("net2", vfB), bondCNI("bond0", "net1", "net2")}
 	for _, places := range [][]int{{0, 1, 2}, {2, 0, 1}, {0, 2, 1}, {2, 1, 0}} {
 		t.Run(fmt.Sprint(places), func(t *testing.T) {
-			given := inOrder(all, places)
+			given := plan.InOrder(all, places)
 			n := newNode(t, given...)
 			before := n.state()
 			if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -44,7 +45,7 @@ func TestNamesFromOutside(t *testing.T) {
 			return bonded(`{"name": "net1", "links": [{"deviceID": ` + quoted(name) + `}, {"deviceID": "0000:5e:02.0"}]}`)
 		},
 		"an attachment's interface": func(name string) error {
-			_, err := requestFor(agentapi.Attachment{Name: "demo/a", IfName: name, Config: []byte(`{"type": "macvlan", "name": "a"}`)}, Request{})
+			_, err := requestFor(agentapi.Attachment{Name: "demo/a", IfName: name, Config: []byte(`{"type": "macvlan", "name": "a"}`)}, plan.Request{})
 			return err
 		},
 	} {
@@ -109,7 +110,7 @@ func TestTooLarge(t *testing.T) {
 	if m.link("", "enp1s0v0").Device != vfA {
 		t.Error("what the damaged Record was about is not restored")
 	}
-	rec := &Record{Version: recordVersion, Plan: Plan{ContainerID: "c1", IfName: "bond0"}, Warnings: []string{strings.Repeat("x", maxRecord)}}
+	rec := &Record{Version: recordVersion, Plan: plan.Plan{ContainerID: "c1", IfName: "bond0"}, Warnings: []string{strings.Repeat("x", maxRecord)}}
 	if err := m.Store.Begin(rec); !errors.Is(err, atomicfile.ErrTooLarge) {
 		t.Errorf("begin: %v", err)
 	}
@@ -121,9 +122,9 @@ func TestTooLarge(t *testing.T) {
 // TestDeviceFromOutside: what an agent says of a plain network's device, or of
 // the file that describes it, leads nowhere else.
 func TestDeviceFromOutside(t *testing.T) {
-	of := func(a agentapi.Attachment) (Request, error) {
+	of := func(a agentapi.Attachment) (plan.Request, error) {
 		a.Name, a.IfName, a.Config = "demo/a", "net1", json.RawMessage(`{"type": "macvlan", "name": "a"}`)
-		return requestFor(a, Request{})
+		return requestFor(a, plan.Request{})
 	}
 	for _, name := range append(outside, "../c2:bond0.json", "../../pci/devices/"+vfA, "nvidia0") {
 		if r, err := of(agentapi.Attachment{Devices: []string{name}}); err != nil || r.Network.Device != "" {

@@ -15,6 +15,7 @@ import (
 	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
+	"github.com/multibond/multibond/delegate/plan"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -60,7 +61,7 @@ func (h *Host) attachPlain(ctx context.Context, s sandbox, rec *Record) error {
 
 // identifyPlain looks for the interface of a plain network. Not every plugin
 // makes one, and what it makes is its own affair.
-func (h *Host) identifyPlain(s sandbox, l PlannedLink) (bond.Link, error) {
+func (h *Host) identifyPlain(s sandbox, l plan.Link) (bond.Link, error) {
 	if l.Device != "" {
 		return h.identify(s, l)
 	}
@@ -117,7 +118,7 @@ func (h *Host) restorePlain(ctx context.Context, s sandbox, rec *Record) error {
 // deleteChain calls the plugins in reverse. The one that refused ADD made
 // nothing, and those after it were not called, so there is nothing that they
 // could refuse to undo.
-func (h *Host) deleteChain(ctx context.Context, s sandbox, rec *Record, l PlannedLink) error {
+func (h *Host) deleteChain(ctx context.Context, s sandbox, rec *Record, l plan.Link) error {
 	if rec.RefusedBy == 0 || rec.RefusedBy > len(l.Plugins) {
 		return h.deletePlugins(ctx, s, rec, l)
 	}

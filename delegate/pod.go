@@ -18,6 +18,7 @@ import (
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/netconf/confdir"
+	"github.com/multibond/multibond/delegate/plan"
 )
 
 // How long the agent may take. It answers a lookup from memory, as a rule, and
@@ -36,7 +37,7 @@ const (
 // default network, and what the agent says, in order. It leaves nothing behind
 // where one fails. The result is the default network's. r has everything but
 // the networks.
-func (h *Host) AddPod(ctx context.Context, c netconf.Cluster, r Request) (*current.Result, error) {
+func (h *Host) AddPod(ctx context.Context, c netconf.Cluster, r plan.Request) (*current.Result, error) {
 	began := time.Now()
 	pod, err := agentapi.ParseCNIArgs(r.Args)
 	if err != nil {
@@ -49,7 +50,7 @@ func (h *Host) AddPod(ctx context.Context, c netconf.Cluster, r Request) (*curre
 	reply, steps, err := h.lookup(ctx, agentapi.Client{Socket: c.Agent, Timeout: lookupTimeout}, l)
 	var recs []*Record
 	if err == nil {
-		var rs []Request
+		var rs []plan.Request
 		if rs, err = requestsOf(c, r, reply); err == nil {
 			rs[0].Steps = steps
 			recs, err = h.addAll(ctx, rs)
@@ -72,7 +73,7 @@ func (h *Host) AddPod(ctx context.Context, c netconf.Cluster, r Request) (*curre
 
 // AddSecondary attaches one bond network whose links name what only the agent
 // knows, for another meta plugin, which publishes the result itself.
-func (h *Host) AddSecondary(ctx context.Context, r Request) (*current.Result, error) {
+func (h *Host) AddSecondary(ctx context.Context, r plan.Request) (*current.Result, error) {
 	began := time.Now()
 	pod, err := agentapi.ParseCNIArgs(r.Args)
 	if err != nil {
@@ -109,7 +110,7 @@ func warningsOf(reply agentapi.LookupReply, recs []*Record) []string {
 	return warnings
 }
 
-func (h *Host) addOne(ctx context.Context, socket string, r Request, reply agentapi.LookupReply) ([]*Record, error) {
+func (h *Host) addOne(ctx context.Context, socket string, r plan.Request, reply agentapi.LookupReply) ([]*Record, error) {
 	if len(reply.Attachments) != 1 || !reply.Attachments[0].Bond {
 		return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: pod %s asks for another network at %s", r.Network.Name, reply.Pod, r.IfName)
 	}
@@ -117,8 +118,8 @@ func (h *Host) addOne(ctx context.Context, socket string, r Request, reply agent
 	if err != nil {
 		return nil, err
 	}
-	one.Group = Group{Network: r.Network.Name, IfNames: []string{r.IfName}, Agent: socket, Pod: reply.Pod}
-	return h.addAll(ctx, []Request{one})
+	one.Group = plan.Group{Network: r.Network.Name, IfNames: []string{r.IfName}, Agent: socket, Pod: reply.Pod}
+	return h.addAll(ctx, []plan.Request{one})
 }
 
 // DelPod is Del. The agent hears how long it took, or why it failed; that it
@@ -127,7 +128,7 @@ func (h *Host) addOne(ctx context.Context, socket string, r Request, reply agent
 // the same, what bond-cni attached is released, and what can be known to be ours
 // goes home. With the cluster's configuration that is done until surely nothing
 // is left, and then no more.
-func (h *Host) DelPod(ctx context.Context, c netconf.Cluster, r Request) error {
+func (h *Host) DelPod(ctx context.Context, c netconf.Cluster, r plan.Request) error {
 	began := time.Now()
 	rec, err := h.del(ctx, r.Key())
 	switch {
@@ -150,7 +151,7 @@ func (h *Host) DelPod(ctx context.Context, c netconf.Cluster, r Request) error {
 
 // delUnknown has the default network's plugins release what they may have for
 // a container without a Record. Their refusal is no error.
-func (h *Host) delUnknown(ctx context.Context, c netconf.Cluster, r Request) {
+func (h *Host) delUnknown(ctx context.Context, c netconf.Cluster, r plan.Request) {
 	raw, err := confdir.DefaultNetwork(c)
 	var n netconf.Network
 	if err == nil && raw != nil {
@@ -241,7 +242,7 @@ func (h *Host) lookup(ctx context.Context, agent agentapi.Client, l agentapi.Loo
 
 // requestsOf makes a request of each network of a pod, the default network
 // first.
-func requestsOf(c netconf.Cluster, r Request, reply agentapi.LookupReply) ([]Request, error) {
+func requestsOf(c netconf.Cluster, r plan.Request, reply agentapi.LookupReply) ([]plan.Request, error) {
 	if err := confdir.CheckReady(c); err != nil {
 		return nil, err
 	}
@@ -258,15 +259,15 @@ func requestsOf(c netconf.Cluster, r Request, reply agentapi.LookupReply) ([]Req
 	}
 	attachments[0].Config = netconf.WithRuntimeConfig(attachments[0].Config, c.RuntimeConfig)
 	r.Path = c.SearchPath(r.Path)
-	group := Group{Network: c.Name, Agent: c.Agent, Pod: reply.Pod}
-	var rs []Request
+	group := plan.Group{Network: c.Name, Agent: c.Agent, Pod: reply.Pod}
+	var rs []plan.Request
 	var errs []error
 	for _, a := range attachments {
 		one, err := requestFor(a, r)
 		errs = append(errs, err)
 		rs = append(rs, one)
 	}
-	for _, one := range inOrder(rs, attachmentOrder(rs)) {
+	for _, one := range plan.InOrder(rs, plan.Order(rs)) {
 		group.IfNames = append(group.IfNames, one.IfName)
 	}
 	for i := range rs {
@@ -276,7 +277,7 @@ func requestsOf(c netconf.Cluster, r Request, reply agentapi.LookupReply) ([]Req
 }
 
 // requestFor is the request for one network of a pod.
-func requestFor(a agentapi.Attachment, r Request) (Request, error) {
+func requestFor(a agentapi.Attachment, r plan.Request) (plan.Request, error) {
 	r.IfName, r.DefaultRoute, r.DeviceInfo, r.DeviceInfoFile = a.IfName, a.DefaultRoute, a.DeviceInfo, a.DeviceInfoFile
 	// The Record's file has the interface's name.
 	err := bond.CheckName(a.IfName)
@@ -346,7 +347,7 @@ func allSteps(p agentapi.Publish, recs []*Record) []agentapi.Step {
 func (rec *Record) podResult() (agentapi.Result, error) {
 	result, err := invoke.DecodeResult(rec.Result)
 	return agentapi.Result{
-		Name: rec.Plan.Network, IfName: rec.Plan.IfName, Bond: !rec.Plan.plain(), Result: result,
+		Name: rec.Plan.Network, IfName: rec.Plan.IfName, Bond: !rec.Plan.IsChain(), Result: result,
 		DefaultRoute: rec.Plan.DefaultRoute, DeviceInfo: rec.Plan.DeviceInfo,
 	}, err
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -94,8 +95,8 @@ func newNode(t *testing.T, attachments ...agentapi.Attachment) *node {
 	return n
 }
 
-func (n *node) request() Request {
-	return Request{ContainerID: "c1", IfName: "eth0", Netns: pod1, Args: podArgs, Path: []string{"/opt/cni/bin"}}
+func (n *node) request() plan.Request {
+	return plan.Request{ContainerID: "c1", IfName: "eth0", Netns: pod1, Args: podArgs, Path: []string{"/opt/cni/bin"}}
 }
 
 // published are the reports that the agent has got.
@@ -130,7 +131,7 @@ func TestAddPodBegun(t *testing.T) {
 	n := newNode(t, bondOf("bond0", vfA, vfB), vlan("net2", vfA2))
 	before := n.state()
 	n.plugins.refuse["bridge ADD eth0"] = "no"
-	var there []Key
+	var there []plan.Key
 	n.plugins.seen = func(invoke.Call) {
 		if there == nil {
 			there, _ = n.Store.List()
@@ -139,7 +140,7 @@ func TestAddPodBegun(t *testing.T) {
 	if _, err := n.AddPod(t.Context(), n.config, n.request()); err == nil {
 		t.Fatal("no error")
 	}
-	want := []Key{{"c1", "bond0"}, {"c1", "eth0"}, {"c1", "net2"}}
+	want := []plan.Key{{ContainerID: "c1", IfName: "bond0"}, {ContainerID: "c1", IfName: "eth0"}, {ContainerID: "c1", IfName: "net2"}}
 	if diff := cmp.Diff(want, there); diff != "" {
 		t.Errorf("Records at the first plugin, -want +got:\n%s", diff)
 	}
@@ -577,7 +578,7 @@ func TestWarnings(t *testing.T) {
 		"network net1: ignored: ipMasq",
 		"network demo/bond0: links[1].deviceID: the PF enp2s0 of VF 0000:5e:02.0 is down (ip link set enp2s0 up)",
 	}
-	if diff := cmp.Diff(own, n.readRecord(Key{"c1", "bond0"}).Warnings); diff != "" {
+	if diff := cmp.Diff(own, n.readRecord(plan.Key{ContainerID: "c1", IfName: "bond0"}).Warnings); diff != "" {
 		t.Errorf("Record, -want +got:\n%s", diff)
 	}
 	published := n.published()

@@ -11,6 +11,7 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
 )
 
 // delPredecessor releases what bond-cni may have attached: of it there is no
@@ -18,7 +19,7 @@ import (
 // goes, its links that came from the host go back under the names that they
 // have kept, and IPAM takes the address back. A refusal of IPAM is an error only
 // where the bond was there: else there may be nothing that it could take back.
-func (h *Host) delPredecessor(ctx context.Context, r Request) error {
+func (h *Host) delPredecessor(ctx context.Context, r plan.Request) error {
 	locks, err := openLocks(h.Store.Dir, h.LockTimeout)
 	if err != nil {
 		return err
@@ -88,7 +89,7 @@ func findBond(links []bond.Link, name string) (bond.Link, bool) {
 // CheckPredecessor checks what bond-cni has attached, as far as its
 // configuration tells what that has to be. The error's code is 104 where
 // something differs.
-func (h *Host) CheckPredecessor(r Request) error {
+func (h *Host) CheckPredecessor(r plan.Request) error {
 	s, err := h.enterIfThere(r.Netns, "")
 	if err != nil {
 		return err

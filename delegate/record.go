@@ -17,6 +17,7 @@ import (
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/atomicfile"
+	"github.com/multibond/multibond/delegate/plan"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -30,7 +31,7 @@ type Record struct {
 	BootID      string               `json:"bootID"`
 	NetnsID     string               `json:"netnsID"` // tells another namespace at the same path
 	Created     time.Time            `json:"created"`
-	Plan        Plan                 `json:"plan"`
+	Plan        plan.Plan            `json:"plan"`
 	Started     []string             `json:"started,omitempty"`  // links whose attachment was begun
 	Attached    map[string]Seen      `json:"attached,omitempty"` // links that were seen in the pod
 	BondIndex   int                  `json:"bondIndex,omitempty"`
@@ -52,12 +53,6 @@ type Seen struct {
 	Admin  *bond.VF        `json:"admin,omitempty"`
 	Result json.RawMessage `json:"result,omitempty"` // of the last plugin
 }
-
-// Key names a Record: one attachment of one container.
-type Key struct{ ContainerID, IfName string }
-
-// String uses a colon, which neither part can contain.
-func (k Key) String() string { return k.ContainerID + ":" + k.IfName }
 
 // Store keeps Records in a directory, one file each, and who holds which
 // device in the directory "devices" below it.
@@ -85,13 +80,13 @@ var errDamaged = errors.New("it is damaged")
 // container and interface, as flannel does with a delegate of type bond.
 func (s Store) Within() Store { return Store{Dir: filepath.Join(s.Dir, "within")} }
 
-func (s Store) file(k Key) string { return filepath.Join(s.Dir, k.String()+recordEnd) }
+func (s Store) file(k plan.Key) string { return filepath.Join(s.Dir, k.String()+recordEnd) }
 
 // Load reads a Record. The error is compatible with errors.Is(err,
 // fs.ErrNotExist) where there is none. Of a damaged one a copy is kept under
 // another name, so that it is not lost; in its place counts what Begin wrote,
 // as if every step had been begun.
-func (s Store) Load(k Key) (*Record, error) {
+func (s Store) Load(k plan.Key) (*Record, error) {
 	file := s.file(k)
 	r, err := read(file, k)
 	if !errors.Is(err, errDamaged) {
@@ -108,7 +103,7 @@ func (s Store) Load(k Key) (*Record, error) {
 	return r, nil
 }
 
-func read(file string, k Key) (*Record, error) {
+func read(file string, k plan.Key) (*Record, error) {
 	data, err := atomicfile.Read(file, maxRecord)
 	switch {
 	case errors.Is(err, atomicfile.ErrTooLarge):
@@ -120,7 +115,7 @@ func read(file string, k Key) (*Record, error) {
 }
 
 // decode finds the Record of k among those of one file.
-func decode(data []byte, k Key) (found *Record, err error) {
+func decode(data []byte, k plan.Key) (found *Record, err error) {
 	for all := json.NewDecoder(bytes.NewReader(data)); ; {
 		var r Record
 		switch err := all.Decode(&r); {
@@ -138,13 +133,13 @@ func decode(data []byte, k Key) (found *Record, err error) {
 
 // members are the keys of all Records that were made together with this one,
 // in the order of their attachment, itself among them.
-func (r *Record) members() []Key {
-	var keys []Key
+func (r *Record) members() []plan.Key {
+	var keys []plan.Key
 	for _, name := range r.Plan.Group.IfNames {
-		keys = append(keys, Key{r.Plan.ContainerID, name})
+		keys = append(keys, plan.Key{ContainerID: r.Plan.ContainerID, IfName: name})
 	}
 	if !slices.Contains(keys, r.Plan.Key()) { // a Record of a version without groups
-		keys = []Key{r.Plan.Key()}
+		keys = []plan.Key{r.Plan.Key()}
 	}
 	return keys
 }
@@ -162,7 +157,7 @@ func (r *Record) assumeBegun() {
 }
 
 // List returns the keys of all Records.
-func (s Store) List() ([]Key, error) {
+func (s Store) List() ([]plan.Key, error) {
 	entries, err := os.ReadDir(s.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -170,12 +165,12 @@ func (s Store) List() ([]Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("records: %w", err)
 	}
-	var keys []Key
+	var keys []plan.Key
 	for _, e := range entries {
 		name, is := strings.CutSuffix(e.Name(), recordEnd)
 		id, ifName, two := strings.Cut(name, ":")
 		if is && two {
-			keys = append(keys, Key{id, ifName})
+			keys = append(keys, plan.Key{ContainerID: id, IfName: ifName})
 		}
 	}
 	return keys, nil
@@ -257,7 +252,7 @@ func (s Store) Update(r *Record) error {
 func (s Store) End(r *Record) error {
 	var errs []error
 	for _, device := range r.Plan.Devices() {
-		if holder, err := s.Holder(device); err == nil && (holder == r.Plan.Key() || holder == Key{}) {
+		if holder, err := s.Holder(device); err == nil && (holder == r.Plan.Key() || holder == plan.Key{}) {
 			errs = append(errs, atomicfile.Remove(s.hold(device)))
 		}
 	}
@@ -266,7 +261,7 @@ func (s Store) End(r *Record) error {
 
 // Forget removes all files of a Record, those too that a process has left
 // that was killed while it wrote them; what was set aside stays.
-func (s Store) Forget(k Key) error {
+func (s Store) Forget(k plan.Key) error {
 	file := s.file(k)
 	return atomicfile.Remove(file+atomicfile.Unfinished, file+begunEnd, file)
 }
@@ -275,18 +270,18 @@ func (s Store) hold(device string) string { return filepath.Join(s.Dir, devicesD
 
 // Holder returns whose Record has a device; the zero Key for nobody's. A hold
 // whose Record is gone is nobody's.
-func (s Store) Holder(device string) (Key, error) {
+func (s Store) Holder(device string) (plan.Key, error) {
 	data, err := atomicfile.Read(s.hold(device), maxHold)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Key{}, nil
+		return plan.Key{}, nil
 	}
 	if err != nil {
-		return Key{}, fmt.Errorf("hold on %s: %w", device, err)
+		return plan.Key{}, fmt.Errorf("hold on %s: %w", device, err)
 	}
 	id, ifName, _ := strings.Cut(string(data), ":")
-	k := Key{id, ifName}
+	k := plan.Key{ContainerID: id, IfName: ifName}
 	if _, err := os.Stat(s.file(k)); errors.Is(err, fs.ErrNotExist) {
-		return Key{}, nil
+		return plan.Key{}, nil
 	}
 	return k, nil
 }

@@ -15,13 +15,14 @@ import (
 	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 func record(id, ifName string, devices ...string) *Record {
-	r := &Record{Version: recordVersion, Plan: Plan{ContainerID: id, IfName: ifName, Config: strictjson.Encode(1)}}
+	r := &Record{Version: recordVersion, Plan: plan.Plan{ContainerID: id, IfName: ifName, Config: strictjson.Encode(1)}}
 	for _, d := range devices {
-		r.Plan.Links = append(r.Plan.Links, PlannedLink{Name: "l" + d, Source: netconf.FromDevice, Device: d})
+		r.Plan.Links = append(r.Plan.Links, plan.Link{Name: "l" + d, Source: netconf.FromDevice, Device: d})
 	}
 	return r
 }
@@ -55,7 +56,7 @@ func TestStore(t *testing.T) {
 	if keys, err := s.List(); keys != nil || err != nil {
 		t.Errorf("before there is a directory: %v, %v", keys, err)
 	}
-	if k, err := s.Holder(vfA); k != (Key{}) || err != nil {
+	if k, err := s.Holder(vfA); k != (plan.Key{}) || err != nil {
 		t.Errorf("before there is a directory: %v, %v", k, err)
 	}
 	_, err := s.Load(c1)
@@ -90,10 +91,10 @@ func TestStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	keys, err := s.List()
-	if diff := cmp.Diff([]Key{c1, {"c1", "net1"}, {"c2", "net.1"}}, keys); diff != "" || err != nil {
+	if diff := cmp.Diff([]plan.Key{c1, {ContainerID: "c1", IfName: "net1"}, {ContainerID: "c2", IfName: "net.1"}}, keys); diff != "" || err != nil {
 		t.Errorf("%v: -want +got:\n%s", err, diff)
 	}
-	if err := errors.Join(s.End(r), s.End(r), s.End(record("c2", "net.1")), s.Forget(Key{"c1", "net1"})); err != nil {
+	if err := errors.Join(s.End(r), s.End(r), s.End(record("c2", "net.1")), s.Forget(plan.Key{ContainerID: "c1", IfName: "net1"})); err != nil {
 		t.Fatal(err)
 	}
 	wantFiles(t, s.Dir)
@@ -155,7 +156,7 @@ func TestStoreHolds(t *testing.T) {
 	if err := errors.Join(s.Begin(first), s.Begin(second)); err != nil {
 		t.Fatal(err)
 	}
-	holders := func() (out []Key) {
+	holders := func() (out []plan.Key) {
 		for _, device := range []string{vfA, vfB, vfA2} {
 			k, err := s.Holder(device)
 			if err != nil {
@@ -165,20 +166,20 @@ func TestStoreHolds(t *testing.T) {
 		}
 		return out
 	}
-	if diff := cmp.Diff([]Key{c1, c2, {}}, holders()); diff != "" {
+	if diff := cmp.Diff([]plan.Key{c1, c2, {}}, holders()); diff != "" {
 		t.Error(diff)
 	}
 	if err := s.End(first); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]Key{{}, c2, {}}, holders()); diff != "" {
+	if diff := cmp.Diff([]plan.Key{{}, c2, {}}, holders()); diff != "" {
 		t.Error(diff)
 	}
 	if err := s.Forget(c2); err != nil {
 		t.Fatal(err)
 	}
 	writeFile(t, s.hold(vfA), "", 0o600) // cut short
-	if diff := cmp.Diff([]Key{{}, {}, {}}, holders()); diff != "" {
+	if diff := cmp.Diff([]plan.Key{{}, {}, {}}, holders()); diff != "" {
 		t.Error(diff)
 	}
 	if err := s.End(first); err != nil { // whose hold it was to be; nor has c2 a Record any more

@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/plan"
 )
 
 // repairDevice makes a VF what it was before the ADD: on the host, with its
 // name, MAC, MTU, state and everything that its PF keeps for it. It changes
 // only what differs, and looks again afterwards.
-func (h *Host) repairDevice(s sandbox, rec *Record, l PlannedLink) error {
+func (h *Host) repairDevice(s sandbox, rec *Record, l plan.Link) error {
 	if err := h.bringHome(s, rec, l); err != nil {
 		return err
 	}
@@ -33,7 +34,7 @@ func (h *Host) repairDevice(s sandbox, rec *Record, l PlannedLink) error {
 	if l, err = h.unlessNameTaken(s, rec, l, *now.Link); err != nil {
 		return err
 	}
-	if len(l.Had.IPs) == 0 && len(l.Had.Routes) == 0 && asBefore(l, now) == nil {
+	if len(l.AddressesBefore.IPs) == 0 && len(l.AddressesBefore.Routes) == 0 && asBefore(l, now) == nil {
 		return nil
 	}
 	if err := h.repairBoth(s, l, now); err != nil {
@@ -51,23 +52,23 @@ func (h *Host) repairDevice(s sandbox, rec *Record, l PlannedLink) error {
 // interface is another one than before, which has just the same address, as it
 // is. A PF whose VF was only given its driver anew still keeps for it what the
 // ADD has set, which is taken back.
-func (h *Host) unlessMadeAnew(rec *Record, l PlannedLink, now bond.DeviceFacts) PlannedLink {
+func (h *Host) unlessMadeAnew(rec *Record, l plan.Link, now bond.DeviceFacts) plan.Link {
 	if now.Link == nil || rec.knows(l, *now.Link) {
 		return l
 	}
 	h.warn("%s was made anew since the ADD (its own MAC is %s, was %s) and is left as it is", l.Device, now.Link.PermMAC, l.Before.PermMAC)
-	if set := rec.Attached[l.Name].Admin; now.Admin != nil && l.Admin != nil && set != nil {
-		admin := now.Admin.Without(*set, *l.Admin)
+	if set := rec.Attached[l.Name].Admin; now.Admin != nil && l.VFBefore != nil && set != nil {
+		admin := now.Admin.Without(*set, *l.VFBefore)
 		now.Admin = &admin
 	}
-	l.Before, l.Had, l.Admin = now.Link, bond.Addresses{}, now.Admin
+	l.Before, l.AddressesBefore, l.VFBefore = now.Link, bond.Addresses{}, now.Admin
 	return l
 }
 
 // unlessNameTaken is the link as it has to be: as before, or, where another
 // interface has had its name for so long that it keeps it, with the name that
 // it has now.
-func (h *Host) unlessNameTaken(s sandbox, rec *Record, l PlannedLink, now bond.Link) (PlannedLink, error) {
+func (h *Host) unlessNameTaken(s sandbox, rec *Record, l plan.Link, now bond.Link) (plan.Link, error) {
 	if now.Name == l.Before.Name {
 		return l, nil
 	}
@@ -75,7 +76,7 @@ func (h *Host) unlessNameTaken(s sandbox, rec *Record, l PlannedLink, now bond.L
 	if err != nil || !taken || other.Index == now.Index || time.Since(rec.lostSince(l)) <= h.Limbo.GiveUp {
 		return l, err
 	}
-	h.warn("%s is %s from now on: its own name is taken on the host by %s", l.Device, now.Name, describe(other, l.Before.Name))
+	h.warn("%s is %s from now on: its own name is taken on the host by %s", l.Device, now.Name, plan.DescribeLink(other, l.Before.Name))
 	before := *l.Before
 	before.Name = now.Name
 	l.Before = &before
@@ -86,7 +87,7 @@ func (h *Host) unlessNameTaken(s sandbox, rec *Record, l PlannedLink, now bond.L
 // unless that was taken where it moved to. Its own MAC alone does not tell:
 // igbvf takes whatever MAC it has for its own at each reset, and that can be
 // the bond's, which is one of the links'.
-func (rec *Record) knows(l PlannedLink, now bond.Link) bool {
+func (rec *Record) knows(l plan.Link, now bond.Link) bool {
 	if now.Index == l.Before.Index || now.Index == rec.Attached[l.Name].Link.Index {
 		return true
 	}
@@ -105,9 +106,9 @@ func (rec *Record) knows(l PlannedLink, now bond.Link) bool {
 // admin MAC does too, and an igb VF hears nothing after its PF's entry was
 // changed until it is set up again. So the interface comes first, down, then
 // the PF's part, then the interface once more.
-func (h *Host) repairBoth(s sandbox, l PlannedLink, now bond.DeviceFacts) error {
-	if l.Admin == nil || now.Admin == nil || len(now.Admin.Differences(*l.Admin)) == 0 {
-		return bond.Restore(s.host, *now.Link, *l.Before, l.Had)
+func (h *Host) repairBoth(s sandbox, l plan.Link, now bond.DeviceFacts) error {
+	if l.VFBefore == nil || now.Admin == nil || len(now.Admin.Differences(*l.VFBefore)) == 0 {
+		return bond.Restore(s.host, *now.Link, *l.Before, l.AddressesBefore)
 	}
 	down := *l.Before
 	down.Up = false
@@ -118,11 +119,11 @@ func (h *Host) repairBoth(s sandbox, l PlannedLink, now bond.DeviceFacts) error 
 	if err != nil || admin.Admin == nil {
 		return errors.Join(first, err)
 	}
-	if err := s.host.ChangeVF(admin.PFNetdev, admin.Number, *admin.Admin, *l.Admin); err != nil {
+	if err := s.host.ChangeVF(admin.PFNetdev, admin.Number, *admin.Admin, *l.VFBefore); err != nil {
 		return errors.Join(first, err)
 	}
 	again, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
-	if err == nil && again.Link != nil && again.Link.MAC != l.Before.MAC && l.Admin.MAC == l.Before.MAC {
+	if err == nil && again.Link != nil && again.Link.MAC != l.Before.MAC && l.VFBefore.MAC == l.Before.MAC {
 		// It may refuse its own MAC, and take it from its PF.
 		first = errors.Join(first, bond.Bounce(s.host, *again.Link))
 		again, err = bond.SurveyDevice(h.Sys, s.host, l.Device)
@@ -130,13 +131,13 @@ func (h *Host) repairBoth(s sandbox, l PlannedLink, now bond.DeviceFacts) error 
 	if err != nil || again.Link == nil {
 		return errors.Join(first, err)
 	}
-	return bond.Restore(s.host, *again.Link, *l.Before, l.Had)
+	return bond.Restore(s.host, *again.Link, *l.Before, l.AddressesBefore)
 }
 
 // repairMAC gives a VF its own MAC back that refused it, because its plugin has
 // taken its trust away first: it is trusted for as long as that takes. Where
 // that is not what has failed, the error stays as it is.
-func (h *Host) repairMAC(s sandbox, l PlannedLink, failed error) error {
+func (h *Host) repairMAC(s sandbox, l plan.Link, failed error) error {
 	now, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
 	if err != nil || now.Link == nil || now.Admin == nil || now.Link.MAC == l.Before.MAC || now.Admin.Trust == nil || *now.Admin.Trust {
 		return errors.Join(failed, err)
@@ -158,16 +159,16 @@ func (h *Host) repairMAC(s sandbox, l PlannedLink, failed error) error {
 
 // asBefore is the word on whether a device is what it was; the error says in
 // what it differs.
-func asBefore(l PlannedLink, now bond.DeviceFacts) error {
+func asBefore(l plan.Link, now bond.DeviceFacts) error {
 	if now.Link == nil {
 		return fmt.Errorf("its interface has left the host")
 	}
-	if l.Admin != nil && now.Admin == nil {
+	if l.VFBefore != nil && now.Admin == nil {
 		return fmt.Errorf("its PF %s is not on the host, so what the PF keeps for it cannot be restored", l.PF)
 	}
 	differences := now.Link.Differences(*l.Before)
-	if l.Admin != nil {
-		differences = append(differences, now.Admin.Differences(*l.Admin)...)
+	if l.VFBefore != nil {
+		differences = append(differences, now.Admin.Differences(*l.VFBefore)...)
 	}
 	if len(differences) > 0 {
 		return fmt.Errorf("is not as before: %s", strings.Join(differences, ", "))
@@ -176,7 +177,7 @@ func asBefore(l PlannedLink, now bond.DeviceFacts) error {
 }
 
 // bringHome moves a link that is in the pod to the host.
-func (h *Host) bringHome(s sandbox, rec *Record, l PlannedLink) error {
+func (h *Host) bringHome(s sandbox, rec *Record, l plan.Link) error {
 	inPod, there, err := h.findInPod(s, rec, l)
 	if err != nil || !there {
 		return err
@@ -186,7 +187,7 @@ func (h *Host) bringHome(s sandbox, rec *Record, l PlannedLink) error {
 
 // moveHome moves a link from the pod to the host under its own name. A device
 // whose name is taken by now comes under one that cannot be.
-func moveHome(s sandbox, l bond.Link, planned PlannedLink) error {
+func moveHome(s sandbox, l bond.Link, planned plan.Link) error {
 	err := s.pod.Change(l.Index, bond.Change{Namespace: s.host, Name: &planned.Before.Name})
 	if err == nil {
 		return nil

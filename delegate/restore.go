@@ -11,6 +11,7 @@ import (
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
 )
 
 // restore is the one way back: for an ADD that failed, for DEL, for GC and
@@ -48,7 +49,7 @@ func (h *Host) restoreAll(ctx context.Context, s sandbox, rec *Record) error {
 	}
 	var errs []error
 	released := false
-	if rec.Plan.plain() {
+	if rec.Plan.IsChain() {
 		errs = append(errs, h.restorePlain(ctx, s, rec))
 	} else if rec.BootID == h.BootID {
 		var err error
@@ -109,7 +110,7 @@ func (rec *Record) made(b bond.Link, links []bond.Link) bool {
 }
 
 // restoreLink makes one link what it was, and remembers that it is.
-func (h *Host) restoreLink(ctx context.Context, s sandbox, rec *Record, l PlannedLink) error {
+func (h *Host) restoreLink(ctx context.Context, s sandbox, rec *Record, l plan.Link) error {
 	if !slices.Contains(rec.Started, l.Name) || slices.Contains(rec.Restored, l.Name) {
 		return nil
 	}
@@ -135,7 +136,7 @@ func (h *Host) restoreLink(ctx context.Context, s sandbox, rec *Record, l Planne
 // and then makes sure that it is as before: plugins lose VFs in ways of their
 // own. A VF that somebody else has by now is left alone, and its plugins are
 // not called, because they would reset the other's VF.
-func (h *Host) restoreDevice(ctx context.Context, s sandbox, rec *Record, l PlannedLink) error {
+func (h *Host) restoreDevice(ctx context.Context, s sandbox, rec *Record, l plan.Link) error {
 	if left, err := h.hasNewOwner(rec, l); left || err != nil {
 		return err
 	}
@@ -164,15 +165,15 @@ func (h *Host) restoreDevice(ctx context.Context, s sandbox, rec *Record, l Plan
 	}
 	if failed != nil {
 		h.warn("link %s: %v; VF %s is as before all the same", l.Name, failed, l.Device)
-		h.forgetTorn(Key{rec.Plan.ContainerID, l.Name})
+		h.forgetTorn(plan.Key{ContainerID: rec.Plan.ContainerID, IfName: l.Name})
 	}
 	return nil
 }
 
 // hasNewOwner says whether another attachment has the device by now.
-func (h *Host) hasNewOwner(rec *Record, l PlannedLink) (bool, error) {
+func (h *Host) hasNewOwner(rec *Record, l plan.Link) (bool, error) {
 	holder, err := h.Store.Holder(l.Device)
-	if err != nil || holder == (Key{}) || holder == rec.Plan.Key() {
+	if err != nil || holder == (plan.Key{}) || holder == rec.Plan.Key() {
 		return false, err
 	}
 	h.warn("VF %s belongs to container %s by now and is left alone", l.Device, holder.ContainerID)
@@ -183,7 +184,7 @@ func (h *Host) hasNewOwner(rec *Record, l PlannedLink) (bool, error) {
 // it, and returns the namespace to look in. Where another interface has the
 // name, plugins take that one instead: they are told of no namespace, and
 // then only free what they keep.
-func netnsForPlugins(s sandbox, l PlannedLink, inPod bond.Link, there bool) (string, error) {
+func netnsForPlugins(s sandbox, l plan.Link, inPod bond.Link, there bool) (string, error) {
 	if s.pod == nil || there && inPod.Name == l.Name {
 		return s.netns, nil
 	}
@@ -203,7 +204,7 @@ func netnsForPlugins(s sandbox, l PlannedLink, inPod bond.Link, there bool) (str
 // to have no interface at all, or not to exist. It reports whether the device
 // is to be left alone instead: because it has been nowhere for so long that
 // somebody else must have it.
-func (h *Host) awaitOnHost(s sandbox, rec *Record, l PlannedLink) (now bond.DeviceFacts, left bool, err error) {
+func (h *Host) awaitOnHost(s sandbox, rec *Record, l plan.Link) (now bond.DeviceFacts, left bool, err error) {
 	const pause = 50 * time.Millisecond
 	for deadline := time.Now().Add(h.Limbo.Wait); ; time.Sleep(pause) {
 		now, err = bond.SurveyDevice(h.Sys, s.host, l.Device)
@@ -223,7 +224,7 @@ func (h *Host) awaitOnHost(s sandbox, rec *Record, l PlannedLink) (now bond.Devi
 
 // lostSince is when a link was first found to be nowhere, or its name to be
 // taken: now, where that is new.
-func (rec *Record) lostSince(l PlannedLink) time.Time {
+func (rec *Record) lostSince(l plan.Link) time.Time {
 	since, before := rec.LostSince[l.Name]
 	if !before {
 		since = time.Now()
@@ -237,7 +238,7 @@ func (rec *Record) lostSince(l PlannedLink) time.Time {
 
 // isLost says whether a link that is nowhere has been so for so long that
 // whoever has it keeps it. Until then that is an error, for a later DEL.
-func (h *Host) isLost(rec *Record, l PlannedLink) (bool, error) {
+func (h *Host) isLost(rec *Record, l plan.Link) (bool, error) {
 	if since := rec.lostSince(l); time.Since(since) > h.Limbo.GiveUp {
 		h.warn("%s has been neither on the host nor in the pod since %s; whoever has it keeps it", cmp.Or(l.Device, l.Name), since.Format(time.RFC3339))
 		return true, nil
@@ -246,7 +247,7 @@ func (h *Host) isLost(rec *Record, l PlannedLink) (bool, error) {
 }
 
 // deletePlugins calls the plugins of a link in reverse.
-func (h *Host) deletePlugins(ctx context.Context, s sandbox, rec *Record, l PlannedLink) error {
+func (h *Host) deletePlugins(ctx context.Context, s sandbox, rec *Record, l plan.Link) error {
 	var errs []error
 	for _, p := range slices.Backward(l.Plugins) {
 		_, err := h.execute(ctx, rec.call("DEL", s.netns, l.Name, p, rec.Attached[l.Name].Result))
@@ -256,7 +257,7 @@ func (h *Host) deletePlugins(ctx context.Context, s sandbox, rec *Record, l Plan
 }
 
 // findInPod finds a link where it was last: by its device, else by its index.
-func (h *Host) findInPod(s sandbox, rec *Record, l PlannedLink) (bond.Link, bool, error) {
+func (h *Host) findInPod(s sandbox, rec *Record, l plan.Link) (bond.Link, bool, error) {
 	if s.pod == nil {
 		return bond.Link{}, false, nil
 	}
@@ -282,7 +283,7 @@ func (h *Host) findInPod(s sandbox, rec *Record, l PlannedLink) (bond.Link, bool
 // restoreMade has the plugins delete what they made in the pod. Where they
 // never finished making it, or it went with the pod's namespace, their refusal
 // changes nothing.
-func (h *Host) restoreMade(ctx context.Context, s sandbox, rec *Record, l PlannedLink) error {
+func (h *Host) restoreMade(ctx context.Context, s sandbox, rec *Record, l plan.Link) error {
 	failed := h.deletePlugins(ctx, s, rec, l)
 	_, there, err := h.findInPod(s, rec, l)
 	_, attached := rec.Attached[l.Name]
@@ -301,7 +302,7 @@ func (h *Host) restoreMade(ctx context.Context, s sandbox, rec *Record, l Planne
 
 // restoreVirtual takes a link without a device back that was moved into the
 // pod by its name.
-func (h *Host) restoreVirtual(s sandbox, rec *Record, l PlannedLink) error {
+func (h *Host) restoreVirtual(s sandbox, rec *Record, l plan.Link) error {
 	if err := h.bringHome(s, rec, l); err != nil {
 		return err
 	}
@@ -318,12 +319,12 @@ func (h *Host) restoreVirtual(s sandbox, rec *Record, l PlannedLink) error {
 		h.warn("%s (%s) went with the pod's network namespace, as virtual interfaces do", l.Name, l.Before.Kind)
 		return nil
 	}
-	return bond.Restore(s.host, now, *l.Before, l.Had)
+	return bond.Restore(s.host, now, *l.Before, l.AddressesBefore)
 }
 
 // restorePodLink takes a link out of the bond, where that could not be
 // removed: as long as it is a part of it, it is not as before.
-func (h *Host) restorePodLink(s sandbox, rec *Record, l PlannedLink) error {
+func (h *Host) restorePodLink(s sandbox, rec *Record, l plan.Link) error {
 	inPod, there, err := h.findInPod(s, rec, l)
 	if err != nil || !there {
 		return err
@@ -336,7 +337,7 @@ func (h *Host) restorePodLink(s sandbox, rec *Record, l PlannedLink) error {
 			return err
 		}
 	}
-	return bond.Restore(s.pod, inPod, *l.Before, l.Had)
+	return bond.Restore(s.pod, inPod, *l.Before, l.AddressesBefore)
 }
 
 // startRelease has IPAM give the bond's addresses back, and returns what waits for

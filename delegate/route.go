@@ -133,7 +133,7 @@ func (h *Host) storeDefault(to *Record, routes []bond.Route, recs []*Record) err
 		result.Routes = append(result.Routes, &types.Route{Dst: dst, GW: r.Gateway.AsSlice()})
 	}
 	to.Result = strictjson.Encode(result)
-	if !to.Plan.plain() {
+	if !to.Plan.IsChain() {
 		to.Addresses.Routes = append(to.Addresses.Routes, routes...)
 	}
 	for _, rec := range recs {

@@ -18,6 +18,7 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -28,7 +29,7 @@ import (
 // it back from what it keeps itself. Its links of other names may be another
 // plugin's, and stay in the pod; a VF of which there is a Record is that's. only
 // is the one bond to look at, "" for all.
-func (h *Host) salvage(ctx context.Context, r Request, only string) error {
+func (h *Host) salvage(ctx context.Context, r plan.Request, only string) error {
 	locks, err := openLocks(h.Store.Dir, h.LockTimeout)
 	if err != nil {
 		return err
@@ -64,7 +65,7 @@ func (h *Host) salvageUnrecorded(ctx context.Context, valid []netconf.GCAttachme
 			known[rec.NetnsID] = true
 		}
 	}
-	unknown := func(a netconf.GCAttachment) bool { return !slices.Contains(keys, Key(a)) }
+	unknown := func(a netconf.GCAttachment) bool { return !slices.Contains(keys, plan.Key(a)) }
 	if slices.ContainsFunc(valid, unknown) {
 		return nil
 	}
@@ -95,12 +96,12 @@ func (h *Host) salvageUnless(ctx context.Context, known map[string]bool, netns s
 		return err
 	}
 	defer locks.Close()
-	return h.salvageIn(ctx, s, Request{Netns: netns}, "", locks)
+	return h.salvageIn(ctx, s, plan.Request{Netns: netns}, "", locks)
 }
 
 // salvageIn is salvage in one namespace. r names no container where nobody knows
 // whose it is.
-func (h *Host) salvageIn(ctx context.Context, s sandbox, r Request, only string, locks *Locks) error {
+func (h *Host) salvageIn(ctx context.Context, s sandbox, r plan.Request, only string, locks *Locks) error {
 	if s.pod == nil || s.pod.ID() == s.host.ID() {
 		return nil // the kernel has given back what has a driver
 	}
@@ -147,7 +148,7 @@ func (h *Host) salvageIn(ctx context.Context, s sandbox, r Request, only string,
 // isRecorded says whether one of the VFs is in a Record.
 func (h *Host) isRecorded(vfs []bond.Link) (bool, error) {
 	for _, l := range vfs {
-		if holder, err := h.Store.Holder(l.Device); err != nil || holder != (Key{}) {
+		if holder, err := h.Store.Holder(l.Device); err != nil || holder != (plan.Key{}) {
 			return true, err
 		}
 	}
@@ -165,7 +166,7 @@ func namedByUs(l, b bond.Link) bool {
 // How it was before nobody knows: it is left down, by the name that VFs of its PF
 // have, and what its PF keeps for it stays where sriov-cni has not taken it back,
 // and is said.
-func (h *Host) salvageVF(ctx context.Context, s sandbox, r Request, l bond.Link) error {
+func (h *Host) salvageVF(ctx context.Context, s sandbox, r plan.Request, l bond.Link) error {
 	if r.ContainerID != "" { // by which sriov-cni knows it
 		config := strictjson.Encode(map[string]string{"cniVersion": netconf.DefaultVersion, "name": "multibond", "type": "sriov", "deviceID": l.Device})
 		_, err := h.execute(ctx, invoke.Call{
@@ -193,7 +194,7 @@ func (h *Host) salvageVF(ctx context.Context, s sandbox, r Request, l bond.Link)
 		return err
 	}
 	home := bond.Link{Name: fmt.Sprintf("%sv%d", cmp.Or(d.PFNetdev, "mb"), d.Number)}
-	return moveHome(s, inPod, PlannedLink{Name: l.Name, Device: l.Device, Before: &home})
+	return moveHome(s, inPod, plan.Link{Name: l.Name, Device: l.Device, Before: &home})
 }
 
 // warnOfRemains says what a PF still keeps for a VF that may be of its last pod:

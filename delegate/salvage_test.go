@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
 )
 
 // noMemory is a bond of which, apart from its Record, only sriov-cni knows.
@@ -131,7 +132,7 @@ func TestGCOfWhatNoRecordKnows(t *testing.T) {
 				m.lose(c1, vfA, vfB)
 			}
 			if test.lost {
-				m.lose(Key{"c2", "bond0"}, vfA2, vfB2)
+				m.lose(plan.Key{ContainerID: "c2", IfName: "bond0"}, vfA2, vfB2)
 			}
 			err := m.GCPod(t.Context(), netconf.Cluster{Name: "multibond", Valid: test.valid}, nil)
 			if (err != nil) != (test.failed != "") || err != nil && !strings.Contains(err.Error(), test.failed) {
@@ -152,7 +153,7 @@ func TestGCOfWhatNoRecordKnows(t *testing.T) {
 }
 
 // lose removes a Record with its holds, as a lost disk does.
-func (m *machine) lose(k Key, devices ...string) {
+func (m *machine) lose(k plan.Key, devices ...string) {
 	m.t.Helper()
 	for _, device := range devices {
 		if err := os.Remove(m.Store.hold(device)); err != nil {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/multibond/multibond/delegate/atomicfile"
+	"github.com/multibond/multibond/delegate/plan"
 )
 
 // maxPath is PATH_MAX of include/uapi/linux/limits.h.
@@ -28,7 +29,7 @@ func (h *Host) givenTo(device string) string {
 // forgetTorn removes what sriov-cni keeps of an attachment where that cannot be
 // read: it was killed while it wrote it, refuses every DEL since then, and would
 // keep it for ever. That it stays keeps no pod.
-func (h *Host) forgetTorn(k Key) {
+func (h *Host) forgetTorn(k plan.Key) {
 	file := filepath.Join(h.SRIOV, k.ContainerID+"-"+k.IfName)
 	kept, err := atomicfile.Read(file, maxCache)
 	if err != nil || json.Valid(kept) {

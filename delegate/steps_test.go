@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/multibond/multibond/delegate/plan"
 )
 
 // TestSteps: Records have the time of all that was done, the first of a pod that of
@@ -19,7 +21,7 @@ func TestSteps(t *testing.T) {
 			"net1": {"survey", "compile", "attach net1"},
 		} {
 			var got []string
-			for _, step := range n.readRecord(Key{"c1", ifName}).Steps {
+			for _, step := range n.readRecord(plan.Key{ContainerID: "c1", IfName: ifName}).Steps {
 				got = append(got, step.What)
 			}
 			if diff := cmp.Diff(want, got); diff != "" {

@@ -23,6 +23,7 @@ import (
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate"
 	"github.com/multibond/multibond/delegate/agentapi"
+	"github.com/multibond/multibond/delegate/plan"
 )
 
 const clusterConfig = `{"cniVersion": "1.0.0", "name": "multibond", "plugins": [{"type": "multibond", "defaultNetwork": {}}]}`
@@ -209,8 +210,8 @@ func TestInstallRunning(t *testing.T) {
 func (n *nodeDirs) withRecord(container string, b bond.Spec, names ...string) (end func()) {
 	n.t.Helper()
 	store := delegate.Store{Dir: n.state}
-	r := &delegate.Record{Version: 1, Plan: delegate.Plan{ContainerID: container, IfName: names[0], Bond: b,
-		Group: delegate.Group{Network: "multibond", IfNames: names, Pod: agentapi.Pod{Namespace: "demo", Name: container, UID: "1"}}}}
+	r := &delegate.Record{Version: 1, Plan: plan.Plan{ContainerID: container, IfName: names[0], Bond: b,
+		Group: plan.Group{Network: "multibond", IfNames: names, Pod: agentapi.Pod{Namespace: "demo", Name: container, UID: "1"}}}}
 	require.NoError(n.t, store.Begin(r))
 	return func() {
 		n.t.Helper()

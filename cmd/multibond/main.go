@@ -21,6 +21,7 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
 )
 
 const (
@@ -106,10 +107,10 @@ func newHost(args *skel.CmdArgs) (*delegate.Host, error) {
 
 // request parses the request for a bond network. It returns the host only if the
 // request is valid.
-func request(args *skel.CmdArgs) (*delegate.Host, delegate.Request, error) {
+func request(args *skel.CmdArgs) (*delegate.Host, plan.Request, error) {
 	network, err := netconf.ParseNetwork(args.StdinData, args.IfName)
 	if err != nil {
-		return nil, delegate.Request{}, err
+		return nil, plan.Request{}, err
 	}
 	r := bare(args)
 	r.Network = network
@@ -118,18 +119,18 @@ func request(args *skel.CmdArgs) (*delegate.Host, delegate.Request, error) {
 }
 
 // bare returns the request without its network.
-func bare(args *skel.CmdArgs) delegate.Request {
-	return delegate.Request{
+func bare(args *skel.CmdArgs) plan.Request {
+	return plan.Request{
 		ContainerID: args.ContainerID, IfName: args.IfName, Netns: args.Netns, Args: args.Args,
 		Path: filepath.SplitList(args.Path),
 	}
 }
 
 // clusterRequest is like request, but parses the cluster's configuration.
-func clusterRequest(args *skel.CmdArgs) (*delegate.Host, netconf.Cluster, delegate.Request, error) {
+func clusterRequest(args *skel.CmdArgs) (*delegate.Host, netconf.Cluster, plan.Request, error) {
 	config, err := netconf.ParseCluster(args.StdinData)
 	if err != nil {
-		return nil, config, delegate.Request{}, err
+		return nil, config, plan.Request{}, err
 	}
 	host, err := newHost(args)
 	return host, config, bare(args), err

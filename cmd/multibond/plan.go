@@ -11,8 +11,8 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 
 	"github.com/multibond/multibond/bond"
-	"github.com/multibond/multibond/delegate"
 	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
 )
 
 const planUsage = `usage: multibond plan [flags] < configuration
@@ -40,54 +40,54 @@ func planOf(args []string) (status int) {
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
-	plan, warnings, err := delegate.Plan{}, []string(nil), error(nil)
+	p, warnings, err := plan.Plan{}, []string(nil), error(nil)
 	if container != "" {
-		plan, warnings, err = recorded(delegate.Key{ContainerID: container, IfName: cni.IfName}, &cni)
+		p, warnings, err = recorded(plan.Key{ContainerID: container, IfName: cni.IfName}, &cni)
 	} else {
-		plan, warnings, err = dryRun(&cni, devices)
+		p, warnings, err = dryRun(&cni, devices)
 	}
 	for _, w := range warnings {
 		fmt.Fprintln(os.Stderr, "warning:", w)
 	}
 	if err == nil {
-		fmt.Println(plan)
+		fmt.Println(p)
 		return 0
 	}
 	var problems bond.Problems
 	if !errors.As(err, &problems) {
 		fmt.Fprintln(os.Stderr, "error:", err)
 	}
-	for _, p := range problems {
-		fmt.Fprintln(os.Stderr, "error:", p)
+	for _, problem := range problems {
+		fmt.Fprintln(os.Stderr, "error:", problem)
 	}
 	return 1
 }
 
-func recorded(k delegate.Key, cni *skel.CmdArgs) (delegate.Plan, []string, error) {
+func recorded(k plan.Key, cni *skel.CmdArgs) (plan.Plan, []string, error) {
 	host, err := newHost(cni)
 	if err != nil {
-		return delegate.Plan{}, nil, err
+		return plan.Plan{}, nil, err
 	}
 	rec, err := host.Store.Load(k)
 	if err != nil {
-		return delegate.Plan{}, nil, err
+		return plan.Plan{}, nil, err
 	}
 	return rec.Plan, rec.Warnings, nil
 }
 
-func dryRun(cni *skel.CmdArgs, devices string) (delegate.Plan, []string, error) {
+func dryRun(cni *skel.CmdArgs, devices string) (plan.Plan, []string, error) {
 	var err error
 	if cni.StdinData, err = io.ReadAll(os.Stdin); err != nil {
-		return delegate.Plan{}, nil, err
+		return plan.Plan{}, nil, err
 	}
 	if devices != "" {
 		if cni.StdinData, err = netconf.WithDevices(cni.StdinData, strings.Split(devices, ",")); err != nil {
-			return delegate.Plan{}, nil, err
+			return plan.Plan{}, nil, err
 		}
 	}
 	host, r, err := request(cni)
 	if err != nil {
-		return delegate.Plan{}, nil, err
+		return plan.Plan{}, nil, err
 	}
 	return host.DryRun(r)
 }

@@ -1,10 +1,8 @@
-package delegate
+package plan
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,58 +11,6 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/netconf"
 )
-
-// Plan is what will be done for one attachment, whole: it can be printed,
-// stored and compared, and the same Request and Facts give the same Plan.
-type Plan struct {
-	ContainerID string          `json:"containerID"`
-	IfName      string          `json:"ifName"`
-	Netns       string          `json:"netns"`
-	Args        string          `json:"args,omitempty"`
-	Path        []string        `json:"path"`
-	Network     string          `json:"network"`
-	Config      json.RawMessage `json:"config"`        // as the runtime gave it; IPAM gets the same
-	Links       []PlannedLink   `json:"links"`         // of a plain network the one interface that its plugins make
-	Bond        bond.Spec       `json:"bond,omitzero"` // the zero Spec of a plain network
-	IPAM        string          `json:"ipam,omitempty"`
-	Group       Group           `json:"group,omitzero"`
-
-	// As in agentapi.Attachment.
-	DefaultRoute   []netip.Addr    `json:"defaultRoute,omitzero"`
-	DeviceInfo     json.RawMessage `json:"deviceInfo,omitempty"`
-	DeviceInfoFile string          `json:"deviceInfoFile,omitempty"`
-}
-
-// PlannedLink is one link, and how it was before anything was done.
-type PlannedLink struct {
-	Name    string           `json:"name"`
-	Source  netconf.Source   `json:"source"`
-	Device  string           `json:"device,omitempty"`
-	Plugins []netconf.Plugin `json:"plugins,omitempty"`
-	Before  *bond.Link       `json:"before,omitempty"` // nil for what a plugin makes
-	Had     bond.Addresses   `json:"had,omitzero"`     // of a link that is moved or in the pod
-	PF      string           `json:"pf,omitempty"`     // the PF's interface
-	VF      int              `json:"vf"`
-	Admin   *bond.VF         `json:"admin,omitempty"`
-}
-
-// Key names the plan's Record.
-func (p Plan) Key() Key { return Key{p.ContainerID, p.IfName} }
-
-// plain says that other plugins make the network whole.
-func (p Plan) plain() bool { return p.Bond.Name == "" }
-
-// Devices lists the PCI addresses that the plan takes from the host, sorted.
-func (p Plan) Devices() []string {
-	var out []string
-	for _, l := range p.Links {
-		if l.Device != "" && l.Source != netconf.FromPod {
-			out = append(out, l.Device)
-		}
-	}
-	slices.Sort(out)
-	return out
-}
 
 // Compile makes the plan for r on a node that looks like f. It is a function
 // of its arguments alone. All problems are returned at once; warnings go with
@@ -80,7 +26,7 @@ func Compile(r Request, f Facts) (p Plan, warnings []string, err error) {
 	if r.Network.Chain == nil {
 		c.bond(&p)
 	} else {
-		p.Links = []PlannedLink{c.plain()}
+		p.Links = []Link{c.chain()}
 	}
 	if err := c.problems.Err(); err != nil {
 		return Plan{}, nil, cnierror.Errorf(cnierror.Node, "network %s: %w", r.Network.Name, err)
@@ -126,17 +72,17 @@ func (c *compiler) bond(p *Plan) {
 	c.require(*p)
 }
 
-// plain plans the interface of a plain network. Its VF is put back as a
+// chain plans the interface of a plain network. Its VF is put back as a
 // bond's is; what else its device may be is its plugins' affair.
-func (c *compiler) plain() PlannedLink {
+func (c *compiler) chain() Link {
 	n := c.r.Network
-	l := PlannedLink{Name: c.r.IfName, Source: netconf.FromConfig, Plugins: n.Chain}
+	l := Link{Name: c.r.IfName, Source: netconf.FromConfig, Plugins: n.Chain}
 	d := c.f.Devices[n.Device]
 	switch {
 	case n.Device == "" || c.isHeld("deviceID", n.Device):
 	case d.Link != nil && d.PF != "" && d.PFLink != nil:
 		l.Source, l.Device = netconf.FromDevice, n.Device
-		l.Before, l.Had, l.PF, l.VF, l.Admin = d.Link, c.f.InUse[n.Device], d.PFNetdev, d.Number, d.Admin
+		l.Before, l.AddressesBefore, l.PF, l.VF, l.VFBefore = d.Link, c.f.InUse[n.Device], d.PFNetdev, d.Number, d.Admin
 	}
 	return l
 }
@@ -152,12 +98,12 @@ func (c *compiler) checkNode() {
 		}
 	}
 	if other, taken := bond.Taken(c.f.Pod, c.r.IfName); taken {
-		c.problems.Add("", "ask for another interface name", "the name %s is taken in the pod by %s", c.r.IfName, describe(other, c.r.IfName))
+		c.problems.Add("", "ask for another interface name", "the name %s is taken in the pod by %s", c.r.IfName, DescribeLink(other, c.r.IfName))
 	}
 }
 
-// describe says which link has a name.
-func describe(l bond.Link, name string) string {
+// DescribeLink says which link has a name.
+func DescribeLink(l bond.Link, name string) string {
 	switch {
 	case l.Name != name:
 		return fmt.Sprintf("%s, as its alternative name", l.Name)
@@ -169,11 +115,11 @@ func describe(l bond.Link, name string) string {
 	return l.Name
 }
 
-func (c *compiler) link(path string, l netconf.Link) PlannedLink {
-	p := PlannedLink{Name: l.Name, Source: l.Source, Device: l.Device, Plugins: l.Plugins}
+func (c *compiler) link(path string, l netconf.Link) Link {
+	p := Link{Name: l.Name, Source: l.Source, Device: l.Device, Plugins: l.Plugins}
 	if l.Source != netconf.FromPod {
 		if other, taken := bond.Taken(c.f.Pod, l.Name); taken {
-			c.problems.Add(path+".name", "give the link another name", "%s is taken in the pod by %s", l.Name, describe(other, l.Name))
+			c.problems.Add(path+".name", "give the link another name", "%s is taken in the pod by %s", l.Name, DescribeLink(other, l.Name))
 		}
 	}
 	switch l.Source {
@@ -189,7 +135,7 @@ func (c *compiler) link(path string, l netconf.Link) PlannedLink {
 	return p
 }
 
-func (c *compiler) device(path string, l netconf.Link, p *PlannedLink) {
+func (c *compiler) device(path string, l netconf.Link, p *Link) {
 	d := c.f.Devices[l.Device]
 	switch {
 	case d.Missing:
@@ -209,7 +155,7 @@ func (c *compiler) device(path string, l netconf.Link, p *PlannedLink) {
 		c.problems.Add(path, "a VF is set up through its PF: take a VF of one that is there", "the PF %s of VF %s has no interface on the host", d.PF, l.Device)
 	default:
 		c.checkDefault(path, d.Link.Name, c.f.InUse[l.Device])
-		p.Before, p.Had, p.PF, p.VF, p.Admin = d.Link, c.f.InUse[l.Device], d.PFNetdev, d.Number, d.Admin
+		p.Before, p.AddressesBefore, p.PF, p.VF, p.VFBefore = d.Link, c.f.InUse[l.Device], d.PFNetdev, d.Number, d.Admin
 	}
 }
 
@@ -231,7 +177,7 @@ func (c *compiler) isHeld(path, device string) bool {
 	return held
 }
 
-func (c *compiler) hostLink(path string, l netconf.Link, p *PlannedLink) {
+func (c *compiler) hostLink(path string, l netconf.Link, p *Link) {
 	found, there := c.f.Host[l.Name]
 	if !there {
 		c.problems.Add(path, `with "linksInContainer": true it is looked for in the pod`, "the host has no interface %s", l.Name)
@@ -246,13 +192,13 @@ func (c *compiler) hostLink(path string, l netconf.Link, p *PlannedLink) {
 	}
 	c.isHeld(path, found.Device)
 	c.checkDefault(path, l.Name, found.Addresses)
-	p.Before, p.Had, p.Device = &found.Link, found.Addresses, found.Device
+	p.Before, p.AddressesBefore, p.Device = &found.Link, found.Addresses, found.Device
 	if d, is := c.f.Devices[found.Device]; is && d.PF != "" {
-		p.PF, p.VF, p.Admin = d.PFNetdev, d.Number, d.Admin
+		p.PF, p.VF, p.VFBefore = d.PFNetdev, d.Number, d.Admin
 	}
 }
 
-func (c *compiler) podLink(path string, l netconf.Link, p *PlannedLink) {
+func (c *compiler) podLink(path string, l netconf.Link, p *Link) {
 	found, there := bond.Find(c.f.Pod, func(x bond.Link) bool { return x.Name == l.Name })
 	if !there {
 		var names []string
@@ -265,7 +211,7 @@ func (c *compiler) podLink(path string, l netconf.Link, p *PlannedLink) {
 	if found.Master != 0 {
 		c.problems.Add(path, "", "%s is part of another bond or bridge already", l.Name)
 	}
-	p.Before, p.Had, p.Device = &found, c.f.PodAddr[found.Index], found.Device
+	p.Before, p.AddressesBefore, p.Device = &found, c.f.PodAddr[found.Index], found.Device
 }
 
 // checkDefault keeps the interface on the host that the host is reached by.

@@ -1,12 +1,9 @@
-package delegate
+package plan
 
 import (
 	"fmt"
 	"strings"
 
-	"github.com/containernetworking/cni/pkg/types"
-
-	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/netconf"
 )
 
@@ -21,7 +18,7 @@ func (p Plan) String() string {
 			lines = append(lines, l.Name+": mac "+mac)
 		}
 	}
-	if p.plain() {
+	if p.IsChain() {
 		return strings.Join(lines, "\n")
 	}
 	lines = append(lines, p.Bond.Steps()...)
@@ -33,7 +30,7 @@ func (p Plan) String() string {
 
 // how is where a link comes from: "VF 3 of ens1f0 (0000:3b:02.1) by sriov,
 // vlan 100"; "" where nothing is done for it.
-func (l PlannedLink) how() string {
+func (l Link) how() string {
 	what := ""
 	switch {
 	case l.PF != "":
@@ -65,26 +62,4 @@ func (s sriovSettings) words() (out []string) {
 		}
 	}
 	return out
-}
-
-// DryRun is the plan that an ADD would carry out now, with its warnings. It
-// changes nothing, and does not look for the bonding module. Without a network
-// namespace in the request the pod is taken for empty.
-func (h *Host) DryRun(r Request) (Plan, []string, error) {
-	if err := r.Network.CheckAgent(); err != nil {
-		return Plan{}, nil, err
-	}
-	s, err := h.enterIfThere(r.Netns, "")
-	if err != nil {
-		return Plan{}, nil, err
-	}
-	defer s.close()
-	if s.pod == nil && r.Netns != "" {
-		return Plan{}, nil, cnierror.Errorf(types.ErrInvalidNetNS, "there is no network namespace at %q", r.Netns)
-	}
-	facts, err := h.survey(r, s)
-	if err != nil {
-		return Plan{}, nil, err
-	}
-	return Compile(r, facts)
 }

@@ -1,10 +1,10 @@
-package delegate
+package plan
 
-// attachmentOrder is the order in which a pod's networks are attached, by their
+// Order is the order in which a pod's networks are attached, by their
 // places in rs: the first is the first, the others follow as they are given,
 // but before a bond over links that are in the pod come the networks that make
 // them. What is given in a circle stays as it is given.
-func attachmentOrder(rs []Request) (order []int) {
+func Order(rs []Request) (order []int) {
 	maker := map[string]int{}
 	for i, r := range rs {
 		maker[r.IfName] = i
@@ -31,8 +31,8 @@ func attachmentOrder(rs []Request) (order []int) {
 	return order
 }
 
-// inOrder lists what order says.
-func inOrder[T any](all []T, order []int) (out []T) {
+// InOrder lists what order says.
+func InOrder[T any](all []T, order []int) (out []T) {
 	for _, i := range order {
 		out = append(out, all[i])
 	}

@@ -1,10 +1,9 @@
-package delegate
+package plan
 
 import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"net"
 	"slices"
 
 	"github.com/multibond/multibond/bond"
@@ -16,7 +15,7 @@ import (
 // one of its VFs to another's MAC over by itself: a pod's idle link gets what a
 // pod on the same node sends to its busy one on another PF, and drops it.
 func (c *compiler) settleMAC(p *Plan) {
-	unknown := func(l PlannedLink) bool { return l.Source == netconf.FromDevice && l.Before == nil } // which is said already
+	unknown := func(l Link) bool { return l.Source == netconf.FromDevice && l.Before == nil } // which is said already
 	if p.Bond.Options[bond.MACPolicy] != bond.Shared || slices.ContainsFunc(p.Links, unknown) {
 		return
 	}
@@ -28,10 +27,10 @@ func (c *compiler) settleMAC(p *Plan) {
 }
 
 // notShared says why links cannot have one MAC; "" where they can.
-func (c *compiler) notShared(links []PlannedLink) string {
+func (c *compiler) notShared(links []Link) string {
 	pfs := map[string]int{}
 	for i, l := range links {
-		if l.Before == nil || l.Admin == nil {
+		if l.Before == nil || l.VFBefore == nil {
 			return fmt.Sprintf("links[%d], %s, is no VF that Multibond attaches", c.at[i], l.Name)
 		}
 		if first, twice := pfs[l.PF]; twice {
@@ -42,14 +41,14 @@ func (c *compiler) notShared(links []PlannedLink) string {
 			return fmt.Sprintf("the configuration that attaches links[%d] has a mac", c.at[i])
 		}
 	}
-	if mac, err := net.ParseMAC(links[0].Before.MAC); err != nil || mac[0]&1 != 0 {
+	if !bond.IsUnicast(links[0].Before.MAC) {
 		return fmt.Sprintf("links[%d] has no MAC to share, but %q", c.at[0], links[0].Before.MAC)
 	}
 	return ""
 }
 
 // hasMAC says whether a plugin that attaches the link sets its MAC.
-func (l PlannedLink) hasMAC() bool {
+func (l Link) hasMAC() bool {
 	for _, p := range l.Plugins {
 		var own struct {
 			MAC           string
@@ -60,17 +59,4 @@ func (l PlannedLink) hasMAC() bool {
 		}
 	}
 	return false
-}
-
-// shareMAC gives a link that was just attached the MAC that all have.
-func shareMAC(s sandbox, rec *Record, l PlannedLink, now bond.Link) (bond.Link, error) {
-	mac := rec.Plan.Bond.LinkMAC
-	if mac == "" || now.MAC == mac {
-		return now, nil
-	}
-	if err := bond.GiveMAC(bond.VFLink{Link: now, Pod: s.pod, Host: s.host, PF: l.PF, Number: l.VF}, mac); err != nil {
-		return now, fmt.Errorf("macPolicy shared: %w", err)
-	}
-	now.MAC, now.Up, now.Carrier = mac, false, false
-	return now, nil
 }

@@ -1,4 +1,4 @@
-package delegate
+package plan
 
 import (
 	"fmt"
@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
@@ -176,7 +177,8 @@ func TestCompileProblems(t *testing.T) {
 				test.change(&f)
 			}
 			_, _, err := Compile(request(t, test.config), f)
-			wantError(t, err, cnierror.Node, test.text)
+			require.EqualError(t, err, test.text)
+			require.EqualValues(t, cnierror.Node, cnierror.Code(err))
 		})
 	}
 }
@@ -222,7 +224,8 @@ func TestLACP(t *testing.T) {
 			f := nodeFacts()
 			_, _, err := Compile(request(t, `{"name": "n", "mode": "802.3ad", `+test.keys+`"links": `+test.links+`}`), f)
 			if test.vfs != "" {
-				wantError(t, err, cnierror.Node, fmt.Sprintf(refused, test.vfs))
+				require.EqualError(t, err, fmt.Sprintf(refused, test.vfs))
+				require.EqualValues(t, cnierror.Node, cnierror.Code(err))
 			} else if err != nil {
 				t.Error(err)
 			}

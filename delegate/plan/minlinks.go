@@ -1,4 +1,4 @@
-package delegate
+package plan
 
 import (
 	"fmt"
@@ -8,7 +8,7 @@ import (
 
 // attachable plans the links that can be attached. Where the bond may do with
 // fewer the others are left out, with a warning each.
-func (c *compiler) attachable() (links []PlannedLink) {
+func (c *compiler) attachable() (links []Link) {
 	var missing bond.Problems
 	for i, l := range c.r.Network.Links {
 		before := len(c.problems)

@@ -1,4 +1,4 @@
-package delegate
+package plan
 
 import (
 	"slices"
@@ -20,7 +20,7 @@ const attachIt = " in the configuration that attaches it (delegate)"
 // TestFinders: each row of the table of requirements has something that finds
 // what does not meet it.
 func TestFinders(t *testing.T) {
-	plan := Plan{Links: []PlannedLink{{}}}
+	plan := Plan{Links: []Link{{}}}
 	for _, r := range netconf.Requirements {
 		require.NotPanics(t, func() { (&compiler{}).find(r.Key, plan) }, r.Key)
 	}
@@ -174,7 +174,8 @@ func TestRequire(t *testing.T) {
 				want = append(want, "network n: "+f.path+": "+f.text+" ("+f.hint+")")
 			}
 			_, err := compile(t, test.keys, test.key, netconf.LevelError, test.change)
-			wantError(t, err, cnierror.Node, "network n: "+strings.Join(problems, "; "))
+			require.EqualError(t, err, "network n: "+strings.Join(problems, "; "))
+			require.EqualValues(t, cnierror.Node, cnierror.Code(err))
 			warnings, err := compile(t, test.keys, test.key, netconf.LevelWarn, test.change)
 			if diff := cmp.Diff(want, warnings); diff != "" || err != nil {
 				t.Errorf("warn: %v, -want +got:\n%s", err, diff)
@@ -232,7 +233,8 @@ func TestRequireInPod(t *testing.T) {
 		_, warnings, err := Compile(r, f)
 		const text = "network n: links[1].name: VF 0000:3b:02.1 is of the same PF as links[0]: 0000:3b:00.0 (enp1s0); one cable would take both down (take a VF of another PF"
 		if level == netconf.LevelError {
-			wantError(t, err, cnierror.Node, text+`, or say "require": {"distinctPF": "warn"})`)
+			require.EqualError(t, err, text+`, or say "require": {"distinctPF": "warn"})`)
+			require.EqualValues(t, cnierror.Node, cnierror.Code(err))
 		} else if diff := cmp.Diff([]string{text + ")"}, warnings); diff != "" || err != nil {
 			t.Errorf("%v, -want +got:\n%s", err, diff)
 		}
@@ -263,7 +265,8 @@ func TestInfiniBand(t *testing.T) {
 			}
 			_, _, err := Compile(request(t, `{"name": "n", `+test.keys+`"links": [{"name": "eth1"}, {"name": "eth2"}]}`), f)
 			if test.text != "" {
-				wantError(t, err, cnierror.Node, "network n: "+test.text)
+				require.EqualError(t, err, "network n: "+test.text)
+				require.EqualValues(t, cnierror.Node, cnierror.Code(err))
 			} else if err != nil {
 				t.Error(err)
 			}

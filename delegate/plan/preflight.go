@@ -1,4 +1,4 @@
-package delegate
+package plan
 
 import (
 	"encoding/json"
@@ -33,7 +33,7 @@ type sriovSettings struct {
 	VLAN      *int
 }
 
-func (l PlannedLink) sriov() (s sriovSettings) {
+func (l Link) sriov() (s sriovSettings) {
 	for _, p := range l.Plugins {
 		if p.Type == "sriov" {
 			_ = json.Unmarshal(p.Config, &s) // which sriov-cni itself refuses
@@ -57,8 +57,8 @@ func (c *compiler) administered(p Plan) []plannedVF {
 	return slices.DeleteFunc(c.vfs(p), func(v plannedVF) bool { return v.Admin == nil })
 }
 
-// distinct finds each VF that is like an earlier one: alike says how.
-func distinct(vfs []plannedVF, alike func(v, earlier plannedVF) string) (out []finding) {
+// likeEarlier finds each VF that is like an earlier one: alike says how.
+func likeEarlier(vfs []plannedVF, alike func(v, earlier plannedVF) string) (out []finding) {
 	for i, v := range vfs {
 		for _, earlier := range vfs[:i] {
 			if text := alike(v, earlier); text != "" {
@@ -70,8 +70,8 @@ func distinct(vfs []plannedVF, alike func(v, earlier plannedVF) string) (out []f
 	return out
 }
 
-// same finds each VF that is unlike the first one: differs says how.
-func same(vfs []plannedVF, differs func(v, first plannedVF) string) (out []finding) {
+// unlikeFirst finds each VF that is unlike the first one: differs says how.
+func unlikeFirst(vfs []plannedVF, differs func(v, first plannedVF) string) (out []finding) {
 	for i, v := range vfs {
 		if text := differs(v, vfs[0]); i > 0 && text != "" {
 			out = append(out, finding{link: v.link, text: text})
@@ -88,7 +88,7 @@ func hinted(hint string, findings []finding) []finding {
 }
 
 func (c *compiler) findSamePF(p Plan) []finding {
-	return hinted("take a VF of another PF", distinct(c.vfs(p), func(v, earlier plannedVF) string {
+	return hinted("take a VF of another PF", likeEarlier(c.vfs(p), func(v, earlier plannedVF) string {
 		switch {
 		case v.PF == earlier.PF:
 			return fmt.Sprintf("VF %s is of the same PF as links[%d]: %s (%s); one cable would take both down", v.Address, earlier.at, v.PF, v.PFNetdev)
@@ -101,7 +101,7 @@ func (c *compiler) findSamePF(p Plan) []finding {
 
 func (c *compiler) findSameCard(p Plan) []finding {
 	card := func(v plannedVF) string { card, _, _ := strings.Cut(v.PF, "."); return card }
-	return hinted("take a VF of another card", distinct(c.vfs(p), func(v, earlier plannedVF) string {
+	return hinted("take a VF of another card", likeEarlier(c.vfs(p), func(v, earlier plannedVF) string {
 		if card(v) != card(earlier) || v.PF == earlier.PF {
 			return ""
 		}
@@ -110,7 +110,7 @@ func (c *compiler) findSameCard(p Plan) []finding {
 }
 
 func (c *compiler) findOtherNUMA(p Plan) []finding {
-	return hinted("take VFs of one node", same(c.vfs(p), func(v, first plannedVF) string {
+	return hinted("take VFs of one node", unlikeFirst(c.vfs(p), func(v, first plannedVF) string {
 		if v.Port.NUMA == "" || first.Port.NUMA == "" || v.Port.NUMA == first.Port.NUMA {
 			return ""
 		}
@@ -119,7 +119,7 @@ func (c *compiler) findOtherNUMA(p Plan) []finding {
 }
 
 func (c *compiler) findOtherSpeed(p Plan) []finding {
-	return hinted("take VFs of PFs of one speed", same(c.vfs(p), func(v, first plannedVF) string {
+	return hinted("take VFs of PFs of one speed", unlikeFirst(c.vfs(p), func(v, first plannedVF) string {
 		if v.Port.Speed == 0 || first.Port.Speed == 0 || v.Port.Speed == first.Port.Speed {
 			return ""
 		}
@@ -217,7 +217,7 @@ func changedMACs(p Plan, vfs []plannedVF) []plannedVF {
 }
 
 // macOf is the MAC that a link has before it is bonded; "" where nobody knows.
-func macOf(l PlannedLink) string {
+func macOf(l Link) string {
 	if mac := l.sriov().MAC; mac != "" {
 		return strings.ToLower(mac)
 	}
@@ -260,7 +260,7 @@ func (c *compiler) findOtherVLAN(p Plan) []finding {
 		}
 		return v.Admin.VLAN
 	}
-	return hinted("give all links one vlan", same(c.administered(p), func(v, first plannedVF) string {
+	return hinted("give all links one vlan", unlikeFirst(c.administered(p), func(v, first plannedVF) string {
 		if vlan(v) == vlan(first) {
 			return ""
 		}
@@ -272,7 +272,7 @@ func (c *compiler) findOtherVLAN(p Plan) []finding {
 // bond's links are of one type, and InfiniBand goes in active-backup only,
 // where each link keeps its address.
 func (c *compiler) checkTypes(p Plan) {
-	first := slices.IndexFunc(p.Links, func(l PlannedLink) bool { return l.Before != nil })
+	first := slices.IndexFunc(p.Links, func(l Link) bool { return l.Before != nil })
 	if first < 0 {
 		return
 	}
