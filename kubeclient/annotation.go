@@ -173,7 +173,7 @@ func parseObject(raw json.RawMessage, path, namespace string, problems *bond.Pro
 	if !is {
 		return e
 	}
-	anyCase(o.Fields, elementKeys)
+	strictjson.FoldKeys(o.Fields, elementKeys)
 	e.Network = types.NamespacedName{Namespace: o.Text("namespace"), Name: o.Text("name")}
 	if e.Network.Namespace == "" {
 		e.Network.Namespace = namespace

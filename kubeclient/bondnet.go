@@ -122,7 +122,7 @@ func (l *bondLink) readCount(o strictjson.Object, given []string) {
 	case l.count > 1 && o.Has("name"):
 		o.Problems.Add(o.At("name"), "leave it out; the links are <bond>-1, <bond>-2, ...", "names one link, and count is %d", l.count)
 	}
-	l.raw = dropField(l.raw, "count")
+	l.raw = strictjson.DropField(l.raw, "count")
 }
 
 // readSource reads the source of the link, which is the value of key.
@@ -145,7 +145,7 @@ func (r *bondReader) readSource(l *bondLink, o strictjson.Object, key string) {
 	default:
 		return
 	}
-	l.raw = dropField(l.raw, key)
+	l.raw = strictjson.DropField(l.raw, key)
 }
 
 // readNetwork gives the link the configuration and the resource of another network.
@@ -175,7 +175,7 @@ func (r *bondReader) readNetwork(l *bondLink, o strictjson.Object, text string) 
 	case hasIPAM(n.Config):
 		r.problems.Add(path, "write ipam beside links, once", "network %s has an ipam; a bond has one address, its links have none", ref)
 	}
-	l.raw = setField(l.raw, "config", n.Config)
+	l.raw = strictjson.SetField(l.raw, "config", n.Config)
 	if n.Resource != "" {
 		l.want = &Want{Resource: n.Resource}
 	}
@@ -230,7 +230,7 @@ func (b BondNetwork) Network(devices []string) Network {
 			links = append(links, raw)
 		}
 	}
-	n.Config = setField(n.Config, "links", joinList(links))
+	n.Config = strictjson.SetField(n.Config, "links", strictjson.JoinList(links))
 	return n
 }
 
@@ -238,9 +238,9 @@ func (b BondNetwork) Network(devices []string) Network {
 func (l bondLink) with(device string) json.RawMessage {
 	switch {
 	case device != "":
-		return setField(l.raw, "deviceID", strictjson.Encode(device))
+		return strictjson.SetField(l.raw, "deviceID", strictjson.Encode(device))
 	case l.want.Request != "":
-		return setField(l.raw, "request", strictjson.Encode(l.want.Request))
+		return strictjson.SetField(l.raw, "request", strictjson.Encode(l.want.Request))
 	}
-	return setField(l.raw, "resourceName", strictjson.Encode(l.want.Resource))
+	return strictjson.SetField(l.raw, "resourceName", strictjson.Encode(l.want.Resource))
 }

@@ -38,11 +38,11 @@ func ParseConfig(raw []byte, name string) (json.RawMessage, error) {
 	o := strictjson.Object{Fields: fields, Problems: &problems}
 	config := json.RawMessage(raw)
 	if o.Text("cniVersion") == "" {
-		config = setField(config, "cniVersion", strictjson.Encode(netconf.DefaultVersion))
+		config = strictjson.SetField(config, "cniVersion", strictjson.Encode(netconf.DefaultVersion))
 	}
 	own := o.Text("name")
 	if own == "" {
-		config = setField(config, "name", strictjson.Encode(name))
+		config = strictjson.SetField(config, "name", strictjson.Encode(name))
 	} else if utils.ValidateNetworkName(own) != nil {
 		problems.Add("name", "letters, digits, dots, hyphens and underscores", "is %q, which is no name of a CNI network", own)
 	}
@@ -110,7 +110,7 @@ func eachPlugin(config json.RawMessage, change func(plugin json.RawMessage) json
 	for i, plugin := range list {
 		list[i] = change(plugin)
 	}
-	return setField(config, "plugins", joinList(list))
+	return strictjson.SetField(config, "plugins", strictjson.JoinList(list))
 }
 
 // pluginTypes returns the types of the plugins of a parsed configuration, in order,

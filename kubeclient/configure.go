@@ -63,7 +63,7 @@ func (n Network) Configure(e Element, device, deviceInfoFile string) (json.RawMe
 // an option of the bond, and its IPAM plugin assigns ips.
 func (n Network) configureBond(config json.RawMessage, e Element, offered []capability, problems *bond.Problems) (json.RawMessage, []capability) {
 	if e.MAC != "" {
-		config = setField(config, bond.MAC, strictjson.Encode(e.MAC))
+		config = strictjson.SetField(config, bond.MAC, strictjson.Encode(e.MAC))
 	}
 	if len(e.IPs) > 0 {
 		var own struct{ IPAM map[string]json.RawMessage }
@@ -89,8 +89,8 @@ func configurePlugin(plugin json.RawMessage, offered []capability, taken map[str
 	}
 	plugin = setRuntimeConfig(plugin, values)
 	if device != "" {
-		plugin = setField(plugin, "deviceID", strictjson.Encode(device))
-		plugin = setField(plugin, "pciBusID", strictjson.Encode(device))
+		plugin = strictjson.SetField(plugin, "deviceID", strictjson.Encode(device))
+		plugin = strictjson.SetField(plugin, "pciBusID", strictjson.Encode(device))
 	}
 	return setArgs(plugin, args)
 }
@@ -105,7 +105,7 @@ func setRuntimeConfig(plugin json.RawMessage, values map[string]any) json.RawMes
 	merged := map[string]any{}
 	maps.Copy(merged, own.RuntimeConfig)
 	maps.Copy(merged, values)
-	return setField(plugin, "runtimeConfig", strictjson.Encode(merged))
+	return strictjson.SetField(plugin, "runtimeConfig", strictjson.Encode(merged))
 }
 
 // setArgs adds the pod's cni-args to args.cni. They override those of the
@@ -124,5 +124,5 @@ func setArgs(plugin json.RawMessage, args map[string]json.RawMessage) json.RawMe
 	outer := map[string]json.RawMessage{}
 	maps.Copy(outer, own.Args)
 	outer["cni"] = strictjson.Encode(merged)
-	return setField(plugin, "args", strictjson.Encode(outer))
+	return strictjson.SetField(plugin, "args", strictjson.Encode(outer))
 }

@@ -3,7 +3,6 @@ package netconf
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,7 +30,7 @@ var bondCNIKeys = slices.Concat(bondCNIOptions, []string{
 // configuration of ours for the same bond, and warns of what it leaves out or
 // settles otherwise.
 func (n *Network) fromBondCNI(fields map[string]json.RawMessage, bondName string) {
-	foldKeys(fields, bondCNIKeys)
+	strictjson.FoldKeys(fields, bondCNIKeys)
 	warn := func(format string, args ...any) {
 		n.Warnings = append(n.Warnings, fmt.Sprintf("network %s: "+format, append([]any{textOf(fields["name"])}, args...)...))
 	}
@@ -54,20 +53,6 @@ func (n *Network) fromBondCNI(fields map[string]json.RawMessage, bondName string
 var ownKeys = slices.DeleteFunc(slices.Concat(topKeys, bond.OptionKeys(), []string{"runtimeConfig." + bond.MAC}), func(key string) bool {
 	return slices.Contains(bondCNIKeys, key)
 })
-
-// foldKeys lets keys be found whose case differs: bond-cni finds them so.
-func foldKeys(fields map[string]json.RawMessage, known []string) {
-	for _, key := range slices.Sorted(maps.Keys(fields)) {
-		i := slices.IndexFunc(known, func(k string) bool { return strings.EqualFold(k, key) })
-		if i < 0 || known[i] == key {
-			continue
-		}
-		if _, exact := fields[known[i]]; !exact {
-			fields[known[i]] = fields[key]
-		}
-		delete(fields, key)
-	}
-}
 
 // dropIgnored removes what bond-cni ignores and returns its paths, sorted.
 func dropIgnored(fields map[string]json.RawMessage) (ignored []string) {

@@ -1,8 +1,9 @@
 // Package strictjson reads JSON that people write: every problem is found at
 // once, with the path of its field and what was expected there.
 //
-// Which fields there are is said where they are read. Encode is here because
-// what is read field by field is put together again field by field.
+// Which fields there are is said where they are read. Encode and the functions on
+// the text of an object (text.go) are here because what is read field by field is
+// put together again field by field.
 package strictjson
 
 import (
@@ -11,6 +12,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/multibond/multibond/bond"
 )
@@ -102,6 +104,21 @@ func (o Object) Unknown(known []string) []string {
 		}
 	}
 	return out
+}
+
+// FoldKeys renames keys that differ from a known one only in case, unless that one
+// is there too. Go's decoder ignores case, and so do the programs that use it.
+func FoldKeys(fields map[string]json.RawMessage, known []string) {
+	for _, key := range slices.Sorted(maps.Keys(fields)) {
+		i := slices.IndexFunc(known, func(k string) bool { return strings.EqualFold(k, key) })
+		if i < 0 || known[i] == key {
+			continue
+		}
+		if _, exact := fields[known[i]]; !exact {
+			fields[known[i]] = fields[key]
+		}
+		delete(fields, key)
+	}
 }
 
 // DidYouMean is the hint for a key that nobody knows, or "".

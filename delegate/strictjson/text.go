@@ -1,28 +1,10 @@
-package kubeclient
+package strictjson
 
 import (
 	"bytes"
 	"encoding/json"
-	"maps"
 	"slices"
-	"strings"
-
-	"github.com/multibond/multibond/delegate/strictjson"
 )
-
-// anyCase adds each known key that fields has only in another case. Go's decoder
-// ignores case, and so does whatever else reads this annotation.
-func anyCase(fields map[string]json.RawMessage, known []string) {
-	for _, key := range slices.Sorted(maps.Keys(fields)) {
-		i := slices.IndexFunc(known, func(k string) bool { return strings.EqualFold(k, key) })
-		if i < 0 {
-			continue
-		}
-		if _, exact := fields[known[i]]; !exact {
-			fields[known[i]] = fields[key]
-		}
-	}
-}
 
 // member is one key of an object and its position in the text of the object.
 type member struct {
@@ -57,10 +39,10 @@ func members(raw json.RawMessage) []member {
 	return out
 }
 
-// setField sets a key of a valid JSON object. Every other byte stays. If the object
+// SetField sets a key of a valid JSON object. Every other byte stays. If the object
 // has the key several times, the last one is set, which is the one that counts for
 // Go's decoder.
-func setField(raw json.RawMessage, key string, value json.RawMessage) json.RawMessage {
+func SetField(raw json.RawMessage, key string, value json.RawMessage) json.RawMessage {
 	all := members(raw)
 	for _, m := range slices.Backward(all) {
 		if m.key == key {
@@ -72,11 +54,11 @@ func setField(raw json.RawMessage, key string, value json.RawMessage) json.RawMe
 	if len(all) == 0 {
 		comma = ""
 	}
-	return slices.Concat(raw[:at], strictjson.Encode(key), []byte(":"), value, []byte(comma), raw[at:])
+	return slices.Concat(raw[:at], Encode(key), []byte(":"), value, []byte(comma), raw[at:])
 }
 
-// dropField removes a key from a valid JSON object, with its comma.
-func dropField(raw json.RawMessage, key string) json.RawMessage {
+// DropField removes a key from a valid JSON object, with its comma.
+func DropField(raw json.RawMessage, key string) json.RawMessage {
 	for {
 		all := members(raw)
 		i := slices.IndexFunc(all, func(m member) bool { return m.key == key })
@@ -91,8 +73,8 @@ func dropField(raw json.RawMessage, key string) json.RawMessage {
 	}
 }
 
-// joinList returns a JSON list of the elements, byte by byte as they are.
-func joinList(elements []json.RawMessage) json.RawMessage {
+// JoinList returns a JSON list of the elements, byte by byte as they are.
+func JoinList(elements []json.RawMessage) json.RawMessage {
 	var out bytes.Buffer
 	out.WriteByte('[')
 	for i, e := range elements {

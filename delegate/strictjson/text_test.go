@@ -1,4 +1,4 @@
-package kubeclient
+package strictjson
 
 import (
 	"encoding/json"
@@ -19,7 +19,7 @@ func TestSetFieldKeepsEveryOtherByte(t *testing.T) {
 		`{"a":{"k":1}}`:                       `{"k":9,"a":{"k":1}}`,
 		`{"\u006b":1}`:                        `{"\u006b":9}`,
 	} {
-		assert.Equal(t, want, string(setField(json.RawMessage(in), "k", json.RawMessage("9"))), in)
+		assert.Equal(t, want, string(SetField(json.RawMessage(in), "k", json.RawMessage("9"))), in)
 	}
 }
 
@@ -34,7 +34,7 @@ func TestDropFieldKeepsEveryOtherByte(t *testing.T) {
 		`{"k":1,"a":2,"k":3}`:       `{"a":2}`,
 		`{"k":1,"k":2}`:             `{}`,
 	} {
-		assert.Equal(t, want, string(dropField(json.RawMessage(in), "k")), in)
+		assert.Equal(t, want, string(DropField(json.RawMessage(in), "k")), in)
 	}
 }
 
@@ -52,8 +52,8 @@ func FuzzSetField(f *testing.F) {
 			require.Equal(t, want, got, "%q became %q", text, raw)
 		}
 		want["k"] = "v"
-		check(setField(json.RawMessage(text), "k", json.RawMessage(`"v"`)))
+		check(SetField(json.RawMessage(text), "k", json.RawMessage(`"v"`)))
 		delete(want, "k")
-		check(dropField(json.RawMessage(text), "k"))
+		check(DropField(json.RawMessage(text), "k"))
 	})
 }
