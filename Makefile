@@ -46,7 +46,7 @@ test: build lab-setup ## unit tests here, kernel tests in the lab on two kernels
 	$(GO) test ./bond/... ./delegate/... ./kubeclient/... ./cmd/... ./deploy/... ./tests/rules/... ./tests/demo/... ./tests/bench/...
 	$(GO) test -timeout 40m -run '^TestLife$$' ./delegate -life 0
 	$(GO) test -run '^$$' -fuzz FuzzParseOptions -fuzztime $(FUZZ) -fuzzminimizetime 100x ./bond
-	@set -e; for f in agentapi.FuzzParseCNIArgs agentapi.FuzzAgentMessage .FuzzParseNetwork .FuzzParseCluster .FuzzRecord .FuzzAgentReply; do \
+	@set -e; for f in agentapi.FuzzParseCNIArgs agentapi.FuzzAgentMessage .FuzzParseNetwork .FuzzParseCluster record.FuzzRecord .FuzzAgentReply; do \
 		$(GO) test -run '^$$' -fuzz "^$${f#*.}\$$" -fuzztime $(FUZZ) -fuzzminimizetime 100x ./delegate/$${f%.*}; done
 	@# The first of these takes minutes: Kubernetes' packages are built once more, instrumented.
 	@set -e; for f in FuzzAnnotation FuzzNADConfig FuzzCheckpoint FuzzPodResources; do \

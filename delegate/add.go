@@ -11,11 +11,11 @@ import (
 	current "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/multibond/multibond/bond"
-	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/record"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -34,13 +34,13 @@ func (h *Host) Add(ctx context.Context, r plan.Request) (*current.Result, error)
 
 // addAll attaches what rs ask for, each after what it needs and else in order,
 // all for one container, or leaves nothing behind. The Records are those of rs. Where all of it is attached and verifies, nothing is done.
-func (h *Host) addAll(ctx context.Context, rs []plan.Request) ([]*Record, error) {
+func (h *Host) addAll(ctx context.Context, rs []plan.Request) ([]*record.Record, error) {
 	s, err := h.enter(rs[0].Netns)
 	if err != nil {
 		return nil, err
 	}
 	defer s.close()
-	locks, err := openLocks(h.Store.Dir, h.LockTimeout)
+	locks, err := record.OpenLocks(h.Store.Dir, h.LockTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func (h *Host) addAll(ctx context.Context, rs []plan.Request) ([]*Record, error)
 			return nil, err
 		}
 	}
-	if err := h.unmarkEnded(rs[0].Key()); err != nil {
+	if err := h.Store.Tombstones(h.BootID).Drop(rs[0].Key()); err != nil {
 		return nil, cnierror.With(types.ErrIOFailure, err)
 	}
 	recs, err := h.prepareAll(ctx, rs, s)
@@ -74,7 +74,7 @@ func (h *Host) addAll(ctx context.Context, rs []plan.Request) ([]*Record, error)
 // lockAll locks the container and the devices of requests, together with
 // those of the attachments that may be in their way, which it returns, those
 // of the container first and in the order in which they were made.
-func (h *Host) lockAll(ctx context.Context, rs []plan.Request, s sandbox, locks *Locks) (earlier []plan.Key, err error) {
+func (h *Host) lockAll(ctx context.Context, rs []plan.Request, s sandbox, locks *record.Locks) (earlier []plan.Key, err error) {
 	containers := []string{rs[0].ContainerID}
 	add := func(k plan.Key) {
 		if !slices.Contains(earlier, k) {
@@ -84,7 +84,7 @@ func (h *Host) lockAll(ctx context.Context, rs []plan.Request, s sandbox, locks 
 	if head, err := h.load(rs[0].Key()); err != nil {
 		return nil, err
 	} else if head != nil {
-		for _, k := range head.members() {
+		for _, k := range head.Members() {
 			add(k)
 		}
 	}
@@ -145,14 +145,14 @@ func devicesOf(r plan.Request, host bond.Namespace) ([]string, error) {
 
 // standing returns the Records of an earlier ADD that did the same for the
 // same sandbox, if all of it is there and verifies; else nil.
-func (h *Host) standing(s sandbox, rs []plan.Request) ([]*Record, error) {
-	var recs []*Record
+func (h *Host) standing(s sandbox, rs []plan.Request) ([]*record.Record, error) {
+	var recs []*record.Record
 	for _, r := range rs {
 		rec, err := h.load(r.Key())
 		if err != nil {
 			return nil, err
 		}
-		same := rec.life() == complete && rec.BootID == h.BootID && rec.NetnsID == s.pod.ID() &&
+		same := rec.Phase() == record.Complete && rec.BootID == h.BootID && rec.NetnsID == s.pod.ID() &&
 			slices.Equal(rec.Plan.Group.IfNames, r.Group.IfNames)
 		if !same || h.verify(s, rec) != nil {
 			return nil, nil
@@ -166,7 +166,7 @@ func (h *Host) standing(s sandbox, rs []plan.Request) ([]*Record, error) {
 // devices as they were. One of the same container is restored. One of another
 // that holds a device is restored if its sandbox is dead: its DEL is late, and
 // would otherwise find the device in new hands.
-func (h *Host) settle(ctx context.Context, k plan.Key, container string, locks *Locks) error {
+func (h *Host) settle(ctx context.Context, k plan.Key, container string, locks *record.Locks) error {
 	rec, err := h.load(k)
 	if err != nil {
 		return err
@@ -191,8 +191,8 @@ func (h *Host) settle(ctx context.Context, k plan.Key, container string, locks *
 // prepareAll makes the Records of all requests before anything is done, so
 // that everything that is wrong is said at once. One whose links are made by
 // the networks before it has its turn later, and is nil here.
-func (h *Host) prepareAll(ctx context.Context, rs []plan.Request, s sandbox) ([]*Record, error) {
-	recs := make([]*Record, len(rs))
+func (h *Host) prepareAll(ctx context.Context, rs []plan.Request, s sandbox) ([]*record.Record, error) {
+	recs := make([]*record.Record, len(rs))
 	var errs []error
 	for i, r := range rs {
 		if fromPod := func(l netconf.Link) bool { return l.Source == netconf.FromPod }; slices.ContainsFunc(r.Network.Links, fromPod) && i > 0 {
@@ -209,7 +209,7 @@ func (h *Host) prepareAll(ctx context.Context, rs []plan.Request, s sandbox) ([]
 }
 
 // prepare surveys the node and compiles the plan of one request.
-func (h *Host) prepare(ctx context.Context, r plan.Request, s sandbox) (*Record, error) {
+func (h *Host) prepare(ctx context.Context, r plan.Request, s sandbox) (*record.Record, error) {
 	began := time.Now()
 	facts, err := h.survey(r, s)
 	if err != nil {
@@ -226,15 +226,15 @@ func (h *Host) prepare(ctx context.Context, r plan.Request, s sandbox) (*Record,
 	for _, w := range warnings {
 		h.warn("%s", w)
 	}
-	rec := &Record{Version: recordVersion, BootID: h.BootID, NetnsID: s.pod.ID(), Created: began, Plan: plan, Warnings: warnings, Attached: map[string]Seen{}, Steps: slices.Clone(r.Steps)}
-	rec.took("survey", began, surveyed)
-	rec.took("compile", surveyed, time.Now())
+	rec := &record.Record{Version: record.Version, BootID: h.BootID, NetnsID: s.pod.ID(), Created: began, Plan: plan, Warnings: warnings, Attached: map[string]record.Attached{}, Steps: slices.Clone(r.Steps)}
+	rec.AddStep("survey", began, surveyed)
+	rec.AddStep("compile", surveyed, time.Now())
 	return rec, nil
 }
 
 // checkTogether finds what the attachments of one pod would take from each
 // other: names in the pod, and devices.
-func checkTogether(recs []*Record) error {
+func checkTogether(recs []*record.Record) error {
 	var problems bond.Problems
 	names, devices := map[string]string{}, map[string]string{}
 	claim := func(taken map[string]string, what, who string) {
@@ -264,8 +264,8 @@ func checkTogether(recs []*Record) error {
 
 // carryOutAll takes requests through, in order. Those that have a Record have
 // it on disk before the first of them has an effect.
-func (h *Host) carryOutAll(ctx context.Context, rs []plan.Request, recs []*Record, order []int, s sandbox) error {
-	if err := h.begin(slices.DeleteFunc(slices.Clone(recs), func(rec *Record) bool { return rec == nil })); err != nil {
+func (h *Host) carryOutAll(ctx context.Context, rs []plan.Request, recs []*record.Record, order []int, s sandbox) error {
+	if err := h.begin(slices.DeleteFunc(slices.Clone(recs), func(rec *record.Record) bool { return rec == nil })); err != nil {
 		return err
 	}
 	for _, i := range order {
@@ -286,15 +286,15 @@ func (h *Host) carryOutAll(ctx context.Context, rs []plan.Request, recs []*Recor
 }
 
 // begin begins Records; the first of them has the time that it took.
-func (h *Host) begin(recs []*Record) error {
+func (h *Host) begin(recs []*record.Record) error {
 	began := time.Now()
 	err := cnierror.With(types.ErrIOFailure, h.Store.Begin(recs...))
-	recs[0].took("record", began, time.Now())
+	recs[0].AddStep("record", began, time.Now())
 	return err
 }
 
 // undo restores, in reverse, all that was begun before an error.
-func (h *Host) undo(ctx context.Context, recs []*Record, err error) error {
+func (h *Host) undo(ctx context.Context, recs []*record.Record, err error) error {
 	for _, rec := range slices.Backward(recs) {
 		if rec == nil {
 			continue
@@ -313,10 +313,6 @@ func notUndone(err, undo error) error {
 	return cnierror.With(cnierror.Code(err), fmt.Errorf("%w; and not everything could be undone, DEL goes on: %w", err, undo))
 }
 
-func (rec *Record) took(what string, from, to time.Time) {
-	rec.Steps = append(rec.Steps, agentapi.Step{What: what, Milliseconds: float64(to.Sub(from).Microseconds()) / 1000})
-}
-
 // step is one part of carrying out a plan.
 type step struct {
 	what string
@@ -324,7 +320,7 @@ type step struct {
 }
 
 // run takes the steps of a plan, in order.
-func (h *Host) run(ctx context.Context, s sandbox, rec *Record) error {
+func (h *Host) run(ctx context.Context, s sandbox, rec *record.Record) error {
 	steps := h.bondSteps
 	if rec.Plan.IsChain() {
 		steps = h.plainSteps
@@ -335,7 +331,7 @@ func (h *Host) run(ctx context.Context, s sandbox, rec *Record) error {
 		}
 		began := time.Now()
 		err := one.do()
-		rec.took(one.what, began, time.Now())
+		rec.AddStep(one.what, began, time.Now())
 		if err != nil {
 			return err
 		}
@@ -343,7 +339,7 @@ func (h *Host) run(ctx context.Context, s sandbox, rec *Record) error {
 	return cnierror.With(types.ErrIOFailure, h.Store.Update(rec))
 }
 
-func (h *Host) bondSteps(ctx context.Context, s sandbox, rec *Record) (steps []step) {
+func (h *Host) bondSteps(ctx context.Context, s sandbox, rec *record.Record) (steps []step) {
 	for i, l := range rec.Plan.Links {
 		steps = append(steps, step{"attach " + l.Name, func() error { return h.attach(ctx, s, rec, i) }})
 	}
@@ -367,18 +363,18 @@ func (h *Host) bondSteps(ctx context.Context, s sandbox, rec *Record) (steps []s
 		step{"configure", func() (err error) {
 			made, err = h.configure(s, rec, made, result)
 			if err == nil {
-				rec.complete(result, made)
+				finish(rec, result, made)
 			}
 			return err
 		}})
 }
 
-func (h *Host) plainSteps(ctx context.Context, s sandbox, rec *Record) []step {
+func (h *Host) plainSteps(ctx context.Context, s sandbox, rec *record.Record) []step {
 	return []step{{"attach " + rec.Plan.IfName, func() error { return h.attachPlain(ctx, s, rec) }}}
 }
 
 // build makes the bond over the attached links.
-func (h *Host) build(s sandbox, rec *Record) (bond.Link, error) {
+func (h *Host) build(s sandbox, rec *record.Record) (bond.Link, error) {
 	var links []bond.Link
 	for _, l := range rec.Plan.Links {
 		links = append(links, rec.Attached[l.Name].Link)
@@ -396,7 +392,7 @@ func (h *Host) build(s sandbox, rec *Record) (bond.Link, error) {
 
 // configure gives the bond its addresses and tells the network. It returns the
 // bond as it is then.
-func (h *Host) configure(s sandbox, rec *Record, made bond.Link, result *current.Result) (bond.Link, error) {
+func (h *Host) configure(s sandbox, rec *record.Record, made bond.Link, result *current.Result) (bond.Link, error) {
 	var err error
 	if rec.Addresses, err = addressesOf(result); err != nil {
 		return made, cnierror.With(cnierror.Delegate, fmt.Errorf("IPAM plugin %s: %w", rec.Plan.IPAM, err))
@@ -414,12 +410,12 @@ func (h *Host) configure(s sandbox, rec *Record, made bond.Link, result *current
 		rec.Warnings = append(rec.Warnings, warning)
 		h.warn("%s", warning)
 	}
-	return made, cnierror.With(cnierror.Kernel, rec.lookAgain(s, &made))
+	return made, cnierror.With(cnierror.Kernel, lookAgain(s, rec, &made))
 }
 
 // lookAgain reads the bond and its links as they are at the end: bonding has
 // given them MACs, and the bond's can have changed with its active link.
-func (rec *Record) lookAgain(s sandbox, made *bond.Link) error {
+func lookAgain(s sandbox, rec *record.Record, made *bond.Link) error {
 	links, err := s.pod.Links()
 	if err != nil {
 		return err
@@ -438,9 +434,9 @@ func (rec *Record) lookAgain(s sandbox, made *bond.Link) error {
 	return nil
 }
 
-// complete turns IPAM's result into the attachment's: the bond is the first
+// finish turns IPAM's result into the attachment's: the bond is the first
 // interface, its links follow, and every address is the bond's.
-func (rec *Record) complete(result *current.Result, made bond.Link) {
+func finish(rec *record.Record, result *current.Result, made bond.Link) {
 	result.CNIVersion = current.ImplementedSpecVersion
 	result.Interfaces = []*current.Interface{{Name: made.Name, Mac: made.MAC, Mtu: made.MTU, Sandbox: rec.Plan.Netns}}
 	for _, l := range rec.Plan.Links {

@@ -116,8 +116,8 @@ func TestAddRecord(t *testing.T) {
 		t.Errorf("before: %+v", a.Before)
 	}
 	seen := rec.Attached["bond0-1"]
-	if seen.Link.Name != "bond0-1" || seen.Link.Device != vfA || !cmp.Equal(seen.Admin, admin("02:00:00:00:00:03", 100)) {
-		t.Errorf("seen: %+v, %+v", seen, seen.Admin)
+	if seen.Link.Name != "bond0-1" || seen.Link.Device != vfA || !cmp.Equal(seen.VF, admin("02:00:00:00:00:03", 100)) {
+		t.Errorf("seen: %+v, %+v", seen, seen.VF)
 	}
 	sameJSON(t, `{"cniVersion": "0.3.1", "interfaces": [{"name": "bond0-1", "mac": "02:00:00:00:00:03", "sandbox": "/run/netns/p1"}]}`, seen.Result)
 	sameJSON(t, standardResult, rec.Result)
@@ -428,7 +428,7 @@ func TestAddWithoutState(t *testing.T) {
 	}
 	// A hold that cannot be written: the Record goes again.
 	writeFile(t, m.Store.Dir+"/lock", "", 0o600)
-	if err := os.MkdirAll(m.Store.hold(vfB), 0o700); err != nil {
+	if err := os.MkdirAll(m.Store.HoldFile(vfB), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	held := m.state()

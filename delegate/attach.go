@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 
 	"github.com/containernetworking/cni/pkg/types"
 
@@ -15,13 +14,13 @@ import (
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
-	"github.com/multibond/multibond/delegate/strictjson"
+	"github.com/multibond/multibond/delegate/record"
 )
 
 // attach brings link i of the plan into the pod and makes sure that it is the
 // one that was meant: by its PCI address, where it has one, whatever name it
 // came with.
-func (h *Host) attach(ctx context.Context, s sandbox, rec *Record, i int) error {
+func (h *Host) attach(ctx context.Context, s sandbox, rec *record.Record, i int) error {
 	rec.Started = append(rec.Started, rec.Plan.Links[i].Name)
 	if err := h.Store.Update(rec); err != nil {
 		return cnierror.With(types.ErrIOFailure, err)
@@ -30,7 +29,7 @@ func (h *Host) attach(ctx context.Context, s sandbox, rec *Record, i int) error 
 		return cnierror.With(cnierror.Kernel, fmt.Errorf("links[%d]: %w", i, err))
 	}
 	l := rec.Plan.Links[i]
-	var seen Seen
+	var seen record.Attached
 	var err error
 	switch l.Source {
 	case netconf.FromHost:
@@ -39,7 +38,7 @@ func (h *Host) attach(ctx context.Context, s sandbox, rec *Record, i int) error 
 			return cnierror.With(cnierror.Kernel, fmt.Errorf("links[%d]: moving %s into the pod: %w", i, l.Name, err))
 		}
 	case netconf.FromDevice, netconf.FromConfig:
-		if seen.Result, _, err = h.runPlugins(ctx, rec, l, func() { rec.preparePrevious(s, i) }); err != nil {
+		if seen.Result, _, err = h.runPlugins(ctx, rec, l, func() { preparePrevious(s, rec, i) }); err != nil {
 			return cnierror.With(cnierror.Delegate, fmt.Errorf("links[%d]: attaching %s: %w", i, cmp.Or(l.Device, l.Name), err))
 		}
 	}
@@ -49,7 +48,7 @@ func (h *Host) attach(ctx context.Context, s sandbox, rec *Record, i int) error 
 	if seen.Link, err = shareMAC(s, rec, l, seen.Link); err != nil {
 		return cnierror.With(cnierror.Kernel, fmt.Errorf("links[%d]: %w", i, err))
 	}
-	if seen.Admin, err = adminOf(s.host, l); err != nil {
+	if seen.VF, err = adminOf(s.host, l); err != nil {
 		return cnierror.With(cnierror.Kernel, fmt.Errorf("links[%d]: %w", i, err))
 	}
 	rec.Attached[l.Name] = seen
@@ -108,7 +107,7 @@ func roundTrip(s sandbox, l *plan.Link) error {
 // preparePrevious makes the link before link i ready for the bond, while the plugin
 // of link i is at work: a third of a plugin's time is what a driver takes to set a
 // VF down. Where that fails, it fails again, and is said, when the bond is made.
-func (rec *Record) preparePrevious(s sandbox, i int) {
+func preparePrevious(s sandbox, rec *record.Record, i int) {
 	if i > 0 {
 		_ = bond.Prepare(s.pod, rec.Attached[rec.Plan.Links[i-1].Name].Link)
 	}
@@ -117,9 +116,9 @@ func (rec *Record) preparePrevious(s sandbox, i int) {
 // runPlugins executes the plugins of a link in order, each with the result of
 // the one before it, and returns the last result and how many have succeeded.
 // What meanwhile does is done beside the first of them.
-func (h *Host) runPlugins(ctx context.Context, rec *Record, l plan.Link, meanwhile func()) (result json.RawMessage, done int, err error) {
+func (h *Host) runPlugins(ctx context.Context, rec *record.Record, l plan.Link, meanwhile func()) (result json.RawMessage, done int, err error) {
 	for i, p := range l.Plugins {
-		wait := h.Runner.Start(ctx, rec.call("ADD", rec.Plan.Netns, l.Name, p, result))
+		wait := h.Runner.Start(ctx, rec.Call("ADD", rec.Plan.Netns, l.Name, p, result))
 		if i == 0 {
 			meanwhile()
 		}
@@ -133,23 +132,6 @@ func (h *Host) runPlugins(ctx context.Context, rec *Record, l plan.Link, meanwhi
 		result = out
 	}
 	return result, len(l.Plugins), nil
-}
-
-// call is one execution of a plugin for this attachment.
-func (rec *Record) call(command, netns, ifName string, p netconf.Plugin, prevResult json.RawMessage) invoke.Call {
-	config := p.Config
-	if prevResult != nil {
-		var fields map[string]json.RawMessage
-		if json.Unmarshal(config, &fields) == nil {
-			fields = maps.Clone(fields)
-			fields["prevResult"] = prevResult
-			config = strictjson.Encode(fields)
-		}
-	}
-	return invoke.Call{
-		Command: command, ContainerID: rec.Plan.ContainerID, Netns: netns, IfName: ifName,
-		Args: rec.Plan.Args, Path: rec.Plan.Path, Type: p.Type, Config: config,
-	}
 }
 
 // identify finds the link in the pod, and gives it its planned name where the
@@ -204,7 +186,7 @@ func adminOf(host bond.Namespace, l plan.Link) (*bond.VF, error) {
 }
 
 // shareMAC gives a link that was just attached the MAC that all have.
-func shareMAC(s sandbox, rec *Record, l plan.Link, now bond.Link) (bond.Link, error) {
+func shareMAC(s sandbox, rec *record.Record, l plan.Link, now bond.Link) (bond.Link, error) {
 	mac := rec.Plan.Bond.LinkMAC
 	if mac == "" || now.MAC == mac {
 		return now, nil

@@ -18,6 +18,7 @@ import (
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/record"
 )
 
 // Check compares an attachment with its Record, then has the plugins check
@@ -30,7 +31,7 @@ func (h *Host) Check(ctx context.Context, k plan.Key) error {
 	if rec == nil {
 		return cnierror.Errorf(types.ErrUnknownContainer, "container %s has no attachment %s here", k.ContainerID, k.IfName)
 	}
-	if rec.life() != complete {
+	if rec.Phase() != record.Complete {
 		return cnierror.Errorf(cnierror.Check, "network %s: its ADD or its DEL was cut short; DEL finishes it", rec.Plan.Network)
 	}
 	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID)
@@ -55,7 +56,7 @@ func (h *Host) Check(ctx context.Context, k plan.Key) error {
 }
 
 // verify is Verify(Record, Facts): nil where everything is as the ADD left it.
-func (h *Host) verify(s sandbox, rec *Record) error {
+func (h *Host) verify(s sandbox, rec *record.Record) error {
 	if rec.Plan.IsChain() {
 		return verifyPlain(s, rec)
 	}
@@ -92,9 +93,9 @@ func (h *Host) verify(s sandbox, rec *Record) error {
 }
 
 // verifyVFs holds what the PFs keep for the VFs against what it was after ADD.
-func verifyVFs(problems *bond.Problems, s sandbox, rec *Record) error {
+func verifyVFs(problems *bond.Problems, s sandbox, rec *record.Record) error {
 	for _, l := range rec.Plan.Links {
-		then := rec.Attached[l.Name].Admin
+		then := rec.Attached[l.Name].VF
 		now, err := adminOf(s.host, l)
 		if err != nil {
 			return err
@@ -114,11 +115,11 @@ func verifyVFs(problems *bond.Problems, s sandbox, rec *Record) error {
 
 // checkPlugins has every plugin check that is spoken to in a version with
 // CHECK (CNI 0.4.0 and later).
-func (h *Host) checkPlugins(ctx context.Context, rec *Record) error {
+func (h *Host) checkPlugins(ctx context.Context, rec *record.Record) error {
 	var errs []error
 	check := func(ifName string, p netconf.Plugin, prevResult json.RawMessage) {
 		if hasCheck(p.Config) {
-			_, err := h.execute(ctx, rec.call("CHECK", rec.Plan.Netns, ifName, p, prevResult))
+			_, err := h.execute(ctx, rec.Call("CHECK", rec.Plan.Netns, ifName, p, prevResult))
 			errs = append(errs, err)
 		}
 	}
@@ -127,20 +128,20 @@ func (h *Host) checkPlugins(ctx context.Context, rec *Record) error {
 			if prev := rec.Attached[l.Name].Result; !rec.Plan.IsChain() {
 				check(l.Name, p, prev)
 			} else {
-				check(l.Name, p, rec.resultFor(p.Config))
+				check(l.Name, p, resultFor(rec, p.Config))
 			}
 		}
 	}
 	// whereabouts answers every CHECK with an error.
 	if rec.Plan.IPAM != "" && rec.Plan.IPAM != "whereabouts" {
-		check(rec.Plan.IfName, netconf.Plugin{Type: rec.Plan.IPAM, Config: rec.Plan.Config}, rec.resultFor(rec.Plan.Config))
+		check(rec.Plan.IfName, netconf.Plugin{Type: rec.Plan.IPAM, Config: rec.Plan.Config}, resultFor(rec, rec.Plan.Config))
 	}
 	return cnierror.With(cnierror.Delegate, errors.Join(errs...))
 }
 
 // resultFor is the attachment's result in the version of a configuration; nil
 // where it cannot be said in it.
-func (rec *Record) resultFor(config json.RawMessage) json.RawMessage {
+func resultFor(rec *record.Record, config json.RawMessage) json.RawMessage {
 	var c struct{ CNIVersion string }
 	var out bytes.Buffer
 	result, err := invoke.DecodeResult(rec.Result)
@@ -169,7 +170,7 @@ func (h *Host) CheckPod(ctx context.Context, k plan.Key) error {
 	}
 	members := []plan.Key{k}
 	if rec != nil {
-		members = rec.members()
+		members = rec.Members()
 	}
 	var errs []error
 	for _, k := range members {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/record"
 )
 
 // Del undoes an attachment, and all that were made together with it, from
@@ -22,9 +23,9 @@ func (h *Host) Del(ctx context.Context, k plan.Key) error {
 
 // del is Del; it returns the Record that it found. A sandbox of which surely
 // nothing is left is remembered as such.
-func (h *Host) del(ctx context.Context, k plan.Key) (*Record, error) {
+func (h *Host) del(ctx context.Context, k plan.Key) (*record.Record, error) {
 	h.doubt = false
-	locks, err := openLocks(h.Store.Dir, h.LockTimeout)
+	locks, err := record.OpenLocks(h.Store.Dir, h.LockTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +44,7 @@ func (h *Host) del(ctx context.Context, k plan.Key) (*Record, error) {
 		return rec, err
 	}
 	if !h.doubt {
-		h.markEnded(k)
+		h.Store.Tombstones(h.BootID).Put(k)
 	}
 	return rec, nil
 }
@@ -52,11 +53,11 @@ func (h *Host) del(ctx context.Context, k plan.Key) (*Record, error) {
 // reverse. The Record of the first, by which DEL finds the others, goes only after
 // they have gone. The container's lock is held, without which nobody changes what
 // is recorded of it.
-func (h *Host) delMembers(ctx context.Context, known *Record, locks *Locks) error {
-	var recs []*Record
+func (h *Host) delMembers(ctx context.Context, known *record.Record, locks *record.Locks) error {
+	var recs []*record.Record
 	var devices []string
 	var errs []error
-	for _, k := range known.members() {
+	for _, k := range known.Members() {
 		rec, err := known, error(nil)
 		if k != known.Plan.Key() {
 			rec, err = h.load(k)
@@ -90,10 +91,10 @@ func (h *Host) delMembers(ctx context.Context, known *Record, locks *Locks) erro
 
 // load reads a Record; nil where there is none, or none that can be read,
 // which is said.
-func (h *Host) load(k plan.Key) (*Record, error) {
+func (h *Host) load(k plan.Key) (*record.Record, error) {
 	rec, err := h.Store.Load(k)
 	switch {
-	case errors.Is(err, errDamaged):
+	case errors.Is(err, record.ErrDamaged):
 		h.warn("%v", err)
 		return nil, nil
 	case errors.Is(err, fs.ErrNotExist):
@@ -103,7 +104,7 @@ func (h *Host) load(k plan.Key) (*Record, error) {
 }
 
 // lockAndRestore restores what a Record says. The container's lock is held.
-func (h *Host) lockAndRestore(ctx context.Context, rec *Record, locks *Locks) error {
+func (h *Host) lockAndRestore(ctx context.Context, rec *record.Record, locks *record.Locks) error {
 	if err := locks.Lock(ctx, "device", rec.Plan.Devices()...); err != nil {
 		return err
 	}

@@ -230,14 +230,14 @@ func TestDelNewOwner(t *testing.T) {
 		m := newMachine(t)
 		r := request(t, config)
 		m.mustAdd(r)
-		old, err := os.ReadFile(m.Store.file(c1))
+		old, err := os.ReadFile(m.Store.File(c1))
 		if err != nil {
 			t.Fatal(err)
 		}
 		m.mustDel(c1)
 		m.mustAdd(other(r))
 		attached, calls := m.state(), m.plugins.count("sriov", "DEL")
-		writeFile(t, m.Store.file(c1), string(old), 0o600)
+		writeFile(t, m.Store.File(c1), string(old), 0o600)
 		m.mustDel(c1)
 		m.wantState(attached)
 		if got := m.plugins.count("sriov", "DEL"); got != calls {
@@ -501,9 +501,9 @@ func TestDelRecords(t *testing.T) {
 			m := newMachine(t)
 			before := m.state()
 			m.mustAdd(request(t, standard))
-			writeFile(t, m.Store.file(c1), content, 0o600)
+			writeFile(t, m.Store.File(c1), content, 0o600)
 			m.mustDel(c1)
-			if err := os.Remove(m.Store.file(c1) + damagedEnd); err != nil {
+			if err := os.Remove(m.Store.File(c1) + ".damaged"); err != nil {
 				t.Error("it was not kept:", err)
 			}
 			m.wantState(before)
@@ -516,18 +516,18 @@ func TestDelRecords(t *testing.T) {
 		mine, down := "mine", false
 		m.change(pod1, "bond0", bond.Change{Up: &down})
 		m.change(pod1, "bond0", bond.Change{Name: &mine})
-		writeFile(t, m.Store.file(c1), "{", 0o600)
+		writeFile(t, m.Store.File(c1), "{", 0o600)
 		m.mustDel(c1)
-		if err := os.Remove(m.Store.file(c1) + damagedEnd); err != nil {
+		if err := os.Remove(m.Store.File(c1) + ".damaged"); err != nil {
 			t.Error("it was not kept:", err)
 		}
 		m.wantState(before)
 	})
 	t.Run("damaged, and nothing else", func(t *testing.T) {
 		m := newMachine(t)
-		writeFile(t, m.Store.file(c1), "{", 0o600)
+		writeFile(t, m.Store.File(c1), "{", 0o600)
 		m.mustDel(c1)
-		want := "multibond: record of c1:bond0: it is damaged; it is kept as " + m.Store.file(c1) + ".damaged\n"
+		want := "multibond: record of c1:bond0: it is damaged; it is kept as " + m.Store.File(c1) + ".damaged\n"
 		if got := m.log.String(); got != want {
 			t.Errorf("warnings: %s", got)
 		}
@@ -547,8 +547,8 @@ func TestDelRecords(t *testing.T) {
 	t.Run("what a killed process has left", func(t *testing.T) {
 		m := newMachine(t)
 		before := m.state()
-		writeFile(t, m.Store.file(c1)+begunEnd, "{", 0o600)
-		writeFile(t, m.Store.file(c1)+atomicfile.Unfinished, "{", 0o600)
+		writeFile(t, m.Store.File(c1)+".begun", "{", 0o600)
+		writeFile(t, m.Store.File(c1)+atomicfile.Unfinished, "{", 0o600)
 		m.mustDel(c1)
 		m.wantState(before)
 	})

@@ -1,48 +1,10 @@
 package delegate
 
 import (
-	"os"
-	"strings"
 	"testing"
 
 	"github.com/multibond/multibond/delegate/plan"
 )
-
-func TestEnded(t *testing.T) {
-	m := newMachine(t)
-	k := plan.Key{ContainerID: strings.Repeat("0f", 32), IfName: "eth0"}
-	m.markEnded(k)
-	if !m.hasEnded(k) {
-		t.Error("a sandbox that has ended is not known")
-	}
-	if m.hasEnded(plan.Key{ContainerID: k.ContainerID, IfName: "eth1"}) || m.hasEnded(plan.Key{ContainerID: "c2", IfName: "eth0"}) {
-		t.Error("another one is taken for it")
-	}
-	after := *m.Host
-	after.BootID = "another"
-	if after.hasEnded(k) {
-		t.Error("it is known after the machine was booted again")
-	}
-	if err := m.unmarkEnded(k); err != nil || m.hasEnded(k) {
-		t.Errorf("it is known after it has begun anew: %v", err)
-	}
-	long := plan.Key{ContainerID: strings.Repeat("c", endedSize), IfName: "eth0"}
-	m.markEnded(long)
-	if err := m.unmarkEnded(long); err != nil || m.hasEnded(long) {
-		t.Errorf("a name that is too long: %v", err)
-	}
-	// However many end, the file stays as large, and the last is known.
-	for i := range 3 * endedSlots {
-		k.ContainerID = strings.Repeat("c", 1+i%60) + string(rune('a'+i%26))
-		m.markEnded(k)
-	}
-	if !m.hasEnded(k) {
-		t.Error("the last is not known")
-	}
-	if st, err := os.Stat(m.Store.Dir + "/" + endedFile); err != nil || st.Size() > endedSlots*endedSize {
-		t.Errorf("%v, %v", st, err)
-	}
-}
 
 // TestDelEnded: once all is released, a DEL asks nobody anything, until the
 // sandbox is attached again.
@@ -53,7 +15,7 @@ func TestDelEnded(t *testing.T) {
 		if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
 			t.Fatal(err)
 		}
-		if n.hasEnded(n.request().Key()) {
+		if n.Store.Tombstones(n.BootID).Has(n.request().Key()) {
 			t.Error("an attached sandbox is taken for one that has ended")
 		}
 		if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
@@ -76,7 +38,7 @@ func TestDelUnknownRefused(t *testing.T) {
 		if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
 			t.Fatal(err)
 		}
-		if got := n.hasEnded(n.request().Key()); got {
+		if got := n.Store.Tombstones(n.BootID).Has(n.request().Key()); got {
 			t.Errorf("DEL %d: a plugin could not be called, and the sandbox has ended", i)
 		}
 	}
@@ -121,7 +83,7 @@ func TestDelDoubt(t *testing.T) {
 			if err := n.DelPod(t.Context(), n.config, r); err != nil {
 				t.Fatal(err)
 			}
-			if n.hasEnded(r.Key()) {
+			if n.Store.Tombstones(n.BootID).Has(r.Key()) {
 				t.Error("the sandbox is taken for one that has ended")
 			}
 			for range 2 { // the first takes home what is left, and warns of what nobody knows
@@ -129,7 +91,7 @@ func TestDelDoubt(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if !n.hasEnded(r.Key()) {
+			if !n.Store.Tombstones(n.BootID).Has(r.Key()) {
 				t.Error("the sandbox is not taken for one that has ended")
 			}
 		})

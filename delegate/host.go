@@ -14,6 +14,7 @@ import (
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
+	"github.com/multibond/multibond/delegate/record"
 )
 
 // Host is the machine as this package sees it: every edge is a field.
@@ -22,7 +23,7 @@ type Host struct {
 	Sys         fs.FS  // the root of sysfs
 	SRIOV       string // the directory in which sriov-cni keeps its state
 	Runner      invoke.Runner
-	Store       Store
+	Store       record.Store
 	Path        []string // CNI_PATH of this call
 	Namespaces  string   // the directory in which runtimes keep network namespaces
 	BootID      string

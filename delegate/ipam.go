@@ -13,7 +13,7 @@ import (
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
-	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/record"
 )
 
 // needNoBond are the IPAM plugins that look at nothing in the pod: they do their
@@ -21,7 +21,7 @@ import (
 var needNoBond = []string{"host-local", "static", "whereabouts"}
 
 // buildBesideIPAM makes the bond while the IPAM plugin is at work.
-func (h *Host) buildBesideIPAM(ctx context.Context, s sandbox, rec *Record) (bond.Link, *current.Result, error) {
+func (h *Host) buildBesideIPAM(ctx context.Context, s sandbox, rec *record.Record) (bond.Link, *current.Result, error) {
 	answer, err := h.startIPAM(ctx, rec)
 	if err != nil {
 		return bond.Link{}, nil, err
@@ -35,7 +35,7 @@ func (h *Host) buildBesideIPAM(ctx context.Context, s sandbox, rec *Record) (bon
 }
 
 // askIPAM has the IPAM plugin answer, with the bond there.
-func (h *Host) askIPAM(ctx context.Context, rec *Record) (*current.Result, error) {
+func (h *Host) askIPAM(ctx context.Context, rec *record.Record) (*current.Result, error) {
 	answer, err := h.startIPAM(ctx, rec)
 	if err != nil {
 		return nil, err
@@ -45,15 +45,15 @@ func (h *Host) askIPAM(ctx context.Context, rec *Record) (*current.Result, error
 
 // startIPAM calls the IPAM plugin, once, for the bond, with the configuration as
 // it was given, and returns what waits for its answer. Without one that is empty.
-func (h *Host) startIPAM(ctx context.Context, rec *Record) (answer func() (*current.Result, error), err error) {
+func (h *Host) startIPAM(ctx context.Context, rec *record.Record) (answer func() (*current.Result, error), err error) {
 	if rec.Plan.IPAM == "" {
-		return func() (*current.Result, error) { return rec.withDNS(&current.Result{}), nil }, nil
+		return func() (*current.Result, error) { return withDNS(rec, &current.Result{}), nil }, nil
 	}
 	rec.IPAMAsked = true
 	if err := h.Store.Update(rec); err != nil {
 		return nil, cnierror.With(types.ErrIOFailure, err)
 	}
-	wait := h.Runner.Start(ctx, rec.ipamCall("ADD", rec.Plan.Netns))
+	wait := h.Runner.Start(ctx, rec.IPAMCall("ADD", rec.Plan.Netns))
 	return func() (*current.Result, error) {
 		out, err := wait()
 		if err != nil {
@@ -67,21 +67,17 @@ func (h *Host) startIPAM(ctx context.Context, rec *Record) (answer func() (*curr
 		if len(result.IPs) == 0 {
 			return nil, cnierror.Errorf(cnierror.Delegate, "ipam: %s gave no address", rec.Plan.IPAM)
 		}
-		return rec.withDNS(result), nil
+		return withDNS(rec, result), nil
 	}, nil
 }
 
 // withDNS is a result with the DNS that the configuration has, if it has any.
-func (rec *Record) withDNS(result *current.Result) *current.Result {
+func withDNS(rec *record.Record, result *current.Result) *current.Result {
 	var own struct{ DNS types.DNS }
 	if json.Unmarshal(rec.Plan.Config, &own) == nil && !own.DNS.IsEmpty() {
 		result.DNS = own.DNS
 	}
 	return result
-}
-
-func (rec *Record) ipamCall(command, netns string) invoke.Call {
-	return rec.call(command, netns, rec.Plan.IfName, netconf.Plugin{Type: rec.Plan.IPAM, Config: rec.Plan.Config}, nil)
 }
 
 // addressesOf turns a CNI result into addresses and routes. A route without a

@@ -13,6 +13,7 @@ import (
 
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/record"
 )
 
 // shared are two sandboxes that share one VF, 0000:3b:02.0.
@@ -55,12 +56,12 @@ var moves = map[string]func(m *machine){
 	"the end of c1's namespace": func(m *machine) { m.RemoveNamespace(pod1) },
 }
 
-func (m *machine) lifeOf(k plan.Key) life {
+func (m *machine) lifeOf(k plan.Key) record.Phase {
 	rec, err := m.Store.Load(k)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		m.t.Fatal(err)
 	}
-	return rec.life()
+	return rec.Phase()
 }
 
 // lifeDepth is how many moves TestLife goes deep.
@@ -79,7 +80,7 @@ func (m *machine) print() string {
 		if err != nil {
 			continue
 		}
-		out += fmt.Sprintf("%s %s %v %v %v %t\n", k, rec.life(), rec.Started, slices.Sorted(maps.Keys(rec.Attached)), rec.Restored, rec.IPAMAsked)
+		out += fmt.Sprintf("%s %s %v %v %v %t\n", k, rec.Phase(), rec.Started, slices.Sorted(maps.Keys(rec.Attached)), rec.Restored, rec.IPAMAsked)
 	}
 	return out
 }
@@ -142,7 +143,7 @@ func (m *machine) wantAsBefore(path []move, then string) {
 func TestLife(t *testing.T) {
 	t.Parallel()
 	found := map[string]bool{newMachine(t).print(): true}
-	lived := map[[2]life]bool{}
+	lived := map[[2]record.Phase]bool{}
 	frontier := [][]move{nil}
 	made := 0
 	for depth := 1; len(frontier) > 0 && (depth <= *lifeDepth || *lifeDepth == 0); depth++ {
@@ -150,7 +151,7 @@ func TestLife(t *testing.T) {
 		for _, path := range frontier {
 			for _, what := range slices.Sorted(maps.Keys(moves)) {
 				before := replay(t, path)
-				owned, has, lives := before.owned(), before.lifeOf(c2) == complete, before.lives()
+				owned, has, lives := before.owned(), before.lifeOf(c2) == record.Complete, before.lives()
 				whole := before.do(move{what: what})
 				for _, v := range faults(what, whole) {
 					m := before
@@ -165,7 +166,7 @@ func TestLife(t *testing.T) {
 					}
 					now := m.lives()
 					for i := range now {
-						lived[[2]life{lives[i], now[i]}] = true
+						lived[[2]record.Phase{lives[i], now[i]}] = true
 					}
 					if !v.fails {
 						lives = now
@@ -185,7 +186,7 @@ func TestLife(t *testing.T) {
 					was := m.lives()
 					m.do(move{what: what})
 					for i, now := range m.lives() {
-						lived[[2]life{was[i], now}] = true
+						lived[[2]record.Phase{was[i], now}] = true
 					}
 				}
 				m.wantAsBefore(path, strings.Join(way, ", "))
@@ -199,7 +200,7 @@ func TestLife(t *testing.T) {
 	t.Logf("%d states, %d moves; %d states were new with the last", len(found), made, len(frontier))
 }
 
-func (m *machine) lives() [2]life { return [2]life{m.lifeOf(c1), m.lifeOf(c2)} }
+func (m *machine) lives() [2]record.Phase { return [2]record.Phase{m.lifeOf(c1), m.lifeOf(c2)} }
 
 // faults are a move as it can go: a DEL that fails once at each edge,
 // then the process killed at one edge after the other, then nothing amiss.
@@ -215,15 +216,26 @@ func faults(what string, edges int) (out []move) {
 	return append(out, move{what: what})
 }
 
+// follows are the lives that can come next: one step of ADD, or of the way
+// back, which writes the Record anew only where something could not be undone.
+var follows = map[record.Phase][]record.Phase{
+	record.None:        {record.Begun},
+	record.Begun:       {record.Attaching, record.None},
+	record.Attaching:   {record.AllAttached, record.Restoring, record.None},
+	record.AllAttached: {record.Complete, record.Restoring, record.None},
+	record.Complete:    {record.AllAttached, record.Restoring, record.None},
+	record.Restoring:   {record.None},
+}
+
 // wantLived compares what Records have gone through with the model. An ADD has
 // no edge between its Record and the first link that it begins. Of two links one
 // cannot be as before while the other was never begun and something is left; and
 // one fault does not keep both from being as before.
-func wantLived(t *testing.T, lived map[[2]life]bool) {
+func wantLived(t *testing.T, lived map[[2]record.Phase]bool) {
 	t.Helper()
-	if first := [2]life{unborn, attaching}; lived[first] {
+	if first := [2]record.Phase{record.None, record.Attaching}; lived[first] {
 		delete(lived, first)
-		lived[[2]life{unborn, begun}], lived[[2]life{begun, attaching}] = true, true
+		lived[[2]record.Phase{record.None, record.Begun}], lived[[2]record.Phase{record.Begun, record.Attaching}] = true, true
 	}
 	for step := range lived {
 		if step[0] != step[1] && !slices.Contains(follows[step[0]], step[1]) {
@@ -232,8 +244,8 @@ func wantLived(t *testing.T, lived map[[2]life]bool) {
 	}
 	for from, all := range follows {
 		for _, to := range all {
-			unreached := [][2]life{{attaching, undoing}, {complete, attached}}
-			if step := [2]life{from, to}; !lived[step] && !slices.Contains(unreached, step) {
+			unreached := [][2]record.Phase{{record.Attaching, record.Restoring}, {record.Complete, record.AllAttached}}
+			if step := [2]record.Phase{from, to}; !lived[step] && !slices.Contains(unreached, step) {
 				t.Errorf("no Record was %s, then %s", from, to)
 			}
 		}

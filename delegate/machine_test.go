@@ -19,6 +19,7 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/record"
 )
 
 // The machine of all tests: two PFs with two VFs each, two pods.
@@ -53,7 +54,7 @@ func newMachine(t *testing.T) *machine {
 	m := &machine{Kernel: k, t: t, edges: &edges{}, log: &bytes.Buffer{}}
 	m.plugins = newPlugins(k, m.edges)
 	m.Host = &Host{
-		Kernel: edgedKernel{k, m.edges}, Sys: k.Sys(), Runner: m.plugins, Store: Store{Dir: stateDir(t)},
+		Kernel: edgedKernel{k, m.edges}, Sys: k.Sys(), Runner: m.plugins, Store: record.Store{Dir: stateDir(t)},
 		BootID: "boot1", Log: m.log, SRIOV: t.TempDir(),
 	}
 	return m
@@ -177,7 +178,7 @@ func (m *machine) state() string {
 		lines = append(lines, fmt.Sprintf("address %s of %s", ip, key))
 	}
 	err := filepath.WalkDir(m.Store.Dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() && d.Name() != "lock" && d.Name() != endedFile {
+		if err == nil && !d.IsDir() && d.Name() != "lock" && d.Name() != "ended" {
 			lines = append(lines, "file "+strings.TrimPrefix(path, m.Store.Dir))
 		}
 		return err
@@ -369,7 +370,7 @@ func (n edgedNamespace) ChangeVF(pf string, number int, have, want bond.VF) erro
 }
 
 // readRecord is a Record as it is on disk.
-func (m *machine) readRecord(k plan.Key) *Record {
+func (m *machine) readRecord(k plan.Key) *record.Record {
 	m.t.Helper()
 	rec, err := m.Store.Load(k)
 	if err != nil {

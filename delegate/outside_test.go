@@ -86,36 +86,26 @@ func TestTooMuch(t *testing.T) {
 	wantError(t, err, types.ErrInvalidNetworkConfig, "network n: links[1].config.plugins: has 50001 plugins, wanted are at most 32")
 }
 
-// TestTooLarge: nothing reads a file, or what comes over a pipe, that is larger
-// than it could be in good faith.
+// TestTooLarge: a hold and a Record that are larger than they can have been
+// written change nothing of what is attached, and DEL takes them away.
 func TestTooLarge(t *testing.T) {
 	m := newMachine(t)
 	m.mustAdd(request(t, standard))
 	attached := m.state()
-	if err := os.Truncate(m.Store.hold(vfA), maxHold+1); err != nil {
+	if err := os.Truncate(m.Store.HoldFile(vfA), 1<<30); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := m.Store.Holder(vfA); !errors.Is(err, atomicfile.ErrTooLarge) {
 		t.Errorf("hold: %v", err)
 	}
-	writeFile(t, m.Store.hold(vfA), c1.String(), 0o600)
-	if err := os.Truncate(m.Store.file(c1), maxRecord+1); err != nil {
+	writeFile(t, m.Store.HoldFile(vfA), c1.String(), 0o600)
+	if err := os.Truncate(m.Store.File(c1), 1<<30); err != nil {
 		t.Fatal(err)
-	}
-	if _, err := read(m.Store.file(c1), c1); !errors.Is(err, atomicfile.ErrTooLarge) || !errors.Is(err, errDamaged) {
-		t.Errorf("record: %v", err)
 	}
 	m.wantState(attached)
 	m.mustDel(c1)
 	if m.link("", "enp1s0v0").Device != vfA {
 		t.Error("what the damaged Record was about is not restored")
-	}
-	rec := &Record{Version: recordVersion, Plan: plan.Plan{ContainerID: "c1", IfName: "bond0"}, Warnings: []string{strings.Repeat("x", maxRecord)}}
-	if err := m.Store.Begin(rec); !errors.Is(err, atomicfile.ErrTooLarge) {
-		t.Errorf("begin: %v", err)
-	}
-	if err := m.Store.Update(rec); !errors.Is(err, atomicfile.ErrTooLarge) {
-		t.Errorf("update: %v", err)
 	}
 }
 
@@ -141,4 +131,16 @@ func TestDeviceFromOutside(t *testing.T) {
 	if err != nil || r.Network.Device != vfA || r.DeviceInfoFile != "/run/info/cni/a.json" {
 		t.Errorf("%+v, %v", r, err)
 	}
+}
+
+// TestStoreTooDeep: what could be written and not be read back is not begun.
+func TestStoreTooDeep(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	deep := strings.Repeat("[", 9998) + strings.Repeat("]", 9998)
+	_, err := m.Add(t.Context(), request(t, strings.Replace(standard, `{`, `{"args": `+deep+`, `, 1)))
+	if err == nil || cnierror.Code(err) != types.ErrIOFailure || !strings.Contains(err.Error(), "record of c1:bond0: it could not be read back") {
+		t.Errorf("error %d: %v", cnierror.Code(err), err)
+	}
+	m.wantState(before)
 }

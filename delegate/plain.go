@@ -16,12 +16,13 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/record"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // attachPlain has the plugins of a plain network make it, and takes their last
 // result for its own.
-func (h *Host) attachPlain(ctx context.Context, s sandbox, rec *Record) error {
+func (h *Host) attachPlain(ctx context.Context, s sandbox, rec *record.Record) error {
 	rec.Started = []string{rec.Plan.IfName}
 	if err := errors.Join(h.Store.Update(rec), prepareDeviceInfo(rec.Plan.DeviceInfoFile)); err != nil {
 		return cnierror.With(types.ErrIOFailure, err)
@@ -30,7 +31,7 @@ func (h *Host) attachPlain(ctx context.Context, s sandbox, rec *Record) error {
 		return cnierror.With(cnierror.Kernel, err)
 	}
 	l := rec.Plan.Links[0]
-	var seen Seen
+	var seen record.Attached
 	var err error
 	var done int
 	if seen.Result, done, err = h.runPlugins(ctx, rec, l, func() {}); err != nil {
@@ -42,7 +43,7 @@ func (h *Host) attachPlain(ctx context.Context, s sandbox, rec *Record) error {
 	if seen.Link, err = h.identifyPlain(s, l); err != nil {
 		return cnierror.With(cnierror.Delegate, err)
 	}
-	if seen.Admin, err = adminOf(s.host, l); err != nil {
+	if seen.VF, err = adminOf(s.host, l); err != nil {
 		return cnierror.With(cnierror.Kernel, err)
 	}
 	rec.Attached[l.Name] = seen
@@ -70,7 +71,7 @@ func (h *Host) identifyPlain(s sandbox, l plan.Link) (bond.Link, error) {
 }
 
 // verifyPlain finds the interface of a plain network where its plugins left it.
-func verifyPlain(s sandbox, rec *Record) error {
+func verifyPlain(s sandbox, rec *record.Record) error {
 	l := rec.Plan.Links[0]
 	then := rec.Attached[l.Name].Link
 	if then.Index == 0 {
@@ -90,7 +91,7 @@ func verifyPlain(s sandbox, rec *Record) error {
 
 // restorePlain has the plugins of a plain network undo it: what they make is
 // theirs to know. A VF is put back besides, as those of bonds are.
-func (h *Host) restorePlain(ctx context.Context, s sandbox, rec *Record) error {
+func (h *Host) restorePlain(ctx context.Context, s sandbox, rec *record.Record) error {
 	l := rec.Plan.Links[0]
 	if len(rec.Started) == 0 || len(rec.Restored) > 0 {
 		return nil
@@ -118,7 +119,7 @@ func (h *Host) restorePlain(ctx context.Context, s sandbox, rec *Record) error {
 // deleteChain calls the plugins in reverse. The one that refused ADD made
 // nothing, and those after it were not called, so there is nothing that they
 // could refuse to undo.
-func (h *Host) deleteChain(ctx context.Context, s sandbox, rec *Record, l plan.Link) error {
+func (h *Host) deleteChain(ctx context.Context, s sandbox, rec *record.Record, l plan.Link) error {
 	if rec.RefusedBy == 0 || rec.RefusedBy > len(l.Plugins) {
 		return h.deletePlugins(ctx, s, rec, l)
 	}

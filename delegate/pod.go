@@ -19,6 +19,7 @@ import (
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/netconf/confdir"
 	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/record"
 )
 
 // How long the agent may take. It answers a lookup from memory, as a rule, and
@@ -48,7 +49,7 @@ func (h *Host) AddPod(ctx context.Context, c netconf.Cluster, r plan.Request) (*
 	}
 	l := agentapi.Lookup{ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Pod: pod, Cluster: c.Cluster}
 	reply, steps, err := h.lookup(ctx, agentapi.Client{Socket: c.Agent, Timeout: lookupTimeout}, l)
-	var recs []*Record
+	var recs []*record.Record
 	if err == nil {
 		var rs []plan.Request
 		if rs, err = requestsOf(c, r, reply); err == nil {
@@ -85,7 +86,7 @@ func (h *Host) AddSecondary(ctx context.Context, r plan.Request) (*current.Resul
 	socket := r.Network.Agent
 	l := agentapi.Lookup{ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Pod: pod, Secondary: true}
 	reply, steps, err := h.lookup(ctx, agentapi.Client{Socket: socket, Timeout: lookupTimeout}, l)
-	var recs []*Record
+	var recs []*record.Record
 	if err == nil {
 		r.Steps = steps
 		recs, err = h.addOne(ctx, socket, r, reply)
@@ -102,7 +103,7 @@ func (h *Host) AddSecondary(ctx context.Context, r plan.Request) (*current.Resul
 }
 
 // warningsOf are all warnings about what a pod got.
-func warningsOf(reply agentapi.LookupReply, recs []*Record) []string {
+func warningsOf(reply agentapi.LookupReply, recs []*record.Record) []string {
 	warnings := slices.Clone(reply.Warnings)
 	for _, rec := range recs {
 		warnings = append(warnings, rec.Warnings...)
@@ -110,7 +111,7 @@ func warningsOf(reply agentapi.LookupReply, recs []*Record) []string {
 	return warnings
 }
 
-func (h *Host) addOne(ctx context.Context, socket string, r plan.Request, reply agentapi.LookupReply) ([]*Record, error) {
+func (h *Host) addOne(ctx context.Context, socket string, r plan.Request, reply agentapi.LookupReply) ([]*record.Record, error) {
 	if len(reply.Attachments) != 1 || !reply.Attachments[0].Bond {
 		return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: pod %s asks for another network at %s", r.Network.Name, reply.Pod, r.IfName)
 	}
@@ -137,12 +138,12 @@ func (h *Host) DelPod(ctx context.Context, c netconf.Cluster, r plan.Request) er
 		err = h.delPredecessor(ctx, r)
 	case c.Name == "":
 		err = h.salvage(ctx, r, r.IfName)
-	case !h.hasEnded(r.Key()):
+	case !h.Store.Tombstones(h.BootID).Has(r.Key()):
 		err = h.salvage(ctx, r, "")
 		h.delUnknown(ctx, c, r)
 		// Without its namespace nobody knows what is left in it.
 		if err == nil && !h.doubt && r.Netns != "" {
-			h.markEnded(r.Key())
+			h.Store.Tombstones(h.BootID).Put(r.Key())
 		}
 	}
 	h.tellDel(ctx, rec, began, err)
@@ -173,7 +174,7 @@ func (h *Host) delUnknown(ctx context.Context, c netconf.Cluster, r plan.Request
 }
 
 // tellDel reports a DEL of which the agent is to hear.
-func (h *Host) tellDel(ctx context.Context, rec *Record, began time.Time, err error) {
+func (h *Host) tellDel(ctx context.Context, rec *record.Record, began time.Time, err error) {
 	if rec == nil || rec.Plan.Group.Agent == "" || rec.Plan.Group.Pod == (agentapi.Pod{}) {
 		return
 	}
@@ -306,12 +307,12 @@ func requestFor(a agentapi.Attachment, r plan.Request) (plan.Request, error) {
 // publish tells the agent what a pod got, before the ADD is over: who cleans
 // up addresses that no status has would take them away. Where the agent is
 // away for longer than a restart takes, everything is undone.
-func (h *Host) publish(ctx context.Context, socket string, report agentapi.Publish, recs []*Record, began time.Time) error {
+func (h *Host) publish(ctx context.Context, socket string, report agentapi.Publish, recs []*record.Record, began time.Time) error {
 	if report.Pod == (agentapi.Pod{}) {
 		return nil
 	}
 	for _, rec := range recs {
-		one, err := rec.podResult()
+		one, err := podResult(rec)
 		if err != nil {
 			return err
 		}
@@ -336,7 +337,7 @@ func (h *Host) publishOnce(ctx context.Context, socket string, report agentapi.P
 }
 
 // allSteps are the steps of a report and of all its attachments.
-func allSteps(p agentapi.Publish, recs []*Record) []agentapi.Step {
+func allSteps(p agentapi.Publish, recs []*record.Record) []agentapi.Step {
 	steps := slices.Clone(p.Steps)
 	for _, rec := range recs {
 		steps = append(steps, rec.Steps...)
@@ -344,7 +345,7 @@ func allSteps(p agentapi.Publish, recs []*Record) []agentapi.Step {
 	return steps
 }
 
-func (rec *Record) podResult() (agentapi.Result, error) {
+func podResult(rec *record.Record) (agentapi.Result, error) {
 	result, err := invoke.DecodeResult(rec.Result)
 	return agentapi.Result{
 		Name: rec.Plan.Network, IfName: rec.Plan.IfName, Bond: !rec.Plan.IsChain(), Result: result,

@@ -605,7 +605,7 @@ func TestPodRecordDamaged(t *testing.T) {
 		t.Fatal("not killed")
 	}
 	n.edges.reset(0, nil)
-	if err := os.Truncate(n.Store.file(c1), 100); err != nil {
+	if err := os.Truncate(n.Store.File(c1), 100); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
@@ -614,7 +614,7 @@ func TestPodRecordDamaged(t *testing.T) {
 	if err := n.GC(t.Context(), "multibond", []netconf.GCAttachment{}, nil); err != nil {
 		t.Error(err)
 	}
-	aside := n.Store.file(c1) + damagedEnd
+	aside := n.Store.File(c1) + ".damaged"
 	if err := os.Remove(aside); err != nil {
 		t.Error(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/record"
 )
 
 // delPredecessor releases what bond-cni may have attached: of it there is no
@@ -20,7 +21,7 @@ import (
 // have kept, and IPAM takes the address back. A refusal of IPAM is an error only
 // where the bond was there: else there may be nothing that it could take back.
 func (h *Host) delPredecessor(ctx context.Context, r plan.Request) error {
-	locks, err := openLocks(h.Store.Dir, h.LockTimeout)
+	locks, err := record.OpenLocks(h.Store.Dir, h.LockTimeout)
 	if err != nil {
 		return err
 	}

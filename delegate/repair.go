@@ -4,18 +4,18 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/record"
 )
 
 // repairDevice makes a VF what it was before the ADD: on the host, with its
 // name, MAC, MTU, state and everything that its PF keeps for it. It changes
 // only what differs, and looks again afterwards.
-func (h *Host) repairDevice(s sandbox, rec *Record, l plan.Link) error {
+func (h *Host) repairDevice(s sandbox, rec *record.Record, l plan.Link) error {
 	if err := h.bringHome(s, rec, l); err != nil {
 		return err
 	}
@@ -52,12 +52,12 @@ func (h *Host) repairDevice(s sandbox, rec *Record, l plan.Link) error {
 // interface is another one than before, which has just the same address, as it
 // is. A PF whose VF was only given its driver anew still keeps for it what the
 // ADD has set, which is taken back.
-func (h *Host) unlessMadeAnew(rec *Record, l plan.Link, now bond.DeviceFacts) plan.Link {
-	if now.Link == nil || rec.knows(l, *now.Link) {
+func (h *Host) unlessMadeAnew(rec *record.Record, l plan.Link, now bond.DeviceFacts) plan.Link {
+	if now.Link == nil || rec.Knows(l, *now.Link) {
 		return l
 	}
 	h.warn("%s was made anew since the ADD (its own MAC is %s, was %s) and is left as it is", l.Device, now.Link.PermMAC, l.Before.PermMAC)
-	if set := rec.Attached[l.Name].Admin; now.Admin != nil && l.VFBefore != nil && set != nil {
+	if set := rec.Attached[l.Name].VF; now.Admin != nil && l.VFBefore != nil && set != nil {
 		admin := now.Admin.Without(*set, *l.VFBefore)
 		now.Admin = &admin
 	}
@@ -68,12 +68,12 @@ func (h *Host) unlessMadeAnew(rec *Record, l plan.Link, now bond.DeviceFacts) pl
 // unlessNameTaken is the link as it has to be: as before, or, where another
 // interface has had its name for so long that it keeps it, with the name that
 // it has now.
-func (h *Host) unlessNameTaken(s sandbox, rec *Record, l plan.Link, now bond.Link) (plan.Link, error) {
+func (h *Host) unlessNameTaken(s sandbox, rec *record.Record, l plan.Link, now bond.Link) (plan.Link, error) {
 	if now.Name == l.Before.Name {
 		return l, nil
 	}
 	other, taken, err := bond.LinkIfThere(s.host, l.Before.Name)
-	if err != nil || !taken || other.Index == now.Index || time.Since(rec.lostSince(l)) <= h.Limbo.GiveUp {
+	if err != nil || !taken || other.Index == now.Index || time.Since(rec.LostAt(l)) <= h.Limbo.GiveUp {
 		return l, err
 	}
 	h.warn("%s is %s from now on: its own name is taken on the host by %s", l.Device, now.Name, plan.DescribeLink(other, l.Before.Name))
@@ -81,24 +81,6 @@ func (h *Host) unlessNameTaken(s sandbox, rec *Record, l plan.Link, now bond.Lin
 	before.Name = now.Name
 	l.Before = &before
 	return l, nil
-}
-
-// knows says whether now is the interface that l was. It has kept its index,
-// unless that was taken where it moved to. Its own MAC alone does not tell:
-// igbvf takes whatever MAC it has for its own at each reset, and that can be
-// the bond's, which is one of the links'.
-func (rec *Record) knows(l plan.Link, now bond.Link) bool {
-	if now.Index == l.Before.Index || now.Index == rec.Attached[l.Name].Link.Index {
-		return true
-	}
-	known := []string{rec.Plan.Bond.Options[bond.MAC]}
-	for _, l := range rec.Plan.Links {
-		known = append(known, rec.Attached[l.Name].Link.MAC)
-		if l.Before != nil {
-			known = append(known, l.Before.MAC, l.Before.PermMAC)
-		}
-	}
-	return slices.Contains(known, now.PermMAC)
 }
 
 // repairBoth repairs the interface and what the PF keeps. Each can depend on
@@ -177,7 +159,7 @@ func asBefore(l plan.Link, now bond.DeviceFacts) error {
 }
 
 // bringHome moves a link that is in the pod to the host.
-func (h *Host) bringHome(s sandbox, rec *Record, l plan.Link) error {
+func (h *Host) bringHome(s sandbox, rec *record.Record, l plan.Link) error {
 	inPod, there, err := h.findInPod(s, rec, l)
 	if err != nil || !there {
 		return err

@@ -12,6 +12,7 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/record"
 )
 
 // restore is the one way back: for an ADD that failed, for DEL, for GC and
@@ -20,7 +21,7 @@ import (
 // The Record goes only when everything is as before; until then the error
 // names what is not; its code is 103, or 102 where the kernel lets nobody look.
 // Locks on the container and its devices are held.
-func (h *Host) restore(ctx context.Context, rec *Record) error {
+func (h *Host) restore(ctx context.Context, rec *record.Record) error {
 	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID)
 	if err != nil {
 		return err
@@ -30,7 +31,7 @@ func (h *Host) restore(ctx context.Context, rec *Record) error {
 }
 
 // restoreIn is restore with the Record's namespaces open.
-func (h *Host) restoreIn(ctx context.Context, s sandbox, rec *Record) error {
+func (h *Host) restoreIn(ctx context.Context, s sandbox, rec *record.Record) error {
 	if err := h.restoreAll(ctx, s, rec); err != nil {
 		return err
 	}
@@ -38,7 +39,7 @@ func (h *Host) restoreIn(ctx context.Context, s sandbox, rec *Record) error {
 }
 
 // restoreAll is restoreIn without the end of the Record.
-func (h *Host) restoreAll(ctx context.Context, s sandbox, rec *Record) error {
+func (h *Host) restoreAll(ctx context.Context, s sandbox, rec *record.Record) error {
 	rec.Result = nil // from here on it is not attached any more
 	h.doubt = h.doubt || rec.BootID != h.BootID
 	for _, dir := range h.Path {
@@ -72,7 +73,7 @@ func (h *Host) restoreAll(ctx context.Context, s sandbox, rec *Record) error {
 // them their own MAC and MTU back. That takes long, so meanwhile its addresses are
 // given back, where IPAM does not need the bond for that: it is down by then, and
 // answers to them no more. It says whether they have been, or were refused to be.
-func (h *Host) removeBond(ctx context.Context, s sandbox, rec *Record) (released bool, err error) {
+func (h *Host) removeBond(ctx context.Context, s sandbox, rec *record.Record) (released bool, err error) {
 	if s.pod == nil {
 		return false, nil
 	}
@@ -80,7 +81,7 @@ func (h *Host) removeBond(ctx context.Context, s sandbox, rec *Record) (released
 	if err != nil {
 		return false, err
 	}
-	b, there := bond.Find(links, func(l bond.Link) bool { return l.Kind == "bond" && rec.made(l, links) })
+	b, there := bond.Find(links, func(l bond.Link) bool { return l.Kind == "bond" && rec.Made(l, links) })
 	// A link that was never begun means that no bond was made either.
 	if !there || len(rec.Started) < len(rec.Plan.Links) {
 		return false, nil
@@ -97,20 +98,8 @@ func (h *Host) removeBond(ctx context.Context, s sandbox, rec *Record) (released
 	return true, errors.Join(deleted, wait())
 }
 
-// made says whether a bond in the pod is this attachment's. A Record that does
-// not know its index, because it was damaged or its ADD killed, knows its name,
-// which the application can change, and which devices it can only have from it.
-func (rec *Record) made(b bond.Link, links []bond.Link) bool {
-	if rec.BondIndex != 0 {
-		return rec.BondIndex == b.Index
-	}
-	return b.Name == rec.Plan.Bond.Name || slices.ContainsFunc(links, func(l bond.Link) bool {
-		return l.Master == b.Index && l.Device != "" && slices.Contains(rec.Plan.Devices(), l.Device)
-	})
-}
-
 // restoreLink makes one link what it was, and remembers that it is.
-func (h *Host) restoreLink(ctx context.Context, s sandbox, rec *Record, l plan.Link) error {
+func (h *Host) restoreLink(ctx context.Context, s sandbox, rec *record.Record, l plan.Link) error {
 	if !slices.Contains(rec.Started, l.Name) || slices.Contains(rec.Restored, l.Name) {
 		return nil
 	}
@@ -136,7 +125,7 @@ func (h *Host) restoreLink(ctx context.Context, s sandbox, rec *Record, l plan.L
 // and then makes sure that it is as before: plugins lose VFs in ways of their
 // own. A VF that somebody else has by now is left alone, and its plugins are
 // not called, because they would reset the other's VF.
-func (h *Host) restoreDevice(ctx context.Context, s sandbox, rec *Record, l plan.Link) error {
+func (h *Host) restoreDevice(ctx context.Context, s sandbox, rec *record.Record, l plan.Link) error {
 	if left, err := h.hasNewOwner(rec, l); left || err != nil {
 		return err
 	}
@@ -171,7 +160,7 @@ func (h *Host) restoreDevice(ctx context.Context, s sandbox, rec *Record, l plan
 }
 
 // hasNewOwner says whether another attachment has the device by now.
-func (h *Host) hasNewOwner(rec *Record, l plan.Link) (bool, error) {
+func (h *Host) hasNewOwner(rec *record.Record, l plan.Link) (bool, error) {
 	holder, err := h.Store.Holder(l.Device)
 	if err != nil || holder == (plan.Key{}) || holder == rec.Plan.Key() {
 		return false, err
@@ -204,7 +193,7 @@ func netnsForPlugins(s sandbox, l plan.Link, inPod bond.Link, there bool) (strin
 // to have no interface at all, or not to exist. It reports whether the device
 // is to be left alone instead: because it has been nowhere for so long that
 // somebody else must have it.
-func (h *Host) awaitOnHost(s sandbox, rec *Record, l plan.Link) (now bond.DeviceFacts, left bool, err error) {
+func (h *Host) awaitOnHost(s sandbox, rec *record.Record, l plan.Link) (now bond.DeviceFacts, left bool, err error) {
 	const pause = 50 * time.Millisecond
 	for deadline := time.Now().Add(h.Limbo.Wait); ; time.Sleep(pause) {
 		now, err = bond.SurveyDevice(h.Sys, s.host, l.Device)
@@ -222,24 +211,10 @@ func (h *Host) awaitOnHost(s sandbox, rec *Record, l plan.Link) (now bond.Device
 	return now, left, err
 }
 
-// lostSince is when a link was first found to be nowhere, or its name to be
-// taken: now, where that is new.
-func (rec *Record) lostSince(l plan.Link) time.Time {
-	since, before := rec.LostSince[l.Name]
-	if !before {
-		since = time.Now()
-		if rec.LostSince == nil {
-			rec.LostSince = map[string]time.Time{}
-		}
-		rec.LostSince[l.Name] = since
-	}
-	return since
-}
-
 // isLost says whether a link that is nowhere has been so for so long that
 // whoever has it keeps it. Until then that is an error, for a later DEL.
-func (h *Host) isLost(rec *Record, l plan.Link) (bool, error) {
-	if since := rec.lostSince(l); time.Since(since) > h.Limbo.GiveUp {
+func (h *Host) isLost(rec *record.Record, l plan.Link) (bool, error) {
+	if since := rec.LostAt(l); time.Since(since) > h.Limbo.GiveUp {
 		h.warn("%s has been neither on the host nor in the pod since %s; whoever has it keeps it", cmp.Or(l.Device, l.Name), since.Format(time.RFC3339))
 		return true, nil
 	}
@@ -247,17 +222,17 @@ func (h *Host) isLost(rec *Record, l plan.Link) (bool, error) {
 }
 
 // deletePlugins calls the plugins of a link in reverse.
-func (h *Host) deletePlugins(ctx context.Context, s sandbox, rec *Record, l plan.Link) error {
+func (h *Host) deletePlugins(ctx context.Context, s sandbox, rec *record.Record, l plan.Link) error {
 	var errs []error
 	for _, p := range slices.Backward(l.Plugins) {
-		_, err := h.execute(ctx, rec.call("DEL", s.netns, l.Name, p, rec.Attached[l.Name].Result))
+		_, err := h.execute(ctx, rec.Call("DEL", s.netns, l.Name, p, rec.Attached[l.Name].Result))
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
 // findInPod finds a link where it was last: by its device, else by its index.
-func (h *Host) findInPod(s sandbox, rec *Record, l plan.Link) (bond.Link, bool, error) {
+func (h *Host) findInPod(s sandbox, rec *record.Record, l plan.Link) (bond.Link, bool, error) {
 	if s.pod == nil {
 		return bond.Link{}, false, nil
 	}
@@ -283,7 +258,7 @@ func (h *Host) findInPod(s sandbox, rec *Record, l plan.Link) (bond.Link, bool, 
 // restoreMade has the plugins delete what they made in the pod. Where they
 // never finished making it, or it went with the pod's namespace, their refusal
 // changes nothing.
-func (h *Host) restoreMade(ctx context.Context, s sandbox, rec *Record, l plan.Link) error {
+func (h *Host) restoreMade(ctx context.Context, s sandbox, rec *record.Record, l plan.Link) error {
 	failed := h.deletePlugins(ctx, s, rec, l)
 	_, there, err := h.findInPod(s, rec, l)
 	_, attached := rec.Attached[l.Name]
@@ -302,7 +277,7 @@ func (h *Host) restoreMade(ctx context.Context, s sandbox, rec *Record, l plan.L
 
 // restoreVirtual takes a link without a device back that was moved into the
 // pod by its name.
-func (h *Host) restoreVirtual(s sandbox, rec *Record, l plan.Link) error {
+func (h *Host) restoreVirtual(s sandbox, rec *record.Record, l plan.Link) error {
 	if err := h.bringHome(s, rec, l); err != nil {
 		return err
 	}
@@ -324,7 +299,7 @@ func (h *Host) restoreVirtual(s sandbox, rec *Record, l plan.Link) error {
 
 // restorePodLink takes a link out of the bond, where that could not be
 // removed: as long as it is a part of it, it is not as before.
-func (h *Host) restorePodLink(s sandbox, rec *Record, l plan.Link) error {
+func (h *Host) restorePodLink(s sandbox, rec *record.Record, l plan.Link) error {
 	inPod, there, err := h.findInPod(s, rec, l)
 	if err != nil || !there {
 		return err
@@ -343,11 +318,11 @@ func (h *Host) restorePodLink(s sandbox, rec *Record, l plan.Link) error {
 // startRelease has IPAM give the bond's addresses back, and returns what waits for
 // that. After a crash of the machine nobody knows whether IPAM was asked, so it is
 // told in any case.
-func (h *Host) startRelease(ctx context.Context, s sandbox, rec *Record) (wait func() error) {
+func (h *Host) startRelease(ctx context.Context, s sandbox, rec *record.Record) (wait func() error) {
 	if rec.Plan.IPAM == "" || !rec.IPAMAsked && rec.BootID == h.BootID {
 		return func() error { return nil }
 	}
-	ended := h.Runner.Start(ctx, rec.ipamCall("DEL", s.netns))
+	ended := h.Runner.Start(ctx, rec.IPAMCall("DEL", s.netns))
 	return func() error {
 		_, err := ended()
 		switch {

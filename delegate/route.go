@@ -12,13 +12,14 @@ import (
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
+	"github.com/multibond/multibond/delegate/record"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // moveDefaultRoutes has the pod's default route go over the network that the
 // pod asks for, for each family of its gateways (NPWG multi-network standard
 // v1.3, "default-route"): the others' default routes and gateways go away.
-func (h *Host) moveDefaultRoutes(s sandbox, recs []*Record) error {
+func (h *Host) moveDefaultRoutes(s sandbox, recs []*record.Record) error {
 	for _, rec := range recs {
 		if rec.Plan.DefaultRoute == nil {
 			continue
@@ -30,7 +31,7 @@ func (h *Host) moveDefaultRoutes(s sandbox, recs []*Record) error {
 	return nil
 }
 
-func (h *Host) moveDefaultRoute(s sandbox, to *Record, recs []*Record) error {
+func (h *Host) moveDefaultRoute(s sandbox, to *record.Record, recs []*record.Record) error {
 	result, err := invoke.DecodeResult(to.Result)
 	if err != nil {
 		return err
@@ -48,7 +49,7 @@ func (h *Host) moveDefaultRoute(s sandbox, to *Record, recs []*Record) error {
 			return cnierror.With(cnierror.Kernel, err)
 		}
 		for _, rec := range recs {
-			if err := rec.dropDefault(r.Dst); err != nil {
+			if err := dropDefault(rec, r.Dst); err != nil {
 				return err
 			}
 		}
@@ -107,7 +108,7 @@ func dropDefaults(s sandbox, links []bond.Link, dst netip.Prefix) error {
 
 // dropDefault takes a default route out of what an attachment is known to
 // have, so that CHECK does not miss it.
-func (rec *Record) dropDefault(dst netip.Prefix) error {
+func dropDefault(rec *record.Record, dst netip.Prefix) error {
 	isDefault := func(d net.IPNet) bool {
 		p, err := prefixOf(d)
 		return err == nil && p == dst
@@ -123,7 +124,7 @@ func (rec *Record) dropDefault(dst netip.Prefix) error {
 }
 
 // storeDefault writes the new default routes into the Records.
-func (h *Host) storeDefault(to *Record, routes []bond.Route, recs []*Record) error {
+func (h *Host) storeDefault(to *record.Record, routes []bond.Route, recs []*record.Record) error {
 	result, err := invoke.DecodeResult(to.Result)
 	if err != nil {
 		return err

@@ -19,6 +19,7 @@ import (
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/record"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -30,7 +31,7 @@ import (
 // plugin's, and stay in the pod; a VF of which there is a Record is that's. only
 // is the one bond to look at, "" for all.
 func (h *Host) salvage(ctx context.Context, r plan.Request, only string) error {
-	locks, err := openLocks(h.Store.Dir, h.LockTimeout)
+	locks, err := record.OpenLocks(h.Store.Dir, h.LockTimeout)
 	if err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func (h *Host) salvageUnless(ctx context.Context, known map[string]bool, netns s
 	if s.pod == nil || known[s.pod.ID()] {
 		return nil
 	}
-	locks, err := openLocks(h.Store.Dir, h.LockTimeout)
+	locks, err := record.OpenLocks(h.Store.Dir, h.LockTimeout)
 	if err != nil {
 		return err
 	}
@@ -101,7 +102,7 @@ func (h *Host) salvageUnless(ctx context.Context, known map[string]bool, netns s
 
 // salvageIn is salvage in one namespace. r names no container where nobody knows
 // whose it is.
-func (h *Host) salvageIn(ctx context.Context, s sandbox, r plan.Request, only string, locks *Locks) error {
+func (h *Host) salvageIn(ctx context.Context, s sandbox, r plan.Request, only string, locks *record.Locks) error {
 	if s.pod == nil || s.pod.ID() == s.host.ID() {
 		return nil // the kernel has given back what has a driver
 	}

@@ -25,8 +25,8 @@ func TestDelOfWhatNoRecordKnows(t *testing.T) {
 		{"sriov-cni's memory too", func(m *machine) { os.RemoveAll(m.Store.Dir); clear(m.plugins.vfs) }},
 		{"sriov-cni refuses", func(m *machine) { os.RemoveAll(m.Store.Dir); m.plugins.refuse["sriov DEL bond0-2"] = "no" }},
 		{"the Record and its beginning are damaged", func(m *machine) {
-			writeFile(m.t, m.Store.file(c1), "{", 0o600)
-			writeFile(m.t, m.Store.file(c1)+begunEnd, "{", 0o600)
+			writeFile(m.t, m.Store.File(c1), "{", 0o600)
+			writeFile(m.t, m.Store.File(c1)+".begun", "{", 0o600)
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -156,7 +156,7 @@ func TestGCOfWhatNoRecordKnows(t *testing.T) {
 func (m *machine) lose(k plan.Key, devices ...string) {
 	m.t.Helper()
 	for _, device := range devices {
-		if err := os.Remove(m.Store.hold(device)); err != nil {
+		if err := os.Remove(m.Store.HoldFile(device)); err != nil {
 			m.t.Fatal(err)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
-	"github.com/multibond/multibond/delegate"
+	"github.com/multibond/multibond/delegate/record"
 )
 
 // ours lists a node on which Multibond serves type bond. kept is the kept program.
@@ -79,9 +79,9 @@ func TestInstallBondOverwritten(t *testing.T) {
 // flannel and type bond, needs the plugin for its DEL.
 func TestUninstallBondWithin(t *testing.T) {
 	n := newNodeDirs(t)
-	n.state = delegate.Store{Dir: n.state}.Within().Dir
+	n.state = record.Store{Dir: n.state}.Within().Dir
 	n.withRecord("c1", bond.Spec{Name: "eth0"}, "eth0")
-	pods, err := attached(delegate.Store{Dir: filepath.Dir(n.state)})
+	pods, err := attached(record.Store{Dir: filepath.Dir(n.state)})
 	require.NoError(t, err)
 	assert.Equal(t, []string{"demo/c1"}, pods)
 }

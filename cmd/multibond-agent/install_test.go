@@ -21,9 +21,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
-	"github.com/multibond/multibond/delegate"
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/record"
 )
 
 const clusterConfig = `{"cniVersion": "1.0.0", "name": "multibond", "plugins": [{"type": "multibond", "defaultNetwork": {}}]}`
@@ -209,8 +209,8 @@ func TestInstallRunning(t *testing.T) {
 // withRecord stores the Record of a pod's attachment.
 func (n *nodeDirs) withRecord(container string, b bond.Spec, names ...string) (end func()) {
 	n.t.Helper()
-	store := delegate.Store{Dir: n.state}
-	r := &delegate.Record{Version: 1, Plan: plan.Plan{ContainerID: container, IfName: names[0], Bond: b,
+	store := record.Store{Dir: n.state}
+	r := &record.Record{Version: 1, Plan: plan.Plan{ContainerID: container, IfName: names[0], Bond: b,
 		Group: plan.Group{Network: "multibond", IfNames: names, Pod: agentapi.Pod{Namespace: "demo", Name: container, UID: "1"}}}}
 	require.NoError(n.t, store.Begin(r))
 	return func() {
@@ -249,7 +249,7 @@ func TestUninstallForced(t *testing.T) {
 func TestUninstallSteps(t *testing.T) {
 	n := newNodeDirs(t)
 	n.install()
-	u := uninstaller{from: place{n.bin, n.conf}, records: delegate.Store{Dir: n.state}, log: slog.New(slog.DiscardHandler)}
+	u := uninstaller{from: place{n.bin, n.conf}, records: record.Store{Dir: n.state}, log: slog.New(slog.DiscardHandler)}
 	const out = ".00-multibond.conflist.out 600 " + clusterConfig
 	step := func(what string, done bool, files string) {
 		t.Helper()

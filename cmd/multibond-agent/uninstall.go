@@ -15,9 +15,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/multibond/multibond/delegate"
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/atomicfile"
+	"github.com/multibond/multibond/delegate/record"
 )
 
 // uninstall removes the cluster's configuration and the plugin from the node when no
@@ -66,7 +66,7 @@ func uninstall(ctx context.Context, args []string, usage io.Writer, log *slog.Lo
 // uninstaller is the progress on a node.
 type uninstaller struct {
 	from    place
-	records delegate.Store
+	records record.Store
 	force   bool
 	settle  time.Duration
 	log     *slog.Logger
@@ -158,8 +158,8 @@ func serveReady(ctx context.Context, address string, done *atomic.Bool) error {
 
 // attached lists the pods, or containers if the pod is not known, that have more than
 // a default network, or a bond as default network.
-func attached(records delegate.Store) (pods []string, err error) {
-	for _, store := range []delegate.Store{records, records.Within()} {
+func attached(records record.Store) (pods []string, err error) {
+	for _, store := range []record.Store{records, records.Within()} {
 		keys, err := store.List()
 		if err != nil {
 			return nil, err

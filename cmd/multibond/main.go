@@ -22,6 +22,7 @@ import (
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/record"
 )
 
 const (
@@ -86,7 +87,7 @@ func newHost(args *skel.CmdArgs) (*delegate.Host, error) {
 		return nil, err
 	}
 	within, _ := strconv.Atoi(os.Getenv(withinEnv))
-	store := delegate.Store{Dir: stateDir}
+	store := record.Store{Dir: stateDir}
 	for range within {
 		store = store.Within()
 	}

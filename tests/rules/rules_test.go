@@ -19,7 +19,6 @@ const module = "github.com/multibond/multibond/"
 // reserved lists the packages that only one folder may import.
 var reserved = []struct{ imported, folder, reason string }{
 	{"github.com/vishvananda/", "bond", "netlink and network namespaces enter the project in bond, so that the fake kernel stands for all of it"},
-	{"github.com/containernetworking/cni/libcni", "delegate", "calling CNI plugins is delegate's"},
 	{"k8s.io/", "kubeclient", "Kubernetes enters the project in kubeclient"},
 }
 
@@ -117,6 +116,30 @@ func TestPure(t *testing.T) {
 		for _, imported := range p.Imports {
 			if slices.Contains(pure.forbidden, imported) {
 				t.Errorf("%s imports %s: what a configuration means and what will be done for it are functions of their arguments, so that a plan can be printed, stored and compared; whoever calls them looks at the machine", p.ImportPath, imported)
+			}
+		}
+	}
+}
+
+// carriers are the packages that execute and record what is done, and who may
+// import them beside delegate.
+var carriers = []string{"delegate/invoke", "delegate/record"}
+
+var mayCarry = map[string]string{
+	"cmd/multibond":       "it makes a Host of them, and prints a result",
+	"cmd/multibond-agent": "the uninstaller reads which pods still have Records",
+}
+
+func TestCarriers(t *testing.T) {
+	for _, p := range list(t, module+"...") {
+		path := strings.TrimPrefix(p.ImportPath, module)
+		for _, imported := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
+			what := strings.TrimPrefix(imported, module)
+			if path != what && slices.Contains(carriers, what) && folder(p.ImportPath) != "delegate" && mayCarry[path] == "" {
+				t.Errorf("%s imports %s: plugins are executed, and Records written, by delegate alone, so that one restore knows of all that was done", p.ImportPath, imported)
+			}
+			if folder(p.ImportPath) == "kubeclient" && what == "delegate" {
+				t.Errorf("%s imports %s: the agent answers and watches; it has no Host, Store or Runner, and can change nothing on its node", p.ImportPath, imported)
 			}
 		}
 	}

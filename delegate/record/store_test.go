@@ -1,4 +1,4 @@
-package delegate
+package record
 
 import (
 	"errors"
@@ -9,18 +9,17 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/containernetworking/cni/pkg/types"
 	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate/atomicfile"
-	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-func record(id, ifName string, devices ...string) *Record {
-	r := &Record{Version: recordVersion, Plan: plan.Plan{ContainerID: id, IfName: ifName, Config: strictjson.Encode(1)}}
+func newRecord(id, ifName string, devices ...string) *Record {
+	r := &Record{Version: Version, Plan: plan.Plan{ContainerID: id, IfName: ifName, Config: strictjson.Encode(1)}}
 	for _, d := range devices {
 		r.Plan.Links = append(r.Plan.Links, plan.Link{Name: "l" + d, Source: netconf.FromDevice, Device: d})
 	}
@@ -63,12 +62,12 @@ func TestStore(t *testing.T) {
 	if !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), "record of c1:bond0: open ") {
 		t.Errorf("error %v", err)
 	}
-	r := record("c1", "bond0", vfB, vfA)
+	r := newRecord("c1", "bond0", vfB, vfA)
 	if err := s.Begin(r); err != nil {
 		t.Fatal(err)
 	}
 	wantFiles(t, s.Dir, "c1:bond0.json", "c1:bond0.json.begun", "devices/"+vfA, "devices/"+vfB)
-	for _, name := range []string{s.file(c1), s.hold(vfA)} {
+	for _, name := range []string{s.File(c1), s.HoldFile(vfA)} {
 		if st, err := os.Stat(name); err != nil || st.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v %v", name, st.Mode(), err)
 		}
@@ -87,14 +86,14 @@ func TestStore(t *testing.T) {
 	if diff := cmp.Diff(r, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if err := errors.Join(s.Begin(record("c2", "net.1")), s.Begin(record("c1", "net1"))); err != nil {
+	if err := errors.Join(s.Begin(newRecord("c2", "net.1")), s.Begin(newRecord("c1", "net1"))); err != nil {
 		t.Fatal(err)
 	}
 	keys, err := s.List()
 	if diff := cmp.Diff([]plan.Key{c1, {ContainerID: "c1", IfName: "net1"}, {ContainerID: "c2", IfName: "net.1"}}, keys); diff != "" || err != nil {
 		t.Errorf("%v: -want +got:\n%s", err, diff)
 	}
-	if err := errors.Join(s.End(r), s.End(r), s.End(record("c2", "net.1")), s.Forget(plan.Key{ContainerID: "c1", IfName: "net1"})); err != nil {
+	if err := errors.Join(s.End(r), s.End(r), s.End(newRecord("c2", "net.1")), s.Forget(plan.Key{ContainerID: "c1", IfName: "net1"})); err != nil {
 		t.Fatal(err)
 	}
 	wantFiles(t, s.Dir)
@@ -104,7 +103,7 @@ func TestStore(t *testing.T) {
 // synced once, until each has a file of its own.
 func TestStoreTogether(t *testing.T) {
 	s := Store{Dir: t.TempDir()}
-	first, second := record("c1", "bond0", vfA), record("c1", "net1", vfB)
+	first, second := newRecord("c1", "bond0", vfA), newRecord("c1", "net1", vfB)
 	if err := s.Begin(first, second); err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +133,7 @@ func TestStoreTogether(t *testing.T) {
 	}
 	want(first)
 	want(second)
-	if err := os.Truncate(s.file(c1), 10); err != nil {
+	if err := os.Truncate(s.File(c1), 10); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := s.Load(c1); err != nil || !got.IPAMAsked || got.Plan.Key() != c1 {
@@ -152,7 +151,7 @@ func TestStoreTogether(t *testing.T) {
 // campaign of faults: on a full disk an empty hold stayed.
 func TestStoreHolds(t *testing.T) {
 	s := Store{Dir: t.TempDir()}
-	first, second := record("c1", "bond0", vfA, vfB), record("c2", "bond0", vfB)
+	first, second := newRecord("c1", "bond0", vfA, vfB), newRecord("c2", "bond0", vfB)
 	if err := errors.Join(s.Begin(first), s.Begin(second)); err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +177,7 @@ func TestStoreHolds(t *testing.T) {
 	if err := s.Forget(c2); err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, s.hold(vfA), "", 0o600) // cut short
+	require.NoError(t, os.WriteFile(s.HoldFile(vfA), []byte(""), 0o600)) // cut short
 	if diff := cmp.Diff([]plan.Key{{}, {}, {}}, holders()); diff != "" {
 		t.Error(diff)
 	}
@@ -191,12 +190,12 @@ func TestStoreHolds(t *testing.T) {
 // TestStoreFails: what cannot be written leaves the old one, and nothing else.
 func TestStoreFails(t *testing.T) {
 	s := Store{Dir: t.TempDir()}
-	r := record("c1", "bond0")
+	r := newRecord("c1", "bond0")
 	if err := s.Begin(r); err != nil {
 		t.Fatal(err)
 	}
 	// Directories in the way fail for root too.
-	blocked := s.file(c1) + atomicfile.Unfinished
+	blocked := s.File(c1) + atomicfile.Unfinished
 	if err := os.Mkdir(blocked, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -210,27 +209,15 @@ func TestStoreFails(t *testing.T) {
 	wantFiles(t, s.Dir, "c1:bond0.json", "c1:bond0.json.begun")
 }
 
-// TestStoreTooDeep: what could be written and not be read back is not begun.
-func TestStoreTooDeep(t *testing.T) {
-	m := newMachine(t)
-	before := m.state()
-	deep := strings.Repeat("[", 9998) + strings.Repeat("]", 9998)
-	_, err := m.Add(t.Context(), request(t, strings.Replace(standard, `{`, `{"args": `+deep+`, `, 1)))
-	if err == nil || cnierror.Code(err) != types.ErrIOFailure || !strings.Contains(err.Error(), "record of c1:bond0: it could not be read back") {
-		t.Errorf("error %d: %v", cnierror.Code(err), err)
-	}
-	m.wantState(before)
-}
-
 // TestStoreDamaged: in place of a Record that cannot be read comes the one
 // that Begin wrote, as if every step had been begun.
 func TestStoreDamaged(t *testing.T) {
 	s := Store{Dir: t.TempDir()}
-	r := record("c1", "bond0", vfA, vfB)
+	r := newRecord("c1", "bond0", vfA, vfB)
 	if err := s.Begin(r); err != nil {
 		t.Fatal(err)
 	}
-	if err := atomicfile.Replace(s.file(c1), nil); err != nil {
+	if err := atomicfile.Replace(s.File(c1), nil); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -252,13 +239,32 @@ func TestStoreDamaged(t *testing.T) {
 // TestStoreOwner: a Record that somebody has renamed is nobody's.
 func TestStoreOwner(t *testing.T) {
 	s := Store{Dir: t.TempDir()}
-	if err := s.Begin(record("c1", "bond0")); err != nil {
+	if err := s.Begin(newRecord("c1", "bond0")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(s.file(c1), s.file(c2)); err != nil {
+	if err := os.Rename(s.File(c1), s.File(c2)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Load(c2); !errors.Is(err, errDamaged) {
+	if _, err := s.Load(c2); !errors.Is(err, ErrDamaged) {
 		t.Errorf("error %v", err)
 	}
+}
+
+// TestStoreTooLarge: what is larger than it can have been written is not read,
+// and what could not be read back is not written.
+func TestStoreTooLarge(t *testing.T) {
+	s := Store{Dir: t.TempDir()}
+	require.NoError(t, s.Begin(newRecord("c1", "bond0", "0000:3b:02.0")))
+	require.NoError(t, os.Truncate(s.HoldFile("0000:3b:02.0"), maxHold+1))
+	_, err := s.Holder("0000:3b:02.0")
+	require.ErrorIs(t, err, atomicfile.ErrTooLarge)
+	require.NoError(t, os.Truncate(s.File(c1), maxRecord+1))
+	_, err = read(s.File(c1), c1)
+	require.ErrorIs(t, err, atomicfile.ErrTooLarge)
+	require.ErrorIs(t, err, ErrDamaged)
+
+	large := newRecord("c2", "bond0")
+	large.Warnings = []string{strings.Repeat("x", maxRecord)}
+	require.ErrorIs(t, s.Begin(large), atomicfile.ErrTooLarge)
+	require.ErrorIs(t, s.Update(large), atomicfile.ErrTooLarge)
 }

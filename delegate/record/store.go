@@ -1,8 +1,7 @@
-package delegate
+package record
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,49 +9,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"time"
 
-	"github.com/multibond/multibond/bond"
-	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/plan"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
-
-// recordVersion is the version of a Record's form on disk.
-const recordVersion = 1
-
-// Record is what has been done for one attachment: the plan, on disk before
-// its first effect, and what is known since. It is all that undoing needs.
-type Record struct {
-	Version     int                  `json:"version"`
-	BootID      string               `json:"bootID"`
-	NetnsID     string               `json:"netnsID"` // tells another namespace at the same path
-	Created     time.Time            `json:"created"`
-	Plan        plan.Plan            `json:"plan"`
-	Started     []string             `json:"started,omitempty"`  // links whose attachment was begun
-	Attached    map[string]Seen      `json:"attached,omitempty"` // links that were seen in the pod
-	BondIndex   int                  `json:"bondIndex,omitempty"`
-	IPAMAsked   bool                 `json:"ipamAsked,omitempty"`
-	IPAMRefused bool                 `json:"ipamRefused,omitempty"` // it gave nothing
-	RefusedBy   int                  `json:"refusedBy,omitempty"`   // the plugin of a plain network, counted from 1, that did nothing
-	Addresses   bond.Addresses       `json:"addresses,omitzero"`    // of the bond
-	Result      json.RawMessage      `json:"result,omitempty"`      // the ADD's: the attachment is complete
-	Restored    []string             `json:"restored,omitempty"`    // links that are as before again
-	LostSince   map[string]time.Time `json:"lostSince,omitempty"`   // when a link was first found to be nowhere, or its name to be taken
-	Steps       []agentapi.Step      `json:"steps,omitempty"`
-	Warnings    []string             `json:"warnings,omitempty"`
-}
-
-// Seen is a link right after it was attached.
-type Seen struct {
-	Link   bond.Link       `json:"link"`
-	MAC    string          `json:"mac,omitempty"` // in the bond
-	Admin  *bond.VF        `json:"admin,omitempty"`
-	Result json.RawMessage `json:"result,omitempty"` // of the last plugin
-}
 
 // Store keeps Records in a directory, one file each, and who holds which
 // device in the directory "devices" below it.
@@ -72,24 +34,25 @@ const (
 	maxHold   = 4 << 10
 )
 
-// errDamaged is a Record that nobody can read, and of which nothing is left.
-var errDamaged = errors.New("it is damaged")
+// ErrDamaged is a Record that nobody can read, and of which nothing is left.
+var ErrDamaged = errors.New("it is damaged")
 
 // Within is the store of what plugins attach that were executed on behalf of
 // this one's Records: one of them may execute this program again, for the same
 // container and interface, as flannel does with a delegate of type bond.
 func (s Store) Within() Store { return Store{Dir: filepath.Join(s.Dir, "within")} }
 
-func (s Store) file(k plan.Key) string { return filepath.Join(s.Dir, k.String()+recordEnd) }
+// File is where a Record is.
+func (s Store) File(k plan.Key) string { return filepath.Join(s.Dir, k.String()+recordEnd) }
 
 // Load reads a Record. The error is compatible with errors.Is(err,
 // fs.ErrNotExist) where there is none. Of a damaged one a copy is kept under
 // another name, so that it is not lost; in its place counts what Begin wrote,
 // as if every step had been begun.
 func (s Store) Load(k plan.Key) (*Record, error) {
-	file := s.file(k)
+	file := s.File(k)
 	r, err := read(file, k)
-	if !errors.Is(err, errDamaged) {
+	if !errors.Is(err, ErrDamaged) {
 		return r, err
 	}
 	if kept := atomicfile.Ignore(fs.ErrExist, os.Link(file, file+damagedEnd)); kept != nil {
@@ -107,7 +70,7 @@ func read(file string, k plan.Key) (*Record, error) {
 	data, err := atomicfile.Read(file, maxRecord)
 	switch {
 	case errors.Is(err, atomicfile.ErrTooLarge):
-		return nil, fmt.Errorf("record of %s: %w: %w", k, errDamaged, err)
+		return nil, fmt.Errorf("record of %s: %w: %w", k, ErrDamaged, err)
 	case err != nil:
 		return nil, fmt.Errorf("record of %s: %w", k, err)
 	}
@@ -121,39 +84,14 @@ func decode(data []byte, k plan.Key) (found *Record, err error) {
 		switch err := all.Decode(&r); {
 		case err == io.EOF && found != nil:
 			return found, nil
-		case err == nil && r.Version != recordVersion && r.Version != 0:
-			return nil, fmt.Errorf("record of %s has version %d, this program knows %d: use the version that wrote it", k, r.Version, recordVersion)
+		case err == nil && r.Version != Version && r.Version != 0:
+			return nil, fmt.Errorf("record of %s has version %d, this program knows %d: use the version that wrote it", k, r.Version, Version)
 		case err != nil || r.Version == 0:
-			return nil, fmt.Errorf("record of %s: %w", k, errDamaged)
+			return nil, fmt.Errorf("record of %s: %w", k, ErrDamaged)
 		case r.Plan.Key() == k:
 			found = &r
 		}
 	}
-}
-
-// members are the keys of all Records that were made together with this one,
-// in the order of their attachment, itself among them.
-func (r *Record) members() []plan.Key {
-	var keys []plan.Key
-	for _, name := range r.Plan.Group.IfNames {
-		keys = append(keys, plan.Key{ContainerID: r.Plan.ContainerID, IfName: name})
-	}
-	if !slices.Contains(keys, r.Plan.Key()) { // a Record of a version without groups
-		keys = []plan.Key{r.Plan.Key()}
-	}
-	return keys
-}
-
-// network is what the runtime calls the configuration of the ADD.
-func (r *Record) network() string { return cmp.Or(r.Plan.Group.Network, r.Plan.Network) }
-
-// assumeBegun is for a Record that does not know how far its ADD has come.
-func (r *Record) assumeBegun() {
-	r.Started = nil
-	for _, l := range r.Plan.Links {
-		r.Started = append(r.Started, l.Name)
-	}
-	r.IPAMAsked = true
 }
 
 // List returns the keys of all Records.
@@ -189,7 +127,7 @@ func (s Store) Begin(rs ...*Record) error {
 	for _, r := range rs {
 		for _, device := range r.Plan.Devices() {
 			// One small write: a hold that is cut short is nobody's.
-			if err := os.WriteFile(s.hold(device), []byte(r.Plan.Key().String()), 0o600); err != nil {
+			if err := os.WriteFile(s.HoldFile(device), []byte(r.Plan.Key().String()), 0o600); err != nil {
 				return fmt.Errorf("hold on %s: %w", device, err)
 			}
 		}
@@ -214,12 +152,12 @@ func (s Store) begin(rs []*Record) error {
 	if len(all) > maxRecord {
 		return of(rs[0], fmt.Errorf("%w: %d bytes, at most %d can be read back", atomicfile.ErrTooLarge, len(all), maxRecord))
 	}
-	first := s.file(rs[0].Plan.Key()) + begunEnd
+	first := s.File(rs[0].Plan.Key()) + begunEnd
 	if err := atomicfile.Create(first, all); err != nil {
 		return of(rs[0], err)
 	}
 	for i, r := range rs {
-		file := s.file(r.Plan.Key())
+		file := s.File(r.Plan.Key())
 		if i > 0 {
 			if err := os.Link(first, file+begunEnd); err != nil {
 				return of(r, err)
@@ -240,7 +178,7 @@ func (s Store) Update(r *Record) error {
 	if len(data) > maxRecord {
 		return fmt.Errorf("record of %s: %w: %d bytes, at most %d can be read back", r.Plan.Key(), atomicfile.ErrTooLarge, len(data), maxRecord)
 	}
-	if err := atomicfile.Replace(s.file(r.Plan.Key()), data); err != nil {
+	if err := atomicfile.Replace(s.File(r.Plan.Key()), data); err != nil {
 		return fmt.Errorf("record of %s: %w", r.Plan.Key(), err)
 	}
 	return nil
@@ -253,7 +191,7 @@ func (s Store) End(r *Record) error {
 	var errs []error
 	for _, device := range r.Plan.Devices() {
 		if holder, err := s.Holder(device); err == nil && (holder == r.Plan.Key() || holder == plan.Key{}) {
-			errs = append(errs, atomicfile.Remove(s.hold(device)))
+			errs = append(errs, atomicfile.Remove(s.HoldFile(device)))
 		}
 	}
 	return errors.Join(append(errs, s.Forget(r.Plan.Key()))...)
@@ -262,16 +200,17 @@ func (s Store) End(r *Record) error {
 // Forget removes all files of a Record, those too that a process has left
 // that was killed while it wrote them; what was set aside stays.
 func (s Store) Forget(k plan.Key) error {
-	file := s.file(k)
+	file := s.File(k)
 	return atomicfile.Remove(file+atomicfile.Unfinished, file+begunEnd, file)
 }
 
-func (s Store) hold(device string) string { return filepath.Join(s.Dir, devicesDir, device) }
+// HoldFile is where it is kept whose Record has a device.
+func (s Store) HoldFile(device string) string { return filepath.Join(s.Dir, devicesDir, device) }
 
 // Holder returns whose Record has a device; the zero Key for nobody's. A hold
 // whose Record is gone is nobody's.
 func (s Store) Holder(device string) (plan.Key, error) {
-	data, err := atomicfile.Read(s.hold(device), maxHold)
+	data, err := atomicfile.Read(s.HoldFile(device), maxHold)
 	if errors.Is(err, fs.ErrNotExist) {
 		return plan.Key{}, nil
 	}
@@ -280,7 +219,7 @@ func (s Store) Holder(device string) (plan.Key, error) {
 	}
 	id, ifName, _ := strings.Cut(string(data), ":")
 	k := plan.Key{ContainerID: id, IfName: ifName}
-	if _, err := os.Stat(s.file(k)); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(s.File(k)); errors.Is(err, fs.ErrNotExist) {
 		return plan.Key{}, nil
 	}
 	return k, nil

@@ -1,4 +1,4 @@
-package delegate
+package record
 
 import (
 	"bufio"
@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate/cnierror"
-	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // lockInDir makes this program a process that locks in a directory.
@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 // lockUntilEOF holds the locks on container c1 and device d until its standard
 // input ends.
 func lockUntilEOF(dir string) {
-	locks, err := openLocks(dir, 0)
+	locks, err := OpenLocks(dir, 0)
 	if err == nil {
 		err = errors.Join(locks.Lock(context.Background(), "container", "c1"), locks.Lock(context.Background(), "device", "d"))
 	}
@@ -73,7 +73,7 @@ func TestLocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	holder := fmt.Sprintf("process %d (%s)", child.Process.Pid, strings.TrimSpace(string(comm)))
-	locks, err := openLocks(dir, 20*time.Millisecond)
+	locks, err := OpenLocks(dir, 20*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,17 +85,23 @@ func TestLocks(t *testing.T) {
 	if err := locks.Lock(ctx, "container", "c3"); err != nil {
 		t.Errorf("what this process has already: %v", err)
 	}
-	wantError(t, locks.Lock(ctx, "container", "c4", "c1"), types.ErrTryAgainLater, "container c1 is still being worked on by "+holder+" after 20ms")
+	err = locks.Lock(ctx, "container", "c4", "c1")
+	require.EqualError(t, err, "container c1 is still being worked on by "+holder+" after 20ms")
+	require.EqualValues(t, types.ErrTryAgainLater, cnierror.Code(err))
 	// The time is for all locks together.
 	began := time.Now()
-	wantError(t, locks.Lock(ctx, "device", "d"), types.ErrTryAgainLater, "device d is still being worked on by "+holder+" after 20ms")
+	err = locks.Lock(ctx, "device", "d")
+	require.EqualError(t, err, "device d is still being worked on by "+holder+" after 20ms")
+	require.EqualValues(t, types.ErrTryAgainLater, cnierror.Code(err))
 	if took := time.Since(began); took > 10*time.Millisecond {
 		t.Logf("it waited %s more", took)
 	}
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
 	locks.left = time.Hour
-	wantError(t, locks.Lock(cancelled, "device", "d"), types.ErrTryAgainLater, "device d is still being worked on by "+holder+": context canceled")
+	err = locks.Lock(cancelled, "device", "d")
+	require.EqualError(t, err, "device d is still being worked on by "+holder+": context canceled")
+	require.EqualValues(t, types.ErrTryAgainLater, cnierror.Code(err))
 
 	// It is free as soon as the other one has ended, and not earlier.
 	ended := make(chan struct{})
@@ -115,36 +121,17 @@ func TestLocks(t *testing.T) {
 	wantFiles(t, dir, "lock")
 }
 
-// TestLockedVerbs: ADD and DEL wait for whoever works on the container, and
-// say so, and nothing has happened.
-func TestLockedVerbs(t *testing.T) {
-	m := newMachine(t)
-	m.mustAdd(request(t, standard))
-	attached := m.state()
-	otherProcess(t, m.Store.Dir)
-	n := request(t, standard).Network
-	n.Valid = []netconf.GCAttachment{}
-	for verb, do := range map[string]func() error{
-		"ADD": func() error { _, err := m.Add(t.Context(), request(t, standard)); return err },
-		"DEL": func() error { return m.Del(t.Context(), c1) },
-		"GC":  func() error { return m.GC(t.Context(), n.Name, n.Valid, nil) },
-	} {
-		if err := do(); cnierror.Code(err) != types.ErrTryAgainLater || !strings.HasPrefix(err.Error(), "container c1 is still being worked on by process ") {
-			t.Errorf("%s: error %d: %v", verb, cnierror.Code(err), err)
-		}
-	}
-	m.wantState(attached)
-}
-
 func TestLocksUnusable(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
-	writeFile(t, file, "", 0o600)
-	_, err := openLocks(file, 0)
-	wantError(t, err, types.ErrIOFailure, "state directory: mkdir "+file+": not a directory")
+	require.NoError(t, os.WriteFile(file, []byte(""), 0o600))
+	_, err := OpenLocks(file, 0)
+	require.EqualError(t, err, "state directory: mkdir "+file+": not a directory")
+	require.EqualValues(t, types.ErrIOFailure, cnierror.Code(err))
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "lock"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	_, err = openLocks(dir, 0)
-	wantError(t, err, types.ErrIOFailure, "state directory: open "+dir+"/lock: is a directory")
+	_, err = OpenLocks(dir, 0)
+	require.EqualError(t, err, "state directory: open "+dir+"/lock: is a directory")
+	require.EqualValues(t, types.ErrIOFailure, cnierror.Code(err))
 }

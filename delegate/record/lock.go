@@ -1,4 +1,4 @@
-package delegate
+package record
 
 import (
 	"context"
@@ -31,7 +31,9 @@ type Locks struct {
 // again.
 const lockPause = 10 * time.Millisecond
 
-func openLocks(dir string, timeout time.Duration) (*Locks, error) {
+// OpenLocks opens the locks of a directory. timeout is for all that are waited
+// for together.
+func OpenLocks(dir string, timeout time.Duration) (*Locks, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, cnierror.With(types.ErrIOFailure, fmt.Errorf("state directory: %w", err))
 	}

@@ -1,0 +1,169 @@
+// Package record is what has been done: a Record for each attachment, on disk
+// before its first effect, the Store of all of them with who holds which device,
+// the locks, and the tombstones of what has ended.
+//
+// It changes nothing but its own directory. What is done, and undone by a
+// Record, is in delegate.
+package record
+
+import (
+	"cmp"
+	"encoding/json"
+	"iter"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/agentapi"
+	"github.com/multibond/multibond/delegate/invoke"
+	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/strictjson"
+)
+
+// Version is the version of a Record's form on disk.
+const Version = 1
+
+// Record is what has been done for one attachment: the plan, on disk before
+// its first effect, and what is known since. It is all that undoing needs.
+type Record struct {
+	Version     int                  `json:"version"`
+	BootID      string               `json:"bootID"`
+	NetnsID     string               `json:"netnsID"` // tells another namespace at the same path
+	Created     time.Time            `json:"created"`
+	Plan        plan.Plan            `json:"plan"`
+	Started     []string             `json:"started,omitempty"`  // links whose attachment was begun
+	Attached    map[string]Attached  `json:"attached,omitempty"` // links that were seen in the pod
+	BondIndex   int                  `json:"bondIndex,omitempty"`
+	IPAMAsked   bool                 `json:"ipamAsked,omitempty"`
+	IPAMRefused bool                 `json:"ipamRefused,omitempty"` // it gave nothing
+	RefusedBy   int                  `json:"refusedBy,omitempty"`   // the plugin of a plain network, counted from 1, that did nothing
+	Addresses   bond.Addresses       `json:"addresses,omitzero"`    // of the bond
+	Result      json.RawMessage      `json:"result,omitempty"`      // the ADD's: the attachment is complete
+	Restored    []string             `json:"restored,omitempty"`    // links that are as before again
+	LostSince   map[string]time.Time `json:"lostSince,omitempty"`   // when a link was first found to be nowhere, or its name to be taken
+	Steps       []agentapi.Step      `json:"steps,omitempty"`
+	Warnings    []string             `json:"warnings,omitempty"`
+}
+
+// Attached is a link right after it was attached.
+type Attached struct {
+	Link   bond.Link       `json:"link"`
+	MAC    string          `json:"mac,omitempty"` // in the bond
+	VF     *bond.VF        `json:"admin,omitempty"`
+	Result json.RawMessage `json:"result,omitempty"` // of the last plugin
+}
+
+// Members are the keys of all Records that were made together with this one,
+// in the order of their attachment, itself among them.
+func (r *Record) Members() []plan.Key {
+	var keys []plan.Key
+	for _, name := range r.Plan.Group.IfNames {
+		keys = append(keys, plan.Key{ContainerID: r.Plan.ContainerID, IfName: name})
+	}
+	if !slices.Contains(keys, r.Plan.Key()) { // a Record of a version without groups
+		keys = []plan.Key{r.Plan.Key()}
+	}
+	return keys
+}
+
+// Network is what the runtime calls the configuration of the ADD.
+func (r *Record) Network() string { return cmp.Or(r.Plan.Group.Network, r.Plan.Network) }
+
+// Plugins are those that were called for the attachment, each with the name of
+// the interface that it was called with.
+func (r *Record) Plugins() iter.Seq2[netconf.Plugin, string] {
+	return func(yield func(netconf.Plugin, string) bool) {
+		for _, l := range r.Plan.Links {
+			for _, p := range l.Plugins {
+				if !yield(p, l.Name) {
+					return
+				}
+			}
+		}
+		if r.Plan.IPAM != "" {
+			yield(netconf.Plugin{Type: r.Plan.IPAM, Config: r.Plan.Config}, r.Plan.IfName)
+		}
+	}
+}
+
+// assumeBegun is for a Record that does not know how far its ADD has come.
+func (r *Record) assumeBegun() {
+	r.Started = nil
+	for _, l := range r.Plan.Links {
+		r.Started = append(r.Started, l.Name)
+	}
+	r.IPAMAsked = true
+}
+
+// AddStep adds one thing that was done, and the time it took.
+func (rec *Record) AddStep(what string, from, to time.Time) {
+	rec.Steps = append(rec.Steps, agentapi.Step{What: what, Milliseconds: float64(to.Sub(from).Microseconds()) / 1000})
+}
+
+// Call is one execution of a plugin for this attachment.
+func (rec *Record) Call(command, netns, ifName string, p netconf.Plugin, prevResult json.RawMessage) invoke.Call {
+	config := p.Config
+	if prevResult != nil {
+		var fields map[string]json.RawMessage
+		if json.Unmarshal(config, &fields) == nil {
+			fields = maps.Clone(fields)
+			fields["prevResult"] = prevResult
+			config = strictjson.Encode(fields)
+		}
+	}
+	return invoke.Call{
+		Command: command, ContainerID: rec.Plan.ContainerID, Netns: netns, IfName: ifName,
+		Args: rec.Plan.Args, Path: rec.Plan.Path, Type: p.Type, Config: config,
+	}
+}
+
+// IPAMCall is one execution of the IPAM plugin for this attachment.
+func (rec *Record) IPAMCall(command, netns string) invoke.Call {
+	return rec.Call(command, netns, rec.Plan.IfName, netconf.Plugin{Type: rec.Plan.IPAM, Config: rec.Plan.Config}, nil)
+}
+
+// LostAt is when a link was first found to be nowhere, or its name to be
+// taken: now, where that is new.
+func (rec *Record) LostAt(l plan.Link) time.Time {
+	since, before := rec.LostSince[l.Name]
+	if !before {
+		since = time.Now()
+		if rec.LostSince == nil {
+			rec.LostSince = map[string]time.Time{}
+		}
+		rec.LostSince[l.Name] = since
+	}
+	return since
+}
+
+// Made says whether a bond in the pod is this attachment's. A Record that does
+// not know its index, because it was damaged or its ADD killed, knows its name,
+// which the application can change, and which devices it can only have from it.
+func (rec *Record) Made(b bond.Link, links []bond.Link) bool {
+	if rec.BondIndex != 0 {
+		return rec.BondIndex == b.Index
+	}
+	return b.Name == rec.Plan.Bond.Name || slices.ContainsFunc(links, func(l bond.Link) bool {
+		return l.Master == b.Index && l.Device != "" && slices.Contains(rec.Plan.Devices(), l.Device)
+	})
+}
+
+// Knows says whether now is the interface that l was. It has kept its index,
+// unless that was taken where it moved to. Its own MAC alone does not tell:
+// igbvf takes whatever MAC it has for its own at each reset, and that can be
+// the bond's, which is one of the links'.
+func (rec *Record) Knows(l plan.Link, now bond.Link) bool {
+	if now.Index == l.Before.Index || now.Index == rec.Attached[l.Name].Link.Index {
+		return true
+	}
+	known := []string{rec.Plan.Bond.Options[bond.MAC]}
+	for _, l := range rec.Plan.Links {
+		known = append(known, rec.Attached[l.Name].Link.MAC)
+		if l.Before != nil {
+			known = append(known, l.Before.MAC, l.Before.PermMAC)
+		}
+	}
+	return slices.Contains(known, now.PermMAC)
+}
