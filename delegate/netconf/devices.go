@@ -3,7 +3,7 @@ package netconf
 import (
 	"cmp"
 	"encoding/json"
-	"slices"
+	"fmt"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -13,8 +13,45 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// WithDevices puts devices in the place of what asks the agent for them
-// (resourceName or request, with its count), in order.
+// OpenLink is an element of links before the devices that it asks for are known.
+type OpenLink struct {
+	Text  json.RawMessage // the element without what asks for devices
+	Asks  string          // key that asks, resourceName or request; "" if it asks for none
+	Value string          // name of the resource or the request
+	Count int             // number of links that it stands for
+}
+
+// FillLinks returns the configuration with links made from open, where devices, in
+// order, replace what asks for them. A link whose device is "" still asks for one.
+// There must be as many devices as links that ask. Every byte outside of links stays.
+func FillLinks(raw json.RawMessage, open []OpenLink, devices []string) json.RawMessage {
+	if len(open) == 0 {
+		return raw
+	}
+	var links []json.RawMessage
+	for _, l := range open {
+		for range l.Count {
+			text := l.Text
+			if l.Asks != "" {
+				text, devices = l.with(devices[0]), devices[1:]
+			}
+			links = append(links, text)
+		}
+	}
+	return strictjson.SetField(raw, "links", strictjson.JoinList(links))
+}
+
+// with returns the link with its device, or asking for one if device is empty.
+func (l OpenLink) with(device string) json.RawMessage {
+	if device == "" {
+		return strictjson.SetField(l.Text, l.Asks, strictjson.Encode(l.Value))
+	}
+	return strictjson.SetField(l.Text, "deviceID", strictjson.Encode(device))
+}
+
+// WithDevices returns the configuration of a bond network with devices, in order, in
+// place of what asks for them. The error lists the links without a device and the
+// devices without a link. Its code is 6 if raw is not a JSON object, otherwise 7.
 func WithDevices(raw json.RawMessage, devices []string) (json.RawMessage, error) {
 	fields, err := decodeTop(raw)
 	if err != nil {
@@ -22,35 +59,45 @@ func WithDevices(raw json.RawMessage, devices []string) (json.RawMessage, error)
 	}
 	var problems bond.Problems
 	top := strictjson.Object{Fields: fields, Problems: &problems}
-	var links []map[string]json.RawMessage
-	for _, l := range top.Each("links") {
-		by := slices.IndexFunc([]string{"resourceName", "request"}, l.Has)
-		count := 1
-		l.Read("count", &count, "a whole number")
-		if delete(l.Fields, "count"); by < 0 {
-			links = append(links, l.Fields)
+	var elements []json.RawMessage
+	top.Read("links", &elements, "a list of objects")
+	var open []OpenLink
+	left := devices
+	for i, text := range elements {
+		o, is := strictjson.Decode(text, fmt.Sprintf("links[%d]", i), &problems)
+		if !is {
 			continue
 		}
-		delete(l.Fields, "resourceName")
-		delete(l.Fields, "request")
-		for range count {
-			if len(devices) == 0 {
-				problems.Add(l.Path, "give more", "there is no device left for it")
-				break
+		l := openLink(text, o)
+		if l.Asks != "" {
+			if l.Count > len(left) {
+				problems.Add(o.Path, "give more", "there is no device left for it")
 			}
-			one := map[string]json.RawMessage{"deviceID": strictjson.Encode(devices[0])}
-			for key, value := range l.Fields {
-				one[key] = value
-			}
-			links, devices = append(links, one), devices[1:]
+			left = left[min(l.Count, len(left)):]
 		}
+		open = append(open, l)
 	}
-	if len(devices) > 0 {
-		problems.Add("", "", "no link asks for %s", strings.Join(devices, ", "))
+	if len(left) > 0 {
+		problems.Add("", "", "no link asks for %s", strings.Join(left, ", "))
 	}
 	if err := problems.Err(); err != nil {
 		return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: %w", cmp.Or(textOf(fields["name"]), "without a name"), err)
 	}
-	fields["links"] = strictjson.Encode(links)
-	return strictjson.Encode(fields), nil
+	return FillLinks(raw, open, devices), nil
+}
+
+// openLink reads the element o of links. text is its text.
+func openLink(text json.RawMessage, o strictjson.Object) OpenLink {
+	l := OpenLink{Text: strictjson.DropField(text, "count"), Count: 1}
+	count := 1
+	o.Read("count", &count, "a whole number")
+	for _, key := range []string{"resourceName", "request"} {
+		if l.Asks == "" && o.Has(key) {
+			l.Asks, l.Value, l.Count = key, o.Text(key), max(0, count)
+		}
+	}
+	if l.Asks != "" {
+		l.Text = strictjson.DropField(strictjson.DropField(l.Text, "resourceName"), "request")
+	}
+	return l
 }

@@ -16,9 +16,11 @@ func TestWithDevices(t *testing.T) {
 		want, text   string
 	}{
 		{"each in its link's place", `{"name": "n", "mtu": 1500, "links": [{"resourceName": "a/b", "name": "left"}, {"name": "eth0"}, {"request": "r"}]}`, []string{deviceA, deviceB},
-			`{"links":[{"deviceID":"0000:3b:02.0","name":"left"},{"name":"eth0"},{"deviceID":"0000:5e:02.0"}],"mtu":1500,"name":"n"}`, ""},
+			`{"name": "n", "mtu": 1500, "links": [{"deviceID":"0000:3b:02.0", "name": "left"}, {"name": "eth0"}, {"deviceID":"0000:5e:02.0"}]}`, ""},
 		{"counted", `{"name": "n", "links": [{"resourceName": "a/b", "count": 2}]}`, []string{deviceA, deviceB},
-			`{"links":[{"deviceID":"0000:3b:02.0"},{"deviceID":"0000:5e:02.0"}],"name":"n"}`, ""},
+			`{"name": "n", "links": [{"deviceID":"0000:3b:02.0"}, {"deviceID":"0000:5e:02.0"}]}`, ""},
+		{"one that stays open", `{"name": "n", "links": [{"resourceName": "a/b", "name": "left"}, {"request": "r"}]}`, []string{"", deviceB},
+			`{"name": "n", "links": [{"resourceName":"a/b", "name": "left"}, {"deviceID":"0000:5e:02.0"}]}`, ""},
 		{"too few", `{"name": "n", "links": [{"resourceName": "a/b", "count": 2}, {"resourceName": "a/c"}]}`, []string{deviceA}, "",
 			"network n: links[0]: there is no device left for it (give more); links[1]: there is no device left for it (give more)"},
 		{"too many", `{"links": [{"resourceName": "a/b"}]}`, []string{deviceA, deviceB, "0000:5e:02.1"}, "", "network without a name: no link asks for 0000:5e:02.0, 0000:5e:02.1"},
@@ -28,8 +30,9 @@ func TestWithDevices(t *testing.T) {
 			if test.text != "" {
 				require.EqualError(t, err, test.text)
 				require.EqualValues(t, types.ErrInvalidNetworkConfig, cnierror.Code(err))
-			} else if err != nil || string(got) != test.want {
-				t.Errorf("%v\n%s\nwanted is:\n%s", err, got, test.want)
+			} else {
+				require.NoError(t, err)
+				require.Equal(t, test.want, string(got))
 			}
 		})
 	}
