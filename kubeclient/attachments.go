@@ -1,6 +1,7 @@
 package kubeclient
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -13,8 +14,9 @@ import (
 // Attachment is one network of a pod, with the configuration for its plugins.
 type Attachment struct {
 	Element Element
-	Network Network  // with its complete configuration
-	Devices []string // devices assigned to it; for a bond, in the order of its links
+	Network Network
+	Config  json.RawMessage // what its plugins get
+	Devices []string        // devices assigned to it; for a bond, in the order of its links
 	Bond    bool
 }
 
@@ -53,13 +55,13 @@ func Attachments(pod types.NamespacedName, elements []Element, r Resolver, node 
 	var errs []error
 	var total int
 	for i, f := range found {
-		n, err := f.complete(devices[i], node.InfoFile)
-		if total += len(n.Config); total > maxConfigs {
+		config, err := f.configure(devices[i], node.InfoFile)
+		if total += len(config); total > maxConfigs {
 			return nil, fmt.Errorf("the configurations of the networks of pod %s are more than %d bytes together", pod, maxConfigs)
 		}
 		errs = append(errs, err)
 		assigned := slices.DeleteFunc(devices[i], func(device string) bool { return device == "" })
-		out = append(out, Attachment{Element: f.element, Network: n, Devices: assigned, Bond: f.bond != nil})
+		out = append(out, Attachment{Element: f.element, Network: f.network, Config: config, Devices: assigned, Bond: f.bond != nil})
 	}
 	if err := join(errs...); err != nil {
 		return nil, err
@@ -111,9 +113,8 @@ func find(e Element, r Resolver) (found, error) {
 	if err != nil {
 		return f, err
 	}
-	plugins, isList := pluginTypes(f.network.Config)
 	switch {
-	case isList && slices.Contains(plugins, bondType):
+	case f.network.Config.isList && f.network.Config.has(func(p plugin) bool { return p.pluginType == bondType }):
 		return f, fmt.Errorf("network %s: plugins has one of type %s; a bond is a network of its own, not part of a list", e.Network, bondType)
 	case !f.network.IsBond():
 		return f, nil // a list that contains bond-cni is executed like any other
@@ -136,18 +137,14 @@ func (f found) need() Need {
 	return n
 }
 
-// complete returns the network with the configuration that its plugins get.
-func (f found) complete(devices []string, infoFile func(Element) string) (n Network, err error) {
+// configure returns the configuration that the network's plugins get.
+func (f found) configure(devices []string, infoFile func(Element) string) (json.RawMessage, error) {
 	if f.bond != nil {
-		n = f.bond.Network(devices)
-		n.Config, err = n.Configure(f.element, "", "")
-		return n, err
+		return f.bond.Network(devices).Configure(f.element, "", "")
 	}
-	n = f.network
 	device := ""
 	if len(devices) > 0 {
 		device = devices[0]
 	}
-	n.Config, err = n.Configure(f.element, device, infoFile(f.element))
-	return n, err
+	return f.network.Configure(f.element, device, infoFile(f.element))
 }

@@ -56,12 +56,12 @@ func TestAttachments(t *testing.T) {
 		"net4 demo/pair [0000:3b:02.3 0000:3b:02.4]",
 	}
 	assert.Equal(t, want, lines)
-	assert.JSONEq(t, `{"cniVersion":"0.3.1","name":"lan","type":"macvlan"}`, string(got[0].Network.Config))
+	assert.JSONEq(t, `{"cniVersion":"0.3.1","name":"lan","type":"macvlan"}`, string(got[0].Config))
 	assert.JSONEq(t, `{"cniVersion":"0.3.1","name":"vf","type":"sriov","capabilities":{"CNIDeviceInfoFile":true},
-		"deviceID":"0000:3b:02.1","pciBusID":"0000:3b:02.1","runtimeConfig":{"CNIDeviceInfoFile":"/info/net2"}}`, string(got[1].Network.Config))
+		"deviceID":"0000:3b:02.1","pciBusID":"0000:3b:02.1","runtimeConfig":{"CNIDeviceInfoFile":"/info/net2"}}`, string(got[1].Config))
 	for _, a := range got[2:] {
-		n, err := netconf.ParseNetwork(a.Network.Config, a.Element.Interface)
-		require.NoError(t, err, string(a.Network.Config))
+		n, err := netconf.ParseNetwork(a.Config, a.Element.Interface)
+		require.NoError(t, err, string(a.Config))
 		assert.Equal(t, a.Devices, []string{n.Links[0].Device, n.Links[1].Device})
 	}
 }
@@ -87,8 +87,8 @@ func TestBondCNI(t *testing.T) {
 	}
 	want := []string{"net1 demo/bond-cni [] true", "net2 demo/vf [a] false", "net3 demo/vf [b] false", "net4 demo/listed [] false"}
 	assert.Equal(t, want, lines)
-	assert.JSONEq(t, `{"cniVersion":"0.3.1","name":"bond-cni",`+cluster["demo/bond-cni"][1:], string(got[0].Network.Config))
-	n, err := netconf.ParseNetwork(got[0].Network.Config, "net1")
+	assert.JSONEq(t, `{"cniVersion":"0.3.1","name":"bond-cni",`+cluster["demo/bond-cni"][1:], string(got[0].Config))
+	n, err := netconf.ParseNetwork(got[0].Config, "net1")
 	require.NoError(t, err)
 	assert.False(t, n.NeedsAgent())
 	assert.Equal(t, "net3", n.Links[1].Name)

@@ -27,7 +27,7 @@ var vfs = map[string]string{
 
 func readBond(config string) (BondNetwork, error) {
 	r := Resolver{NAD: nads(vfs)}
-	n := Network{Name: named("demo", "bond-net1"), Config: json.RawMessage(config)}
+	n := Network{Name: named("demo", "bond-net1"), Config: decoded(config)}
 	return ReadBond(n, func(ref types.NamespacedName) (Network, error) { return r.Resolve(ref) })
 }
 
@@ -95,8 +95,8 @@ func TestBondLinks(t *testing.T) {
 		}
 		assert.Equal(t, Need{Network: "demo/bond-net1", Wants: test.wants, Fixed: test.fixed}, b.Need(), name)
 		got := b.Network(test.devices)
-		assert.Equal(t, bondHead+test.out+tail, string(got.Config), name)
-		assert.Equal(t, test.parsed, parsedLinks(t, got.Config), name)
+		assert.Equal(t, bondHead+test.out+tail, string(got.Config.text), name)
+		assert.Equal(t, test.parsed, parsedLinks(t, got.Config.text), name)
 	}
 }
 
@@ -161,7 +161,7 @@ func TestWhatDelegateChecksIsLeftToIt(t *testing.T) {
 		b, err := readBond(config)
 		require.NoError(t, err, config)
 		assert.Empty(t, b.Need().Wants, config)
-		out := b.Network(nil).Config
+		out := b.Network(nil).Config.text
 		assert.JSONEq(t, config, string(out))
 		_, err = netconf.ParseNetwork(out, "bond0")
 		assert.Error(t, err, config)
@@ -179,7 +179,7 @@ func TestMinLinks(t *testing.T) {
 	}
 	b, err := readBond(`{"name": "n", "type": "multibond", "minLinks": 1, ` + links + `}`)
 	require.NoError(t, err)
-	n, err := netconf.ParseNetwork(b.Network([]string{"", "0000:5e:02.1", "", ""}).Config, "bond0")
+	n, err := netconf.ParseNetwork(b.Network([]string{"", "0000:5e:02.1", "", ""}).Config.text, "bond0")
 	require.NoError(t, err)
 	var got []string
 	for _, l := range n.Links {

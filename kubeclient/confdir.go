@@ -1,7 +1,6 @@
 package kubeclient
 
 import (
-	"encoding/json"
 	"io/fs"
 
 	"github.com/multibond/multibond/delegate/netconf/confdir"
@@ -9,10 +8,10 @@ import (
 
 // findConfig returns the configuration of that name on the node, parsed by
 // ParseConfig. Its errors are those of confdir.Find and ParseConfig.
-func findConfig(dir fs.FS, name string) (json.RawMessage, error) {
+func findConfig(dir fs.FS, name string) (Config, error) {
 	raw, err := confdir.Find(dir, name)
 	if err != nil {
-		return nil, err
+		return Config{}, err
 	}
 	return ParseConfig(raw, name)
 }

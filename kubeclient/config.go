@@ -3,6 +3,7 @@ package kubeclient
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -17,37 +18,57 @@ import (
 // copied for each plugin of a list and for each link of a bond.
 const maxConfig = 128 << 10
 
-// ParseConfig validates a CNI configuration, a single one or a list, and returns it
-// with the name and the cniVersion added if they are missing. Every other byte
-// stays. The error has all problems, each with its path.
-func ParseConfig(raw []byte, name string) (json.RawMessage, error) {
+// Config is a CNI configuration, a single one or a list, decoded once. Its text stays
+// byte by byte apart from what is set.
+type Config struct {
+	text    json.RawMessage
+	isList  bool
+	plugins []plugin
+}
+
+// plugin is one plugin of a configuration.
+type plugin struct {
+	text          json.RawMessage
+	pluginType    string
+	capabilities  map[string]bool
+	runtimeConfig map[string]json.RawMessage
+	args          map[string]json.RawMessage
+	cniArgs       map[string]json.RawMessage // args.cni
+
+	// rest reads what others check, so its problems are dropped: package netconf
+	// reports those of links, and the plugin those of ipam.
+	rest strictjson.Object
+}
+
+// ParseConfig validates a CNI configuration, a single one or a list, and adds the name
+// and the cniVersion if they are missing. The error has all problems, each with its
+// path.
+func ParseConfig(raw []byte, name string) (Config, error) {
 	var problems bond.Problems
 	if len(raw) > maxConfig {
 		problems.Add("", "", "has %d bytes, wanted are at most %d", len(raw), maxConfig)
-		return nil, problems.Err()
+		return Config{}, problems.Err()
 	}
 	if !utf8.Valid(raw) {
 		problems.Add("", "", "is not valid UTF-8")
-		return nil, problems.Err()
+		return Config{}, problems.Err()
 	}
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
+	o := strictjson.Object{Problems: &problems}
+	if err := json.Unmarshal(raw, &o.Fields); err != nil || o.Fields == nil {
 		problems.Add("", "", "is no JSON object: %s", orElse(err, strictjson.KindOf(raw)))
-		return nil, problems.Err()
+		return Config{}, problems.Err()
 	}
-	o := strictjson.Object{Fields: fields, Problems: &problems}
-	config := json.RawMessage(raw)
+	text := json.RawMessage(raw)
 	if o.Text("cniVersion") == "" {
-		config = strictjson.SetField(config, "cniVersion", strictjson.Encode(netconf.DefaultVersion))
+		text = strictjson.SetField(text, "cniVersion", strictjson.Encode(netconf.DefaultVersion))
 	}
-	own := o.Text("name")
-	if own == "" {
-		config = strictjson.SetField(config, "name", strictjson.Encode(name))
+	if own := o.Text("name"); own == "" {
+		text = strictjson.SetField(text, "name", strictjson.Encode(name))
 	} else if utils.ValidateNetworkName(own) != nil {
 		problems.Add("name", "letters, digits, dots, hyphens and underscores", "is %q, which is no name of a CNI network", own)
 	}
-	checkPlugins(o)
-	return config, problems.Err()
+	c := readConfig(text, o)
+	return c, problems.Err()
 }
 
 func orElse(err error, otherwise string) string {
@@ -57,12 +78,13 @@ func orElse(err error, otherwise string) string {
 	return err.Error()
 }
 
-// checkPlugins checks that each plugin of a configuration can be called and that
-// its configuration can be completed.
-func checkPlugins(o strictjson.Object) {
-	if !o.Has("plugins") {
-		checkPlugin(o)
-		return
+// readConfig reads the plugins of a configuration, and checks that each can be called
+// and that its configuration can be completed.
+func readConfig(text json.RawMessage, o strictjson.Object) Config {
+	c := Config{text: text, isList: o.Has("plugins")}
+	if !c.isList {
+		c.plugins = []plugin{readPlugin(text, o)}
+		return c
 	}
 	var list []json.RawMessage
 	if o.Read("plugins", &list, "a list of plugin configurations") && len(list) == 0 {
@@ -70,62 +92,51 @@ func checkPlugins(o strictjson.Object) {
 	}
 	if len(list) > netconf.MaxPlugins {
 		o.Problems.Add("plugins", "", "has %d plugins, wanted are at most %d", len(list), netconf.MaxPlugins)
-		return
+		return c
 	}
-	for i, raw := range list {
-		plugin, _ := strictjson.Decode(raw, fmt.Sprintf("plugins[%d]", i), o.Problems)
-		checkPlugin(plugin)
+	for i, text := range list {
+		one, _ := strictjson.Decode(text, fmt.Sprintf("plugins[%d]", i), o.Problems)
+		c.plugins = append(c.plugins, readPlugin(text, one))
 	}
+	return c
 }
 
-func checkPlugin(o strictjson.Object) {
-	switch t := o.Text("type"); {
-	case t == "":
+// pluginKeys are the keys that are read of a plugin in any case, as plugins read them.
+var pluginKeys = []string{"capabilities", "runtimeConfig", "args", "ipam", "links", "minLinks"}
+
+func readPlugin(text json.RawMessage, o strictjson.Object) plugin {
+	strictjson.FoldKeys(o.Fields, pluginKeys)
+	p := plugin{text: text, pluginType: o.Text("type"), rest: strictjson.Object{Fields: o.Fields, Problems: &bond.Problems{}}}
+	switch {
+	case p.pluginType == "":
 		o.Problems.Add(o.At("type"), "", "is missing, wanted is the name of a CNI plugin")
-	case strings.ContainsAny(t, "/\x00") || t == "." || t == "..":
-		o.Problems.Add(o.At("type"), "", "is %q, which is no name of a CNI plugin", t)
+	case strings.ContainsAny(p.pluginType, "/\x00") || p.pluginType == "." || p.pluginType == "..":
+		o.Problems.Add(o.At("type"), "", "is %q, which is no name of a CNI plugin", p.pluginType)
 	}
-	o.Read("capabilities", &map[string]bool{}, "an object whose values are true or false")
-	o.Object("runtimeConfig")
+	o.Read("capabilities", &p.capabilities, "an object whose values are true or false")
+	runtimeConfig, _ := o.Object("runtimeConfig")
 	args, _ := o.Object("args")
-	args.Object("cni")
+	cniArgs, _ := args.Object("cni")
+	p.runtimeConfig, p.args, p.cniArgs = runtimeConfig.Fields, args.Fields, cniArgs.Fields
+	return p
 }
 
-// pluginList returns the plugins of a list, or nil for a single configuration.
-func pluginList(config json.RawMessage) (list []json.RawMessage) {
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(config, &fields) == nil {
-		_ = json.Unmarshal(fields["plugins"], &list)
-	}
-	return list
+func (p plugin) hasIPAM() bool {
+	ipam, _ := p.rest.Object("ipam")
+	return len(ipam.Fields) > 0
 }
 
-// eachPlugin applies change to every plugin of a parsed configuration, a single one
-// or a list.
-func eachPlugin(config json.RawMessage, change func(plugin json.RawMessage) json.RawMessage) json.RawMessage {
-	list := pluginList(config)
-	if list == nil {
-		return change(config)
+// each returns the text of the configuration after change was applied to each plugin.
+func (c Config) each(change func(plugin) json.RawMessage) json.RawMessage {
+	if !c.isList {
+		return change(c.plugins[0])
 	}
-	for i, plugin := range list {
-		list[i] = change(plugin)
+	var list []json.RawMessage
+	for _, p := range c.plugins {
+		list = append(list, change(p))
 	}
-	return strictjson.SetField(config, "plugins", strictjson.JoinList(list))
+	return strictjson.SetField(c.text, "plugins", strictjson.JoinList(list))
 }
 
-// pluginTypes returns the types of the plugins of a parsed configuration, in order,
-// and whether it is a list.
-func pluginTypes(config json.RawMessage) (types []string, isList bool) {
-	var head struct {
-		Type    string
-		Plugins []struct{ Type string }
-	}
-	_ = json.Unmarshal(config, &head)
-	if head.Plugins == nil {
-		return []string{head.Type}, false
-	}
-	for _, plugin := range head.Plugins {
-		types = append(types, plugin.Type)
-	}
-	return types, true
-}
+// has reports whether one of the plugins matches.
+func (c Config) has(match func(plugin) bool) bool { return slices.ContainsFunc(c.plugins, match) }

@@ -42,15 +42,16 @@ func capabilities(e Element, device, deviceInfoFile string) []capability {
 // that no plugin of the network supports, with the path of the element.
 func (n Network) Configure(e Element, device, deviceInfoFile string) (json.RawMessage, error) {
 	var problems bond.Problems
-	config := n.Config
 	offered := capabilities(e, device, deviceInfoFile)
 	if n.IsBond() {
-		config, offered = n.configureBond(config, e, offered, &problems)
+		if len(e.IPs) > 0 && !n.Config.plugins[0].hasIPAM() {
+			problems.Add(e.Path+".ips", "", "is asked for, and network %s has no ipam to give addresses", n.Name)
+		}
+		n.Config = n.Config.asBond(e.MAC)
+		offered = slices.DeleteFunc(offered, func(c capability) bool { return c.name == "mac" })
 	}
 	taken := map[string]bool{}
-	config = eachPlugin(config, func(plugin json.RawMessage) json.RawMessage {
-		return configurePlugin(plugin, offered, taken, e.CNIArgs, device)
-	})
+	config := n.Config.each(func(p plugin) json.RawMessage { return p.configure(offered, taken, e.CNIArgs, device) })
 	for _, c := range offered {
 		if c.asked != "" && c.value != nil && !taken[c.name] {
 			problems.Add(e.Path+"."+c.asked, `its configuration needs "capabilities": {"`+c.name+`": true}`, "is asked for, and no plugin of network %s takes it", n.Name)
@@ -59,70 +60,51 @@ func (n Network) Configure(e Element, device, deviceInfoFile string) (json.RawMe
 	return config, problems.Err()
 }
 
-// configureBond passes on what a bond takes without declaring a capability: mac is
-// an option of the bond, and its IPAM plugin assigns ips.
-func (n Network) configureBond(config json.RawMessage, e Element, offered []capability, problems *bond.Problems) (json.RawMessage, []capability) {
-	if e.MAC != "" {
-		config = strictjson.SetField(config, bond.MAC, strictjson.Encode(e.MAC))
+// asBond returns the configuration of a bond with what it takes without declaring a
+// capability: mac is an option of the bond, and its IPAM plugin assigns ips.
+func (c Config) asBond(mac string) Config {
+	p := c.plugins[0]
+	capabilities := map[string]bool{}
+	maps.Copy(capabilities, p.capabilities)
+	capabilities["ips"] = true
+	p.capabilities = capabilities
+	if mac != "" {
+		p.text = strictjson.SetField(p.text, bond.MAC, strictjson.Encode(mac))
 	}
-	if len(e.IPs) > 0 {
-		var own struct{ IPAM map[string]json.RawMessage }
-		if _ = json.Unmarshal(config, &own); len(own.IPAM) == 0 {
-			problems.Add(e.Path+".ips", "", "is asked for, and network %s has no ipam to give addresses", n.Name)
-		}
-		config = setRuntimeConfig(config, map[string]any{"ips": e.IPs})
-	}
-	own := func(c capability) bool { return c.name == "mac" || c.name == "ips" }
-	return config, slices.DeleteFunc(offered, own)
+	return Config{text: p.text, plugins: []plugin{p}}
 }
 
-// configurePlugin completes the configuration of one plugin, and adds the
-// capabilities that it supports to taken.
-func configurePlugin(plugin json.RawMessage, offered []capability, taken map[string]bool, args map[string]json.RawMessage, device string) json.RawMessage {
-	var head struct{ Capabilities map[string]bool }
-	_ = json.Unmarshal(plugin, &head)
+// configure returns the complete configuration of a plugin, and adds the capabilities
+// that it supports to taken. The pod's cni-args override those of the configuration.
+func (p plugin) configure(offered []capability, taken map[string]bool, args map[string]json.RawMessage, device string) json.RawMessage {
 	values := map[string]any{}
 	for _, c := range offered {
-		if c.value != nil && head.Capabilities[c.name] {
+		if c.value != nil && p.capabilities[c.name] {
 			values[c.name], taken[c.name] = c.value, true
 		}
 	}
-	plugin = setRuntimeConfig(plugin, values)
+	text := p.text
+	if len(values) > 0 {
+		text = strictjson.SetField(text, "runtimeConfig", merged(p.runtimeConfig, values))
+	}
 	if device != "" {
-		plugin = strictjson.SetField(plugin, "deviceID", strictjson.Encode(device))
-		plugin = strictjson.SetField(plugin, "pciBusID", strictjson.Encode(device))
+		text = strictjson.SetField(text, "deviceID", strictjson.Encode(device))
+		text = strictjson.SetField(text, "pciBusID", strictjson.Encode(device))
 	}
-	return setArgs(plugin, args)
+	if len(args) > 0 {
+		text = strictjson.SetField(text, "args", merged(p.args, map[string]any{"cni": merged(p.cniArgs, args)}))
+	}
+	return text
 }
 
-// setRuntimeConfig adds values to runtimeConfig and keeps those that are there.
-func setRuntimeConfig(plugin json.RawMessage, values map[string]any) json.RawMessage {
-	if len(values) == 0 {
-		return plugin
+// merged returns an object with the values of both. Those of more override.
+func merged[V any](old map[string]json.RawMessage, more map[string]V) json.RawMessage {
+	out := map[string]any{}
+	for key, value := range old {
+		out[key] = value
 	}
-	var own struct{ RuntimeConfig map[string]any }
-	_ = json.Unmarshal(plugin, &own)
-	merged := map[string]any{}
-	maps.Copy(merged, own.RuntimeConfig)
-	maps.Copy(merged, values)
-	return strictjson.SetField(plugin, "runtimeConfig", strictjson.Encode(merged))
-}
-
-// setArgs adds the pod's cni-args to args.cni. They override those of the
-// configuration.
-func setArgs(plugin json.RawMessage, args map[string]json.RawMessage) json.RawMessage {
-	if len(args) == 0 {
-		return plugin
+	for key, value := range more {
+		out[key] = value
 	}
-	var own struct{ Args map[string]json.RawMessage }
-	_ = json.Unmarshal(plugin, &own)
-	var given map[string]json.RawMessage
-	_ = json.Unmarshal(own.Args["cni"], &given)
-	merged := map[string]json.RawMessage{}
-	maps.Copy(merged, given)
-	maps.Copy(merged, args)
-	outer := map[string]json.RawMessage{}
-	maps.Copy(outer, own.Args)
-	outer["cni"] = strictjson.Encode(merged)
-	return strictjson.SetField(plugin, "args", strictjson.Encode(outer))
+	return strictjson.Encode(out)
 }

@@ -1,7 +1,6 @@
 package kubeclient
 
 import (
-	"encoding/json"
 	"fmt"
 	"testing"
 
@@ -12,7 +11,7 @@ import (
 )
 
 func network(config string) Network {
-	return Network{Name: named("demo", "net-a"), Config: json.RawMessage(config)}
+	return Network{Name: named("demo", "net-a"), Config: decoded(config)}
 }
 
 // wish returns the only element of an annotation that has these keys.

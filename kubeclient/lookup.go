@@ -118,7 +118,7 @@ func (s *search) containers() ([]Container, error) {
 
 func (s *search) attachment(a Attachment) agentapi.Attachment {
 	out := agentapi.Attachment{
-		Name: a.Network.label(), IfName: a.Element.Interface, Config: a.Network.Config, Bond: a.Bond,
+		Name: a.Network.label(), IfName: a.Element.Interface, Config: a.Config, Bond: a.Bond,
 		Devices: a.Devices, DefaultRoute: a.Element.DefaultRoute,
 	}
 	if !out.Bond {

@@ -1,7 +1,6 @@
 package kubeclient
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,7 +23,7 @@ var ErrNamespace = errors.New("namespaces are isolated")
 type Network struct {
 	Name     types.NamespacedName // without a namespace if it is a file of the node
 	Resource string               // empty if the network takes no device
-	Config   json.RawMessage      // single or a list, with a name and a cniVersion
+	Config   Config
 }
 
 // label returns the name of the network for people: that of its NAD or its own.
@@ -32,8 +31,7 @@ func (n Network) label() string { return strings.TrimPrefix(n.Name.String(), "/"
 
 // IsBond reports whether the network is a bond, which Multibond builds itself.
 func (n Network) IsBond() bool {
-	plugins, isList := pluginTypes(n.Config)
-	return !isList && slices.ContainsFunc(plugins, isBond)
+	return !n.Config.isList && n.Config.has(plugin.isBond)
 }
 
 // Resolver finds networks by reference, both those that annotations name and those

@@ -44,16 +44,16 @@ func FuzzNADConfig(f *testing.F) {
 	for _, input := range nadInputs {
 		f.Add(input.text)
 	}
-	link := Network{Name: named("x", "y"), Resource: "a/c", Config: json.RawMessage(`{"type":"sriov"}`)}
+	link := Network{Name: named("x", "y"), Resource: "a/c", Config: decoded(`{"type":"sriov"}`)}
 	e := Element{Path: "networks[0]", IPs: []string{"10.0.0.1"}, MAC: "02:00:00:00:00:01", CNIArgs: map[string]json.RawMessage{"a": []byte("2")}}
 	f.Fuzz(func(t *testing.T, text string) {
 		config, err := ParseConfig([]byte(text), "net-a")
 		if err != nil {
 			return
 		}
-		again, err := ParseConfig(config, "other")
-		require.NoError(t, err, "%q became %q", text, config)
-		require.Equal(t, string(config), string(again), "of %q", text)
+		again, err := ParseConfig(config.text, "other")
+		require.NoError(t, err, "%q became %q", text, config.text)
+		require.Equal(t, string(config.text), string(again.text), "of %q", text)
 		n := Network{Name: named("demo", "net-a"), Config: config}
 		if n.IsBond() {
 			b, err := ReadBond(n, func(types.NamespacedName) (Network, error) { return link, nil })

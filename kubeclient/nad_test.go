@@ -1,7 +1,6 @@
 package kubeclient
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +13,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 var errNoNAD = errors.New("not found")
@@ -36,6 +38,12 @@ func nads(configs map[string]string) func(types.NamespacedName) (*nettypes.Netwo
 	}
 }
 
+// decoded returns a configuration as it is, without checking it.
+func decoded(text string) Config {
+	o, _ := strictjson.Decode([]byte(text), "", &bond.Problems{})
+	return readConfig([]byte(text), o)
+}
+
 func resolve(t *testing.T, config string, dir fs.FS) (Network, error) {
 	t.Helper()
 	r := Resolver{NAD: nads(map[string]string{"demo/net-a": config}), ConfDir: dir}
@@ -50,14 +58,16 @@ func TestStandard1SpecConfig(t *testing.T) {
 	} {
 		n, err := resolve(t, config, fstest.MapFS{})
 		require.NoError(t, err, config)
-		assert.Equal(t, Network{Name: named("demo", "net-a"), Config: json.RawMessage(want)}, n, config)
+		assert.Equal(t, named("demo", "net-a"), n.Name, config)
+		assert.Empty(t, n.Resource, config)
+		assert.Equal(t, want, string(n.Config.text))
 	}
 }
 
 func TestStandard1MissingNameIsTheNADs(t *testing.T) {
 	n, err := resolve(t, `{"type":"macvlan"}`, nil)
 	require.NoError(t, err)
-	assert.Equal(t, `{"name":"net-a","cniVersion":"0.3.1","type":"macvlan"}`, string(n.Config))
+	assert.Equal(t, `{"name":"net-a","cniVersion":"0.3.1","type":"macvlan"}`, string(n.Config.text))
 }
 
 func TestStandard1BadSpecConfig(t *testing.T) {
@@ -113,14 +123,14 @@ func TestStandard1ConfigurationDirectory(t *testing.T) {
 	}
 	n, err := resolve(t, " \n", with(single))
 	require.NoError(t, err)
-	assert.Equal(t, `{"cniVersion":"0.3.1","name":"net-a","type":"first"}`, string(n.Config))
+	assert.Equal(t, `{"cniVersion":"0.3.1","name":"net-a","type":"first"}`, string(n.Config.text))
 	single["99-a.conflist"] = file(`{"name":"net-a","plugins":[{"type":"listed"}]}`)
 	n, err = resolve(t, "", with(single))
 	require.NoError(t, err)
-	assert.Contains(t, string(n.Config), "listed", "a list comes before")
+	assert.Contains(t, string(n.Config.text), "listed", "a list comes before")
 	n, err = resolve(t, "", with(fstest.MapFS{"a.json": single["11-a.json"]}))
 	require.NoError(t, err)
-	assert.Contains(t, string(n.Config), "second")
+	assert.Contains(t, string(n.Config.text), "second")
 	_, err = resolve(t, "", broken)
 	assert.ErrorIs(t, err, fs.ErrNotExist)
 	for _, word := range []string{"no file of the configuration directory has the name net-a", "00-half.conf: ", "00-half.conflist: ", "01-typeless.conf: has no type and no plugins"} {
@@ -194,6 +204,6 @@ func TestIsBond(t *testing.T) {
 		`{"delegate":{"type":"multibond"}}`:     false,
 		`{"type":"x","links":[{"type":"y"}]}  `: false,
 	} {
-		assert.Equal(t, want, Network{Config: json.RawMessage(config)}.IsBond(), config)
+		assert.Equal(t, want, Network{Config: decoded(config)}.IsBond(), config)
 	}
 }

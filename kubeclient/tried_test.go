@@ -49,7 +49,7 @@ func TestCNIArgsNameNoDevice(t *testing.T) {
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"cniVersion":"0.3.1","name":"vf","type":"sriov","capabilities":{"CNIDeviceInfoFile":true},
 		"args":{"cni":{"deviceID":"0000:3b:02.7","pciBusID":"0000:3b:02.7","type":"x"}},
-		"deviceID":"0000:3b:02.1","pciBusID":"0000:3b:02.1","runtimeConfig":{"CNIDeviceInfoFile":"/info/net1"}}`, string(got[0].Network.Config))
+		"deviceID":"0000:3b:02.1","pciBusID":"0000:3b:02.1","runtimeConfig":{"CNIDeviceInfoFile":"/info/net1"}}`, string(got[0].Config))
 }
 
 // TestTooMuch lists attempts of the owner of the pod demo/p to make the agent, which
