@@ -13,16 +13,23 @@ import (
 	"github.com/multibond/multibond/delegate/plan"
 )
 
-// scenarios are one network of each kind of links, on a node that is not as
-// fresh as can be: links are up, have other MTUs and addresses.
-var scenarios = []struct {
+// A scenario is one network on one node.
+type scenario struct {
 	name    string
 	config  string
 	prepare func(m *machine)
-}{
+}
+
+// scenarios are one network of each kind of links, on a node that is not as
+// fresh as can be: links are up, have other MTUs and addresses.
+var scenarios = []scenario{
 	{"VFs", standard, func(m *machine) {
 		mtu, up := 9000, true
 		m.change("", "enp1s0v0", bond.Change{MTU: &mtu, Up: &up})
+	}},
+	{"VFs whose index is taken in the pod", standard, func(m *machine) {
+		for i, last := 0, m.link("", "enp2s0v0").Index; m.AddVirtual(pod1, "dummy", fmt.Sprintf("d%d", i)).Index < last; i++ {
+		}
 	}},
 	{"VFs of which the bond changes the MAC", `{"cniVersion": "1.0.0", "name": "net1", "mode": "balance-rr",
 		"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}], "delegate": {"type": "sriov", "vlan": 7}}`, func(m *machine) {
