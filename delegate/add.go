@@ -49,11 +49,11 @@ func (h *Host) addAll(ctx context.Context, rs []plan.Request) ([]*record.Record,
 	if err != nil {
 		return nil, err
 	}
-	if recs, err := h.standing(s, rs); recs != nil || err != nil {
+	if recs, err := h.alreadyAttached(s, rs); recs != nil || err != nil {
 		return recs, err
 	}
 	for _, k := range slices.Backward(earlier) {
-		if err := h.settle(ctx, k, rs[0].ContainerID, locks); err != nil {
+		if err := h.restoreEarlier(ctx, k, rs[0].ContainerID, locks); err != nil {
 			return nil, err
 		}
 	}
@@ -65,7 +65,7 @@ func (h *Host) addAll(ctx context.Context, rs []plan.Request) ([]*record.Record,
 		return nil, err
 	}
 	order := plan.Order(rs)
-	if err := h.carryOutAll(ctx, rs, recs, order, s); err != nil {
+	if err := h.runAll(ctx, rs, recs, order, s); err != nil {
 		return nil, h.undo(ctx, plan.InOrder(recs, order), err)
 	}
 	return recs, nil
@@ -143,9 +143,9 @@ func devicesOf(r plan.Request, host bond.Namespace) ([]string, error) {
 	return out, nil
 }
 
-// standing returns the Records of an earlier ADD that did the same for the
+// alreadyAttached returns the Records of an earlier ADD that did the same for the
 // same sandbox, if all of it is there and verifies; else nil.
-func (h *Host) standing(s sandbox, rs []plan.Request) ([]*record.Record, error) {
+func (h *Host) alreadyAttached(s sandbox, rs []plan.Request) ([]*record.Record, error) {
 	var recs []*record.Record
 	for _, r := range rs {
 		rec, err := h.load(r.Key())
@@ -162,11 +162,11 @@ func (h *Host) standing(s sandbox, rs []plan.Request) ([]*record.Record, error) 
 	return recs, nil
 }
 
-// settle ends what an earlier attachment has left, so that this ADD finds the
+// restoreEarlier ends what an earlier attachment has left, so that this ADD finds the
 // devices as they were. One of the same container is restored. One of another
 // that holds a device is restored if its sandbox is dead: its DEL is late, and
 // would otherwise find the device in new hands.
-func (h *Host) settle(ctx context.Context, k plan.Key, container string, locks *record.Locks) error {
+func (h *Host) restoreEarlier(ctx context.Context, k plan.Key, container string, locks *record.Locks) error {
 	rec, err := h.load(k)
 	if err != nil {
 		return err
@@ -262,9 +262,9 @@ func checkTogether(recs []*record.Record) error {
 	return cnierror.With(cnierror.Node, problems.Err())
 }
 
-// carryOutAll takes requests through, in order. Those that have a Record have
+// runAll takes requests through, in order. Those that have a Record have
 // it on disk before the first of them has an effect.
-func (h *Host) carryOutAll(ctx context.Context, rs []plan.Request, recs []*record.Record, order []int, s sandbox) error {
+func (h *Host) runAll(ctx context.Context, rs []plan.Request, recs []*record.Record, order []int, s sandbox) error {
 	if err := h.begin(slices.DeleteFunc(slices.Clone(recs), func(rec *record.Record) bool { return rec == nil })); err != nil {
 		return err
 	}
@@ -323,7 +323,7 @@ type step struct {
 func (h *Host) run(ctx context.Context, s sandbox, rec *record.Record) error {
 	steps := h.bondSteps
 	if rec.Plan.IsChain() {
-		steps = h.plainSteps
+		steps = h.chainSteps
 	}
 	for _, one := range steps(ctx, s, rec) {
 		if err := ctx.Err(); err != nil {
@@ -347,7 +347,7 @@ func (h *Host) bondSteps(ctx context.Context, s sandbox, rec *record.Record) (st
 	var result *current.Result
 	return append(steps,
 		step{"bond", func() (err error) {
-			if slices.Contains(needNoBond, rec.Plan.IPAM) {
+			if slices.Contains(localIPAM, rec.Plan.IPAM) {
 				made, result, err = h.buildBesideIPAM(ctx, s, rec)
 			} else {
 				made, err = h.build(s, rec)
@@ -369,8 +369,8 @@ func (h *Host) bondSteps(ctx context.Context, s sandbox, rec *record.Record) (st
 		}})
 }
 
-func (h *Host) plainSteps(ctx context.Context, s sandbox, rec *record.Record) []step {
-	return []step{{"attach " + rec.Plan.IfName, func() error { return h.attachPlain(ctx, s, rec) }}}
+func (h *Host) chainSteps(ctx context.Context, s sandbox, rec *record.Record) []step {
+	return []step{{"attach " + rec.Plan.IfName, func() error { return h.attachChain(ctx, s, rec) }}}
 }
 
 // build makes the bond over the attached links.

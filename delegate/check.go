@@ -58,7 +58,7 @@ func (h *Host) Check(ctx context.Context, k plan.Key) error {
 // verify is Verify(Record, Facts): nil where everything is as the ADD left it.
 func (h *Host) verify(s sandbox, rec *record.Record) error {
 	if rec.Plan.IsChain() {
-		return verifyPlain(s, rec)
+		return verifyChain(s, rec)
 	}
 	devices := map[string]string{}
 	for _, l := range rec.Plan.Links {

@@ -40,7 +40,7 @@ func (h *Host) survey(r plan.Request, s sandbox) (plan.Facts, error) {
 			}
 		}
 		if d.PF != "" && d.Link == nil {
-			f.Netns[device] = h.givenTo(device)
+			f.Netns[device] = h.netnsOf(device)
 		}
 		if f.Holders[device], err = h.Store.Holder(device); err != nil {
 			return plan.Facts{}, cnierror.With(types.ErrIOFailure, err)

@@ -25,7 +25,7 @@ func (h *Host) GCPod(ctx context.Context, c netconf.Cluster, path []string) erro
 	if c.Valid == nil {
 		return err
 	}
-	return errors.Join(err, h.salvageUnrecorded(ctx, c.Valid))
+	return errors.Join(err, h.reclaimUnrecorded(ctx, c.Valid))
 }
 
 // GC undoes the attachments of a network that the runtime no longer has, and

@@ -16,9 +16,9 @@ import (
 	"github.com/multibond/multibond/delegate/record"
 )
 
-// needNoBond are the IPAM plugins that look at nothing in the pod: they do their
+// localIPAM are the IPAM plugins that look at nothing in the pod: they do their
 // work while the bond is made, which takes longer. Others, as dhcp, ask over it.
-var needNoBond = []string{"host-local", "static", "whereabouts"}
+var localIPAM = []string{"host-local", "static", "whereabouts"}
 
 // buildBesideIPAM makes the bond while the IPAM plugin is at work.
 func (h *Host) buildBesideIPAM(ctx context.Context, s sandbox, rec *record.Record) (bond.Link, *current.Result, error) {

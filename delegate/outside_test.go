@@ -109,7 +109,7 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// TestDeviceFromOutside: what an agent says of a plain network's device, or of
+// TestDeviceFromOutside: what an agent says of a chain's device, or of
 // the file that describes it, leads nowhere else.
 func TestDeviceFromOutside(t *testing.T) {
 	of := func(a agentapi.Attachment) (plan.Request, error) {

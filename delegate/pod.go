@@ -135,11 +135,11 @@ func (h *Host) DelPod(ctx context.Context, c netconf.Cluster, r plan.Request) er
 	switch {
 	case rec != nil || err != nil:
 	case r.Network.IsBondCNI():
-		err = h.delPredecessor(ctx, r)
+		err = h.delBondCNI(ctx, r)
 	case c.Name == "":
-		err = h.salvage(ctx, r, r.IfName)
+		err = h.reclaim(ctx, r, r.IfName)
 	case !h.Store.Tombstones(h.BootID).Has(r.Key()):
-		err = h.salvage(ctx, r, "")
+		err = h.reclaim(ctx, r, "")
 		h.delUnknown(ctx, c, r)
 		// Without its namespace nobody knows what is left in it.
 		if err == nil && !h.doubt && r.Netns != "" {

@@ -119,7 +119,7 @@ func bondOf(ifName string, devices ...string) agentapi.Attachment {
 	})}
 }
 
-// vlan is an attachment to a plain network over a VF.
+// vlan is an attachment by one plugin over a VF.
 func vlan(ifName, device string) agentapi.Attachment {
 	return agentapi.Attachment{Name: "demo/vlan", IfName: ifName, Devices: []string{device},
 		Config: strictjson.Encode(values{"cniVersion": "0.3.1", "name": "vlan", "type": "sriov", "vlan": 7, "deviceID": device})}

@@ -34,7 +34,7 @@ func (h *Host) repairDevice(s sandbox, rec *record.Record, l plan.Link) error {
 	if l, err = h.unlessNameTaken(s, rec, l, *now.Link); err != nil {
 		return err
 	}
-	if len(l.AddressesBefore.IPs) == 0 && len(l.AddressesBefore.Routes) == 0 && asBefore(l, now) == nil {
+	if len(l.AddressesBefore.IPs) == 0 && len(l.AddressesBefore.Routes) == 0 && differsFrom(l, now) == nil {
 		return nil
 	}
 	if err := h.repairBoth(s, l, now); err != nil {
@@ -45,7 +45,7 @@ func (h *Host) repairDevice(s sandbox, rec *record.Record, l plan.Link) error {
 	if now, err = bond.SurveyDevice(h.Sys, s.host, l.Device); err != nil {
 		return err
 	}
-	return asBefore(l, now)
+	return differsFrom(l, now)
 }
 
 // unlessMadeAnew is the link as it has to be: as before, or, where its
@@ -139,9 +139,9 @@ func (h *Host) repairMAC(s sandbox, l plan.Link, failed error) error {
 	return h.repairBoth(s, l, now)
 }
 
-// asBefore is the word on whether a device is what it was; the error says in
-// what it differs.
-func asBefore(l plan.Link, now bond.DeviceFacts) error {
+// differsFrom returns an error that says in what a device differs from what it
+// was; nil if it is as before.
+func differsFrom(l plan.Link, now bond.DeviceFacts) error {
 	if now.Link == nil {
 		return fmt.Errorf("its interface has left the host")
 	}

@@ -51,7 +51,7 @@ func (h *Host) restoreAll(ctx context.Context, s sandbox, rec *record.Record) er
 	var errs []error
 	released := false
 	if rec.Plan.IsChain() {
-		errs = append(errs, h.restorePlain(ctx, s, rec))
+		errs = append(errs, h.restoreChain(ctx, s, rec))
 	} else if rec.BootID == h.BootID {
 		var err error
 		released, err = h.removeBond(ctx, s, rec)
@@ -86,7 +86,7 @@ func (h *Host) removeBond(ctx context.Context, s sandbox, rec *record.Record) (r
 	if !there || len(rec.Started) < len(rec.Plan.Links) {
 		return false, nil
 	}
-	if !slices.Contains(needNoBond, rec.Plan.IPAM) {
+	if !slices.Contains(localIPAM, rec.Plan.IPAM) {
 		return false, s.pod.Delete(b.Index)
 	}
 	down := false
@@ -154,7 +154,7 @@ func (h *Host) restoreDevice(ctx context.Context, s sandbox, rec *record.Record,
 	}
 	if failed != nil {
 		h.warn("link %s: %v; VF %s is as before all the same", l.Name, failed, l.Device)
-		h.forgetTorn(plan.Key{ContainerID: rec.Plan.ContainerID, IfName: l.Name})
+		h.removeCorruptCache(plan.Key{ContainerID: rec.Plan.ContainerID, IfName: l.Name})
 	}
 	return nil
 }

@@ -16,9 +16,9 @@ const maxPath = 4096
 // was given, and what was before, in bytes.
 const maxCache = 1 << 20
 
-// givenTo is the path of the namespace that sriov-cni has noted for a VF; "" where
+// netnsOf is the path of the namespace that sriov-cni has noted for a VF; "" where
 // it has none.
-func (h *Host) givenTo(device string) string {
+func (h *Host) netnsOf(device string) string {
 	note, err := atomicfile.Read(filepath.Join(h.SRIOV, "pci", device), maxPath)
 	if err != nil {
 		return ""
@@ -26,10 +26,10 @@ func (h *Host) givenTo(device string) string {
 	return strings.TrimSpace(string(note))
 }
 
-// forgetTorn removes what sriov-cni keeps of an attachment where that cannot be
+// removeCorruptCache removes what sriov-cni keeps of an attachment where that cannot be
 // read: it was killed while it wrote it, refuses every DEL since then, and would
 // keep it for ever. That it stays keeps no pod.
-func (h *Host) forgetTorn(k plan.Key) {
+func (h *Host) removeCorruptCache(k plan.Key) {
 	file := filepath.Join(h.SRIOV, k.ContainerID+"-"+k.IfName)
 	kept, err := atomicfile.Read(file, maxCache)
 	if err != nil || json.Valid(kept) {

@@ -13,7 +13,7 @@
 //
 //	Lookup   pod -> Attachments   the caches (source), the kubelet, sysfs; then the above
 //	Publish  outcome -> API       the queue, one PATCH, one event (publisher)
-//	server   the plugin's socket  package delegate has the messages
+//	server   the plugin's socket  package agentapi has the messages
 //
 // The pure line: the functions of the first table depend on their arguments alone,
 // and return the same whatever the order of a map or of the kubelet's answer. What

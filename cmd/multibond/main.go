@@ -52,21 +52,21 @@ func main() {
 		os.Exit(planOf(os.Args[2:]))
 	}
 	funcs := skel.CNIFuncs{
-		Add:    edge(add),
-		Del:    edge(del),
-		Check:  edge(check),
-		GC:     edge(gc),
-		Status: edge(status),
+		Add:    withCNIError(add),
+		Del:    withCNIError(del),
+		Check:  withCNIError(check),
+		GC:     withCNIError(gc),
+		Status: withCNIError(status),
 	}
-	if err := boundStdin(); err != nil {
+	if err := limitStdin(); err != nil {
 		types.NewError(types.ErrDecodingFailure, "standard input: "+err.Error(), "").Print()
 		os.Exit(1)
 	}
 	skel.PluginMainFuncs(funcs, invoke.Versions, "multibond "+releaseVersion+": a CNI plugin that bonds SR-IOV VFs; the container runtime executes it (multibond plan -help)")
 }
 
-// edge turns the error of a verb into what CNI prints: a code and a message.
-func edge(verb func(context.Context, *skel.CmdArgs) error) func(*skel.CmdArgs) error {
+// withCNIError turns the error of a verb into what CNI prints: a code and a message.
+func withCNIError(verb func(context.Context, *skel.CmdArgs) error) func(*skel.CmdArgs) error {
 	return func(args *skel.CmdArgs) error {
 		ctx, cancel := context.WithTimeout(context.Background(), verbTimeout)
 		defer cancel()
@@ -113,14 +113,14 @@ func request(args *skel.CmdArgs) (*delegate.Host, plan.Request, error) {
 	if err != nil {
 		return nil, plan.Request{}, err
 	}
-	r := bare(args)
+	r := requestFromEnv(args)
 	r.Network = network
 	host, err := newHost(args)
 	return host, r, err
 }
 
-// bare returns the request without its network.
-func bare(args *skel.CmdArgs) plan.Request {
+// requestFromEnv returns the request without its network.
+func requestFromEnv(args *skel.CmdArgs) plan.Request {
 	return plan.Request{
 		ContainerID: args.ContainerID, IfName: args.IfName, Netns: args.Netns, Args: args.Args,
 		Path: filepath.SplitList(args.Path),
@@ -134,7 +134,7 @@ func clusterRequest(args *skel.CmdArgs) (*delegate.Host, netconf.Cluster, plan.R
 		return nil, config, plan.Request{}, err
 	}
 	host, err := newHost(args)
-	return host, config, bare(args), err
+	return host, config, requestFromEnv(args), err
 }
 
 func add(ctx context.Context, args *skel.CmdArgs) error {
@@ -187,7 +187,7 @@ func del(ctx context.Context, args *skel.CmdArgs) error {
 		return err
 	}
 	var config netconf.Cluster
-	r := bare(args)
+	r := requestFromEnv(args)
 	if isCluster, err := netconf.IsCluster(args.StdinData); err == nil && isCluster {
 		if config, err = netconf.ParseCluster(args.StdinData); err != nil {
 			fmt.Fprintln(os.Stderr, "multibond:", err)
@@ -203,10 +203,10 @@ func check(ctx context.Context, args *skel.CmdArgs) error {
 	if err != nil {
 		return err
 	}
-	r := bare(args)
+	r := requestFromEnv(args)
 	err = host.CheckPod(ctx, r.Key())
 	if r.Network = bondCNI(args); cnierror.Code(err) == types.ErrUnknownContainer && r.Network.IsBondCNI() {
-		return host.CheckPredecessor(r)
+		return host.CheckBondCNI(r)
 	}
 	return err
 }

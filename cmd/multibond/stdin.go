@@ -10,9 +10,9 @@ import (
 // plugins before this one.
 const maxStdin = 16 << 20
 
-// boundStdin reads standard input, if the verb needs it, and replaces os.Stdin by what
+// limitStdin reads standard input, if the verb needs it, and replaces os.Stdin by what
 // it has read. It fails if there is more than maxStdin.
-func boundStdin() error {
+func limitStdin() error {
 	if verb := os.Getenv("CNI_COMMAND"); verb == "" || verb == "VERSION" {
 		return nil
 	}

@@ -105,7 +105,7 @@ type Attachment struct {
 	// over this network. Empty, not nil: by the gateways of its result.
 	DefaultRoute []netip.Addr `json:"defaultRoute,omitzero"`
 
-	// DeviceInfo describes a plain network's device; DeviceInfoFile is where
+	// DeviceInfo describes a chain's device; DeviceInfoFile is where
 	// its plugin may have described it better.
 	DeviceInfo     json.RawMessage `json:"deviceInfo,omitempty"`
 	DeviceInfoFile string          `json:"deviceInfoFile,omitempty"`

@@ -22,11 +22,11 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// Network is a network as its configuration asks for it: a bond, or a plain
-// one, which other plugins make.
+// Network is a network as its configuration asks for it: a bond, or a chain of
+// plugins that make it.
 type Network struct {
-	Chain      []Plugin // of a plain network, in order; nil of a bond
-	Device     string   // the PCI address that a plain network was given; "" for none
+	Chain      []Plugin // in order; nil of a bond
+	Device     string   // the PCI address that a chain was given; "" for none
 	Agent      string   // the agent's socket, for links that only it can resolve
 	CNIVersion string
 	Name       string

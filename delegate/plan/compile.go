@@ -72,7 +72,7 @@ func (c *compiler) bond(p *Plan) {
 	c.require(*p)
 }
 
-// chain plans the interface of a plain network. Its VF is put back as a
+// chain plans the interface of a chain. Its VF is put back as a
 // bond's is; what else its device may be is its plugins' affair.
 func (c *compiler) chain() Link {
 	n := c.r.Network

@@ -25,8 +25,8 @@ type Plan struct {
 	Path        []string        `json:"path"`
 	Network     string          `json:"network"`
 	Config      json.RawMessage `json:"config"`        // as the runtime gave it; IPAM gets the same
-	Links       []Link          `json:"links"`         // of a plain network the one interface that its plugins make
-	Bond        bond.Spec       `json:"bond,omitzero"` // the zero Spec of a plain network
+	Links       []Link          `json:"links"`         // of a chain the one interface that its plugins make
+	Bond        bond.Spec       `json:"bond,omitzero"` // the zero Spec of a chain
 	IPAM        string          `json:"ipam,omitempty"`
 	Group       Group           `json:"group,omitzero"`
 

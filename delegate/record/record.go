@@ -38,7 +38,7 @@ type Record struct {
 	BondIndex   int                  `json:"bondIndex,omitempty"`
 	IPAMAsked   bool                 `json:"ipamAsked,omitempty"`
 	IPAMRefused bool                 `json:"ipamRefused,omitempty"` // it gave nothing
-	RefusedBy   int                  `json:"refusedBy,omitempty"`   // the plugin of a plain network, counted from 1, that did nothing
+	RefusedBy   int                  `json:"refusedBy,omitempty"`   // the plugin of a chain, counted from 1, that did nothing
 	Addresses   bond.Addresses       `json:"addresses,omitzero"`    // of the bond
 	Result      json.RawMessage      `json:"result,omitempty"`      // the ADD's: the attachment is complete
 	Restored    []string             `json:"restored,omitempty"`    // links that are as before again

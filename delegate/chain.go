@@ -20,9 +20,9 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// attachPlain has the plugins of a plain network make it, and takes their last
+// attachChain has the plugins of a chain make its network, and takes their last
 // result for its own.
-func (h *Host) attachPlain(ctx context.Context, s sandbox, rec *record.Record) error {
+func (h *Host) attachChain(ctx context.Context, s sandbox, rec *record.Record) error {
 	rec.Started = []string{rec.Plan.IfName}
 	if err := errors.Join(h.Store.Update(rec), prepareDeviceInfo(rec.Plan.DeviceInfoFile)); err != nil {
 		return cnierror.With(types.ErrIOFailure, err)
@@ -40,7 +40,7 @@ func (h *Host) attachPlain(ctx context.Context, s sandbox, rec *record.Record) e
 		}
 		return cnierror.With(cnierror.Delegate, err)
 	}
-	if seen.Link, err = h.identifyPlain(s, l); err != nil {
+	if seen.Link, err = h.identifyChain(s, l); err != nil {
 		return cnierror.With(cnierror.Delegate, err)
 	}
 	if seen.VF, err = adminOf(s.host, l); err != nil {
@@ -60,9 +60,9 @@ func (h *Host) attachPlain(ctx context.Context, s sandbox, rec *record.Record) e
 	return nil
 }
 
-// identifyPlain looks for the interface of a plain network. Not every plugin
+// identifyChain looks for the interface of a chain. Not every plugin
 // makes one, and what it makes is its own affair.
-func (h *Host) identifyPlain(s sandbox, l plan.Link) (bond.Link, error) {
+func (h *Host) identifyChain(s sandbox, l plan.Link) (bond.Link, error) {
 	if l.Device != "" {
 		return h.identify(s, l)
 	}
@@ -70,8 +70,8 @@ func (h *Host) identifyPlain(s sandbox, l plan.Link) (bond.Link, error) {
 	return found, err
 }
 
-// verifyPlain finds the interface of a plain network where its plugins left it.
-func verifyPlain(s sandbox, rec *record.Record) error {
+// verifyChain finds the interface of a chain where its plugins left it.
+func verifyChain(s sandbox, rec *record.Record) error {
 	l := rec.Plan.Links[0]
 	then := rec.Attached[l.Name].Link
 	if then.Index == 0 {
@@ -89,9 +89,9 @@ func verifyPlain(s sandbox, rec *record.Record) error {
 	return nil
 }
 
-// restorePlain has the plugins of a plain network undo it: what they make is
+// restoreChain has the plugins of a chain undo it: what they make is
 // theirs to know. A VF is put back besides, as those of bonds are.
-func (h *Host) restorePlain(ctx context.Context, s sandbox, rec *record.Record) error {
+func (h *Host) restoreChain(ctx context.Context, s sandbox, rec *record.Record) error {
 	l := rec.Plan.Links[0]
 	if len(rec.Started) == 0 || len(rec.Restored) > 0 {
 		return nil

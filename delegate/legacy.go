@@ -15,12 +15,12 @@ import (
 	"github.com/multibond/multibond/delegate/record"
 )
 
-// delPredecessor releases what bond-cni may have attached: of it there is no
+// delBondCNI releases what bond-cni may have attached: of it there is no
 // Record, and what DEL is told has to do. The bond with the interface's name
 // goes, its links that came from the host go back under the names that they
 // have kept, and IPAM takes the address back. A refusal of IPAM is an error only
 // where the bond was there: else there may be nothing that it could take back.
-func (h *Host) delPredecessor(ctx context.Context, r plan.Request) error {
+func (h *Host) delBondCNI(ctx context.Context, r plan.Request) error {
 	locks, err := record.OpenLocks(h.Store.Dir, h.LockTimeout)
 	if err != nil {
 		return err
@@ -87,10 +87,10 @@ func findBond(links []bond.Link, name string) (bond.Link, bool) {
 	return bond.Find(links, func(l bond.Link) bool { return l.Kind == "bond" && l.Name == name })
 }
 
-// CheckPredecessor checks what bond-cni has attached, as far as its
+// CheckBondCNI checks what bond-cni has attached, as far as its
 // configuration tells what that has to be. The error's code is 104 where
 // something differs.
-func (h *Host) CheckPredecessor(r plan.Request) error {
+func (h *Host) CheckBondCNI(r plan.Request) error {
 	s, err := h.enterIfThere(r.Netns, "")
 	if err != nil {
 		return err

@@ -19,8 +19,8 @@ const (
 		"links": [{"name": "net1"}, {"name": "net2"}], "ipam": {"type": "host-local"}}`
 )
 
-// predecessor does what bond-cni does for container c1: there is no Record of it.
-func (m *machine) predecessor(links ...string) {
+// bondCNI does what bond-cni does for container c1: there is no Record of it.
+func (m *machine) bondCNI(links ...string) {
 	m.t.Helper()
 	pod := m.namespace(pod1)
 	var attached []bond.Link
@@ -37,9 +37,9 @@ func (m *machine) predecessor(links ...string) {
 	m.plugins.pool["c1/bond0"] = "10.56.217.9"
 }
 
-// TestPredecessor: a container that bond-cni attached is released by the file
+// TestLegacy: a container that bond-cni attached is released by the file
 // that bond-cni was given.
-func TestPredecessor(t *testing.T) {
+func TestLegacy(t *testing.T) {
 	for name, test := range map[string]struct {
 		config string
 		links  []string
@@ -55,9 +55,9 @@ func TestPredecessor(t *testing.T) {
 				}
 			}
 			before := m.state()
-			m.predecessor(test.links...)
+			m.bondCNI(test.links...)
 			r := request(t, test.config)
-			if err := m.CheckPredecessor(r); err != nil {
+			if err := m.CheckBondCNI(r); err != nil {
 				t.Errorf("CHECK: %v", err)
 			}
 			if err := m.DelPod(t.Context(), netconf.Cluster{}, r); err != nil {
@@ -67,33 +67,33 @@ func TestPredecessor(t *testing.T) {
 			if err := m.DelPod(t.Context(), netconf.Cluster{}, r); err != nil {
 				t.Errorf("a second DEL: %v", err)
 			}
-			wantError(t, m.CheckPredecessor(r), cnierror.Check, "network mynet: bond0: the bond is gone")
+			wantError(t, m.CheckBondCNI(r), cnierror.Check, "network mynet: bond0: the bond is gone")
 		})
 	}
 }
 
-// TestPredecessorCheck finds what is no longer as bond-cni made it.
-func TestPredecessorCheck(t *testing.T) {
+// TestLegacyCheck finds what is no longer as bond-cni made it.
+func TestLegacyCheck(t *testing.T) {
 	down, none := false, 0
 	for want, spoil := range map[string]func(*machine){
 		"network mynet: bond0: the bond is down":                                                   func(m *machine) { m.change(pod1, "bond0", bond.Change{Up: &down}) },
 		"network mynet: enp2s0v0: the link is no longer part of bond0; enp2s0v0: the link is down": func(m *machine) { m.change(pod1, "enp2s0v0", bond.Change{Master: &none}) },
 	} {
 		m := newMachine(t)
-		m.predecessor("enp1s0v0", "enp2s0v0")
+		m.bondCNI("enp1s0v0", "enp2s0v0")
 		spoil(m)
-		wantError(t, m.CheckPredecessor(request(t, hostBond)), cnierror.Check, want)
+		wantError(t, m.CheckBondCNI(request(t, hostBond)), cnierror.Check, want)
 	}
 	gone := request(t, hostBond)
 	gone.Netns = "/run/netns/gone"
-	wantError(t, newMachine(t).CheckPredecessor(gone), cnierror.Check, "network mynet: the network namespace /run/netns/gone is gone")
+	wantError(t, newMachine(t).CheckBondCNI(gone), cnierror.Check, "network mynet: the network namespace /run/netns/gone is gone")
 }
 
-// TestPredecessorNamespaceGone: observed of bond-cni, whose DEL then fails for ever.
-func TestPredecessorNamespaceGone(t *testing.T) {
+// TestLegacyNamespaceGone: observed of bond-cni, whose DEL then fails for ever.
+func TestLegacyNamespaceGone(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()
-	m.predecessor("enp1s0v0", "enp2s0v0")
+	m.bondCNI("enp1s0v0", "enp2s0v0")
 	m.RemoveNamespace(pod1)
 	if err := m.DelPod(t.Context(), netconf.Cluster{}, request(t, hostBond)); err != nil {
 		t.Fatal(err)
@@ -102,12 +102,12 @@ func TestPredecessorNamespaceGone(t *testing.T) {
 	m.wantState(before)
 }
 
-// TestPredecessorIPAM: observed of bond-cni, whose links then stay in the pod.
+// TestLegacyIPAM: observed of bond-cni, whose links then stay in the pod.
 // The next DEL, which finds no bond, ends even if IPAM still refuses.
-func TestPredecessorIPAM(t *testing.T) {
+func TestLegacyIPAM(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()
-	m.predecessor("enp1s0v0", "enp2s0v0")
+	m.bondCNI("enp1s0v0", "enp2s0v0")
 	m.plugins.refuse["host-local DEL bond0"] = "no"
 	r := request(t, hostBond)
 	wantError(t, m.DelPod(t.Context(), netconf.Cluster{}, r), cnierror.Restore, "network mynet: ipam: host-local DEL: no")
@@ -121,12 +121,12 @@ func TestPredecessorIPAM(t *testing.T) {
 	}
 }
 
-// TestPredecessorOthers: only the bond's own links go to the host, and of these
+// TestLegacyOthers: only the bond's own links go to the host, and of these
 // only the host's; one that cannot is named, and the others go.
-func TestPredecessorOthers(t *testing.T) {
+func TestLegacyOthers(t *testing.T) {
 	m := newMachine(t)
 	m.AddVirtual(pod1, "veth", "left")
-	m.predecessor("enp1s0v0", "enp2s0v0", "left")
+	m.bondCNI("enp1s0v0", "enp2s0v0", "left")
 	m.AddVirtual("", "veth", "enp1s0v0")
 	err := m.DelPod(t.Context(), netconf.Cluster{}, request(t, hostBond))
 	if err == nil || cnierror.Code(err) != cnierror.Restore || !strings.HasPrefix(err.Error(), "network mynet: moving enp1s0v0 back to the host: ") {
@@ -140,11 +140,11 @@ func TestPredecessorOthers(t *testing.T) {
 	}
 }
 
-// TestPredecessorNot: without a Record nothing is touched for a network that
+// TestLegacyNot: without a Record nothing is touched for a network that
 // is not bond-cni's.
-func TestPredecessorNot(t *testing.T) {
+func TestLegacyNot(t *testing.T) {
 	m := newMachine(t)
-	m.predecessor("enp1s0v0", "enp2s0v0")
+	m.bondCNI("enp1s0v0", "enp2s0v0")
 	before := m.state()
 	r := request(t, strings.Replace(hostBond, `"bond"`, `"multibond"`, 1))
 	if err := m.DelPod(t.Context(), netconf.Cluster{}, r); err != nil {

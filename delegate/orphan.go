@@ -23,14 +23,14 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// salvage is DEL where there is no Record, or none that can be read. What can be
+// reclaim is DEL where there is no Record, or none that can be read. What can be
 // known without one is what the pod's namespace shows. A bond is taken for ours
 // where a VF in it has the name that links of ours have by default, bond0-1 in
 // bond0. Such a VF goes back to the host, where sriov-cni, if it was that, gives
 // it back from what it keeps itself. Its links of other names may be another
 // plugin's, and stay in the pod; a VF of which there is a Record is that's. only
 // is the one bond to look at, "" for all.
-func (h *Host) salvage(ctx context.Context, r plan.Request, only string) error {
+func (h *Host) reclaim(ctx context.Context, r plan.Request, only string) error {
 	locks, err := record.OpenLocks(h.Store.Dir, h.LockTimeout)
 	if err != nil {
 		return err
@@ -44,14 +44,14 @@ func (h *Host) salvage(ctx context.Context, r plan.Request, only string) error {
 		return err
 	}
 	defer s.close()
-	return h.salvageIn(ctx, s, r, only, locks)
+	return h.reclaimIn(ctx, s, r, only, locks)
 }
 
-// salvageUnrecorded is GC where there are no Records: it salvages what is in the
+// reclaimUnrecorded is GC where there are no Records: it reclaims what is in the
 // namespaces that are no Record's. The runtime does not say which namespace a
 // container has, so nothing is done where it has one that there is no Record of:
 // that namespace could be its.
-func (h *Host) salvageUnrecorded(ctx context.Context, valid []netconf.GCAttachment) error {
+func (h *Host) reclaimUnrecorded(ctx context.Context, valid []netconf.GCAttachment) error {
 	keys, err := h.Store.List()
 	if err != nil {
 		return cnierror.With(types.ErrIOFailure, err)
@@ -76,14 +76,14 @@ func (h *Host) salvageUnrecorded(ctx context.Context, valid []netconf.GCAttachme
 	}
 	var errs []error
 	for _, e := range entries {
-		errs = append(errs, h.salvageUnless(ctx, known, filepath.Join(h.Namespaces, e.Name())))
+		errs = append(errs, h.reclaimUnless(ctx, known, filepath.Join(h.Namespaces, e.Name())))
 	}
 	return errors.Join(errs...)
 }
 
-// salvageUnless is salvage in one namespace, unless its ID is known. sriov-cni
+// reclaimUnless is reclaim in one namespace, unless its ID is known. sriov-cni
 // can't help there: it knows VFs by their containers.
-func (h *Host) salvageUnless(ctx context.Context, known map[string]bool, netns string) error {
+func (h *Host) reclaimUnless(ctx context.Context, known map[string]bool, netns string) error {
 	s, err := h.enterIfThere(netns, "")
 	if err != nil {
 		return err
@@ -97,12 +97,12 @@ func (h *Host) salvageUnless(ctx context.Context, known map[string]bool, netns s
 		return err
 	}
 	defer locks.Close()
-	return h.salvageIn(ctx, s, plan.Request{Netns: netns}, "", locks)
+	return h.reclaimIn(ctx, s, plan.Request{Netns: netns}, "", locks)
 }
 
-// salvageIn is salvage in one namespace. r names no container where nobody knows
+// reclaimIn is reclaim in one namespace. r names no container where nobody knows
 // whose it is.
-func (h *Host) salvageIn(ctx context.Context, s sandbox, r plan.Request, only string, locks *record.Locks) error {
+func (h *Host) reclaimIn(ctx context.Context, s sandbox, r plan.Request, only string, locks *record.Locks) error {
 	if s.pod == nil || s.pod.ID() == s.host.ID() {
 		return nil // the kernel has given back what has a driver
 	}
@@ -138,7 +138,7 @@ func (h *Host) salvageIn(ctx context.Context, s sandbox, r plan.Request, only st
 		h.warn("there is no Record of %s in %s; it is taken for ours by the names of its links", b.Name, r.Netns)
 		errs = append(errs, s.pod.Delete(b.Index))
 		for _, l := range vfs {
-			if err := h.salvageVF(ctx, s, r, l); err != nil {
+			if err := h.reclaimVF(ctx, s, r, l); err != nil {
 				errs = append(errs, fmt.Errorf("link %s (%s): %w", l.Name, l.Device, err))
 			}
 		}
@@ -163,11 +163,11 @@ func namedByUs(l, b bond.Link) bool {
 		number != "" && strings.Trim(number, "0123456789") == ""
 }
 
-// salvageVF has sriov-cni give a VF back, and takes it home where it does not.
+// reclaimVF has sriov-cni give a VF back, and takes it home where it does not.
 // How it was before nobody knows: it is left down, by the name that VFs of its PF
 // have, and what its PF keeps for it stays where sriov-cni has not taken it back,
 // and is said.
-func (h *Host) salvageVF(ctx context.Context, s sandbox, r plan.Request, l bond.Link) error {
+func (h *Host) reclaimVF(ctx context.Context, s sandbox, r plan.Request, l bond.Link) error {
 	if r.ContainerID != "" { // by which sriov-cni knows it
 		config := strictjson.Encode(map[string]string{"cniVersion": netconf.DefaultVersion, "name": "multibond", "type": "sriov", "deviceID": l.Device})
 		_, err := h.execute(ctx, invoke.Call{
