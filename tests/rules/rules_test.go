@@ -88,19 +88,17 @@ func TestImports(t *testing.T) {
 func TestRooms(t *testing.T) {
 	for _, p := range list(t, module+"delegate/...") {
 		own := room(p.ImportPath)
-		if own < 0 {
-			t.Errorf("%s is in no row of rooms: say in this test which rooms it may import", p.ImportPath)
-		}
+		assert.GreaterOrEqual(t, own, 0, "%s is in no row of rooms: say in this test which rooms it may import", p.ImportPath)
 		for _, imported := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
-			if strings.HasPrefix(imported, module+"delegate") && room(imported) >= own && imported != p.ImportPath {
-				t.Errorf("%s imports %s: the rooms of delegate import one way only, cnierror, strictjson, atomicfile <- invoke, agentapi <- netconf <- plan <- record <- delegate, so that each can be read without those above it", p.ImportPath, imported)
+			if strings.HasPrefix(imported, module+"delegate") && imported != p.ImportPath {
+				assert.Less(t, room(imported), own, "%s imports %s: the rooms of delegate import one way only, cnierror, strictjson, atomicfile <- invoke, agentapi <- netconf <- plan <- record <- delegate, so that each can be read without those above it", p.ImportPath, imported)
 			}
 		}
 	}
 }
 
-// pure are the packages that look at nothing but their arguments, and what would
-// let them look at more.
+// pure lists the packages that depend on their arguments alone, and the imports that
+// would let them look at more.
 var pure = struct {
 	packages, forbidden []string
 }{
@@ -114,17 +112,16 @@ func TestPure(t *testing.T) {
 			continue
 		}
 		for _, imported := range p.Imports {
-			if slices.Contains(pure.forbidden, imported) {
-				t.Errorf("%s imports %s: what a configuration means and what will be done for it are functions of their arguments, so that a plan can be printed, stored and compared; whoever calls them looks at the machine", p.ImportPath, imported)
-			}
+			assert.NotContains(t, pure.forbidden, imported, "%s imports %s: what a configuration means and what will be done for it are functions of their arguments, so that a plan can be printed, stored and compared; whoever calls them looks at the machine", p.ImportPath, imported)
 		}
 	}
 }
 
-// carriers are the packages that execute and record what is done, and who may
-// import them beside delegate.
+// carriers lists the packages that execute plugins and record what is done.
 var carriers = []string{"delegate/invoke", "delegate/record"}
 
+// mayCarry lists the packages outside of delegate that may import carriers, with the
+// reason.
 var mayCarry = map[string]string{
 	"cmd/multibond":       "it makes a Host of them, and prints a result",
 	"cmd/multibond-agent": "the uninstaller reads which pods still have Records",
@@ -135,11 +132,11 @@ func TestCarriers(t *testing.T) {
 		path := strings.TrimPrefix(p.ImportPath, module)
 		for _, imported := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
 			what := strings.TrimPrefix(imported, module)
-			if path != what && slices.Contains(carriers, what) && folder(p.ImportPath) != "delegate" && mayCarry[path] == "" {
-				t.Errorf("%s imports %s: plugins are executed, and Records written, by delegate alone, so that one restore knows of all that was done", p.ImportPath, imported)
+			if path != what && slices.Contains(carriers, what) && folder(p.ImportPath) != "delegate" {
+				assert.Contains(t, mayCarry, path, "%s imports %s: plugins are executed, and Records written, by delegate alone, so that one restore knows of all that was done", p.ImportPath, imported)
 			}
-			if folder(p.ImportPath) == "kubeclient" && what == "delegate" {
-				t.Errorf("%s imports %s: the agent answers and watches; it has no Host, Store or Runner, and can change nothing on its node", p.ImportPath, imported)
+			if folder(p.ImportPath) == "kubeclient" {
+				assert.NotEqual(t, "delegate", what, "%s imports %s: the agent answers and watches; it has no Host, Store or Runner, and can change nothing on its node", p.ImportPath, imported)
 			}
 		}
 	}
