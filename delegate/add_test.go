@@ -150,7 +150,7 @@ func TestAddCalls(t *testing.T) {
 	m.mustDel(c1)
 	var got []string
 	for _, c := range m.plugins.calls {
-		if c.ContainerID != "c1" || c.Netns != pod1 || c.Args != "A=b" || !cmp.Equal(c.Path, r.Path) {
+		if c.ContainerID != "c1" || c.Netns != pod1 || c.Args != "A=b" || !cmp.Equal(c.Path, m.Path) {
 			t.Errorf("call %+v", c)
 		}
 		got = append(got, c.Type+" "+c.Command+" "+c.IfName)

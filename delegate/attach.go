@@ -118,7 +118,7 @@ func preparePrevious(s sandbox, rec *record.Record, i int) {
 // What meanwhile does is done beside the first of them.
 func (h *Host) runPlugins(ctx context.Context, rec *record.Record, l plan.Link, meanwhile func()) (result json.RawMessage, done int, err error) {
 	for i, p := range l.Plugins {
-		wait := h.Runner.Start(ctx, rec.Call("ADD", rec.Plan.Netns, l.Name, p, result))
+		wait := h.start(ctx, rec.Call("ADD", rec.Plan.Netns, l.Name, p, result))
 		if i == 0 {
 			meanwhile()
 		}

@@ -182,12 +182,12 @@ func (h *Host) CheckPod(ctx context.Context, k plan.Key) error {
 // Status says in one error why an ADD would fail now, or nil. Its code is 50.
 // It looks, and does nothing: it executes no plugin, loads no module and waits
 // for nobody.
-func (h *Host) Status(ctx context.Context, n netconf.Network, path []string) error {
+func (h *Host) Status(ctx context.Context, n netconf.Network) error {
 	if err := h.Kernel.HasBonding(); err != nil {
 		return cnierror.With(types.ErrPluginNotAvailable, err)
 	}
 	for _, plugin := range n.PluginTypes() {
-		if _, err := h.Runner.Find(plugin, path); err != nil {
+		if _, err := h.Runner.Find(plugin, h.Path); err != nil {
 			return cnierror.With(types.ErrPluginNotAvailable, err)
 		}
 	}

@@ -141,23 +141,22 @@ func deviceAt(c invoke.Call) string {
 
 func TestStatus(t *testing.T) {
 	n := request(t, standard).Network
-	path := []string{"/opt/cni/bin"}
 	m := newMachine(t)
 	before := m.state()
-	if err := m.Status(t.Context(), n, path); err != nil {
+	if err := m.Status(t.Context(), n); err != nil {
 		t.Error(err)
 	}
 	m.plugins.missing["host-local"] = true
-	wantError(t, m.Status(t.Context(), n, path), types.ErrPluginNotAvailable, "CNI plugin host-local is in none of [/opt/cni/bin]: file does not exist")
+	wantError(t, m.Status(t.Context(), n), types.ErrPluginNotAvailable, "CNI plugin host-local is in none of [/opt/cni/bin]: file does not exist")
 	m.SetBonding(false)
-	wantError(t, m.Status(t.Context(), n, path), types.ErrPluginNotAvailable, bond.ErrNoBonding.Error())
+	wantError(t, m.Status(t.Context(), n), types.ErrPluginNotAvailable, bond.ErrNoBonding.Error())
 	m.SetBonding(true)
 	clear(m.plugins.missing)
 	m.wantState(before)
 
 	m.Store.Dir += "/file"
 	writeFile(t, m.Store.Dir, "", 0o600)
-	err := m.Status(t.Context(), n, path)
+	err := m.Status(t.Context(), n)
 	wantError(t, err, types.ErrPluginNotAvailable, "state directory: mkdir "+m.Store.Dir+": not a directory")
 	if len(m.plugins.calls) != 0 {
 		t.Error("STATUS has executed plugins")
@@ -182,8 +181,9 @@ func TestStatusOfWhatHangs(t *testing.T) {
 	writeFile(t, filepath.Join(conf, "10-hangs.conflist"), `{"cniVersion": "1.1.0", "name": "hangs", "plugins": [{"type": "p", "ipam": {"type": "p"}}]}`, 0o600)
 
 	m := newMachine(t)
+	m.Path = []string{bin}
 	m.Host.Kernel, m.Runner = lookOnly{m.Host.Kernel}, invoke.Exec{Env: os.Environ(), Timeout: time.Minute}
-	if err := m.StatusPod(t.Context(), netconf.Cluster{Agent: agent.Socket, ConfDir: conf}, []string{bin}); err != nil {
+	if err := m.StatusPod(t.Context(), netconf.Cluster{Agent: agent.Socket, ConfDir: conf}); err != nil {
 		t.Error(err)
 	}
 	n, err := netconf.ParseNetwork([]byte(fmt.Sprintf(`{"name": "net1", "agent": %q, "links": [{"resourceName": "a/b"}, {"resourceName": "a/c"}],
@@ -191,7 +191,7 @@ func TestStatusOfWhatHangs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Status(t.Context(), n, []string{bin}); err != nil {
+	if err := m.Status(t.Context(), n); err != nil {
 		t.Error(err)
 	}
 	if files, _ := filepath.Glob(filepath.Join(bin, "*.was-executed")); len(files) > 0 {

@@ -568,7 +568,7 @@ func TestGC(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return m.GC(t.Context(), n.Name, n.Valid, nil)
+		return m.GC(t.Context(), n.Name, n.Valid)
 	}
 	wantError(t, gc(`"x": 1`), types.ErrInvalidNetworkConfig, "network net1: cni.dev/valid-attachments: is missing; without it every attachment would count as gone")
 	for _, config := range []string{

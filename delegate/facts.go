@@ -14,7 +14,7 @@ import (
 
 // survey reads the facts about a request. It changes nothing.
 func (h *Host) survey(r plan.Request, s sandbox) (plan.Facts, error) {
-	f := plan.Facts{Plugins: map[string]bool{}, Holders: map[string]plan.Key{}, InUse: map[string]bond.Addresses{}, Netns: map[string]string{}}
+	f := plan.Facts{Path: h.Path, Plugins: map[string]bool{}, Holders: map[string]plan.Key{}, InUse: map[string]bond.Addresses{}, Netns: map[string]string{}}
 	var sources bond.Sources
 	if r.Network.Device != "" {
 		sources.Devices = []string{r.Network.Device}
@@ -47,7 +47,7 @@ func (h *Host) survey(r plan.Request, s sandbox) (plan.Facts, error) {
 		}
 	}
 	for _, plugin := range r.Network.PluginTypes() {
-		_, err := h.Runner.Find(plugin, r.Path)
+		_, err := h.Runner.Find(plugin, h.Path)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return plan.Facts{}, err
 		}

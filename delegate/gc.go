@@ -20,8 +20,8 @@ import (
 
 // GCPod is GC of the cluster's configuration, of which all pods of the node are:
 // it also takes home what is in namespaces that are nobody's.
-func (h *Host) GCPod(ctx context.Context, c netconf.Cluster, path []string) error {
-	err := h.GC(ctx, c.Name, c.Valid, path)
+func (h *Host) GCPod(ctx context.Context, c netconf.Cluster) error {
+	err := h.GC(ctx, c.Name, c.Valid)
 	if c.Valid == nil {
 		return err
 	}
@@ -30,9 +30,9 @@ func (h *Host) GCPod(ctx context.Context, c netconf.Cluster, path []string) erro
 
 // GC undoes the attachments of a network that the runtime no longer has, and
 // then has each of their plugins that knows GC free what it keeps for no
-// attachment of its own (CNI specification 1.1, section "GC"). path is
-// CNI_PATH. It goes on after an error and joins them.
-func (h *Host) GC(ctx context.Context, network string, valid []netconf.GCAttachment, path []string) error {
+// attachment of its own (CNI specification 1.1, section "GC"). It goes on after
+// an error and joins them.
+func (h *Host) GC(ctx context.Context, network string, valid []netconf.GCAttachment) error {
 	if valid == nil {
 		return cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: %s: is missing; without it every attachment would count as gone", network, netconf.ValidKey)
 	}
@@ -56,7 +56,7 @@ func (h *Host) GC(ctx context.Context, network string, valid []netconf.GCAttachm
 	}
 	errs = append(errs, h.Store.RemoveUnstarted(ctx, h.LockTimeout), h.Store.RemoveStaleHolds(ctx, h.LockTimeout))
 	for _, c := range h.collect(all, network, valid) {
-		errs = append(errs, h.forwardGC(ctx, c, path))
+		errs = append(errs, h.forwardGC(ctx, c))
 	}
 	return errors.Join(errs...)
 }
@@ -131,18 +131,13 @@ func nameOf(p netconf.Plugin) string {
 }
 
 // forwardGC calls one plugin, with the list under both names that it has had.
-func (h *Host) forwardGC(ctx context.Context, c collection, path []string) error {
+func (h *Host) forwardGC(ctx context.Context, c collection) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(c.plugin.Config, &fields); err != nil {
 		return cnierror.With(types.ErrDecodingFailure, err)
 	}
 	fields[netconf.ValidKey], fields[netconf.AttachmentsKey] = strictjson.Encode(c.keep), strictjson.Encode(c.keep)
-	for _, dir := range c.path {
-		if !slices.Contains(path, dir) {
-			path = append(slices.Clone(path), dir)
-		}
-	}
-	_, err := h.execute(ctx, invoke.Call{Command: "GC", Path: path, Type: c.plugin.Type, Config: strictjson.Encode(fields)})
+	_, err := h.execute(ctx, invoke.Call{Command: "GC", Path: unite(h.Path, c.path), Type: c.plugin.Type, Config: strictjson.Encode(fields)})
 	if err != nil {
 		return cnierror.With(cnierror.Delegate, fmt.Errorf("network %s: %w", nameOf(c.plugin), err))
 	}

@@ -56,7 +56,7 @@ func TestGCForwarded(t *testing.T) {
 	gc := func(valid ...netconf.GCAttachment) []string {
 		t.Helper()
 		from := len(n.plugins.calls)
-		if err := n.GC(t.Context(), "multibond", append([]netconf.GCAttachment{}, valid...), []string{"/opt/cni/bin"}); err != nil {
+		if err := n.GC(t.Context(), "multibond", append([]netconf.GCAttachment{}, valid...)); err != nil {
 			t.Fatal(err)
 		}
 		return n.gcCalls(from)
@@ -89,7 +89,7 @@ func TestGCIsForwardedToNoneThatDoesNotKnowIt(t *testing.T) {
 	m := newMachine(t)
 	m.mustAdd(request(t, strings.Replace(standard, `"cniVersion": "1.1.0"`, `"cniVersion": "1.0.0"`, 1)))
 	from := len(m.plugins.calls)
-	if err := m.GC(t.Context(), "net1", []netconf.GCAttachment{}, nil); err != nil {
+	if err := m.GC(t.Context(), "net1", []netconf.GCAttachment{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := m.gcCalls(from); got != nil {
@@ -106,7 +106,7 @@ func TestGCForgetsWhatWasNeverBegun(t *testing.T) {
 	for _, name := range []string{"c7:bond0.json.begun", "c7:bond0.json.new"} {
 		writeFile(t, m.Store.Dir+"/"+name, "{", 0o600)
 	}
-	if err := m.GC(t.Context(), "net1", []netconf.GCAttachment{{ContainerID: "c1", IfName: "bond0"}}, nil); err != nil {
+	if err := m.GC(t.Context(), "net1", []netconf.GCAttachment{{ContainerID: "c1", IfName: "bond0"}}); err != nil {
 		t.Fatal(err)
 	}
 	m.wantState(with)

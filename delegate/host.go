@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -24,7 +25,7 @@ type Host struct {
 	SRIOV       string // the directory in which sriov-cni keeps its state
 	Runner      invoke.Runner
 	Store       record.Store
-	Path        []string // CNI_PATH of this call
+	Path        []string // CNI_PATH: the directories in which plugins are looked for
 	Namespaces  string   // the directory in which runtimes keep network namespaces
 	BootID      string
 	LockTimeout time.Duration
@@ -110,8 +111,28 @@ func (h *Host) warn(format string, args ...any) {
 	fmt.Fprintf(h.Log, "multibond: "+format+"\n", args...)
 }
 
+// start starts one plugin. It is looked for where the call says, which is the
+// CNI_PATH of the attachment's ADD, and then in today's: the runtime may have got
+// another plugin directory since.
+func (h *Host) start(ctx context.Context, c invoke.Call) (wait func() (json.RawMessage, error)) {
+	c.Path = unite(c.Path, h.Path)
+	return h.Runner.Start(ctx, c)
+}
+
+// unite returns the directories of first, and those of then that are not among
+// them.
+func unite(first, then []string) []string {
+	all := slices.Clone(first)
+	for _, dir := range then {
+		if !slices.Contains(all, dir) {
+			all = append(all, dir)
+		}
+	}
+	return all
+}
+
 // execute executes one plugin. CNI forbids two at once for one container
 // (CNI specification, section 2).
 func (h *Host) execute(ctx context.Context, c invoke.Call) (json.RawMessage, error) {
-	return h.Runner.Start(ctx, c)()
+	return h.start(ctx, c)()
 }

@@ -53,7 +53,7 @@ func (h *Host) startIPAM(ctx context.Context, rec *record.Record) (answer func()
 	if err := h.Store.Update(rec); err != nil {
 		return nil, cnierror.With(types.ErrIOFailure, err)
 	}
-	wait := h.Runner.Start(ctx, rec.IPAMCall("ADD", rec.Plan.Netns))
+	wait := h.start(ctx, rec.IPAMCall("ADD", rec.Plan.Netns))
 	return func() (*current.Result, error) {
 		out, err := wait()
 		if err != nil {

@@ -42,7 +42,7 @@ func (h *Host) delBondCNI(ctx context.Context, r plan.Request) error {
 		return err
 	}
 	_, refused := h.execute(ctx, invoke.Call{
-		Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Args: r.Args, Path: r.Path,
+		Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Args: r.Args,
 		Type: r.Network.IPAM, Config: r.Network.Raw,
 	})
 	switch {

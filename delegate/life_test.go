@@ -41,7 +41,7 @@ var moves = map[string]func(m *machine){
 	"DEL c1": func(m *machine) { m.Del(m.t.Context(), c1) },
 	"DEL c2": func(m *machine) { m.Del(m.t.Context(), c2) },
 	"GC that keeps c2": func(m *machine) {
-		m.GC(m.t.Context(), "net1", []netconf.GCAttachment{{ContainerID: "c2", IfName: "bond0"}}, nil)
+		m.GC(m.t.Context(), "net1", []netconf.GCAttachment{{ContainerID: "c2", IfName: "bond0"}})
 	},
 	"ADD c1 as far as its Record": func(m *machine) {
 		s, err := m.enter(pod1)

@@ -36,7 +36,7 @@ func TestLockedVerbs(t *testing.T) {
 	for verb, do := range map[string]func() error{
 		"ADD": func() error { _, err := m.Add(t.Context(), request(t, standard)); return err },
 		"DEL": func() error { return m.Del(t.Context(), c1) },
-		"GC":  func() error { return m.GC(t.Context(), n.Name, n.Valid, nil) },
+		"GC":  func() error { return m.GC(t.Context(), n.Name, n.Valid) },
 	} {
 		if err := do(); cnierror.Code(err) != types.ErrTryAgainLater || !strings.HasPrefix(err.Error(), "container c1 is still being worked on by process ") {
 			t.Errorf("%s: error %d: %v", verb, cnierror.Code(err), err)

@@ -55,7 +55,7 @@ func newMachine(t *testing.T) *machine {
 	m.plugins = newPlugins(k, m.edges)
 	m.Host = &Host{
 		Kernel: edgedKernel{k, m.edges}, Sys: k.Sys(), Runner: m.plugins, Store: record.Store{Dir: stateDir(t)},
-		BootID: "boot1", Log: m.log, SRIOV: t.TempDir(),
+		Path: []string{"/opt/cni/bin"}, BootID: "boot1", Log: m.log, SRIOV: t.TempDir(),
 	}
 	return m
 }
@@ -78,7 +78,7 @@ func request(t *testing.T, config string) plan.Request {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return plan.Request{ContainerID: "c1", IfName: "bond0", Netns: pod1, Path: []string{"/opt/cni/bin"}, Network: n}
+	return plan.Request{ContainerID: "c1", IfName: "bond0", Netns: pod1, Network: n}
 }
 
 // other is the same request for container c2 in pod2.

@@ -156,9 +156,9 @@ func testOldRecords(t *testing.T, name, phases string, files []txtar.File) {
 		assert.EqualValues(t, cnierror.Check, cnierror.Code(err))
 	}
 	attached := c.state()
-	require.NoError(t, c.GC(t.Context(), c.network, []netconf.GCAttachment{netconf.GCAttachment(c.key)}, nil))
+	require.NoError(t, c.GC(t.Context(), c.network, []netconf.GCAttachment{netconf.GCAttachment(c.key)}))
 	c.wantState(attached)
-	require.NoError(t, c.GC(t.Context(), c.network, []netconf.GCAttachment{}, nil))
+	require.NoError(t, c.GC(t.Context(), c.network, []netconf.GCAttachment{}))
 	c.wantState(c.before)
 
 	c = old()

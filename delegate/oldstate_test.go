@@ -88,7 +88,7 @@ func TestOldStateGC(t *testing.T) {
 	if err := os.Mkdir(m.Store.Dir+"/c3:bond0.json", 0o700); err != nil {
 		t.Fatal(err)
 	}
-	err := m.GC(t.Context(), "net1", []netconf.GCAttachment{}, nil)
+	err := m.GC(t.Context(), "net1", []netconf.GCAttachment{})
 	if err == nil || !strings.Contains(err.Error(), "record of c0:bond0 has version 2") || !strings.Contains(err.Error(), "record of c3:bond0: read ") {
 		t.Errorf("error %v", err)
 	}

@@ -171,7 +171,7 @@ func (h *Host) reclaimVF(ctx context.Context, s sandbox, r plan.Request, l bond.
 	if r.ContainerID != "" { // by which sriov-cni knows it
 		config := strictjson.Encode(map[string]string{"cniVersion": netconf.DefaultVersion, "name": "multibond", "type": "sriov", "deviceID": l.Device})
 		_, err := h.execute(ctx, invoke.Call{
-			Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: l.Name, Args: r.Args, Path: r.Path, Type: "sriov", Config: config,
+			Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: l.Name, Args: r.Args, Type: "sriov", Config: config,
 		})
 		if err != nil {
 			h.warn("link %s: %v", l.Name, err)

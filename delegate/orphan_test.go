@@ -134,7 +134,7 @@ func TestGCOfWhatNoRecordKnows(t *testing.T) {
 			if test.lost {
 				m.lose(plan.Key{ContainerID: "c2", IfName: "bond0"}, vfA2, vfB2)
 			}
-			err := m.GCPod(t.Context(), netconf.Cluster{Name: "multibond", Valid: test.valid}, nil)
+			err := m.GCPod(t.Context(), netconf.Cluster{Name: "multibond", Valid: test.valid})
 			if (err != nil) != (test.failed != "") || err != nil && !strings.Contains(err.Error(), test.failed) {
 				t.Fatalf("GC: %v, want an error with %q", err, test.failed)
 			}

@@ -164,7 +164,7 @@ func (h *Host) delUnknown(ctx context.Context, c netconf.Cluster, r plan.Request
 	}
 	for _, p := range slices.Backward(n.Chain) {
 		_, err := h.execute(ctx, invoke.Call{
-			Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Args: r.Args, Path: c.SearchPath(r.Path),
+			Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Args: r.Args,
 			Type: p.Type, Config: p.Config,
 		})
 		if err != nil {
@@ -190,13 +190,13 @@ func (h *Host) tellDel(ctx context.Context, rec *record.Record, began time.Time,
 
 // StatusPod says in one error why an ADD would fail now, or nil. Its code is
 // 50. It executes no plugin, and waits for nobody.
-func (h *Host) StatusPod(ctx context.Context, c netconf.Cluster, path []string) error {
+func (h *Host) StatusPod(ctx context.Context, c netconf.Cluster) error {
 	raw, err := confdir.DefaultNetwork(c)
 	if err == nil {
 		err = confdir.CheckReady(c)
 	}
 	if err == nil && raw != nil {
-		err = h.findPlugins(raw, c.SearchPath(path))
+		err = h.findPlugins(raw)
 	}
 	err = errors.Join(err, agentReady(ctx, c.Agent))
 	if own := writable(h.Store.Dir); own != nil {
@@ -215,14 +215,14 @@ func agentReady(ctx context.Context, socket string) error {
 	return err
 }
 
-func (h *Host) findPlugins(raw json.RawMessage, path []string) error {
+func (h *Host) findPlugins(raw json.RawMessage) error {
 	n, err := netconf.ParseChain(raw)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, plugin := range n.PluginTypes() {
-		_, err := h.Runner.Find(plugin, path)
+		_, err := h.Runner.Find(plugin, h.Path)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
@@ -259,7 +259,6 @@ func requestsOf(c netconf.Cluster, r plan.Request, reply agentapi.LookupReply) (
 		attachments = slices.Insert(slices.Clone(attachments), 0, agentapi.Attachment{IfName: r.IfName, Config: raw, Default: true})
 	}
 	attachments[0].Config = netconf.WithRuntimeConfig(attachments[0].Config, c.RuntimeConfig)
-	r.Path = c.SearchPath(r.Path)
 	group := plan.Group{Network: c.Name, Agent: c.Agent, Pod: reply.Pod}
 	var rs []plan.Request
 	var errs []error

@@ -96,7 +96,7 @@ func newNode(t *testing.T, attachments ...agentapi.Attachment) *node {
 }
 
 func (n *node) request() plan.Request {
-	return plan.Request{ContainerID: "c1", IfName: "eth0", Netns: pod1, Args: podArgs, Path: []string{"/opt/cni/bin"}}
+	return plan.Request{ContainerID: "c1", IfName: "eth0", Netns: pod1, Args: podArgs}
 }
 
 // published are the reports that the agent has got.
@@ -431,7 +431,7 @@ func TestAddPodWithoutAgent(t *testing.T) {
 		t.Errorf("error %d: %v", cnierror.Code(err), err)
 	}
 	n.wantState(before)
-	if err := n.StatusPod(t.Context(), n.config, n.request().Path); cnierror.Code(err) != types.ErrPluginNotAvailable || !errors.Is(err, agentapi.ErrNoAgent) {
+	if err := n.StatusPod(t.Context(), n.config); cnierror.Code(err) != types.ErrPluginNotAvailable || !errors.Is(err, agentapi.ErrNoAgent) {
 		t.Errorf("STATUS %d: %v", cnierror.Code(err), err)
 	}
 	r := n.request()
@@ -447,11 +447,11 @@ func TestAddPodWithoutAgent(t *testing.T) {
 
 func TestStatusPod(t *testing.T) {
 	n := newNode(t)
-	if err := n.StatusPod(t.Context(), n.config, n.request().Path); err != nil {
+	if err := n.StatusPod(t.Context(), n.config); err != nil {
 		t.Fatal(err)
 	}
 	n.plugins.missing["bridge"] = true
-	if err := n.StatusPod(t.Context(), n.config, n.request().Path); cnierror.Code(err) != types.ErrPluginNotAvailable || err.Error() != "CNI plugin bridge is in none of [/opt/cni/bin]: file does not exist" {
+	if err := n.StatusPod(t.Context(), n.config); cnierror.Code(err) != types.ErrPluginNotAvailable || err.Error() != "CNI plugin bridge is in none of [/opt/cni/bin]: file does not exist" {
 		t.Errorf("STATUS %d: %v", cnierror.Code(err), err)
 	}
 }
@@ -474,11 +474,11 @@ func TestGCPod(t *testing.T) {
 		t.Fatal(err)
 	}
 	attached := n.state()
-	if err := n.GC(t.Context(), "multibond", []netconf.GCAttachment{{ContainerID: "c1", IfName: "eth0"}}, nil); err != nil {
+	if err := n.GC(t.Context(), "multibond", []netconf.GCAttachment{{ContainerID: "c1", IfName: "eth0"}}); err != nil {
 		t.Fatal(err)
 	}
 	n.wantState(attached)
-	if err := n.GC(t.Context(), "multibond", []netconf.GCAttachment{}, nil); err != nil {
+	if err := n.GC(t.Context(), "multibond", []netconf.GCAttachment{}); err != nil {
 		t.Fatal(err)
 	}
 	n.wantState(before)
@@ -611,7 +611,7 @@ func TestPodRecordDamaged(t *testing.T) {
 	if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
 		t.Error(err)
 	}
-	if err := n.GC(t.Context(), "multibond", []netconf.GCAttachment{}, nil); err != nil {
+	if err := n.GC(t.Context(), "multibond", []netconf.GCAttachment{}); err != nil {
 		t.Error(err)
 	}
 	aside := n.Store.File(c1) + ".damaged"

@@ -42,12 +42,6 @@ func (h *Host) restoreIn(ctx context.Context, s sandbox, rec *record.Record) err
 func (h *Host) restoreAll(ctx context.Context, s sandbox, rec *record.Record) error {
 	rec.Result = nil // from here on it is not attached any more
 	h.doubt = h.doubt || rec.BootID != h.BootID
-	for _, dir := range h.Path {
-		// The runtime may have got another plugin directory since the ADD.
-		if !slices.Contains(rec.Plan.Path, dir) {
-			rec.Plan.Path = append(rec.Plan.Path, dir)
-		}
-	}
 	var errs []error
 	released := false
 	if rec.Plan.IsChain() {
@@ -322,7 +316,7 @@ func (h *Host) startRelease(ctx context.Context, s sandbox, rec *record.Record) 
 	if rec.Plan.IPAM == "" || !rec.IPAMAsked && rec.BootID == h.BootID {
 		return func() error { return nil }
 	}
-	ended := h.Runner.Start(ctx, rec.IPAMCall("DEL", s.netns))
+	ended := h.start(ctx, rec.IPAMCall("DEL", s.netns))
 	return func() error {
 		_, err := ended()
 		switch {

@@ -123,7 +123,6 @@ func request(args *skel.CmdArgs) (*delegate.Host, plan.Request, error) {
 func requestFromEnv(args *skel.CmdArgs) plan.Request {
 	return plan.Request{
 		ContainerID: args.ContainerID, IfName: args.IfName, Netns: args.Netns, Args: args.Args,
-		Path: filepath.SplitList(args.Path),
 	}
 }
 
@@ -134,7 +133,11 @@ func clusterRequest(args *skel.CmdArgs) (*delegate.Host, netconf.Cluster, plan.R
 		return nil, config, plan.Request{}, err
 	}
 	host, err := newHost(args)
-	return host, config, requestFromEnv(args), err
+	if err != nil {
+		return nil, config, plan.Request{}, err
+	}
+	host.Path = config.SearchPath(host.Path)
+	return host, config, requestFromEnv(args), nil
 }
 
 func add(ctx context.Context, args *skel.CmdArgs) error {
@@ -192,6 +195,7 @@ func del(ctx context.Context, args *skel.CmdArgs) error {
 		if config, err = netconf.ParseCluster(args.StdinData); err != nil {
 			fmt.Fprintln(os.Stderr, "multibond:", err)
 		}
+		host.Path = config.SearchPath(host.Path)
 	} else {
 		r.Network = bondCNI(args)
 	}
@@ -217,17 +221,17 @@ func gc(ctx context.Context, args *skel.CmdArgs) error {
 		return err
 	}
 	if isCluster {
-		host, config, r, err := clusterRequest(args)
+		host, config, _, err := clusterRequest(args)
 		if err != nil {
 			return err
 		}
-		return host.GCPod(ctx, config, r.Path)
+		return host.GCPod(ctx, config)
 	}
 	host, r, err := request(args)
 	if err != nil {
 		return err
 	}
-	return host.GC(ctx, r.Network.Name, r.Network.Valid, r.Path)
+	return host.GC(ctx, r.Network.Name, r.Network.Valid)
 }
 
 func status(ctx context.Context, args *skel.CmdArgs) error {
@@ -236,15 +240,15 @@ func status(ctx context.Context, args *skel.CmdArgs) error {
 		return err
 	}
 	if isCluster {
-		host, config, r, err := clusterRequest(args)
+		host, config, _, err := clusterRequest(args)
 		if err != nil {
 			return err
 		}
-		return host.StatusPod(ctx, config, r.Path)
+		return host.StatusPod(ctx, config)
 	}
 	host, r, err := request(args)
 	if err != nil {
 		return err
 	}
-	return host.Status(ctx, r.Network, r.Path)
+	return host.Status(ctx, r.Network)
 }

@@ -18,7 +18,7 @@ import (
 func Compile(r Request, f Facts) (p Plan, warnings []string, err error) {
 	c := compiler{r: r, f: f}
 	p = Plan{
-		ContainerID: r.ContainerID, IfName: r.IfName, Netns: r.Netns, Args: r.Args, Path: r.Path,
+		ContainerID: r.ContainerID, IfName: r.IfName, Netns: r.Netns, Args: r.Args, Path: f.Path,
 		Network: r.Network.Name, Config: r.Network.Raw, IPAM: r.Network.IPAM, Group: r.Group,
 		DefaultRoute: r.DefaultRoute, DeviceInfo: r.DeviceInfo, DeviceInfoFile: r.DeviceInfoFile,
 	}
@@ -94,7 +94,7 @@ func (c *compiler) checkNode() {
 	}
 	for _, plugin := range c.r.Network.PluginTypes() {
 		if !c.f.Plugins[plugin] {
-			c.problems.Add("", "install it, or put its directory into the runtime's CNI plugin path", "the CNI plugin %s is in none of %s", plugin, strings.Join(c.r.Path, ", "))
+			c.problems.Add("", "install it, or put its directory into the runtime's CNI plugin path", "the CNI plugin %s is in none of %s", plugin, strings.Join(c.f.Path, ", "))
 		}
 	}
 	if other, taken := bond.Taken(c.f.Pod, c.r.IfName); taken {

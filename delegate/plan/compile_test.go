@@ -23,6 +23,7 @@ func nodeFacts() Facts {
 		}
 	}
 	return Facts{
+		Path: []string{"/opt/cni/bin"},
 		Facts: bond.Facts{
 			Devices: map[string]bond.DeviceFacts{vfA: device(pfA, "enp1s0", vfA, 3), vfB: device(pfB, "enp2s0", vfB, 5)},
 			Host: map[string]bond.HostLink{
@@ -169,7 +170,7 @@ func TestCompileProblems(t *testing.T) {
 		{"the pod's link in a bond", pods, func(f *Facts) { f.Pod[1].Master = 9 }, `network n: links[1].name: net2 is part of another bond or bridge already`},
 		{"no plugin", with(`"ipam": {"type": "host-local"}`), func(f *Facts) { f.Plugins = map[string]bool{} }, `network n: the CNI plugin host-local is in none of /opt/cni/bin (install it, or put its directory into the runtime's CNI plugin path); the CNI plugin sriov is in none of /opt/cni/bin (install it, or put its directory into the runtime's CNI plugin path)`},
 		{"no bonding", vfs, func(f *Facts) { f.Bonding = bond.ErrNoBonding }, `network n: this kernel has no bonding (install the kernel's modules, or use a kernel that has it)`},
-		{"everything", vfs, func(f *Facts) { *f = Facts{Bonding: bond.ErrNoBonding} }, `network n: this kernel has no bonding (install the kernel's modules, or use a kernel that has it); the CNI plugin sriov is in none of /opt/cni/bin (install it, or put its directory into the runtime's CNI plugin path); links[0].deviceID: 0000:3b:02.0 is no VF (driver none) (make VFs with sriov_numvfs and name one of them); links[1].deviceID: 0000:5e:02.0 is no VF (driver none) (make VFs with sriov_numvfs and name one of them)`},
+		{"everything", vfs, func(f *Facts) { *f = Facts{Bonding: bond.ErrNoBonding, Path: f.Path} }, `network n: this kernel has no bonding (install the kernel's modules, or use a kernel that has it); the CNI plugin sriov is in none of /opt/cni/bin (install it, or put its directory into the runtime's CNI plugin path); links[0].deviceID: 0000:3b:02.0 is no VF (driver none) (make VFs with sriov_numvfs and name one of them); links[1].deviceID: 0000:5e:02.0 is no VF (driver none) (make VFs with sriov_numvfs and name one of them)`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := nodeFacts()

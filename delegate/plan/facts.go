@@ -6,6 +6,7 @@ import "github.com/multibond/multibond/bond"
 type Facts struct {
 	bond.Facts
 	Bonding error                     // nil where the kernel can make bonds
+	Path    []string                  // the directories in which plugins are looked for, CNI_PATH
 	Plugins map[string]bool           // by type: the program is there
 	InUse   map[string]bond.Addresses // by PCI address: what the host has on a device that is up
 	Holders map[string]Key            // by PCI address: whose Record has it

@@ -25,7 +25,7 @@ func request(t *testing.T, config string) Request {
 	t.Helper()
 	n, err := netconf.ParseNetwork([]byte(config), "bond0")
 	require.NoError(t, err)
-	return Request{ContainerID: "c1", IfName: "bond0", Netns: "/run/netns/p1", Path: []string{"/opt/cni/bin"}, Network: n}
+	return Request{ContainerID: "c1", IfName: "bond0", Netns: "/run/netns/p1", Network: n}
 }
 
 // c1 is the key of [request].

@@ -14,7 +14,6 @@ type Request struct {
 	IfName      string // of the pod: the bond, or what the network's plugins make
 	Netns       string // CNI_NETNS; "" where the namespace is gone
 	Args        string // CNI_ARGS
-	Path        []string
 	Network     netconf.Network
 	Group       Group
 	Steps       []agentapi.Step // what was done for it before, which its Record tells
