@@ -1,12 +1,14 @@
 package kubeclient
 
 import (
+	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond/doctable"
@@ -31,4 +33,14 @@ func TestREADME(t *testing.T) {
 	require.Greater(t, len(rows), 5)
 	slices.SortFunc(rows, func(a, b []string) int { return strings.Compare(a[0], b[0]) })
 	doctable.Check(t, "README.md", "metrics", append([][]string{{"metric", "labels", "meaning"}}, rows...))
+}
+
+// TestKeysAreDocumented: every key of an element of the annotation is in
+// README.md.
+func TestKeysAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	for _, key := range elementKeys {
+		assert.Contains(t, string(text), "`"+key+"`")
+	}
 }
