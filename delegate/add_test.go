@@ -96,7 +96,7 @@ func TestAddRecord(t *testing.T) {
 		return &bond.VF{MAC: mac, VLAN: vlan, Proto: 0x8100, SpoofChk: true, Trust: &trust}
 	}
 	plugin := func(device string) []netconf.Plugin {
-		return []netconf.Plugin{{Type: "sriov", Config: json.RawMessage(`{"cniVersion":"0.3.1","deviceID":"` + device + `","name":"net1","pciBusID":"` + device + `","type":"sriov","vlan":100}`)}}
+		return []netconf.Plugin{{Type: "sriov", Config: netconf.NewConfig([]byte(`{"cniVersion":"0.3.1","deviceID":"` + device + `","name":"net1","pciBusID":"` + device + `","type":"sriov","vlan":100}`))}}
 	}
 	a, b := rec.Plan.Links[0], rec.Plan.Links[1]
 	want := plan.Plan{
@@ -107,8 +107,8 @@ func TestAddRecord(t *testing.T) {
 		},
 		Bond: bond.Spec{Name: "bond0", Links: []string{"bond0-1", "bond0-2"}, Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "mtu": "1500", "primary": "bond0-1"}},
 	}
-	sameJSON(t, string(r.Network.Raw), rec.Plan.Config)
-	rec.Plan.Config = nil
+	sameJSON(t, string(r.Network.Config.Raw), rec.Plan.Config.Raw)
+	rec.Plan.Config = netconf.Config{}
 	if diff := cmp.Diff(want, rec.Plan); diff != "" {
 		t.Errorf("plan: -want +got:\n%s", diff)
 	}
@@ -165,7 +165,7 @@ func TestAddCalls(t *testing.T) {
 	const result = `{"cniVersion": "1.0.0", "interfaces": [{"name": "bond0-2", "mac": "02:00:00:00:00:0b", "sandbox": "/run/netns/p1"}]}`
 	sameJSON(t, `{"cniVersion": "1.0.0", "name": "net1", "type": "tuning", "prevResult": `+result+`}`, m.plugins.calls[2].Config)
 	sameJSON(t, `{"cniVersion": "1.0.0", "name": "net1", "type": "tuning", "prevResult": `+result+`}`, m.plugins.calls[5].Config)
-	sameJSON(t, string(r.Network.Raw), m.plugins.calls[3].Config)
+	sameJSON(t, string(r.Network.Config.Raw), m.plugins.calls[3].Config)
 }
 
 func scenarioConfig(name string) string {

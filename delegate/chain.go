@@ -48,7 +48,7 @@ func (h *Host) attachChain(ctx context.Context, s sandbox, rec *record.Record) e
 	}
 	rec.Attached[l.Name] = seen
 	last := l.Plugins[len(l.Plugins)-1]
-	result, err := invoke.ParseResult(seen.Result, last.Config)
+	result, err := invoke.ParseResult(seen.Result, last.Config.CNIVersion)
 	if err != nil {
 		return cnierror.With(cnierror.Delegate, fmt.Errorf("%s: %w", last.Type, err))
 	}

@@ -10,7 +10,6 @@ import (
 	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
-	"github.com/containernetworking/cni/pkg/version"
 	"golang.org/x/sys/unix"
 
 	"github.com/multibond/multibond/bond"
@@ -118,7 +117,7 @@ func verifyVFs(problems *bond.Problems, s sandbox, rec *record.Record) error {
 func (h *Host) checkPlugins(ctx context.Context, rec *record.Record) error {
 	var errs []error
 	check := func(ifName string, p netconf.Plugin, prevResult json.RawMessage) {
-		if hasCheck(p.Config) {
+		if p.Config.HasVersion("0.4.0") {
 			_, err := h.execute(ctx, rec.Call("CHECK", rec.Plan.Netns, ifName, p, prevResult))
 			errs = append(errs, err)
 		}
@@ -134,32 +133,20 @@ func (h *Host) checkPlugins(ctx context.Context, rec *record.Record) error {
 	}
 	// whereabouts answers every CHECK with an error.
 	if rec.Plan.IPAM != "" && rec.Plan.IPAM != "whereabouts" {
-		check(rec.Plan.IfName, netconf.Plugin{Type: rec.Plan.IPAM, Config: rec.Plan.Config}, resultFor(rec, rec.Plan.Config))
+		check(rec.Plan.IfName, rec.Plan.IPAMPlugin(), resultFor(rec, rec.Plan.Config))
 	}
 	return cnierror.With(cnierror.Delegate, errors.Join(errs...))
 }
 
 // resultFor is the attachment's result in the version of a configuration; nil
 // where it cannot be said in it.
-func resultFor(rec *record.Record, config json.RawMessage) json.RawMessage {
-	var c struct{ CNIVersion string }
+func resultFor(rec *record.Record, config netconf.Config) json.RawMessage {
 	var out bytes.Buffer
 	result, err := invoke.DecodeResult(rec.Result)
-	if err != nil || json.Unmarshal(config, &c) != nil || invoke.PrintResult(&out, result, c.CNIVersion) != nil {
+	if err != nil || invoke.PrintResult(&out, result, config.CNIVersion) != nil {
 		return nil
 	}
 	return out.Bytes()
-}
-
-func hasCheck(config json.RawMessage) bool {
-	var c struct {
-		CNIVersion string `json:"cniVersion"`
-	}
-	if json.Unmarshal(config, &c) != nil {
-		return false
-	}
-	yes, err := version.GreaterThanOrEqualTo(c.CNIVersion, "0.4.0")
-	return err == nil && yes
 }
 
 // CheckPod checks all that one ADD has attached.

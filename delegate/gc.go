@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
-	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
@@ -81,7 +80,7 @@ type collection struct {
 // first network: those may have attached some before this plugin was installed.
 func (h *Host) collect(all []*record.Record, network string, valid []netconf.GCAttachment) (out []collection) {
 	find := func(p netconf.Plugin) int {
-		return slices.IndexFunc(out, func(c collection) bool { return c.plugin.Type == p.Type && nameOf(c.plugin) == nameOf(p) })
+		return slices.IndexFunc(out, func(c collection) bool { return c.plugin.Type == p.Type && c.plugin.Config.Name == p.Config.Name })
 	}
 	for _, rec := range all {
 		if rec.Network() != network {
@@ -115,31 +114,20 @@ func (h *Host) collect(all []*record.Record, network string, valid []netconf.GCA
 // that each has made.
 func collected(rec *record.Record) (out []collection) {
 	for p, ifName := range rec.Plugins() {
-		var head struct{ CNIVersion string }
-		_ = json.Unmarshal(p.Config, &head)
-		if knows, err := version.GreaterThanOrEqualTo(head.CNIVersion, "1.1.0"); err == nil && knows {
+		if p.Config.HasVersion("1.1.0") {
 			out = append(out, collection{plugin: p, keep: []netconf.GCAttachment{{ContainerID: rec.Plan.ContainerID, IfName: ifName}}})
 		}
 	}
 	return out
 }
 
-func nameOf(p netconf.Plugin) string {
-	var head struct{ Name string }
-	_ = json.Unmarshal(p.Config, &head)
-	return head.Name
-}
-
 // forwardGC calls one plugin, with the list under both names that it has had.
 func (h *Host) forwardGC(ctx context.Context, c collection) error {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(c.plugin.Config, &fields); err != nil {
-		return cnierror.With(types.ErrDecodingFailure, err)
-	}
-	fields[netconf.ValidKey], fields[netconf.AttachmentsKey] = strictjson.Encode(c.keep), strictjson.Encode(c.keep)
-	_, err := h.execute(ctx, invoke.Call{Command: "GC", Path: unite(h.Path, c.path), Type: c.plugin.Type, Config: strictjson.Encode(fields)})
+	keep := strictjson.Encode(c.keep)
+	config := c.plugin.Config.With(map[string]json.RawMessage{netconf.ValidKey: keep, netconf.AttachmentsKey: keep})
+	_, err := h.execute(ctx, invoke.Call{Command: "GC", Path: unite(h.Path, c.path), Type: c.plugin.Type, Config: config})
 	if err != nil {
-		return cnierror.With(cnierror.Delegate, fmt.Errorf("network %s: %w", nameOf(c.plugin), err))
+		return cnierror.With(cnierror.Delegate, fmt.Errorf("network %s: %w", c.plugin.Config.Name, err))
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package delegate
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/netip"
@@ -60,7 +59,7 @@ func (h *Host) startIPAM(ctx context.Context, rec *record.Record) (answer func()
 			rec.IPAMRefused = invoke.HadNoEffect(err)
 			return nil, cnierror.With(cnierror.Delegate, fmt.Errorf("ipam: %w", err))
 		}
-		result, err := invoke.ParseResult(out, rec.Plan.Config)
+		result, err := invoke.ParseResult(out, rec.Plan.Config.CNIVersion)
 		if err != nil {
 			return nil, cnierror.With(cnierror.Delegate, fmt.Errorf("ipam: %s: %w", rec.Plan.IPAM, err))
 		}
@@ -73,9 +72,8 @@ func (h *Host) startIPAM(ctx context.Context, rec *record.Record) (answer func()
 
 // withDNS is a result with the DNS that the configuration has, if it has any.
 func withDNS(rec *record.Record, result *current.Result) *current.Result {
-	var own struct{ DNS types.DNS }
-	if json.Unmarshal(rec.Plan.Config, &own) == nil && !own.DNS.IsEmpty() {
-		result.DNS = own.DNS
+	if own := rec.Plan.Config.DNS; !own.IsEmpty() {
+		result.DNS = own
 	}
 	return result
 }

@@ -43,7 +43,7 @@ func (h *Host) delBondCNI(ctx context.Context, r plan.Request) error {
 	}
 	_, refused := h.execute(ctx, invoke.Call{
 		Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Args: r.Args,
-		Type: r.Network.IPAM, Config: r.Network.Raw,
+		Type: r.Network.IPAM, Config: r.Network.Config.Raw,
 	})
 	switch {
 	case refused == nil:

@@ -165,7 +165,7 @@ func (h *Host) delUnknown(ctx context.Context, c netconf.Cluster, r plan.Request
 	for _, p := range slices.Backward(n.Chain) {
 		_, err := h.execute(ctx, invoke.Call{
 			Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Args: r.Args,
-			Type: p.Type, Config: p.Config,
+			Type: p.Type, Config: p.Config.Raw,
 		})
 		if err != nil {
 			h.warn("network %s: %v", n.Name, err)

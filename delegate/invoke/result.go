@@ -56,9 +56,9 @@ func downgrade(r *current.Result) *current.Result {
 	return out
 }
 
-// ParseResult reads a plugin's result of any version; one that names none has
-// the version of its configuration.
-func ParseResult(out, config json.RawMessage) (*current.Result, error) {
+// ParseResult reads a plugin's result of any version. A result that names none has
+// the version of the plugin's configuration, which is "" if that names none either.
+func ParseResult(out json.RawMessage, configVersion string) (*current.Result, error) {
 	fields, err := ResultFields(out)
 	if err != nil {
 		return nil, err
@@ -68,9 +68,7 @@ func ParseResult(out, config json.RawMessage) (*current.Result, error) {
 		return nil, err
 	}
 	if _, named := fields["cniVersion"]; !named {
-		if version, err = create.DecodeVersion(config); err != nil {
-			return nil, err
-		}
+		version = cmp.Or(configVersion, "0.1.0")
 		fields["cniVersion"] = strictjson.Encode(version)
 	}
 	result, err := create.Create(version, strictjson.Encode(fields))

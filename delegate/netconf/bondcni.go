@@ -3,6 +3,7 @@ package netconf
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,6 +54,21 @@ func (n *Network) fromBondCNI(fields map[string]json.RawMessage, bondName string
 var ownKeys = slices.DeleteFunc(slices.Concat(topKeys, bond.OptionKeys(), []string{"runtimeConfig." + bond.MAC}), func(key string) bool {
 	return slices.Contains(bondCNIKeys, key)
 })
+
+// bondCNIPodLinks lists the interfaces of the pod that bond-cni bonds as a plugin of a
+// chain. It reports no problem, because bond-cni does.
+func bondCNIPodLinks(o strictjson.Object) (names []string) {
+	o.Fields, o.Problems = maps.Clone(o.Fields), &bond.Problems{}
+	strictjson.FoldKeys(o.Fields, bondCNIKeys)
+	if !o.Bool("linksInContainer") {
+		return nil
+	}
+	for _, l := range o.Each("links") {
+		strictjson.FoldKeys(l.Fields, []string{"name"})
+		names = append(names, l.Text("name"))
+	}
+	return names
+}
 
 // dropIgnored removes what bond-cni ignores and returns its paths, sorted.
 func dropIgnored(fields map[string]json.RawMessage) (ignored []string) {
@@ -121,7 +137,4 @@ func textOf(raw json.RawMessage) (s string) {
 
 // IsBondCNI says that the network is one of bond-cni's, which may have
 // attached a container before this plugin took its place.
-func (n Network) IsBondCNI() bool {
-	var head struct{ Type string }
-	return json.Unmarshal(n.Raw, &head) == nil && head.Type == BondCNI
-}
+func (n Network) IsBondCNI() bool { return n.Config.Type == BondCNI }

@@ -21,7 +21,7 @@ func ParseChain(raw []byte) (Network, error) {
 		return Network{}, err
 	}
 	top := strictjson.Object{Fields: fields, Problems: &problems}
-	n := Network{Raw: raw, CNIVersion: top.Text("cniVersion"), Name: networkName(top)}
+	n := Network{Config: NewConfig(raw), CNIVersion: top.Text("cniVersion"), Name: networkName(top)}
 	if n.CNIVersion == "" {
 		n.CNIVersion = DefaultVersion
 	}
@@ -31,8 +31,12 @@ func ParseChain(raw []byte) (Network, error) {
 			top.Problems.Add("plugins", "", "has no plugin's configuration")
 		}
 	}
-	for _, p := range plugins {
-		n.Chain = append(n.Chain, n.chainPlugin(p))
+	for _, o := range plugins {
+		p := n.chainPlugin(o)
+		n.Chain = append(n.Chain, p)
+		if p.Type == BondCNI {
+			n.PodLinks = append(n.PodLinks, bondCNIPodLinks(o)...)
+		}
 	}
 	if err := problems.Err(); err != nil {
 		if n.Name != "" {
@@ -49,6 +53,6 @@ func (n Network) chainPlugin(o strictjson.Object) Plugin {
 	p := Plugin{Type: pluginType(o)}
 	fields := maps.Clone(o.Fields)
 	fields["name"], fields["cniVersion"] = strictjson.Encode(n.Name), strictjson.Encode(n.CNIVersion)
-	p.Config = strictjson.Encode(fields)
+	p.Config = NewConfig(strictjson.Encode(fields))
 	return p
 }

@@ -14,7 +14,7 @@ func TestParseChain(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, want := range []string{`{"cniVersion":"1.0.0","name":"n","type":"bridge"}`, `{"cniVersion":"1.0.0","name":"n","type":"tuning"}`} {
-		require.JSONEq(t, want, string(n.Chain[i].Config))
+		require.JSONEq(t, want, string(n.Chain[i].Config.Raw))
 	}
 	if n, err = ParseChain([]byte(`{"name": "n", "type": "macvlan"}`)); err != nil || n.Chain[0].Type != "macvlan" {
 		t.Errorf("%+v, %v", n.Chain, err)

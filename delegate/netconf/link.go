@@ -33,13 +33,6 @@ type Link struct {
 	Options bond.Options
 }
 
-// Plugin is a CNI plugin and the configuration that it gets on its standard
-// input.
-type Plugin struct {
-	Type   string          `json:"type"`
-	Config json.RawMessage `json:"config"`
-}
-
 // linkKeys are the keys of an element of links.
 var linkKeys = slices.Concat([]string{"name", "deviceID", "config"}, agentKeys, bond.LinkOptionKeys())
 
@@ -85,6 +78,9 @@ func (n *Network) readLinks(top strictjson.Object, bondName string) {
 			l.Name = fmt.Sprintf("%s-%d", bondName, i+1)
 		}
 		n.Links = append(n.Links, l)
+		if l.Source == FromPod {
+			n.PodLinks = append(n.PodLinks, l.Name)
+		}
 	}
 	n.checkNames(top.Problems, bondName)
 }
@@ -228,7 +224,7 @@ func (n *Network) plugin(o, list strictjson.Object, device string) Plugin {
 		setDefault("cniVersion", list.Text("cniVersion"), DefaultVersion)
 		fields["deviceID"], fields["pciBusID"] = strictjson.Encode(device), strictjson.Encode(device)
 	}
-	p.Config = strictjson.Encode(fields)
+	p.Config = NewConfig(strictjson.Encode(fields))
 	return p
 }
 

@@ -33,13 +33,14 @@ type Network struct {
 	IfName     string // the bond's name, where the configuration gives one
 	Options    bond.Options
 	Links      []Link
+	PodLinks   []string          // interfaces that have to be in the pod before the network is attached
 	IPAM       string            // the IPAM plugin's type; "" for none
 	Lenient    bool              // what is an error by default is a warning
 	Require    map[string]string // error, warn or ignore, of the requirements that the configuration names
 	MinLinks   int               // the bond may start with fewer links than Links, down to these; 0: with all
 	AllowLACP  bool              // 802.3ad over VFs is wanted
 	Valid      []GCAttachment    // GC: the attachments that the runtime still has; nil: it does not say
-	Raw        json.RawMessage   // the configuration as it was given
+	Config     Config            // as it was given
 	Warnings   []string
 }
 
@@ -97,7 +98,7 @@ func ParseNetwork(raw []byte, bondName string) (Network, error) {
 	}
 	var problems bond.Problems
 	top := strictjson.Object{Fields: fields, Problems: &problems}
-	n := Network{Raw: raw}
+	n := Network{Config: NewConfig(raw)}
 	n.Valid = readValid(top)
 	// What is null is not there, here as everywhere.
 	maps.DeleteFunc(fields, func(key string, _ json.RawMessage) bool { return !top.Has(key) })
@@ -210,7 +211,7 @@ func (n *Network) readOptions(top strictjson.Object, bondName string) {
 	fields = onlyLACPMinLinks(fields)
 	options, problems := bond.ParseOptions(fields, names, own)
 	n.Options = options
-	n.setVLAN(top.Problems)
+	n.Links = withVLAN(n.Links, options[bond.VLAN], top.Problems)
 	*top.Problems = append(*top.Problems, problems...)
 }
 
@@ -257,26 +258,4 @@ func (n Network) PluginTypes() []string {
 	}
 	slices.Sort(types)
 	return slices.Compact(types)
-}
-
-// LinksInPod are the names of interfaces that have to be in the pod for the
-// network: the links of a bond, or of one that bond-cni makes, as part of a list.
-func (n Network) LinksInPod() (names []string) {
-	for _, l := range n.Links {
-		if l.Source == FromPod {
-			names = append(names, l.Name)
-		}
-	}
-	for _, p := range n.Chain {
-		var config struct {
-			LinksInContainer bool
-			Links            []struct{ Name string }
-		}
-		if p.Type == BondCNI && json.Unmarshal(p.Config, &config) == nil && config.LinksInContainer {
-			for _, l := range config.Links {
-				names = append(names, l.Name)
-			}
-		}
-	}
-	return names
 }

@@ -1,7 +1,6 @@
 package netconf
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -22,7 +21,7 @@ func TestParseNetwork(t *testing.T) {
 	podLinks := []Link{{Name: "net1", Source: FromPod}, {Name: "net2", Source: FromPod}}
 	sriov := func(name, device string) Link {
 		config := `{"cniVersion":"0.3.1","deviceID":"` + device + `","name":"n","pciBusID":"` + device + `","type":"sriov"}`
-		return Link{Name: name, Source: FromDevice, Device: device, Plugins: []Plugin{{"sriov", json.RawMessage(config)}}}
+		return Link{Name: name, Source: FromDevice, Device: device, Plugins: []Plugin{plugin("sriov", config)}}
 	}
 	safe := bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active"}
 	for _, test := range []struct {
@@ -34,14 +33,14 @@ func TestParseNetwork(t *testing.T) {
 			config: `{"type": "bond", "cniVersion": "0.3.1", "name": "bond-net1", "ifname": "bond0", "mode": "active-backup", "failOverMac": 1,
 				"linksInContainer": true, "miimon": "100", "links": [{"name": "net1"}, {"name": "net2"}],
 				"ipam": {"type": "host-local", "subnet": "10.56.217.0/24", "routes": [{"dst": "0.0.0.0/0"}], "gateway": "10.56.217.1"}}`,
-			want: Network{CNIVersion: "0.3.1", Name: "bond-net1", Lenient: true, IPAM: "host-local", Links: podLinks, Options: safe},
+			want: Network{CNIVersion: "0.3.1", Name: "bond-net1", Lenient: true, IPAM: "host-local", Links: podLinks, PodLinks: []string{"net1", "net2"}, Options: safe},
 		},
 		{
 			name: "OpenShift's documentation",
 			config: `{"type": "bond", "cniVersion": "0.3.1", "name": "bond-net1", "mode": "active-backup", "failOverMac": 1, "linksInContainer": true,
 				"miimon": "100", "mtu": 1500, "links": [{"name": "net1"}, {"name": "net2"}],
 				"ipam": {"type": "host-local", "subnet": "10.56.217.0/24", "routes": [{"dst": "0.0.0.0/0"}], "gateway": "10.56.217.1"}}`,
-			want: Network{CNIVersion: "0.3.1", Name: "bond-net1", Lenient: true, IPAM: "host-local", Links: podLinks,
+			want: Network{CNIVersion: "0.3.1", Name: "bond-net1", Lenient: true, IPAM: "host-local", Links: podLinks, PodLinks: []string{"net1", "net2"},
 				Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "mtu": "1500"}},
 		},
 		{
@@ -69,10 +68,10 @@ func TestParseNetwork(t *testing.T) {
 			config: `{"name": "n", "vlan": "7", "links": [{"deviceID": "0000:3b:02.0"}, {"config": {"plugins": [{"type": "sriov", "deviceID": "0000:5e:02.0", "vlan": 7}, {"type": "tuning"}]}}]}`,
 			want: Network{Name: "n", Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "vlan": "7"}, Links: []Link{
 				{Name: "bond0-1", Source: FromDevice, Device: deviceA, Plugins: []Plugin{
-					{"sriov", json.RawMessage(`{"cniVersion":"0.3.1","deviceID":"0000:3b:02.0","name":"n","pciBusID":"0000:3b:02.0","type":"sriov","vlan":7}`)}}},
+					plugin("sriov", `{"cniVersion":"0.3.1","deviceID":"0000:3b:02.0","name":"n","pciBusID":"0000:3b:02.0","type":"sriov","vlan":7}`)}},
 				{Name: "bond0-2", Source: FromDevice, Device: deviceB, Plugins: []Plugin{
-					{"sriov", json.RawMessage(`{"cniVersion":"0.3.1","deviceID":"0000:5e:02.0","name":"n","pciBusID":"0000:5e:02.0","type":"sriov","vlan":7}`)},
-					{"tuning", json.RawMessage(`{"cniVersion":"0.3.1","deviceID":"0000:5e:02.0","name":"n","pciBusID":"0000:5e:02.0","type":"tuning"}`)}}},
+					plugin("sriov", `{"cniVersion":"0.3.1","deviceID":"0000:5e:02.0","name":"n","pciBusID":"0000:5e:02.0","type":"sriov","vlan":7}`),
+					plugin("tuning", `{"cniVersion":"0.3.1","deviceID":"0000:5e:02.0","name":"n","pciBusID":"0000:5e:02.0","type":"tuning"}`)}},
 			}},
 		},
 		{
@@ -88,17 +87,17 @@ func TestParseNetwork(t *testing.T) {
 			want: Network{CNIVersion: "1.0.0", Name: "n", Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "primary": "left"},
 				Links: []Link{
 					{Name: "left", Source: FromDevice, Device: deviceA, Plugins: []Plugin{
-						{"sriov", json.RawMessage(`{"cniVersion":"0.3.1","deviceID":"0000:3b:02.0","name":"own","pciBusID":"0000:3b:02.0","type":"sriov"}`)},
-						{"tuning", json.RawMessage(`{"cniVersion":"0.3.1","deviceID":"0000:3b:02.0","mtu":9000,"name":"own","pciBusID":"0000:3b:02.0","type":"tuning"}`)},
+						plugin("sriov", `{"cniVersion":"0.3.1","deviceID":"0000:3b:02.0","name":"own","pciBusID":"0000:3b:02.0","type":"sriov"}`),
+						plugin("tuning", `{"cniVersion":"0.3.1","deviceID":"0000:3b:02.0","mtu":9000,"name":"own","pciBusID":"0000:3b:02.0","type":"tuning"}`),
 					}},
-					{Name: "bond0-2", Source: FromConfig, Plugins: []Plugin{{"macvlan", json.RawMessage(`{"cniVersion":"1.0.0","master":"eth1","name":"n","type":"macvlan"}`)}}},
+					{Name: "bond0-2", Source: FromConfig, Plugins: []Plugin{plugin("macvlan", `{"cniVersion":"1.0.0","master":"eth1","name":"n","type":"macvlan"}`)}},
 				}},
 		},
 		{
 			name:   "host-device, whose address has another name",
 			config: `{"name": "n", "links": [{"deviceID": "0000:3b:02.0"}, {"config": {"type": "host-device", "cniVersion": "1.0.0", "pciBusID": "0000:5e:02.0"}}]}`,
 			want: Network{Name: "n", Options: safe, Links: []Link{sriov("bond0-1", deviceA), {Name: "bond0-2", Source: FromDevice, Device: deviceB,
-				Plugins: []Plugin{{"host-device", json.RawMessage(`{"cniVersion":"1.0.0","deviceID":"0000:5e:02.0","name":"n","pciBusID":"0000:5e:02.0","type":"host-device"}`)}}}}},
+				Plugins: []Plugin{plugin("host-device", `{"cniVersion":"1.0.0","deviceID":"0000:5e:02.0","name":"n","pciBusID":"0000:5e:02.0","type":"host-device"}`)}}}},
 		},
 		{
 			name:   "what a runtime adds, and what is meant for others",
@@ -119,13 +118,15 @@ func TestParseNetwork(t *testing.T) {
 				t.Fatal(err)
 			}
 			test.want.Options = withPrimary(test.want.Options, test.want.Links[0].Name)
-			test.want.Raw, test.want.Agent = json.RawMessage(test.config), DefaultAgent
+			test.want.Config, test.want.Agent = NewConfig([]byte(test.config)), DefaultAgent
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
 	}
 }
+
+func plugin(t, config string) Plugin { return Plugin{t, NewConfig([]byte(config))} }
 
 // withPrimary is o with the link that is the primary one where o names none.
 func withPrimary(o bond.Options, link string) bond.Options {
@@ -148,7 +149,7 @@ func TestParseNetworkNull(t *testing.T) {
 		}
 	}
 	got := mustParse(t, `{`+nulls.String()+`"name": "n", "links": `+strings.ReplaceAll(links, "}", `, "name": null, "config": null, "resourceName": null, "network": null, "count": null}`)+`}`)
-	got.Raw, want.Raw = nil, nil
+	got.Config, want.Config = Config{}, Config{}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

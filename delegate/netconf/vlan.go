@@ -8,14 +8,15 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// setVLAN has each VF attached with the bond's VLAN: one place in the
-// configuration, in place of one per link that can differ.
-func (n *Network) setVLAN(problems *bond.Problems) {
-	vlan := n.Options[bond.VLAN]
+// withVLAN returns the links, each VF of which is attached with the bond's VLAN:
+// one place in the configuration instead of one per link that can differ. vlan is ""
+// for none.
+func withVLAN(links []Link, vlan string, problems *bond.Problems) []Link {
 	if vlan == "" {
-		return
+		return links
 	}
-	for i, l := range n.Links {
+	out := slices.Clone(links)
+	for i, l := range links {
 		if l.Source == FromAgent {
 			continue // it is read again when its device is known
 		}
@@ -24,14 +25,14 @@ func (n *Network) setVLAN(problems *bond.Problems) {
 			problems.Add(bond.VLAN, "leave vlan out, and set it where the link is made", "is %s, and links[%d], %s, is no VF that sriov attaches", vlan, i, l.Name)
 			continue
 		}
-		p := &n.Links[i].Plugins[sriov]
-		var fields map[string]json.RawMessage
-		_ = json.Unmarshal(p.Config, &fields) // it was made by Encode
-		if own, there := fields[bond.VLAN]; there && string(own) != vlan && string(own) != "null" {
+		config := l.Plugins[sriov].Config
+		o, _ := strictjson.Decode(config.Raw, "", problems)
+		if own := o.Fields[bond.VLAN]; o.Has(bond.VLAN) && string(own) != vlan {
 			problems.Add(bond.VLAN, "write it once", "is %s, and the configuration that attaches links[%d] has %s", vlan, i, strictjson.KindOf(own))
 			continue
 		}
-		fields[bond.VLAN] = json.RawMessage(vlan)
-		p.Config = strictjson.Encode(fields)
+		out[i].Plugins = slices.Clone(l.Plugins)
+		out[i].Plugins[sriov].Config = NewConfig(config.With(map[string]json.RawMessage{bond.VLAN: json.RawMessage(vlan)}))
 	}
+	return out
 }

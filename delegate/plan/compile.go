@@ -19,7 +19,7 @@ func Compile(r Request, f Facts) (p Plan, warnings []string, err error) {
 	c := compiler{r: r, f: f}
 	p = Plan{
 		ContainerID: r.ContainerID, IfName: r.IfName, Netns: r.Netns, Args: r.Args, Path: f.Path,
-		Network: r.Network.Name, Config: r.Network.Raw, IPAM: r.Network.IPAM, Group: r.Group,
+		Network: r.Network.Name, Config: r.Network.Config, IPAM: r.Network.IPAM, Group: r.Group,
 		DefaultRoute: r.DefaultRoute, DeviceInfo: r.DeviceInfo, DeviceInfoFile: r.DeviceInfoFile,
 	}
 	c.checkNode()

@@ -2,7 +2,6 @@ package plan
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -50,11 +49,7 @@ func (c *compiler) notShared(links []Link) string {
 // hasMAC says whether a plugin that attaches the link sets its MAC.
 func (l Link) hasMAC() bool {
 	for _, p := range l.Plugins {
-		var own struct {
-			MAC           string
-			RuntimeConfig struct{ MAC string }
-		}
-		if json.Unmarshal(p.Config, &own) == nil && own.MAC+own.RuntimeConfig.MAC != "" {
+		if p.Config.MAC+p.Config.RuntimeConfig.MAC != "" {
 			return true
 		}
 	}

@@ -17,7 +17,7 @@ func Order(rs []Request) (order []int) {
 		}
 		seen[i] = true
 		if i > 0 { // a pod has its default network before all others
-			for _, name := range rs[i].Network.LinksInPod() {
+			for _, name := range rs[i].Network.PodLinks {
 				if from, made := maker[name]; made {
 					attach(from)
 				}

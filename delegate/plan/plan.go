@@ -18,17 +18,17 @@ import (
 // Plan is what will be done for one attachment, whole: it can be printed,
 // stored and compared, and the same Request and Facts give the same Plan.
 type Plan struct {
-	ContainerID string          `json:"containerID"`
-	IfName      string          `json:"ifName"`
-	Netns       string          `json:"netns"`
-	Args        string          `json:"args,omitempty"`
-	Path        []string        `json:"path"`
-	Network     string          `json:"network"`
-	Config      json.RawMessage `json:"config"`        // as the runtime gave it; IPAM gets the same
-	Links       []Link          `json:"links"`         // of a chain the one interface that its plugins make
-	Bond        bond.Spec       `json:"bond,omitzero"` // the zero Spec of a chain
-	IPAM        string          `json:"ipam,omitempty"`
-	Group       Group           `json:"group,omitzero"`
+	ContainerID string         `json:"containerID"`
+	IfName      string         `json:"ifName"`
+	Netns       string         `json:"netns"`
+	Args        string         `json:"args,omitempty"`
+	Path        []string       `json:"path"`
+	Network     string         `json:"network"`
+	Config      netconf.Config `json:"config"`        // as the runtime gave it; IPAM gets the same
+	Links       []Link         `json:"links"`         // of a chain the one interface that its plugins make
+	Bond        bond.Spec      `json:"bond,omitzero"` // the zero Spec of a chain
+	IPAM        string         `json:"ipam,omitempty"`
+	Group       Group          `json:"group,omitzero"`
 
 	// As in agentapi.Attachment.
 	DefaultRoute   []netip.Addr    `json:"defaultRoute,omitzero"`
@@ -54,6 +54,9 @@ func (p Plan) Key() Key { return Key{p.ContainerID, p.IfName} }
 
 // IsChain says that other plugins make the network whole.
 func (p Plan) IsChain() bool { return p.Bond.Name == "" }
+
+// IPAMPlugin is the plugin that gives the bond its addresses.
+func (p Plan) IPAMPlugin() netconf.Plugin { return netconf.Plugin{Type: p.IPAM, Config: p.Config} }
 
 // Devices lists the PCI addresses that the plan takes from the host, sorted.
 func (p Plan) Devices() []string {

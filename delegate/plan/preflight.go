@@ -1,13 +1,13 @@
 package plan
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // plannedVF is a link of a bond that is a VF.
@@ -15,7 +15,7 @@ type plannedVF struct {
 	bond.DeviceFacts
 	link int // which of the planned ones
 	at   int // where in the configuration
-	set  sriovSettings
+	set  netconf.VFSettings
 }
 
 // String is "VF 3 of ens1f0 (0000:3b:02.3)".
@@ -23,20 +23,11 @@ func (v plannedVF) String() string {
 	return fmt.Sprintf("VF %d of %s (%s)", v.Number, v.PFNetdev, v.Address)
 }
 
-// sriovSettings are the settings of a VF that sriov-cni's configuration has;
-// what it has not stays as it is.
-type sriovSettings struct {
-	MAC       string
-	Trust     string
-	SpoofChk  string
-	LinkState string `json:"link_state"`
-	VLAN      *int
-}
-
-func (l Link) sriov() (s sriovSettings) {
+// vfSettings are those that sriov-cni gives to the link's VF.
+func (l Link) vfSettings() (s netconf.VFSettings) {
 	for _, p := range l.Plugins {
 		if p.Type == "sriov" {
-			_ = json.Unmarshal(p.Config, &s) // which sriov-cni itself refuses
+			s = p.Config.VFSettings
 		}
 	}
 	return s
@@ -46,7 +37,7 @@ func (l Link) sriov() (s sriovSettings) {
 func (c *compiler) vfs(p Plan) (out []plannedVF) {
 	for i, l := range p.Links {
 		if d := c.f.Devices[l.Device]; d.PF != "" {
-			out = append(out, plannedVF{d, i, c.at[i], l.sriov()})
+			out = append(out, plannedVF{d, i, c.at[i], l.vfSettings()})
 		}
 	}
 	return out
@@ -218,7 +209,7 @@ func changedMACs(p Plan, vfs []plannedVF) []plannedVF {
 
 // macOf is the MAC that a link has before it is bonded; "" where nobody knows.
 func macOf(l Link) string {
-	if mac := l.sriov().MAC; mac != "" {
+	if mac := l.vfSettings().MAC; mac != "" {
 		return strings.ToLower(mac)
 	}
 	if l.Before != nil {

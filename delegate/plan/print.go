@@ -48,11 +48,11 @@ func (l Link) how() string {
 	for _, p := range l.Plugins {
 		plugins = append(plugins, p.Type)
 	}
-	return what + "by " + strings.Join(append(plugins, l.sriov().words()...), ", ")
+	return what + "by " + strings.Join(append(plugins, vfWords(l.vfSettings())...), ", ")
 }
 
-// words are the settings as ip link has them.
-func (s sriovSettings) words() (out []string) {
+// vfWords are the settings of a VF as ip link has them.
+func vfWords(s netconf.VFSettings) (out []string) {
 	if s.VLAN != nil {
 		out = append(out, fmt.Sprintf("vlan %d", *s.VLAN))
 	}

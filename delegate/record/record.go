@@ -10,7 +10,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"iter"
-	"maps"
 	"slices"
 	"time"
 
@@ -19,7 +18,6 @@ import (
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
-	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // Version is the version of a Record's form on disk.
@@ -83,7 +81,7 @@ func (r *Record) Plugins() iter.Seq2[netconf.Plugin, string] {
 			}
 		}
 		if r.Plan.IPAM != "" {
-			yield(netconf.Plugin{Type: r.Plan.IPAM, Config: r.Plan.Config}, r.Plan.IfName)
+			yield(r.Plan.IPAMPlugin(), r.Plan.IfName)
 		}
 	}
 }
@@ -104,14 +102,9 @@ func (rec *Record) AddStep(what string, from, to time.Time) {
 
 // Call is one execution of a plugin for this attachment.
 func (rec *Record) Call(command, netns, ifName string, p netconf.Plugin, prevResult json.RawMessage) invoke.Call {
-	config := p.Config
+	config := p.Config.Raw
 	if prevResult != nil {
-		var fields map[string]json.RawMessage
-		if json.Unmarshal(config, &fields) == nil {
-			fields = maps.Clone(fields)
-			fields["prevResult"] = prevResult
-			config = strictjson.Encode(fields)
-		}
+		config = p.Config.With(map[string]json.RawMessage{"prevResult": prevResult})
 	}
 	return invoke.Call{
 		Command: command, ContainerID: rec.Plan.ContainerID, Netns: netns, IfName: ifName,
@@ -121,7 +114,7 @@ func (rec *Record) Call(command, netns, ifName string, p netconf.Plugin, prevRes
 
 // IPAMCall is one execution of the IPAM plugin for this attachment.
 func (rec *Record) IPAMCall(command, netns string) invoke.Call {
-	return rec.Call(command, netns, rec.Plan.IfName, netconf.Plugin{Type: rec.Plan.IPAM, Config: rec.Plan.Config}, nil)
+	return rec.Call(command, netns, rec.Plan.IfName, rec.Plan.IPAMPlugin(), nil)
 }
 
 // LostAt is when a link was first found to be nowhere, or its name to be

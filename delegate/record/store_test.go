@@ -19,7 +19,7 @@ import (
 )
 
 func newRecord(id, ifName string, devices ...string) *Record {
-	r := &Record{Version: Version, Plan: plan.Plan{ContainerID: id, IfName: ifName, Config: strictjson.Encode(1)}}
+	r := &Record{Version: Version, Plan: plan.Plan{ContainerID: id, IfName: ifName, Config: netconf.NewConfig(strictjson.Encode(1))}}
 	for _, d := range devices {
 		r.Plan.Links = append(r.Plan.Links, plan.Link{Name: "l" + d, Source: netconf.FromDevice, Device: d})
 	}

@@ -1,0 +1,80 @@
+package netconf
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/containernetworking/cni/pkg/version"
+
+	"github.com/multibond/multibond/delegate/strictjson"
+)
+
+// Plugin is a CNI plugin and the configuration that it gets on its standard
+// input.
+type Plugin struct {
+	Type   string `json:"type"`
+	Config Config `json:"config"`
+}
+
+// Config is a CNI configuration as it is given to a plugin, with the fields that
+// something depends on here. They are decoded when a Config is made or read; in
+// JSON a Config is its text alone.
+type Config struct {
+	Raw json.RawMessage `json:"-"`
+
+	Type       string
+	Name       string
+	CNIVersion string
+	DNS        types.DNS
+	VFSettings
+	RuntimeConfig struct{ MAC string }
+}
+
+// VFSettings are the settings of a VF in a configuration of sriov-cni. A setting
+// that is missing stays as it is.
+type VFSettings struct {
+	MAC       string
+	Trust     string
+	SpoofChk  string
+	LinkState string `json:"link_state"`
+	VLAN      *int
+}
+
+// NewConfig decodes a configuration. A field of a type that is not expected here
+// is left out: the plugin itself reports it.
+func NewConfig(raw json.RawMessage) Config {
+	type fields Config // without UnmarshalJSON
+	var f fields
+	_ = json.Unmarshal(raw, &f)
+	f.Raw = raw
+	return Config(f)
+}
+
+// UnmarshalJSON decodes a configuration like NewConfig. It never fails.
+func (c *Config) UnmarshalJSON(raw []byte) error {
+	*c = NewConfig(bytes.Clone(raw))
+	return nil
+}
+
+// MarshalJSON returns the text of the configuration.
+func (c Config) MarshalJSON() ([]byte, error) { return c.Raw.MarshalJSON() }
+
+// With returns the text of the configuration with more fields. They replace those
+// that it has.
+func (c Config) With(more map[string]json.RawMessage) json.RawMessage {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(c.Raw, &fields) != nil || fields == nil {
+		return c.Raw
+	}
+	maps.Copy(fields, more)
+	return strictjson.Encode(fields)
+}
+
+// HasVersion reports whether the configuration is of this CNI version or a later
+// one.
+func (c Config) HasVersion(least string) bool {
+	later, err := version.GreaterThanOrEqualTo(c.CNIVersion, least)
+	return err == nil && later
+}
