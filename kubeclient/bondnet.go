@@ -194,7 +194,7 @@ func (b BondNetwork) Need() Need {
 // Network returns the bond network in a form that netconf.ParseNetwork accepts:
 // devices, in the order of Need, replace what asked for them. Every byte outside
 // of links stays. A link whose device is "" still asks for one, and
-// delegate.Compile reports that there is none.
+// plan.Compile reports that there is none.
 func (b BondNetwork) Network(devices []string) Network {
 	var open []netconf.OpenLink
 	for _, l := range b.links {
