@@ -172,15 +172,20 @@ func Taken(links []Link, name string) (Link, bool) {
 	return Find(links, func(l Link) bool { return l.Name == name || slices.Contains(l.AltNames, name) })
 }
 
-// WithSmallestMTU returns o with the smallest MTU of links, so that no frame of the
-// bond is too large for the link by which it leaves.
-func WithSmallestMTU(o Options, links []Link) Options {
-	out := maps.Clone(o)
+// SmallestMTU returns the smallest MTU of links. A bond with it sends no frame that
+// is too large for the link by which it leaves.
+func SmallestMTU(links []Link) int {
 	least := links[0].MTU
 	for _, l := range links {
 		least = min(least, l.MTU)
 	}
-	out[MTU] = strconv.Itoa(least)
+	return least
+}
+
+// WithMTU returns o with an MTU.
+func (o Options) WithMTU(mtu int) Options {
+	out := maps.Clone(o)
+	out[MTU] = strconv.Itoa(mtu)
 	return out
 }
 

@@ -358,7 +358,7 @@ func TestTaken(t *testing.T) {
 
 func TestWithSmallestMTU(t *testing.T) {
 	o := bond.Options{bond.Mode: bond.BalanceRR}
-	got := bond.WithSmallestMTU(o, []bond.Link{{MTU: 9000}, {MTU: 1400}, {MTU: 1500}})
+	got := o.WithMTU(bond.SmallestMTU([]bond.Link{{MTU: 9000}, {MTU: 1400}, {MTU: 1500}}))
 	assert.Equal(t, bond.Options{bond.Mode: bond.BalanceRR, bond.MTU: "1400"}, got)
 	assert.Equal(t, bond.Options{bond.Mode: bond.BalanceRR}, o, "untouched")
 }

@@ -380,9 +380,9 @@ func (h *Host) build(s sandbox, rec *record.Record) (bond.Link, error) {
 		links = append(links, rec.Attached[l.Name].Link)
 	}
 	if rec.Plan.Bond.Options[bond.MTU] == "" {
-		rec.Plan.Bond.Options = bond.WithSmallestMTU(rec.Plan.Bond.Options, links)
+		rec.MTU = bond.SmallestMTU(links)
 	}
-	made, err := bond.Build(s.pod, rec.Plan.Bond, links)
+	made, err := bond.Build(s.pod, rec.Bond(), links)
 	rec.BondIndex = made.Index
 	if err != nil {
 		return made, cnierror.With(cnierror.Kernel, err)
@@ -400,11 +400,11 @@ func (h *Host) configure(s sandbox, rec *record.Record, made bond.Link, result *
 	if err := s.pod.Configure(made.Index, rec.Addresses); err != nil {
 		return made, cnierror.With(cnierror.Kernel, fmt.Errorf("%s: %w", made.Name, err))
 	}
-	if err := bond.Activate(s.pod, rec.Plan.Bond); err != nil {
+	if err := bond.Activate(s.pod, rec.Bond()); err != nil {
 		rec.Warnings = append(rec.Warnings, err.Error())
 		h.warn("network %s: %v", rec.Plan.Network, err)
 	}
-	if err := bond.Announce(s.pod, rec.Plan.Bond, rec.Addresses); err != nil {
+	if err := bond.Announce(s.pod, rec.Bond(), rec.Addresses); err != nil {
 		// Neighbours find the address without it, only later.
 		warning := fmt.Sprintf("network %s: %v", rec.Plan.Network, err)
 		rec.Warnings = append(rec.Warnings, warning)

@@ -25,10 +25,10 @@ func (h *Host) attach(ctx context.Context, s sandbox, rec *record.Record, i int)
 	if err := h.Store.Update(rec); err != nil {
 		return cnierror.With(types.ErrIOFailure, err)
 	}
-	if err := freeIndex(s, &rec.Plan.Links[i]); err != nil {
+	l := rec.Plan.Links[i]
+	if err := freeIndex(s, rec, l); err != nil {
 		return cnierror.With(cnierror.Kernel, fmt.Errorf("links[%d]: %w", i, err))
 	}
-	l := rec.Plan.Links[i]
 	var seen record.Attached
 	var err error
 	switch l.Source {
@@ -59,7 +59,7 @@ func (h *Host) attach(ctx context.Context, s sandbox, rec *record.Record, i int)
 // renames, and sets up, whatever in the pod has the index that the VF had on the
 // host, and the kernel gives the VF another where that is taken. On its way
 // through the pod and back the VF gets one that was free there.
-func freeIndex(s sandbox, l *plan.Link) error {
+func freeIndex(s sandbox, rec *record.Record, l plan.Link) error {
 	const tries = 8
 	if l.Source != netconf.FromDevice {
 		return nil
@@ -69,39 +69,36 @@ func freeIndex(s sandbox, l *plan.Link) error {
 		if err != nil {
 			return err
 		}
-		if _, taken := bond.Find(links, func(x bond.Link) bool { return x.Index == l.Before.Index }); !taken {
+		if _, taken := bond.Find(links, func(x bond.Link) bool { return x.Index == rec.IndexOf(l) }); !taken {
 			return nil
 		}
-		if err := roundTrip(s, l); err != nil {
+		index, err := roundTrip(s, l, rec.IndexOf(l))
+		if err != nil {
 			return fmt.Errorf("giving it an index of its own: %w", err)
 		}
+		rec.SetIndex(l, index)
 	}
 	return fmt.Errorf("each of %d indexes of its own was taken in the pod", tries)
 }
 
-// roundTrip moves a VF into the pod and back, under its own name, down.
-func roundTrip(s sandbox, l *plan.Link) error {
-	down, spare := false, fmt.Sprintf("mb%d", l.Before.Index)
-	if err := s.host.Change(l.Before.Index, bond.Change{Namespace: s.pod, Name: &spare, Up: &down}); err != nil {
-		return err
+// roundTrip moves a VF into the pod and back, under its own name, down. It returns
+// the index that the VF has then.
+func roundTrip(s sandbox, l plan.Link, index int) (int, error) {
+	down, spare := false, fmt.Sprintf("mb%d", index)
+	if err := s.host.Change(index, bond.Change{Namespace: s.pod, Name: &spare, Up: &down}); err != nil {
+		return 0, err
 	}
 	ours := func(x bond.Link) bool { return x.Device == l.Device }
 	links, err := s.pod.Links()
 	inPod, there := bond.Find(links, ours)
 	if err != nil || !there {
-		return errors.Join(err, fmt.Errorf("%s is not in the pod", l.Device))
+		return 0, errors.Join(err, fmt.Errorf("%s is not in the pod", l.Device))
 	}
 	if err := s.pod.Change(inPod.Index, bond.Change{Namespace: s.host, Name: &l.Before.Name}); err != nil {
-		return err
+		return 0, err
 	}
 	home, err := s.host.Link(l.Before.Name)
-	if err != nil {
-		return err
-	}
-	// Another Link, for the Record's before-state is shared with the facts.
-	before := *l.Before
-	before.Index, l.Before = home.Index, &before
-	return nil
+	return home.Index, err
 }
 
 // preparePrevious makes the link before link i ready for the bond, while the plugin

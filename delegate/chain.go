@@ -27,10 +27,10 @@ func (h *Host) attachChain(ctx context.Context, s sandbox, rec *record.Record) e
 	if err := errors.Join(h.Store.Update(rec), prepareDeviceInfo(rec.Plan.DeviceInfoFile)); err != nil {
 		return cnierror.With(types.ErrIOFailure, err)
 	}
-	if err := freeIndex(s, &rec.Plan.Links[0]); err != nil {
+	l := rec.Plan.Links[0]
+	if err := freeIndex(s, rec, l); err != nil {
 		return cnierror.With(cnierror.Kernel, err)
 	}
-	l := rec.Plan.Links[0]
 	var seen record.Attached
 	var err error
 	var done int
@@ -52,9 +52,7 @@ func (h *Host) attachChain(ctx context.Context, s sandbox, rec *record.Record) e
 	if err != nil {
 		return cnierror.With(cnierror.Delegate, fmt.Errorf("%s: %w", last.Type, err))
 	}
-	if info := readDeviceInfo(rec.Plan.DeviceInfoFile); info != nil {
-		rec.Plan.DeviceInfo = info
-	}
+	rec.DeviceInfo = readDeviceInfo(rec.Plan.DeviceInfoFile)
 	result.CNIVersion = current.ImplementedSpecVersion
 	rec.Result = strictjson.Encode(result)
 	return nil

@@ -63,7 +63,7 @@ func (h *Host) verify(s sandbox, rec *record.Record) error {
 	for _, l := range rec.Plan.Links {
 		devices[l.Name] = l.Device
 	}
-	problems, err := bond.Verify(s.pod, rec.Plan.Bond, rec.BondIndex, devices)
+	problems, err := bond.Verify(s.pod, rec.Bond(), rec.BondIndex, devices)
 	if err != nil {
 		return err
 	}

@@ -1,14 +1,21 @@
 package delegate
 
 import (
+	"encoding/json"
+	"path/filepath"
 	"slices"
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // TestDryRun: it prints what the ADD then plans, and changes nothing.
@@ -42,6 +49,65 @@ func TestDryRun(t *testing.T) {
 
 // effects are the verbs that change something.
 var effects = []string{"CreateBond", "Delete", "Change", "Flush", "Configure", "RemoveRoute", "ChangeVF"}
+
+// TestPlanIsNotWritten: what is compiled again from the same Request and Facts is
+// the Plan in the Record of the ADD, and after a DEL that has failed it still is.
+func TestPlanIsNotWritten(t *testing.T) {
+	for i, scenario := range scenarios {
+		t.Run(scenario.name, func(t *testing.T) {
+			m, r, before := stage(t, i)
+			wantPlans(t, m, []plan.Request{r}, func() error { _, err := m.Add(t.Context(), r); return err })
+			m.mustDel(c1)
+			m.wantState(before)
+		})
+	}
+	t.Run("the networks of a pod", func(t *testing.T) {
+		one := vlan("net3", vfA2)
+		one.DeviceInfo, one.DeviceInfoFile = json.RawMessage(`{"type":"pci"}`), filepath.Join(t.TempDir(), "info.json")
+		list := agentapi.Attachment{Name: "demo/list", IfName: "net2", Config: json.RawMessage(`{"cniVersion": "1.0.0", "name": "list", "plugins": [{"type": "macvlan"}, {"type": "tuning"}]}`)}
+		n := newNode(t, bondOf("bond0", vfA, vfB), list, one)
+		n.plugins.write = map[string]string{"sriov ADD net3": one.DeviceInfoFile}
+		before := n.state()
+		rs, err := requestsOf(n.config, n.request(), *n.reply.Lookup)
+		require.NoError(t, err)
+		wantPlans(t, n.machine, rs, func() error { _, err := n.AddPod(t.Context(), n.config, n.request()); return err })
+		assert.JSONEq(t, `{"type":"written"}`, string(n.readRecord(plan.Key{ContainerID: "c1", IfName: "net3"}).DeviceInfo))
+		n.mustDel(n.request().Key())
+		n.wantState(before)
+	})
+}
+
+// wantPlans compares the Plans in Records with what is compiled from the requests.
+func wantPlans(t *testing.T, m *machine, rs []plan.Request, add func() error) {
+	t.Helper()
+	s, err := m.enter(pod1)
+	require.NoError(t, err)
+	facts := make([]plan.Facts, len(rs))
+	for i, r := range rs {
+		facts[i], err = m.survey(r, s)
+		require.NoError(t, err)
+	}
+	require.NoError(t, add())
+	compare := func() {
+		for i, r := range rs {
+			again, _, err := plan.Compile(r, facts[i])
+			require.NoError(t, err)
+			assert.JSONEq(t, string(strictjson.Encode(again)), string(strictjson.Encode(m.readRecord(r.Key()).Plan)))
+		}
+	}
+	compare()
+	m.Path = append(m.Path, "/opt/cni/new")
+	for edge := 1; ; edge++ {
+		m.edges.reset(edge, fail)
+		failed := m.Del(t.Context(), rs[0].Key())
+		m.edges.reset(0, nil)
+		if keys, _ := m.Store.List(); failed != nil && len(keys) == len(rs) {
+			compare()
+			return
+		}
+		require.Error(t, failed, "no edge keeps all Records")
+	}
+}
 
 // TestDryRunNetns: without a namespace the pod is empty; one that is not there
 // is an error.

@@ -345,10 +345,14 @@ func allSteps(p agentapi.Publish, recs []*record.Record) []agentapi.Step {
 }
 
 func podResult(rec *record.Record) (agentapi.Result, error) {
+	info := rec.DeviceInfo
+	if info == nil {
+		info = rec.Plan.DeviceInfo
+	}
 	result, err := invoke.DecodeResult(rec.Result)
 	return agentapi.Result{
 		Name: rec.Plan.Network, IfName: rec.Plan.IfName, Bond: !rec.Plan.IsChain(), Result: result,
-		DefaultRoute: rec.Plan.DefaultRoute, DeviceInfo: rec.Plan.DeviceInfo,
+		DefaultRoute: rec.Plan.DefaultRoute, DeviceInfo: info,
 	}, err
 }
 

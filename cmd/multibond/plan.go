@@ -72,7 +72,10 @@ func recorded(k plan.Key, cni *skel.CmdArgs) (plan.Plan, []string, error) {
 	if err != nil {
 		return plan.Plan{}, nil, err
 	}
-	return rec.Plan, rec.Warnings, nil
+	// The plan as it was carried out: with the MTU that the links turned out to have.
+	carriedOut := rec.Plan
+	carriedOut.Bond = rec.Bond()
+	return carriedOut, rec.Warnings, nil
 }
 
 func dryRun(cni *skel.CmdArgs, devices string) (plan.Plan, []string, error) {

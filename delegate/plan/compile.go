@@ -293,5 +293,5 @@ func (c *compiler) settleMTU(p *Plan) {
 	if len(links) == 0 {
 		return
 	}
-	p.Bond.Options = bond.WithSmallestMTU(p.Bond.Options, links)
+	p.Bond.Options = p.Bond.Options.WithMTU(bond.SmallestMTU(links))
 }

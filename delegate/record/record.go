@@ -32,12 +32,15 @@ type Record struct {
 	Created     time.Time            `json:"created"`
 	Plan        plan.Plan            `json:"plan"`
 	Started     []string             `json:"started,omitempty"`  // links whose attachment was begun
+	Indexes     map[string]int       `json:"indexes,omitempty"`  // of VFs that were given another before they were attached
 	Attached    map[string]Attached  `json:"attached,omitempty"` // links that were seen in the pod
+	MTU         int                  `json:"mtu,omitempty"`      // the bond's, if only the attached links could tell
 	BondIndex   int                  `json:"bondIndex,omitempty"`
 	IPAMAsked   bool                 `json:"ipamAsked,omitempty"`
 	IPAMRefused bool                 `json:"ipamRefused,omitempty"` // it gave nothing
 	RefusedBy   int                  `json:"refusedBy,omitempty"`   // the plugin of a chain, counted from 1, that did nothing
 	Addresses   bond.Addresses       `json:"addresses,omitzero"`    // of the bond
+	DeviceInfo  json.RawMessage      `json:"deviceInfo,omitempty"`  // what a plugin wrote about its device; it replaces the Plan's
 	Result      json.RawMessage      `json:"result,omitempty"`      // the ADD's: the attachment is complete
 	Restored    []string             `json:"restored,omitempty"`    // links that are as before again
 	LostSince   map[string]time.Time `json:"lostSince,omitempty"`   // when a link was first found to be nowhere, or its name to be taken
@@ -84,6 +87,33 @@ func (r *Record) Plugins() iter.Seq2[netconf.Plugin, string] {
 			yield(r.Plan.IPAMPlugin(), r.Plan.IfName)
 		}
 	}
+}
+
+// Bond is the plan's bond, with the MTU that was not known before its links were
+// attached.
+func (r *Record) Bond() bond.Spec {
+	spec := r.Plan.Bond
+	if r.MTU > 0 {
+		spec.Options = spec.Options.WithMTU(r.MTU)
+	}
+	return spec
+}
+
+// IndexOf is the index that a link of the plan had on the host, or the one that it
+// was given there before it was attached.
+func (r *Record) IndexOf(l plan.Link) int {
+	if given, is := r.Indexes[l.Name]; is {
+		return given
+	}
+	return l.Before.Index
+}
+
+// SetIndex keeps the index that a link was given before it was attached.
+func (r *Record) SetIndex(l plan.Link, index int) {
+	if r.Indexes == nil {
+		r.Indexes = map[string]int{}
+	}
+	r.Indexes[l.Name] = index
 }
 
 // assumeBegun is for a Record that does not know how far its ADD has come.
@@ -148,7 +178,7 @@ func (rec *Record) Made(b bond.Link, links []bond.Link) bool {
 // igbvf takes whatever MAC it has for its own at each reset, and that can be
 // the bond's, which is one of the links'.
 func (rec *Record) Knows(l plan.Link, now bond.Link) bool {
-	if now.Index == l.Before.Index || now.Index == rec.Attached[l.Name].Link.Index {
+	if now.Index == rec.IndexOf(l) || now.Index == rec.Attached[l.Name].Link.Index {
 		return true
 	}
 	known := []string{rec.Plan.Bond.Options[bond.MAC]}
