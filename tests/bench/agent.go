@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"maps"
 	"os"
 	"strings"
 	"time"
@@ -69,11 +68,8 @@ func (r *Report) agentFigures(ctx context.Context, m *machine) error {
 	f.IdleCPUPercent, f.IdleBytes = 100*(cpuTime(pid)-cpu).Seconds()/idle.Seconds(), readBytes(pid)-bytes
 	f.IdleKiB, _ = rss(pid)
 
-	multibond := contenders(m.cluster.Kubeconfig, noop)[0]
-	multibond.config = maps.Clone(multibond.config)
-	multibond.config["agent"] = socket
 	began, cpu = time.Now(), cpuTime(pid)
-	if _, _, err := burst(ctx, m, multibond, pods, uids); err != nil {
+	if _, _, err := burst(ctx, m, multibond(socket), pods, uids); err != nil {
 		return err
 	}
 	time.Sleep(2 * time.Second) // events and the audit log lag behind

@@ -26,6 +26,13 @@ type contender struct {
 // noop is a network whose plugin does nothing.
 var noop = map[string]any{"cniVersion": "1.0.0", "name": "noop", "type": "noop"}
 
+// multibond returns the contender whose agent has this socket.
+func multibond(socket string) contender {
+	config := map[string]any{"cniVersion": "1.0.0", "name": "multibond", "type": "multibond", "agent": socket,
+		"defaultNetwork": map[string]any{"confDir": confDir, "name": ""}}
+	return contender{"multibond", "multibond", config, []string{"multibond", "multibond-agent"}}
+}
+
 // contenders returns Multibond and its peers. Each of them attaches the default
 // network first.
 func contenders(kubeconfig string, defaultNetwork map[string]any) []contender {
@@ -37,12 +44,14 @@ func contenders(kubeconfig string, defaultNetwork map[string]any) []contender {
 		return config
 	}
 	return []contender{
-		{"multibond", "multibond", map[string]any{"cniVersion": "1.0.0", "name": "multibond", "type": "multibond", "agent": "/run/multibond/agent.sock",
-			"defaultNetwork": map[string]any{"confDir": confDir, "name": ""}}, []string{"multibond", "multibond-agent"}},
+		multibond(agentSocket),
 		{"multus thin", "multus", multus("multus", map[string]any{"kubeconfig": kubeconfig, "cniDir": stateDir + "/multus-thin"}), []string{"multus"}},
 		{"multus thick", "multus-shim", multus("multus-shim", map[string]any{"daemonSocketDir": "/run/multus/thick"}), []string{"multus-shim", "multus-daemon"}},
 	}
 }
+
+// ofMultus reports whether the contender is a kind of Multus.
+func (c contender) ofMultus() bool { return strings.HasPrefix(c.name, "multus") }
 
 // sandbox is a pod with a network namespace.
 type sandbox struct {

@@ -40,7 +40,7 @@ type Burst struct {
 }
 
 // onHost measures with delegates that do nothing.
-func (r *Report) onHost(ctx context.Context, rounds int) error {
+func (r *Report) onHost(ctx context.Context, _ programs) error {
 	m := &machine{}
 	defer m.close()
 	var err error
@@ -62,7 +62,7 @@ func (r *Report) onHost(ctx context.Context, rounds int) error {
 		return err
 	}
 	for _, step := range []func(context.Context, *machine, int) error{r.startUp, r.timeline, r.growthOfSandboxes, r.peers, r.bursts, r.growth} {
-		if err := step(ctx, m, rounds); err != nil {
+		if err := step(ctx, m, r.Rounds); err != nil {
 			return errors.Join(err, m.logs())
 		}
 	}
@@ -111,7 +111,7 @@ func (r *Report) peers(ctx context.Context, m *machine, _ int) error {
 	for _, n := range counts {
 		pod := fmt.Sprint("n", n)
 		t, err := rounds(3*r.Rounds, func(t times, round int) error {
-			return t.round(ctx, contenders(m.cluster.Kubeconfig, noop), floor(n), round, func() (sandbox, error) { return sandbox{"bench-" + pod, netns, pod, uids[pod]}, nil })
+			return t.round(ctx, contenders(m.cluster.Kubeconfig, noop), floor(n), round, func(contender) (sandbox, error) { return sandbox{"bench-" + pod, netns, pod, uids[pod]}, nil })
 		})
 		if err != nil {
 			return err
@@ -126,8 +126,7 @@ func (r *Report) peers(ctx context.Context, m *machine, _ int) error {
 
 // String is a line of the table.
 func (p Peer) String() string {
-	of := func(what string) string { return p.Ratios.of(what, "floor", "multus thin", "multus thick") }
-	return fmt.Sprintf("%d networks: ADD %.1f ms, %s; DEL %.1f ms, %s", p.Networks, p.ADD["multibond"].Median, of("ADD"), p.DEL["multibond"].Median, of("DEL"))
+	return fmt.Sprintf("%d networks: ADD %.1f ms, %s; DEL %.1f ms, %s", p.Networks, p.ADD["multibond"].Median, p.Ratios.of("ADD"), p.DEL["multibond"].Median, p.Ratios.of("DEL"))
 }
 
 // bursts attaches many pods at once, each with two networks.
@@ -226,9 +225,8 @@ func (m *machine) pair(ctx context.Context) (func(command string) (time.Duration
 		return nil, err
 	}
 	uids, err := m.addPods(ctx, map[string][]string{"n2": noops(2)})
-	multibond := contenders(m.cluster.Kubeconfig, noop)[0]
 	return func(command string) (time.Duration, error) {
-		return multibond.call(ctx, command, sandbox{"bench-n2", netns, "n2", uids["n2"]})
+		return multibond(agentSocket).call(ctx, command, sandbox{"bench-n2", netns, "n2", uids["n2"]})
 	}, err
 }
 

@@ -16,7 +16,7 @@ import (
 // countInstructions counts the instructions that the plugin and an empty program
 // execute from exec to exit. It steps through them one by one, because virtual
 // machines have no counter for that.
-func (r *Report) countInstructions(ctx context.Context, _ int) error {
+func (r *Report) countInstructions(ctx context.Context, _ programs) error {
 	fmt.Println("counting instructions, which takes some minutes")
 	r.Instructions = map[string]int{}
 	for _, program := range []string{"noop", "multibond"} {

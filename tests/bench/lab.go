@@ -1,13 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,9 +19,9 @@ import (
 // labPod is a pod that is attached in the lab to its default network, a bridge,
 // and to VFs. Each VF is a network of its own, or all are links of one bond.
 type labPod struct {
-	Name, UID string
-	VFs       int
-	Bond      bool
+	Name string
+	VFs  int
+	Bond bool
 }
 
 // labTask tells the guest what to do.
@@ -28,6 +29,8 @@ type labTask struct {
 	Host, Port string // of the API server
 	Rounds     int
 	Pods       []labPod
+	UIDs       map[string]string // by the name of the pod
+	BondCNI    bool              // the guest has bond-cni
 }
 
 const (
@@ -52,7 +55,8 @@ func labPods() (pods []labPod) {
 func vf(i int) string { return fmt.Sprintf("0000:%02x:10.%d", 1+i%2, 2*(i/2)) }
 
 // labNetworks returns the networks of the lab, by the names of their NADs: sriov0 to
-// sriov7 are one VF each, bond2 to bond8 are bonds of 2 to 8 VFs.
+// sriov7 are one VF each, bond2 to bond8 are bonds of 2 to 8 VFs. For bond-cni the
+// same bonds are bond2-bond-cni to bond8-bond-cni.
 func labNetworks() map[string]any {
 	all := map[string]any{}
 	for i := range 8 {
@@ -61,6 +65,7 @@ func labNetworks() map[string]any {
 	for _, p := range labPods() {
 		if p.Bond {
 			all[p.Name] = bondNetwork(p.VFs)
+			all[p.bondCNI()] = p.bondCNINetwork()
 		}
 	}
 	return all
@@ -81,6 +86,19 @@ func bondNetwork(n int) map[string]any {
 	}
 }
 
+// bondCNINetwork returns the same bond for bond-cni. Its links are in the pod
+// already.
+func (p labPod) bondCNINetwork() map[string]any {
+	var links []map[string]string
+	for i := range p.VFs {
+		links = append(links, map[string]string{"name": p.link(i)})
+	}
+	return map[string]any{
+		"cniVersion": "0.3.1", "name": p.bondCNI(), "type": "bond", "mode": "active-backup", "miimon": "100", "failOverMac": 1,
+		"linksInContainer": true, "links": links, "ipam": bondIPAM,
+	}
+}
+
 var bondIPAM = map[string]any{"type": "host-local", "subnet": "10.56.217.0/24"}
 
 // bridgeNetwork is the default network of the lab's pods.
@@ -88,7 +106,7 @@ var bridgeNetwork = map[string]any{"cniVersion": "0.3.1", "name": "cbr0", "type"
 	"ipam": map[string]any{"type": "host-local", "subnet": "10.244.1.0/24"}}
 
 // inLab measures with real VFs.
-func (r *Report) inLab(ctx context.Context, rounds int) error {
+func (r *Report) inLab(ctx context.Context, given programs) error {
 	c, err := cluster.Start(ctx, cluster.Options{WithoutNode: true, Dir: clusterDir(), Log: os.Stdout})
 	if err != nil {
 		return err
@@ -101,24 +119,23 @@ func (r *Report) inLab(ctx context.Context, rounds int) error {
 	if err := m.createNADs(ctx, labNetworks()); err != nil {
 		return err
 	}
-	task := labTask{Rounds: rounds, Pods: labPods(), Host: hostOfGuest}
+	task := labTask{Rounds: r.Rounds, Pods: labPods(), Host: hostOfGuest, BondCNI: given["bond"] != nil}
 	_, task.Port = c.Address()
 	networks := map[string][]string{}
 	for _, p := range task.Pods {
 		networks[p.Name] = p.networks()
+		if p.Bond {
+			networks[p.bondCNI()] = p.networksOfMultus()
+		}
 	}
-	uids, err := m.addPods(ctx, networks)
+	if task.UIDs, err = m.addPods(ctx, networks); err != nil {
+		return err
+	}
+	files, err := m.guestFiles(ctx, task, given)
 	if err != nil {
 		return err
 	}
-	for i, p := range task.Pods {
-		task.Pods[i].UID = uids[p.Name]
-	}
-	files, err := m.guestFiles(ctx, task)
-	if err != nil {
-		return err
-	}
-	vm, err := lab.Boot(ctx, lab.Options{PFs: 2, VFs: 4, Disk: filepath.Join(lab.Root(), "build", "cluster", "node.img"), Files: files, Log: os.Stdout, Timeout: time.Hour})
+	vm, err := lab.Boot(ctx, lab.Options{PFs: 2, VFs: 4, Disk: filepath.Join(lab.Root(), "build", "cluster", "node.img"), Files: files, Log: os.Stdout, Timeout: 2 * time.Hour})
 	if err != nil {
 		return err
 	}
@@ -128,7 +145,7 @@ func (r *Report) inLab(ctx context.Context, rounds int) error {
 		return err
 	}
 	r.LabKernel = strings.TrimSpace(string(release.Stdout))
-	out, err := vm.Run(ctx, lab.Cmd{Args: []string{binDir + "/bench", "-guest"}, Stderr: os.Stdout, Timeout: time.Hour})
+	out, err := vm.Run(ctx, lab.Cmd{Args: []string{binDir + "/bench", "-guest"}, Stderr: os.Stdout, Timeout: 2 * time.Hour})
 	if err == nil && out.Exit != 0 {
 		err = fmt.Errorf("the benchmark exited with status %d in the guest", out.Exit)
 	}
@@ -136,6 +153,10 @@ func (r *Report) inLab(ctx context.Context, rounds int) error {
 		err = json.Unmarshal(out.Stdout, &r.Lab)
 	}
 	r.growthOfLinks()
+	if !task.BondCNI {
+		r.LeftOut = "bonds attached by Multus and bond-cni: -bond-cni (make bench BONDCNI=...) names no program"
+		fmt.Println("left out:", r.LeftOut)
+	}
 	return err
 }
 
@@ -155,18 +176,32 @@ func (r *Report) growthOfLinks() {
 }
 
 // networks returns the networks that the pod's annotation names.
-func (p labPod) networks() (names []string) {
+func (p labPod) networks() []string {
 	if p.Bond {
-		return []string{p.Name}
+		return []string{p.Name + "@bond0"}
 	}
-	for i := range p.VFs {
+	return sriovNetworks(p.VFs)
+}
+
+// networksOfMultus returns the networks that a pod with the same bond has with
+// Multus: each VF, then the bond over them.
+func (p labPod) networksOfMultus() []string {
+	return append(sriovNetworks(p.VFs), p.bondCNI()+"@bond0")
+}
+
+func sriovNetworks(n int) (names []string) {
+	for i := range n {
 		names = append(names, fmt.Sprint("sriov", i))
 	}
 	return names
 }
 
+// bondCNI returns the name of the pod, and of the network, if Multus attaches the
+// bond.
+func (p labPod) bondCNI() string { return p.Name + "-bond-cni" }
+
 // guestFiles writes and returns the files that the guest has below /lab.
-func (m *machine) guestFiles(ctx context.Context, task labTask) (map[string]string, error) {
+func (m *machine) guestFiles(ctx context.Context, task labTask, given programs) (map[string]string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -177,7 +212,8 @@ func (m *machine) guestFiles(ctx context.Context, task labTask) (map[string]stri
 	}
 	dir := filepath.Join(stateDir, "guest")
 	files := map[string]string{"bin/bench": self}
-	for _, program := range []string{"multibond", "multibond-agent", "multus", "multus-daemon", "multus-shim"} {
+	own := []string{"multibond", "multibond-agent", "multus", "multus-daemon", "multus-shim"}
+	for _, program := range slices.AppendSeq(own, maps.Keys(given)) {
 		files["bin/"+program] = filepath.Join(binDir, program)
 	}
 	text, _ := json.Marshal(task)
@@ -188,109 +224,4 @@ func (m *machine) guestFiles(ctx context.Context, task labTask) (map[string]stri
 		files["bench/"+name] = file
 	}
 	return files, errors.Join(errs...)
-}
-
-// uplink connects the guest to the API server, and puts Multus's credentials where
-// a container has them.
-const uplink = `
-echo "root:x:0:0:root:/root:/bin/sh" >/etc/passwd
-for dev in /sys/class/net/eth*; do
-	case $(readlink $dev/device/driver) in */virtio_net) uplink=${dev##*/} ;; esac
-done
-ip link set $uplink up
-ip addr add 10.0.2.15/24 dev $uplink
-ip route add default via 10.0.2.2
-mkdir -p /etc/cni/net.d /var/lib/cni ` + serviceAccount + `
-cp ` + guestDir + `/token ` + guestDir + `/ca.crt ` + serviceAccount
-
-// inGuest is the part of inLab that runs in the guest. It prints its report.
-func inGuest(ctx context.Context) error {
-	text, err := os.ReadFile(guestTask)
-	if err != nil {
-		return err
-	}
-	var task labTask
-	if err := json.Unmarshal(text, &task); err != nil {
-		return err
-	}
-	if _, err := shell(ctx, uplink); err != nil {
-		return err
-	}
-	network, _ := json.Marshal(map[string]any{"cniVersion": "0.3.1", "name": "cbr0", "plugins": []any{bridgeNetwork}})
-	if err := os.WriteFile(filepath.Join(confDir, "10-cbr0.conflist"), network, 0o644); err != nil {
-		return err
-	}
-	m := &machine{}
-	defer m.close()
-	if err := m.startDaemons(guestDir+"/kubeconfig", []string{"KUBERNETES_SERVICE_HOST=" + task.Host, "KUBERNETES_SERVICE_PORT=" + task.Port}); err != nil {
-		return errors.Join(err, m.logs())
-	}
-	all := contenders(guestDir+"/kubeconfig", bridgeNetwork)
-	var peers []LabPeer
-	for _, p := range task.Pods {
-		these := all
-		if p.Bond {
-			these = all[:1]
-		}
-		t, err := rounds(task.Rounds, func(t times, round int) error {
-			return t.round(ctx, these, p.floor, round, func() (sandbox, error) { return p.sandbox(ctx) })
-		})
-		if err != nil {
-			return errors.Join(err, m.logs())
-		}
-		one := LabPeer{Bond: p.Bond, VFs: p.VFs, ADD: t.stats("ADD"), DEL: t.stats("DEL"), Again: t.stats("DEL again"), Ratios: t.ratios()}
-		fmt.Fprintln(os.Stderr, one)
-		if p.Bond {
-			if one.Timeline, err = all[0].timeline(ctx, func() (sandbox, error) { return p.sandbox(ctx) }); err != nil {
-				return errors.Join(err, m.logs())
-			}
-			printTimeline(os.Stderr, one.Timeline)
-		}
-		peers = append(peers, one)
-	}
-	text, _ = json.Marshal(peers)
-	_, err = os.Stdout.Write(text)
-	return err
-}
-
-// sandbox returns a sandbox with a new namespace, as a runtime does. In a namespace
-// that is used again, sriov-cni 2.1.0 takes another interface for its VF.
-func (p labPod) sandbox(ctx context.Context) (sandbox, error) {
-	_, err := shell(ctx, "ip netns del bench 2>/dev/null || true; ip netns add bench")
-	return sandbox{"bench-" + p.Name, "/run/netns/bench", p.Name, p.UID}, err
-}
-
-// LabPeer compares the contenders for a pod with VFs VFs.
-type LabPeer struct {
-	Bond  bool             `json:"bond"` // of all VFs; otherwise each VF is a network of its own
-	VFs   int              `json:"vfs"`
-	ADD   map[string]Stats `json:"add"`
-	DEL   map[string]Stats `json:"del"`
-	Again map[string]Stats `json:"delAgain"`
-
-	Ratios   Ratios `json:"ratios"`
-	Timeline []Bar  `json:"timeline,omitempty"` // of one ADD of a bond
-}
-
-// String is a line of the table.
-func (p LabPeer) String() string {
-	what := "VFs"
-	if p.Bond {
-		what = "VFs in a bond"
-	}
-	of := []string{"floor"}
-	if !p.Bond {
-		of = append(of, "multus thin", "multus thick")
-	}
-	return fmt.Sprintf("lab, %d %s: ADD %.0f ms, %s; DEL %.0f ms, %s; a further DEL %s of the floor's first", p.VFs, what,
-		p.ADD["multibond"].Median, p.Ratios.of("ADD", of...), p.DEL["multibond"].Median, p.Ratios.of("DEL", of...), p.Ratios["DEL again"]["floor"])
-}
-
-// shell runs a script and returns its output.
-func shell(ctx context.Context, script string) (string, error) {
-	out, err := command(ctx, "sh", "-euc", script).CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("%w: %s", err, bytes.TrimSpace(out))
-	}
-	return strings.TrimSpace(string(out)), err
 }

@@ -32,6 +32,8 @@ var private = []string{"/opt", "/etc/cni", "/run/netns", "/run/multibond", "/run
 
 const stateDir = "/var/lib/cni"
 
+const agentSocket = "/run/multibond/agent.sock"
+
 const noopNetwork = `{"cniVersion": "1.0.0", "name": "noop", "plugins": [{"type": "noop"}]}`
 
 // inPrivate runs this program again in a mount namespace of its own.
@@ -79,8 +81,8 @@ func buildWith(ctx context.Context, linker, dir, out string, packages ...string)
 	return nil
 }
 
-// install builds the programs of all contenders.
-func install(ctx context.Context) error {
+// install builds the programs of all contenders, and adds those that were given.
+func install(ctx context.Context, given programs) error {
 	const multus = "gopkg.in/k8snetworkplumbingwg/multus-cni.v4/cmd/"
 	if err := errors.Join(
 		build(ctx, ".", binDir+"/", "./cmd/multibond", "./cmd/multibond-agent", "./tests/bench/noop"),
@@ -88,7 +90,11 @@ func install(ctx context.Context) error {
 	); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(confDir, "10-noop.conflist"), []byte(noopNetwork), 0o644)
+	errs := []error{os.WriteFile(filepath.Join(confDir, "10-noop.conflist"), []byte(noopNetwork), 0o644)}
+	for name, content := range given {
+		errs = append(errs, os.WriteFile(filepath.Join(binDir, name), content, 0o755))
+	}
+	return errors.Join(errs...)
 }
 
 // process is a daemon of a contender.
@@ -179,7 +185,7 @@ func (m *machine) startDaemons(kubeconfig string, env []string) error {
 	if err != nil {
 		return err
 	}
-	if err := agent.await("/run/multibond/agent.sock"); err != nil {
+	if err := agent.await(agentSocket); err != nil {
 		return err
 	}
 	// Multus's daemon exits unless it can make a configuration from one that it finds.

@@ -30,7 +30,8 @@ type Report struct {
 	Imports      []Import          `json:"imports"`
 	Timeline     []Bar             `json:"timeline"` // of one ADD with eight networks
 	Peers        []Peer            `json:"peers"`
-	Lab          []LabPeer         `json:"lab"` // with real VFs
+	Lab          []LabPeer         `json:"lab"`               // with real VFs
+	LeftOut      string            `json:"leftOut,omitempty"` // what was not measured, and why
 	Bursts       []Burst           `json:"bursts"`
 	Growth       []Growth          `json:"growth"`
 	Memory       map[string]int    `json:"memoryKiB"` // of the daemons, at most
@@ -44,6 +45,8 @@ func main() {
 	here := flag.Bool("private", false, "internal: the program runs in its own mount namespace")
 	guest := flag.Bool("guest", false, "internal: the program runs in the guest of the lab")
 	parts := flag.String("parts", "host,lab", "`parts` to measure: host (on this machine, with delegates that do nothing), lab (with real VFs), instructions (of the start of the plugin, which takes minutes)")
+	bondCNI := flag.String("bond-cni", "", "static `program` built from bond-cni; with it, Multus attaches the bonds of the lab, too")
+	sriov := flag.String("sriov", "", "static `program` built from sriov-cni, for all contenders (default: the lab's)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -52,7 +55,10 @@ func main() {
 	case *guest:
 		err = inGuest(ctx)
 	case *here:
-		err = measure(ctx, *file, strings.Split(*parts, ","), *rounds)
+		var given programs
+		if given, err = readPrograms(*bondCNI, *sriov); err == nil {
+			err = measure(ctx, *file, strings.Split(*parts, ","), *rounds, given)
+		}
 	default:
 		err = inPrivate(os.Args[1:])
 	}
@@ -63,7 +69,7 @@ func main() {
 }
 
 // measure measures the parts and writes the report, with the error if one fails.
-func measure(ctx context.Context, file string, parts []string, rounds int) error {
+func measure(ctx context.Context, file string, parts []string, rounds int, given programs) error {
 	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
 	if err != nil {
 		return err
@@ -71,18 +77,18 @@ func measure(ctx context.Context, file string, parts []string, rounds int) error
 	r := Report{When: time.Now().UTC().Format(time.RFC3339), Processors: runtime.NumCPU(), Kernel: strings.TrimSpace(string(release)), Rounds: rounds}
 	if err = mountPrivate(); err == nil {
 		fmt.Println("building the contenders")
-		err = install(ctx)
+		err = install(ctx, given)
 	}
 	if err == nil {
-		r.Versions, err = versions()
+		r.Versions, err = versions(given)
 	}
-	all := map[string]func(context.Context, int) error{"host": r.onHost, "lab": r.inLab, "instructions": r.countInstructions}
+	all := map[string]func(context.Context, programs) error{"host": r.onHost, "lab": r.inLab, "instructions": r.countInstructions}
 	for _, part := range parts {
 		if err == nil && all[part] == nil {
 			err = fmt.Errorf("there is no part %q", part)
 		}
 		if err == nil {
-			err = all[part](ctx, rounds)
+			err = all[part](ctx, given)
 		}
 	}
 	if err != nil {

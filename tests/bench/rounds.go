@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -42,10 +43,10 @@ func (t times) ratios() Ratios {
 	return out
 }
 
-// of prints the ratios of a call to some contenders.
-func (r Ratios) of(what string, names ...string) string {
+// of prints the ratios of a call.
+func (r Ratios) of(what string) string {
 	var parts []string
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(r[what])) {
 		parts = append(parts, fmt.Sprint(r[what][name], " of ", name))
 	}
 	return strings.Join(parts, ", ")
@@ -67,23 +68,23 @@ func rounds(n int, round func(t times, i int) error) (times, error) {
 
 // round attaches and detaches one sandbox with each contender. The order moves by
 // one in each round. The floor comes last.
-func (t times) round(ctx context.Context, all []contender, least floorOf, round int, next func() (sandbox, error)) error {
+func (t times) round(ctx context.Context, all []contender, least floorOf, round int, next func(contender) (sandbox, error)) error {
 	k := round % len(all)
 	for _, c := range slices.Concat(all[k:], all[:k]) {
-		s, err := next()
+		s, err := next(c)
 		if err != nil {
 			return err
 		}
 		for _, what := range []string{"ADD", "DEL", "DEL again"} {
 			took, err := c.call(ctx, what[:3], s)
-			refused := what == "DEL again" && c.name != "multibond" // as Multus does if sriov-cni has no cache file
+			refused := what == "DEL again" && c.ofMultus() // as Multus does if sriov-cni has no cache file
 			if err != nil && !refused {
 				return err
 			}
 			t[what][c.name] = append(t[what][c.name], took)
 		}
 	}
-	s, err := next()
+	s, err := next(contender{name: "floor"})
 	if err != nil {
 		return err
 	}

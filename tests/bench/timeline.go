@@ -29,16 +29,15 @@ func (r *Report) timeline(ctx context.Context, m *machine, _ int) error {
 	if err != nil {
 		return err
 	}
-	multibond := contenders(m.cluster.Kubeconfig, noop)[0]
-	r.Timeline, err = multibond.timeline(ctx, func() (sandbox, error) { return sandbox{"bench-t8", netns, "t8", uids["t8"]}, nil })
+	r.Timeline, err = multibond(agentSocket).timeline(ctx, func(contender) (sandbox, error) { return sandbox{"bench-t8", netns, "t8", uids["t8"]}, nil })
 	printTimeline(os.Stdout, r.Timeline)
 	return err
 }
 
 // timeline attaches a pod, reads its Records, and detaches it.
-func (c contender) timeline(ctx context.Context, next func() (sandbox, error)) (all []Bar, err error) {
+func (c contender) timeline(ctx context.Context, next func(contender) (sandbox, error)) (all []Bar, err error) {
 	for range 3 { // the last is warm
-		s, err := next()
+		s, err := next(c)
 		if err != nil {
 			return nil, err
 		}

@@ -11,13 +11,23 @@ import (
 	"github.com/multibond/multibond/tests/lab"
 )
 
+const (
+	bondCNIModule = "github.com/intel/bond-cni" // also that of k8snetworkplumbingwg/bond-cni
+	sriovModule   = "github.com/k8snetworkplumbingwg/sriov-cni"
+)
+
 // versions returns the versions of the programs that Multibond was measured with.
-func versions() (map[string]string, error) {
+func versions(given programs) (map[string]string, error) {
 	all := map[string]string{"go": runtime.Version()}
 	delegates, servers := filepath.Join(lab.Dir(), "cni"), filepath.Join(lab.Root(), "build", "cluster", "bin")
+	sriov := filepath.Join(delegates, "sriov")
+	if given["sriov"] != nil {
+		sriov = filepath.Join(binDir, "sriov")
+	}
 	for program, module := range map[string]string{
 		filepath.Join(binDir, "multus"):          "gopkg.in/k8snetworkplumbingwg/multus-cni.v4",
-		filepath.Join(delegates, "sriov"):        "github.com/k8snetworkplumbingwg/sriov-cni",
+		filepath.Join(binDir, "bond"):            bondCNIModule,
+		sriov:                                    sriovModule,
 		filepath.Join(delegates, "bridge"):       "github.com/containernetworking/plugins",
 		filepath.Join(servers, "kube-apiserver"): "k8s.io/kubernetes",
 		filepath.Join(servers, "etcd"):           "go.etcd.io/etcd/server/v3",
@@ -40,10 +50,18 @@ func versionOf(program, module string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	version, err := versionIn(info, module)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", program, err)
+	}
+	return version, nil
+}
+
+func versionIn(info *buildinfo.BuildInfo, module string) (string, error) {
 	for _, m := range append(info.Deps, &info.Main) {
 		if m.Path == module {
 			return m.Version, nil
 		}
 	}
-	return "", fmt.Errorf("%s was not built from %s", program, module)
+	return "", fmt.Errorf("the program was built from %s, not from %s", info.Main.Path, module)
 }
