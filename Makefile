@@ -36,8 +36,8 @@ demo-node: build lab-setup ## without Kubernetes: two bonds over real VFs, two f
 failover: build lab-setup ## what each fault costs in each mode, by traffic: build/report/failover.json, .svg
 	$(GO) run ./tests/demo -failover -kernel $(KERNEL) -plugin $(PLUGIN) -report $(BUILD)/report/failover.json
 
-bench: cluster-setup ## Multibond beside Multus (with BONDCNI=, SRIOV=) and its delegates alone, as root: build/report/bench.json
-	$(GO) run ./tests/bench -bond-cni '$(BONDCNI)' -sriov '$(SRIOV)'
+bench: cluster-setup ## Multibond beside Multus (with BONDCNI=, SRIOV=), its delegates alone, another version (OTHER=), as root: build/report/bench.json
+	$(GO) run ./tests/bench -bond-cni '$(BONDCNI)' -sriov '$(SRIOV)' -other '$(OTHER)'
 
 faults: build lab-setup ## a campaign of random faults, ROUNDS of it by SEED: build/report/faults.json
 	$(GO) run ./tests/faults -kernel $(KERNEL) -plugin $(PLUGIN) -seed $(SEED) -rounds $(ROUNDS) -report $(BUILD)/report/faults.json

@@ -39,16 +39,12 @@ func (r *Report) agentFigures(ctx context.Context, m *machine) error {
 	}
 	f := AgentFigures{Pods: pods, NADs: m.nads, IdleSeconds: idle.Seconds()}
 	began := time.Now()
-	socket := "/run/multibond/measured/agent.sock"
-	agent, err := m.start("multibond-agent", nil, "-node-name="+node, "-kubeconfig="+m.cluster.Kubeconfig, "-listen=", "-conf-dir="+confDir,
-		"-socket="+socket, "-state-dir=/run/multibond/measured/queue")
+	const dir = agentDir + "/measured"
+	agent, err := m.startAgent("multibond-agent", dir)
 	if err != nil {
 		return err
 	}
-	if err := agent.await(socket); err != nil {
-		return err
-	}
-	client := agentapi.Client{Socket: socket, Timeout: time.Second}
+	client := agentapi.Client{Socket: dir + "/agent.sock", Timeout: time.Second}
 	for client.Ready(ctx) != nil && ctx.Err() == nil {
 		time.Sleep(time.Millisecond)
 	}
@@ -69,7 +65,7 @@ func (r *Report) agentFigures(ctx context.Context, m *machine) error {
 	f.IdleKiB, _ = rss(pid)
 
 	began, cpu = time.Now(), cpuTime(pid)
-	if _, _, err := burst(ctx, m, multibond(socket), pods, uids); err != nil {
+	if _, _, err := burst(ctx, m, multibond(dir), pods, uids); err != nil {
 		return err
 	}
 	time.Sleep(2 * time.Second) // events and the audit log lag behind

@@ -26,16 +26,16 @@ type contender struct {
 // noop is a network whose plugin does nothing.
 var noop = map[string]any{"cniVersion": "1.0.0", "name": "noop", "type": "noop"}
 
-// multibond returns the contender whose agent has this socket.
-func multibond(socket string) contender {
-	config := map[string]any{"cniVersion": "1.0.0", "name": "multibond", "type": "multibond", "agent": socket,
+// multibond returns Multibond with the agent that has its socket in a directory.
+func multibond(agentDir string) contender {
+	config := map[string]any{"cniVersion": "1.0.0", "name": "multibond", "type": "multibond", "agent": agentDir + "/agent.sock",
 		"defaultNetwork": map[string]any{"confDir": confDir, "name": ""}}
 	return contender{"multibond", "multibond", config, []string{"multibond", "multibond-agent"}}
 }
 
 // contenders returns Multibond and its peers. Each of them attaches the default
 // network first.
-func contenders(kubeconfig string, defaultNetwork map[string]any) []contender {
+func (m *machine) contenders(defaultNetwork map[string]any) []contender {
 	multus := func(kind string, more map[string]any) map[string]any {
 		config := map[string]any{"cniVersion": "0.3.1", "name": "multus-cni-network", "type": kind, "delegates": []any{defaultNetwork}, "logLevel": "panic", "binDir": binDir}
 		for key, value := range more {
@@ -43,11 +43,17 @@ func contenders(kubeconfig string, defaultNetwork map[string]any) []contender {
 		}
 		return config
 	}
-	return []contender{
-		multibond(agentSocket),
-		{"multus thin", "multus", multus("multus", map[string]any{"kubeconfig": kubeconfig, "cniDir": stateDir + "/multus-thin"}), []string{"multus"}},
+	all := []contender{
+		multibond(agentDir),
+		{"multus thin", "multus", multus("multus", map[string]any{"kubeconfig": m.kubeconfig, "cniDir": stateDir + "/multus-thin"}), []string{"multus"}},
 		{"multus thick", "multus-shim", multus("multus-shim", map[string]any{"daemonSocketDir": "/run/multus/thick"}), []string{"multus-shim", "multus-daemon"}},
 	}
+	if m.other {
+		other := multibond(otherDir)
+		other.name, other.plugin, other.processes = "other", "other", []string{"other", "other-agent"}
+		all = append(all, other)
+	}
+	return all
 }
 
 // ofMultus reports whether the contender is a kind of Multus.

@@ -28,10 +28,17 @@
 // program (-bond-cni), Multus attaches the same bonds with it: a pod has each VF and
 // the bond as networks, three for a bond of two VFs, where it has one network with
 // Multibond. Otherwise the report says that this was left out. If you name a program
-// built from sriov-cni (-sriov), all contenders and the floor use it in place of the
+// built from sriov-cni (-sriov), all contenders and the floor use it instead of the
 // lab's. Both run in the VM only.
 //
 // After the rounds each contender attaches a pod once more, which is not timed. The
 // bench counts the programs that the guest's kernel executes and the memory of the
 // processes, and checks that the pod has its VFs and its bond.
+//
+// # Another version of Multibond
+//
+// If you name a directory with the plugin and the agent of another version (-other),
+// that version is one more contender in both parts, with its own agent. The report
+// then has the ratio to it for each call, for the start-up and, if you ask for them,
+// for the instructions of the start.
 package main

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -18,12 +19,14 @@ type programs map[string][]byte
 // readPrograms reads the programs that the flags name; an empty path names none.
 // The paths may be in directories that mountPrivate hides. The error has all
 // problems.
-func readPrograms(bondCNI, sriov string) (programs, error) {
+func readPrograms(bondCNI, sriov, other string) (programs, error) {
 	all := programs{}
 	var errs []error
 	for _, p := range []struct{ name, flag, path, module string }{
 		{"bond", "-bond-cni", bondCNI, bondCNIModule},
 		{"sriov", "-sriov", sriov, sriovModule},
+		{"other", "-other", inDir(other, "multibond"), ownModule},
+		{"other-agent", "-other", inDir(other, "multibond-agent"), ownModule},
 	} {
 		if p.path == "" {
 			continue
@@ -35,6 +38,14 @@ func readPrograms(bondCNI, sriov string) (programs, error) {
 		all[p.name] = content
 	}
 	return all, errors.Join(errs...)
+}
+
+// inDir returns the path of a file in a directory, or none without a directory.
+func inDir(dir, file string) string {
+	if dir == "" {
+		return ""
+	}
+	return filepath.Join(dir, file)
 }
 
 // readProgram reads a program that can run in the lab's VM, and that was built

@@ -83,14 +83,14 @@ func inGuest(ctx context.Context) error {
 	if err := os.WriteFile(filepath.Join(confDir, "10-cbr0.conflist"), network, 0o644); err != nil {
 		return err
 	}
-	m := &machine{}
+	m := &machine{kubeconfig: guestDir + "/kubeconfig", other: task.Other}
 	defer m.close()
-	if err := m.startDaemons(guestDir+"/kubeconfig", []string{"KUBERNETES_SERVICE_HOST=" + task.Host, "KUBERNETES_SERVICE_PORT=" + task.Port}); err != nil {
+	if err := m.startDaemons([]string{"KUBERNETES_SERVICE_HOST=" + task.Host, "KUBERNETES_SERVICE_PORT=" + task.Port}); err != nil {
 		return errors.Join(err, m.logs())
 	}
 	var peers []LabPeer
 	for _, p := range task.Pods {
-		one, err := task.measure(ctx, p)
+		one, err := task.measure(ctx, p, m.contenders(bridgeNetwork))
 		if err != nil {
 			return errors.Join(err, m.logs())
 		}
@@ -102,8 +102,7 @@ func inGuest(ctx context.Context) error {
 }
 
 // measure has the contenders attach and detach one pod.
-func (task labTask) measure(ctx context.Context, p labPod) (one LabPeer, err error) {
-	all := contenders(guestDir+"/kubeconfig", bridgeNetwork)
+func (task labTask) measure(ctx context.Context, p labPod, all []contender) (one LabPeer, err error) {
 	if p.Bond && !task.BondCNI {
 		all = slices.DeleteFunc(all, contender.ofMultus)
 	}
@@ -125,7 +124,7 @@ func (task labTask) measure(ctx context.Context, p labPod) (one LabPeer, err err
 	}
 	fmt.Fprintln(os.Stderr, one)
 	if p.Bond {
-		one.Timeline, err = multibond(agentSocket).timeline(ctx, next)
+		one.Timeline, err = multibond(agentDir).timeline(ctx, next)
 		printTimeline(os.Stderr, one.Timeline)
 	}
 	return one, err

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,14 +42,15 @@ type Burst struct {
 }
 
 // onHost measures with delegates that do nothing.
-func (r *Report) onHost(ctx context.Context, _ programs) error {
-	m := &machine{}
+func (r *Report) onHost(ctx context.Context, given programs) error {
+	m := &machine{other: given["other"] != nil}
 	defer m.close()
 	var err error
 	if m.cluster, err = cluster.Start(ctx, cluster.Options{WithoutNode: true, Dir: clusterDir(), Log: os.Stdout}); err != nil {
 		return err
 	}
 	defer m.cluster.Close()
+	m.kubeconfig = m.cluster.Kubeconfig
 	if err := m.prepareAPI(ctx); err != nil {
 		return err
 	}
@@ -58,7 +61,7 @@ func (r *Report) onHost(ctx context.Context, _ programs) error {
 	if err != nil {
 		return err
 	}
-	if err := m.startDaemons(m.cluster.Kubeconfig, env); err != nil {
+	if err := m.startDaemons(env); err != nil {
 		return err
 	}
 	for _, step := range []func(context.Context, *machine, int) error{r.startUp, r.timeline, r.growthOfSandboxes, r.peers, r.bursts, r.growth} {
@@ -111,7 +114,7 @@ func (r *Report) peers(ctx context.Context, m *machine, _ int) error {
 	for _, n := range counts {
 		pod := fmt.Sprint("n", n)
 		t, err := rounds(3*r.Rounds, func(t times, round int) error {
-			return t.round(ctx, contenders(m.cluster.Kubeconfig, noop), floor(n), round, func(contender) (sandbox, error) { return sandbox{"bench-" + pod, netns, pod, uids[pod]}, nil })
+			return t.round(ctx, m.contenders(noop), floor(n), round, func(contender) (sandbox, error) { return sandbox{"bench-" + pod, netns, pod, uids[pod]}, nil })
 		})
 		if err != nil {
 			return err
@@ -141,7 +144,7 @@ func (r *Report) bursts(ctx context.Context, m *machine, _ int) error {
 	}
 	for _, n := range []int{1, 10, 60, most} {
 		b := Burst{Pods: n, ADD: map[string]Stats{}, WallMS: map[string]float64{}, Peak: map[string]int{}}
-		for _, c := range contenders(m.cluster.Kubeconfig, noop) {
+		for _, c := range m.contenders(noop) {
 			if c.name == "multus thin" {
 				continue
 			}
@@ -154,14 +157,22 @@ func (r *Report) bursts(ctx context.Context, m *machine, _ int) error {
 			b.ADD[c.name], b.WallMS[c.name] = newStats(all), ms(wall)
 		}
 		r.Bursts = append(r.Bursts, b)
-		fmt.Printf("%d ADDs at once: multibond %.0f ms in all (95%% within %.0f ms), at most %d KiB, multus thick %.0f ms (%.0f ms), %d KiB\n", n,
-			b.WallMS["multibond"], b.ADD["multibond"].P95, b.Peak["multibond"], b.WallMS["multus thick"], b.ADD["multus thick"].P95, b.Peak["multus thick"])
+		fmt.Println(b)
 	}
 	r.Memory = map[string]int{}
 	for _, p := range m.processes {
 		_, r.Memory[p.name] = rss(p.cmd.Process.Pid)
 	}
 	return nil
+}
+
+// String is a line of the table.
+func (b Burst) String() string {
+	line := fmt.Sprint(b.Pods, " ADDs at once")
+	for _, name := range slices.Sorted(maps.Keys(b.ADD)) {
+		line += fmt.Sprintf("; %s %.0f ms in all (95%% within %.0f ms), at most %d KiB", name, b.WallMS[name], b.ADD[name].P95, b.Peak[name])
+	}
+	return line
 }
 
 // burst attaches n pods at once, then detaches them one by one. It returns the
@@ -226,7 +237,7 @@ func (m *machine) pair(ctx context.Context) (func(command string) (time.Duration
 	}
 	uids, err := m.addPods(ctx, map[string][]string{"n2": noops(2)})
 	return func(command string) (time.Duration, error) {
-		return multibond(agentSocket).call(ctx, command, sandbox{"bench-n2", netns, "n2", uids["n2"]})
+		return multibond(agentDir).call(ctx, command, sandbox{"bench-n2", netns, "n2", uids["n2"]})
 	}, err
 }
 
@@ -319,9 +330,14 @@ func growRecords(to int) error {
 func (r *Report) startUp(ctx context.Context, m *machine, rounds int) error {
 	r.StartUp = map[string]Stats{}
 	t := map[string][]time.Duration{}
-	for range 5 * rounds {
-		for plugin, command := range map[string]string{"noop": "VERSION", "multibond": "VERSION", "multus": "VERSION", "multus-shim": "VERSION"} {
-			took, _, err := execute(ctx, plugin, command, "eth0", map[string]string{"cniVersion": "1.0.0"}, sandbox{})
+	plugins := []string{"noop", "multibond", "multus", "multus-shim"}
+	if m.other {
+		plugins = append(plugins, "other")
+	}
+	for round := range 5 * rounds {
+		k := round % len(plugins)
+		for _, plugin := range slices.Concat(plugins[k:], plugins[:k]) {
+			took, _, err := execute(ctx, plugin, "VERSION", "eth0", map[string]string{"cniVersion": "1.0.0"}, sandbox{})
 			if err != nil {
 				return err
 			}
@@ -333,5 +349,9 @@ func (r *Report) startUp(ctx context.Context, m *machine, rounds int) error {
 	}
 	r.StartUpRatio = newRatio(t["multibond"], t["noop"])
 	fmt.Printf("start-up: multibond %.1f ms, %s of an empty program's\n", r.StartUp["multibond"].Median, r.StartUpRatio)
+	if m.other {
+		r.StartUpOther = newRatio(t["multibond"], t["other"])
+		fmt.Printf("start-up: %s of the other version's\n", r.StartUpOther)
+	}
 	return r.imports(ctx)
 }

@@ -27,6 +27,10 @@ func (r *Report) imports(ctx context.Context) error {
 		return err
 	}
 	r.PluginBytes = int(st.Size())
+	if st, err := os.Stat(filepath.Join(binDir, "other")); err == nil {
+		r.OtherBytes = int(st.Size())
+		fmt.Printf("the other version of the plugin has %d bytes\n", r.OtherBytes)
+	}
 	whole := filepath.Join(stateDir, "multibond-with-symbols")
 	if err := buildWith(ctx, "", ".", whole, "./cmd/multibond"); err != nil {
 		return err

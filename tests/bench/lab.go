@@ -31,6 +31,7 @@ type labTask struct {
 	Pods       []labPod
 	UIDs       map[string]string // by the name of the pod
 	BondCNI    bool              // the guest has bond-cni
+	Other      bool              // the guest has another version of Multibond
 }
 
 const (
@@ -119,7 +120,7 @@ func (r *Report) inLab(ctx context.Context, given programs) error {
 	if err := m.createNADs(ctx, labNetworks()); err != nil {
 		return err
 	}
-	task := labTask{Rounds: r.Rounds, Pods: labPods(), Host: hostOfGuest, BondCNI: given["bond"] != nil}
+	task := labTask{Rounds: r.Rounds, Pods: labPods(), Host: hostOfGuest, BondCNI: given["bond"] != nil, Other: given["other"] != nil}
 	_, task.Port = c.Address()
 	networks := map[string][]string{}
 	for _, p := range task.Pods {

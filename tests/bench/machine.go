@@ -32,7 +32,11 @@ var private = []string{"/opt", "/etc/cni", "/run/netns", "/run/multibond", "/run
 
 const stateDir = "/var/lib/cni"
 
-const agentSocket = "/run/multibond/agent.sock"
+// agentDir has the agent's socket, and otherDir that of another version's agent.
+const (
+	agentDir = "/run/multibond"
+	otherDir = agentDir + "/other"
+)
 
 const noopNetwork = `{"cniVersion": "1.0.0", "name": "noop", "plugins": [{"type": "noop"}]}`
 
@@ -59,10 +63,12 @@ func mountPrivate() error {
 
 // machine is what all contenders use.
 type machine struct {
-	cluster   *cluster.Cluster
-	processes []*process
-	pods      int // network namespaces that exist
-	nads      int // that exist, of networks that do nothing
+	cluster    *cluster.Cluster
+	kubeconfig string
+	other      bool // there is another version of Multibond
+	processes  []*process
+	pods       int // network namespaces that exist
+	nads       int // that exist, of networks that do nothing
 }
 
 // build builds packages without symbols.
@@ -178,15 +184,27 @@ func ownMemory(names []string) (kib int) {
 	return kib
 }
 
-// startDaemons starts the agent and Multus's daemon. The daemon takes its
-// credentials from where a container has them; env is a container's environment.
-func (m *machine) startDaemons(kubeconfig string, env []string) error {
-	agent, err := m.start("multibond-agent", nil, "-node-name="+node, "-kubeconfig="+kubeconfig, "-listen=", "-conf-dir="+confDir)
+// startAgent starts an agent with its socket and its queue in a directory, and waits
+// for the socket.
+func (m *machine) startAgent(program, dir string) (*process, error) {
+	agent, err := m.start(program, nil, "-node-name="+node, "-kubeconfig="+m.kubeconfig, "-listen=", "-conf-dir="+confDir,
+		"-socket="+dir+"/agent.sock", "-state-dir="+dir+"/queue")
 	if err != nil {
+		return nil, err
+	}
+	return agent, agent.await(dir + "/agent.sock")
+}
+
+// startDaemons starts the agents and Multus's daemon. The daemon takes its
+// credentials from where a container has them; env is a container's environment.
+func (m *machine) startDaemons(env []string) error {
+	if _, err := m.startAgent("multibond-agent", agentDir); err != nil {
 		return err
 	}
-	if err := agent.await(agentSocket); err != nil {
-		return err
+	if m.other {
+		if _, err := m.startAgent("other-agent", otherDir); err != nil {
+			return err
+		}
 	}
 	// Multus's daemon exits unless it can make a configuration from one that it finds.
 	// Nobody reads the result here.

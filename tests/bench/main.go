@@ -24,9 +24,11 @@ type Report struct {
 	Versions     map[string]string `json:"versions"`
 	Rounds       int               `json:"rounds"`
 	StartUp      map[string]Stats  `json:"startUp"`
-	StartUpRatio Ratio             `json:"startUpRatio,omitzero"`  // to an empty program's
-	Instructions map[string]int    `json:"instructions,omitempty"` // of the plugin's VERSION, and of an empty program
+	StartUpOther Ratio             `json:"startUpOtherRatio,omitzero"` // to the other version's
+	StartUpRatio Ratio             `json:"startUpRatio,omitzero"`      // to an empty program's
+	Instructions map[string]int    `json:"instructions,omitempty"`     // of the plugin's VERSION, and of an empty program
 	PluginBytes  int               `json:"pluginBytes"`
+	OtherBytes   int               `json:"otherBytes,omitempty"` // of the other version
 	Imports      []Import          `json:"imports"`
 	Timeline     []Bar             `json:"timeline"` // of one ADD with eight networks
 	Peers        []Peer            `json:"peers"`
@@ -47,6 +49,7 @@ func main() {
 	parts := flag.String("parts", "host,lab", "`parts` to measure: host (on this machine, with delegates that do nothing), lab (with real VFs), instructions (of the start of the plugin, which takes minutes)")
 	bondCNI := flag.String("bond-cni", "", "static `program` built from bond-cni; with it, Multus attaches the bonds of the lab, too")
 	sriov := flag.String("sriov", "", "static `program` built from sriov-cni, for all contenders (default: the lab's)")
+	other := flag.String("other", "", "`directory` with multibond and multibond-agent of another version, which is a contender, too")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -56,7 +59,7 @@ func main() {
 		err = inGuest(ctx)
 	case *here:
 		var given programs
-		if given, err = readPrograms(*bondCNI, *sriov); err == nil {
+		if given, err = readPrograms(*bondCNI, *sriov, *other); err == nil {
 			err = measure(ctx, *file, strings.Split(*parts, ","), *rounds, given)
 		}
 	default:

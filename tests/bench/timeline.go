@@ -29,7 +29,7 @@ func (r *Report) timeline(ctx context.Context, m *machine, _ int) error {
 	if err != nil {
 		return err
 	}
-	r.Timeline, err = multibond(agentSocket).timeline(ctx, func(contender) (sandbox, error) { return sandbox{"bench-t8", netns, "t8", uids["t8"]}, nil })
+	r.Timeline, err = multibond(agentDir).timeline(ctx, func(contender) (sandbox, error) { return sandbox{"bench-t8", netns, "t8", uids["t8"]}, nil })
 	printTimeline(os.Stdout, r.Timeline)
 	return err
 }

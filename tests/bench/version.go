@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/multibond/multibond/tests/lab"
 )
 
 const (
+	ownModule     = "github.com/multibond/multibond"
 	bondCNIModule = "github.com/intel/bond-cni" // also that of k8snetworkplumbingwg/bond-cni
 	sriovModule   = "github.com/k8snetworkplumbingwg/sriov-cni"
 )
@@ -40,6 +43,13 @@ func versions(given programs) (map[string]string, error) {
 			return nil, err
 		}
 		all[filepath.Base(program)] = version
+	}
+	if given["other-agent"] != nil {
+		out, err := exec.Command(filepath.Join(binDir, "other-agent"), "-version").Output()
+		if err != nil {
+			return nil, fmt.Errorf("the version of the other agent: %w", err)
+		}
+		all["other"] = strings.TrimSpace(strings.TrimPrefix(string(out), "multibond-agent "))
 	}
 	return all, nil
 }
