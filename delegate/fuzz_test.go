@@ -33,7 +33,7 @@ func FuzzAgentReply(f *testing.F) {
 		if agentapi.Read(bytes.NewReader(raw), &reply) != nil || reply.Lookup == nil {
 			return
 		}
-		c := netconf.Cluster{Name: "multibond", Inline: json.RawMessage(`{"name": "cbr0", "type": "bridge"}`), RuntimeConfig: json.RawMessage(`{"bandwidth": {}}`)}
+		c := netconf.Cluster{Name: "multibond", Inline: json.RawMessage(`{"name": "cbr0", "type": "bridge"}`), RuntimeConfig: map[string]json.RawMessage{"bandwidth": json.RawMessage(`{}`)}}
 		rs, err := requestsOf(c, plan.Request{ContainerID: "c1", IfName: "eth0", Netns: pod1}, *reply.Lookup)
 		boundedError(t, raw, err)
 		if err != nil {
@@ -141,10 +141,12 @@ func FuzzParseCluster(f *testing.F) {
 	f.Fuzz(func(t *testing.T, config, runtime []byte) {
 		c, err := netconf.ParseCluster(config)
 		boundedError(t, config, err)
+		var asked map[string]json.RawMessage
+		_ = json.Unmarshal(runtime, &asked)
 		if err == nil && c.Inline != nil {
-			_, _ = netconf.ParseChain(netconf.WithRuntimeConfig(c.Inline, runtime))
+			_, _ = netconf.ParseAttachment(agentapi.Attachment{Config: c.Inline}, asked)
 		}
-		_, err = netconf.ParseChain(netconf.WithRuntimeConfig(config, runtime))
+		_, err = netconf.ParseAttachment(agentapi.Attachment{Config: config}, asked)
 		boundedError(t, slices.Concat(config, runtime), err)
 	})
 }

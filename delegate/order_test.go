@@ -55,7 +55,7 @@ func TestAttachmentOrder(t *testing.T) {
 		var rs []plan.Request
 		var given, got []string
 		for _, a := range test.given {
-			r, err := requestFor(a, plan.Request{})
+			r, err := requestFor(a, plan.Request{}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

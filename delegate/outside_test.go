@@ -45,7 +45,7 @@ func TestNamesFromOutside(t *testing.T) {
 			return bonded(`{"name": "net1", "links": [{"deviceID": ` + quoted(name) + `}, {"deviceID": "0000:5e:02.0"}]}`)
 		},
 		"an attachment's interface": func(name string) error {
-			_, err := requestFor(agentapi.Attachment{Name: "demo/a", IfName: name, Config: []byte(`{"type": "macvlan", "name": "a"}`)}, plan.Request{})
+			_, err := requestFor(agentapi.Attachment{Name: "demo/a", IfName: name, Config: []byte(`{"type": "macvlan", "name": "a"}`)}, plan.Request{}, nil)
 			return err
 		},
 	} {
@@ -114,7 +114,7 @@ func TestTooLarge(t *testing.T) {
 func TestDeviceFromOutside(t *testing.T) {
 	of := func(a agentapi.Attachment) (plan.Request, error) {
 		a.Name, a.IfName, a.Config = "demo/a", "net1", json.RawMessage(`{"type": "macvlan", "name": "a"}`)
-		return requestFor(a, plan.Request{})
+		return requestFor(a, plan.Request{}, nil)
 	}
 	for _, name := range append(outside, "../c2:bond0.json", "../../pci/devices/"+vfA, "nvidia0") {
 		if r, err := of(agentapi.Attachment{Devices: []string{name}}); err != nil || r.Network.Device != "" {

@@ -115,7 +115,7 @@ func (h *Host) addOne(ctx context.Context, socket string, r plan.Request, reply 
 	if len(reply.Attachments) != 1 || !reply.Attachments[0].Bond {
 		return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: pod %s asks for another network at %s", r.Network.Name, reply.Pod, r.IfName)
 	}
-	one, err := requestFor(reply.Attachments[0], r)
+	one, err := requestFor(reply.Attachments[0], r, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -258,12 +258,15 @@ func requestsOf(c netconf.Cluster, r plan.Request, reply agentapi.LookupReply) (
 		}
 		attachments = slices.Insert(slices.Clone(attachments), 0, agentapi.Attachment{IfName: r.IfName, Config: raw, Default: true})
 	}
-	attachments[0].Config = netconf.WithRuntimeConfig(attachments[0].Config, c.RuntimeConfig)
 	group := plan.Group{Network: c.Name, Agent: c.Agent, Pod: reply.Pod}
 	var rs []plan.Request
 	var errs []error
-	for _, a := range attachments {
-		one, err := requestFor(a, r)
+	for i, a := range attachments {
+		var runtime map[string]json.RawMessage
+		if i == 0 {
+			runtime = c.RuntimeConfig
+		}
+		one, err := requestFor(a, r, runtime)
 		errs = append(errs, err)
 		rs = append(rs, one)
 	}
@@ -276,8 +279,9 @@ func requestsOf(c netconf.Cluster, r plan.Request, reply agentapi.LookupReply) (
 	return rs, errors.Join(errs...)
 }
 
-// requestFor is the request for one network of a pod.
-func requestFor(a agentapi.Attachment, r plan.Request) (plan.Request, error) {
+// requestFor is the request for one network of a pod. runtime is as in
+// netconf.ParseAttachment.
+func requestFor(a agentapi.Attachment, r plan.Request, runtime map[string]json.RawMessage) (plan.Request, error) {
 	r.IfName, r.DefaultRoute, r.DeviceInfo, r.DeviceInfoFile = a.IfName, a.DefaultRoute, a.DeviceInfo, a.DeviceInfoFile
 	// The Record's file has the interface's name.
 	err := bond.CheckName(a.IfName)
@@ -287,19 +291,7 @@ func requestFor(a agentapi.Attachment, r plan.Request) (plan.Request, error) {
 	if f := a.DeviceInfoFile; f != "" && (!filepath.IsAbs(f) || filepath.Clean(f) != f) {
 		return r, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: its file of device information is %q, wanted is an absolute path", a.Name, f)
 	}
-	if a.Bond {
-		r.Network, err = netconf.ParseNetwork(a.Config, a.IfName)
-	} else {
-		r.Network, err = netconf.ParseChain(a.Config)
-		// Devices of other kinds are their plugins' affair; ours is the node of
-		// a VF in sysfs, and its file in the Store.
-		if len(a.Devices) > 0 && bond.CheckPCI(a.Devices[0]) == nil {
-			r.Network.Device = a.Devices[0]
-		}
-	}
-	if a.Name != "" {
-		r.Network.Name = a.Name // what its pod's owner calls it
-	}
+	r.Network, err = netconf.ParseAttachment(a, runtime)
 	return r, err
 }
 

@@ -106,19 +106,6 @@ func newHost(args *skel.CmdArgs) (*delegate.Host, error) {
 	}, nil
 }
 
-// request parses the request for a bond network. It returns the host only if the
-// request is valid.
-func request(args *skel.CmdArgs) (*delegate.Host, plan.Request, error) {
-	network, err := netconf.ParseNetwork(args.StdinData, args.IfName)
-	if err != nil {
-		return nil, plan.Request{}, err
-	}
-	r := requestFromEnv(args)
-	r.Network = network
-	host, err := newHost(args)
-	return host, r, err
-}
-
 // requestFromEnv returns the request without its network.
 func requestFromEnv(args *skel.CmdArgs) plan.Request {
 	return plan.Request{
@@ -126,60 +113,45 @@ func requestFromEnv(args *skel.CmdArgs) plan.Request {
 	}
 }
 
-// clusterRequest is like request, but parses the cluster's configuration.
-func clusterRequest(args *skel.CmdArgs) (*delegate.Host, netconf.Cluster, plan.Request, error) {
-	config, err := netconf.ParseCluster(args.StdinData)
+// configured returns the host and the request. The request has a network if the
+// configuration is that of a bond network; if it is the cluster's, cluster is not nil.
+func configured(args *skel.CmdArgs) (host *delegate.Host, cluster *netconf.Cluster, r plan.Request, err error) {
+	config, err := netconf.Parse(args.StdinData, args.IfName)
 	if err != nil {
-		return nil, config, plan.Request{}, err
+		return nil, nil, r, err
 	}
-	host, err := newHost(args)
-	if err != nil {
-		return nil, config, plan.Request{}, err
+	if host, err = newHost(args); err != nil {
+		return nil, nil, r, err
 	}
-	host.Path = config.SearchPath(host.Path)
-	return host, config, requestFromEnv(args), nil
+	r = requestFromEnv(args)
+	if config.Cluster != nil {
+		host.Path = config.Cluster.SearchPath(host.Path)
+	} else {
+		r.Network = *config.Network
+	}
+	return host, config.Cluster, r, nil
 }
 
 func add(ctx context.Context, args *skel.CmdArgs) error {
-	isCluster, err := netconf.IsCluster(args.StdinData)
+	host, cluster, r, err := configured(args)
 	if err != nil {
 		return err
 	}
 	var result *current.Result
-	var version string
-	if isCluster {
-		host, config, r, err := clusterRequest(args)
-		if err != nil {
-			return err
-		}
-		version = config.CNIVersion
-		if result, err = host.AddPod(ctx, config, r); err != nil {
-			return err
-		}
-	} else {
-		host, r, err := request(args)
-		if err != nil {
-			return err
-		}
-		attach := host.Add
-		if r.Network.NeedsAgent() {
-			attach = host.AddSecondary
-		}
-		version = r.Network.CNIVersion
-		if result, err = attach(ctx, r); err != nil {
-			return err
-		}
+	version := r.Network.CNIVersion
+	switch {
+	case cluster != nil:
+		version = cluster.CNIVersion
+		result, err = host.AddPod(ctx, *cluster, r)
+	case r.Network.NeedsAgent():
+		result, err = host.AddSecondary(ctx, r)
+	default:
+		result, err = host.Add(ctx, r)
+	}
+	if err != nil {
+		return err
 	}
 	return invoke.PrintResult(os.Stdout, result, version)
-}
-
-// bondCNI returns the network if the configuration is one of bond-cni, else none.
-func bondCNI(args *skel.CmdArgs) netconf.Network {
-	n, err := netconf.ParseNetwork(args.StdinData, args.IfName)
-	if err != nil || !n.IsBondCNI() {
-		return netconf.Network{}
-	}
-	return n
 }
 
 // del takes what it needs from the Record. Only if there is no Record it uses the
@@ -189,17 +161,20 @@ func del(ctx context.Context, args *skel.CmdArgs) error {
 	if err != nil {
 		return err
 	}
-	var config netconf.Cluster
 	r := requestFromEnv(args)
-	if isCluster, err := netconf.IsCluster(args.StdinData); err == nil && isCluster {
-		if config, err = netconf.ParseCluster(args.StdinData); err != nil {
+	var cluster netconf.Cluster
+	config, err := netconf.Parse(args.StdinData, args.IfName)
+	switch {
+	case config.Cluster != nil:
+		if err != nil {
 			fmt.Fprintln(os.Stderr, "multibond:", err)
 		}
-		host.Path = config.SearchPath(host.Path)
-	} else {
-		r.Network = bondCNI(args)
+		cluster = *config.Cluster
+		host.Path = cluster.SearchPath(host.Path)
+	case err == nil && config.Network.IsBondCNI():
+		r.Network = *config.Network
 	}
-	return host.DelPod(ctx, config, r)
+	return host.DelPod(ctx, cluster, r)
 }
 
 func check(ctx context.Context, args *skel.CmdArgs) error {
@@ -209,46 +184,35 @@ func check(ctx context.Context, args *skel.CmdArgs) error {
 	}
 	r := requestFromEnv(args)
 	err = host.CheckPod(ctx, r.Key())
-	if r.Network = bondCNI(args); cnierror.Code(err) == types.ErrUnknownContainer && r.Network.IsBondCNI() {
-		return host.CheckBondCNI(r)
+	if cnierror.Code(err) != types.ErrUnknownContainer {
+		return err
 	}
-	return err
+	config, invalid := netconf.Parse(args.StdinData, args.IfName)
+	if invalid != nil || config.Network == nil || !config.Network.IsBondCNI() {
+		return err
+	}
+	r.Network = *config.Network
+	return host.CheckBondCNI(r)
 }
 
 func gc(ctx context.Context, args *skel.CmdArgs) error {
-	isCluster, err := netconf.IsCluster(args.StdinData)
-	if err != nil {
+	host, cluster, r, err := configured(args)
+	switch {
+	case err != nil:
 		return err
-	}
-	if isCluster {
-		host, config, _, err := clusterRequest(args)
-		if err != nil {
-			return err
-		}
-		return host.GCPod(ctx, config)
-	}
-	host, r, err := request(args)
-	if err != nil {
-		return err
+	case cluster != nil:
+		return host.GCPod(ctx, *cluster)
 	}
 	return host.GC(ctx, r.Network.Name, r.Network.Valid)
 }
 
 func status(ctx context.Context, args *skel.CmdArgs) error {
-	isCluster, err := netconf.IsCluster(args.StdinData)
-	if err != nil {
+	host, cluster, r, err := configured(args)
+	switch {
+	case err != nil:
 		return err
-	}
-	if isCluster {
-		host, config, _, err := clusterRequest(args)
-		if err != nil {
-			return err
-		}
-		return host.StatusPod(ctx, config)
-	}
-	host, r, err := request(args)
-	if err != nil {
-		return err
+	case cluster != nil:
+		return host.StatusPod(ctx, *cluster)
 	}
 	return host.Status(ctx, r.Network)
 }

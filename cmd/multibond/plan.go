@@ -88,7 +88,11 @@ func dryRun(cni *skel.CmdArgs, devices string) (plan.Plan, []string, error) {
 			return plan.Plan{}, nil, err
 		}
 	}
-	host, r, err := request(cni)
+	r := requestFromEnv(cni)
+	if r.Network, err = netconf.ParseNetwork(cni.StdinData, cni.IfName); err != nil {
+		return plan.Plan{}, nil, err
+	}
+	host, err := newHost(cni)
 	if err != nil {
 		return plan.Plan{}, nil, err
 	}

@@ -27,15 +27,16 @@ var bondCNIKeys = slices.Concat(bondCNIOptions, []string{
 	"cniVersion", "name", "type", "runtimeConfig", "capabilities", "args", "prevResult", "disableCheck", "disableGC", ValidKey, AttachmentsKey,
 })
 
-// fromBondCNI turns the fields of a bond-cni configuration into those of a
-// configuration of ours for the same bond, and warns of what it leaves out or
-// settles otherwise.
-func (n *Network) fromBondCNI(fields map[string]json.RawMessage, bondName string) {
+// fromBondCNI returns the fields of a configuration of ours that makes the bond of a
+// bond-cni configuration, and warns of what it leaves out or settles otherwise.
+func fromBondCNI(given map[string]json.RawMessage, bondName string) (fields map[string]json.RawMessage, warnings []string) {
+	fields = maps.Clone(given)
 	strictjson.FoldKeys(fields, bondCNIKeys)
+	o := lenient(fields)
 	warn := func(format string, args ...any) {
-		n.Warnings = append(n.Warnings, fmt.Sprintf("network %s: "+format, append([]any{textOf(fields["name"])}, args...)...))
+		warnings = append(warnings, fmt.Sprintf("network %s: "+format, append([]any{o.Text("name")}, args...)...))
 	}
-	if name := textOf(fields["ifname"]); name != "" && bondName != "" && name != bondName {
+	if name := o.Text("ifname"); name != "" && bondName != "" && name != bondName {
 		warn("ifname: is %s, and the runtime asks for %s (CNI_IFNAME), which is the bond's name, as with bond-cni", name, bondName)
 	}
 	delete(fields, "ifname")
@@ -47,7 +48,7 @@ func (n *Network) fromBondCNI(fields map[string]json.RawMessage, bondName string
 		warn("ignored, as by bond-cni: %s%s", strings.Join(ignored, ", "), hint)
 	}
 	settleBondCNI(fields, warn)
-	n.Lenient = true // there nothing is required
+	return fields, warnings
 }
 
 // ownKeys are keys of ours that bond-cni ignores.
@@ -81,13 +82,13 @@ func dropIgnored(fields map[string]json.RawMessage) (ignored []string) {
 		}
 	}
 	drop(fields, "", func(key string) bool { return !slices.Contains(bondCNIKeys, key) })
-	var runtime map[string]json.RawMessage
-	if json.Unmarshal(fields["runtimeConfig"], &runtime) == nil && runtime != nil {
-		drop(runtime, "runtimeConfig.", func(key string) bool { return key == bond.MAC })
-		fields["runtimeConfig"] = strictjson.Encode(runtime)
+	o := lenient(fields)
+	if runtime, there := o.Object("runtimeConfig"); there {
+		drop(runtime.Fields, "runtimeConfig.", func(key string) bool { return key == bond.MAC })
+		fields["runtimeConfig"] = strictjson.Encode(runtime.Fields)
 	}
 	var links []map[string]json.RawMessage
-	if json.Unmarshal(fields["links"], &links) == nil && links != nil {
+	if o.Read("links", &links, "") && links != nil {
 		for i, link := range links {
 			drop(link, fmt.Sprintf("links[%d].", i), func(key string) bool { return key != "name" })
 		}
@@ -127,12 +128,6 @@ func settleBondCNI(fields map[string]json.RawMessage, warn func(string, ...any))
 func isZero(raw json.RawMessage) bool {
 	number, err := strconv.Atoi(strings.Trim(string(raw), "\" \t\r\n"))
 	return err == nil && number == 0
-}
-
-// textOf is a string's text; "" of anything else.
-func textOf(raw json.RawMessage) (s string) {
-	_ = json.Unmarshal(raw, &s)
-	return s
 }
 
 // IsBondCNI says that the network is one of bond-cni's, which may have

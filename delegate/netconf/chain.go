@@ -1,30 +1,30 @@
 package netconf
 
 import (
-	"fmt"
+	"cmp"
+	"encoding/json"
 	"maps"
 
-	"github.com/containernetworking/cni/pkg/types"
-
 	"github.com/multibond/multibond/bond"
-	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// ParseChain reads the configuration, single or a list, of a network that
-// other plugins make. All problems are returned at once, each with its path.
-// The error's code is 6 where raw is no JSON, 7 where it says something wrong.
+// ParseChain reads the configuration, single or a list, of a network that other
+// plugins make. All problems are returned at once, each with its path. The error's
+// code is 6 if raw is not JSON, and 7 if something in it is wrong.
 func ParseChain(raw []byte) (Network, error) {
-	var problems bond.Problems
 	fields, err := decodeTop(raw)
 	if err != nil {
 		return Network{}, err
 	}
+	return readChain(raw, fields, nil)
+}
+
+// readChain reads a chain and passes runtime on to its plugins.
+func readChain(raw json.RawMessage, fields, runtime map[string]json.RawMessage) (Network, error) {
+	var problems bond.Problems
 	top := strictjson.Object{Fields: fields, Problems: &problems}
-	n := Network{Config: NewConfig(raw), CNIVersion: top.Text("cniVersion"), Name: networkName(top)}
-	if n.CNIVersion == "" {
-		n.CNIVersion = DefaultVersion
-	}
+	n := Network{Config: NewConfig(raw), CNIVersion: cmp.Or(top.Text("cniVersion"), DefaultVersion), Name: networkName(top)}
 	plugins := []strictjson.Object{top}
 	if top.Has("plugins") {
 		if plugins = pluginObjects(top); len(plugins) == 0 && len(problems) == 0 {
@@ -32,27 +32,20 @@ func ParseChain(raw []byte) (Network, error) {
 		}
 	}
 	for _, o := range plugins {
-		p := n.chainPlugin(o)
+		p := chainPlugin(o, n.Name, n.CNIVersion, runtime)
 		n.Chain = append(n.Chain, p)
 		if p.Type == BondCNI {
 			n.PodLinks = append(n.PodLinks, bondCNIPodLinks(o)...)
 		}
 	}
-	if err := problems.Err(); err != nil {
-		if n.Name != "" {
-			err = fmt.Errorf("network %s: %w", n.Name, err)
-		}
-		return n, cnierror.With(types.ErrInvalidNetworkConfig, err)
-	}
-	return n, nil
+	return n, problemsOf(n.Name, problems)
 }
 
-// chainPlugin makes one plugin's standard input: every plugin of a list gets
-// the list's name and version (CNI specification, section 4).
-func (n Network) chainPlugin(o strictjson.Object) Plugin {
-	p := Plugin{Type: pluginType(o)}
+// chainPlugin makes one plugin's standard input: every plugin of a list gets the list's
+// name and version (CNI specification, section 4).
+func chainPlugin(o strictjson.Object, name, version string, runtime map[string]json.RawMessage) Plugin {
 	fields := maps.Clone(o.Fields)
-	fields["name"], fields["cniVersion"] = strictjson.Encode(n.Name), strictjson.Encode(n.CNIVersion)
-	p.Config = NewConfig(strictjson.Encode(fields))
-	return p
+	addRuntimeConfig(fields, runtime)
+	fields["name"], fields["cniVersion"] = strictjson.Encode(name), strictjson.Encode(version)
+	return Plugin{Type: pluginType(o), Config: NewConfig(strictjson.Encode(fields))}
 }

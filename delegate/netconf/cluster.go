@@ -1,6 +1,7 @@
 package netconf
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -35,66 +36,49 @@ type Cluster struct {
 	File        string
 	Inline      json.RawMessage
 
-	BinDir        string // searched after CNI_PATH
-	ReadyFile     string // as long as it is not there, no network is
-	RuntimeConfig json.RawMessage
-	Valid         []GCAttachment // as in Network
+	BinDir        string                     // searched after CNI_PATH
+	ReadyFile     string                     // as long as it is not there, no network is
+	RuntimeConfig map[string]json.RawMessage // what the kubelet asks for
+	Valid         []GCAttachment             // as in Network
 	Warnings      []string
 }
 
-// clusterKeys are the keys of a cluster configuration, those of them that make
-// it one first. Beside defaultNetwork and agent they are Multus's.
-var clusterKeys = []string{
-	"defaultNetwork", "clusterNetwork", "delegates",
+// defaultKeys are the keys that name the default network. One of them makes a
+// configuration the cluster's.
+var defaultKeys = []string{"defaultNetwork", "clusterNetwork", "delegates"}
+
+// clusterKeys are the keys of a cluster configuration. All but defaultNetwork and agent
+// are also Multus's.
+var clusterKeys = slices.Concat(defaultKeys, []string{
 	"cniVersion", "cniVersions", "name", "type", "agent", "confDir", "binDir", "namespaceIsolation", "globalNamespaces", "systemNamespaces",
 	"multusNamespace", "defaultNetworks", "readinessindicatorfile", "capabilities", "runtimeConfig", "args", "prevResult",
 	"disableCheck", "disableGC", ValidKey, AttachmentsKey,
-}
+})
 
-// IsCluster tells the cluster's configuration from that of one network. The
-// error says, of one that is neither, what each is missing; its code is 7, or
-// 6 where raw is no JSON.
-func IsCluster(raw []byte) (bool, error) {
-	fields, err := decodeTop(raw)
-	if err != nil {
-		return false, err
-	}
-	if _, is := fields["links"]; is {
-		return false, nil
-	}
-	for _, key := range clusterKeys[:3] {
-		if _, is := fields[key]; is {
-			return true, nil
-		}
-	}
-	return false, cnierror.Errorf(types.ErrInvalidNetworkConfig, `the configuration has neither links, which a bond network has, nor defaultNetwork (or Multus's clusterNetwork or delegates), which the cluster's configuration has`)
-}
-
-// ParseCluster reads the cluster's configuration. All problems are returned at
-// once, each with its path. The error's code is 6 where raw is no JSON, 7
-// where it says something wrong.
+// ParseCluster reads the cluster's configuration. All problems are returned at once,
+// each with its path. The error's code is 6 if raw is not JSON, and 7 if something in it
+// is wrong.
 func ParseCluster(raw []byte) (Cluster, error) {
 	fields, err := decodeTop(raw)
 	if err != nil {
 		return Cluster{}, err
 	}
+	return readCluster(fields)
+}
+
+func readCluster(fields map[string]json.RawMessage) (Cluster, error) {
 	var problems bond.Problems
 	top := strictjson.Object{Fields: fields, Problems: &problems}
+	runtime, _ := top.Object("runtimeConfig")
+	d := readDefault(top)
 	c := Cluster{
-		CNIVersion: top.Text("cniVersion"), Name: top.Text("name"), Agent: top.Text("agent"), ConfDir: top.Text("confDir"),
-		BinDir: top.Text("binDir"), ReadyFile: top.Text("readinessindicatorfile"), Valid: readValid(top),
+		CNIVersion: top.Text("cniVersion"), Name: top.Text("name"), Agent: cmp.Or(top.Text("agent"), DefaultAgent),
+		ConfDir: d.confDir, DefaultName: d.name, File: d.file, Inline: d.inline, Cluster: readLookup(top, d.nad),
+		BinDir: top.Text("binDir"), ReadyFile: top.Text("readinessindicatorfile"), RuntimeConfig: runtime.Fields, Valid: readValid(top),
 	}
 	if c.Name == "" {
 		problems.Add("name", "", "is missing")
 	}
-	if c.Agent == "" {
-		c.Agent = DefaultAgent
-	}
-	if runtime, there := top.Object("runtimeConfig"); there {
-		c.RuntimeConfig = strictjson.Encode(runtime.Fields)
-	}
-	c.readDefault(top)
-	c.readLookup(top)
 	for _, path := range [][2]string{{"agent", c.Agent}, {"confDir", c.ConfDir}, {"binDir", c.BinDir}, {"readinessindicatorfile", c.ReadyFile}} {
 		if path[1] != "" && !strings.HasPrefix(path[1], "/") {
 			problems.Add(path[0], "", "is %q, wanted is an absolute path", path[1])
@@ -114,51 +98,63 @@ func ParseCluster(raw []byte) (Cluster, error) {
 	return c, nil
 }
 
-// readDefault reads which network every pod has: one of three keys says so.
-func (c *Cluster) readDefault(top strictjson.Object) {
-	given := slices.DeleteFunc(slices.Clone(clusterKeys[:3]), func(key string) bool { return !top.Has(key) })
+// defaultNetwork is the network that every pod has: a NAD, a configuration in confDir
+// by its name, a file, or a configuration.
+type defaultNetwork struct {
+	nad, confDir, name, file string
+	inline                   json.RawMessage
+}
+
+// readDefault reads the default network, which one of defaultKeys has.
+func readDefault(top strictjson.Object) defaultNetwork {
+	given := slices.DeleteFunc(slices.Clone(defaultKeys), func(key string) bool { return !top.Has(key) })
 	if len(given) != 1 {
 		top.Problems.Add("", "leave all but one out", "has %d default networks: %s", len(given), strings.Join(given, ", "))
 	}
+	d := defaultNetwork{nad: top.Text("clusterNetwork"), confDir: top.Text("confDir")}
 	if own, there := top.Object("defaultNetwork"); there {
-		for _, key := range own.Unknown([]string{"confDir", "name"}) {
-			top.Problems.Add(own.At(key), strictjson.DidYouMean(key, []string{"confDir", "name"}), "is not known")
+		known := []string{"confDir", "name"}
+		for _, key := range own.Unknown(known) {
+			top.Problems.Add(own.At(key), strictjson.DidYouMean(key, known), "is not known")
 		}
 		if own.Has("confDir") {
-			c.ConfDir = own.Text("confDir")
+			d.confDir = own.Text("confDir")
 		}
-		c.DefaultName = own.Text("name")
+		d.name = own.Text("name")
 	}
-	if c.ConfDir == "" {
-		c.ConfDir = DefaultConfDir
-	}
-	if c.Cluster.Network = top.Text("clusterNetwork"); strings.HasPrefix(c.Cluster.Network, "/") {
-		c.File, c.Cluster.Network = c.Cluster.Network, ""
+	d.confDir = cmp.Or(d.confDir, DefaultConfDir)
+	if strings.HasPrefix(d.nad, "/") {
+		d.file, d.nad = d.nad, ""
 	}
 	if delegates := top.Each("delegates"); len(delegates) == 1 {
-		c.Inline = strictjson.Encode(delegates[0].Fields)
+		d.inline = strictjson.Encode(delegates[0].Fields)
 	} else if top.Has("delegates") {
 		top.Problems.Add("delegates", "what every pod gets besides belongs into defaultNetworks", "has %d networks, wanted is the one default network", len(delegates))
 	}
+	return d
 }
 
-func (c *Cluster) readLookup(top strictjson.Object) {
-	c.Cluster.Isolated, c.Cluster.Namespace = top.Bool("namespaceIsolation"), top.Text("multusNamespace")
-	c.Cluster.Global = namespaces(top, "globalNamespaces")
-	c.Cluster.System = namespaces(top, "systemNamespaces")
-	top.Read("defaultNetworks", &c.Cluster.Defaults, "a list of names")
-	for i, name := range c.Cluster.Defaults {
+// readLookup reads what the agent needs to find the networks of a pod. defaultNAD is
+// the NAD of the default network, "" if it is none.
+func readLookup(top strictjson.Object, defaultNAD string) agentapi.Cluster {
+	c := agentapi.Cluster{
+		Network: defaultNAD, Isolated: top.Bool("namespaceIsolation"), Namespace: top.Text("multusNamespace"),
+		Global: namespaces(top, "globalNamespaces"), System: namespaces(top, "systemNamespaces"),
+	}
+	top.Read("defaultNetworks", &c.Defaults, "a list of names")
+	for i, name := range c.Defaults {
 		if strings.HasPrefix(name, "/") || name == "" {
 			top.Problems.Add(fmt.Sprintf("defaultNetworks[%d]", i), "make a NAD of it, or name it as its file does", "is %q, wanted is the name of a NAD, or of a configuration in confDir", name)
 		}
 	}
+	return c
 }
 
-// namespaces reads a list, or the words of a string between commas, which is
-// how Multus has one of them.
+// namespaces reads a list, or a string of namespaces with commas, which is how Multus
+// has one of them.
 func namespaces(top strictjson.Object, key string) (list []string) {
 	var text string
-	if top.Has(key) && json.Unmarshal(top.Fields[key], &text) == nil {
+	if top.Has(key) && lenient(top.Fields).Read(key, &text, "") {
 		for word := range strings.SplitSeq(text, ",") {
 			if word = strings.TrimSpace(word); word != "" {
 				list = append(list, word)

@@ -1,6 +1,7 @@
 package netconf
 
 import (
+	"encoding/json"
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -17,7 +18,7 @@ func TestParseCluster(t *testing.T) {
 		want         Cluster
 	}{
 		{"ours", `{"cniVersion": "1.1.0", "name": "m", "type": "multibond", "agent": "/a.sock", "defaultNetwork": {"confDir": "/d", "name": "cbr0"}, "runtimeConfig": {"mac": "x"}}`,
-			Cluster{CNIVersion: "1.1.0", Name: "m", Agent: "/a.sock", ConfDir: "/d", DefaultName: "cbr0", RuntimeConfig: []byte(`{"mac":"x"}`)}},
+			Cluster{CNIVersion: "1.1.0", Name: "m", Agent: "/a.sock", ConfDir: "/d", DefaultName: "cbr0", RuntimeConfig: map[string]json.RawMessage{"mac": []byte(`"x"`)}}},
 		{"the least", `{"name": "m", "defaultNetwork": {}}`, Cluster{Name: "m", Agent: DefaultAgent, ConfDir: DefaultConfDir}},
 		{"Multus's", `{"name": "m", "clusterNetwork": "main", "defaultNetworks": ["a", "b"], "systemNamespaces": ["s"], "multusNamespace": "n", "namespaceIsolation": true,
 			"globalNamespaces": "default, other", "confDir": "/c", "binDir": "/b", "readinessindicatorfile": "/r", "logLevel": "debug", "kubeconfig": "/k"}`,
@@ -39,9 +40,10 @@ func TestParseCluster(t *testing.T) {
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
-			if is, err := IsCluster([]byte(test.config)); !is || err != nil {
-				t.Errorf("it counts as a network's: %v", err)
-			}
+			parsed, err := Parse([]byte(test.config), "eth0")
+			require.NoError(t, err)
+			require.Nil(t, parsed.Network)
+			require.Equal(t, &got, parsed.Cluster)
 		})
 	}
 }
@@ -67,13 +69,4 @@ func TestParseClusterProblems(t *testing.T) {
 		require.EqualError(t, err, test.text)
 		require.EqualValues(t, test.code, cnierror.Code(err))
 	}
-}
-
-func TestIsCluster(t *testing.T) {
-	if is, err := IsCluster([]byte(`{"links": [], "defaultNetwork": {}}`)); is || err != nil {
-		t.Errorf("a bond network counts as the cluster's: %v", err)
-	}
-	_, err := IsCluster([]byte(`{"name": "x"}`))
-	require.EqualError(t, err, `the configuration has neither links, which a bond network has, nor defaultNetwork (or Multus's clusterNetwork or delegates), which the cluster's configuration has`)
-	require.EqualValues(t, 7, cnierror.Code(err))
 }

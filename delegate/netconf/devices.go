@@ -81,7 +81,7 @@ func WithDevices(raw json.RawMessage, devices []string) (json.RawMessage, error)
 		problems.Add("", "", "no link asks for %s", strings.Join(left, ", "))
 	}
 	if err := problems.Err(); err != nil {
-		return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: %w", cmp.Or(textOf(fields["name"]), "without a name"), err)
+		return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: %w", cmp.Or(lenient(fields).Text("name"), "without a name"), err)
 	}
 	return FillLinks(raw, open, devices), nil
 }

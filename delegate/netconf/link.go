@@ -49,52 +49,46 @@ const DefaultVersion = "0.3.1"
 // more cables to one pod.
 const MaxLinks = 32
 
-// readLinks reads links[]; bondName makes the names of links that have none.
-func (n *Network) readLinks(top strictjson.Object, bondName string) {
+// readElements reads links as a list of objects. The objects have no fields where the
+// list has something else. It returns false if there are no links that could be read.
+func readElements(top strictjson.Object) ([]strictjson.Object, bool) {
 	var raws []json.RawMessage
 	if !top.Read("links", &raws, "a list of links") {
-		return
+		return nil, false
 	}
 	if len(raws) > MaxLinks {
 		top.Problems.Add("links", "", "has %d links, a bond has at most %d here", len(raws), MaxLinks)
-		return
+		return nil, false
 	}
-	enough := len(raws) > 1 || slices.ContainsFunc(raws, func(raw json.RawMessage) bool { return countOf(raw) > 1 }) || len(raws) == 1 && n.MinLinks == 1
-	if !enough {
-		what := map[int]string{0: "has no link", 1: "has one link"}[len(raws)]
-		top.Problems.Add("links", `a bond over two VFs: "links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]; one link alone: "minLinks": 1`, "%s, a bond needs at least two", what)
+	elements := make([]strictjson.Object, len(raws))
+	for i, raw := range raws {
+		elements[i], _ = strictjson.Decode(raw, fmt.Sprintf("links[%d]", i), top.Problems)
 	}
+	return elements, true
+}
+
+// readLinks reads the links. bondName makes the names of those that have none.
+func readLinks(top strictjson.Object, elements []strictjson.Object, h head, bondName string) (links []Link) {
 	attach := strictjson.Object{Path: "delegate", Fields: map[string]json.RawMessage{"type": strictjson.Encode("sriov")}, Problems: top.Problems}
 	if given, there := top.Object("delegate"); there {
 		attach = given
 	}
 	inPod := top.Bool("linksInContainer")
-	for i, raw := range raws {
+	for i, o := range elements {
 		var l Link
-		if o, is := strictjson.Decode(raw, fmt.Sprintf("links[%d]", i), top.Problems); is {
-			l = n.readLink(o, attach, inPod)
+		if o.Fields != nil {
+			l = readLink(o, attach, h, inPod)
 		}
 		if l.Name == "" {
 			l.Name = fmt.Sprintf("%s-%d", bondName, i+1)
 		}
-		n.Links = append(n.Links, l)
-		if l.Source == FromPod {
-			n.PodLinks = append(n.PodLinks, l.Name)
-		}
+		links = append(links, l)
 	}
-	n.checkNames(top.Problems, bondName)
+	checkNames(links, bondName, top.Problems)
+	return links
 }
 
-// countOf is how many links a link of the configuration stands for.
-func countOf(raw json.RawMessage) int {
-	var l struct{ Count int }
-	if json.Unmarshal(raw, &l) != nil {
-		return 1
-	}
-	return max(l.Count, 1)
-}
-
-func (n *Network) readLink(o, attach strictjson.Object, inPod bool) Link {
+func readLink(o, attach strictjson.Object, h head, inPod bool) Link {
 	before := len(*o.Problems)
 	for _, key := range o.Unknown(linkKeys) {
 		hint := strictjson.DidYouMean(key, linkKeys)
@@ -115,10 +109,10 @@ func (n *Network) readLink(o, attach strictjson.Object, inPod bool) Link {
 		if own {
 			attach = config
 		}
-		l.Plugins = n.plugins(attach, l.Device)
+		l.Plugins = readPlugins(attach, h, l.Device)
 	case own:
 		l.Source = FromConfig
-		l.Plugins = n.plugins(config, "")
+		l.Plugins = readPlugins(config, h, "")
 	case inPod:
 		l.Source = FromPod
 	default:
@@ -128,6 +122,16 @@ func (n *Network) readLink(o, attach strictjson.Object, inPod bool) Link {
 		o.Problems.Add(o.Path, "", "names no interface: wanted is one of deviceID, config or name")
 	}
 	return l
+}
+
+// podLinks lists the links that are in the pod already.
+func podLinks(links []Link) (names []string) {
+	for _, l := range links {
+		if l.Source == FromPod {
+			names = append(names, l.Name)
+		}
+	}
+	return names
 }
 
 // linkOptions reads what a link shall have in the bond.
@@ -170,11 +174,11 @@ func deviceOf(o, config strictjson.Object) (device string) {
 	return device
 }
 
-// plugins completes the configuration, or the list of configurations, that
+// readPlugins completes the configuration, or the list of configurations, that
 // attaches a link.
-func (n *Network) plugins(config strictjson.Object, device string) []Plugin {
+func readPlugins(config strictjson.Object, h head, device string) []Plugin {
 	if !config.Has("plugins") {
-		return []Plugin{n.plugin(config, config, device)}
+		return []Plugin{readPlugin(config, config, h, device)}
 	}
 	list := pluginObjects(config)
 	if strictjson.KindOf(config.Fields["plugins"]) == "a list" && len(list) == 0 {
@@ -182,7 +186,7 @@ func (n *Network) plugins(config strictjson.Object, device string) []Plugin {
 	}
 	var out []Plugin
 	for _, one := range list {
-		out = append(out, n.plugin(one, config, device))
+		out = append(out, readPlugin(one, config, h, device))
 	}
 	return out
 }
@@ -201,9 +205,9 @@ func pluginObjects(o strictjson.Object) []strictjson.Object {
 	return list
 }
 
-// plugin makes one plugin's standard input: what the user wrote, and what CNI
+// readPlugin makes one plugin's standard input: what the user wrote, and what CNI
 // asks for that is the same in every plugin of the list.
-func (n *Network) plugin(o, list strictjson.Object, device string) Plugin {
+func readPlugin(o, list strictjson.Object, h head, device string) Plugin {
 	if ipam, there := o.Object("ipam"); there && len(ipam.Fields) > 0 {
 		o.Problems.Add(o.At("ipam"), "write ipam beside links, once", "is inside a link; a bond has one address, its links have none")
 	}
@@ -217,9 +221,9 @@ func (n *Network) plugin(o, list strictjson.Object, device string) Plugin {
 			fields[key] = strictjson.Encode(cmp.Or(values...))
 		}
 	}
-	setDefault("name", list.Text("name"), n.Name)
+	setDefault("name", list.Text("name"), h.name)
 	if device == "" {
-		setDefault("cniVersion", list.Text("cniVersion"), n.CNIVersion)
+		setDefault("cniVersion", list.Text("cniVersion"), h.cniVersion)
 	} else {
 		setDefault("cniVersion", list.Text("cniVersion"), DefaultVersion)
 		fields["deviceID"], fields["pciBusID"] = strictjson.Encode(device), strictjson.Encode(device)
@@ -246,9 +250,9 @@ func checkSRIOV(o strictjson.Object, device string) {
 
 // checkNames makes sure that each link has a name of its own that the kernel
 // takes.
-func (n *Network) checkNames(problems *bond.Problems, bondName string) {
+func checkNames(links []Link, bondName string, problems *bond.Problems) {
 	seen := map[string]int{}
-	for i, l := range n.Links {
+	for i, l := range links {
 		path := fmt.Sprintf("links[%d].name", i)
 		if l.Name == "" {
 			continue
@@ -271,7 +275,7 @@ func (n *Network) checkNames(problems *bond.Problems, bondName string) {
 			problems.Add(path, hint, "is %s, which is the bond's", l.Name)
 		}
 		seen[l.Name] = i
-		same := slices.IndexFunc(n.Links[:i], func(o Link) bool { return l.Device != "" && o.Device == l.Device })
+		same := slices.IndexFunc(links[:i], func(o Link) bool { return l.Device != "" && o.Device == l.Device })
 		if same >= 0 {
 			problems.Add(fmt.Sprintf("links[%d].deviceID", i), "", "is %s, as is that of links[%d]", l.Device, same)
 		}

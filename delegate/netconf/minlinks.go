@@ -1,51 +1,35 @@
 package netconf
 
 import (
-	"encoding/json"
-	"maps"
 	"strconv"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// readMinLinks reads how many of its links a bond takes to start. In 802.3ad
-// it is an option of the bond too, which has the same range.
-func (n *Network) readMinLinks(top strictjson.Object) {
-	raw, there := top.Fields[bond.MinLinks]
-	if !there {
-		return
-	}
-	o, _ := bond.ParseOptions(map[string]json.RawMessage{bond.Mode: strictjson.Encode(bond.LACP), bond.MinLinks: raw}, nil, nil)
-	n.MinLinks, _ = strconv.Atoi(o[bond.MinLinks]) // what is wrong readOptions says
-	var links []json.RawMessage
-	_ = json.Unmarshal(top.Fields["links"], &links)
+// readMinLinks returns how many of its links the bond needs to start, and checks that
+// the elements of links stand for that many. In 802.3ad minLinks is an option of the
+// kernel, too.
+func readMinLinks(top strictjson.Object, elements []strictjson.Object, options bond.Options) int {
+	least, _ := strconv.Atoi(options[bond.MinLinks])
 	total := 0
-	for _, l := range links {
-		total += countOf(l)
+	for _, o := range elements {
+		total += countOf(o)
 	}
-	if n.MinLinks > total && total > 0 {
-		top.Problems.Add(bond.MinLinks, "", "is %d, and the bond has %d links", n.MinLinks, total)
+	if least > total && total > 0 {
+		top.Problems.Add(bond.MinLinks, "", "is %d, and the bond has %d links", least, total)
 	}
+	if total == 0 || total == 1 && least != 1 {
+		what := map[int]string{0: "has no link", 1: "has one link"}[total]
+		top.Problems.Add("links", `a bond over two VFs: "links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]; one link alone: "minLinks": 1`, "%s, a bond needs at least two", what)
+	}
+	return least
 }
 
-// onlyLACPMinLinks leaves minLinks out of the options of a mode in which the
-// kernel has none, if it can be read.
-func onlyLACPMinLinks(fields map[string]json.RawMessage) map[string]json.RawMessage {
-	raw, there := fields[bond.MinLinks]
-	if !there {
-		return fields
-	}
-	mode := map[string]json.RawMessage{bond.Mode: strictjson.Encode(bond.ActiveBackup)}
-	if given, is := fields[bond.Mode]; is {
-		mode[bond.Mode] = given
-	}
-	o, _ := bond.ParseOptions(mode, nil, nil)
-	_, problems := bond.ParseOptions(map[string]json.RawMessage{bond.Mode: strictjson.Encode(bond.LACP), bond.MinLinks: raw}, nil, nil)
-	if len(problems) > 0 || bond.HasOption(o[bond.Mode], bond.MinLinks) {
-		return fields
-	}
-	out := maps.Clone(fields)
-	delete(out, bond.MinLinks)
-	return out
+// countOf returns how many links an element of links stands for. Whoever resolves the
+// links reports a count that is wrong.
+func countOf(o strictjson.Object) int {
+	count := 1
+	lenient(o.Fields).Read("count", &count, "")
+	return max(count, 1)
 }

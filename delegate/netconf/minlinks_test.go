@@ -9,8 +9,7 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
-// TestMinLinks: in every mode it says how many links a bond takes to start, in
-// 802.3ad it is the kernel's option too.
+// TestMinLinks checks that minLinks is read in every mode.
 func TestMinLinks(t *testing.T) {
 	const two = `"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`
 	for _, test := range []struct {
@@ -18,13 +17,13 @@ func TestMinLinks(t *testing.T) {
 		want         int
 		option, text string
 	}{
-		{"as a number", `"minLinks": 1, ` + two, 1, "", ""},
-		{"as a string", `"minLinks": "2", ` + two, 2, "", ""},
+		{"as a number", `"minLinks": 1, ` + two, 1, "1", ""},
+		{"as a string", `"minLinks": "2", ` + two, 2, "2", ""},
 		{"not given", two, 0, "", ""},
-		{"none", `"minLinks": 0, ` + two, 0, "", ""},
+		{"none", `"minLinks": 0, ` + two, 0, "0", ""},
 		{"in 802.3ad", `"mode": 4, "minLinks": 1, ` + two, 1, "1", ""},
-		{"one link", `"minLinks": 1, "links": [{"deviceID": "0000:3b:02.0"}]`, 1, "", ""},
-		{"counted links", `"minLinks": 3, "links": [{"resourceName": "a/b", "count": 2}, {"name": "eth0"}]`, 3, "", ""},
+		{"one link", `"minLinks": 1, "links": [{"deviceID": "0000:3b:02.0"}]`, 1, "1", ""},
+		{"counted links", `"minLinks": 3, "links": [{"resourceName": "a/b", "count": 2}, {"name": "eth0"}]`, 3, "3", ""},
 		{"more than there are", `"minLinks": 3, ` + two, 0, "", "network n: minLinks: is 3, and the bond has 2 links"},
 		{"no number", `"minLinks": "one", ` + two, 0, "", `network n: minLinks: is "one", wanted is a number from 0 links`},
 		{"no link", `"minLinks": 1, "links": []`, 0, "", `network n: links: has no link, a bond needs at least two (a bond over two VFs: "links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]; one link alone: "minLinks": 1)`},
@@ -34,9 +33,11 @@ func TestMinLinks(t *testing.T) {
 			if test.text != "" {
 				require.EqualError(t, err, test.text)
 				require.EqualValues(t, 7, cnierror.Code(err))
-			} else if err != nil || n.MinLinks != test.want || n.Options[bond.MinLinks] != test.option {
-				t.Errorf("%v: MinLinks %d, option %q", err, n.MinLinks, n.Options[bond.MinLinks])
+				return
 			}
+			require.NoError(t, err)
+			require.Equal(t, test.want, n.MinLinks)
+			require.Equal(t, test.option, n.Options[bond.MinLinks])
 		})
 	}
 }

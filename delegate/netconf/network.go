@@ -35,7 +35,7 @@ type Network struct {
 	Links      []Link
 	PodLinks   []string          // interfaces that have to be in the pod before the network is attached
 	IPAM       string            // the IPAM plugin's type; "" for none
-	Lenient    bool              // what is an error by default is a warning
+	Lenient    bool              // of bond-cni, which requires nothing: what is an error by default is a warning
 	Require    map[string]string // error, warn or ignore, of the requirements that the configuration names
 	MinLinks   int               // the bond may start with fewer links than Links, down to these; 0: with all
 	AllowLACP  bool              // 802.3ad over VFs is wanted
@@ -87,42 +87,65 @@ var topKeys = []string{
 	"runtimeConfig", "capabilities", "args", "prevResult", "disableCheck", "disableGC", ValidKey, AttachmentsKey,
 }
 
-// ParseNetwork reads a configuration. It looks at nothing but its arguments;
-// bondName is what the runtime asks for (CNI_IFNAME), "" where it does not
-// say. All problems are returned at once, each with its path. The error's
-// code is 6 where raw is no JSON, 7 where it says something wrong.
+// ParseNetwork reads the configuration of a bond network. It looks at nothing but
+// its arguments. bondName is the name that the runtime asks for (CNI_IFNAME), "" if
+// it does not say. All problems are returned at once, each with its path. The
+// error's code is 6 if raw is not JSON, and 7 if something in it is wrong.
 func ParseNetwork(raw []byte, bondName string) (Network, error) {
 	fields, err := decodeTop(raw)
 	if err != nil {
 		return Network{}, err
 	}
+	return readNetwork(raw, fields, bondName)
+}
+
+// readNetwork reads a network step by step: each step takes what it needs and
+// returns what it has read. Only problems and warnings are collected.
+func readNetwork(raw json.RawMessage, fields map[string]json.RawMessage, bondName string) (Network, error) {
 	var problems bond.Problems
 	top := strictjson.Object{Fields: fields, Problems: &problems}
-	n := Network{Config: NewConfig(raw)}
-	n.Valid = readValid(top)
-	// What is null is not there, here as everywhere.
-	maps.DeleteFunc(fields, func(key string, _ json.RawMessage) bool { return !top.Has(key) })
-	if textOf(fields["type"]) == BondCNI {
-		n.fromBondCNI(fields, bondName)
+	valid := readValid(top)
+	top.Fields = withoutNulls(top)
+	isBondCNI := lenient(top.Fields).Text("type") == BondCNI
+	var warnings []string
+	if isBondCNI {
+		top.Fields, warnings = fromBondCNI(top.Fields, bondName)
 	}
-	n.readHead(top, bondName)
-	name := bondName
-	if name == "" {
-		name = n.IfName
+	h := readHead(top, bondName)
+	elements, whole := readElements(top)
+	links := readLinks(top, elements, h, cmp.Or(bondName, h.ifName))
+	options := readOptions(top, links, cmp.Or(bondName, h.ifName))
+	n := Network{
+		Config: NewConfig(raw), CNIVersion: h.cniVersion, Name: h.name, IfName: h.ifName, Agent: h.agent, IPAM: h.ipam,
+		Links: withVLAN(links, options[bond.VLAN], &problems), PodLinks: podLinks(links), Options: options,
+		Require: readRequire(top), AllowLACP: readLACP(top, options[bond.Mode]), Lenient: isBondCNI,
+		Valid: valid, Warnings: append(warnings, checkUnknown(top, h.name)...),
 	}
-	n.readMinLinks(top)
-	n.readLinks(top, name)
-	n.readOptions(top, name)
-	n.readRequire(top)
-	n.readLACP(top)
-	n.checkUnknown(top)
-	if err := problems.Err(); err != nil {
-		if n.Name != "" {
-			err = fmt.Errorf("network %s: %w", n.Name, err)
-		}
-		return n, cnierror.With(types.ErrInvalidNetworkConfig, err)
+	if whole {
+		n.MinLinks = readMinLinks(top, elements, options)
 	}
-	return n, nil
+	return n, problemsOf(n.Name, problems)
+}
+
+// withoutNulls returns the fields that are not null: null means absent everywhere.
+func withoutNulls(o strictjson.Object) map[string]json.RawMessage {
+	fields := maps.Clone(o.Fields)
+	maps.DeleteFunc(fields, func(key string, _ json.RawMessage) bool { return !o.Has(key) })
+	return fields
+}
+
+// lenient reads fields without reporting what is wrong with them.
+func lenient(fields map[string]json.RawMessage) strictjson.Object {
+	return strictjson.Object{Fields: fields, Problems: &bond.Problems{}}
+}
+
+// problemsOf returns the problems of a network as an error with code 7, or nil.
+func problemsOf(name string, problems bond.Problems) error {
+	err := problems.Err()
+	if err != nil && name != "" {
+		err = fmt.Errorf("network %s: %w", name, err)
+	}
+	return cnierror.With(types.ErrInvalidNetworkConfig, err)
 }
 
 // ValidKey is where a runtime lists, for GC, the attachments that it still has;
@@ -141,23 +164,27 @@ func readValid(top strictjson.Object) (valid []GCAttachment) {
 	return valid
 }
 
-func (n *Network) readHead(top strictjson.Object, bondName string) {
-	n.CNIVersion, n.Name, n.IfName = top.Text("cniVersion"), networkName(top), top.Text("ifname")
-	if n.Agent = cmp.Or(top.Text("agent"), DefaultAgent); !strings.HasPrefix(n.Agent, "/") {
-		top.Problems.Add("agent", "", "is %q, wanted is the absolute path of its socket", n.Agent)
+// head is what a network has besides its links and options.
+type head struct{ cniVersion, name, ifName, agent, ipam string }
+
+func readHead(top strictjson.Object, bondName string) head {
+	h := head{cniVersion: top.Text("cniVersion"), name: networkName(top), ifName: top.Text("ifname"), agent: cmp.Or(top.Text("agent"), DefaultAgent)}
+	if !strings.HasPrefix(h.agent, "/") {
+		top.Problems.Add("agent", "", "is %q, wanted is the absolute path of its socket", h.agent)
 	}
 	top.Read("dns", &types.DNS{}, "a dns object (CNI specification, section 1)")
-	if n.IfName != "" {
-		if err := bond.CheckName(n.IfName); err != nil {
+	if h.ifName != "" {
+		if err := bond.CheckName(h.ifName); err != nil {
 			top.Problems.Add("ifname", "", "%v", err)
-		} else if bondName != "" && bondName != n.IfName {
-			top.Problems.Add("ifname", "leave ifname out, or ask for that name where the pod asks for the network, as in "+n.Name+"@"+n.IfName,
-				"is %s, and the runtime asks for %s (CNI_IFNAME)", n.IfName, bondName)
+		} else if bondName != "" && bondName != h.ifName {
+			top.Problems.Add("ifname", "leave ifname out, or ask for that name where the pod asks for the network, as in "+h.name+"@"+h.ifName,
+				"is %s, and the runtime asks for %s (CNI_IFNAME)", h.ifName, bondName)
 		}
 	}
 	if ipam, there := top.Object("ipam"); there && len(ipam.Fields) > 0 {
-		n.IPAM = pluginType(ipam)
+		h.ipam = pluginType(ipam)
 	}
+	return h
 }
 
 // networkName reads a network's name and holds it to the specification's form
@@ -190,15 +217,15 @@ func pluginType(o strictjson.Object) string {
 	return t
 }
 
-// A MAC that the runtime asks for, for one attachment, wins over the
-// network's own (CNI conventions, "mac").
-func (n *Network) readOptions(top strictjson.Object, bondName string) {
+// readOptions reads the options of the bond. A MAC that the runtime asks for, for one
+// attachment, wins over the network's own (CNI conventions, "mac").
+func readOptions(top strictjson.Object, links []Link, bondName string) bond.Options {
 	var names []string
 	var own []bond.Options
-	for _, l := range n.Links {
+	for _, l := range links {
 		names, own = append(names, l.Name), append(own, l.Options)
 	}
-	if primary := ""; bondName == "" && json.Unmarshal(top.Fields[bond.Primary], &primary) == nil {
+	if primary := lenient(top.Fields).Text(bond.Primary); bondName == "" && primary != "" {
 		// STATUS and GC do not say what the bond is called, so nobody knows the
 		// names that its links have by default.
 		names = append(names, primary)
@@ -208,26 +235,25 @@ func (n *Network) readOptions(top strictjson.Object, bondName string) {
 		fields = maps.Clone(fields)
 		fields[bond.MAC] = runtime.Fields[bond.MAC]
 	}
-	fields = onlyLACPMinLinks(fields)
 	options, problems := bond.ParseOptions(fields, names, own)
-	n.Options = options
-	n.Links = withVLAN(n.Links, options[bond.VLAN], top.Problems)
 	*top.Problems = append(*top.Problems, problems...)
+	return options
 }
 
-// readLACP takes the word for it that the switch port of each VF is the bond's
-// alone. In the other modes there is nothing to allow.
-func (n *Network) readLACP(top strictjson.Object) {
-	n.AllowLACP = top.Bool("allowLACP")
-	if mode := n.Options[bond.Mode]; n.AllowLACP && mode != "" && mode != bond.LACP {
+// readLACP reads whether the switch port of each VF is the bond's alone. In the
+// other modes there is nothing to allow.
+func readLACP(top strictjson.Object, mode string) bool {
+	allowed := top.Bool("allowLACP")
+	if allowed && mode != "" && mode != bond.LACP {
 		top.Problems.Add("allowLACP", "leave it out", "is true, and means nothing in mode %s; the mode that it is for: %s", mode, bond.LACP)
 	}
+	return allowed
 }
 
-// checkUnknown finds keys that mean nothing here. One that looks like an
-// option or key of ours was meant as such and is a problem; any other may be
-// meant for somebody else and is a warning.
-func (n *Network) checkUnknown(top strictjson.Object) {
+// checkUnknown finds keys that mean nothing here. One that looks like an option or
+// key of ours was meant as such and is a problem; any other may be meant for somebody
+// else and is a warning.
+func checkUnknown(top strictjson.Object, name string) (warnings []string) {
 	known := slices.Concat(topKeys, bond.OptionKeys())
 	var others []string
 	for _, key := range top.Unknown(known) {
@@ -238,8 +264,9 @@ func (n *Network) checkUnknown(top strictjson.Object) {
 		others = append(others, key)
 	}
 	if len(others) > 0 {
-		n.Warnings = append(n.Warnings, fmt.Sprintf("network %s: ignored: %s", n.Name, strings.Join(others, ", ")))
+		warnings = append(warnings, fmt.Sprintf("network %s: ignored: %s", name, strings.Join(others, ", ")))
 	}
+	return warnings
 }
 
 // PluginTypes lists every plugin that the network needs, once.

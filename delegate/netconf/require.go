@@ -47,10 +47,11 @@ func RequirementKeys() (keys []string) {
 	return keys
 }
 
-func (n *Network) readRequire(top strictjson.Object) {
+// readRequire reads the levels that the configuration gives to requirements.
+func readRequire(top strictjson.Object) (given map[string]string) {
 	require, there := top.Object("require")
 	if !there {
-		return
+		return nil
 	}
 	known := RequirementKeys()
 	for _, key := range require.Unknown(known) {
@@ -65,11 +66,12 @@ func (n *Network) readRequire(top strictjson.Object) {
 			top.Problems.Add(require.At(key), "", "is %s, wanted is error, warn or ignore", strictjson.KindOf(require.Fields[key]))
 			continue
 		}
-		if n.Require == nil {
-			n.Require = map[string]string{}
+		if given == nil {
+			given = map[string]string{}
 		}
-		n.Require[key] = level
+		given[key] = level
 	}
+	return given
 }
 
 // Level is what the configuration says of a requirement, or else the default.

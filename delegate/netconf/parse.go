@@ -1,0 +1,49 @@
+package netconf
+
+import (
+	"encoding/json"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/multibond/multibond/delegate/cnierror"
+)
+
+// Parsed is what a runtime has configured: one bond network, or the cluster. The other
+// one is nil.
+type Parsed struct {
+	Network *Network
+	Cluster *Cluster
+}
+
+// Parse reads the configuration of a bond network like ParseNetwork, or that of the
+// cluster like ParseCluster. If something in it is wrong, what could be read is returned
+// with the error.
+func Parse(raw []byte, bondName string) (Parsed, error) {
+	fields, err := decodeTop(raw)
+	if err != nil {
+		return Parsed{}, err
+	}
+	switch {
+	case isNetwork(fields):
+		n, err := readNetwork(raw, fields, bondName)
+		return Parsed{Network: &n}, err
+	case isCluster(fields):
+		c, err := readCluster(fields)
+		return Parsed{Cluster: &c}, err
+	}
+	return Parsed{}, cnierror.Errorf(types.ErrInvalidNetworkConfig, `the configuration has neither links, which a bond network has, nor defaultNetwork (or Multus's clusterNetwork or delegates), which the cluster's configuration has`)
+}
+
+func isNetwork(fields map[string]json.RawMessage) bool {
+	_, is := fields["links"]
+	return is
+}
+
+func isCluster(fields map[string]json.RawMessage) bool {
+	for _, key := range defaultKeys {
+		if _, is := fields[key]; is {
+			return true
+		}
+	}
+	return false
+}
