@@ -25,6 +25,11 @@ type Kernel struct {
 	// Fail, if not nil, is called before each verb and can fail it. It gets the
 	// name of the method and of the link: "Change enp1s0v0".
 	Fail func(verb string) error
+
+	// Lose, if not nil, is called for each message that a VF sends to its PF, with
+	// the VF's address. A message that it loses the VF has sent in vain: nobody
+	// reports an error. Those to a PF that is down are always lost.
+	Lose func(address string) bool
 }
 
 // device is a PCI network device: a PF, or a VF of one.
@@ -35,6 +40,7 @@ type device struct {
 	driver  string
 	admin   bond.VF // a VF's administrative state
 	macSet  bool    // the PF has set its MAC
+	clear   bool    // to send: the PF answers what it asks, since it was reset
 }
 
 type link struct {
@@ -106,7 +112,7 @@ func (k *Kernel) AddPF(address, name string, vfs ...string) {
 	for i, vf := range vfs {
 		trust := false
 		l := k.addLink(host, bond.Link{Name: fmt.Sprintf("%sv%d", name, i), Device: vf, MTU: 1500, MaxMTU: 9216})
-		k.devices[vf] = &device{address: vf, pf: address, number: i, driver: "igbvf",
+		k.devices[vf] = &device{address: vf, pf: address, number: i, driver: "igbvf", clear: true,
 			admin: bond.VF{MAC: l.MAC, Proto: 0x8100, SpoofChk: true, Trust: &trust}}
 	}
 }
@@ -276,7 +282,7 @@ func (k *Kernel) release(l *link, tellMTU bool) {
 	gaveMAC := !b.takesActiveMAC()
 	l.changeUp(false)
 	l.Master, l.Options = 0, nil
-	if gaveMAC && l.takesMAC() {
+	if gaveMAC {
 		l.setMAC(l.ownMAC)
 	}
 	l.setMTU(l.ownMTU, tellMTU)

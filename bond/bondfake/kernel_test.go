@@ -122,3 +122,35 @@ func TestSys(t *testing.T) {
 		assert.Equal(t, !there, errors.Is(k.EnableBonding(t.Context()), bond.ErrNoBonding))
 	}
 }
+
+// TestLose: a VF takes a lost message for a yes. Its PF notices a reset in any case,
+// and refuses what the VF asks for until it hears of it.
+func TestLose(t *testing.T) {
+	k := bondfake.New()
+	k.AddPF("0000:01:00.0", "enp1s0", vfDevices[:1]...)
+	host := open(t, k, "")
+	own := get(t, host, a0)
+	reported := func() string {
+		vfs, err := host.VFs("enp1s0")
+		require.NoError(t, err)
+		return vfs[0].MAC
+	}
+	lost := true
+	k.Lose = func(address string) bool { assert.Equal(t, vfDevices[0], address); return lost }
+	require.NoError(t, host.Change(own.Index, mac("02:00:00:00:cc:01")))
+	assert.Equal(t, "02:00:00:00:cc:01", get(t, host, a0).MAC)
+	assert.Equal(t, own.MAC, reported())
+	bounce := func() {
+		require.NoError(t, host.Change(own.Index, state(true)))
+		require.NoError(t, host.Change(own.Index, state(false)))
+	}
+	bounce()
+	assert.Equal(t, bond.NoMAC, reported())
+	lost = false
+	assert.ErrorIs(t, host.Change(own.Index, mac(own.MAC)), unix.EADDRNOTAVAIL)
+	bounce()
+	assert.Equal(t, "02:00:00:00:cc:01", reported())
+	require.NoError(t, host.Change(own.Index, mac(own.MAC)))
+	assert.Equal(t, own.MAC, reported())
+	assert.False(t, k.SetByPF(vfDevices[0]))
+}

@@ -62,35 +62,44 @@ func (l *link) changeMAC(mac string) error {
 	switch {
 	case mac == l.MAC || l.takesActiveMAC():
 		return nil
-	case !l.takesMAC():
-		return unix.EADDRNOTAVAIL
 	}
 	slaves := l.ns.k.slaves(l)
-	for _, s := range slaves {
-		if !s.takesMAC() {
-			return unix.EADDRNOTAVAIL
+	for i, s := range slaves {
+		if s.setMAC(mac) {
+			continue
 		}
+		for _, changed := range slaves[:i] {
+			changed.setMAC(l.MAC)
+		}
+		return unix.EADDRNOTAVAIL
 	}
-	for _, s := range slaves {
-		s.setMAC(mac)
+	if !l.setMAC(mac) {
+		return unix.EADDRNOTAVAIL
 	}
-	l.setMAC(mac)
 	l.macGiven = true
 	return nil
 }
 
-// setMAC changes the MAC. The PF of a VF then reports it as the VF's.
-func (l *link) setMAC(mac string) {
-	l.MAC = mac
-	if d := l.ns.k.devices[l.Device]; d != nil && d.pf != "" {
+// setMAC changes the MAC, unless the link is a VF whose PF answers no: it has set the
+// MAC, or waits for the VF to be reset. The PF then reports the MAC as the VF's. igbvf
+// takes silence for a yes.
+func (l *link) setMAC(mac string) bool {
+	if d := l.vf(); d != nil && l.ns.k.hears(d) {
+		if d.setByPF() || !d.clear {
+			return false
+		}
 		d.admin.MAC = mac
 	}
+	l.MAC = mac
+	return true
 }
 
-// takesMAC reports whether a link may change its MAC. For a VF its PF decides.
-func (l *link) takesMAC() bool {
-	d := l.ns.k.devices[l.Device]
-	return d == nil || d.pf == "" || !d.macSet || *d.admin.Trust
+// vf returns the device of a VF's link, nil for any other link.
+func (l *link) vf() *device {
+	if d := l.ns.k.devices[l.Device]; d != nil && d.pf != "" {
+		return d
+	}
+	return nil
 }
 
 // takesActiveMAC reports whether a bond has the MAC of its active link and leaves
@@ -174,12 +183,10 @@ func (l *link) enslave(b *link) error {
 	case b.takesActiveMAC():
 	case follow && !first:
 	case b.Options[bond.Mode] == bond.BalanceTLB || b.Options[bond.Mode] == bond.BalanceALB:
-	case l.MAC != b.MAC && !l.takesMAC():
+	case l.MAC != b.MAC && !l.setMAC(b.MAC):
 		l.Master, l.Options, b.MAC = 0, nil, bondMAC
 		l.setMTU(l.ownMTU, ifDifferent)
 		return unix.EADDRNOTAVAIL
-	default:
-		l.setMAC(b.MAC)
 	}
 	l.changeUp(true)
 	b.chooseActive(l)
@@ -195,19 +202,33 @@ func (l *link) changeUp(up bool) {
 		l.addrs.Routes = nil
 		l.reset()
 	}
+	if l.Up != up {
+		l.ns.k.resetPF(l.Device)
+	}
 	l.Up, l.Carrier = up, up
 }
 
 // reset does what igbvf does when it is closed or gets an MTU: it takes the MAC that
 // its PF has set, or tells the PF its own. That MAC is then reported as its
-// permanent one.
+// permanent one. A PF that is up notices the reset in any case, and forgets a MAC
+// that it has not set; what the VF tells it after that can be lost.
 func (l *link) reset() {
-	d := l.ns.k.devices[l.Device]
-	if d == nil || d.pf == "" {
+	d := l.vf()
+	if d == nil {
 		return
 	}
-	if d.macSet && !*d.admin.Trust {
-		l.MAC = d.admin.MAC
+	if l.ns.k.isUp(d.pf) {
+		d.clear = false
+		if !d.macSet {
+			d.admin.MAC = bond.NoMAC
+		}
 	}
-	d.admin.MAC, l.PermMAC = l.MAC, l.MAC
+	if l.ns.k.hears(d) {
+		d.clear = true
+		if d.setByPF() {
+			l.MAC = d.admin.MAC
+		}
+		d.admin.MAC = l.MAC
+	}
+	l.PermMAC = l.MAC
 }

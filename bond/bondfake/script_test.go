@@ -239,7 +239,7 @@ pod net1 mac a0
 pod net2 mac 02:00:00:00:cc:05
 `},
 	{name: "given its own again", do: all(
-		setVF("enp2s0", 0, func(v *bond.VF) { v.MAC = "00:00:00:00:00:00" }), ownMAC("pod", "net2", "b0")), state: `
+		setVF("enp2s0", 0, func(v *bond.VF) { v.MAC = bond.NoMAC }), ownMAC("pod", "net2", "b0")), state: `
 host enp1s0v1 mac a1
 host enp2s0v1 mac b1
 pod net1 mac a0
@@ -528,15 +528,9 @@ pod2 net2 mac b0
 		setVF("enp1s0", 1, func(v *bond.VF) { v.MAC = "02:00:00:00:cc:07" }),
 		change("host", a1, mac("02:00:00:00:cc:08"))), err: unix.EADDRNOTAVAIL},
 	{name: "a VF without a MAC of the PF is free", do: all(
-		setVF("enp1s0", 1, func(v *bond.VF) { v.MAC = "00:00:00:00:00:00" }),
+		setVF("enp1s0", 1, func(v *bond.VF) { v.MAC = bond.NoMAC }),
 		change("host", a1, mac("02:00:00:00:cc:08")),
-		on("host", "enp1s0", func(n bond.Namespace, _ bond.Link) error {
-			vfs, err := n.VFs("enp1s0")
-			if err == nil && vfs[1].MAC != "02:00:00:00:cc:08" {
-				return fmt.Errorf("the PF reports %s", vfs[1].MAC)
-			}
-			return err
-		}),
+		reports("enp1s0", 1, "02:00:00:00:cc:08"),
 		ownMAC("host", a1, "a1")), state: `
 host enp1s0v1 mac a1
 host enp2s0v1 mac b1
@@ -571,6 +565,20 @@ host net2 mac b0
 		})
 		return errors.Join(err, all(change("host", a0, name(a1)), change("host", back, name(a0)))(s))
 	}, state: `
+host enp1s0v0 mac a0
+host enp1s0v1 mac a1
+host enp2s0v0 mac b0
+host enp2s0v1 mac b1
+`},
+
+	{name: "a PF that is down does not hear its VF", do: all(
+		change("host", "enp1s0", state(false)), change("host", a1, mac("02:00:00:00:cc:09")), reports("enp1s0", 1, "a1"))},
+	{name: "a VF that is reset then tells it", do: all(
+		change("host", "enp1s0", state(true)), change("host", a1, state(true)), change("host", a1, state(false)),
+		reports("enp1s0", 1, "02:00:00:00:cc:09"))},
+	{name: "the other is reset, too", do: all(
+		ownMAC("host", a1, "a1"), change("host", a1, state(true)), change("host", a1, state(false)),
+		change("host", a0, state(true)), change("host", a0, state(false)), reports("enp1s0", 0, "a0"), reports("enp1s0", 1, "a1")), state: `
 host enp1s0v0 mac a0
 host enp1s0v1 mac a1
 host enp2s0v0 mac b0

@@ -108,6 +108,19 @@ func setVF(pf string, number int, set func(*bond.VF)) func(*stage) error {
 	}
 }
 
+// reports checks the MAC that a PF reports for a VF, by its label.
+func reports(pf string, number int, label string) func(*stage) error {
+	return func(s *stage) error {
+		return s.in("host", func(n bond.Namespace) error {
+			vfs, err := n.VFs(pf)
+			if err == nil && s.label(vfs[number].MAC) != label {
+				return fmt.Errorf("%s reports %s for VF %d", pf, vfs[number].MAC, number)
+			}
+			return err
+		})
+	}
+}
+
 // ownMAC restores the MAC that a link had at the beginning.
 func ownMAC(space, name, label string) func(*stage) error {
 	return func(s *stage) error {

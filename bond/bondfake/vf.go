@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -50,6 +51,36 @@ func (n *namespace) ChangeVF(pf string, number int, have, want bond.VF) error {
 	return fmt.Errorf("VF %d of %s: %w", number, pf, unix.EINVAL)
 }
 
+// SetByPF reports whether the PF of a VF has set the VF's MAC. No request tells: igb
+// reports a MAC that it has set and one that it was told alike.
+func (k *Kernel) SetByPF(address string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.devices[address].macSet
+}
+
+// setByPF reports whether the PF lets the VF have no MAC but the one that it has set.
+func (d *device) setByPF() bool { return d.macSet && !*d.admin.Trust }
+
+// hears reports whether the PF of a VF gets the VF's next message.
+func (k *Kernel) hears(d *device) bool {
+	return k.isUp(d.pf) && (k.Lose == nil || !k.Lose(d.address))
+}
+
+// resetPF is what igb does when it is set up or down: it refuses whatever its VFs ask
+// for until they are reset, too.
+func (k *Kernel) resetPF(address string) {
+	for _, d := range k.devices {
+		if d.pf == address && address != "" {
+			d.clear = false
+		}
+	}
+}
+
+func (k *Kernel) isUp(pf string) bool {
+	return slices.ContainsFunc(k.links, func(l *link) bool { return l.Device == pf && l.Up })
+}
+
 // change accepts what igb accepts. Each setting is a request of its own.
 func (d *device) change(have, want bond.VF) error {
 	var errs []error
@@ -64,7 +95,7 @@ func (d *device) change(have, want bond.VF) error {
 		}
 	}
 	if have.MAC != want.MAC {
-		d.admin.MAC, d.macSet = want.MAC, want.MAC != "00:00:00:00:00:00"
+		d.admin.MAC, d.macSet = want.MAC, want.MAC != bond.NoMAC
 	}
 	if have.MinRate != want.MinRate || have.MaxRate != want.MaxRate {
 		if want.MinRate != 0 || want.MaxRate > 1000 {
