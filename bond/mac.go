@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // IsUnicast reports whether mac is the address of one interface, of whatever
@@ -14,21 +16,31 @@ func IsUnicast(mac string) bool {
 	return err == nil && address[0]&1 == 0
 }
 
-// macWait bounds how long GiveMAC waits for a VF to take the MAC that its PF has
-// set: some drivers reset the VF first, which takes a while.
+// A VF tells its PF its MAC in a message, and igb has no way to see one that is
+// lost: the PF is down, or too busy to answer in time. The VF then takes silence for
+// a yes. What a PF reports can therefore be older than the VF's MAC, until the VF is
+// reset. To be reset, igbvf is set up and down.
 const (
-	macWait  = 3 * time.Second
-	macPause = 50 * time.Millisecond
+	// macWait bounds how long a VF is asked to take the MAC that its PF has set: some
+	// drivers reset the VF first, which takes a while.
+	macWait = 3 * time.Second
+	// reportWait bounds how long a VF is asked to tell its PF its MAC.
+	reportWait = 10 * time.Second
+	macPause   = 50 * time.Millisecond
 )
 
-// VFLink is the interface of a VF in a pod, with the PF that keeps the VF's
-// settings.
+// NoMAC is what a PF reports for a VF of which it knows no MAC. If they are told to
+// set it, the drivers of Intel's NICs take back the MAC that they have set.
+const NoMAC = "00:00:00:00:00:00"
+
+// VFLink is the interface of a VF, with the PF that keeps the VF's settings.
 type VFLink struct {
 	Link
-	Pod    Namespace // the namespace that the interface is in
-	Host   Namespace // the namespace that the PF is in
-	PF     string    // the name of the PF's interface
-	Number int       // the VF's number at its PF
+	Pod      Namespace // the namespace that the interface is in
+	Host     Namespace // the namespace that the PF is in
+	PF       string    // the name of the PF's interface
+	Number   int       // the VF's number at its PF
+	Reported string    // the MAC that the PF reported before anything was done
 }
 
 // GiveMAC sets the MAC of v and leaves the link down. It asks the VF first: if
@@ -39,27 +51,137 @@ func GiveMAC(v VFLink, mac string) error {
 	if err := v.Pod.Change(v.Index, Change{Up: new(false)}); err != nil {
 		return fmt.Errorf("setting %s down: %w", v.Name, err)
 	}
-	refused := v.Pod.Change(v.Index, Change{MAC: &mac})
-	if refused == nil {
-		return nil
+	refused, err := v.ask(mac)
+	if err != nil || refused == nil {
+		return err
 	}
-	vfs, err := v.Host.VFs(v.PF)
+	return v.set(mac, refused)
+}
+
+// RestoreMAC makes v, which is down, have its own MAC again, and its PF report it,
+// as both did before. A PF that was only told the MAC is never made to set it: the VF
+// could have no other MAC from then on. Only if v cannot have its own MAC, because the
+// PF has set another, the PF sets it: then it had set one before, unless a plugin has
+// done so meanwhile. A PF that does not hear v ends up with no MAC for it, until v is
+// next reset.
+func RestoreMAC(v VFLink, mac string, byPlugin bool) error {
+	refused, err := v.take(mac)
+	switch {
+	case err != nil || refused == nil:
+		return err
+	case !byPlugin:
+		return v.set(mac, refused)
+	}
+	if err := v.change(NoMAC); err != nil {
+		return err
+	}
+	refused, err = v.take(mac)
+	return errors.Join(refused, err)
+}
+
+// take has v take a MAC and tell its PF. It returns the refusal of a VF whose PF has
+// set another one. A PF that does not hear v is made to forget what it last heard.
+func (v VFLink) take(mac string) (refused, err error) {
+	for deadline := time.Now().Add(reportWait); ; time.Sleep(macPause) {
+		if refused, err := v.ask(mac); refused != nil || err != nil {
+			return refused, err
+		}
+		now, err := v.state()
+		if err != nil || now.MAC == mac {
+			return nil, err
+		}
+		pf, err := v.Host.Link(v.PF)
+		if err != nil {
+			return nil, err
+		}
+		if !pf.Up || time.Now().After(deadline) {
+			return nil, v.change(NoMAC)
+		}
+		if err := Bounce(v.Pod, v.Link); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// ask asks v to take a MAC. It returns the refusal of a VF whose PF has set another
+// one. A refusal can also mean that the PF was reset. Therefore the VF is reset and
+// asked again: at that its PF forgets a MAC that it has not set. If the PF knows one
+// afterwards, it has heard the VF, and would let it take the new one.
+func (v VFLink) ask(mac string) (refused, err error) {
+	for deadline := time.Now().Add(macWait); ; time.Sleep(macPause) {
+		refused := v.Pod.Change(v.Index, Change{MAC: &mac})
+		if refused == nil {
+			return nil, nil
+		}
+		before, err := v.state()
+		if err != nil {
+			return nil, err
+		}
+		if err := Bounce(v.Pod, v.Link); err != nil {
+			return nil, err
+		}
+		again := v.Pod.Change(v.Index, Change{MAC: &mac})
+		if again == nil {
+			return nil, nil
+		}
+		after, err := v.state()
+		if err != nil {
+			return nil, err
+		}
+		knows := after.MAC == before.MAC && after.MAC != mac && (after.MAC != NoMAC || v.Reported == NoMAC)
+		if knows && isRefusal(refused) && isRefusal(again) {
+			return again, nil
+		}
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("%s: MAC %s: %w", v.Name, mac, again)
+		}
+	}
+}
+
+// isRefusal reports whether err is a PF's answer to a VF that asks for a MAC: of igb
+// and bnxt, of ixgbe, of iavf.
+func isRefusal(err error) bool {
+	return errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
+}
+
+// set has the PF set the MAC that v has refused, and waits until v has it. On error
+// the PF's setting is what it was.
+func (v VFLink) set(mac string, refused error) error {
+	before, err := v.state()
 	if err != nil {
 		return err
 	}
-	have, there := vfs[v.Number]
-	if !there {
-		return fmt.Errorf("PF %s reports no VF %d any more", v.PF, v.Number)
-	}
-	want := have
-	want.MAC = mac
-	if err := v.Host.ChangeVF(v.PF, v.Number, have, want); err != nil {
+	if err := v.change(mac); err != nil {
 		return errors.Join(fmt.Errorf("%s: MAC %s: %w", v.Name, mac, refused), err)
 	}
 	if err := awaitMAC(v.Pod, v.Link, mac); err != nil {
-		return errors.Join(err, v.Host.ChangeVF(v.PF, v.Number, want, have))
+		return errors.Join(err, v.change(before.MAC))
 	}
 	return nil
+}
+
+// state reads what the PF keeps for v.
+func (v VFLink) state() (VF, error) {
+	vfs, err := v.Host.VFs(v.PF)
+	if err != nil {
+		return VF{}, err
+	}
+	now, there := vfs[v.Number]
+	if !there {
+		return VF{}, fmt.Errorf("PF %s reports no VF %d any more", v.PF, v.Number)
+	}
+	return now, nil
+}
+
+// change has the PF set the MAC of v, which has no effect on the link yet.
+func (v VFLink) change(mac string) error {
+	have, err := v.state()
+	if err != nil {
+		return err
+	}
+	want := have
+	want.MAC = mac
+	return v.Host.ChangeVF(v.PF, v.Number, have, want)
 }
 
 // awaitMAC waits until l has the MAC that its PF has set. Some drivers look for

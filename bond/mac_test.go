@@ -1,6 +1,7 @@
 package bond_test
 
 import (
+	"cmp"
 	"testing"
 	"testing/synctest"
 
@@ -24,7 +25,11 @@ func TestGiveMAC(t *testing.T) {
 		asked  []string // of the kernel
 	}{
 		{"its own", false, []string{"Change net2", "Change net2"}},
-		{"its PF's", true, []string{"Change net2", "Change net2", "VFs enp2s0", "ChangeVF enp2s0", "Change net2", "Change net2", "Link net2"}},
+		{"its PF's", true, []string{
+			"Change net2", "Change net2", // down; refused
+			"VFs enp2s0", "Change net2", "Change net2", "Change net2", "VFs enp2s0", // reset, and refused again
+			"VFs enp2s0", "VFs enp2s0", "ChangeVF enp2s0", "Change net2", "Change net2", "Link net2",
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k, n := pod(t)
@@ -101,4 +106,51 @@ func (deaf) Change(_ int, c bond.Change) error {
 		return unix.EADDRNOTAVAIL
 	}
 	return nil
+}
+
+// TestRestoreMAC: the PF is made to set the VF's own MAC only if it had set one.
+func TestRestoreMAC(t *testing.T) {
+	const other = "02:00:00:00:00:bb"
+	for _, c := range []struct {
+		name     string
+		pinned   string // what the PF has set; "": nothing
+		byPlugin bool
+		lost     int    // messages of the VF
+		down     bool   // the PF is
+		reported string // in the end; "": the VF's own
+		free     bool   // the VF may change it
+	}{
+		{name: "nobody has set it", free: true},
+		{name: "the PF has", pinned: other},
+		{name: "a plugin has", pinned: other, byPlugin: true, free: true},
+		{name: "lost once", lost: 1, free: true},
+		{name: "lost often", lost: 7, free: true},
+		{name: "always lost", lost: 1 << 20, reported: bond.NoMAC, free: true},
+		{name: "the PF is down", down: true, reported: bond.NoMAC, free: true},
+		{name: "the PF has, and it is lost", pinned: other, lost: 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			k, n := pod(t)
+			host, net2 := must(k.Host()), must(n.Link("net2"))
+			own := net2.MAC
+			require.NoError(t, n.Change(net2.Index, bond.Change{MAC: new(sharedMAC)}))
+			if c.pinned != "" {
+				have := must(host.VFs("enp2s0"))[0]
+				want := have
+				want.MAC = c.pinned
+				require.NoError(t, host.ChangeVF("enp2s0", 0, have, want))
+			}
+			if c.down {
+				require.NoError(t, host.Change(must(host.Link("enp2s0")).Index, bond.Change{Up: new(false)}))
+			}
+			k.Lose = func(string) bool { c.lost--; return c.lost >= 0 }
+			synctest.Test(t, func(t *testing.T) {
+				vf := bond.VFLink{Link: net2, Pod: n, Host: host, PF: "enp2s0", Reported: own}
+				require.NoError(t, bond.RestoreMAC(vf, own, c.byPlugin))
+			})
+			assert.Equal(t, own, must(n.Link("net2")).MAC)
+			assert.Equal(t, cmp.Or(c.reported, own), must(host.VFs("enp2s0"))[0].MAC)
+			assert.Equal(t, c.free, !k.SetByPF(net2.Device))
+		})
+	}
 }

@@ -188,7 +188,8 @@ func shareMAC(s sandbox, rec *record.Record, l plan.Link, now bond.Link) (bond.L
 	if mac == "" || now.MAC == mac {
 		return now, nil
 	}
-	if err := bond.GiveMAC(bond.VFLink{Link: now, Pod: s.pod, Host: s.host, PF: l.PF, Number: l.VF}, mac); err != nil {
+	vf := bond.VFLink{Link: now, Pod: s.pod, Host: s.host, PF: l.PF, Number: l.VF, Reported: l.VFBefore.MAC}
+	if err := bond.GiveMAC(vf, mac); err != nil {
 		return now, fmt.Errorf("macPolicy shared: %w", err)
 	}
 	now.MAC, now.Up, now.Carrier = mac, false, false

@@ -1,8 +1,10 @@
 package delegate
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"golang.org/x/sys/unix"
 
@@ -92,5 +94,97 @@ func TestSharedMACRefused(t *testing.T) {
 	_, err := m.Add(t.Context(), request(t, `{"name": "n", "macPolicy": "shared", "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`))
 	wantError(t, err, cnierror.Kernel, "network n: links[1]: macPolicy shared: bond0-2: MAC 02:00:00:00:bb:10: cannot assign requested address\noperation not supported")
 	m.Fail = nil
+	m.wantState(before)
+}
+
+// sharing is a bond whose second VF gets the first one's MAC.
+const sharing = `{"name": "n", "macPolicy": "shared", "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`
+
+// TestLostMessage: whichever message of a VF to its PF is lost, DEL leaves the VF
+// with its own MAC, which its PF knows, and as free to change it as before.
+func TestLostMessage(t *testing.T) {
+	for _, test := range []struct {
+		name, config string
+		pinned       bool
+	}{
+		{"the VFs' own", sharing + `}`, false},
+		{"by the PFs", sharing + `}`, true},
+		{"their own", strings.Replace(sharing, "shared", "own", 1) + `}`, false},
+		{"their own, by the PFs", strings.Replace(sharing, "shared", "own", 1) + `}`, true},
+		{"the first one's by bonding", strings.Replace(sharing, `"macPolicy": "shared"`, `"mode": "balance-rr"`, 1) + `}`, false},
+		{"a VLAN", sharing + `, "delegate": {"type": "sriov", "vlan": 7}}`, false},
+	} {
+		for _, lost := range []int{1, 2, 3} {
+			t.Run(fmt.Sprintf("%s, %d lost", test.name, lost), func(t *testing.T) {
+				for first, more := 1, true; more && !t.Failed(); first++ {
+					synctest.Test(t, func(t *testing.T) {
+						more = loseMessages(t, test.config, test.pinned, first, lost)
+					})
+				}
+			})
+		}
+	}
+}
+
+// loseMessages is an ADD and a DEL that lose messages of VFs, the first of them by its
+// number. It reports whether that many were sent.
+func loseMessages(t *testing.T, config string, pinned bool, first, lost int) bool {
+	m := newMachine(t)
+	if pinned {
+		m.pin()
+	}
+	before := m.state()
+	sent := 0
+	m.Lose = func(string) bool {
+		sent++
+		return sent >= first && sent < first+lost
+	}
+	_, err := m.Add(t.Context(), request(t, config))
+	m.mustDel(c1)
+	m.Lose = nil
+	m.wantState(before)
+	if t.Failed() {
+		t.Logf("%d messages from number %d on were lost; ADD: %v; warnings: %s", lost, first, err, m.log)
+	}
+	return sent >= first
+}
+
+// TestUnheard: what a VF tells its PF during DEL is lost, however often it does. DEL
+// does not have the PF set the VF's MAC, because the VF could not change it any more.
+// The next time that the VF is set up and down it tells its PF.
+func TestUnheard(t *testing.T) {
+	const warning = "multibond: the PF enp2s0 does not hear VF 0000:5e:02.0; it gets the VF's MAC when that is next set up and down\n"
+	for name, deaf := range map[string]func(m *machine, deaf bool){
+		"the PF is down": func(m *machine, deaf bool) { m.change("", "enp2s0", bond.Change{Up: new(!deaf)}) },
+		"the PF is busy": func(m *machine, deaf bool) { m.Lose = func(vf string) bool { return deaf && vf == vfB } },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMachine(t)
+				before := m.state()
+				m.mustAdd(request(t, sharing+`}`))
+				deaf(m, true)
+				m.mustDel(c1)
+				deaf(m, false)
+				if m.log.String() != warning {
+					t.Errorf("warnings: %s", m.log)
+				}
+				for _, up := range []bool{true, false} {
+					m.change("", "enp2s0v0", bond.Change{Up: &up})
+				}
+				m.wantState(before)
+			})
+		})
+	}
+}
+
+// TestPluginsMAC: a MAC that a plugin has had the PF set, and does not take back, is
+// taken back. The VF may then change its MAC, as it could before.
+func TestPluginsMAC(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	m.mustAdd(request(t, `{"name": "n", "delegate": {"type": "sriov", "mac": "02:00:00:00:00:bb"}, "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`))
+	m.changeVF("enp2s0", func(vf *bond.VF) { vf.MAC = "02:00:00:00:00:bb" })
+	m.mustDel(c1)
 	m.wantState(before)
 }

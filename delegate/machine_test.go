@@ -167,12 +167,16 @@ func (m *machine) changeVF(pf string, change func(*bond.VF)) {
 	}
 }
 
-// state describes all that an attachment can change, except indexes, which a
-// link may lose by moving, and what plugins keep for themselves.
+// state describes all that an attachment can change, also what netlink does not
+// show, except indexes, which a link may lose by moving, and what plugins keep for
+// themselves.
 func (m *machine) state() string {
 	var lines []string
 	for _, path := range []string{"", pod1, pod2} {
 		lines = append(lines, m.linesOf(path)...)
+	}
+	for _, vf := range []string{vfA, vfA2, vfB, vfB2} {
+		lines = append(lines, fmt.Sprintf("%s has its MAC from its PF: %t", vf, m.SetByPF(vf)))
 	}
 	for key, ip := range m.plugins.pool {
 		lines = append(lines, fmt.Sprintf("address %s of %s", ip, key))

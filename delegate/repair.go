@@ -45,7 +45,21 @@ func (h *Host) repairDevice(s sandbox, rec *record.Record, l plan.Link) error {
 	if now, err = bond.SurveyDevice(h.Sys, s.host, l.Device); err != nil {
 		return err
 	}
-	return differsFrom(l, now)
+	return differsFrom(h.unlessUnheard(l, now), now)
+}
+
+// unlessUnheard is the link as it has to be: as before, or, if its PF did not hear
+// its MAC, with none at the PF. It must not be set there instead: a VF may not change
+// a MAC that its PF has set.
+func (h *Host) unlessUnheard(l plan.Link, now bond.DeviceFacts) plan.Link {
+	if l.VFBefore == nil || now.Admin == nil || now.Admin.MAC != bond.NoMAC || l.VFBefore.MAC != l.Before.MAC {
+		return l
+	}
+	h.warn("the PF %s does not hear VF %s; it gets the VF's MAC when that is next set up and down", l.PF, l.Device)
+	before := *l.VFBefore
+	before.MAC = bond.NoMAC
+	l.VFBefore = &before
+	return l
 }
 
 // unlessMadeAnew is the link as it has to be: as before, or, where its
@@ -89,31 +103,32 @@ func (h *Host) unlessNameTaken(s sandbox, rec *record.Record, l plan.Link, now b
 // changed until it is set up again. So the interface comes first, down, then
 // the PF's part, then the interface once more.
 func (h *Host) repairBoth(s sandbox, l plan.Link, now bond.DeviceFacts) error {
-	if l.VFBefore == nil || now.Admin == nil || len(now.Admin.Differences(*l.VFBefore)) == 0 {
+	if l.VFBefore == nil || now.Admin == nil || now.Link.MAC == l.Before.MAC && len(now.Admin.Differences(*l.VFBefore)) == 0 {
 		return bond.Restore(s.host, *now.Link, *l.Before, l.AddressesBefore)
 	}
 	down := *l.Before
 	down.Up = false
 	first := bond.Restore(s.host, *now.Link, down, bond.Addresses{})
-	// A PF that reports the VF's own MAC does so at once, and must not be told
-	// to set it: a VF may not change a MAC that its PF has set.
-	admin, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
-	if err != nil || admin.Admin == nil {
-		return errors.Join(first, err)
-	}
-	if err := s.host.ChangeVF(admin.PFNetdev, admin.Number, *admin.Admin, *l.VFBefore); err != nil {
-		return errors.Join(first, err)
-	}
 	again, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
-	if err == nil && again.Link != nil && again.Link.MAC != l.Before.MAC && l.VFBefore.MAC == l.Before.MAC {
-		// It may refuse its own MAC, and take it from its PF.
-		first = errors.Join(first, bond.Bounce(s.host, *again.Link))
-		again, err = bond.SurveyDevice(h.Sys, s.host, l.Device)
-	}
-	if err != nil || again.Link == nil {
+	if err != nil || again.Admin == nil || again.Link == nil {
 		return errors.Join(first, err)
 	}
-	return bond.Restore(s.host, *again.Link, *l.Before, l.AddressesBefore)
+	want, own := *l.VFBefore, l.VFBefore.MAC == l.Before.MAC
+	if own {
+		want.MAC = again.Admin.MAC // the VF tells its PF
+	}
+	if err := s.host.ChangeVF(again.PFNetdev, again.Number, *again.Admin, want); err != nil {
+		return errors.Join(first, err)
+	}
+	if own {
+		vf := bond.VFLink{Link: *again.Link, Pod: s.host, Host: s.host, PF: again.PFNetdev, Number: again.Number, Reported: l.VFBefore.MAC}
+		err = bond.RestoreMAC(vf, l.Before.MAC, l.HasMAC())
+	}
+	again, unknown := bond.SurveyDevice(h.Sys, s.host, l.Device)
+	if unknown != nil || again.Link == nil {
+		return errors.Join(first, err, unknown)
+	}
+	return errors.Join(err, bond.Restore(s.host, *again.Link, *l.Before, l.AddressesBefore))
 }
 
 // repairMAC gives a VF its own MAC back that refused it, because its plugin has

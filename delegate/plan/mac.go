@@ -36,7 +36,7 @@ func (c *compiler) notShared(links []Link) string {
 			return fmt.Sprintf("links[%d] is of the same PF as links[%d], %s: its switch would have one MAC twice", c.at[i], first, l.PF)
 		}
 		pfs[l.PF] = c.at[i]
-		if l.hasMAC() {
+		if l.HasMAC() {
 			return fmt.Sprintf("the configuration that attaches links[%d] has a mac", c.at[i])
 		}
 	}
@@ -46,8 +46,8 @@ func (c *compiler) notShared(links []Link) string {
 	return ""
 }
 
-// hasMAC says whether a plugin that attaches the link sets its MAC.
-func (l Link) hasMAC() bool {
+// HasMAC reports whether a plugin that attaches the link sets its MAC.
+func (l Link) HasMAC() bool {
 	for _, p := range l.Plugins {
 		if p.Config.MAC+p.Config.RuntimeConfig.MAC != "" {
 			return true
