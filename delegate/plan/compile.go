@@ -17,14 +17,18 @@ import (
 // a plan that can be carried out.
 func Compile(r Request, f Facts) (p Plan, warnings []string, err error) {
 	c := compiler{r: r, f: f}
+	c.checkNode()
 	p = Plan{
 		ContainerID: r.ContainerID, IfName: r.IfName, Netns: r.Netns, Args: r.Args, Path: f.Path,
 		Network: r.Network.Name, Config: r.Network.Config, IPAM: r.Network.IPAM, Group: r.Group,
 		DefaultRoute: r.DefaultRoute, DeviceInfo: r.DeviceInfo, DeviceInfoFile: r.DeviceInfoFile,
 	}
-	c.checkNode()
 	if r.Network.Chain == nil {
-		c.bond(&p)
+		b := c.bond()
+		p.Bond = b.Spec
+		for _, l := range b.links {
+			p.Links = append(p.Links, l.Link)
+		}
 	} else {
 		p.Links = []Link{c.chain()}
 	}
@@ -39,37 +43,55 @@ type compiler struct {
 	f        Facts
 	problems bond.Problems
 	warnings []string
-	at       []int // where in the configuration each planned link is
+}
+
+// plannedBond is a bond, and its links with their places in the configuration.
+type plannedBond struct {
+	bond.Spec
+	links []plannedLink
+}
+
+// plannedLink is a link that can be attached.
+type plannedLink struct {
+	Link
+	at   int    // which element of links it is
+	path string // where the user has named it
 }
 
 // bond plans a bond and its links.
-func (c *compiler) bond(p *Plan) {
-	r := c.r
-	p.Bond = bond.Spec{Name: r.IfName, Options: r.Network.Options}
-	p.Links = c.attachable()
-	for i, planned := range p.Links {
-		l := r.Network.Links[c.at[i]]
-		p.Bond.Links = append(p.Bond.Links, planned.Name)
-		if len(l.Options) > 0 {
-			if p.Bond.LinkOptions == nil {
-				p.Bond.LinkOptions = map[string]bond.Options{}
+func (c *compiler) bond() plannedBond {
+	links := c.attachable()
+	b := plannedBond{c.specOf(links), links}
+	if len(links) == 0 {
+		return b
+	}
+	c.checkTypes(b)
+	c.checkLACP(b)
+	c.warnSwitch(b)
+	b.LinkMAC = c.linkMAC(b)
+	c.checkMTUs(b)
+	c.require(b)
+	return b
+}
+
+// specOf returns how the bond is made of its links.
+func (c *compiler) specOf(links []plannedLink) bond.Spec {
+	n := c.r.Network
+	s := bond.Spec{Name: c.r.IfName, Options: n.Options}
+	for _, l := range links {
+		s.Links = append(s.Links, l.Name)
+		if own := n.Links[l.at].Options; len(own) > 0 {
+			if s.LinkOptions == nil {
+				s.LinkOptions = map[string]bond.Options{}
 			}
-			p.Bond.LinkOptions[l.Name] = l.Options
+			s.LinkOptions[l.Name] = own
 		}
 	}
-	if len(p.Links) == 0 {
-		return
+	if len(links) > 0 && len(links) < len(n.Links) {
+		s.Options = s.Options.WithLinks(s.Links)
 	}
-	if len(p.Links) < len(r.Network.Links) {
-		p.Bond.Options = p.Bond.Options.WithLinks(p.Bond.Links)
-	}
-	c.checkTypes(*p)
-	c.checkLACP(*p)
-	c.warnSwitch(*p)
-	c.settleMTU(p)
-	c.settleMAC(p)
-	c.checkMTUs(*p)
-	c.require(*p)
+	s.Options = withMTU(s.Options, links)
+	return s
 }
 
 // chain plans the interface of a chain. Its VF is put back as a
@@ -115,7 +137,13 @@ func DescribeLink(l bond.Link, name string) string {
 	return l.Name
 }
 
-func (c *compiler) link(path string, l netconf.Link) Link {
+// link plans element i of links.
+func (c *compiler) link(i int, l netconf.Link) plannedLink {
+	path := fmt.Sprintf("links[%d]", i)
+	named := path + ".name"
+	if l.Source == netconf.FromDevice {
+		named = path + ".deviceID"
+	}
 	p := Link{Name: l.Name, Source: l.Source, Device: l.Device, Plugins: l.Plugins}
 	if l.Source != netconf.FromPod {
 		if other, taken := bond.Taken(c.f.Pod, l.Name); taken {
@@ -124,15 +152,15 @@ func (c *compiler) link(path string, l netconf.Link) Link {
 	}
 	switch l.Source {
 	case netconf.FromDevice:
-		c.device(path+".deviceID", l, &p)
+		c.device(named, l, &p)
 	case netconf.FromHost:
-		c.hostLink(path+".name", l, &p)
+		c.hostLink(named, l, &p)
 	case netconf.FromPod:
-		c.podLink(path+".name", l, &p)
+		c.podLink(named, l, &p)
 	case netconf.FromAgent:
 		c.problems.Add(path+"."+l.By, "have the pod's containers request one more: resources.limits", "no device of the pod is left for it")
 	}
-	return p
+	return plannedLink{p, i, named}
 }
 
 func (c *compiler) device(path string, l netconf.Link, p *Link) {
@@ -222,36 +250,27 @@ func (c *compiler) checkDefault(path, name string, a bond.Addresses) {
 }
 
 // checkMTUs refuses an MTU above what a link takes.
-func (c *compiler) checkMTUs(p Plan) {
-	mtu, err := strconv.Atoi(p.Bond.Options[bond.MTU])
+func (c *compiler) checkMTUs(b plannedBond) {
+	mtu, err := strconv.Atoi(b.Options[bond.MTU])
 	if err != nil {
 		return
 	}
-	for i, l := range p.Links {
+	for _, l := range b.links {
 		if l.Before != nil && l.Before.MaxMTU > 0 && mtu > l.Before.MaxMTU {
-			c.problems.Add(bond.MTU, "", "is %d, and %s (%s) takes at most %d", mtu, c.path(i), l.Before.Name, l.Before.MaxMTU)
+			c.problems.Add(bond.MTU, "", "is %d, and %s (%s) takes at most %d", mtu, l.path, l.Before.Name, l.Before.MaxMTU)
 		}
 	}
 }
 
-// path is where the user has named planned link i.
-func (c *compiler) path(i int) string {
-	key := "name"
-	if c.r.Network.Links[c.at[i]].Source == netconf.FromDevice {
-		key = "deviceID"
-	}
-	return fmt.Sprintf("links[%d].%s", c.at[i], key)
-}
-
 // checkLACP refuses 802.3ad over VFs where nobody says that it is wanted: such
 // a bond comes up without a word and does not work.
-func (c *compiler) checkLACP(p Plan) {
-	if p.Bond.Options[bond.Mode] != bond.LACP || c.r.Network.AllowLACP {
+func (c *compiler) checkLACP(b plannedBond) {
+	if b.Options[bond.Mode] != bond.LACP || c.r.Network.AllowLACP {
 		return
 	}
 	var vfs []string
-	for _, v := range c.vfs(p) {
-		vfs = append(vfs, c.path(v.link))
+	for _, v := range c.vfs(b) {
+		vfs = append(vfs, v.link.path)
 	}
 	if len(vfs) == 0 {
 		return
@@ -270,28 +289,25 @@ func (c *compiler) checkLACP(p Plan) {
 
 // warnSwitch says what the switch must do for modes that send one MAC's
 // traffic over several ports, which nothing on the node can see.
-func (c *compiler) warnSwitch(p Plan) {
-	mode := p.Bond.Options[bond.Mode]
-	if len(c.vfs(p)) > 0 && (mode == bond.BalanceRR || mode == bond.BalanceXOR) {
+func (c *compiler) warnSwitch(b plannedBond) {
+	mode := b.Options[bond.Mode]
+	if len(c.vfs(b)) > 0 && (mode == bond.BalanceRR || mode == bond.BalanceXOR) {
 		c.warn(bond.Problem{Path: bond.Mode, Text: mode + " over VFs needs a static link aggregation group on the switch over their PFs' ports, and then every user of these PFs must send by all of them; active-backup needs neither"})
 	}
 }
 
-// settleMTU gives the bond the smallest MTU of its links where none is asked
-// for. Where a plugin makes a link its MTU is known only later.
-func (c *compiler) settleMTU(p *Plan) {
-	if p.Bond.Options[bond.MTU] != "" {
-		return
+// withMTU gives the bond the smallest MTU of its links if none is asked for. The MTU of
+// a link that a plugin makes is known only later.
+func withMTU(o bond.Options, links []plannedLink) bond.Options {
+	if o[bond.MTU] != "" || len(links) == 0 {
+		return o
 	}
-	var links []bond.Link
-	for _, l := range p.Links {
+	var before []bond.Link
+	for _, l := range links {
 		if l.Before == nil {
-			return
+			return o
 		}
-		links = append(links, *l.Before)
+		before = append(before, *l.Before)
 	}
-	if len(links) == 0 {
-		return
-	}
-	p.Bond.Options = p.Bond.Options.WithMTU(bond.SmallestMTU(links))
+	return o.WithMTU(bond.SmallestMTU(before))
 }

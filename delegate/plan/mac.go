@@ -9,39 +9,39 @@ import (
 	"github.com/multibond/multibond/delegate/netconf"
 )
 
-// settleMAC gives all links one MAC where that is asked for: the bond's then
-// outlives a failover. It is not the default, because a NIC hands a frame from
-// one of its VFs to another's MAC over by itself: a pod's idle link gets what a
-// pod on the same node sends to its busy one on another PF, and drops it.
-func (c *compiler) settleMAC(p *Plan) {
-	unknown := func(l Link) bool { return l.Source == netconf.FromDevice && l.Before == nil } // which is said already
-	if p.Bond.Options[bond.MACPolicy] != bond.Shared || slices.ContainsFunc(p.Links, unknown) {
-		return
+// linkMAC returns the MAC that all links get, if that is asked for: the bond's MAC then
+// outlives a failover. It is not the default, because a NIC delivers a frame from one of
+// its VFs to another's MAC by itself: a pod's idle link gets what a pod on the same node
+// sends to its busy one on another PF, and drops it.
+func (c *compiler) linkMAC(b plannedBond) string {
+	unknown := func(l plannedLink) bool { return l.Source == netconf.FromDevice && l.Before == nil } // which is reported already
+	if b.Options[bond.MACPolicy] != bond.Shared || slices.ContainsFunc(b.links, unknown) {
+		return ""
 	}
-	if why := c.notShared(p.Links); why != "" {
+	if why := notShared(b.links); why != "" {
 		c.problems.Add(bond.MACPolicy, "leave macPolicy out, or set it to own", "is shared, and %s", why)
-		return
+		return ""
 	}
-	p.Bond.LinkMAC = cmp.Or(p.Bond.Options[bond.MAC], p.Links[0].Before.MAC)
+	return cmp.Or(b.Options[bond.MAC], b.links[0].Before.MAC)
 }
 
-// notShared says why links cannot have one MAC; "" where they can.
-func (c *compiler) notShared(links []Link) string {
+// notShared returns why links cannot have one MAC, or "" if they can.
+func notShared(links []plannedLink) string {
 	pfs := map[string]int{}
-	for i, l := range links {
+	for _, l := range links {
 		if l.Before == nil || l.VFBefore == nil {
-			return fmt.Sprintf("links[%d], %s, is no VF that Multibond attaches", c.at[i], l.Name)
+			return fmt.Sprintf("links[%d], %s, is no VF that Multibond attaches", l.at, l.Name)
 		}
 		if first, twice := pfs[l.PF]; twice {
-			return fmt.Sprintf("links[%d] is of the same PF as links[%d], %s: its switch would have one MAC twice", c.at[i], first, l.PF)
+			return fmt.Sprintf("links[%d] is of the same PF as links[%d], %s: its switch would have one MAC twice", l.at, first, l.PF)
 		}
-		pfs[l.PF] = c.at[i]
+		pfs[l.PF] = l.at
 		if l.HasMAC() {
-			return fmt.Sprintf("the configuration that attaches links[%d] has a mac", c.at[i])
+			return fmt.Sprintf("the configuration that attaches links[%d] has a mac", l.at)
 		}
 	}
-	if !bond.IsUnicast(links[0].Before.MAC) {
-		return fmt.Sprintf("links[%d] has no MAC to share, but %q", c.at[0], links[0].Before.MAC)
+	if first := links[0]; !bond.IsUnicast(first.Before.MAC) {
+		return fmt.Sprintf("links[%d] has no MAC to share, but %q", first.at, first.Before.MAC)
 	}
 	return ""
 }

@@ -6,19 +6,19 @@ import (
 	"github.com/multibond/multibond/bond"
 )
 
-// attachable plans the links that can be attached. Where the bond may do with
-// fewer the others are left out, with a warning each.
-func (c *compiler) attachable() (links []Link) {
+// attachable plans the links that can be attached. If the bond may start with fewer, the
+// others are left out, with a warning each.
+func (c *compiler) attachable() (links []plannedLink) {
 	var missing bond.Problems
 	for i, l := range c.r.Network.Links {
 		before := len(c.problems)
-		planned := c.link(fmt.Sprintf("links[%d]", i), l)
+		planned := c.link(i, l)
 		if c.r.Network.MinLinks > 0 && len(c.problems) > before {
 			missing = append(missing, c.problems[before:]...)
 			c.problems = c.problems[:before]
 			continue
 		}
-		c.at, links = append(c.at, i), append(links, planned)
+		links = append(links, planned)
 	}
 	if len(links) < c.r.Network.MinLinks {
 		c.problems = append(c.problems, missing...)

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -13,8 +14,7 @@ import (
 // plannedVF is a link of a bond that is a VF.
 type plannedVF struct {
 	bond.DeviceFacts
-	link int // which of the planned ones
-	at   int // where in the configuration
+	link plannedLink
 	set  netconf.VFSettings
 }
 
@@ -34,18 +34,18 @@ func (l Link) vfSettings() (s netconf.VFSettings) {
 }
 
 // vfs lists the links that are VFs of a PF on this host.
-func (c *compiler) vfs(p Plan) (out []plannedVF) {
-	for i, l := range p.Links {
+func (c *compiler) vfs(b plannedBond) (out []plannedVF) {
+	for _, l := range b.links {
 		if d := c.f.Devices[l.Device]; d.PF != "" {
-			out = append(out, plannedVF{d, i, c.at[i], l.vfSettings()})
+			out = append(out, plannedVF{d, l, l.vfSettings()})
 		}
 	}
 	return out
 }
 
 // administered lists those of them whose PF tells how it has set them.
-func (c *compiler) administered(p Plan) []plannedVF {
-	return slices.DeleteFunc(c.vfs(p), func(v plannedVF) bool { return v.Admin == nil })
+func (c *compiler) administered(b plannedBond) []plannedVF {
+	return slices.DeleteFunc(c.vfs(b), func(v plannedVF) bool { return v.Admin == nil })
 }
 
 // likeEarlier finds each VF that is like an earlier one: alike says how.
@@ -53,7 +53,7 @@ func likeEarlier(vfs []plannedVF, alike func(v, earlier plannedVF) string) (out 
 	for i, v := range vfs {
 		for _, earlier := range vfs[:i] {
 			if text := alike(v, earlier); text != "" {
-				out = append(out, finding{link: v.link, text: text})
+				out = append(out, finding{path: v.link.path, text: text})
 				break
 			}
 		}
@@ -65,7 +65,7 @@ func likeEarlier(vfs []plannedVF, alike func(v, earlier plannedVF) string) (out 
 func unlikeFirst(vfs []plannedVF, differs func(v, first plannedVF) string) (out []finding) {
 	for i, v := range vfs {
 		if text := differs(v, vfs[0]); i > 0 && text != "" {
-			out = append(out, finding{link: v.link, text: text})
+			out = append(out, finding{path: v.link.path, text: text})
 		}
 	}
 	return out
@@ -78,67 +78,67 @@ func hinted(hint string, findings []finding) []finding {
 	return findings
 }
 
-func (c *compiler) findSamePF(p Plan) []finding {
-	return hinted("take a VF of another PF", likeEarlier(c.vfs(p), func(v, earlier plannedVF) string {
+func (c *compiler) findSamePF(b plannedBond) []finding {
+	return hinted("take a VF of another PF", likeEarlier(c.vfs(b), func(v, earlier plannedVF) string {
 		switch {
 		case v.PF == earlier.PF:
-			return fmt.Sprintf("VF %s is of the same PF as links[%d]: %s (%s); one cable would take both down", v.Address, earlier.at, v.PF, v.PFNetdev)
+			return fmt.Sprintf("VF %s is of the same PF as links[%d]: %s (%s); one cable would take both down", v.Address, earlier.link.at, v.PF, v.PFNetdev)
 		case v.Port.ID != "" && v.Port.ID == earlier.Port.ID:
-			return fmt.Sprintf("VF %s is of %s, which has the same port as %s of links[%d] (phys_port_id %s); one cable would take both down", v.Address, v.PFNetdev, earlier.PFNetdev, earlier.at, v.Port.ID)
+			return fmt.Sprintf("VF %s is of %s, which has the same port as %s of links[%d] (phys_port_id %s); one cable would take both down", v.Address, v.PFNetdev, earlier.PFNetdev, earlier.link.at, v.Port.ID)
 		}
 		return ""
 	}))
 }
 
-func (c *compiler) findSameCard(p Plan) []finding {
+func (c *compiler) findSameCard(b plannedBond) []finding {
 	card := func(v plannedVF) string { card, _, _ := strings.Cut(v.PF, "."); return card }
-	return hinted("take a VF of another card", likeEarlier(c.vfs(p), func(v, earlier plannedVF) string {
+	return hinted("take a VF of another card", likeEarlier(c.vfs(b), func(v, earlier plannedVF) string {
 		if card(v) != card(earlier) || v.PF == earlier.PF {
 			return ""
 		}
-		return fmt.Sprintf("VF %s is of the same card as links[%d]: %s (%s and %s)", v.Address, earlier.at, card(v), earlier.PFNetdev, v.PFNetdev)
+		return fmt.Sprintf("VF %s is of the same card as links[%d]: %s (%s and %s)", v.Address, earlier.link.at, card(v), earlier.PFNetdev, v.PFNetdev)
 	}))
 }
 
-func (c *compiler) findOtherNUMA(p Plan) []finding {
-	return hinted("take VFs of one node", unlikeFirst(c.vfs(p), func(v, first plannedVF) string {
+func (c *compiler) findOtherNUMA(b plannedBond) []finding {
+	return hinted("take VFs of one node", unlikeFirst(c.vfs(b), func(v, first plannedVF) string {
 		if v.Port.NUMA == "" || first.Port.NUMA == "" || v.Port.NUMA == first.Port.NUMA {
 			return ""
 		}
-		return fmt.Sprintf("VF %s is on NUMA node %s, links[%d] is on node %s", v.Address, v.Port.NUMA, first.at, first.Port.NUMA)
+		return fmt.Sprintf("VF %s is on NUMA node %s, links[%d] is on node %s", v.Address, v.Port.NUMA, first.link.at, first.Port.NUMA)
 	}))
 }
 
-func (c *compiler) findOtherSpeed(p Plan) []finding {
-	return hinted("take VFs of PFs of one speed", unlikeFirst(c.vfs(p), func(v, first plannedVF) string {
+func (c *compiler) findOtherSpeed(b plannedBond) []finding {
+	return hinted("take VFs of PFs of one speed", unlikeFirst(c.vfs(b), func(v, first plannedVF) string {
 		if v.Port.Speed == 0 || first.Port.Speed == 0 || v.Port.Speed == first.Port.Speed {
 			return ""
 		}
-		return fmt.Sprintf("the PF %s of VF %s has %d Mbit/s, %s of links[%d] has %d", v.PFNetdev, v.Address, v.Port.Speed, first.PFNetdev, first.at, first.Port.Speed)
+		return fmt.Sprintf("the PF %s of VF %s has %d Mbit/s, %s of links[%d] has %d", v.PFNetdev, v.Address, v.Port.Speed, first.PFNetdev, first.link.at, first.Port.Speed)
 	}))
 }
 
-func (c *compiler) findPFDown(p Plan) (out []finding) {
-	for _, v := range c.vfs(p) {
+func (c *compiler) findPFDown(b plannedBond) (out []finding) {
+	for _, v := range c.vfs(b) {
 		switch {
 		case v.PFLink == nil:
 		case !v.PFLink.Up:
-			out = append(out, finding{link: v.link, text: fmt.Sprintf("the PF %s of VF %s is down", v.PFNetdev, v.Address), hint: "ip link set " + v.PFNetdev + " up"})
+			out = append(out, finding{path: v.link.path, text: fmt.Sprintf("the PF %s of VF %s is down", v.PFNetdev, v.Address), hint: "ip link set " + v.PFNetdev + " up"})
 		case !v.PFLink.Carrier:
-			out = append(out, finding{link: v.link, text: fmt.Sprintf("the PF %s of VF %s has no carrier", v.PFNetdev, v.Address), hint: "look at its cable and its switch port"})
+			out = append(out, finding{path: v.link.path, text: fmt.Sprintf("the PF %s of VF %s has no carrier", v.PFNetdev, v.Address), hint: "look at its cable and its switch port"})
 		}
 	}
 	return out
 }
 
 // A bond of the pod in the same kind of mode listens on all of its links.
-func (c *compiler) findHostBond(p Plan) (out []finding) {
-	if slices.Contains([]string{bond.BalanceRR, bond.BalanceXOR, bond.Broadcast}, p.Bond.Options[bond.Mode]) {
+func (c *compiler) findHostBond(b plannedBond) (out []finding) {
+	if slices.Contains([]string{bond.BalanceRR, bond.BalanceXOR, bond.Broadcast}, b.Options[bond.Mode]) {
 		return nil
 	}
-	for _, v := range c.vfs(p) {
+	for _, v := range c.vfs(b) {
 		if slices.Contains([]string{bond.BalanceRR, bond.BalanceXOR, bond.Broadcast, bond.LACP}, v.Port.BondMode) {
-			out = append(out, finding{link: v.link,
+			out = append(out, finding{path: v.link.path,
 				text: fmt.Sprintf("the PF %s of VF %s is part of the host's %s (%s): the switch sends what is meant for the VF to any port of it", v.PFNetdev, v.Address, v.Port.Bond, v.Port.BondMode),
 				hint: "take PFs that are in no bond of the host"})
 		}
@@ -146,37 +146,37 @@ func (c *compiler) findHostBond(p Plan) (out []finding) {
 	return out
 }
 
-func (c *compiler) findMTUAbovePF(p Plan) (out []finding) {
-	mtu, err := strconv.Atoi(p.Bond.Options[bond.MTU])
+func (c *compiler) findMTUAbovePF(b plannedBond) (out []finding) {
+	mtu, err := strconv.Atoi(b.Options[bond.MTU])
 	if err != nil {
 		return nil
 	}
-	for _, v := range c.vfs(p) {
+	for _, v := range c.vfs(b) {
 		if v.PFLink != nil && mtu > v.PFLink.MTU {
-			out = append(out, finding{link: v.link, path: bond.MTU,
-				text: fmt.Sprintf("is %d, and the PF %s of %s has %d", mtu, v.PFNetdev, c.path(v.link), v.PFLink.MTU),
+			out = append(out, finding{path: bond.MTU,
+				text: fmt.Sprintf("is %d, and the PF %s of %s has %d", mtu, v.PFNetdev, v.link.path, v.PFLink.MTU),
 				hint: "raise the PF's MTU or lower the bond's"})
 		}
 	}
 	return out
 }
 
-func (c *compiler) findUntrusted(p Plan) (out []finding) {
-	for _, v := range changedMACs(p, c.administered(p)) {
+func (c *compiler) findUntrusted(b plannedBond) (out []finding) {
+	for _, v := range changedMACs(b, c.administered(b)) {
 		if v.set.Trust != "on" && (v.set.Trust == "off" || v.Admin.Trust != nil && !*v.Admin.Trust) {
-			out = append(out, finding{link: v.link,
-				text: fmt.Sprintf("mode %s changes the MAC of %s, which the PF does not trust; where the PF has set that MAC it refuses", p.Bond.Options[bond.Mode], v),
+			out = append(out, finding{path: v.link.path,
+				text: fmt.Sprintf("mode %s changes the MAC of %s, which the PF does not trust; where the PF has set that MAC it refuses", b.Options[bond.Mode], v),
 				hint: `set "trust": "on" in the configuration that attaches it (delegate)`})
 		}
 	}
 	return out
 }
 
-func (c *compiler) findSpoofChecked(p Plan) (out []finding) {
-	for _, v := range changedMACs(p, c.administered(p)) {
+func (c *compiler) findSpoofChecked(b plannedBond) (out []finding) {
+	for _, v := range changedMACs(b, c.administered(b)) {
 		if v.set.SpoofChk != "off" && (v.set.SpoofChk == "on" || v.Admin.SpoofChk) {
-			out = append(out, finding{link: v.link,
-				text: fmt.Sprintf("mode %s changes the MAC of %s, whose spoof checking is on; where the PF checks against the MAC that it knows it drops what the VF sends", p.Bond.Options[bond.Mode], v),
+			out = append(out, finding{path: v.link.path,
+				text: fmt.Sprintf("mode %s changes the MAC of %s, whose spoof checking is on; where the PF checks against the MAC that it knows it drops what the VF sends", b.Options[bond.Mode], v),
 				hint: `set "spoofchk": "off" in the configuration that attaches it (delegate)`})
 		}
 	}
@@ -185,30 +185,24 @@ func (c *compiler) findSpoofChecked(p Plan) (out []finding) {
 
 // changedMACs lists the VFs whose MAC the mode changes to another than the one
 // that their PF has set for them.
-func changedMACs(p Plan, vfs []plannedVF) []plannedVF {
-	o := p.Bond.Options
+func changedMACs(b plannedBond, vfs []plannedVF) []plannedVF {
+	o := b.Options
 	if o[bond.Mode] == bond.ActiveBackup && o[bond.FailOverMac] == "active" {
 		return nil
 	}
 	// These exchange the links' MACs when the active one changes.
 	exchanges := o[bond.Mode] == bond.BalanceTLB || o[bond.Mode] == bond.BalanceALB || o[bond.FailOverMac] == "follow"
-	macs := make([]string, len(p.Links))
-	for i, l := range p.Links {
-		macs[i] = macOf(l)
-	}
-	bonds := o[bond.MAC]
-	if bonds == "" {
-		bonds = macs[0]
-	}
-	differs := func(mac string) bool { return mac != bonds }
+	bonds := cmp.Or(o[bond.MAC], macOf(b.links[0]))
+	differs := func(l plannedLink) bool { return macOf(l) != bonds }
+	anyDiffers := slices.ContainsFunc(b.links, differs)
 	return slices.DeleteFunc(vfs, func(v plannedVF) bool {
-		changes := differs(macs[v.link]) || exchanges && slices.ContainsFunc(macs, differs)
+		changes := differs(v.link) || exchanges && anyDiffers
 		return !changes || v.Admin.MAC == bonds && !exchanges
 	})
 }
 
 // macOf is the MAC that a link has before it is bonded; "" where nobody knows.
-func macOf(l Link) string {
+func macOf(l plannedLink) string {
 	if mac := l.vfSettings().MAC; mac != "" {
 		return strings.ToLower(mac)
 	}
@@ -221,9 +215,9 @@ func macOf(l Link) string {
 // The numbers of IFLA_VF_LINK_STATE_* in include/uapi/linux/if_link.h.
 var linkStates = []string{"auto", "enable", "disable"}
 
-func (c *compiler) findForcedState(p Plan) (out []finding) {
-	miimon := p.Bond.Options[bond.Miimon]
-	for _, v := range c.administered(p) {
+func (c *compiler) findForcedState(b plannedBond) (out []finding) {
+	miimon := b.Options[bond.Miimon]
+	for _, v := range c.administered(b) {
 		state := v.set.LinkState
 		if n := int(v.Admin.LinkState); state == "" && n < len(linkStates) {
 			state = linkStates[n]
@@ -232,9 +226,9 @@ func (c *compiler) findForcedState(p Plan) (out []finding) {
 		case v.isInfiniBand():
 			// Its subnet manager decides about carriers.
 		case state == "disable":
-			out = append(out, finding{link: v.link, text: fmt.Sprintf("the link state of %s is disable: it never has a carrier", v), hint: `set "link_state": "auto" in the configuration that attaches it (delegate)`})
+			out = append(out, finding{path: v.link.path, text: fmt.Sprintf("the link state of %s is disable: it never has a carrier", v), hint: `set "link_state": "auto" in the configuration that attaches it (delegate)`})
 		case state == "enable" && miimon != "" && miimon != "0":
-			out = append(out, finding{link: v.link,
+			out = append(out, finding{path: v.link.path,
 				text: fmt.Sprintf("the link state of %s is enable: it has a carrier over a dead PF too, and miimon looks at nothing else", v),
 				hint: `set "link_state": "auto" in the configuration that attaches it (delegate), or use arpInterval in place of miimon`})
 		}
@@ -244,40 +238,40 @@ func (c *compiler) findForcedState(p Plan) (out []finding) {
 
 func (v plannedVF) isInfiniBand() bool { return v.Link != nil && v.Link.Type == bond.InfiniBand }
 
-func (c *compiler) findOtherVLAN(p Plan) []finding {
+func (c *compiler) findOtherVLAN(b plannedBond) []finding {
 	vlan := func(v plannedVF) int {
 		if v.set.VLAN != nil {
 			return *v.set.VLAN
 		}
 		return v.Admin.VLAN
 	}
-	return hinted("give all links one vlan", unlikeFirst(c.administered(p), func(v, first plannedVF) string {
+	return hinted("give all links one vlan", unlikeFirst(c.administered(b), func(v, first plannedVF) string {
 		if vlan(v) == vlan(first) {
 			return ""
 		}
-		return fmt.Sprintf("%s has VLAN %d, links[%d] has VLAN %d; a failover would lead into another network", v, vlan(v), first.at, vlan(first))
+		return fmt.Sprintf("%s has VLAN %d, links[%d] has VLAN %d; a failover would lead into another network", v, vlan(v), first.link.at, vlan(first))
 	}))
 }
 
 // checkTypes refuses what the kernel refuses of links that are not Ethernet: a
 // bond's links are of one type, and InfiniBand goes in active-backup only,
 // where each link keeps its address.
-func (c *compiler) checkTypes(p Plan) {
-	first := slices.IndexFunc(p.Links, func(l Link) bool { return l.Before != nil })
+func (c *compiler) checkTypes(b plannedBond) {
+	first := slices.IndexFunc(b.links, func(l plannedLink) bool { return l.Before != nil })
 	if first < 0 {
 		return
 	}
-	kind := p.Links[first].Before.Type
-	for i, l := range p.Links {
+	kind := b.links[first].Before.Type
+	for _, l := range b.links {
 		if l.Before != nil && l.Before.Type != kind {
-			c.problems.Add(c.path(i), "bond links of one type", "%s is %s, and links[%d] is %s", l.Before.Name, bond.TypeName(l.Before.Type), c.at[first], bond.TypeName(kind))
+			c.problems.Add(l.path, "bond links of one type", "%s is %s, and links[%d] is %s", l.Before.Name, bond.TypeName(l.Before.Type), b.links[first].at, bond.TypeName(kind))
 		}
 	}
 	if kind != bond.InfiniBand {
 		return
 	}
-	o := p.Bond.Options
-	switch only := fmt.Sprintf("and links[%d] is InfiniBand, which", c.at[first]); {
+	o := b.Options
+	switch only := fmt.Sprintf("and links[%d] is InfiniBand, which", b.links[first].at); {
 	case o[bond.Mode] != bond.ActiveBackup:
 		c.problems.Add(bond.Mode, "use active-backup", "is %s, %s the kernel bonds in active-backup only", o[bond.Mode], only)
 	case o[bond.MAC] != "":

@@ -8,59 +8,52 @@ import (
 )
 
 // A finding is one link that does not meet a requirement.
-type finding struct {
-	link       int
-	path       string // "": where the link is named
-	text, hint string
-}
+type finding struct{ path, text, hint string }
 
-// require holds the plan against each requirement.
-func (c *compiler) require(p Plan) {
+// require compares the plan with each requirement.
+func (c *compiler) require(b plannedBond) {
 	for _, r := range netconf.Requirements {
 		level := c.r.Network.Level(r)
 		if level == netconf.LevelIgnore {
 			continue
 		}
-		for _, f := range c.find(r.Key, p) {
+		for _, f := range c.find(r.Key, b) {
 			c.found(r.Key, level, f)
 		}
 	}
 }
 
 // find lists the links that do not meet a requirement.
-func (c *compiler) find(key string, p Plan) []finding {
+func (c *compiler) find(key string, b plannedBond) []finding {
 	switch key {
 	case "distinctPF":
-		return c.findSamePF(p)
+		return c.findSamePF(b)
 	case "distinctCard":
-		return c.findSameCard(p)
+		return c.findSameCard(b)
 	case "sameNUMA":
-		return c.findOtherNUMA(p)
+		return c.findOtherNUMA(b)
 	case "sameSpeed":
-		return c.findOtherSpeed(p)
+		return c.findOtherSpeed(b)
 	case "pfUp":
-		return c.findPFDown(p)
+		return c.findPFDown(b)
 	case "noHostBond":
-		return c.findHostBond(p)
+		return c.findHostBond(b)
 	case "pfMTU":
-		return c.findMTUAbovePF(p)
+		return c.findMTUAbovePF(b)
 	case "trust":
-		return c.findUntrusted(p)
+		return c.findUntrusted(b)
 	case "spoofchk":
-		return c.findSpoofChecked(p)
+		return c.findSpoofChecked(b)
 	case "linkState":
-		return c.findForcedState(p)
+		return c.findForcedState(b)
 	case "sameVLAN":
-		return c.findOtherVLAN(p)
+		return c.findOtherVLAN(b)
 	}
 	panic("nothing finds " + key)
 }
 
-// found says what does not meet a requirement.
+// found reports what does not meet a requirement.
 func (c *compiler) found(key, level string, f finding) {
-	if f.path == "" {
-		f.path = c.path(f.link)
-	}
 	if level == netconf.LevelError {
 		c.problems.Add(f.path, f.hint+`, or say "require": {"`+key+`": "warn"}`, "%s", f.text)
 		return

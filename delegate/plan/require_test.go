@@ -20,11 +20,11 @@ const attachIt = " in the configuration that attaches it (delegate)"
 // TestFinders: each row of the table of requirements has something that finds
 // what does not meet it.
 func TestFinders(t *testing.T) {
-	plan := Plan{Links: []Link{{}}}
+	b := plannedBond{links: []plannedLink{{}}}
 	for _, r := range netconf.Requirements {
-		require.NotPanics(t, func() { (&compiler{}).find(r.Key, plan) }, r.Key)
+		require.NotPanics(t, func() { (&compiler{}).find(r.Key, b) }, r.Key)
 	}
-	require.Panics(t, func() { (&compiler{}).find("none", plan) })
+	require.Panics(t, func() { (&compiler{}).find("none", b) })
 }
 
 // TestRequire: what does not meet a requirement is an error, a warning or
