@@ -21,20 +21,23 @@ import (
 
 // Add attaches what r asks for, or leaves nothing behind. A container that is
 // attached and verifies gets the stored result once more.
-func (h *Host) Add(ctx context.Context, r plan.Request) (*current.Result, error) {
+func (h *Host) Add(ctx context.Context, r plan.Request) (result *current.Result, warnings []string, err error) {
 	if err := r.Network.CheckAgent(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	recs, err := h.addAll(ctx, []plan.Request{r})
+	var out outcome
+	recs, err := h.addAll(ctx, []plan.Request{r}, &out)
 	if err != nil {
-		return nil, err
+		return nil, out.warnings, err
 	}
-	return invoke.DecodeResult(recs[0].Result)
+	result, err = invoke.DecodeResult(recs[0].Result)
+	return result, out.warnings, err
 }
 
 // addAll attaches what rs ask for, each after what it needs and else in order,
-// all for one container, or leaves nothing behind. The Records are those of rs. Where all of it is attached and verifies, nothing is done.
-func (h *Host) addAll(ctx context.Context, rs []plan.Request) ([]*record.Record, error) {
+// all for one container, or leaves nothing behind. The Records are those of rs. If
+// all of it is attached and verifies, nothing is done.
+func (h *Host) addAll(ctx context.Context, rs []plan.Request, o *outcome) ([]*record.Record, error) {
 	s, err := h.enter(rs[0].Netns)
 	if err != nil {
 		return nil, err
@@ -45,28 +48,28 @@ func (h *Host) addAll(ctx context.Context, rs []plan.Request) ([]*record.Record,
 		return nil, err
 	}
 	defer locks.Close()
-	earlier, err := h.lockAll(ctx, rs, s, locks)
+	earlier, err := h.lockAll(ctx, rs, s, locks, o)
 	if err != nil {
 		return nil, err
 	}
-	if recs, err := h.alreadyAttached(s, rs); recs != nil || err != nil {
+	if recs, err := h.alreadyAttached(s, rs, o); recs != nil || err != nil {
 		return recs, err
 	}
 	for _, k := range slices.Backward(earlier) {
-		if err := h.restoreEarlier(ctx, k, rs[0].ContainerID, locks); err != nil {
+		if err := h.restoreEarlier(ctx, k, rs[0].ContainerID, locks, o); err != nil {
 			return nil, err
 		}
 	}
 	if err := h.Store.Tombstones(h.BootID).Drop(rs[0].Key()); err != nil {
 		return nil, cnierror.With(types.ErrIOFailure, err)
 	}
-	recs, err := h.prepareAll(ctx, rs, s)
+	recs, err := h.prepareAll(ctx, rs, s, o)
 	if err != nil {
 		return nil, err
 	}
 	order := plan.Order(rs)
-	if err := h.runAll(ctx, rs, recs, order, s); err != nil {
-		return nil, h.undo(ctx, plan.InOrder(recs, order), err)
+	if err := h.runAll(ctx, rs, recs, order, s, o); err != nil {
+		return nil, h.undo(ctx, plan.InOrder(recs, order), err, o)
 	}
 	return recs, nil
 }
@@ -74,14 +77,14 @@ func (h *Host) addAll(ctx context.Context, rs []plan.Request) ([]*record.Record,
 // lockAll locks the container and the devices of requests, together with
 // those of the attachments that may be in their way, which it returns, those
 // of the container first and in the order in which they were made.
-func (h *Host) lockAll(ctx context.Context, rs []plan.Request, s sandbox, locks *record.Locks) (earlier []plan.Key, err error) {
+func (h *Host) lockAll(ctx context.Context, rs []plan.Request, s sandbox, locks *record.Locks, o *outcome) (earlier []plan.Key, err error) {
 	containers := []string{rs[0].ContainerID}
 	add := func(k plan.Key) {
 		if !slices.Contains(earlier, k) {
 			earlier, containers = append(earlier, k), append(containers, k.ContainerID)
 		}
 	}
-	if head, err := h.load(rs[0].Key()); err != nil {
+	if head, err := h.load(rs[0].Key(), o); err != nil {
 		return nil, err
 	} else if head != nil {
 		for _, k := range head.Members() {
@@ -107,7 +110,7 @@ func (h *Host) lockAll(ctx context.Context, rs []plan.Request, s sandbox, locks 
 		}
 	}
 	for _, k := range earlier {
-		rec, err := h.load(k)
+		rec, err := h.load(k, o)
 		if err != nil {
 			return nil, err
 		}
@@ -145,10 +148,10 @@ func devicesOf(r plan.Request, host bond.Namespace) ([]string, error) {
 
 // alreadyAttached returns the Records of an earlier ADD that did the same for the
 // same sandbox, if all of it is there and verifies; else nil.
-func (h *Host) alreadyAttached(s sandbox, rs []plan.Request) ([]*record.Record, error) {
+func (h *Host) alreadyAttached(s sandbox, rs []plan.Request, o *outcome) ([]*record.Record, error) {
 	var recs []*record.Record
 	for _, r := range rs {
-		rec, err := h.load(r.Key())
+		rec, err := h.load(r.Key(), o)
 		if err != nil {
 			return nil, err
 		}
@@ -166,32 +169,34 @@ func (h *Host) alreadyAttached(s sandbox, rs []plan.Request) ([]*record.Record, 
 // devices as they were. One of the same container is restored. One of another
 // that holds a device is restored if its sandbox is dead: its DEL is late, and
 // would otherwise find the device in new hands.
-func (h *Host) restoreEarlier(ctx context.Context, k plan.Key, container string, locks *record.Locks) error {
-	rec, err := h.load(k)
+func (h *Host) restoreEarlier(ctx context.Context, k plan.Key, container string, locks *record.Locks, o *outcome) error {
+	rec, err := h.load(k, o)
 	if err != nil {
 		return err
 	}
 	if rec == nil {
 		return cnierror.With(types.ErrIOFailure, h.Store.Forget(k))
 	}
-	if k.ContainerID == container {
-		return h.lockAndRestore(ctx, rec, locks)
-	}
 	theirs, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID)
 	if err != nil {
 		return err
 	}
 	defer theirs.close()
-	if theirs.pod != nil && rec.BootID == h.BootID {
+	if k.ContainerID != container && theirs.pod != nil && rec.BootID == h.BootID {
 		return nil
 	}
-	return h.lockAndRestore(ctx, rec, locks)
+	if err := locks.Lock(ctx, "device", rec.Plan.Devices()...); err != nil {
+		return err
+	}
+	restored, err := h.restoreAll(ctx, theirs, []*record.Record{rec}, nil)
+	o.join(restored)
+	return err
 }
 
 // prepareAll makes the Records of all requests before anything is done, so
 // that everything that is wrong is said at once. One whose links are made by
 // the networks before it has its turn later, and is nil here.
-func (h *Host) prepareAll(ctx context.Context, rs []plan.Request, s sandbox) ([]*record.Record, error) {
+func (h *Host) prepareAll(ctx context.Context, rs []plan.Request, s sandbox, o *outcome) ([]*record.Record, error) {
 	recs := make([]*record.Record, len(rs))
 	var errs []error
 	for i, r := range rs {
@@ -199,7 +204,7 @@ func (h *Host) prepareAll(ctx context.Context, rs []plan.Request, s sandbox) ([]
 			continue
 		}
 		var err error
-		recs[i], err = h.prepare(ctx, r, s)
+		recs[i], err = h.prepare(ctx, r, s, o)
 		errs = append(errs, err)
 	}
 	if err := errors.Join(append(errs, checkTogether(recs))...); err != nil {
@@ -209,7 +214,7 @@ func (h *Host) prepareAll(ctx context.Context, rs []plan.Request, s sandbox) ([]
 }
 
 // prepare surveys the node and compiles the plan of one request.
-func (h *Host) prepare(ctx context.Context, r plan.Request, s sandbox) (*record.Record, error) {
+func (h *Host) prepare(ctx context.Context, r plan.Request, s sandbox, o *outcome) (*record.Record, error) {
 	began := time.Now()
 	facts, err := h.survey(r, s)
 	if err != nil {
@@ -223,9 +228,7 @@ func (h *Host) prepare(ctx context.Context, r plan.Request, s sandbox) (*record.
 	if err != nil {
 		return nil, err
 	}
-	for _, w := range warnings {
-		h.warn("%s", w)
-	}
+	o.warnings = append(o.warnings, warnings...)
 	rec := &record.Record{Version: record.Version, BootID: h.BootID, NetnsID: s.pod.ID(), Created: began, Plan: plan, Warnings: warnings, Attached: map[string]record.Attached{}, Steps: slices.Clone(r.Steps)}
 	rec.AddStep("survey", began, surveyed)
 	rec.AddStep("compile", surveyed, time.Now())
@@ -264,21 +267,21 @@ func checkTogether(recs []*record.Record) error {
 
 // runAll takes requests through, in order. Those that have a Record have
 // it on disk before the first of them has an effect.
-func (h *Host) runAll(ctx context.Context, rs []plan.Request, recs []*record.Record, order []int, s sandbox) error {
+func (h *Host) runAll(ctx context.Context, rs []plan.Request, recs []*record.Record, order []int, s sandbox, o *outcome) error {
 	if err := h.begin(slices.DeleteFunc(slices.Clone(recs), func(rec *record.Record) bool { return rec == nil })); err != nil {
 		return err
 	}
 	for _, i := range order {
 		if recs[i] == nil {
 			var err error
-			if recs[i], err = h.prepare(ctx, rs[i], s); err != nil {
+			if recs[i], err = h.prepare(ctx, rs[i], s, o); err != nil {
 				return err
 			}
 			if err := h.begin(recs[i : i+1]); err != nil {
 				return err
 			}
 		}
-		if err := h.run(ctx, s, recs[i]); err != nil {
+		if err := h.run(ctx, s, recs[i], o); err != nil {
 			return cnierror.With(cnierror.Code(err), fmt.Errorf("network %s: %w", recs[i].Plan.Network, err))
 		}
 	}
@@ -293,16 +296,18 @@ func (h *Host) begin(recs []*record.Record) error {
 	return err
 }
 
-// undo restores, in reverse, all that was begun before an error.
-func (h *Host) undo(ctx context.Context, recs []*record.Record, err error) error {
-	for _, rec := range slices.Backward(recs) {
-		if rec == nil {
-			continue
-		}
-		// The way back has its own time: what ended ctx must not end it too.
-		err = notUndone(err, h.restore(context.WithoutCancel(ctx), rec))
+// undo restores all that was begun before an error.
+func (h *Host) undo(ctx context.Context, recs []*record.Record, failure error, o *outcome) error {
+	begun := slices.DeleteFunc(recs, func(rec *record.Record) bool { return rec == nil })
+	s, err := h.enterIfThere(begun[0].Plan.Netns, begun[0].NetnsID)
+	if err != nil {
+		return notUndone(failure, err)
 	}
-	return err
+	defer s.close()
+	// The way back has its own time: what ended ctx must not end it too.
+	restored, err := h.restoreAll(context.WithoutCancel(ctx), s, begun, nil)
+	o.join(restored)
+	return notUndone(failure, err)
 }
 
 // notUndone is an error that may have left something behind.
@@ -320,12 +325,12 @@ type step struct {
 }
 
 // run takes the steps of a plan, in order.
-func (h *Host) run(ctx context.Context, s sandbox, rec *record.Record) error {
+func (h *Host) run(ctx context.Context, s sandbox, rec *record.Record, o *outcome) error {
 	steps := h.bondSteps
 	if rec.Plan.IsChain() {
 		steps = h.chainSteps
 	}
-	for _, one := range steps(ctx, s, rec) {
+	for _, one := range steps(ctx, s, rec, o) {
 		if err := ctx.Err(); err != nil {
 			return cnierror.Errorf(types.ErrTryAgainLater, "the time for ADD is up: %w", err)
 		}
@@ -339,7 +344,7 @@ func (h *Host) run(ctx context.Context, s sandbox, rec *record.Record) error {
 	return cnierror.With(types.ErrIOFailure, h.Store.Update(rec))
 }
 
-func (h *Host) bondSteps(ctx context.Context, s sandbox, rec *record.Record) (steps []step) {
+func (h *Host) bondSteps(ctx context.Context, s sandbox, rec *record.Record, o *outcome) (steps []step) {
 	for i, l := range rec.Plan.Links {
 		steps = append(steps, step{"attach " + l.Name, func() error { return h.attach(ctx, s, rec, i) }})
 	}
@@ -361,7 +366,7 @@ func (h *Host) bondSteps(ctx context.Context, s sandbox, rec *record.Record) (st
 			return err
 		}},
 		step{"configure", func() (err error) {
-			made, err = h.configure(s, rec, made, result)
+			made, err = h.configure(s, rec, made, result, o)
 			if err == nil {
 				finish(rec, result, made)
 			}
@@ -369,7 +374,7 @@ func (h *Host) bondSteps(ctx context.Context, s sandbox, rec *record.Record) (st
 		}})
 }
 
-func (h *Host) chainSteps(ctx context.Context, s sandbox, rec *record.Record) []step {
+func (h *Host) chainSteps(ctx context.Context, s sandbox, rec *record.Record, _ *outcome) []step {
 	return []step{{"attach " + rec.Plan.IfName, func() error { return h.attachChain(ctx, s, rec) }}}
 }
 
@@ -392,7 +397,7 @@ func (h *Host) build(s sandbox, rec *record.Record) (bond.Link, error) {
 
 // configure gives the bond its addresses and tells the network. It returns the
 // bond as it is then.
-func (h *Host) configure(s sandbox, rec *record.Record, made bond.Link, result *current.Result) (bond.Link, error) {
+func (h *Host) configure(s sandbox, rec *record.Record, made bond.Link, result *current.Result, o *outcome) (bond.Link, error) {
 	var err error
 	if rec.Addresses, err = addressesOf(result); err != nil {
 		return made, cnierror.With(cnierror.Delegate, fmt.Errorf("IPAM plugin %s: %w", rec.Plan.IPAM, err))
@@ -402,13 +407,13 @@ func (h *Host) configure(s sandbox, rec *record.Record, made bond.Link, result *
 	}
 	if err := bond.Activate(s.pod, rec.Bond()); err != nil {
 		rec.Warnings = append(rec.Warnings, err.Error())
-		h.warn("network %s: %v", rec.Plan.Network, err)
+		o.warn("network %s: %v", rec.Plan.Network, err)
 	}
 	if err := bond.Announce(s.pod, rec.Bond(), rec.Addresses); err != nil {
 		// Neighbours find the address without it, only later.
 		warning := fmt.Sprintf("network %s: %v", rec.Plan.Network, err)
 		rec.Warnings = append(rec.Warnings, warning)
-		h.warn("%s", warning)
+		o.warn("%s", warning)
 	}
 	return made, cnierror.With(cnierror.Kernel, lookAgain(s, rec, &made))
 }

@@ -89,44 +89,43 @@ func verifyChain(s sandbox, rec *record.Record) error {
 
 // restoreChain has the plugins of a chain undo it: what they make is
 // theirs to know. A VF is put back besides, as those of bonds are.
-func (h *Host) restoreChain(ctx context.Context, s sandbox, rec *record.Record) error {
-	l := rec.Plan.Links[0]
-	if len(rec.Started) == 0 || len(rec.Restored) > 0 {
+func (w *wayBack) restoreChain(ctx context.Context) error {
+	l := w.rec.Plan.Links[0]
+	if len(w.rec.Started) == 0 || len(w.rec.Restored) > 0 {
 		return nil
 	}
 	var err error
 	switch {
 	case l.Device == "":
-		err = h.deleteChain(ctx, s, rec, l)
-	case rec.BootID == h.BootID:
-		err = h.restoreDevice(ctx, s, rec, l)
+		err = w.deleteChain(ctx, l)
+	case w.rec.BootID == w.BootID:
+		err = w.restoreDevice(ctx, l)
 	default:
 		// Its VF is another's by now; what is left is what its plugins keep.
-		s.netns = noNetns
-		if failed := h.deletePlugins(ctx, s, rec, l); failed != nil {
-			h.warn("%s: %v", l.Name, failed)
+		if failed := w.deletePlugins(ctx, noNetns, l); failed != nil {
+			w.leave("%s: %v", l.Name, failed)
 		}
 	}
 	if err != nil {
 		return err
 	}
-	rec.Restored = []string{l.Name}
-	return removeDeviceInfo(rec.Plan.DeviceInfoFile)
+	w.rec.Restored = []string{l.Name}
+	return removeDeviceInfo(w.rec.Plan.DeviceInfoFile)
 }
 
 // deleteChain calls the plugins in reverse. The one that refused ADD made
 // nothing, and those after it were not called, so there is nothing that they
 // could refuse to undo.
-func (h *Host) deleteChain(ctx context.Context, s sandbox, rec *record.Record, l plan.Link) error {
-	if rec.RefusedBy == 0 || rec.RefusedBy > len(l.Plugins) {
-		return h.deletePlugins(ctx, s, rec, l)
+func (w *wayBack) deleteChain(ctx context.Context, l plan.Link) error {
+	if w.rec.RefusedBy == 0 || w.rec.RefusedBy > len(l.Plugins) {
+		return w.deletePlugins(ctx, w.netns, l)
 	}
 	made, unmade := l, l
-	made.Plugins, unmade.Plugins = l.Plugins[:rec.RefusedBy-1], l.Plugins[rec.RefusedBy-1:]
-	if err := h.deletePlugins(ctx, s, rec, unmade); err != nil {
-		h.warn("%v", err)
+	made.Plugins, unmade.Plugins = l.Plugins[:w.rec.RefusedBy-1], l.Plugins[w.rec.RefusedBy-1:]
+	if err := w.deletePlugins(ctx, w.netns, unmade); err != nil {
+		w.leave("%v", err)
 	}
-	return h.deletePlugins(ctx, s, rec, made)
+	return w.deletePlugins(ctx, w.netns, made)
 }
 
 // maxDeviceInfo bounds what a plugin writes about its device.

@@ -20,10 +20,10 @@ import (
 	"github.com/multibond/multibond/delegate/record"
 )
 
-// Check compares an attachment with its Record, then has the plugins check
+// check compares an attachment with its Record, then has the plugins check
 // their part. The error's code is 104 where something differs.
-func (h *Host) Check(ctx context.Context, k plan.Key) error {
-	rec, err := h.load(k)
+func (h *Host) check(ctx context.Context, k plan.Key, o *outcome) error {
+	rec, err := h.load(k, o)
 	if err != nil {
 		return err
 	}
@@ -150,10 +150,11 @@ func resultFor(rec *record.Record, config netconf.Config) json.RawMessage {
 }
 
 // CheckPod checks all that one ADD has attached.
-func (h *Host) CheckPod(ctx context.Context, k plan.Key) error {
-	rec, err := h.load(k)
+func (h *Host) CheckPod(ctx context.Context, k plan.Key) (warnings []string, err error) {
+	var out outcome
+	rec, err := h.load(k, &out)
 	if err != nil {
-		return err
+		return out.warnings, err
 	}
 	members := []plan.Key{k}
 	if rec != nil {
@@ -161,9 +162,9 @@ func (h *Host) CheckPod(ctx context.Context, k plan.Key) error {
 	}
 	var errs []error
 	for _, k := range members {
-		errs = append(errs, h.Check(ctx, k))
+		errs = append(errs, h.check(ctx, k, &out))
 	}
-	return errors.Join(errs...)
+	return out.warnings, errors.Join(errs...)
 }
 
 // Status says in one error why an ADD would fail now, or nil. Its code is 50.

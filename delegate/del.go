@@ -16,97 +16,105 @@ import (
 // Del undoes an attachment, and all that were made together with it, from
 // their Records alone, in reverse, and leaves the node as it was. Without a
 // Record there is nothing to undo. It goes on after an error and joins them.
-func (h *Host) Del(ctx context.Context, k plan.Key) error {
-	_, err := h.del(ctx, k)
-	return err
+func (h *Host) Del(ctx context.Context, k plan.Key) (warnings []string, err error) {
+	_, out, err := h.del(ctx, k)
+	return out.warnings, err
 }
 
-// del is Del; it returns the Record that it found. A sandbox of which surely
-// nothing is left is remembered as such.
-func (h *Host) del(ctx context.Context, k plan.Key) (*record.Record, error) {
-	h.doubt = false
+// del is Del; it returns the Record that it found. A sandbox of which it is certain
+// that nothing is left gets a tombstone.
+func (h *Host) del(ctx context.Context, k plan.Key) (rec *record.Record, out outcome, err error) {
 	locks, err := record.OpenLocks(h.Store.Dir, h.LockTimeout)
 	if err != nil {
-		return nil, err
+		return nil, out, err
 	}
 	defer locks.Close()
 	if err := locks.Lock(ctx, "container", k.ContainerID); err != nil {
-		return nil, err
+		return nil, out, err
 	}
-	rec, err := h.load(k)
-	if err != nil {
-		return nil, err
+	if rec, err = h.load(k, &out); err != nil {
+		return nil, out, err
 	}
 	if rec == nil {
-		return nil, cnierror.With(types.ErrIOFailure, h.Store.Forget(k))
+		return nil, out, cnierror.With(types.ErrIOFailure, h.Store.Forget(k))
 	}
-	if err := h.delMembers(ctx, rec, locks); err != nil {
-		return rec, err
+	recs, incomplete := h.loadMembers(rec, &out)
+	if err := lockDevices(ctx, locks, recs); err != nil {
+		return rec, out, err
 	}
-	if !h.doubt {
+	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID) // one ADD has made them in one namespace
+	if err != nil {
+		return rec, out, errors.Join(incomplete, err)
+	}
+	defer s.close()
+	restored, err := h.restoreAll(ctx, s, recs, incomplete)
+	out.join(restored)
+	if err == nil && !out.doubtful {
 		h.Store.Tombstones(h.BootID).Put(k)
 	}
-	return rec, nil
+	return rec, out, err
 }
 
-// delMembers restores the attachments of one container, known by one of them, in
-// reverse. The Record of the first, by which DEL finds the others, goes only after
-// they have gone. The container's lock is held, without which nobody changes what
-// is recorded of it.
-func (h *Host) delMembers(ctx context.Context, known *record.Record, locks *record.Locks) error {
-	var recs []*record.Record
-	var devices []string
+// loadMembers reads the Records that were made together with one of them. The
+// container's lock is held, without which nobody changes what is recorded of it.
+// The error says which cannot be read; one that is not there, or was damaged and is
+// set aside, is none.
+func (h *Host) loadMembers(known *record.Record, o *outcome) (recs []*record.Record, err error) {
 	var errs []error
 	for _, k := range known.Members() {
 		rec, err := known, error(nil)
 		if k != known.Plan.Key() {
-			rec, err = h.load(k)
+			rec, err = h.load(k, o)
 		}
 		errs = append(errs, err)
 		switch {
 		case rec != nil:
-			recs, devices = append(recs, rec), append(devices, rec.Plan.Devices()...)
-		case err == nil: // if it was damaged, it is set aside
-			h.doubt = true
+			recs = append(recs, rec)
+		case err == nil:
+			o.doubtful = true
 			errs = append(errs, cnierror.With(types.ErrIOFailure, h.Store.Forget(k)))
 		}
 	}
-	if err := locks.Lock(ctx, "device", devices...); err != nil {
-		return err
-	}
-	s, err := h.enterIfThere(known.Plan.Netns, known.NetnsID) // one ADD has made them in one namespace
-	if err != nil {
-		return errors.Join(append(errs, err)...)
-	}
-	defer s.close()
-	for i, rec := range slices.Backward(recs) {
-		if i == 0 && errors.Join(errs...) != nil {
-			errs = append(errs, h.restoreAll(ctx, s, rec), cnierror.With(types.ErrIOFailure, h.Store.Update(rec)))
-			continue
-		}
-		errs = append(errs, h.restoreIn(ctx, s, rec))
-	}
-	return errors.Join(errs...)
+	return recs, errors.Join(errs...)
 }
 
-// load reads a Record; nil where there is none, or none that can be read,
-// which is said.
-func (h *Host) load(k plan.Key) (*record.Record, error) {
+func lockDevices(ctx context.Context, locks *record.Locks, recs []*record.Record) error {
+	var devices []string
+	for _, rec := range recs {
+		devices = append(devices, rec.Plan.Devices()...)
+	}
+	return locks.Lock(ctx, "device", devices...)
+}
+
+// restoreAll restores Records of one sandbox, in reverse, and ends each that is. The
+// first one, by which DEL finds the others, ends only if nothing has failed, here or
+// before. It goes on after an error and joins them.
+func (h *Host) restoreAll(ctx context.Context, s sandbox, recs []*record.Record, failed error) (out outcome, err error) {
+	for i, rec := range slices.Backward(recs) {
+		restored, err := h.restore(ctx, s, rec)
+		out.join(restored)
+		switch {
+		case err != nil:
+		case i == 0 && failed != nil:
+			err = cnierror.With(types.ErrIOFailure, h.Store.Update(rec))
+		default:
+			err = cnierror.With(cnierror.Restore, h.Store.End(rec))
+		}
+		failed = errors.Join(failed, err)
+	}
+	return out, failed
+}
+
+// load reads a Record; nil if there is none, or none that can be read, which is
+// a warning.
+func (h *Host) load(k plan.Key, o *outcome) (*record.Record, error) {
 	rec, err := h.Store.Load(k)
 	switch {
 	case errors.Is(err, record.ErrDamaged):
-		h.warn("%v", err)
+		o.leave("%v", err)
 		return nil, nil
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
 	}
 	return rec, cnierror.With(types.ErrIOFailure, err)
-}
-
-// lockAndRestore restores what a Record says. The container's lock is held.
-func (h *Host) lockAndRestore(ctx context.Context, rec *record.Record, locks *record.Locks) error {
-	if err := locks.Lock(ctx, "device", rec.Plan.Devices()...); err != nil {
-		return err
-	}
-	return h.restore(ctx, rec)
 }

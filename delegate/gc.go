@@ -19,30 +19,33 @@ import (
 
 // GCPod is GC of the cluster's configuration, of which all pods of the node are:
 // it also takes home what is in namespaces that are nobody's.
-func (h *Host) GCPod(ctx context.Context, c netconf.Cluster) error {
-	err := h.GC(ctx, c.Name, c.Valid)
+func (h *Host) GCPod(ctx context.Context, c netconf.Cluster) (warnings []string, err error) {
+	warnings, err = h.GC(ctx, c.Name, c.Valid)
 	if c.Valid == nil {
-		return err
+		return warnings, err
 	}
-	return errors.Join(err, h.reclaimUnrecorded(ctx, c.Valid))
+	var out outcome
+	err = errors.Join(err, h.reclaimUnrecorded(ctx, c.Valid, &out))
+	return append(warnings, out.warnings...), err
 }
 
 // GC undoes the attachments of a network that the runtime no longer has, and
 // then has each of their plugins that knows GC free what it keeps for no
 // attachment of its own (CNI specification 1.1, section "GC"). It goes on after
 // an error and joins them.
-func (h *Host) GC(ctx context.Context, network string, valid []netconf.GCAttachment) error {
+func (h *Host) GC(ctx context.Context, network string, valid []netconf.GCAttachment) (warnings []string, err error) {
 	if valid == nil {
-		return cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: %s: is missing; without it every attachment would count as gone", network, netconf.ValidKey)
+		return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: %s: is missing; without it every attachment would count as gone", network, netconf.ValidKey)
 	}
 	keys, err := h.Store.List()
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var out outcome
 	var errs []error
 	var all []*record.Record
 	for _, k := range keys {
-		rec, err := h.load(k)
+		rec, err := h.load(k, &out)
 		if rec != nil {
 			all = append(all, rec)
 		}
@@ -50,14 +53,16 @@ func (h *Host) GC(ctx context.Context, network string, valid []netconf.GCAttachm
 	}
 	for _, rec := range all {
 		if rec.Network() == network && !stillValid(rec, valid) {
-			errs = append(errs, h.Del(ctx, rec.Plan.Key()))
+			_, ended, err := h.del(ctx, rec.Plan.Key())
+			out.join(ended)
+			errs = append(errs, err)
 		}
 	}
 	errs = append(errs, h.Store.RemoveUnstarted(ctx, h.LockTimeout), h.Store.RemoveStaleHolds(ctx, h.LockTimeout))
 	for _, c := range h.collect(all, network, valid) {
 		errs = append(errs, h.forwardGC(ctx, c))
 	}
-	return errors.Join(errs...)
+	return out.warnings, errors.Join(errs...)
 }
 
 // stillValid says whether the runtime still has the attachment, of which it

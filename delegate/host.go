@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"slices"
 	"time"
@@ -18,7 +16,8 @@ import (
 	"github.com/multibond/multibond/delegate/record"
 )
 
-// Host is the machine as this package sees it: every edge is a field.
+// Host is the machine as this package sees it: every edge is a field, and nothing
+// else. What a call has come to is in what it returns.
 type Host struct {
 	Kernel      bond.Kernel
 	Sys         fs.FS  // the root of sysfs
@@ -30,11 +29,6 @@ type Host struct {
 	BootID      string
 	LockTimeout time.Duration
 	Limbo       Limbo
-	Log         io.Writer // warnings, a line each
-
-	// doubt is that something was warned about instead of done, or was not found:
-	// a further call may have more to do.
-	doubt bool
 }
 
 // Limbo bounds the wait for a device that is in no namespace that we know. A
@@ -104,11 +98,6 @@ func (h *Host) enterIfThere(netns, id string) (sandbox, error) {
 	}
 	s.pod = pod
 	return s, nil
-}
-
-func (h *Host) warn(format string, args ...any) {
-	h.doubt = true
-	fmt.Fprintf(h.Log, "multibond: "+format+"\n", args...)
 }
 
 // start starts one plugin. It is looked for where the call says, which is the

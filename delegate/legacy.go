@@ -20,7 +20,7 @@ import (
 // goes, its links that came from the host go back under the names that they
 // have kept, and IPAM takes the address back. A refusal of IPAM is an error only
 // where the bond was there: else there may be nothing that it could take back.
-func (h *Host) delBondCNI(ctx context.Context, r plan.Request) error {
+func (h *Host) delBondCNI(ctx context.Context, r plan.Request, o *outcome) error {
 	locks, err := record.OpenLocks(h.Store.Dir, h.LockTimeout)
 	if err != nil {
 		return err
@@ -50,7 +50,7 @@ func (h *Host) delBondCNI(ctx context.Context, r plan.Request) error {
 	case found:
 		err = errors.Join(err, cnierror.With(cnierror.Restore, fmt.Errorf("network %s: ipam: %w", r.Network.Name, refused)))
 	default:
-		h.warn("network %s: ipam: %v", r.Network.Name, refused)
+		o.warn("network %s: ipam: %v", r.Network.Name, refused)
 	}
 	return err
 }

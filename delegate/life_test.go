@@ -49,7 +49,7 @@ var moves = map[string]func(m *machine){
 			return
 		}
 		defer s.close()
-		if recs, err := m.prepareAll(m.t.Context(), []plan.Request{request(m.t, sharedFirst)}, s); err == nil {
+		if recs, err := m.prepareAll(m.t.Context(), []plan.Request{request(m.t, sharedFirst)}, s, &outcome{}); err == nil {
 			m.Store.Begin(recs[0])
 		}
 	},

@@ -2,6 +2,7 @@ package delegate
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/multibond/multibond/bond"
@@ -55,7 +57,7 @@ func newMachine(t *testing.T) *machine {
 	m.plugins = newPlugins(k, m.edges)
 	m.Host = &Host{
 		Kernel: edgedKernel{k, m.edges}, Sys: k.Sys(), Runner: m.plugins, Store: record.Store{Dir: stateDir(t)},
-		Path: []string{"/opt/cni/bin"}, BootID: "boot1", Log: m.log, SRIOV: t.TempDir(),
+		Path: []string{"/opt/cni/bin"}, BootID: "boot1", SRIOV: t.TempDir(),
 	}
 	return m
 }
@@ -85,6 +87,70 @@ func request(t *testing.T, config string) plan.Request {
 func other(r plan.Request) plan.Request {
 	r.ContainerID, r.Netns = "c2", pod2
 	return r
+}
+
+// The verbs of a machine keep the warnings that those of its Host return.
+
+func (m *machine) Add(ctx context.Context, r plan.Request) (*current.Result, error) {
+	result, warnings, err := m.Host.Add(ctx, r)
+	m.keep(warnings)
+	return result, err
+}
+
+func (m *machine) AddPod(ctx context.Context, c netconf.Cluster, r plan.Request) (*current.Result, error) {
+	result, warnings, err := m.Host.AddPod(ctx, c, r)
+	m.keep(warnings)
+	return result, err
+}
+
+func (m *machine) AddSecondary(ctx context.Context, r plan.Request) (*current.Result, error) {
+	result, warnings, err := m.Host.AddSecondary(ctx, r)
+	m.keep(warnings)
+	return result, err
+}
+
+func (m *machine) Del(ctx context.Context, k plan.Key) error {
+	warnings, err := m.Host.Del(ctx, k)
+	m.keep(warnings)
+	return err
+}
+
+func (m *machine) DelPod(ctx context.Context, c netconf.Cluster, r plan.Request) error {
+	warnings, err := m.Host.DelPod(ctx, c, r)
+	m.keep(warnings)
+	return err
+}
+
+func (m *machine) Check(ctx context.Context, k plan.Key) error {
+	var out outcome
+	err := m.Host.check(ctx, k, &out)
+	m.keep(out.warnings)
+	return err
+}
+
+func (m *machine) CheckPod(ctx context.Context, k plan.Key) error {
+	warnings, err := m.Host.CheckPod(ctx, k)
+	m.keep(warnings)
+	return err
+}
+
+func (m *machine) GC(ctx context.Context, network string, valid []netconf.GCAttachment) error {
+	warnings, err := m.Host.GC(ctx, network, valid)
+	m.keep(warnings)
+	return err
+}
+
+func (m *machine) GCPod(ctx context.Context, c netconf.Cluster) error {
+	warnings, err := m.Host.GCPod(ctx, c)
+	m.keep(warnings)
+	return err
+}
+
+// keep writes warnings into the log, as the plugin prints them.
+func (m *machine) keep(warnings []string) {
+	for _, w := range warnings {
+		fmt.Fprintln(m.log, "multibond:", w)
+	}
 }
 
 func (m *machine) mustAdd(r plan.Request) {

@@ -57,7 +57,7 @@ func newOldCase(t *testing.T, name string) oldCase {
 		begin: func() {
 			s, err := m.enter(pod1)
 			require.NoError(t, err)
-			recs, err := m.prepareAll(t.Context(), []plan.Request{r}, s)
+			recs, err := m.prepareAll(t.Context(), []plan.Request{r}, s, &outcome{})
 			require.NoError(t, err)
 			require.NoError(t, m.Store.Begin(recs...))
 		},

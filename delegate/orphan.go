@@ -30,7 +30,7 @@ import (
 // it back from what it keeps itself. Its links of other names may be another
 // plugin's, and stay in the pod; a VF of which there is a Record is that's. only
 // is the one bond to look at, "" for all.
-func (h *Host) reclaim(ctx context.Context, r plan.Request, only string) error {
+func (h *Host) reclaim(ctx context.Context, r plan.Request, only string, o *outcome) error {
 	locks, err := record.OpenLocks(h.Store.Dir, h.LockTimeout)
 	if err != nil {
 		return err
@@ -44,21 +44,21 @@ func (h *Host) reclaim(ctx context.Context, r plan.Request, only string) error {
 		return err
 	}
 	defer s.close()
-	return h.reclaimIn(ctx, s, r, only, locks)
+	return h.reclaimIn(ctx, s, r, only, locks, o)
 }
 
 // reclaimUnrecorded is GC where there are no Records: it reclaims what is in the
 // namespaces that are no Record's. The runtime does not say which namespace a
 // container has, so nothing is done where it has one that there is no Record of:
 // that namespace could be its.
-func (h *Host) reclaimUnrecorded(ctx context.Context, valid []netconf.GCAttachment) error {
+func (h *Host) reclaimUnrecorded(ctx context.Context, valid []netconf.GCAttachment, o *outcome) error {
 	keys, err := h.Store.List()
 	if err != nil {
 		return cnierror.With(types.ErrIOFailure, err)
 	}
 	known := map[string]bool{}
 	for _, k := range keys {
-		rec, err := h.load(k)
+		rec, err := h.load(k, o)
 		if err != nil {
 			return err
 		}
@@ -76,14 +76,14 @@ func (h *Host) reclaimUnrecorded(ctx context.Context, valid []netconf.GCAttachme
 	}
 	var errs []error
 	for _, e := range entries {
-		errs = append(errs, h.reclaimUnless(ctx, known, filepath.Join(h.Namespaces, e.Name())))
+		errs = append(errs, h.reclaimUnless(ctx, known, filepath.Join(h.Namespaces, e.Name()), o))
 	}
 	return errors.Join(errs...)
 }
 
 // reclaimUnless is reclaim in one namespace, unless its ID is known. sriov-cni
 // can't help there: it knows VFs by their containers.
-func (h *Host) reclaimUnless(ctx context.Context, known map[string]bool, netns string) error {
+func (h *Host) reclaimUnless(ctx context.Context, known map[string]bool, netns string, o *outcome) error {
 	s, err := h.enterIfThere(netns, "")
 	if err != nil {
 		return err
@@ -97,12 +97,12 @@ func (h *Host) reclaimUnless(ctx context.Context, known map[string]bool, netns s
 		return err
 	}
 	defer locks.Close()
-	return h.reclaimIn(ctx, s, plan.Request{Netns: netns}, "", locks)
+	return h.reclaimIn(ctx, s, plan.Request{Netns: netns}, "", locks, o)
 }
 
 // reclaimIn is reclaim in one namespace. r names no container where nobody knows
 // whose it is.
-func (h *Host) reclaimIn(ctx context.Context, s sandbox, r plan.Request, only string, locks *record.Locks) error {
+func (h *Host) reclaimIn(ctx context.Context, s sandbox, r plan.Request, only string, locks *record.Locks, o *outcome) error {
 	if s.pod == nil || s.pod.ID() == s.host.ID() {
 		return nil // the kernel has given back what has a driver
 	}
@@ -135,10 +135,10 @@ func (h *Host) reclaimIn(ctx context.Context, s sandbox, r plan.Request, only st
 			errs = append(errs, err)
 			continue
 		}
-		h.warn("there is no Record of %s in %s; it is taken for ours by the names of its links", b.Name, r.Netns)
+		o.leave("there is no Record of %s in %s; it is taken for ours by the names of its links", b.Name, r.Netns)
 		errs = append(errs, s.pod.Delete(b.Index))
 		for _, l := range vfs {
-			if err := h.reclaimVF(ctx, s, r, l); err != nil {
+			if err := h.reclaimVF(ctx, s, r, l, o); err != nil {
 				errs = append(errs, fmt.Errorf("link %s (%s): %w", l.Name, l.Device, err))
 			}
 		}
@@ -167,21 +167,21 @@ func namedByUs(l, b bond.Link) bool {
 // How it was before nobody knows: it is left down, by the name that VFs of its PF
 // have, and what its PF keeps for it stays where sriov-cni has not taken it back,
 // and is said.
-func (h *Host) reclaimVF(ctx context.Context, s sandbox, r plan.Request, l bond.Link) error {
+func (h *Host) reclaimVF(ctx context.Context, s sandbox, r plan.Request, l bond.Link, o *outcome) error {
 	if r.ContainerID != "" { // by which sriov-cni knows it
 		config := strictjson.Encode(map[string]string{"cniVersion": netconf.DefaultVersion, "name": "multibond", "type": "sriov", "deviceID": l.Device})
 		_, err := h.execute(ctx, invoke.Call{
 			Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: l.Name, Args: r.Args, Type: "sriov", Config: config,
 		})
 		if err != nil {
-			h.warn("link %s: %v", l.Name, err)
+			o.leave("link %s: %v", l.Name, err)
 		}
 	}
 	d, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
 	if err != nil {
 		return err
 	}
-	h.warnOfRemains(d)
+	warnOfRemains(d, o)
 	links, err := s.pod.Links()
 	if err != nil {
 		return err
@@ -200,9 +200,9 @@ func (h *Host) reclaimVF(ctx context.Context, s sandbox, r plan.Request, l bond.
 
 // warnOfRemains says what a PF still keeps for a VF that may be of its last pod:
 // the next one would have it too.
-func (h *Host) warnOfRemains(d bond.DeviceFacts) {
+func warnOfRemains(d bond.DeviceFacts, o *outcome) {
 	if d.Admin == nil || d.Admin.VLAN == 0 && (d.Admin.Trust == nil || !*d.Admin.Trust) {
 		return
 	}
-	h.warn("%s may still be as its last pod had it, and the next one will have it so: see ip link show %s; as new: ip link set %s vf %d vlan 0 trust off", d.Address, d.PFNetdev, d.PFNetdev, d.Number)
+	o.leave("%s may still be as its last pod had it, and the next one will have it so: see ip link show %s; as new: ip link set %s vf %d vlan 0 trust off", d.Address, d.PFNetdev, d.PFNetdev, d.Number)
 }

@@ -38,23 +38,21 @@ const (
 // default network, and what the agent says, in order. It leaves nothing behind
 // where one fails. The result is the default network's. r has everything but
 // the networks.
-func (h *Host) AddPod(ctx context.Context, c netconf.Cluster, r plan.Request) (*current.Result, error) {
+func (h *Host) AddPod(ctx context.Context, c netconf.Cluster, r plan.Request) (result *current.Result, warnings []string, err error) {
 	began := time.Now()
 	pod, err := agentapi.ParseCNIArgs(r.Args)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	for _, w := range c.Warnings {
-		h.warn("%s", w)
-	}
+	out := outcome{warnings: slices.Clone(c.Warnings)}
 	l := agentapi.Lookup{ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Pod: pod, Cluster: c.Cluster}
-	reply, steps, err := h.lookup(ctx, agentapi.Client{Socket: c.Agent, Timeout: lookupTimeout}, l)
+	reply, steps, err := h.lookup(ctx, agentapi.Client{Socket: c.Agent, Timeout: lookupTimeout}, l, &out)
 	var recs []*record.Record
 	if err == nil {
 		var rs []plan.Request
 		if rs, err = requestsOf(c, r, reply); err == nil {
 			rs[0].Steps = steps
-			recs, err = h.addAll(ctx, rs)
+			recs, err = h.addAll(ctx, rs, &out)
 		}
 	}
 	report := agentapi.Publish{Verb: "ADD", Pod: reply.Pod, Warnings: warningsOf(reply, recs)}
@@ -62,44 +60,47 @@ func (h *Host) AddPod(ctx context.Context, c netconf.Cluster, r plan.Request) (*
 		report.Steps = steps
 	}
 	if err == nil {
-		err = h.publish(ctx, c.Agent, report, recs, began)
+		err = h.publish(ctx, c.Agent, report, recs, began, &out)
 	}
 	if err != nil {
 		report.Pod = pod
-		h.tellFailure(ctx, c.Agent, report, began, err)
-		return nil, err
+		h.tellFailure(ctx, c.Agent, report, began, err, &out)
+		return nil, out.warnings, err
 	}
-	return invoke.DecodeResult(recs[0].Result)
+	result, err = invoke.DecodeResult(recs[0].Result)
+	return result, out.warnings, err
 }
 
 // AddSecondary attaches one bond network whose links name what only the agent
 // knows, for another meta plugin, which publishes the result itself.
-func (h *Host) AddSecondary(ctx context.Context, r plan.Request) (*current.Result, error) {
+func (h *Host) AddSecondary(ctx context.Context, r plan.Request) (result *current.Result, warnings []string, err error) {
 	began := time.Now()
 	pod, err := agentapi.ParseCNIArgs(r.Args)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if pod == (agentapi.Pod{}) {
 		return h.Add(ctx, r) // which says what is missing
 	}
+	var out outcome
 	socket := r.Network.Agent
 	l := agentapi.Lookup{ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Pod: pod, Secondary: true}
-	reply, steps, err := h.lookup(ctx, agentapi.Client{Socket: socket, Timeout: lookupTimeout}, l)
+	reply, steps, err := h.lookup(ctx, agentapi.Client{Socket: socket, Timeout: lookupTimeout}, l, &out)
 	var recs []*record.Record
 	if err == nil {
 		r.Steps = steps
-		recs, err = h.addOne(ctx, socket, r, reply)
+		recs, err = h.addOne(ctx, socket, r, reply, &out)
 	}
 	report := agentapi.Publish{Verb: "ADD", Pod: pod, Warnings: warningsOf(reply, recs)}
 	if err != nil {
 		report.Steps = steps
-		h.tellFailure(ctx, socket, report, began, err)
-		return nil, err
+		h.tellFailure(ctx, socket, report, began, err, &out)
+		return nil, out.warnings, err
 	}
 	report.Steps = append(allSteps(report, recs), agentapi.Since("total", began))
-	h.tell(ctx, socket, report)
-	return invoke.DecodeResult(recs[0].Result)
+	h.tell(ctx, socket, report, &out)
+	result, err = invoke.DecodeResult(recs[0].Result)
+	return result, out.warnings, err
 }
 
 // warningsOf are all warnings about what a pod got.
@@ -111,7 +112,7 @@ func warningsOf(reply agentapi.LookupReply, recs []*record.Record) []string {
 	return warnings
 }
 
-func (h *Host) addOne(ctx context.Context, socket string, r plan.Request, reply agentapi.LookupReply) ([]*record.Record, error) {
+func (h *Host) addOne(ctx context.Context, socket string, r plan.Request, reply agentapi.LookupReply, o *outcome) ([]*record.Record, error) {
 	if len(reply.Attachments) != 1 || !reply.Attachments[0].Bond {
 		return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: pod %s asks for another network at %s", r.Network.Name, reply.Pod, r.IfName)
 	}
@@ -120,46 +121,46 @@ func (h *Host) addOne(ctx context.Context, socket string, r plan.Request, reply 
 		return nil, err
 	}
 	one.Group = plan.Group{Network: r.Network.Name, IfNames: []string{r.IfName}, Agent: socket, Pod: reply.Pod}
-	return h.addAll(ctx, []plan.Request{one})
+	return h.addAll(ctx, []plan.Request{one}, o)
 }
 
 // DelPod is Del. The agent hears how long it took, or why it failed; that it
 // is not there is no error. Where there is no Record, the container may be older
 // than this plugin's installation: the default network's plugins are called all
 // the same, what bond-cni attached is released, and what can be known to be ours
-// goes home. With the cluster's configuration that is done until surely nothing
-// is left, and then no more.
-func (h *Host) DelPod(ctx context.Context, c netconf.Cluster, r plan.Request) error {
+// goes home. With the cluster's configuration that is done until it is certain that
+// nothing is left, and then no more.
+func (h *Host) DelPod(ctx context.Context, c netconf.Cluster, r plan.Request) (warnings []string, err error) {
 	began := time.Now()
-	rec, err := h.del(ctx, r.Key())
+	rec, out, err := h.del(ctx, r.Key())
 	switch {
 	case rec != nil || err != nil:
 	case r.Network.IsBondCNI():
-		err = h.delBondCNI(ctx, r)
+		err = h.delBondCNI(ctx, r, &out)
 	case c.Name == "":
-		err = h.reclaim(ctx, r, r.IfName)
+		err = h.reclaim(ctx, r, r.IfName, &out)
 	case !h.Store.Tombstones(h.BootID).Has(r.Key()):
-		err = h.reclaim(ctx, r, "")
-		h.delUnknown(ctx, c, r)
+		err = h.reclaim(ctx, r, "", &out)
+		h.delUnknown(ctx, c, r, &out)
 		// Without its namespace nobody knows what is left in it.
-		if err == nil && !h.doubt && r.Netns != "" {
+		if err == nil && !out.doubtful && r.Netns != "" {
 			h.Store.Tombstones(h.BootID).Put(r.Key())
 		}
 	}
-	h.tellDel(ctx, rec, began, err)
-	return err
+	h.tellDel(ctx, rec, began, err, &out)
+	return out.warnings, err
 }
 
 // delUnknown has the default network's plugins release what they may have for
 // a container without a Record. Their refusal is no error.
-func (h *Host) delUnknown(ctx context.Context, c netconf.Cluster, r plan.Request) {
+func (h *Host) delUnknown(ctx context.Context, c netconf.Cluster, r plan.Request, o *outcome) {
 	raw, err := confdir.DefaultNetwork(c)
 	var n netconf.Network
 	if err == nil && raw != nil {
 		n, err = netconf.ParseChain(raw)
 	}
 	if err != nil {
-		h.warn("%v", err)
+		o.leave("%v", err)
 		return
 	}
 	for _, p := range slices.Backward(n.Chain) {
@@ -168,23 +169,23 @@ func (h *Host) delUnknown(ctx context.Context, c netconf.Cluster, r plan.Request
 			Type: p.Type, Config: p.Config.Raw,
 		})
 		if err != nil {
-			h.warn("network %s: %v", n.Name, err)
+			o.leave("network %s: %v", n.Name, err)
 		}
 	}
 }
 
 // tellDel reports a DEL of which the agent is to hear.
-func (h *Host) tellDel(ctx context.Context, rec *record.Record, began time.Time, err error) {
+func (h *Host) tellDel(ctx context.Context, rec *record.Record, began time.Time, err error, o *outcome) {
 	if rec == nil || rec.Plan.Group.Agent == "" || rec.Plan.Group.Pod == (agentapi.Pod{}) {
 		return
 	}
 	report := agentapi.Publish{Verb: "DEL", Pod: rec.Plan.Group.Pod, Steps: []agentapi.Step{agentapi.Since("total", began)}}
 	if err != nil {
-		h.tellFailure(ctx, rec.Plan.Group.Agent, report, began, err)
+		h.tellFailure(ctx, rec.Plan.Group.Agent, report, began, err, o)
 		return
 	}
 	if err := (agentapi.Client{Socket: rec.Plan.Group.Agent}).Post(ctx, report); err != nil {
-		h.warn("pod %s: %v", report.Pod, err)
+		o.warn("pod %s: %v", report.Pod, err)
 	}
 }
 
@@ -229,14 +230,14 @@ func (h *Host) findPlugins(raw json.RawMessage) error {
 }
 
 // lookup asks the agent for a pod's networks. Without a pod nobody is asked.
-func (h *Host) lookup(ctx context.Context, agent agentapi.Client, l agentapi.Lookup) (agentapi.LookupReply, []agentapi.Step, error) {
+func (h *Host) lookup(ctx context.Context, agent agentapi.Client, l agentapi.Lookup, o *outcome) (agentapi.LookupReply, []agentapi.Step, error) {
 	if l.Pod == (agentapi.Pod{}) {
 		return agentapi.LookupReply{}, nil, nil
 	}
 	began := time.Now()
 	reply, err := agent.Lookup(ctx, l)
 	for _, w := range reply.Warnings {
-		h.warn("pod %s: %s", l.Pod, w)
+		o.warn("pod %s: %s", l.Pod, w)
 	}
 	return reply, []agentapi.Step{agentapi.Since("lookup", began)}, err
 }
@@ -298,7 +299,7 @@ func requestFor(a agentapi.Attachment, r plan.Request, runtime map[string]json.R
 // publish tells the agent what a pod got, before the ADD is over: who cleans
 // up addresses that no status has would take them away. Where the agent is
 // away for longer than a restart takes, everything is undone.
-func (h *Host) publish(ctx context.Context, socket string, report agentapi.Publish, recs []*record.Record, began time.Time) error {
+func (h *Host) publish(ctx context.Context, socket string, report agentapi.Publish, recs []*record.Record, began time.Time, o *outcome) error {
 	if report.Pod == (agentapi.Pod{}) {
 		return nil
 	}
@@ -319,7 +320,9 @@ func (h *Host) publish(ctx context.Context, socket string, report agentapi.Publi
 		return nil
 	}
 	err = cnierror.With(cnierror.Code(err), fmt.Errorf("publishing the networks of pod %s: %w", report.Pod, err))
-	return notUndone(err, h.Del(context.WithoutCancel(ctx), recs[0].Plan.Key()))
+	_, undone, failed := h.del(context.WithoutCancel(ctx), recs[0].Plan.Key())
+	o.join(undone)
+	return notUndone(err, failed)
 }
 
 func (h *Host) publishOnce(ctx context.Context, socket string, report agentapi.Publish) error {
@@ -350,21 +353,21 @@ func podResult(rec *record.Record) (agentapi.Result, error) {
 
 // tellFailure has the agent say on the pod why it has no networks. An agent
 // that is not there cannot.
-func (h *Host) tellFailure(ctx context.Context, socket string, report agentapi.Publish, began time.Time, failure error) {
+func (h *Host) tellFailure(ctx context.Context, socket string, report agentapi.Publish, began time.Time, failure error, o *outcome) {
 	if report.Pod == (agentapi.Pod{}) || errors.Is(failure, agentapi.ErrNoAgent) {
 		return
 	}
 	report.Failure = types.NewError(cnierror.Code(failure), failure.Error(), "")
 	report.Steps = append(report.Steps, agentapi.Since("total", began))
-	h.tell(ctx, socket, report)
+	h.tell(ctx, socket, report, o)
 }
 
 // tell reports what nothing depends on.
-func (h *Host) tell(ctx context.Context, socket string, report agentapi.Publish) {
+func (h *Host) tell(ctx context.Context, socket string, report agentapi.Publish, o *outcome) {
 	const patience = 2 * time.Second
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	if err := h.publishOnce(limit, socket, report); err != nil {
-		h.warn("pod %s: %v", report.Pod, err)
+		o.warn("pod %s: %v", report.Pod, err)
 	}
 }

@@ -9,53 +9,52 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/plan"
-	"github.com/multibond/multibond/delegate/record"
 )
 
 // repairDevice makes a VF what it was before the ADD: on the host, with its
 // name, MAC, MTU, state and everything that its PF keeps for it. It changes
 // only what differs, and looks again afterwards.
-func (h *Host) repairDevice(s sandbox, rec *record.Record, l plan.Link) error {
-	if err := h.bringHome(s, rec, l); err != nil {
+func (w *wayBack) repairDevice(l plan.Link) error {
+	if err := w.bringHome(l); err != nil {
 		return err
 	}
-	now, left, err := h.awaitOnHost(s, rec, l)
+	now, left, err := w.awaitOnHost(l)
 	if left || err != nil {
 		return err
 	}
 	if now.Missing {
-		h.warn("%s is no longer there; nothing is left to restore of it", l.Device)
+		w.leave("%s is no longer there; nothing is left to restore of it", l.Device)
 		return nil
 	}
 	if now.Link == nil {
-		h.warn("%s has no interface on the host: its driver is %s now", l.Device, cmp.Or(now.Driver, "none"))
+		w.leave("%s has no interface on the host: its driver is %s now", l.Device, cmp.Or(now.Driver, "none"))
 		return nil
 	}
-	if l, err = h.unlessNameTaken(s, rec, l, *now.Link); err != nil {
+	if l, err = w.unlessNameTaken(l, *now.Link); err != nil {
 		return err
 	}
 	if len(l.AddressesBefore.IPs) == 0 && len(l.AddressesBefore.Routes) == 0 && differsFrom(l, now) == nil {
 		return nil
 	}
-	if err := h.repairBoth(s, l, now); err != nil {
-		if err := h.repairMAC(s, l, err); err != nil {
+	if err := w.repairBoth(l, now); err != nil {
+		if err := w.repairMAC(l, err); err != nil {
 			return err
 		}
 	}
-	if now, err = bond.SurveyDevice(h.Sys, s.host, l.Device); err != nil {
+	if now, err = bond.SurveyDevice(w.Sys, w.host, l.Device); err != nil {
 		return err
 	}
-	return differsFrom(h.unlessUnheard(l, now), now)
+	return differsFrom(w.unlessUnheard(l, now), now)
 }
 
 // unlessUnheard is the link as it has to be: as before, or, if its PF did not hear
 // its MAC, with none at the PF. It must not be set there instead: a VF may not change
 // a MAC that its PF has set.
-func (h *Host) unlessUnheard(l plan.Link, now bond.DeviceFacts) plan.Link {
+func (w *wayBack) unlessUnheard(l plan.Link, now bond.DeviceFacts) plan.Link {
 	if l.VFBefore == nil || now.Admin == nil || now.Admin.MAC != bond.NoMAC || l.VFBefore.MAC != l.Before.MAC {
 		return l
 	}
-	h.warn("the PF %s does not hear VF %s; it gets the VF's MAC when that is next set up and down", l.PF, l.Device)
+	w.leave("the PF %s does not hear VF %s; it gets the VF's MAC when that is next set up and down", l.PF, l.Device)
 	before := *l.VFBefore
 	before.MAC = bond.NoMAC
 	l.VFBefore = &before
@@ -66,12 +65,12 @@ func (h *Host) unlessUnheard(l plan.Link, now bond.DeviceFacts) plan.Link {
 // interface is another one than before, which has just the same address, as it
 // is. A PF whose VF was only given its driver anew still keeps for it what the
 // ADD has set, which is taken back.
-func (h *Host) unlessMadeAnew(rec *record.Record, l plan.Link, now bond.DeviceFacts) plan.Link {
-	if now.Link == nil || rec.Knows(l, *now.Link) {
+func (w *wayBack) unlessMadeAnew(l plan.Link, now bond.DeviceFacts) plan.Link {
+	if now.Link == nil || w.rec.Knows(l, *now.Link) {
 		return l
 	}
-	h.warn("%s was made anew since the ADD (its own MAC is %s, was %s) and is left as it is", l.Device, now.Link.PermMAC, l.Before.PermMAC)
-	if set := rec.Attached[l.Name].VF; now.Admin != nil && l.VFBefore != nil && set != nil {
+	w.leave("%s was made anew since the ADD (its own MAC is %s, was %s) and is left as it is", l.Device, now.Link.PermMAC, l.Before.PermMAC)
+	if set := w.rec.Attached[l.Name].VF; now.Admin != nil && l.VFBefore != nil && set != nil {
 		admin := now.Admin.Without(*set, *l.VFBefore)
 		now.Admin = &admin
 	}
@@ -82,15 +81,15 @@ func (h *Host) unlessMadeAnew(rec *record.Record, l plan.Link, now bond.DeviceFa
 // unlessNameTaken is the link as it has to be: as before, or, where another
 // interface has had its name for so long that it keeps it, with the name that
 // it has now.
-func (h *Host) unlessNameTaken(s sandbox, rec *record.Record, l plan.Link, now bond.Link) (plan.Link, error) {
+func (w *wayBack) unlessNameTaken(l plan.Link, now bond.Link) (plan.Link, error) {
 	if now.Name == l.Before.Name {
 		return l, nil
 	}
-	other, taken, err := bond.LinkIfThere(s.host, l.Before.Name)
-	if err != nil || !taken || other.Index == now.Index || time.Since(rec.LostAt(l)) <= h.Limbo.GiveUp {
+	other, taken, err := bond.LinkIfThere(w.host, l.Before.Name)
+	if err != nil || !taken || other.Index == now.Index || time.Since(w.rec.LostAt(l)) <= w.Limbo.GiveUp {
 		return l, err
 	}
-	h.warn("%s is %s from now on: its own name is taken on the host by %s", l.Device, now.Name, plan.DescribeLink(other, l.Before.Name))
+	w.leave("%s is %s from now on: its own name is taken on the host by %s", l.Device, now.Name, plan.DescribeLink(other, l.Before.Name))
 	before := *l.Before
 	before.Name = now.Name
 	l.Before = &before
@@ -102,14 +101,14 @@ func (h *Host) unlessNameTaken(s sandbox, rec *record.Record, l plan.Link, now b
 // admin MAC does too, and an igb VF hears nothing after its PF's entry was
 // changed until it is set up again. So the interface comes first, down, then
 // the PF's part, then the interface once more.
-func (h *Host) repairBoth(s sandbox, l plan.Link, now bond.DeviceFacts) error {
+func (w *wayBack) repairBoth(l plan.Link, now bond.DeviceFacts) error {
 	if l.VFBefore == nil || now.Admin == nil || now.Link.MAC == l.Before.MAC && len(now.Admin.Differences(*l.VFBefore)) == 0 {
-		return bond.Restore(s.host, *now.Link, *l.Before, l.AddressesBefore)
+		return bond.Restore(w.host, *now.Link, *l.Before, l.AddressesBefore)
 	}
 	down := *l.Before
 	down.Up = false
-	first := bond.Restore(s.host, *now.Link, down, bond.Addresses{})
-	again, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
+	first := bond.Restore(w.host, *now.Link, down, bond.Addresses{})
+	again, err := bond.SurveyDevice(w.Sys, w.host, l.Device)
 	if err != nil || again.Admin == nil || again.Link == nil {
 		return errors.Join(first, err)
 	}
@@ -117,41 +116,41 @@ func (h *Host) repairBoth(s sandbox, l plan.Link, now bond.DeviceFacts) error {
 	if own {
 		want.MAC = again.Admin.MAC // the VF tells its PF
 	}
-	if err := s.host.ChangeVF(again.PFNetdev, again.Number, *again.Admin, want); err != nil {
+	if err := w.host.ChangeVF(again.PFNetdev, again.Number, *again.Admin, want); err != nil {
 		return errors.Join(first, err)
 	}
 	if own {
-		vf := bond.VFLink{Link: *again.Link, Pod: s.host, Host: s.host, PF: again.PFNetdev, Number: again.Number, Reported: l.VFBefore.MAC}
+		vf := bond.VFLink{Link: *again.Link, Pod: w.host, Host: w.host, PF: again.PFNetdev, Number: again.Number, Reported: l.VFBefore.MAC}
 		err = bond.RestoreMAC(vf, l.Before.MAC, l.HasMAC())
 	}
-	again, unknown := bond.SurveyDevice(h.Sys, s.host, l.Device)
+	again, unknown := bond.SurveyDevice(w.Sys, w.host, l.Device)
 	if unknown != nil || again.Link == nil {
 		return errors.Join(first, err, unknown)
 	}
-	return errors.Join(err, bond.Restore(s.host, *again.Link, *l.Before, l.AddressesBefore))
+	return errors.Join(err, bond.Restore(w.host, *again.Link, *l.Before, l.AddressesBefore))
 }
 
 // repairMAC gives a VF its own MAC back that refused it, because its plugin has
 // taken its trust away first: it is trusted for as long as that takes. Where
 // that is not what has failed, the error stays as it is.
-func (h *Host) repairMAC(s sandbox, l plan.Link, failed error) error {
-	now, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
+func (w *wayBack) repairMAC(l plan.Link, failed error) error {
+	now, err := bond.SurveyDevice(w.Sys, w.host, l.Device)
 	if err != nil || now.Link == nil || now.Admin == nil || now.Link.MAC == l.Before.MAC || now.Admin.Trust == nil || *now.Admin.Trust {
 		return errors.Join(failed, err)
 	}
 	trusted, yes := *now.Admin, true
 	trusted.Trust = &yes
-	if err := s.host.ChangeVF(now.PFNetdev, now.Number, *now.Admin, trusted); err != nil {
+	if err := w.host.ChangeVF(now.PFNetdev, now.Number, *now.Admin, trusted); err != nil {
 		return errors.Join(failed, err)
 	}
-	again := bond.Restore(s.host, *now.Link, *l.Before, bond.Addresses{})
-	if err := errors.Join(again, s.host.ChangeVF(now.PFNetdev, now.Number, trusted, *now.Admin)); err != nil {
+	again := bond.Restore(w.host, *now.Link, *l.Before, bond.Addresses{})
+	if err := errors.Join(again, w.host.ChangeVF(now.PFNetdev, now.Number, trusted, *now.Admin)); err != nil {
 		return errors.Join(failed, err)
 	}
-	if now, err = bond.SurveyDevice(h.Sys, s.host, l.Device); err != nil || now.Link == nil {
+	if now, err = bond.SurveyDevice(w.Sys, w.host, l.Device); err != nil || now.Link == nil {
 		return errors.Join(failed, err)
 	}
-	return h.repairBoth(s, l, now)
+	return w.repairBoth(l, now)
 }
 
 // differsFrom returns an error that says in what a device differs from what it
@@ -174,12 +173,12 @@ func differsFrom(l plan.Link, now bond.DeviceFacts) error {
 }
 
 // bringHome moves a link that is in the pod to the host.
-func (h *Host) bringHome(s sandbox, rec *record.Record, l plan.Link) error {
-	inPod, there, err := h.findInPod(s, rec, l)
+func (w *wayBack) bringHome(l plan.Link) error {
+	inPod, there, err := w.findInPod(l)
 	if err != nil || !there {
 		return err
 	}
-	return moveHome(s, inPod, l)
+	return moveHome(w.sandbox, inPod, l)
 }
 
 // moveHome moves a link from the pod to the host under its own name. A device

@@ -29,14 +29,14 @@ func (h *Host) netnsOf(device string) string {
 // removeCorruptCache removes what sriov-cni keeps of an attachment where that cannot be
 // read: it was killed while it wrote it, refuses every DEL since then, and would
 // keep it for ever. That it stays keeps no pod.
-func (h *Host) removeCorruptCache(k plan.Key) {
+func (h *Host) removeCorruptCache(k plan.Key, o *outcome) {
 	file := filepath.Join(h.SRIOV, k.ContainerID+"-"+k.IfName)
 	kept, err := atomicfile.Read(file, maxCache)
 	if err != nil || json.Valid(kept) {
 		return
 	}
-	h.warn("%s is torn, which sriov-cni does not get over; it is removed", file)
+	o.warn("%s is torn, which sriov-cni does not get over; it is removed", file)
 	if err := atomicfile.Remove(file); err != nil {
-		h.warn("%v", err)
+		o.leave("%v", err)
 	}
 }

@@ -65,12 +65,17 @@ func main() {
 	skel.PluginMainFuncs(funcs, invoke.Versions, "multibond "+releaseVersion+": a CNI plugin that bonds SR-IOV VFs; the container runtime executes it (multibond plan -help)")
 }
 
-// withCNIError turns the error of a verb into what CNI prints: a code and a message.
-func withCNIError(verb func(context.Context, *skel.CmdArgs) error) func(*skel.CmdArgs) error {
+// withCNIError prints the warnings of a verb to standard error, one per line, and turns
+// its error into what CNI prints: a code and a message.
+func withCNIError(verb func(context.Context, *skel.CmdArgs) (warnings []string, err error)) func(*skel.CmdArgs) error {
 	return func(args *skel.CmdArgs) error {
 		ctx, cancel := context.WithTimeout(context.Background(), verbTimeout)
 		defer cancel()
-		if err := verb(ctx, args); err != nil {
+		warnings, err := verb(ctx, args)
+		for _, w := range warnings {
+			fmt.Fprintln(os.Stderr, "multibond:", w)
+		}
+		if err != nil {
 			return types.NewError(cnierror.Code(err), err.Error(), "")
 		}
 		return nil
@@ -102,7 +107,6 @@ func newHost(args *skel.CmdArgs) (*delegate.Host, error) {
 		BootID:      strings.TrimSpace(string(bootID)),
 		LockTimeout: lockTimeout,
 		Limbo:       limbo,
-		Log:         os.Stderr,
 	}, nil
 }
 
@@ -132,34 +136,34 @@ func configured(args *skel.CmdArgs) (host *delegate.Host, cluster *netconf.Clust
 	return host, config.Cluster, r, nil
 }
 
-func add(ctx context.Context, args *skel.CmdArgs) error {
+func add(ctx context.Context, args *skel.CmdArgs) (warnings []string, err error) {
 	host, cluster, r, err := configured(args)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var result *current.Result
 	version := r.Network.CNIVersion
 	switch {
 	case cluster != nil:
 		version = cluster.CNIVersion
-		result, err = host.AddPod(ctx, *cluster, r)
+		result, warnings, err = host.AddPod(ctx, *cluster, r)
 	case r.Network.NeedsAgent():
-		result, err = host.AddSecondary(ctx, r)
+		result, warnings, err = host.AddSecondary(ctx, r)
 	default:
-		result, err = host.Add(ctx, r)
+		result, warnings, err = host.Add(ctx, r)
 	}
 	if err != nil {
-		return err
+		return warnings, err
 	}
-	return invoke.PrintResult(os.Stdout, result, version)
+	return warnings, invoke.PrintResult(os.Stdout, result, version)
 }
 
 // del takes what it needs from the Record. Only if there is no Record it uses the
 // configuration: to call the default network, or to release what bond-cni attached.
-func del(ctx context.Context, args *skel.CmdArgs) error {
+func del(ctx context.Context, args *skel.CmdArgs) (warnings []string, err error) {
 	host, err := newHost(args)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r := requestFromEnv(args)
 	var cluster netconf.Cluster
@@ -167,52 +171,53 @@ func del(ctx context.Context, args *skel.CmdArgs) error {
 	switch {
 	case config.Cluster != nil:
 		if err != nil {
-			fmt.Fprintln(os.Stderr, "multibond:", err)
+			warnings = append(warnings, err.Error())
 		}
 		cluster = *config.Cluster
 		host.Path = cluster.SearchPath(host.Path)
 	case err == nil && config.Network.IsBondCNI():
 		r.Network = *config.Network
 	}
-	return host.DelPod(ctx, cluster, r)
+	more, err := host.DelPod(ctx, cluster, r)
+	return append(warnings, more...), err
 }
 
-func check(ctx context.Context, args *skel.CmdArgs) error {
+func check(ctx context.Context, args *skel.CmdArgs) (warnings []string, err error) {
 	host, err := newHost(args)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r := requestFromEnv(args)
-	err = host.CheckPod(ctx, r.Key())
+	warnings, err = host.CheckPod(ctx, r.Key())
 	if cnierror.Code(err) != types.ErrUnknownContainer {
-		return err
+		return warnings, err
 	}
 	config, invalid := netconf.Parse(args.StdinData, args.IfName)
 	if invalid != nil || config.Network == nil || !config.Network.IsBondCNI() {
-		return err
+		return warnings, err
 	}
 	r.Network = *config.Network
-	return host.CheckBondCNI(r)
+	return warnings, host.CheckBondCNI(r)
 }
 
-func gc(ctx context.Context, args *skel.CmdArgs) error {
+func gc(ctx context.Context, args *skel.CmdArgs) (warnings []string, err error) {
 	host, cluster, r, err := configured(args)
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case cluster != nil:
 		return host.GCPod(ctx, *cluster)
 	}
 	return host.GC(ctx, r.Network.Name, r.Network.Valid)
 }
 
-func status(ctx context.Context, args *skel.CmdArgs) error {
+func status(ctx context.Context, args *skel.CmdArgs) (warnings []string, err error) {
 	host, cluster, r, err := configured(args)
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case cluster != nil:
-		return host.StatusPod(ctx, *cluster)
+		return nil, host.StatusPod(ctx, *cluster)
 	}
-	return host.Status(ctx, r.Network)
+	return nil, host.Status(ctx, r.Network)
 }
