@@ -1,10 +1,10 @@
 package netconf
 
 import (
-	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
@@ -76,21 +76,13 @@ func TestBondCNI(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n, err := ParseNetwork([]byte(head+test.config+links), "bond0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(withPrimary(test.want, "net1"), n.Options); diff != "" {
-				t.Errorf("options, -want +got:\n%s", diff)
-			}
+			require.NoError(t, err)
+			assert.Equal(t, withPrimary(test.want, "net1"), n.Options)
 			for i := range test.warnings {
 				test.warnings[i] = "network n: " + test.warnings[i]
 			}
-			if diff := cmp.Diff(test.warnings, n.Warnings); diff != "" {
-				t.Errorf("warnings, -want +got:\n%s", diff)
-			}
-			if want := []Link{{Name: "net1", Source: FromPod}, {Name: "net2", Source: FromPod}}; !cmp.Equal(want, n.Links) {
-				t.Errorf("links: %+v", n.Links)
-			}
+			assert.Equal(t, test.warnings, n.Warnings)
+			assert.Equal(t, []Link{{Name: "net1", Source: FromPod}, {Name: "net2", Source: FromPod}}, n.Links)
 		})
 	}
 }
@@ -99,15 +91,9 @@ func TestBondCNI(t *testing.T) {
 func TestBondCNILinks(t *testing.T) {
 	n, err := ParseNetwork([]byte(`{"type": "bond", "name": "n", "mode": "active-backup", "miimon": "100", "failOverMac": 1,
 		"links": [{"name": "eth1", "deviceID": "0000:3b:02.0"}, {"name": "eth2", "comment": "right"}]}`), "bond0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]Link{{Name: "eth1", Source: FromHost}, {Name: "eth2", Source: FromHost}}, n.Links); diff != "" {
-		t.Errorf("links, -want +got:\n%s", diff)
-	}
-	if diff := cmp.Diff([]string{"network n: ignored, as by bond-cni: links[0].deviceID, links[1].comment"}, n.Warnings); diff != "" {
-		t.Errorf("warnings, -want +got:\n%s", diff)
-	}
+	require.NoError(t, err)
+	assert.Equal(t, []Link{{Name: "eth1", Source: FromHost}, {Name: "eth2", Source: FromHost}}, n.Links)
+	assert.Equal(t, []string{"network n: ignored, as by bond-cni: links[0].deviceID, links[1].comment"}, n.Warnings)
 }
 
 // TestBondCNIProblems: what bond-cni refuses, or the kernel of it, is refused,
@@ -127,8 +113,7 @@ func TestBondCNIProblems(t *testing.T) {
 		`"links": [7, "a"]`:                                                        `links[0]: is 7, wanted is a JSON object; links[1]: is "a", wanted is a JSON object`,
 	} {
 		_, err := ParseNetwork([]byte(`{"type": "bond", "name": "n", `+config+`}`), "bond0")
-		if err == nil || !strings.HasPrefix(err.Error(), "network n: "+want) || cnierror.Code(err) != 7 {
-			t.Errorf("%s: %d %v\nwanted is %s", config, cnierror.Code(err), err, want)
-		}
+		assert.ErrorContains(t, err, "network n: "+want, config)
+		assert.EqualValues(t, 7, cnierror.Code(err), config)
 	}
 }

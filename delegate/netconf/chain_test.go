@@ -10,15 +10,13 @@ import (
 
 func TestParseChain(t *testing.T) {
 	n, err := ParseChain([]byte(`{"name": "n", "cniVersion": "1.0.0", "plugins": [{"type": "bridge", "name": "other"}, {"type": "tuning"}]}`))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for i, want := range []string{`{"cniVersion":"1.0.0","name":"n","type":"bridge"}`, `{"cniVersion":"1.0.0","name":"n","type":"tuning"}`} {
 		require.JSONEq(t, want, string(n.Chain[i].Config.Raw))
 	}
-	if n, err = ParseChain([]byte(`{"name": "n", "type": "macvlan"}`)); err != nil || n.Chain[0].Type != "macvlan" {
-		t.Errorf("%+v, %v", n.Chain, err)
-	}
+	n, err = ParseChain([]byte(`{"name": "n", "type": "macvlan"}`))
+	require.NoError(t, err)
+	require.Equal(t, "macvlan", n.Chain[0].Type)
 	for config, text := range map[string]string{
 		`{"type": "bridge"}`:                          `name: is missing`,
 		`{"name": "n"}`:                               `network n: type: is missing, wanted is the name of a CNI plugin`,

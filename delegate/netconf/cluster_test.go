@@ -6,6 +6,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate/agentapi"
@@ -31,15 +32,11 @@ func TestParseCluster(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := ParseCluster([]byte(test.config))
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			if got.Valid == nil && test.want.Valid != nil {
 				got.Valid = []GCAttachment{} // null and an empty list are the same
 			}
-			if diff := cmp.Diff(test.want, got); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
+			assert.Empty(t, cmp.Diff(test.want, got))
 			parsed, err := Parse([]byte(test.config), "eth0")
 			require.NoError(t, err)
 			require.Nil(t, parsed.Network)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
@@ -114,14 +115,10 @@ func TestParseNetwork(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := ParseNetwork([]byte(test.config), "bond0")
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			test.want.Options = withPrimary(test.want.Options, test.want.Links[0].Name)
 			test.want.Config, test.want.Agent = NewConfig([]byte(test.config)), DefaultAgent
-			if diff := cmp.Diff(test.want, got); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
+			assert.Empty(t, cmp.Diff(test.want, got))
 		})
 	}
 }
@@ -150,9 +147,7 @@ func TestParseNetworkNull(t *testing.T) {
 	}
 	got := mustParse(t, `{`+nulls.String()+`"name": "n", "links": `+strings.ReplaceAll(links, "}", `, "name": null, "config": null, "resourceName": null, "network": null, "count": null}`)+`}`)
 	got.Config, want.Config = Config{}, Config{}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
+	assert.Empty(t, cmp.Diff(want, got))
 }
 
 // TestParseNetworkWithoutName: STATUS and GC do not say what the bond is
@@ -160,17 +155,11 @@ func TestParseNetworkNull(t *testing.T) {
 func TestParseNetworkWithoutName(t *testing.T) {
 	raw := []byte(`{"name": "n", "primary": "bond0-2", "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`)
 	n, err := ParseNetwork(raw, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := n.Options[bond.Primary]; got != "bond0-2" {
-		t.Errorf("primary is %q", got)
-	}
+	require.NoError(t, err)
+	assert.Equal(t, "bond0-2", n.Options[bond.Primary])
 	for config, isNil := range map[string]bool{`{}`: true, `{"cni.dev/valid-attachments": []}`: false, `{"cni.dev/valid-attachments": null}`: false} {
 		n, _ := ParseNetwork([]byte(config), "")
-		if (n.Valid == nil) != isNil {
-			t.Errorf("%s: the attachments are %v", config, n.Valid)
-		}
+		assert.Equal(t, isNil, n.Valid == nil, config)
 	}
 }
 

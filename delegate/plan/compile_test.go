@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
@@ -88,12 +88,9 @@ bond0: set it up`},
 		t.Run(test.name, func(t *testing.T) {
 			r, f := request(t, test.config), nodeFacts()
 			plan, warnings, err := Compile(r, f)
-			if err != nil || warnings != nil {
-				t.Fatal(err, warnings)
-			}
-			if diff := cmp.Diff(test.want, plan.String()); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
+			require.NoError(t, err)
+			require.Nil(t, warnings)
+			assert.Equal(t, test.want, plan.String())
 		})
 	}
 }
@@ -242,12 +239,8 @@ func TestWarnSwitch(t *testing.T) {
 		{"balance-rr", `[{"name": "eth1"}, {"name": "eth2"}]`, nil},
 	} {
 		_, warnings, err := Compile(request(t, `{"name": "n", "mode": "`+test.mode+`", "links": `+test.links+`}`), nodeFacts())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(test.want, warnings); diff != "" {
-			t.Errorf("%s: -want +got:\n%s", test.mode, diff)
-		}
+		require.NoError(t, err)
+		assert.Equal(t, test.want, warnings, test.mode)
 	}
 }
 
@@ -270,8 +263,8 @@ func TestLACP(t *testing.T) {
 			if test.vfs != "" {
 				require.EqualError(t, err, fmt.Sprintf(refused, test.vfs))
 				require.EqualValues(t, cnierror.Node, cnierror.Code(err))
-			} else if err != nil {
-				t.Error(err)
+			} else {
+				require.NoError(t, err)
 			}
 		})
 	}
@@ -282,7 +275,6 @@ func TestLACP(t *testing.T) {
 func TestCompileOwn(t *testing.T) {
 	f := nodeFacts()
 	f.Holders[vfA] = c1
-	if _, _, err := Compile(request(t, standard), f); err != nil {
-		t.Error(err)
-	}
+	_, _, err := Compile(request(t, standard), f)
+	require.NoError(t, err)
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
@@ -53,15 +54,9 @@ func TestSettleMAC(t *testing.T) {
 				require.EqualValues(t, cnierror.Node, cnierror.Code(err))
 				return
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := plan.Bond.LinkMAC; got != test.want {
-				t.Errorf("the links' MAC is %q, wanted is %q", got, test.want)
-			}
-			if said := strings.Contains(plan.String(), "\nbond0-2: mac "+test.want+"\n"); said != (test.want != "") {
-				t.Errorf("the plan is\n%s", plan)
-			}
+			require.NoError(t, err)
+			assert.Equal(t, test.want, plan.Bond.LinkMAC)
+			assert.Equal(t, test.want != "", strings.Contains(plan.String(), "\nbond0-2: mac "+test.want+"\n"), plan)
 		})
 	}
 }

@@ -3,7 +3,7 @@ package plan
 import (
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
@@ -62,18 +62,12 @@ bond0: set it up`, warnings: []string{gone, "links: 2" + rest}},
 				require.EqualValues(t, cnierror.Node, cnierror.Code(err))
 				return
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(test.plan, plan.String()); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
+			require.NoError(t, err)
+			assert.Equal(t, test.plan, plan.String())
 			for i := range test.warnings {
 				test.warnings[i] = "network n: " + test.warnings[i]
 			}
-			if diff := cmp.Diff(test.warnings, warnings); diff != "" {
-				t.Errorf("warnings, -want +got:\n%s", diff)
-			}
+			assert.Equal(t, test.warnings, warnings)
 		})
 	}
 }

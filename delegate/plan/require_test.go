@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
@@ -177,28 +177,23 @@ func TestRequire(t *testing.T) {
 			require.EqualError(t, err, "network n: "+strings.Join(problems, "; "))
 			require.EqualValues(t, cnierror.Node, cnierror.Code(err))
 			warnings, err := compile(t, test.keys, test.key, netconf.LevelWarn, test.change)
-			if diff := cmp.Diff(want, warnings); diff != "" || err != nil {
-				t.Errorf("warn: %v, -want +got:\n%s", err, diff)
-			}
-			if warnings, err := compile(t, test.keys, test.key, netconf.LevelIgnore, test.change); len(warnings) > 0 || err != nil {
-				t.Errorf("ignore: %v, %q", err, warnings)
-			}
+			require.NoError(t, err)
+			assert.Equal(t, want, warnings)
+			warnings, err = compile(t, test.keys, test.key, netconf.LevelIgnore, test.change)
+			require.NoError(t, err)
+			assert.Empty(t, warnings)
 			for _, m := range test.meets {
-				if _, err := compile(t, m.keys, test.key, netconf.LevelError, m.change); err != nil {
-					t.Errorf("%s: %v", m.name, err)
-				}
+				_, err := compile(t, m.keys, test.key, netconf.LevelError, m.change)
+				assert.NoError(t, err, m.name)
 			}
 			r := netconf.Requirements[slices.Index(netconf.RequirementKeys(), test.key)]
 			warnings, err = compile(t, test.keys, test.key, "", test.change)
-			if (err != nil) != (r.Level == netconf.LevelError) || (len(warnings) > 0) != (r.Level == netconf.LevelWarn) {
-				t.Errorf("the default is %s: %v, %q", r.Level, err, warnings)
-			}
+			assert.Equal(t, r.Level == netconf.LevelError, err != nil, err)
+			assert.Equal(t, r.Level == netconf.LevelWarn, len(warnings) > 0, warnings)
 		})
 	}
 	for _, key := range netconf.RequirementKeys() {
-		if !tested[key] {
-			t.Errorf("nothing here does not meet %s", key)
-		}
+		assert.True(t, tested[key], "nothing here does not meet %s", key)
 	}
 }
 
@@ -216,9 +211,8 @@ func TestRequireOfThree(t *testing.T) {
 		"network n: links[2].deviceID: VF 0000:5e:02.1 is of the same PF as links[1]: 0000:5e:00.0 (enp2s0); one cable would take both down (take a VF of another PF)",
 		"network n: links[2].deviceID: VF 1 of enp2s0 (0000:5e:02.1) has VLAN 7, links[0] has VLAN 0; a failover would lead into another network (give all links one vlan)",
 	}
-	if diff := cmp.Diff(want, warnings); diff != "" || err != nil {
-		t.Errorf("%v, -want +got:\n%s", err, diff)
-	}
+	require.NoError(t, err)
+	assert.Equal(t, want, warnings)
 }
 
 // TestRequireInPod: a VF that another network has attached is one too.
@@ -235,8 +229,9 @@ func TestRequireInPod(t *testing.T) {
 		if level == netconf.LevelError {
 			require.EqualError(t, err, text+`, or say "require": {"distinctPF": "warn"})`)
 			require.EqualValues(t, cnierror.Node, cnierror.Code(err))
-		} else if diff := cmp.Diff([]string{text + ")"}, warnings); diff != "" || err != nil {
-			t.Errorf("%v, -want +got:\n%s", err, diff)
+		} else {
+			require.NoError(t, err)
+			assert.Equal(t, []string{text + ")"}, warnings)
 		}
 	}
 }
@@ -267,8 +262,8 @@ func TestInfiniBand(t *testing.T) {
 			if test.text != "" {
 				require.EqualError(t, err, "network n: "+test.text)
 				require.EqualValues(t, cnierror.Node, cnierror.Code(err))
-			} else if err != nil {
-				t.Error(err)
+			} else {
+				require.NoError(t, err)
 			}
 		})
 	}

@@ -4,7 +4,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -25,17 +24,14 @@ func TestFirstConfig(t *testing.T) {
 		"05-notes.txt":          file(`x`),
 		"20-b.conf":             file(`{"name": "b", "type": "bridge"}`),
 	}
-	if raw, err := first(dir); err != nil || string(raw) != `{"name": "b", "type": "bridge"}` {
-		t.Errorf("%s, %v", raw, err)
-	}
+	raw, err := first(dir)
+	require.NoError(t, err)
+	require.Equal(t, `{"name": "b", "type": "bridge"}`, string(raw))
 	dir["10-a.conflist"] = file(`{"name": "a", "plug`)
-	if _, err := first(dir); err == nil || err.Error() != "10-a.conflist: unexpected end of JSON input" {
-		t.Errorf("half a file: %v", err)
-	}
-	_, err := first(fstest.MapFS{})
-	if err == nil || !strings.Contains(err.Error(), fs.ErrNotExist.Error()) {
-		t.Errorf("an empty directory: %v", err)
-	}
+	_, err = first(dir)
+	require.EqualError(t, err, "10-a.conflist: unexpected end of JSON input")
+	_, err = first(fstest.MapFS{})
+	require.ErrorIs(t, err, fs.ErrNotExist)
 }
 
 // TestDefaultNetworkFile: a file, a directory, or a name.
@@ -53,9 +49,10 @@ func TestDefaultNetworkFile(t *testing.T) {
 		{netconf.Cluster{File: filepath.Join(dir, "20-b.conf")}, "b"},
 	} {
 		raw, err := DefaultNetwork(test.config)
-		if n, parse := netconf.ParseChain(raw); err != nil || parse != nil || n.Name != test.want {
-			t.Errorf("%+v: %s, %v, %v", test.config, raw, err, parse)
-		}
+		require.NoError(t, err)
+		n, err := netconf.ParseChain(raw)
+		require.NoError(t, err)
+		require.Equal(t, test.want, n.Name)
 	}
 	_, err := DefaultNetwork(netconf.Cluster{ConfDir: dir, DefaultName: "c"})
 	require.EqualError(t, err, "the default network in "+dir+": no file of the configuration directory has the name c: file does not exist (the cluster's network plugin puts it there when it is installed)")
