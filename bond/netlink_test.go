@@ -241,9 +241,7 @@ func TestTimeout(t *testing.T) {
 	err = do(n.request(unix.NLMSG_NOOP, 0))
 	assert.ErrorIs(t, err, unix.EAGAIN)
 	assert.EqualError(t, err, "the kernel gave no answer within 30s: resource temporarily unavailable")
-	took := time.Since(begin)
-	assert.GreaterOrEqual(t, took, 50*time.Millisecond)
-	assert.LessOrEqual(t, took, 20*time.Second)
+	assert.GreaterOrEqual(t, time.Since(begin), 50*time.Millisecond)
 	// The socket still works: a late answer belongs to no later request.
 	l, err := n.Link("lo")
 	require.NoError(t, err)

@@ -57,7 +57,7 @@ func fakeAgent(t *testing.T, answer func(agentapi.Request, net.Conn)) agentapi.C
 			}()
 		}
 	}()
-	return agentapi.Client{Socket: socket, Timeout: 10 * time.Second}
+	return agentapi.Client{Socket: socket, Timeout: time.Minute}
 }
 
 // node is a machine with an agent, and a directory of configurations.

@@ -139,7 +139,7 @@ func (r *rig) startUnready() {
 }
 
 func (r *rig) client() agentapi.Client {
-	return agentapi.Client{Socket: r.options.Socket, Timeout: 30 * time.Second}
+	return agentapi.Client{Socket: r.options.Socket, Timeout: 2 * time.Minute}
 }
 
 func lookupOf(namespace, name, uid string) agentapi.Lookup {

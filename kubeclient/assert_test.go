@@ -33,5 +33,5 @@ func refused(t *testing.T, err error, code uint, words ...string) {
 // eventually waits until the condition holds. The limit does not measure speed.
 func eventually(t testing.TB, condition func(*assert.CollectT)) {
 	t.Helper()
-	require.EventuallyWithT(t, condition, 30*time.Second, 5*time.Millisecond)
+	require.EventuallyWithT(t, condition, 2*time.Minute, 5*time.Millisecond)
 }

@@ -117,7 +117,7 @@ func (f *fakeKubelet) give(namespace, name string, of map[string][]string) {
 func newFakeKubelet(t *testing.T) (f *fakeKubelet, client Kubelet, stop func()) {
 	t.Helper()
 	dir := shortDir(t)
-	client = Kubelet{Socket: filepath.Join(dir, "kubelet.sock"), Checkpoint: filepath.Join(dir, "checkpoint"), Timeout: 20 * time.Second}
+	client = Kubelet{Socket: filepath.Join(dir, "kubelet.sock"), Checkpoint: filepath.Join(dir, "checkpoint"), Timeout: 2 * time.Minute}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: client.Socket})
 	require.NoError(t, err)
 	l.SetUnlinkOnClose(false) // a kubelet that dies leaves its socket behind

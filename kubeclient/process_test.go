@@ -71,7 +71,7 @@ func startProcess(t testing.TB, api *fakeAPI, dir string) process {
 }
 
 func (p process) client() agentapi.Client {
-	return agentapi.Client{Socket: processOptions(p.dir).Socket, Timeout: 30 * time.Second}
+	return agentapi.Client{Socket: processOptions(p.dir).Socket, Timeout: 2 * time.Minute}
 }
 
 func (p process) kill() {

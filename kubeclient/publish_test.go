@@ -328,7 +328,7 @@ func TestManyPluginsAtOnce(t *testing.T) {
 // addLikeARuntime looks up and publishes, and repeats both while the answer is to try
 // again.
 func (r *rig) addLikeARuntime(l agentapi.Lookup) (err error) {
-	for limit := time.Now().Add(30 * time.Second); time.Now().Before(limit); time.Sleep(5 * time.Millisecond) {
+	for limit := time.Now().Add(2 * time.Minute); time.Now().Before(limit); time.Sleep(5 * time.Millisecond) {
 		_, err = r.client().Lookup(r.t.Context(), l)
 		if err == nil {
 			report := attachedReport()

@@ -19,6 +19,7 @@ import (
 	cnitypes "github.com/containernetworking/cni/pkg/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
@@ -29,7 +30,7 @@ func serving(t *testing.T, change func(*server)) (client agentapi.Client, stop f
 	t.Helper()
 	s := server{
 		answer: func(context.Context, agentapi.Request) agentapi.Reply { return agentapi.Reply{} },
-		peer:   os.Getuid(), slots: 4, edge: 20 * time.Second, work: 20 * time.Second, grace: 20 * time.Second,
+		peer:   os.Getuid(), slots: 4, edge: time.Minute, work: time.Minute, grace: time.Minute,
 		log: slog.New(slog.DiscardHandler),
 	}
 	change(&s)
@@ -44,7 +45,7 @@ func serving(t *testing.T, change func(*server)) (client agentapi.Client, stop f
 		assert.NoError(t, <-done)
 	})
 	t.Cleanup(stop)
-	return agentapi.Client{Socket: socket, Timeout: 30 * time.Second}, stop
+	return agentapi.Client{Socket: socket, Timeout: 2 * time.Minute}, stop
 }
 
 func TestSocketIsForItsOwnerOnly(t *testing.T) {
@@ -77,11 +78,13 @@ func TestSlowClientsAreClosed(t *testing.T) {
 		require.NoError(t, err)
 		io.WriteString(conn, sent)
 		got, err := io.ReadAll(conn)
-		require.NoError(t, err)
+		if !errors.Is(err, unix.ECONNRESET) { // on a busy machine nothing was read in time
+			require.NoError(t, err)
+		}
 		assert.Empty(t, got)
 		conn.Close()
 	}
-	assert.NoError(t, client.Ready(t.Context()))
+	eventually(t, func(c *assert.CollectT) { assert.NoError(c, client.Ready(t.Context())) })
 }
 
 func TestConcurrencyIsBounded(t *testing.T) {
@@ -192,7 +195,7 @@ func TestNextAgentTakesTheSocketOver(t *testing.T) {
 		answer: func(context.Context, agentapi.Request) agentapi.Reply {
 			return failure(cnierror.With(50, errors.New("the next")))
 		},
-		peer: os.Getuid(), slots: 1, edge: time.Second, work: time.Second, log: slog.New(slog.DiscardHandler),
+		peer: os.Getuid(), slots: 1, edge: time.Minute, work: time.Minute, log: slog.New(slog.DiscardHandler),
 	}
 	go func() { done <- s.serve(ctx, l) }()
 	stop()

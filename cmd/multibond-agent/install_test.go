@@ -301,7 +301,7 @@ func TestUninstallReady(t *testing.T) {
 	go func() { code <- n.do(ctx, "uninstall", "-listen", address) }()
 	await := func(status int) {
 		t.Helper()
-		require.Eventually(t, func() bool { return answers("http://"+address+"/readyz") == status }, 30*time.Second, 10*time.Millisecond, "no answer %d", status)
+		require.Eventually(t, func() bool { return answers("http://"+address+"/readyz") == status }, 2*time.Minute, 10*time.Millisecond, "no answer %d", status)
 	}
 	await(http.StatusServiceUnavailable)
 	end()

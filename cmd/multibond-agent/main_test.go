@@ -87,19 +87,19 @@ func TestWithoutAnAPIServer(t *testing.T) {
 		ended <- run(ctx, []string{"--node-name=n1", "--kubeconfig=" + config, "--listen=" + address, "--socket=" + dir + "/run/agent.sock", "--state-dir=" + dir + "/queue"},
 			func(string) string { return "" }, &bytes.Buffer{}, &bytes.Buffer{})
 	}()
-	require.Eventually(t, func() bool { return answers("http://"+address+"/healthz") == http.StatusOK }, 30*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return answers("http://"+address+"/healthz") == http.StatusOK }, 2*time.Minute, 5*time.Millisecond)
 	assert.Equal(t, http.StatusServiceUnavailable, answers("http://"+address+"/readyz"))
 	_, err = os.Stat(dir + "/run/agent.sock")
 	assert.NoError(t, err)
 	// The agent answers only root. If the tests run as root, the answer is that the
 	// caches are empty.
-	client := agentapi.Client{Socket: dir + "/run/agent.sock", Timeout: 30 * time.Second}
+	client := agentapi.Client{Socket: dir + "/run/agent.sock", Timeout: 2 * time.Minute}
 	assert.Error(t, client.Ready(t.Context()), "ready without an API server")
 	stop()
 	select {
 	case code := <-ended:
 		assert.Zero(t, code)
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		assert.Fail(t, "it does not end")
 	}
 }

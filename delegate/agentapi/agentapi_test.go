@@ -46,7 +46,7 @@ func fakeAgent(t *testing.T, answer func(Request, net.Conn)) Client {
 			}()
 		}
 	}()
-	return Client{Socket: socket, Timeout: 10 * time.Second}
+	return Client{Socket: socket, Timeout: time.Minute}
 }
 
 func says(reply Reply) func(Request, net.Conn) {
@@ -119,12 +119,11 @@ func TestNoAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, socket := range []string{dead, plain, filepath.Join(dir, "none"), ""} {
-		start := time.Now()
-		err := Client{Socket: socket, Timeout: time.Minute}.Ready(t.Context())
-		tryAgain(t, err, ErrNoAgent, socket, "DaemonSet")
-		// Ten times what is promised: this machine may be busy.
-		if took := time.Since(start); took > time.Second {
-			t.Errorf("%q: took %v", socket, took)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		tryAgain(t, Client{Socket: socket, Timeout: time.Hour}.Ready(ctx), ErrNoAgent, socket, "DaemonSet")
+		if err := ctx.Err(); err != nil {
+			t.Errorf("%q: it waits: %v", socket, err)
 		}
 	}
 }
