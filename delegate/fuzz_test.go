@@ -4,14 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/agentapi"
@@ -79,35 +76,6 @@ func boundedError(t *testing.T, input []byte, err error) {
 	}
 }
 
-// FuzzParseNetwork: nothing that anybody writes brings it down, nor the
-// compiler after it, and the same text is always the same network.
-func FuzzParseNetwork(f *testing.F) {
-	f.Add([]byte(standard), "bond0", uint8(0))
-	f.Add([]byte(hostBond), "eth0", uint8(255))
-	f.Add([]byte(`{"type": "bond", "name": "n", "MODE": 0, "ifname": "x", "mac": 7, "mtu": "0", "runtimeConfig": {"mac": ""}, "links": [null, {"name": "a", "b": 1}]}`), "bond0", uint8(255))
-	for _, s := range scenarios {
-		f.Add([]byte(s.config), "bond0", uint8(255))
-	}
-	f.Fuzz(func(t *testing.T, raw []byte, name string, node uint8) {
-		n, err := netconf.ParseNetwork(raw, name)
-		again, err2 := netconf.ParseNetwork(raw, name)
-		if diff := cmp.Diff(n, again); diff != "" || fmt.Sprint(err) != fmt.Sprint(err2) {
-			t.Fatalf("the second time is another: %v, %v, %s", err, err2, diff)
-		}
-		boundedError(t, raw, err)
-		if err != nil {
-			if code := cnierror.Code(err); code != types.ErrDecodingFailure && code != types.ErrInvalidNetworkConfig {
-				t.Errorf("code %d: %v", code, err)
-			}
-			return
-		}
-		plan, _, err := plan.Compile(plan.Request{IfName: name, Network: n}, arbitraryFacts(n, node))
-		if err == nil && plan.String() == "" {
-			t.Error("a plan that says nothing")
-		}
-	})
-}
-
 // arbitraryFacts has what each bit of node stands for.
 func arbitraryFacts(n netconf.Network, node uint8) plan.Facts {
 	has := func(bit int) bool { return node&(1<<bit) != 0 }
@@ -131,22 +99,4 @@ func arbitraryFacts(n netconf.Network, node uint8) plan.Facts {
 		}
 	}
 	return f
-}
-
-// FuzzParseCluster: of the cluster's configuration, of a default network's, and
-// of what the kubelet asks for, nothing brings it down.
-func FuzzParseCluster(f *testing.F) {
-	f.Add([]byte(`{"name": "m", "clusterNetwork": "main", "globalNamespaces": "default, other"}`), []byte(`{"portMappings": []}`))
-	f.Add([]byte(`{"name": "m", "delegates": [{"type": "x", "capabilities": {"a": true}}]}`), []byte(`{"a": 1}`))
-	f.Fuzz(func(t *testing.T, config, runtime []byte) {
-		c, err := netconf.ParseCluster(config)
-		boundedError(t, config, err)
-		var asked map[string]json.RawMessage
-		_ = json.Unmarshal(runtime, &asked)
-		if err == nil && c.Inline != nil {
-			_, _ = netconf.ParseAttachment(agentapi.Attachment{Config: c.Inline}, asked)
-		}
-		_, err = netconf.ParseAttachment(agentapi.Attachment{Config: config}, asked)
-		boundedError(t, slices.Concat(config, runtime), err)
-	})
 }
