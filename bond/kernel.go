@@ -43,8 +43,10 @@ type Namespace interface {
 	// links, closes them and restores their own MAC and MTU.
 	Delete(index int) error
 	// Change changes what is not nil in c. One request changes namespace, MAC,
-	// MTU, name, state and master, in this order; options have a request of
-	// their own. After an error some of it may be done: look before doing more.
+	// MTU, name, alias, state with flags, master and queue, in this order.
+	// Options have a request of their own. Alternative names have two: those to
+	// drop come before everything else, those to add come last. After an error
+	// some of it may be done: look before doing more.
 	Change(index int, c Change) error
 	// Addresses lists the link's addresses and routes that somebody set. Those
 	// that the kernel makes by itself or learns from a router are left out, and
@@ -77,9 +79,9 @@ type Namespace interface {
 type Link struct {
 	Index    int      `json:"index"`
 	Name     string   `json:"name"`
-	AltNames []string `json:"altNames,omitempty"`
-	Kind     string   `json:"kind,omitempty"`   // "bond", "veth", ...; "" for a device with a driver
-	Device   string   `json:"device,omitempty"` // the PCI address; "" if there is none
+	AltNames []string `json:"altNames,omitzero"` // nil: not known
+	Kind     string   `json:"kind,omitempty"`    // "bond", "veth", ...; "" for a device with a driver
+	Device   string   `json:"device,omitempty"`  // the PCI address; "" if there is none
 	MAC      string   `json:"mac"`
 	PermMAC  string   `json:"permMAC,omitempty"` // as the driver reports it: with igbvf, the MAC at the last reset
 	MTU      int      `json:"mtu"`
@@ -89,7 +91,16 @@ type Link struct {
 	Master   int      `json:"master,omitempty"`  // the bond's or bridge's index
 	Type     uint16   `json:"type"`              // ARPHRD_*: 1 Ethernet, 32 InfiniBand
 	Options  Options  `json:"options,omitempty"` // those of a bond, or of a link in one
+
+	// nil: not known. The Records of earlier versions do not have them.
+	Flags      *Flags  `json:"flags,omitempty"`
+	Alias      *string `json:"alias,omitempty"`
+	TxQueueLen *int    `json:"txQueueLen,omitempty"` // packets
 }
+
+// Flags are those flags of a link that [Restore] restores, as the kernel numbers
+// them (IFF_* in include/uapi/linux/if.h).
+type Flags uint32
 
 // Change is what to change about a link. A nil field leaves it as it is.
 type Change struct {
@@ -100,6 +111,12 @@ type Change struct {
 	Master    *int // 0: no master
 	Namespace Namespace
 	Options   Options // those of a bond that exists, or of a link in one; all other fields are nil then
+
+	Alias        *string
+	TxQueueLen   *int
+	Set, Clear   Flags
+	DropAltNames []string // each must be one of the link's
+	AddAltNames  []string // nil if there is a Namespace
 }
 
 // Addresses are the addresses and routes of a link. If an address has several
@@ -206,17 +223,6 @@ func without[T comparable](have, set, before T) T {
 		return before
 	}
 	return have
-}
-
-// Differences compares have with want, the link as it was. It returns one sentence
-// per difference.
-func (have Link) Differences(want Link) []string {
-	var d differences
-	d.add("name", have.Name, want.Name)
-	d.add("MAC", have.MAC, want.MAC)
-	d.add("MTU", have.MTU, want.MTU)
-	d.add("up", have.Up, want.Up)
-	return d
 }
 
 type differences []string

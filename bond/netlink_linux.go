@@ -129,6 +129,11 @@ func parseLink(message []byte) (Link, error) {
 		Type:    head.Type,
 		Up:      head.Flags&unix.IFF_UP != 0,
 		Carrier: head.Flags&unix.IFF_LOWER_UP != 0,
+
+		// The kernel does not send an empty list or text.
+		AltNames: []string{},
+		Alias:    new(""),
+		Flags:    new(Flags(head.Flags) & allFlags),
 	}
 	for _, a := range attrs {
 		l.parseAttr(a)
@@ -166,6 +171,10 @@ func (l *Link) parseAttr(a syscall.NetlinkRouteAttr) {
 		for _, alt := range nested(a) {
 			l.AltNames = append(l.AltNames, unix.ByteSliceToString(alt.Value))
 		}
+	case unix.IFLA_IFALIAS:
+		l.Alias = new(unix.ByteSliceToString(a.Value))
+	case unix.IFLA_TXQLEN:
+		l.TxQueueLen = new(int(decodeUint(a.Value)))
 	}
 }
 
@@ -291,13 +300,40 @@ func infoOf(index int) *nl.IfInfomsg {
 }
 
 func (n *namespace) Change(index int, c Change) error {
+	if err := n.changeAltNames(unix.RTM_DELLINKPROP, index, c.DropAltNames); err != nil {
+		return err
+	}
+	if err := n.changeLink(index, c); err != nil {
+		return err
+	}
+	return n.changeAltNames(unix.RTM_NEWLINKPROP, index, c.AddAltNames)
+}
+
+// changeAltNames adds alternative names to a link or drops them.
+func (n *namespace) changeAltNames(kind, index int, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	r := n.request(kind, unix.NLM_F_ACK)
+	r.AddData(infoOf(index))
+	list := nl.NewRtAttr(unix.IFLA_PROP_LIST|unix.NLA_F_NESTED, nil)
+	for _, name := range names {
+		list.AddRtAttr(unix.IFLA_ALT_IFNAME, nl.ZeroTerminated(name))
+	}
+	r.AddData(list)
+	return do(r)
+}
+
+// changeLink changes everything but alternative names.
+func (n *namespace) changeLink(index int, c Change) error {
 	r := n.request(unix.RTM_NEWLINK, unix.NLM_F_ACK)
 	m := infoOf(index)
+	m.Change, m.Flags = uint32(c.Set|c.Clear), uint32(c.Set)
 	r.AddData(m)
 	if c.Up != nil {
-		m.Change = unix.IFF_UP
+		m.Change |= unix.IFF_UP
 		if *c.Up {
-			m.Flags = unix.IFF_UP
+			m.Flags |= unix.IFF_UP
 		}
 	}
 	if c.MAC != nil {
@@ -313,8 +349,14 @@ func (n *namespace) Change(index int, c Change) error {
 	if c.Name != nil {
 		r.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(*c.Name)))
 	}
+	if c.Alias != nil {
+		r.AddData(nl.NewRtAttr(unix.IFLA_IFALIAS, nl.NonZeroTerminated(*c.Alias)))
+	}
 	if c.Master != nil {
 		r.AddData(nl.NewRtAttr(unix.IFLA_MASTER, uint32Attr(*c.Master)))
+	}
+	if c.TxQueueLen != nil {
+		r.AddData(nl.NewRtAttr(unix.IFLA_TXQLEN, uint32Attr(*c.TxQueueLen)))
 	}
 	if c.Namespace != nil {
 		to, ok := c.Namespace.(*namespace)

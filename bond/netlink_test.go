@@ -29,6 +29,21 @@ func linkMessageOf(index int32, flags uint32, attrs ...[]byte) []byte {
 	return append(head.Serialize(), slices.Concat(attrs...)...)
 }
 
+// withNothingSet is the link with what parseLink knows although the kernel does not
+// send it.
+func withNothingSet(l Link) Link {
+	if l.AltNames == nil {
+		l.AltNames = []string{}
+	}
+	if l.Alias == nil {
+		l.Alias = new("")
+	}
+	if l.Flags == nil {
+		l.Flags = new(Flags(0))
+	}
+	return l
+}
+
 func TestParseLink(t *testing.T) {
 	const up, carrier = unix.IFF_UP, unix.IFF_LOWER_UP
 	mac := []byte{2, 0, 0, 0, 0, 1}
@@ -46,6 +61,9 @@ func TestParseLink(t *testing.T) {
 			attr(unix.IFLA_LINKINFO, attr(unix.IFLA_INFO_SLAVE_KIND, text("bond")))),
 			Link{Index: 7, Type: 1, Name: "net1", MAC: "02:00:00:00:00:01", PermMAC: "02:00:00:00:00:02", MTU: 1500, MaxMTU: 9216, Master: 9,
 				Device: "0000:01:10.0", AltNames: []string{"one", "two"}, Up: true, Carrier: true, Options: Options{}}},
+		{"all flags, an alias and a queue", linkMessageOf(7, 0xffffffff&^unix.IFF_MULTICAST, attr(unix.IFLA_IFALIAS, text("of the pod")), attr(unix.IFLA_TXQLEN, uint32Attr(77))),
+			Link{Index: 7, Type: 1, Up: true, Carrier: true, Alias: new("of the pod"), TxQueueLen: new(77),
+				Flags: new(Flags(unix.IFF_PROMISC | unix.IFF_ALLMULTI | unix.IFF_NOARP))}},
 		{"in a bond", linkMessageOf(7, 0, attr(unix.IFLA_LINKINFO, attr(unix.IFLA_INFO_KIND, text("veth")), attr(unix.IFLA_INFO_SLAVE_KIND, text("bond")),
 			attr(unix.IFLA_INFO_SLAVE_DATA, attr(unix.IFLA_BOND_SLAVE_QUEUE_ID, []byte{3, 0}), attr(unix.IFLA_BOND_SLAVE_PRIO, uint32Attr(-7))))),
 			Link{Index: 7, Type: 1, Kind: "veth", Options: Options{queueID: "3", prio: "-7"}}},
@@ -72,7 +90,7 @@ func TestParseLink(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := parseLink(c.message)
 			require.NoError(t, err)
-			assert.Equal(t, c.want, got)
+			assert.Equal(t, withNothingSet(c.want), got)
 		})
 	}
 	for text, message := range map[string][]byte{
@@ -282,10 +300,46 @@ func TestVFDifferences(t *testing.T) {
 }
 
 func TestLinkDifferences(t *testing.T) {
-	was := Link{Index: 1, Name: "enp1s0v0", MAC: "02:00:00:00:00:01", MTU: 1500}
-	is := Link{Index: 9, Name: "net1", MAC: "02:00:00:00:00:02", MTU: 9000, Up: true, Carrier: true}
+	was := Link{Index: 1, Name: "enp1s0v0", MAC: "02:00:00:00:00:01", MTU: 1500,
+		AltNames: []string{"b", "a"}, Flags: new(Flags(unix.IFF_MULTICAST)), Alias: new(""), TxQueueLen: new(1000)}
+	is := Link{Index: 9, Name: "net1", MAC: "02:00:00:00:00:02", MTU: 9000, Up: true, Carrier: true,
+		AltNames: []string{"a", "x"}, Flags: new(allFlags &^ unix.IFF_MULTICAST), Alias: new("mine"), TxQueueLen: new(77)}
 	assert.Empty(t, was.Differences(was))
-	assert.Equal(t, []string{"name is net1, was enp1s0v0", "MAC is 02:00:00:00:00:02, was 02:00:00:00:00:01", "MTU is 9000, was 1500", "up is true, was false"}, is.Differences(was))
+	common := []string{"name is net1, was enp1s0v0", "MAC is 02:00:00:00:00:02, was 02:00:00:00:00:01", "MTU is 9000, was 1500"}
+	all := append(slices.Clone(common), "promisc is true, was false", "allmulticast is true, was false", "noarp is true, was false", "multicast is false, was true",
+		"alias is mine, was ", "txqueuelen is 77, was 1000", "alternative names is [a x], was [a b]", "up is true, was false")
+	assert.Equal(t, all, is.Differences(was))
+	assert.Len(t, all, len(properties), "each property differs")
+
+	// The order in which the kernel lists alternative names does not count.
+	same := was
+	same.AltNames = []string{"a", "b"}
+	assert.Empty(t, same.Differences(was))
+
+	// What a Record of an earlier version does not have is not known, and not empty.
+	earlier := was
+	earlier.AltNames, earlier.Flags, earlier.Alias, earlier.TxQueueLen = nil, nil, nil, nil
+	assert.Equal(t, append(common, "up is true, was false"), is.Differences(earlier))
+}
+
+// TestLinkJSON: what is not known of a link has no key, and what is known has one even
+// if it is empty. Earlier versions left out an empty list of alternative names.
+func TestLinkJSON(t *testing.T) {
+	for text, want := range map[string]Link{
+		`{"index":3,"name":"enp1s0v0","mac":"02:00:00:00:00:03","mtu":1500,"up":false,"carrier":false,"type":1}`: {
+			Index: 3, Name: "enp1s0v0", MAC: "02:00:00:00:00:03", MTU: 1500, Type: 1},
+		`{"index":3,"name":"enp1s0v0","altNames":["x"],"mac":"02:00:00:00:00:03","mtu":1500,"up":false,"carrier":false,"type":1}`: {
+			Index: 3, Name: "enp1s0v0", AltNames: []string{"x"}, MAC: "02:00:00:00:00:03", MTU: 1500, Type: 1},
+		`{"index":3,"name":"enp1s0v0","altNames":[],"mac":"02:00:00:00:00:03","mtu":1500,"up":false,"carrier":false,"type":1,"flags":0,"alias":"","txQueueLen":0}`: {
+			Index: 3, Name: "enp1s0v0", AltNames: []string{}, MAC: "02:00:00:00:00:03", MTU: 1500, Type: 1, Flags: new(Flags(0)), Alias: new(""), TxQueueLen: new(0)},
+	} {
+		var l Link
+		require.NoError(t, json.Unmarshal([]byte(text), &l))
+		assert.Equal(t, want, l)
+		back, err := json.Marshal(l)
+		require.NoError(t, err)
+		assert.Equal(t, text, string(back))
+	}
 }
 
 func TestRouteString(t *testing.T) {

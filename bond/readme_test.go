@@ -30,6 +30,12 @@ func TestREADME(t *testing.T) {
 		rows = append(rows, []string{key, o.kind.values(), defaultOf(t, o), cmp.Or(strings.Join(o.modes, ", "), "all"), o.doc + since})
 	}
 	doctable.Check(t, "README.md", "options", rows)
+
+	rows = [][]string{{"property", "meaning"}}
+	for _, p := range properties {
+		rows = append(rows, []string{p.name, p.doc})
+	}
+	doctable.Check(t, "README.md", "properties", rows)
 }
 
 // defaultOf is what holds of an option that nobody gives, in words. What

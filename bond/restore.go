@@ -1,13 +1,115 @@
 package bond
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
+// property is one row of [properties].
+type property struct {
+	name   string                         // in a difference and in the documentation
+	aspect string                         // in an error; "": name
+	get    func(Link) (v any, known bool) // v is comparable
+	change func(now, before Link) Change  // makes now what before is; the two differ
+	atRest bool                           // a link that is up is set down for it: many drivers want that
+	doc    string                         // who sets it, and why it matters to the next pod
+}
+
+// properties lists what of a link is restored, in the order in which it is. It is
+// what a pod can change, what outlives the pod, and what the kernel reports for a
+// link in any case.
+var properties = []property{
+	{name: "name", atRest: true, doc: "Restored even if it is an alternative name of the link by now, as udev leaves it.",
+		get:    func(l Link) (any, bool) { return l.Name, true },
+		change: func(now, before Link) Change { return Naming(now, before.Name) }},
+	{name: "MAC", atRest: true, doc: "The MAC address that the link uses. What the PF keeps for a VF is restored too.",
+		get:    func(l Link) (any, bool) { return l.MAC, true },
+		change: func(_, before Link) Change { return Change{MAC: &before.MAC} }},
+	{name: "MTU", atRest: true, doc: "The largest packet.",
+		get:    func(l Link) (any, bool) { return l.MTU, true },
+		change: func(_, before Link) Change { return Change{MTU: &before.MTU} }},
+	flagRow("promisc", unix.IFF_PROMISC, "`ip link set promisc`. A trusted VF then receives the frames of others."),
+	flagRow("allmulticast", unix.IFF_ALLMULTI, "`ip link set allmulticast`."),
+	flagRow("noarp", unix.IFF_NOARP, "`ip link set arp off`."),
+	flagRow("multicast", unix.IFF_MULTICAST, "`ip link set multicast`."),
+	{name: "alias", doc: "`ip link set alias`.",
+		get:    func(l Link) (any, bool) { return known(l.Alias) },
+		change: func(_, before Link) Change { return Change{Alias: before.Alias} }},
+	{name: "txqueuelen", doc: "`ip link set txqueuelen`.",
+		get:    func(l Link) (any, bool) { return known(l.TxQueueLen) },
+		change: func(_, before Link) Change { return Change{TxQueueLen: before.TxQueueLen} }},
+	{name: "alternative names", doc: "`ip link property add altname`. One that is left behind can keep the VF of another pod from the host.",
+		get: func(l Link) (any, bool) {
+			return fmt.Sprint(slices.Sorted(slices.Values(l.AltNames))), l.AltNames != nil
+		},
+		change: func(now, before Link) Change {
+			// Naming has dropped the link's own name.
+			return Change{DropAltNames: missing(now.AltNames, append(slices.Clone(before.AltNames), before.Name)), AddAltNames: missing(before.AltNames, now.AltNames)}
+		}},
+	{name: "up", aspect: "state", doc: "Whether the link is set up. Comes last.",
+		get:    func(l Link) (any, bool) { return l.Up, true },
+		change: func(_, before Link) Change { return Change{Up: &before.Up} }},
+}
+
+// allFlags are the flags that have a row in properties.
+const allFlags Flags = unix.IFF_PROMISC | unix.IFF_ALLMULTI | unix.IFF_NOARP | unix.IFF_MULTICAST
+
+func flagRow(name string, bit Flags, doc string) property {
+	return property{
+		name: name, doc: doc,
+		get: func(l Link) (any, bool) { return l.Flags != nil && *l.Flags&bit != 0, l.Flags != nil },
+		change: func(_, before Link) Change {
+			return Change{Set: *before.Flags & bit, Clear: ^*before.Flags & bit}
+		},
+	}
+}
+
+func known[T any](p *T) (any, bool) {
+	if p == nil {
+		return nil, false
+	}
+	return *p, true
+}
+
+// missing returns the names that are not in others.
+func missing(names, others []string) (out []string) {
+	for _, name := range names {
+		if !slices.Contains(others, name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// differ reports whether now is not what before was. A property that is not known of
+// one of them, as of a link in the Record of an earlier version, does not differ.
+func (p property) differ(now, before Link) bool {
+	is, isKnown := p.get(now)
+	was, wasKnown := p.get(before)
+	return isKnown && wasKnown && is != was
+}
+
+// Differences compares have with want, the link as it was. It returns one sentence
+// per difference.
+func (have Link) Differences(want Link) []string {
+	var d differences
+	for _, p := range properties {
+		if p.differ(have, want) {
+			is, _ := p.get(have)
+			was, _ := p.get(want)
+			d.add(p.name, is, was)
+		}
+	}
+	return d
+}
+
 // Restore changes the link now back to before, with the addresses had. It changes
-// only what differs in name, MAC, MTU and state. It continues after an error and
-// returns all errors joined.
+// only what differs of [properties]. It continues after an error and returns all
+// errors joined.
 func Restore(n Namespace, now, before Link, had Addresses) error {
 	var errs []error
 	change := func(what string, c Change) {
@@ -15,28 +117,48 @@ func Restore(n Namespace, now, before Link, had Addresses) error {
 			errs = append(errs, fmt.Errorf("%s of %s: %w", what, now.Name, err))
 		}
 	}
-	differs := now.Name != before.Name || now.MAC != before.MAC || now.MTU != before.MTU
-	up := now.Up
-	if differs && up {
+	if now.Up && slices.ContainsFunc(properties, func(p property) bool { return p.atRest && p.differ(now, before) }) {
 		// Kernels before 6.2 do not rename a link that is up, and many drivers do not
 		// change one.
-		up = false
-		change("state", Change{Up: &up})
+		now.Up = false
+		change("state", Change{Up: &now.Up})
 	}
-	if now.Name != before.Name {
-		change("name", Change{Name: &before.Name})
-	}
-	if now.MAC != before.MAC {
-		change("MAC", Change{MAC: &before.MAC})
-	}
-	if now.MTU != before.MTU {
-		change("MTU", Change{MTU: &before.MTU})
-	}
-	if up != before.Up {
-		change("state", Change{Up: &before.Up})
+	for _, p := range properties {
+		if p.differ(now, before) {
+			change(cmp.Or(p.aspect, p.name), p.change(now, before))
+		}
 	}
 	if len(had.IPs) > 0 || len(had.Routes) > 0 {
 		errs = append(errs, n.Configure(now.Index, had))
 	}
 	return errors.Join(errs...)
+}
+
+// Naming returns the change that gives l a name. The kernel refuses one that is an
+// alternative name of the link itself, so that is dropped first.
+func Naming(l Link, name string) Change {
+	c := Change{Name: &name}
+	if slices.Contains(l.AltNames, name) {
+		c.DropAltNames = []string{name}
+	}
+	return c
+}
+
+// MoveHome moves l from n, where a pod had it, to the host under the name that it
+// had before. The kernel moves no link of which the host has a name, alternative
+// names included. So l loses those that it did not have before, which the pod has
+// given it, and those that another link on the host has by now.
+func MoveHome(n Namespace, l Link, host Namespace, before Link) error {
+	c := Naming(l, before.Name)
+	c.Namespace = host
+	for _, name := range missing(l.AltNames, c.DropAltNames) {
+		_, taken, err := LinkIfThere(host, name)
+		if err != nil {
+			return err
+		}
+		if taken || before.AltNames != nil && !slices.Contains(before.AltNames, name) {
+			c.DropAltNames = append(c.DropAltNames, name)
+		}
+	}
+	return n.Change(l.Index, c)
 }

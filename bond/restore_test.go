@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/multibond/multibond/bond"
 )
@@ -62,6 +63,8 @@ func TestRestoreGoesOn(t *testing.T) {
 	now := must(n.Link("net1"))
 	before := now
 	before.Name, before.MAC, before.MTU = "eth9", "02:00:00:00:cc:09", 1300
+	before.AltNames, before.Alias, before.TxQueueLen = []string{"other"}, new("alias"), new(77)
+	before.Flags = new(bond.Flags(unix.IFF_PROMISC | unix.IFF_ALLMULTI | unix.IFF_NOARP))
 	k.Fail = func(verb string) error { return fmt.Errorf("%s: %w", verb, errBroken) }
 	err := bond.Restore(n, now, before, left)
 	assert.ErrorIs(t, err, errBroken)
@@ -69,6 +72,13 @@ func TestRestoreGoesOn(t *testing.T) {
 		"name of net1: Change net1: broken\n"+
 		"MAC of net1: Change net1: broken\n"+
 		"MTU of net1: Change net1: broken\n"+
+		"promisc of net1: Change net1: broken\n"+
+		"allmulticast of net1: Change net1: broken\n"+
+		"noarp of net1: Change net1: broken\n"+
+		"multicast of net1: Change net1: broken\n"+
+		"alias of net1: Change net1: broken\n"+
+		"txqueuelen of net1: Change net1: broken\n"+
+		"alternative names of net1: Change net1: broken\n"+
 		"state of net1: Change net1: broken\n"+
 		"Configure net1: broken")
 
@@ -82,4 +92,26 @@ func TestRestoreGoesOn(t *testing.T) {
 	err = bond.Restore(n, now, before, left)
 	assert.EqualError(t, err, "broken")
 	assert.Empty(t, must(n.Link("eth9")).Differences(before))
+}
+
+// TestMoveHomeFails: if it cannot be known what is on the host, or the kernel refuses,
+// the link stays where it is.
+func TestMoveHomeFails(t *testing.T) {
+	k, n := pod(t)
+	host := must(k.Host())
+	require.NoError(t, n.Change(must(n.Link("net1")).Index, bond.Change{AddAltNames: []string{"x"}}))
+	now := must(n.Link("net1"))
+	for _, verb := range []string{"Link x", "Change net1"} {
+		k.Fail = func(asked string) error {
+			if asked == verb {
+				return errBroken
+			}
+			return nil
+		}
+		require.ErrorIs(t, bond.MoveHome(n, now, host, bond.Link{Name: "enp1s0v0", AltNames: []string{}}), errBroken, verb)
+		k.Fail = nil
+		assert.Equal(t, now, must(n.Link("net1")), verb)
+	}
+	require.NoError(t, bond.MoveHome(n, now, host, bond.Link{Name: "enp1s0v0", AltNames: []string{}}))
+	assert.Empty(t, must(host.Link("enp1s0v0")).AltNames)
 }

@@ -33,8 +33,9 @@ func (h *Host) attach(ctx context.Context, s sandbox, rec *record.Record, i int)
 	var err error
 	switch l.Source {
 	case netconf.FromHost:
-		down := false
-		if err := s.host.Change(l.Before.Index, bond.Change{Namespace: s.pod, Name: &l.Name, Up: &down}); err != nil {
+		c := bond.Naming(*l.Before, l.Name)
+		c.Namespace, c.Up = s.pod, new(false)
+		if err := s.host.Change(l.Before.Index, c); err != nil {
 			return cnierror.With(cnierror.Kernel, fmt.Errorf("links[%d]: moving %s into the pod: %w", i, l.Name, err))
 		}
 	case netconf.FromDevice, netconf.FromConfig:
@@ -160,7 +161,7 @@ func rename(n bond.Namespace, l bond.Link, name string) error {
 	if err := n.Change(l.Index, bond.Change{Up: &down}); err != nil {
 		return fmt.Errorf("setting %s down: %w", l.Name, err)
 	}
-	if err := n.Change(l.Index, bond.Change{Name: &name}); err != nil {
+	if err := n.Change(l.Index, bond.Naming(l, name)); err != nil {
 		return fmt.Errorf("renaming %s to %s: %w", l.Name, name, err)
 	}
 	return nil

@@ -184,7 +184,7 @@ func (w *wayBack) bringHome(l plan.Link) error {
 // moveHome moves a link from the pod to the host under its own name. A device
 // whose name is taken by now comes under one that cannot be.
 func moveHome(s sandbox, l bond.Link, planned plan.Link) error {
-	err := s.pod.Change(l.Index, bond.Change{Namespace: s.host, Name: &planned.Before.Name})
+	err := bond.MoveHome(s.pod, l, s.host, *planned.Before)
 	if err == nil {
 		return nil
 	}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/multibond/multibond/bond"
 )
 
@@ -76,7 +78,8 @@ const loopback = 1
 
 // RemoveNamespace removes a namespace as the kernel does. Links with a device go
 // back to the host and keep their name unless it is taken there; then they are
-// called dev<index>. Other links are deleted.
+// called dev<index>. They lose the alternative names that are taken there. Other
+// links are deleted.
 func (k *Kernel) RemoveNamespace(path string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -96,6 +99,7 @@ func (k *Kernel) RemoveNamespace(path string) {
 		if k.taken(host, l) {
 			l.Name = fmt.Sprintf("dev%d", l.Index)
 		}
+		l.AltNames = slices.DeleteFunc(l.AltNames, func(alt string) bool { return k.named(host, alt) != nil })
 		k.place(l, host)
 	}
 }
@@ -169,6 +173,7 @@ func (k *Kernel) addLink(n *namespace, l bond.Link) *link {
 	if l.Device != "" {
 		l.PermMAC = l.MAC
 	}
+	l.AltNames, l.Alias, l.TxQueueLen, l.Flags = []string{}, new(""), new(1000), new(bond.Flags(unix.IFF_MULTICAST))
 	added := &link{Link: l, ns: n}
 	k.links = append(k.links, added)
 	return added

@@ -146,6 +146,26 @@ func (l *link) changeName(name string) error {
 	return nil
 }
 
+func (l *link) dropAltNames(names []string) error {
+	for _, name := range names {
+		if !slices.Contains(l.AltNames, name) {
+			return unix.ENOENT
+		}
+		l.AltNames = slices.DeleteFunc(l.AltNames, func(alt string) bool { return alt == name })
+	}
+	return nil
+}
+
+func (l *link) addAltNames(names []string) error {
+	for _, name := range names {
+		if l.ns.k.named(l.ns, name) != nil {
+			return unix.EEXIST
+		}
+		l.AltNames = append(l.AltNames, name)
+	}
+	return nil
+}
+
 func (l *link) changeMaster(index int) error {
 	if l.Master == index {
 		return nil

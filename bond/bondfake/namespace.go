@@ -157,6 +157,9 @@ func (n *namespace) Change(index int, c bond.Change) error {
 	if err != nil {
 		return err
 	}
+	if err := l.dropAltNames(c.DropAltNames); err != nil {
+		return err
+	}
 	if c.Namespace != nil {
 		if err := l.move(c.Namespace.(*namespace), c.Name); err != nil {
 			return err
@@ -177,13 +180,23 @@ func (n *namespace) Change(index int, c bond.Change) error {
 			return err
 		}
 	}
+	if c.Alias != nil {
+		l.Alias = new(*c.Alias)
+	}
 	if c.Up != nil {
 		l.changeUp(*c.Up)
 	}
+	l.Flags = new(*l.Flags&^c.Clear | c.Set)
 	if c.Master != nil {
 		if err := l.changeMaster(*c.Master); err != nil {
 			return err
 		}
 	}
-	return l.changeOptions(c.Options)
+	if c.TxQueueLen != nil {
+		l.TxQueueLen = new(*c.TxQueueLen)
+	}
+	if err := l.changeOptions(c.Options); err != nil {
+		return err
+	}
+	return l.addAltNames(c.AddAltNames)
 }

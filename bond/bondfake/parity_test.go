@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/bond/bondfake"
@@ -76,7 +77,7 @@ func runScript(t *testing.T, m machine, patience time.Duration) {
 		return nil
 	})
 	before := s.snapshot()
-	for _, st := range script {
+	for _, st := range slices.Concat(script, asBefore) {
 		t.Run(strings.ReplaceAll(st.name, " ", "_"), func(t *testing.T) {
 			s.T = t
 			if err := st.do(s); st.err != nil {
@@ -163,6 +164,7 @@ func (s *stage) line(n bond.Namespace, links []bond.Link, l bond.Link) string {
 	if l.MTU != 1500 {
 		out += fmt.Sprint(" mtu ", l.MTU)
 	}
+	out += unusual(l)
 	if b, there := bond.Find(links, func(b bond.Link) bool { return b.Index == l.Master }); there {
 		out += " in " + b.Name
 	}
@@ -186,6 +188,26 @@ func (s *stage) line(n bond.Namespace, links []bond.Link, l bond.Link) string {
 	assert.Equal(s, isDefault, a.Default, "default route over %s", l.Name)
 	slices.Sort(routes)
 	return out + strings.Join(routes, "")
+}
+
+// unusual prints what a link seldom has.
+func unusual(l bond.Link) (out string) {
+	for _, f := range []struct {
+		set  bool
+		name string
+	}{
+		{*l.Flags&unix.IFF_PROMISC != 0, " promisc"}, {*l.Flags&unix.IFF_ALLMULTI != 0, " allmulticast"},
+		{*l.Flags&unix.IFF_NOARP != 0, " noarp"}, {*l.Flags&unix.IFF_MULTICAST == 0, " no multicast"},
+		{*l.Alias != "", " alias " + *l.Alias}, {*l.TxQueueLen != 1000, fmt.Sprint(" txqueuelen ", *l.TxQueueLen)},
+	} {
+		if f.set {
+			out += f.name
+		}
+	}
+	for _, alt := range slices.Sorted(slices.Values(l.AltNames)) {
+		out += " altname " + alt
+	}
+	return out
 }
 
 // ofActive reports whether a bond has the MAC of its active link. Which link that
