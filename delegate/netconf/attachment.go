@@ -12,7 +12,7 @@ import (
 
 // ParseAttachment reads the configuration of one of a pod's networks, which is a bond
 // or a chain. runtime is what the kubelet asks for; it is nil for all networks but the
-// default one. The error is as that of ParseNetwork.
+// default one. The error has the codes of ParseNetwork's.
 func ParseAttachment(a agentapi.Attachment, runtime map[string]json.RawMessage) (n Network, err error) {
 	fields, err := decodeTop(a.Config)
 	switch {
@@ -25,19 +25,19 @@ func ParseAttachment(a agentapi.Attachment, runtime map[string]json.RawMessage) 
 		n, err = readNetwork(raw, fields, a.IfName)
 	default:
 		n, err = readChain(a.Config, fields, runtime)
-		// Devices of other kinds are their plugins' affair; ours is the node of
-		// a VF in sysfs, and its file in the Store.
+		// Other kinds of devices are left to their plugins. Only a PCI address
+		// names a VF in sysfs and a file in the Store.
 		if len(a.Devices) > 0 && bond.CheckPCI(a.Devices[0]) == nil {
 			n.Device = a.Devices[0]
 		}
 	}
-	n.Name = cmp.Or(a.Name, n.Name) // what its pod's owner calls it
+	n.Name = cmp.Or(a.Name, n.Name) // what the pod's owner calls it
 	return n, err
 }
 
-// addRuntimeConfig adds to the fields of a plugin what the kubelet asks for and the
-// plugin can do (CNI conventions, "Dynamic Plugin specific fields"), and returns
-// whether that was anything. A value that is there already stays.
+// addRuntimeConfig adds to the fields of a plugin those values of runtime for which the
+// plugin declares a capability (CNI conventions, "Dynamic Plugin specific fields"). A
+// value that is there already stays. It reports whether it added anything.
 func addRuntimeConfig(fields, runtime map[string]json.RawMessage) bool {
 	if len(runtime) == 0 {
 		return false

@@ -12,23 +12,22 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// BondCNI is the CNI type of bond-cni. Its configurations are taken as they
-// are: what bond-cni reads means the same here, what it ignores is ignored and
-// named in a warning, and where it leaves something out Multibond's defaults
-// hold.
+// BondCNI is the CNI type of bond-cni. Multibond takes its configurations as they are:
+// what bond-cni reads means the same here, and what it ignores is ignored and named in a
+// warning. Multibond's defaults replace what a configuration leaves out.
 const BondCNI = "bond"
 
 // bondCNIOptions are the bond options that bond-cni reads.
 var bondCNIOptions = []string{bond.Mode, bond.Miimon, bond.FailOverMac, bond.MTU, "allSlavesActive", "tlbDynamicLb", "xmitHashPolicy"}
 
-// bondCNIKeys are all keys that bond-cni reads, and those that a runtime adds.
+// bondCNIKeys are all keys that bond-cni reads or a runtime adds.
 var bondCNIKeys = slices.Concat(bondCNIOptions, []string{
 	"links", "linksInContainer", "ipam", "dns",
 	"cniVersion", "name", "type", "runtimeConfig", "capabilities", "args", "prevResult", "disableCheck", "disableGC", ValidKey, AttachmentsKey,
 })
 
-// fromBondCNI returns the fields of a configuration of ours that makes the bond of a
-// bond-cni configuration, and warns of what it leaves out or settles otherwise.
+// fromBondCNI returns the fields of a configuration of ours for the bond that a bond-cni
+// configuration describes, and warns of what it leaves out or changes.
 func fromBondCNI(given map[string]json.RawMessage, bondName string) (fields map[string]json.RawMessage, warnings []string) {
 	fields = maps.Clone(given)
 	strictjson.FoldKeys(fields, bondCNIKeys)
@@ -98,11 +97,11 @@ func dropIgnored(fields map[string]json.RawMessage) (ignored []string) {
 	return ignored
 }
 
-// settleBondCNI settles what bond-cni takes and Multibond refuses, so that a
-// file that made a bond there makes one here.
+// settleBondCNI changes what bond-cni accepts and Multibond refuses, so that a file that
+// made a bond there makes one here.
 func settleBondCNI(fields map[string]json.RawMessage, warn func(string, ...any)) {
 	if isZero(fields[bond.MTU]) {
-		delete(fields, bond.MTU) // there it means that none is given
+		delete(fields, bond.MTU) // for bond-cni, 0 means that none is given
 	}
 	if isZero(fields[bond.Miimon]) {
 		warn("miimon: is 0, with which no dead link would be noticed; it is left to its default")
@@ -124,12 +123,12 @@ func settleBondCNI(fields map[string]json.RawMessage, warn func(string, ...any))
 	}
 }
 
-// isZero says whether somebody wrote 0, as a number or a string.
+// isZero reports whether raw is 0, as a number or a string.
 func isZero(raw json.RawMessage) bool {
 	number, err := strconv.Atoi(strings.Trim(string(raw), "\" \t\r\n"))
 	return err == nil && number == 0
 }
 
-// IsBondCNI says that the network is one of bond-cni's, which may have
-// attached a container before this plugin took its place.
+// IsBondCNI reports whether the configuration is bond-cni's. Then bond-cni may have
+// attached a container before this plugin replaced it.
 func (n Network) IsBondCNI() bool { return n.Config.Type == BondCNI }

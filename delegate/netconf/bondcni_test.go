@@ -10,8 +10,8 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
-// TestBondCNI: a file of type bond makes the bond that bond-cni made of it, or
-// one that is better where bond-cni's fails. What is not taken from it is said.
+// TestBondCNI checks that a file of type bond makes the bond that bond-cni makes of it,
+// or a better one if bond-cni's fails, and that a warning names what is not taken.
 func TestBondCNI(t *testing.T) {
 	const head = `{"type": "bond", "cniVersion": "0.3.1", "name": "n", `
 	const links = `"linksInContainer": true, "links": [{"name": "net1"}, {"name": "net2"}]}`
@@ -87,7 +87,7 @@ func TestBondCNI(t *testing.T) {
 	}
 }
 
-// TestBondCNILinks: of a link bond-cni reads its name and nothing else.
+// TestBondCNILinks checks that only the name of a link is read, as by bond-cni.
 func TestBondCNILinks(t *testing.T) {
 	n, err := ParseNetwork([]byte(`{"type": "bond", "name": "n", "mode": "active-backup", "miimon": "100", "failOverMac": 1,
 		"links": [{"name": "eth1", "deviceID": "0000:3b:02.0"}, {"name": "eth2", "comment": "right"}]}`), "bond0")
@@ -96,8 +96,8 @@ func TestBondCNILinks(t *testing.T) {
 	assert.Equal(t, []string{"network n: ignored, as by bond-cni: links[0].deviceID, links[1].comment"}, n.Warnings)
 }
 
-// TestBondCNIProblems: what bond-cni refuses, or the kernel of it, is refused,
-// with its path.
+// TestBondCNIProblems checks that what bond-cni or the kernel refuses is refused, with
+// its path.
 func TestBondCNIProblems(t *testing.T) {
 	for config, want := range map[string]string{
 		`"mode": "active_backup", "links": [{"name": "a"}, {"name": "b"}]`:         `mode: is "active_backup", wanted is one of`,

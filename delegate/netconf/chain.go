@@ -41,8 +41,8 @@ func readChain(raw json.RawMessage, fields, runtime map[string]json.RawMessage) 
 	return n, problemsOf(n.Name, problems)
 }
 
-// chainPlugin makes one plugin's standard input: every plugin of a list gets the list's
-// name and version (CNI specification, section 4).
+// chainPlugin returns one plugin with its standard input. Every plugin of a list gets the
+// list's name and version (CNI specification, section 4).
 func chainPlugin(o strictjson.Object, name, version string, runtime map[string]json.RawMessage) Plugin {
 	fields := maps.Clone(o.Fields)
 	addRuntimeConfig(fields, runtime)

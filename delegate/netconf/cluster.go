@@ -15,29 +15,29 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// DefaultAgent is the socket of the agent where a configuration names none.
+// DefaultAgent is the socket of the agent if a configuration names none.
 const DefaultAgent = "/run/multibond/agent.sock"
 
-// DefaultConfDir is the directory of CNI configurations where none is named.
+// DefaultConfDir is the directory of CNI configurations if a configuration names none.
 const DefaultConfDir = "/etc/cni/net.d"
 
-// Cluster is the cluster's configuration, by which a pod gets its
-// default network and all others.
+// Cluster is the cluster's configuration, from which a pod gets its default network and
+// all others.
 type Cluster struct {
 	CNIVersion string
 	Name       string
 	Agent      string           // the agent's socket
-	Cluster    agentapi.Cluster // what the agent answers by
+	Cluster    agentapi.Cluster // what the agent bases its answers on
 
-	// The default network where the plugin knows it: by name in ConfDir ("" is
-	// the first there), by File (a file or a directory), or whole.
+	// The default network, unless only the agent knows it: DefaultName in ConfDir
+	// ("" means the first one there), File (a file or a directory), or Inline.
 	ConfDir     string
 	DefaultName string
 	File        string
 	Inline      json.RawMessage
 
 	BinDir        string                     // searched after CNI_PATH
-	ReadyFile     string                     // as long as it is not there, no network is
+	ReadyFile     string                     // until it exists, there are no networks
 	RuntimeConfig map[string]json.RawMessage // what the kubelet asks for
 	Valid         []GCAttachment             // as in Network
 	Warnings      []string
@@ -166,7 +166,7 @@ func namespaces(top strictjson.Object, key string) (list []string) {
 	return list
 }
 
-// SearchPath is CNI_PATH, and binDir after it.
+// SearchPath returns path, which is CNI_PATH, followed by BinDir.
 func (c Cluster) SearchPath(path []string) []string {
 	if c.BinDir == "" || slices.Contains(path, c.BinDir) {
 		return path

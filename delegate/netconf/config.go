@@ -18,9 +18,9 @@ type Plugin struct {
 	Config Config `json:"config"`
 }
 
-// Config is a CNI configuration as it is given to a plugin, with the fields that
-// something depends on here. They are decoded when a Config is made or read; in
-// JSON a Config is its text alone.
+// Config is a CNI configuration as a plugin gets it, and those of its fields that
+// Multibond uses. They are decoded once, when a Config is made or read. In JSON a Config
+// is its text alone.
 type Config struct {
 	Raw json.RawMessage `json:"-"`
 
@@ -42,8 +42,8 @@ type VFSettings struct {
 	VLAN      *int
 }
 
-// NewConfig decodes a configuration. A field of a type that is not expected here
-// is left out: the plugin itself reports it.
+// NewConfig decodes a configuration. It ignores a field of the wrong type, because the
+// plugin itself reports it.
 func NewConfig(raw json.RawMessage) Config {
 	type fields Config // without UnmarshalJSON
 	var f fields

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestExamples: every network that a document or an example shows is one that is
-// taken, without a warning.
+// TestExamples checks that every network that a document or an example shows is accepted
+// without a warning.
 func TestExamples(t *testing.T) {
 	const root = "../.."
 	files, err := filepath.Glob(root + "/deploy/examples/*.yaml")

@@ -12,7 +12,7 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// Source says where a link of a bond comes from.
+// Source is where a link of a bond comes from.
 type Source string
 
 const (
@@ -20,7 +20,7 @@ const (
 	FromConfig Source = "config" // whatever a plugin makes in the pod
 	FromHost   Source = "host"   // an interface of the host, moved into the pod
 	FromPod    Source = "pod"    // an interface that is in the pod already
-	FromAgent  Source = "agent"  // what the agent will say
+	FromAgent  Source = "agent"  // whatever the agent answers
 )
 
 // Link is one link of a bond as the configuration asks for it.
@@ -29,24 +29,23 @@ type Link struct {
 	Source  Source
 	Device  string   // the PCI address, for FromDevice
 	Plugins []Plugin // what brings it into the pod, in order
-	By      string   // of FromAgent: the key that names it
+	By      string   // the key that names it, for FromAgent
 	Options bond.Options
 }
 
 // linkKeys are the keys of an element of links.
 var linkKeys = slices.Concat([]string{"name", "deviceID", "config"}, agentKeys, bond.LinkOptionKeys())
 
-// agentKeys are those of them that the agent resolves.
+// agentKeys are those of linkKeys that the agent resolves.
 var agentKeys = []string{"resourceName", "request", "network", "count"}
 
-// DefaultVersion is the CNI version of a configuration that names none. It is
-// the first whose results name the interfaces, without which nothing could be
-// published. Every plugin in use knows it, every release of sriov-cni for one,
-// and nothing that came later is needed of it.
+// DefaultVersion is the CNI version of a configuration that names none. It is the first
+// version whose results name the interfaces, which is what is published. Every plugin in
+// use knows it, including every release of sriov-cni, and no later version is needed.
 const DefaultVersion = "0.3.1"
 
-// MaxLinks bounds the work that one configuration can ask for; no switch has
-// more cables to one pod.
+// MaxLinks limits the work that one configuration can ask for. No switch has more cables
+// to one pod.
 const MaxLinks = 32
 
 // readElements reads links as a list of objects. The objects have no fields where the
@@ -134,7 +133,7 @@ func podLinks(links []Link) (names []string) {
 	return names
 }
 
-// linkOptions reads what a link shall have in the bond.
+// linkOptions reads the options of a link in the bond.
 func linkOptions(o strictjson.Object) bond.Options {
 	fields := maps.Clone(o.Fields)
 	maps.DeleteFunc(fields, func(key string, _ json.RawMessage) bool { return !o.Has(key) })
@@ -148,8 +147,8 @@ func linkOptions(o strictjson.Object) bond.Options {
 	return options
 }
 
-// deviceOf reads the PCI address of a link: beside the configuration that
-// attaches it, or inside, as the plugins of SR-IOV and host-device have it.
+// deviceOf reads the PCI address of a link. It is beside the configuration that attaches
+// the link, or inside, where sriov-cni and host-device read it.
 func deviceOf(o, config strictjson.Object) (device string) {
 	first := ""
 	read := func(place strictjson.Object, key string) {
@@ -191,8 +190,8 @@ func readPlugins(config strictjson.Object, h head, device string) []Plugin {
 	return out
 }
 
-// MaxPlugins bounds the plugins of one list: each gets the list's name and
-// version, and is executed.
+// MaxPlugins limits the plugins of one list. Each gets the list's name and version, and
+// is executed.
 const MaxPlugins = 32
 
 // pluginObjects reads the plugins of a list.
@@ -205,8 +204,8 @@ func pluginObjects(o strictjson.Object) []strictjson.Object {
 	return list
 }
 
-// readPlugin makes one plugin's standard input: what the user wrote, and what CNI
-// asks for that is the same in every plugin of the list.
+// readPlugin returns one plugin with its standard input: what the user wrote, with the
+// fields that CNI wants to be the same in every plugin of the list.
 func readPlugin(o, list strictjson.Object, h head, device string) Plugin {
 	if ipam, there := o.Object("ipam"); there && len(ipam.Fields) > 0 {
 		o.Problems.Add(o.At("ipam"), "write ipam beside links, once", "is inside a link; a bond has one address, its links have none")
@@ -232,8 +231,8 @@ func readPlugin(o, list strictjson.Object, h head, device string) Plugin {
 	return p
 }
 
-// checkSRIOV finds what sriov-cni would take for something else: any word but
-// "on" counts as off there, "true" too.
+// checkSRIOV finds words that sriov-cni misunderstands: it takes every word except "on"
+// for off, even "true".
 func checkSRIOV(o strictjson.Object, device string) {
 	if device == "" {
 		o.Problems.Add(o.At("deviceID"), "give it beside config", "is missing, wanted is the VF's PCI address")
@@ -248,8 +247,7 @@ func checkSRIOV(o strictjson.Object, device string) {
 	check("link_state", "auto", "enable", "disable")
 }
 
-// checkNames makes sure that each link has a name of its own that the kernel
-// takes.
+// checkNames checks that each link has a unique name that the kernel accepts.
 func checkNames(links []Link, bondName string, problems *bond.Problems) {
 	seen := map[string]int{}
 	for i, l := range links {

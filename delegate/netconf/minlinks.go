@@ -8,8 +8,8 @@ import (
 )
 
 // readMinLinks returns how many of its links the bond needs to start, and checks that
-// the elements of links stand for that many. In 802.3ad minLinks is an option of the
-// kernel, too.
+// the elements of links stand for that many. In mode 802.3ad minLinks is
+// also an option of the kernel.
 func readMinLinks(top strictjson.Object, elements []strictjson.Object, options bond.Options) int {
 	least, _ := strconv.Atoi(options[bond.MinLinks])
 	total := 0
@@ -26,8 +26,8 @@ func readMinLinks(top strictjson.Object, elements []strictjson.Object, options b
 	return least
 }
 
-// countOf returns how many links an element of links stands for. Whoever resolves the
-// links reports a count that is wrong.
+// countOf returns how many links an element of links stands for. It ignores a count that
+// is wrong, because the agent, which resolves such links, reports it.
 func countOf(o strictjson.Object) int {
 	count := 1
 	lenient(o.Fields).Read("count", &count, "")

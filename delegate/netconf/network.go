@@ -1,8 +1,8 @@
-// Package netconf is what was written: the configurations of networks and of
-// the cluster, of bond-cni too, read strictly into values.
+// Package netconf reads what users write, strictly, into values: the configurations of
+// networks, including those of bond-cni, and of the cluster.
 //
-// It looks at nothing but its arguments; the configuration directory is in
-// confdir. Whether a node can do what is written is decided in plan.
+// It depends on nothing but its arguments. Package confdir reads the configuration
+// directory. Package plan decides whether a node can do what is written.
 package netconf
 
 import (
@@ -22,29 +22,28 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// Network is a network as its configuration asks for it: a bond, or a chain of
-// plugins that make it.
+// Network is a network as its configuration describes it: a bond, or a chain of plugins.
 type Network struct {
-	Chain      []Plugin // in order; nil of a bond
-	Device     string   // the PCI address that a chain was given; "" for none
-	Agent      string   // the agent's socket, for links that only it can resolve
+	Chain      []Plugin // in order; nil for a bond
+	Device     string   // PCI address that is assigned to a chain; "" for none
+	Agent      string   // the agent's socket, for links that only the agent can resolve
 	CNIVersion string
 	Name       string
-	IfName     string // the bond's name, where the configuration gives one
+	IfName     string // the bond's name, if the configuration has one
 	Options    bond.Options
 	Links      []Link
 	PodLinks   []string          // interfaces that have to be in the pod before the network is attached
 	IPAM       string            // the IPAM plugin's type; "" for none
-	Lenient    bool              // of bond-cni, which requires nothing: what is an error by default is a warning
-	Require    map[string]string // error, warn or ignore, of the requirements that the configuration names
-	MinLinks   int               // the bond may start with fewer links than Links, down to these; 0: with all
-	AllowLACP  bool              // 802.3ad over VFs is wanted
-	Valid      []GCAttachment    // GC: the attachments that the runtime still has; nil: it does not say
+	Lenient    bool              // of bond-cni, which requires nothing: errors by default are warnings
+	Require    map[string]string // error, warn or ignore, for each requirement that the configuration names
+	MinLinks   int               // links that the bond needs to start; 0 for all
+	AllowLACP  bool              // 802.3ad over VFs is asked for
+	Valid      []GCAttachment    // for GC, the attachments that the runtime still has; nil if it does not say
 	Config     Config            // as it was given
 	Warnings   []string
 }
 
-// decodeTop reads a configuration as the object that it is.
+// decodeTop decodes a configuration as an object. The error's code is 6.
 func decodeTop(raw []byte) (fields map[string]json.RawMessage, err error) {
 	if !utf8.Valid(raw) {
 		return nil, cnierror.Errorf(types.ErrDecodingFailure, "the configuration is not valid UTF-8")
@@ -58,13 +57,14 @@ func decodeTop(raw []byte) (fields map[string]json.RawMessage, err error) {
 	return fields, nil
 }
 
-// NeedsAgent says that a link names what only the agent knows: a resource, a
+// NeedsAgent reports whether a link names what only the agent knows: a resource, a
 // claim's request, or another network.
 func (n Network) NeedsAgent() bool {
 	return slices.ContainsFunc(n.Links, func(l Link) bool { return l.Source == FromAgent })
 }
 
-// CheckAgent says, of links that only the agent can resolve, that nobody has.
+// CheckAgent returns an error with code 7 if there are links that only the agent can
+// resolve. It is for networks that no agent has resolved.
 func (n Network) CheckAgent() error {
 	var problems bond.Problems
 	for i, l := range n.Links {
@@ -81,14 +81,13 @@ func (n Network) CheckAgent() error {
 // GCAttachment is one attachment that still exists.
 type GCAttachment = types.GCAttachment
 
-// topKeys are the keys of a network configuration that are no bond options.
+// topKeys are the keys of a network configuration other than bond options.
 var topKeys = []string{
 	"cniVersion", "name", "type", "agent", "links", "linksInContainer", "delegate", "ifname", "ipam", "dns", "require", "allowLACP",
 	"runtimeConfig", "capabilities", "args", "prevResult", "disableCheck", "disableGC", ValidKey, AttachmentsKey,
 }
 
-// ParseNetwork reads the configuration of a bond network. It looks at nothing but
-// its arguments. bondName is the name that the runtime asks for (CNI_IFNAME), "" if
+// ParseNetwork reads the configuration of a bond network. bondName is the name that the runtime asks for (CNI_IFNAME), "" if
 // it does not say. All problems are returned at once, each with its path. The
 // error's code is 6 if raw is not JSON, and 7 if something in it is wrong.
 func ParseNetwork(raw []byte, bondName string) (Network, error) {
@@ -148,14 +147,15 @@ func problemsOf(name string, problems bond.Problems) error {
 	return cnierror.With(types.ErrInvalidNetworkConfig, err)
 }
 
-// ValidKey is where a runtime lists, for GC, the attachments that it still has;
-// attachmentsKey is what an older text of the specification called it.
+// ValidKey is the key with which a runtime lists, for GC, the attachments that it still
+// has. AttachmentsKey is its name in an older text of the specification.
 const (
 	ValidKey       = "cni.dev/valid-attachments"
 	AttachmentsKey = "cni.dev/attachments"
 )
 
-// readValid tells an empty list, which runtimes also write as null, from none.
+// readValid reads the list of attachments. It distinguishes an empty list, which runtimes
+// also write as null, from none.
 func readValid(top strictjson.Object) (valid []GCAttachment) {
 	if _, there := top.Fields[ValidKey]; there {
 		valid = []GCAttachment{}
@@ -187,8 +187,8 @@ func readHead(top strictjson.Object, bondName string) head {
 	return h
 }
 
-// networkName reads a network's name and holds it to the specification's form
-// (section 1): plugins make a part of a path of it, IPAM's files for one.
+// networkName reads a network's name and checks its form (CNI specification, section 1).
+// Plugins use it as a part of a path, for example IPAM plugins for their files.
 func networkName(top strictjson.Object) string {
 	const most = 255
 	name := top.Text("name")
@@ -203,8 +203,8 @@ func networkName(top strictjson.Object) string {
 	return name
 }
 
-// pluginType reads the name of a plugin's program, which must not lead out of
-// the directories of CNI_PATH.
+// pluginType reads the name of a plugin's program. It must not lead out of the directories
+// of CNI_PATH.
 func pluginType(o strictjson.Object) string {
 	t := o.Text("type")
 	switch {
@@ -226,8 +226,8 @@ func readOptions(top strictjson.Object, links []Link, bondName string) bond.Opti
 		names, own = append(names, l.Name), append(own, l.Options)
 	}
 	if primary := lenient(top.Fields).Text(bond.Primary); bondName == "" && primary != "" {
-		// STATUS and GC do not say what the bond is called, so nobody knows the
-		// names that its links have by default.
+		// STATUS and GC do not name the bond, so the default names of its links are
+		// not known.
 		names = append(names, primary)
 	}
 	fields := top.Fields
@@ -250,9 +250,9 @@ func readLACP(top strictjson.Object, mode string) bool {
 	return allowed
 }
 
-// checkUnknown finds keys that mean nothing here. One that looks like an option or
-// key of ours was meant as such and is a problem; any other may be meant for somebody
-// else and is a warning.
+// checkUnknown finds keys that mean nothing here. A key that resembles one of ours was
+// meant as that one, so it is a problem. Any other key may be meant for another program,
+// so it is a warning.
 func checkUnknown(top strictjson.Object, name string) (warnings []string) {
 	known := slices.Concat(topKeys, bond.OptionKeys())
 	var others []string
@@ -269,7 +269,7 @@ func checkUnknown(top strictjson.Object, name string) (warnings []string) {
 	return warnings
 }
 
-// PluginTypes lists every plugin that the network needs, once.
+// PluginTypes lists the type of every plugin that the network needs, once and sorted.
 func (n Network) PluginTypes() []string {
 	var types []string
 	for _, l := range n.Links {

@@ -15,8 +15,8 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
-// TestParseNetwork reads what users write, first of all the configurations
-// that bond-cni's documents and its distributions' show.
+// TestParseNetwork reads what users write, beginning with the configurations that the
+// documents of bond-cni and of its distributions show.
 func TestParseNetwork(t *testing.T) {
 	const twoVFs = `"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`
 	podLinks := []Link{{Name: "net1", Source: FromPod}, {Name: "net2", Source: FromPod}}
@@ -125,7 +125,7 @@ func TestParseNetwork(t *testing.T) {
 
 func plugin(t, config string) Plugin { return Plugin{t, NewConfig([]byte(config))} }
 
-// withPrimary is o with the link that is the primary one where o names none.
+// withPrimary returns o with link as the primary, if the mode has one and o names none.
 func withPrimary(o bond.Options, link string) bond.Options {
 	o = maps.Clone(o)
 	hasOne := slices.Contains([]string{bond.ActiveBackup, bond.BalanceTLB, bond.BalanceALB}, o[bond.Mode])
@@ -135,7 +135,7 @@ func withPrimary(o bond.Options, link string) bond.Options {
 	return o
 }
 
-// TestParseNetworkNull: a key that is null is a key that is not there.
+// TestParseNetworkNull checks that null means absent for every key.
 func TestParseNetworkNull(t *testing.T) {
 	const links = `[{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`
 	want := mustParse(t, `{"name": "n", "links": `+links+`}`)
@@ -150,8 +150,8 @@ func TestParseNetworkNull(t *testing.T) {
 	assert.Empty(t, cmp.Diff(want, got))
 }
 
-// TestParseNetworkWithoutName: STATUS and GC do not say what the bond is
-// called, and so nobody knows what its links are.
+// TestParseNetworkWithoutName checks that the primary may be any name if the bond's is not
+// known, as for STATUS and GC.
 func TestParseNetworkWithoutName(t *testing.T) {
 	raw := []byte(`{"name": "n", "primary": "bond0-2", "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`)
 	n, err := ParseNetwork(raw, "")

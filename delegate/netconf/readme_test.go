@@ -11,8 +11,7 @@ import (
 	"github.com/multibond/multibond/bond/doctable"
 )
 
-// TestREADME: what delegate/README.md says of the requirements is what the table
-// says.
+// TestREADME checks that the requirements in delegate/README.md are those of the table.
 func TestREADME(t *testing.T) {
 	rows := [][]string{{"key", "default", "what is required"}}
 	for _, r := range Requirements {
@@ -21,7 +20,7 @@ func TestREADME(t *testing.T) {
 	doctable.Check(t, "../README.md", "requirements", rows)
 }
 
-// TestKeysAreDocumented: every key that is read is in the document of its
+// TestKeysAreDocumented checks that every key that is read is in the document of its
 // configuration.
 func TestKeysAreDocumented(t *testing.T) {
 	for file, keys := range map[string][]string{

@@ -9,22 +9,21 @@ import (
 // The levels of a requirement that is not met.
 const (
 	LevelError  = "error"  // the ADD fails, before anything is touched
-	LevelWarn   = "warn"   // the pod's events and the Record say it
-	LevelIgnore = "ignore" // nobody looks
+	LevelWarn   = "warn"   // the pod's events and the Record report it
+	LevelIgnore = "ignore" // it is not checked
 )
 
 var levels = []string{LevelError, LevelWarn, LevelIgnore}
 
-// Requirement is one row of the table of what a bond's links should be like.
-// It is an error by default only where such a bond cannot do what bonds are for.
-// How a plan is held against it is in package plan.
+// Requirement is one thing that the links of a bond should have. Its default is an error
+// only if a bond without it cannot do what bonds are for. Package plan checks it.
 type Requirement struct {
 	Key   string
-	Level string // where the configuration has none
+	Level string // the default
 	Doc   string
 }
 
-// Requirements are all there are, in the order of the README.
+// Requirements lists all requirements, in the order of the README.
 var Requirements = []Requirement{
 	{"distinctPF", LevelError, "The VFs are of different PFs, and these have ports of their own, so that one cable takes down one link only."},
 	{"distinctCard", LevelIgnore, "The PFs are on different cards (PCI domain, bus and device)."},
@@ -39,7 +38,7 @@ var Requirements = []Requirement{
 	{"sameVLAN", LevelError, "The VFs have the same VLAN. Otherwise a failover leads into another network."},
 }
 
-// RequirementKeys are the keys of all requirements, in their order.
+// RequirementKeys lists the keys of all requirements, in the same order.
 func RequirementKeys() (keys []string) {
 	for _, r := range Requirements {
 		keys = append(keys, r.Key)
@@ -74,7 +73,7 @@ func readRequire(top strictjson.Object) (given map[string]string) {
 	return given
 }
 
-// Level is what the configuration says of a requirement, or else the default.
+// Level returns the level that the configuration gives to a requirement, or its default.
 func (n Network) Level(r Requirement) string {
 	level, said := n.Require[r.Key]
 	switch {

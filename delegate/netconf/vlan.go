@@ -8,9 +8,8 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// withVLAN returns the links, each VF of which is attached with the bond's VLAN:
-// one place in the configuration instead of one per link that can differ. vlan is ""
-// for none.
+// withVLAN returns the links with the bond's VLAN in the configuration of each VF. So
+// users write it once, and links cannot differ. vlan is "" for none.
 func withVLAN(links []Link, vlan string, problems *bond.Problems) []Link {
 	if vlan == "" {
 		return links
@@ -18,7 +17,7 @@ func withVLAN(links []Link, vlan string, problems *bond.Problems) []Link {
 	out := slices.Clone(links)
 	for i, l := range links {
 		if l.Source == FromAgent {
-			continue // it is read again when its device is known
+			continue // the agent returns it with its device, and it is read again
 		}
 		sriov := slices.IndexFunc(l.Plugins, func(p Plugin) bool { return p.Type == "sriov" })
 		if l.Source != FromDevice || sriov < 0 {

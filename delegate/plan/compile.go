@@ -12,9 +12,9 @@ import (
 	"github.com/multibond/multibond/delegate/netconf"
 )
 
-// Compile makes the plan for r on a node that looks like f. It is a function
-// of its arguments alone. All problems are returned at once; warnings go with
-// a plan that can be carried out.
+// Compile returns the plan for r on a node that looks like f. It depends on nothing but its
+// arguments, and does not change them. All problems are returned at once. The error's code
+// is cnierror.Node. There are warnings only with a plan that can be carried out.
 func Compile(r Request, f Facts) (p Plan, warnings []string, err error) {
 	c := compiler{r: r, f: f}
 	c.checkNode()
@@ -54,8 +54,8 @@ type plannedBond struct {
 // plannedLink is a link that can be attached.
 type plannedLink struct {
 	Link
-	at   int    // which element of links it is
-	path string // where the user has named it
+	at   int    // index in the configuration's links
+	path string // where the configuration names it
 }
 
 // bond plans a bond and its links.
@@ -94,8 +94,8 @@ func (c *compiler) specOf(links []plannedLink) bond.Spec {
 	return s
 }
 
-// chain plans the interface of a chain. Its VF is put back as a
-// bond's is; what else its device may be is its plugins' affair.
+// chain plans the interface of a chain. A VF is restored like a bond's; other kinds of
+// devices are left to the plugins.
 func (c *compiler) chain() Link {
 	n := c.r.Network
 	l := Link{Name: c.r.IfName, Source: netconf.FromConfig, Plugins: n.Chain}
@@ -109,7 +109,7 @@ func (c *compiler) chain() Link {
 	return l
 }
 
-// checkNode checks what concerns no single link.
+// checkNode checks what does not concern a single link.
 func (c *compiler) checkNode() {
 	if c.f.Bonding != nil {
 		c.problems.Add("", "install the kernel's modules, or use a kernel that has it", "%v", c.f.Bonding)
@@ -124,7 +124,7 @@ func (c *compiler) checkNode() {
 	}
 }
 
-// DescribeLink says which link has a name.
+// DescribeLink describes the link that has a name.
 func DescribeLink(l bond.Link, name string) string {
 	switch {
 	case l.Name != name:
@@ -187,7 +187,7 @@ func (c *compiler) device(path string, l netconf.Link, p *Link) {
 	}
 }
 
-// whoHas is what is known of where a VF is that is not on the host.
+// whoHas returns what is known about the place of a VF that is not on the host.
 func (c *compiler) whoHas(device string) string {
 	if netns := c.f.Netns[device]; netns != "" {
 		return fmt.Sprintf("sriov-cni has given it to the pod at %q", netns)
@@ -195,7 +195,7 @@ func (c *compiler) whoHas(device string) string {
 	return "another pod or program has it"
 }
 
-// isHeld says whether the Record of another attachment has the device.
+// isHeld reports whether the Record of another attachment has the device.
 func (c *compiler) isHeld(path, device string) bool {
 	holder := c.f.Holders[device]
 	held := holder != Key{} && holder != c.r.Key()
@@ -242,14 +242,14 @@ func (c *compiler) podLink(path string, l netconf.Link, p *Link) {
 	p.Before, p.AddressesBefore, p.Device = &found, c.f.PodAddr[found.Index], found.Device
 }
 
-// checkDefault keeps the interface on the host that the host is reached by.
+// checkDefault refuses the interface through which the host is reached.
 func (c *compiler) checkDefault(path, name string, a bond.Addresses) {
 	if a.Default {
 		c.problems.Add(path, "take another interface", "%s carries the host's default route; in a pod it would cut the host off", name)
 	}
 }
 
-// checkMTUs refuses an MTU above what a link takes.
+// checkMTUs refuses an MTU above the maximum of a link.
 func (c *compiler) checkMTUs(b plannedBond) {
 	mtu, err := strconv.Atoi(b.Options[bond.MTU])
 	if err != nil {
@@ -262,8 +262,8 @@ func (c *compiler) checkMTUs(b plannedBond) {
 	}
 }
 
-// checkLACP refuses 802.3ad over VFs where nobody says that it is wanted: such
-// a bond comes up without a word and does not work.
+// checkLACP refuses 802.3ad over VFs unless the configuration allows it: such a bond comes
+// up without an error and does not work.
 func (c *compiler) checkLACP(b plannedBond) {
 	if b.Options[bond.Mode] != bond.LACP || c.r.Network.AllowLACP {
 		return
@@ -287,8 +287,8 @@ func (c *compiler) checkLACP(b plannedBond) {
 	c.problems = append(c.problems, one)
 }
 
-// warnSwitch says what the switch must do for modes that send one MAC's
-// traffic over several ports, which nothing on the node can see.
+// warnSwitch warns of what the switch must do for modes that send the traffic of one MAC
+// over several ports. Nothing on the node can check that.
 func (c *compiler) warnSwitch(b plannedBond) {
 	mode := b.Options[bond.Mode]
 	if len(c.vfs(b)) > 0 && (mode == bond.BalanceRR || mode == bond.BalanceXOR) {
@@ -296,8 +296,8 @@ func (c *compiler) warnSwitch(b plannedBond) {
 	}
 }
 
-// withMTU gives the bond the smallest MTU of its links if none is asked for. The MTU of
-// a link that a plugin makes is known only later.
+// withMTU returns the options with the smallest MTU of the links if they have none. If a
+// plugin makes a link, its MTU is known only later.
 func withMTU(o bond.Options, links []plannedLink) bond.Options {
 	if o[bond.MTU] != "" || len(links) == 0 {
 		return o

@@ -224,7 +224,7 @@ func TestCompileProblems(t *testing.T) {
 	}
 }
 
-// TestWarnSwitch: what the switch must do is said of VFs, in the modes that need it.
+// TestWarnSwitch checks that the warning comes for VFs only, in the modes that need it.
 func TestWarnSwitch(t *testing.T) {
 	const text = " over VFs needs a static link aggregation group on the switch over their PFs' ports, and then every user of these PFs must send by all of them; active-backup needs neither"
 	const vfs = `[{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`
@@ -244,7 +244,7 @@ func TestWarnSwitch(t *testing.T) {
 	}
 }
 
-// TestLACP: 802.3ad over VFs has to be asked for, over other links it has not.
+// TestLACP checks that 802.3ad must be allowed over VFs, and over nothing else.
 func TestLACP(t *testing.T) {
 	const refused = "network n: mode: is 802.3ad over VFs (%s): LACP is spoken between one bond and the switch port at the other end of its cable (IEEE 802.1AX), " +
 		`and all VFs of a PF share that port (use active-backup; where no other pod and not the host uses the PFs' ports say "allowLACP": true)`
@@ -270,8 +270,7 @@ func TestLACP(t *testing.T) {
 	}
 }
 
-// TestCompileOwn: a device that the container itself holds is not in use by
-// another.
+// TestCompileOwn checks that a device that the container itself holds is not in use.
 func TestCompileOwn(t *testing.T) {
 	f := nodeFacts()
 	f.Holders[vfA] = c1

@@ -11,8 +11,8 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
-// TestSettleMAC: who gets one MAC for all links, and whose.
-func TestSettleMAC(t *testing.T) {
+// TestLinkMAC checks which bonds have one MAC for all links, and which MAC that is.
+func TestLinkMAC(t *testing.T) {
 	const macA, own = "02:00:00:00:00:0a", "02:00:00:00:00:aa"
 	samePF := func(f *Facts) { d := f.Devices[vfB]; d.PFNetdev, d.PF = "enp1s0", pfA; f.Devices[vfB] = d }
 	const sriov = `"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`

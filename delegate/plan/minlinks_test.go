@@ -10,8 +10,8 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
-// TestStartsDegraded: links that cannot be attached are left out and named, as
-// long as there are enough others; what is said of the others names their place.
+// TestStartsDegraded checks that links that cannot be attached are left out and named, as
+// long as there are enough others, and that messages about the others have the right path.
 func TestStartsDegraded(t *testing.T) {
 	const links = `"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}, {"name": "eth1"}]`
 	const (

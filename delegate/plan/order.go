@@ -1,9 +1,8 @@
 package plan
 
-// Order is the order in which a pod's networks are attached, by their
-// places in rs: the first is the first, the others follow as they are given,
-// but before a bond over links that are in the pod come the networks that make
-// them. What is given in a circle stays as it is given.
+// Order returns the order in which a pod's networks are attached, as indexes of rs. The
+// first stays first. The others stay in their order, except that networks that make the
+// links of a bond come before that bond. A cycle stays in its order.
 func Order(rs []Request) (order []int) {
 	maker := map[string]int{}
 	for i, r := range rs {
@@ -31,7 +30,7 @@ func Order(rs []Request) (order []int) {
 	return order
 }
 
-// InOrder lists what order says.
+// InOrder returns the elements of all in that order.
 func InOrder[T any](all []T, order []int) (out []T) {
 	for _, i := range order {
 		out = append(out, all[i])

@@ -18,12 +18,12 @@ type plannedVF struct {
 	set  netconf.VFSettings
 }
 
-// String is "VF 3 of ens1f0 (0000:3b:02.3)".
+// String returns "VF 3 of ens1f0 (0000:3b:02.3)".
 func (v plannedVF) String() string {
 	return fmt.Sprintf("VF %d of %s (%s)", v.Number, v.PFNetdev, v.Address)
 }
 
-// vfSettings are those that sriov-cni gives to the link's VF.
+// vfSettings returns what sriov-cni sets on the link's VF.
 func (l Link) vfSettings() (s netconf.VFSettings) {
 	for _, p := range l.Plugins {
 		if p.Type == "sriov" {
@@ -43,12 +43,12 @@ func (c *compiler) vfs(b plannedBond) (out []plannedVF) {
 	return out
 }
 
-// administered lists those of them whose PF tells how it has set them.
+// administered lists those VFs whose PF reports their settings.
 func (c *compiler) administered(b plannedBond) []plannedVF {
 	return slices.DeleteFunc(c.vfs(b), func(v plannedVF) bool { return v.Admin == nil })
 }
 
-// likeEarlier finds each VF that is like an earlier one: alike says how.
+// likeEarlier finds each VF that is like an earlier one. alike returns in what, or "".
 func likeEarlier(vfs []plannedVF, alike func(v, earlier plannedVF) string) (out []finding) {
 	for i, v := range vfs {
 		for _, earlier := range vfs[:i] {
@@ -61,7 +61,7 @@ func likeEarlier(vfs []plannedVF, alike func(v, earlier plannedVF) string) (out 
 	return out
 }
 
-// unlikeFirst finds each VF that is unlike the first one: differs says how.
+// unlikeFirst finds each VF that is unlike the first one. differs returns in what, or "".
 func unlikeFirst(vfs []plannedVF, differs func(v, first plannedVF) string) (out []finding) {
 	for i, v := range vfs {
 		if text := differs(v, vfs[0]); i > 0 && text != "" {
@@ -131,7 +131,7 @@ func (c *compiler) findPFDown(b plannedBond) (out []finding) {
 	return out
 }
 
-// A bond of the pod in the same kind of mode listens on all of its links.
+// findHostBond skips bonds in the same kind of mode, which listen on all of their links.
 func (c *compiler) findHostBond(b plannedBond) (out []finding) {
 	if slices.Contains([]string{bond.BalanceRR, bond.BalanceXOR, bond.Broadcast}, b.Options[bond.Mode]) {
 		return nil
@@ -183,8 +183,7 @@ func (c *compiler) findSpoofChecked(b plannedBond) (out []finding) {
 	return out
 }
 
-// changedMACs lists the VFs whose MAC the mode changes to another than the one
-// that their PF has set for them.
+// changedMACs lists the VFs whose MAC the mode changes from the one that their PF has set.
 func changedMACs(b plannedBond, vfs []plannedVF) []plannedVF {
 	o := b.Options
 	if o[bond.Mode] == bond.ActiveBackup && o[bond.FailOverMac] == "active" {
@@ -201,7 +200,7 @@ func changedMACs(b plannedBond, vfs []plannedVF) []plannedVF {
 	})
 }
 
-// macOf is the MAC that a link has before it is bonded; "" where nobody knows.
+// macOf returns the MAC that a link has before it is bonded, or "" if it is not known.
 func macOf(l plannedLink) string {
 	if mac := l.vfSettings().MAC; mac != "" {
 		return strings.ToLower(mac)
@@ -212,7 +211,7 @@ func macOf(l plannedLink) string {
 	return ""
 }
 
-// The numbers of IFLA_VF_LINK_STATE_* in include/uapi/linux/if_link.h.
+// linkStates are in the order of IFLA_VF_LINK_STATE_* in include/uapi/linux/if_link.h.
 var linkStates = []string{"auto", "enable", "disable"}
 
 func (c *compiler) findForcedState(b plannedBond) (out []finding) {
@@ -253,9 +252,9 @@ func (c *compiler) findOtherVLAN(b plannedBond) []finding {
 	}))
 }
 
-// checkTypes refuses what the kernel refuses of links that are not Ethernet: a
-// bond's links are of one type, and InfiniBand goes in active-backup only,
-// where each link keeps its address.
+// checkTypes refuses what the kernel refuses for links that are not Ethernet. The links of
+// a bond have one type. InfiniBand works in active-backup only, and each link keeps its
+// address.
 func (c *compiler) checkTypes(b plannedBond) {
 	first := slices.IndexFunc(b.links, func(l plannedLink) bool { return l.Before != nil })
 	if first < 0 {

@@ -7,7 +7,7 @@ import (
 	"github.com/multibond/multibond/delegate/netconf"
 )
 
-// String prints the plan, a line per step, as a network engineer reads it.
+// String returns the plan with a line per step, in the words of a network engineer.
 func (p Plan) String() string {
 	var lines []string
 	for _, l := range p.Links {
@@ -28,8 +28,8 @@ func (p Plan) String() string {
 	return strings.Join(lines, "\n")
 }
 
-// how is where a link comes from: "VF 3 of ens1f0 (0000:3b:02.1) by sriov,
-// vlan 100"; "" where nothing is done for it.
+// how returns where a link comes from, such as "VF 3 of ens1f0 (0000:3b:02.1) by sriov,
+// vlan 100", or "" if nothing is done for it.
 func (l Link) how() string {
 	what := ""
 	switch {
@@ -51,7 +51,7 @@ func (l Link) how() string {
 	return what + "by " + strings.Join(append(plugins, vfWords(l.vfSettings())...), ", ")
 }
 
-// vfWords are the settings of a VF as ip link has them.
+// vfWords returns the settings of a VF as ip link prints them.
 func vfWords(s netconf.VFSettings) (out []string) {
 	if s.VLAN != nil {
 		out = append(out, fmt.Sprintf("vlan %d", *s.VLAN))

@@ -8,36 +8,36 @@ import (
 	"github.com/multibond/multibond/delegate/netconf"
 )
 
-// Request is what the runtime asks for one attachment.
+// Request is what the runtime asks for, for one attachment.
 type Request struct {
 	ContainerID string
-	IfName      string // of the pod: the bond, or what the network's plugins make
-	Netns       string // CNI_NETNS; "" where the namespace is gone
+	IfName      string // in the pod: the bond, or what the network's plugins make
+	Netns       string // CNI_NETNS; "" if the namespace is gone
 	Args        string // CNI_ARGS
 	Network     netconf.Network
 	Group       Group
-	Steps       []agentapi.Step // what was done for it before, which its Record tells
+	Steps       []agentapi.Step // what was done before there is a Record; it is kept there
 
-	// As in agentapi.Attachment.
+	// These are as in agentapi.Attachment.
 	DefaultRoute   []netip.Addr
 	DeviceInfo     json.RawMessage
 	DeviceInfoFile string
 }
 
-// Key names the request's Record.
+// Key returns the key of the request's Record.
 func (r Request) Key() Key { return Key{r.ContainerID, r.IfName} }
 
-// Group is all attachments that one ADD of the runtime makes, of which each
-// Record is a part.
+// Group describes all attachments that one ADD of the runtime makes. Each Record is part of
+// one group.
 type Group struct {
-	Network string       `json:"network"`         // as the runtime calls its configuration
+	Network string       `json:"network"`         // the name of the runtime's configuration
 	IfNames []string     `json:"ifNames"`         // in the order of attachment; the first is CNI_IFNAME
-	Agent   string       `json:"agent,omitempty"` // the socket of the agent that hears of the DEL
+	Agent   string       `json:"agent,omitempty"` // socket of the agent to which the DEL is reported
 	Pod     agentapi.Pod `json:"pod,omitzero"`
 }
 
-// Key names a Record: one attachment of one container.
+// Key identifies a Record, which is about one attachment of one container.
 type Key struct{ ContainerID, IfName string }
 
-// String uses a colon, which neither part can contain.
+// String joins the parts with a colon, which neither can contain.
 func (k Key) String() string { return k.ContainerID + ":" + k.IfName }

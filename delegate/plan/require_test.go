@@ -14,11 +14,10 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// attachIt is the end of hints about what only the VF's own configuration has.
+// attachIt ends the hints about fields that only a VF's own configuration has.
 const attachIt = " in the configuration that attaches it (delegate)"
 
-// TestFinders: each row of the table of requirements has something that finds
-// what does not meet it.
+// TestFinders checks that there is a finder for each row of the table of requirements.
 func TestFinders(t *testing.T) {
 	b := plannedBond{links: []plannedLink{{}}}
 	for _, r := range netconf.Requirements {
@@ -27,8 +26,8 @@ func TestFinders(t *testing.T) {
 	require.Panics(t, func() { (&compiler{}).find("none", b) })
 }
 
-// TestRequire: what does not meet a requirement is an error, a warning or
-// nothing, as the configuration says; and what it does not apply to is nothing.
+// TestRequire checks that a requirement that is not met is an error, a warning or nothing,
+// as the configuration says, and that a requirement that does not apply is nothing.
 func TestRequire(t *testing.T) {
 	off, on := false, true
 	second := func(change func(*bond.DeviceFacts)) func(*Facts) {
@@ -197,8 +196,8 @@ func TestRequire(t *testing.T) {
 	}
 }
 
-// TestRequireOfThree: each link is held against all others, or against the
-// first, and each is named once.
+// TestRequireOfThree checks that each link is compared with all others, or with the first,
+// and is named once.
 func TestRequireOfThree(t *testing.T) {
 	f := nodeFacts()
 	third := f.Devices[vfB]
@@ -215,7 +214,7 @@ func TestRequireOfThree(t *testing.T) {
 	assert.Equal(t, want, warnings)
 }
 
-// TestRequireInPod: a VF that another network has attached is one too.
+// TestRequireInPod checks that requirements apply to VFs that another network has attached.
 func TestRequireInPod(t *testing.T) {
 	for kind, level := range map[string]string{"multibond": netconf.LevelError, netconf.BondCNI: netconf.LevelWarn} {
 		f := nodeFacts()
@@ -236,8 +235,8 @@ func TestRequireInPod(t *testing.T) {
 	}
 }
 
-// TestInfiniBand: the kernel bonds it in one mode, by one failOverMac, and with
-// nothing else.
+// TestInfiniBand checks that InfiniBand is accepted in one mode, with one failOverMac and
+// with no other type of link.
 func TestInfiniBand(t *testing.T) {
 	for _, test := range []struct {
 		name, keys string

@@ -1,9 +1,9 @@
-// Package strictjson reads JSON that people write: every problem is found at
-// once, with the path of its field and what was expected there.
+// Package strictjson reads JSON that people write. It finds all problems at once, each
+// with the path of its field and what was expected there.
 //
-// Which fields there are is said where they are read. Encode and the functions on
-// the text of an object (text.go) are here because what is read field by field is
-// put together again field by field.
+// It does not know which fields there are; its callers do. Encode and the functions on the
+// text of an object (text.go) are here because a configuration is also changed field by
+// field.
 package strictjson
 
 import (
@@ -17,15 +17,15 @@ import (
 	"github.com/multibond/multibond/bond"
 )
 
-// Object is a JSON object while it is read: each reader adds to the problems
-// what is wrong with its field, under the field's path.
+// Object is a JSON object that is being read. Each method adds what is wrong with its field
+// to Problems, with the path of the field.
 type Object struct {
-	Path     string // "" for the outermost
+	Path     string // "" for the outermost object
 	Fields   map[string]json.RawMessage
 	Problems *bond.Problems
 }
 
-// Decode reads raw as an object; anything else is a problem at path.
+// Decode decodes raw as an object. Anything else is a problem at path.
 func Decode(raw json.RawMessage, path string, problems *bond.Problems) (o Object, is bool) {
 	o = Object{Path: path, Problems: problems}
 	if err := json.Unmarshal(raw, &o.Fields); err != nil || o.Fields == nil {
@@ -35,7 +35,7 @@ func Decode(raw json.RawMessage, path string, problems *bond.Problems) (o Object
 	return o, true
 }
 
-// At is the path of a field.
+// At returns the path of a field.
 func (o Object) At(key string) string {
 	if o.Path == "" {
 		return key
@@ -49,21 +49,22 @@ func (o Object) Has(key string) bool {
 	return there && string(bytes.TrimSpace(raw)) != "null"
 }
 
-// Text reads a string; "" where it is not there.
+// Text reads a string. It is "" if the field is absent.
 func (o Object) Text(key string) string {
 	var s string
 	o.Read(key, &s, "a string")
 	return s
 }
 
-// Bool reads a boolean; false where it is not there.
+// Bool reads a boolean. It is false if the field is absent.
 func (o Object) Bool(key string) bool {
 	var b bool
 	o.Read(key, &b, "true or false")
 	return b
 }
 
-// Read reads a field, if it is there; what it cannot read is a problem.
+// Read decodes a field into a value. It returns false, and adds a problem, if the field is
+// not of the wanted kind.
 func (o Object) Read(key string, into any, wanted string) (ok bool) {
 	if !o.Has(key) {
 		return true
@@ -75,7 +76,7 @@ func (o Object) Read(key string, into any, wanted string) (ok bool) {
 	return true
 }
 
-// Object reads a nested object; there is false where it is absent or no object.
+// Object reads a nested object. there is false if the field is absent or not an object.
 func (o Object) Object(key string) (inner Object, there bool) {
 	if !o.Has(key) {
 		return Object{}, false
@@ -83,7 +84,7 @@ func (o Object) Object(key string) (inner Object, there bool) {
 	return Decode(o.Fields[key], o.At(key), o.Problems)
 }
 
-// Each reads a list of objects.
+// Each reads a list of objects. It leaves out elements that are not objects.
 func (o Object) Each(key string) (out []Object) {
 	var raws []json.RawMessage
 	o.Read(key, &raws, "a list of objects")
@@ -95,7 +96,7 @@ func (o Object) Each(key string) (out []Object) {
 	return out
 }
 
-// Unknown returns the keys that are none of known, sorted.
+// Unknown returns the keys that are not in known, sorted.
 func (o Object) Unknown(known []string) []string {
 	var out []string
 	for _, key := range slices.Sorted(maps.Keys(o.Fields)) {
@@ -121,7 +122,7 @@ func FoldKeys(fields map[string]json.RawMessage, known []string) {
 	}
 }
 
-// DidYouMean is the hint for a key that nobody knows, or "".
+// DidYouMean returns the hint for an unknown key, or "".
 func DidYouMean(key string, known []string) string {
 	if near := bond.Nearest(key, known); near != "" {
 		return fmt.Sprintf("did you mean %s?", near)
@@ -129,7 +130,7 @@ func DidYouMean(key string, known []string) string {
 	return ""
 }
 
-// KindOf names what a user wrote, shortly: a scalar as it is, else its type.
+// KindOf describes what a user wrote in a few words: a scalar as it is, or else its type.
 func KindOf(raw json.RawMessage) string {
 	const most = 60
 	text := bytes.TrimSpace(raw)
@@ -146,7 +147,7 @@ func KindOf(raw json.RawMessage) string {
 	return string(text)
 }
 
-// Encode is json.Marshal for values that always can be.
+// Encode is json.Marshal for values that can always be encoded.
 func Encode(v any) json.RawMessage {
 	raw, err := json.Marshal(v)
 	if err != nil {

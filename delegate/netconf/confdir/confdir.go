@@ -1,7 +1,7 @@
-// Package confdir looks for configurations in the directory of the runtime, and
-// for the files beside it that say whether the default network is there.
+// Package confdir finds configurations in the directory of the runtime, and checks the
+// file that shows that networks are ready.
 //
-// What a configuration means is in netconf.
+// Package netconf reads what a configuration means.
 package confdir
 
 import (
@@ -21,18 +21,17 @@ import (
 	"github.com/multibond/multibond/delegate/netconf"
 )
 
-// metaTypes are the plugins that cannot be a pod's default network: they look
-// for the pod's networks themselves, which would be attached a second time.
+// metaTypes are the plugins that cannot be a pod's default network: they attach the pod's
+// networks themselves, which would then be attached twice.
 var metaTypes = []string{"multibond", "multus", "multus-shim"}
 
-// errNoConfig is a file that is not the one that is looked for.
+// errNoConfig is returned for a file that has another configuration.
 var errNoConfig = errors.New("is another configuration")
 
-// Find looks in the top of dir for the configuration of that name: in
-// the *.conflist files first, then in *.conf and *.json, by file name. A file
-// that cannot be used is passed over, and named where no other file has the
-// configuration. The error is compatible with errors.Is(err, fs.ErrNotExist)
-// where there is none.
+// Find returns the configuration with that name in the top of dir. It looks in the
+// *.conflist files first, then in *.conf and *.json, by file name. It skips a file that
+// cannot be used. If no other file has the configuration, the error names such files and
+// is compatible with errors.Is(err, fs.ErrNotExist).
 func Find(dir fs.FS, name string) (json.RawMessage, error) {
 	files, err := Files(dir)
 	if err != nil {
@@ -62,9 +61,8 @@ func isList(file string) int {
 	return 0
 }
 
-// first is the configuration that the runtime would take if no meta
-// plugin were there. A file before it that cannot be used is an error: it may
-// be the one, half-written.
+// first returns the configuration that the runtime would use without meta plugins. A file
+// before it that cannot be used is an error: it may be the right one, half-written.
 func first(dir fs.FS) (json.RawMessage, error) {
 	files, err := Files(dir)
 	if err != nil {
@@ -81,7 +79,7 @@ func first(dir fs.FS) (json.RawMessage, error) {
 	return nil, fmt.Errorf("no file there is the configuration of a network: %w", fs.ErrNotExist)
 }
 
-// Files are the files that runtimes read, by name.
+// Files lists the files that runtimes read, by name.
 func Files(dir fs.FS) (files []string, err error) {
 	entries, err := fs.ReadDir(dir, ".")
 	for _, e := range entries {
@@ -92,7 +90,7 @@ func Files(dir fs.FS) (files []string, err error) {
 	return files, err
 }
 
-// head is what tells one configuration from another.
+// head is what identifies a configuration.
 type head struct {
 	Name, Type string
 	Plugins    []struct{ Type string }
@@ -123,9 +121,9 @@ func readConfig(dir fs.FS, file string, wanted func(head) bool) (json.RawMessage
 	return raw, nil
 }
 
-// DefaultNetwork reads the default network that the plugin knows itself; nil
-// where the agent knows it. Its file is read each time: it may change. The
-// error's code is 11 where it is not there, or not whole.
+// DefaultNetwork returns the configuration of the default network, or nil if only the
+// agent knows it. It reads the file each time, because it may change. The error's code is
+// 11 if the file is missing or incomplete.
 func DefaultNetwork(c netconf.Cluster) (json.RawMessage, error) {
 	if c.Cluster.Network != "" || c.Inline != nil {
 		return c.Inline, nil
@@ -159,8 +157,8 @@ func fromFile(c netconf.Cluster) (json.RawMessage, error) {
 	return readConfig(os.DirFS(filepath.Dir(c.File)), filepath.Base(c.File), func(head) bool { return true })
 }
 
-// CheckReady says whether networks can be made yet (readinessindicatorfile). The
-// error's code is 11.
+// CheckReady returns an error with code 11 until networks can be made
+// (readinessindicatorfile).
 func CheckReady(c netconf.Cluster) error {
 	if c.ReadyFile == "" {
 		return nil

@@ -14,8 +14,7 @@ import (
 	"github.com/multibond/multibond/delegate/netconf"
 )
 
-// TestFirstConfig: what a runtime would take without a meta plugin; a file that
-// is not whole is not passed over.
+// TestFirstConfig checks that meta plugins are skipped, and that an incomplete file is not.
 func TestFirstConfig(t *testing.T) {
 	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
 	dir := fstest.MapFS{
@@ -34,7 +33,7 @@ func TestFirstConfig(t *testing.T) {
 	require.ErrorIs(t, err, fs.ErrNotExist)
 }
 
-// TestDefaultNetworkFile: a file, a directory, or a name.
+// TestDefaultNetworkFile finds the default network by a file, a directory and a name.
 func TestDefaultNetworkFile(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "10-a.conf"), []byte(`{"name": "a", "type": "x"}`), 0o600))
