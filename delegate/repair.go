@@ -11,6 +11,23 @@ import (
 	"github.com/multibond/multibond/delegate/plan"
 )
 
+// unlessMadeAnew is the link as it has to be: as before, or, where its
+// interface is another one than before, which has just the same address, as it
+// is. A PF whose VF was only given its driver anew still keeps for it what the
+// ADD has set, which is taken back.
+func (w *wayBack) unlessMadeAnew(l plan.Link, now bond.DeviceFacts) plan.Link {
+	if now.Link == nil || w.rec.Knows(l, *now.Link) {
+		return l
+	}
+	w.leave("%s was made anew since the ADD (its own MAC is %s, was %s) and is left as it is", l.Device, now.Link.PermMAC, l.Before.PermMAC)
+	if set := w.rec.Attached[l.Name].VF; now.Admin != nil && l.VFBefore != nil && set != nil {
+		admin := now.Admin.Without(*set, *l.VFBefore)
+		now.Admin = &admin
+	}
+	l.Before, l.AddressesBefore, l.VFBefore = now.Link, bond.Addresses{}, now.Admin
+	return l
+}
+
 // repairDevice makes a VF what it was before the ADD: on the host, with its
 // name, MAC, MTU, state and everything that its PF keeps for it. It changes
 // only what differs, and looks again afterwards.
@@ -61,23 +78,6 @@ func (w *wayBack) unlessUnheard(l plan.Link, now bond.DeviceFacts) plan.Link {
 	return l
 }
 
-// unlessMadeAnew is the link as it has to be: as before, or, where its
-// interface is another one than before, which has just the same address, as it
-// is. A PF whose VF was only given its driver anew still keeps for it what the
-// ADD has set, which is taken back.
-func (w *wayBack) unlessMadeAnew(l plan.Link, now bond.DeviceFacts) plan.Link {
-	if now.Link == nil || w.rec.Knows(l, *now.Link) {
-		return l
-	}
-	w.leave("%s was made anew since the ADD (its own MAC is %s, was %s) and is left as it is", l.Device, now.Link.PermMAC, l.Before.PermMAC)
-	if set := w.rec.Attached[l.Name].VF; now.Admin != nil && l.VFBefore != nil && set != nil {
-		admin := now.Admin.Without(*set, *l.VFBefore)
-		now.Admin = &admin
-	}
-	l.Before, l.AddressesBefore, l.VFBefore = now.Link, bond.Addresses{}, now.Admin
-	return l
-}
-
 // unlessNameTaken is the link as it has to be: as before, or, where another
 // interface has had its name for so long that it keeps it, with the name that
 // it has now.
@@ -101,6 +101,11 @@ func (w *wayBack) unlessNameTaken(l plan.Link, now bond.Link) (plan.Link, error)
 // admin MAC does too, and an igb VF hears nothing after its PF's entry was
 // changed until it is set up again. So the interface comes first, down, then
 // the PF's part, then the interface once more.
+//
+// A loop over a table of differences that looks again after each repair does not do:
+// a PF that does not hear its VF looks the same before and after the VF has told it
+// the MAC, so the VF would tell it for twice as long; and a VF that needs trust to
+// take its MAC is trusted for a moment, which is neither what was nor what is.
 func (w *wayBack) repairBoth(l plan.Link, now bond.DeviceFacts) error {
 	if l.VFBefore == nil || now.Admin == nil || now.Link.MAC == l.Before.MAC && len(now.Admin.Differences(*l.VFBefore)) == 0 {
 		return bond.Restore(w.host, *now.Link, *l.Before, l.AddressesBefore)
@@ -168,41 +173,6 @@ func differsFrom(l plan.Link, now bond.DeviceFacts) error {
 	}
 	if len(differences) > 0 {
 		return fmt.Errorf("is not as before: %s", strings.Join(differences, ", "))
-	}
-	return nil
-}
-
-// bringHome moves a link that is in the pod to the host.
-func (w *wayBack) bringHome(l plan.Link) error {
-	inPod, there, err := w.findInPod(l)
-	if err != nil || !there {
-		return err
-	}
-	return moveHome(w.sandbox, inPod, l)
-}
-
-// moveHome moves a link from the pod to the host under its own name. A device
-// whose name is taken by now comes under one that cannot be.
-func moveHome(s sandbox, l bond.Link, planned plan.Link) error {
-	err := bond.MoveHome(s.pod, l, s.host, *planned.Before)
-	if err == nil {
-		return nil
-	}
-	err = fmt.Errorf("moving %s back to the host: %w", l.Name, err)
-	// It may have moved all the same: a new name is given after the move.
-	links, unknown := s.pod.Links()
-	if unknown != nil {
-		return errors.Join(err, unknown)
-	}
-	if _, still := bond.Find(links, func(x bond.Link) bool { return x.Index == l.Index && x.Device == l.Device }); !still {
-		return nil
-	}
-	if planned.Device == "" {
-		return err
-	}
-	spare := fmt.Sprintf("mb%d", l.Index)
-	if again := s.pod.Change(l.Index, bond.Change{Namespace: s.host, Name: &spare}); again != nil {
-		return errors.Join(err, again)
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
@@ -89,6 +88,30 @@ func (w *wayBack) removeBond(ctx context.Context) (released bool, err error) {
 	return true, errors.Join(deleted, wait())
 }
 
+// startRelease has IPAM give the bond's addresses back, and returns what waits for
+// that. After a crash of the machine nobody knows whether IPAM was asked, so it is
+// told in any case.
+func (w *wayBack) startRelease(ctx context.Context) (wait func() error) {
+	if w.rec.Plan.IPAM == "" || !w.rec.IPAMAsked && w.rec.BootID == w.BootID {
+		return func() error { return nil }
+	}
+	ended := w.start(ctx, w.rec.IPAMCall("DEL", w.netns))
+	return func() error {
+		_, err := ended()
+		switch {
+		case err == nil:
+			w.rec.IPAMAsked = false
+		case w.rec.IPAMRefused:
+			// It gave nothing, so there is nothing that it could refuse to take back.
+			w.leave("ipam: %v", err)
+			return nil
+		default:
+			return fmt.Errorf("ipam: %w", err)
+		}
+		return nil
+	}
+}
+
 // restoreLink makes one link what it was, and remembers that it is.
 func (w *wayBack) restoreLink(ctx context.Context, l plan.Link) error {
 	if !slices.Contains(w.rec.Started, l.Name) || slices.Contains(w.rec.Restored, l.Name) {
@@ -110,141 +133,6 @@ func (w *wayBack) restoreLink(ctx context.Context, l plan.Link) error {
 	}
 	w.rec.Restored = append(w.rec.Restored, l.Name)
 	return nil
-}
-
-// restoreDevice has the plugins release a device, where it came by plugins,
-// and then makes sure that it is as before: plugins lose VFs in ways of their
-// own. A VF that somebody else has by now is left alone, and its plugins are
-// not called, because they would reset the other's VF.
-func (w *wayBack) restoreDevice(ctx context.Context, l plan.Link) error {
-	if left, err := w.hasNewOwner(l); left || err != nil {
-		return err
-	}
-	inPod, there, err := w.findInPod(l)
-	if err != nil {
-		return err
-	}
-	if !there {
-		now, left, err := w.awaitOnHost(l)
-		if left || err != nil {
-			return err
-		}
-		// One that does not exist now leaves its plugins' own files to be freed.
-		l = w.unlessMadeAnew(l, now)
-	}
-	netns, err := netnsForPlugins(w.sandbox, l, inPod, there)
-	if err != nil {
-		return err
-	}
-	failed := w.deletePlugins(ctx, netns, l)
-	if failed != nil && !errors.Is(failed, context.DeadlineExceeded) {
-		// It may keep what it remembers of the VF, and does the rest when asked again.
-		failed = w.deletePlugins(ctx, netns, l)
-	}
-	if err := w.repairDevice(l); err != nil {
-		return errors.Join(err, failed)
-	}
-	if failed != nil {
-		w.leave("link %s: %v; VF %s is as before all the same", l.Name, failed, l.Device)
-		w.removeCorruptCache(plan.Key{ContainerID: w.rec.Plan.ContainerID, IfName: l.Name}, &w.outcome)
-	}
-	return nil
-}
-
-// hasNewOwner says whether another attachment has the device by now.
-func (w *wayBack) hasNewOwner(l plan.Link) (bool, error) {
-	holder, err := w.Store.Holder(l.Device)
-	if err != nil || holder == (plan.Key{}) || holder == w.rec.Plan.Key() {
-		return false, err
-	}
-	w.leave("VF %s belongs to container %s by now and is left alone", l.Device, holder.ContainerID)
-	return true, nil
-}
-
-// netnsForPlugins gives a link the name again by which its plugins look for
-// it, and returns the namespace to look in. Where another interface has the
-// name, plugins take that one instead: they are told of no namespace, and
-// then only free what they keep.
-func netnsForPlugins(s sandbox, l plan.Link, inPod bond.Link, there bool) (string, error) {
-	if s.pod == nil || there && inPod.Name == l.Name {
-		return s.netns, nil
-	}
-	_, taken, err := bond.LinkIfThere(s.pod, l.Name)
-	switch {
-	case err != nil:
-		return "", err
-	case taken:
-		return noNetns, nil
-	case there:
-		return s.netns, rename(s.pod, inPod, l.Name)
-	}
-	return s.netns, nil
-}
-
-// awaitOnHost waits for a device that is not in the pod to be on the host, or
-// to have no interface at all, or not to exist. It reports whether the device
-// is to be left alone instead: because it has been nowhere for so long that
-// somebody else must have it.
-func (w *wayBack) awaitOnHost(l plan.Link) (now bond.DeviceFacts, left bool, err error) {
-	const pause = 50 * time.Millisecond
-	for deadline := time.Now().Add(w.Limbo.Wait); ; time.Sleep(pause) {
-		now, err = bond.SurveyDevice(w.Sys, w.host, l.Device)
-		switch {
-		case err != nil:
-			return now, false, err
-		case now.Link != nil || now.Userspace() || now.Driver == "": // it is missing, too
-			return now, false, nil
-		}
-		if time.Now().After(deadline) {
-			break
-		}
-	}
-	left, err = w.isLost(l)
-	return now, left, err
-}
-
-// isLost says whether a link that is nowhere has been so for so long that
-// whoever has it keeps it. Until then that is an error, for a later DEL.
-func (w *wayBack) isLost(l plan.Link) (bool, error) {
-	if since := w.rec.LostAt(l); time.Since(since) > w.Limbo.GiveUp {
-		w.leave("%s has been neither on the host nor in the pod since %s; whoever has it keeps it", cmp.Or(l.Device, l.Name), since.Format(time.RFC3339))
-		return true, nil
-	}
-	return false, errors.New("it is neither on the host nor in the pod; if its network namespace has just ended, it will come back")
-}
-
-// deletePlugins calls the plugins of a link in reverse.
-func (w *wayBack) deletePlugins(ctx context.Context, netns string, l plan.Link) error {
-	var errs []error
-	for _, p := range slices.Backward(l.Plugins) {
-		_, err := w.execute(ctx, w.rec.Call("DEL", netns, l.Name, p, w.rec.Attached[l.Name].Result))
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
-}
-
-// findInPod finds a link where it was last: by its device, else by its index.
-func (w *wayBack) findInPod(l plan.Link) (bond.Link, bool, error) {
-	if w.pod == nil {
-		return bond.Link{}, false, nil
-	}
-	links, err := w.pod.Links()
-	if err != nil {
-		return bond.Link{}, false, err
-	}
-	seen, wasSeen := w.rec.Attached[l.Name]
-	found, there := bond.Find(links, func(x bond.Link) bool {
-		switch {
-		case l.Device != "":
-			return x.Device == l.Device
-		case l.Source == netconf.FromPod:
-			return x.Index == l.Before.Index
-		case wasSeen:
-			return x.Index == seen.Link.Index
-		}
-		return x.Name == l.Name
-	})
-	return found, there, nil
 }
 
 // restoreMade has the plugins delete what they made in the pod. Where they
@@ -305,28 +193,4 @@ func (w *wayBack) restorePodLink(l plan.Link) error {
 		}
 	}
 	return bond.Restore(w.pod, inPod, *l.Before, l.AddressesBefore)
-}
-
-// startRelease has IPAM give the bond's addresses back, and returns what waits for
-// that. After a crash of the machine nobody knows whether IPAM was asked, so it is
-// told in any case.
-func (w *wayBack) startRelease(ctx context.Context) (wait func() error) {
-	if w.rec.Plan.IPAM == "" || !w.rec.IPAMAsked && w.rec.BootID == w.BootID {
-		return func() error { return nil }
-	}
-	ended := w.start(ctx, w.rec.IPAMCall("DEL", w.netns))
-	return func() error {
-		_, err := ended()
-		switch {
-		case err == nil:
-			w.rec.IPAMAsked = false
-		case w.rec.IPAMRefused:
-			// It gave nothing, so there is nothing that it could refuse to take back.
-			w.leave("ipam: %v", err)
-			return nil
-		default:
-			return fmt.Errorf("ipam: %w", err)
-		}
-		return nil
-	}
 }

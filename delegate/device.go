@@ -1,0 +1,89 @@
+package delegate
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/plan"
+)
+
+// restoreDevice has the plugins release a device, where it came by plugins,
+// and then makes sure that it is as before: plugins lose VFs in ways of their
+// own. A VF that somebody else has by now is left alone, and its plugins are
+// not called, because they would reset the other's VF.
+func (w *wayBack) restoreDevice(ctx context.Context, l plan.Link) error {
+	if left, err := w.hasNewOwner(l); left || err != nil {
+		return err
+	}
+	inPod, there, err := w.findInPod(l)
+	if err != nil {
+		return err
+	}
+	if !there {
+		now, left, err := w.awaitOnHost(l)
+		if left || err != nil {
+			return err
+		}
+		// One that does not exist now leaves its plugins' own files to be freed.
+		l = w.unlessMadeAnew(l, now)
+	}
+	netns, err := netnsForPlugins(w.sandbox, l, inPod, there)
+	if err != nil {
+		return err
+	}
+	failed := w.deletePlugins(ctx, netns, l)
+	if failed != nil && !errors.Is(failed, context.DeadlineExceeded) {
+		// It may keep what it remembers of the VF, and does the rest when asked again.
+		failed = w.deletePlugins(ctx, netns, l)
+	}
+	if err := w.repairDevice(l); err != nil {
+		return errors.Join(err, failed)
+	}
+	if failed != nil {
+		w.leave("link %s: %v; VF %s is as before all the same", l.Name, failed, l.Device)
+		w.removeCorruptCache(plan.Key{ContainerID: w.rec.Plan.ContainerID, IfName: l.Name}, &w.outcome)
+	}
+	return nil
+}
+
+// hasNewOwner says whether another attachment has the device by now.
+func (w *wayBack) hasNewOwner(l plan.Link) (bool, error) {
+	holder, err := w.Store.Holder(l.Device)
+	if err != nil || holder == (plan.Key{}) || holder == w.rec.Plan.Key() {
+		return false, err
+	}
+	w.leave("VF %s belongs to container %s by now and is left alone", l.Device, holder.ContainerID)
+	return true, nil
+}
+
+// netnsForPlugins gives a link the name again by which its plugins look for
+// it, and returns the namespace to look in. Where another interface has the
+// name, plugins take that one instead: they are told of no namespace, and
+// then only free what they keep.
+func netnsForPlugins(s sandbox, l plan.Link, inPod bond.Link, there bool) (string, error) {
+	if s.pod == nil || there && inPod.Name == l.Name {
+		return s.netns, nil
+	}
+	_, taken, err := bond.LinkIfThere(s.pod, l.Name)
+	switch {
+	case err != nil:
+		return "", err
+	case taken:
+		return noNetns, nil
+	case there:
+		return s.netns, rename(s.pod, inPod, l.Name)
+	}
+	return s.netns, nil
+}
+
+// deletePlugins calls the plugins of a link in reverse.
+func (w *wayBack) deletePlugins(ctx context.Context, netns string, l plan.Link) error {
+	var errs []error
+	for _, p := range slices.Backward(l.Plugins) {
+		_, err := w.execute(ctx, w.rec.Call("DEL", netns, l.Name, p, w.rec.Attached[l.Name].Result))
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,103 @@
+package delegate
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
+)
+
+// findInPod finds a link where it was last: by its device, else by its index.
+func (w *wayBack) findInPod(l plan.Link) (bond.Link, bool, error) {
+	if w.pod == nil {
+		return bond.Link{}, false, nil
+	}
+	links, err := w.pod.Links()
+	if err != nil {
+		return bond.Link{}, false, err
+	}
+	seen, wasSeen := w.rec.Attached[l.Name]
+	found, there := bond.Find(links, func(x bond.Link) bool {
+		switch {
+		case l.Device != "":
+			return x.Device == l.Device
+		case l.Source == netconf.FromPod:
+			return x.Index == l.Before.Index
+		case wasSeen:
+			return x.Index == seen.Link.Index
+		}
+		return x.Name == l.Name
+	})
+	return found, there, nil
+}
+
+// bringHome moves a link that is in the pod to the host.
+func (w *wayBack) bringHome(l plan.Link) error {
+	inPod, there, err := w.findInPod(l)
+	if err != nil || !there {
+		return err
+	}
+	return moveHome(w.sandbox, inPod, l)
+}
+
+// moveHome moves a link from the pod to the host under its own name. A device
+// whose name is taken by now comes under one that cannot be.
+func moveHome(s sandbox, l bond.Link, planned plan.Link) error {
+	err := bond.MoveHome(s.pod, l, s.host, *planned.Before)
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("moving %s back to the host: %w", l.Name, err)
+	// It may have moved all the same: a new name is given after the move.
+	links, unknown := s.pod.Links()
+	if unknown != nil {
+		return errors.Join(err, unknown)
+	}
+	if _, still := bond.Find(links, func(x bond.Link) bool { return x.Index == l.Index && x.Device == l.Device }); !still {
+		return nil
+	}
+	if planned.Device == "" {
+		return err
+	}
+	spare := fmt.Sprintf("mb%d", l.Index)
+	if again := s.pod.Change(l.Index, bond.Change{Namespace: s.host, Name: &spare}); again != nil {
+		return errors.Join(err, again)
+	}
+	return nil
+}
+
+// awaitOnHost waits for a device that is not in the pod to be on the host, or
+// to have no interface at all, or not to exist. It reports whether the device
+// is to be left alone instead: because it has been nowhere for so long that
+// somebody else must have it.
+func (w *wayBack) awaitOnHost(l plan.Link) (now bond.DeviceFacts, left bool, err error) {
+	const pause = 50 * time.Millisecond
+	for deadline := time.Now().Add(w.Limbo.Wait); ; time.Sleep(pause) {
+		now, err = bond.SurveyDevice(w.Sys, w.host, l.Device)
+		switch {
+		case err != nil:
+			return now, false, err
+		case now.Link != nil || now.Userspace() || now.Driver == "": // it is missing, too
+			return now, false, nil
+		}
+		if time.Now().After(deadline) {
+			break
+		}
+	}
+	left, err = w.isLost(l)
+	return now, left, err
+}
+
+// isLost says whether a link that is nowhere has been so for so long that
+// whoever has it keeps it. Until then that is an error, for a later DEL.
+func (w *wayBack) isLost(l plan.Link) (bool, error) {
+	if since := w.rec.LostAt(l); time.Since(since) > w.Limbo.GiveUp {
+		w.leave("%s has been neither on the host nor in the pod since %s; whoever has it keeps it", cmp.Or(l.Device, l.Name), since.Format(time.RFC3339))
+		return true, nil
+	}
+	return false, errors.New("it is neither on the host nor in the pod; if its network namespace has just ended, it will come back")
+}
