@@ -49,6 +49,7 @@ type compiler struct {
 type plannedBond struct {
 	bond.Spec
 	links []plannedLink
+	vfs   []plannedVF // those of links that are VFs
 }
 
 // plannedLink is a link that can be attached.
@@ -61,7 +62,7 @@ type plannedLink struct {
 // bond plans a bond and its links.
 func (c *compiler) bond() plannedBond {
 	links := c.attachable()
-	b := plannedBond{c.specOf(links), links}
+	b := plannedBond{c.specOf(links), links, c.vfsOf(links)}
 	if len(links) == 0 {
 		return b
 	}
@@ -269,7 +270,7 @@ func (c *compiler) checkLACP(b plannedBond) {
 		return
 	}
 	var vfs []string
-	for _, v := range c.vfs(b) {
+	for _, v := range b.vfs {
 		vfs = append(vfs, v.link.path)
 	}
 	if len(vfs) == 0 {
@@ -291,7 +292,7 @@ func (c *compiler) checkLACP(b plannedBond) {
 // over several ports. Nothing on the node can check that.
 func (c *compiler) warnSwitch(b plannedBond) {
 	mode := b.Options[bond.Mode]
-	if len(c.vfs(b)) > 0 && (mode == bond.BalanceRR || mode == bond.BalanceXOR) {
+	if len(b.vfs) > 0 && (mode == bond.BalanceRR || mode == bond.BalanceXOR) {
 		c.warn(bond.Problem{Path: bond.Mode, Text: mode + " over VFs needs a static link aggregation group on the switch over their PFs' ports, and then every user of these PFs must send by all of them; active-backup needs neither"})
 	}
 }

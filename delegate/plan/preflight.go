@@ -33,19 +33,24 @@ func (l Link) vfSettings() (s netconf.VFSettings) {
 	return s
 }
 
-// vfs lists the links that are VFs of a PF on this host.
-func (c *compiler) vfs(b plannedBond) (out []plannedVF) {
-	for _, l := range b.links {
+// vfsOf lists the links that are VFs of a PF on this host.
+func (c *compiler) vfsOf(links []plannedLink) (vfs []plannedVF) {
+	for _, l := range links {
 		if d := c.f.Devices[l.Device]; d.PF != "" {
-			out = append(out, plannedVF{d, l, l.vfSettings()})
+			vfs = append(vfs, plannedVF{d, l, l.vfSettings()})
 		}
 	}
-	return out
+	return vfs
 }
 
 // administered lists those VFs whose PF reports their settings.
-func (c *compiler) administered(b plannedBond) []plannedVF {
-	return slices.DeleteFunc(c.vfs(b), func(v plannedVF) bool { return v.Admin == nil })
+func (b plannedBond) administered() (vfs []plannedVF) {
+	for _, v := range b.vfs {
+		if v.Admin != nil {
+			vfs = append(vfs, v)
+		}
+	}
+	return vfs
 }
 
 // likeEarlier finds each VF that is like an earlier one. alike returns in what, or "".
@@ -78,8 +83,8 @@ func hinted(hint string, findings []finding) []finding {
 	return findings
 }
 
-func (c *compiler) findSamePF(b plannedBond) []finding {
-	return hinted("take a VF of another PF", likeEarlier(c.vfs(b), func(v, earlier plannedVF) string {
+func findSamePF(b plannedBond) []finding {
+	return hinted("take a VF of another PF", likeEarlier(b.vfs, func(v, earlier plannedVF) string {
 		switch {
 		case v.PF == earlier.PF:
 			return fmt.Sprintf("VF %s is of the same PF as links[%d]: %s (%s); one cable would take both down", v.Address, earlier.link.at, v.PF, v.PFNetdev)
@@ -90,9 +95,9 @@ func (c *compiler) findSamePF(b plannedBond) []finding {
 	}))
 }
 
-func (c *compiler) findSameCard(b plannedBond) []finding {
+func findSameCard(b plannedBond) []finding {
 	card := func(v plannedVF) string { card, _, _ := strings.Cut(v.PF, "."); return card }
-	return hinted("take a VF of another card", likeEarlier(c.vfs(b), func(v, earlier plannedVF) string {
+	return hinted("take a VF of another card", likeEarlier(b.vfs, func(v, earlier plannedVF) string {
 		if card(v) != card(earlier) || v.PF == earlier.PF {
 			return ""
 		}
@@ -100,8 +105,8 @@ func (c *compiler) findSameCard(b plannedBond) []finding {
 	}))
 }
 
-func (c *compiler) findOtherNUMA(b plannedBond) []finding {
-	return hinted("take VFs of one node", unlikeFirst(c.vfs(b), func(v, first plannedVF) string {
+func findOtherNUMA(b plannedBond) []finding {
+	return hinted("take VFs of one node", unlikeFirst(b.vfs, func(v, first plannedVF) string {
 		if v.Port.NUMA == "" || first.Port.NUMA == "" || v.Port.NUMA == first.Port.NUMA {
 			return ""
 		}
@@ -109,8 +114,8 @@ func (c *compiler) findOtherNUMA(b plannedBond) []finding {
 	}))
 }
 
-func (c *compiler) findOtherSpeed(b plannedBond) []finding {
-	return hinted("take VFs of PFs of one speed", unlikeFirst(c.vfs(b), func(v, first plannedVF) string {
+func findOtherSpeed(b plannedBond) []finding {
+	return hinted("take VFs of PFs of one speed", unlikeFirst(b.vfs, func(v, first plannedVF) string {
 		if v.Port.Speed == 0 || first.Port.Speed == 0 || v.Port.Speed == first.Port.Speed {
 			return ""
 		}
@@ -118,8 +123,8 @@ func (c *compiler) findOtherSpeed(b plannedBond) []finding {
 	}))
 }
 
-func (c *compiler) findPFDown(b plannedBond) (out []finding) {
-	for _, v := range c.vfs(b) {
+func findPFDown(b plannedBond) (out []finding) {
+	for _, v := range b.vfs {
 		switch {
 		case v.PFLink == nil:
 		case !v.PFLink.Up:
@@ -132,11 +137,11 @@ func (c *compiler) findPFDown(b plannedBond) (out []finding) {
 }
 
 // findHostBond skips bonds in the same kind of mode, which listen on all of their links.
-func (c *compiler) findHostBond(b plannedBond) (out []finding) {
+func findHostBond(b plannedBond) (out []finding) {
 	if slices.Contains([]string{bond.BalanceRR, bond.BalanceXOR, bond.Broadcast}, b.Options[bond.Mode]) {
 		return nil
 	}
-	for _, v := range c.vfs(b) {
+	for _, v := range b.vfs {
 		if slices.Contains([]string{bond.BalanceRR, bond.BalanceXOR, bond.Broadcast, bond.LACP}, v.Port.BondMode) {
 			out = append(out, finding{path: v.link.path,
 				text: fmt.Sprintf("the PF %s of VF %s is part of the host's %s (%s): the switch sends what is meant for the VF to any port of it", v.PFNetdev, v.Address, v.Port.Bond, v.Port.BondMode),
@@ -146,12 +151,12 @@ func (c *compiler) findHostBond(b plannedBond) (out []finding) {
 	return out
 }
 
-func (c *compiler) findMTUAbovePF(b plannedBond) (out []finding) {
+func findMTUAbovePF(b plannedBond) (out []finding) {
 	mtu, err := strconv.Atoi(b.Options[bond.MTU])
 	if err != nil {
 		return nil
 	}
-	for _, v := range c.vfs(b) {
+	for _, v := range b.vfs {
 		if v.PFLink != nil && mtu > v.PFLink.MTU {
 			out = append(out, finding{path: bond.MTU,
 				text: fmt.Sprintf("is %d, and the PF %s of %s has %d", mtu, v.PFNetdev, v.link.path, v.PFLink.MTU),
@@ -161,8 +166,8 @@ func (c *compiler) findMTUAbovePF(b plannedBond) (out []finding) {
 	return out
 }
 
-func (c *compiler) findUntrusted(b plannedBond) (out []finding) {
-	for _, v := range changedMACs(b, c.administered(b)) {
+func findUntrusted(b plannedBond) (out []finding) {
+	for _, v := range changedMACs(b, b.administered()) {
 		if v.set.Trust != "on" && (v.set.Trust == "off" || v.Admin.Trust != nil && !*v.Admin.Trust) {
 			out = append(out, finding{path: v.link.path,
 				text: fmt.Sprintf("mode %s changes the MAC of %s, which the PF does not trust; where the PF has set that MAC it refuses", b.Options[bond.Mode], v),
@@ -172,8 +177,8 @@ func (c *compiler) findUntrusted(b plannedBond) (out []finding) {
 	return out
 }
 
-func (c *compiler) findSpoofChecked(b plannedBond) (out []finding) {
-	for _, v := range changedMACs(b, c.administered(b)) {
+func findSpoofChecked(b plannedBond) (out []finding) {
+	for _, v := range changedMACs(b, b.administered()) {
 		if v.set.SpoofChk != "off" && (v.set.SpoofChk == "on" || v.Admin.SpoofChk) {
 			out = append(out, finding{path: v.link.path,
 				text: fmt.Sprintf("mode %s changes the MAC of %s, whose spoof checking is on; where the PF checks against the MAC that it knows it drops what the VF sends", b.Options[bond.Mode], v),
@@ -214,9 +219,9 @@ func macOf(l plannedLink) string {
 // linkStates are in the order of IFLA_VF_LINK_STATE_* in include/uapi/linux/if_link.h.
 var linkStates = []string{"auto", "enable", "disable"}
 
-func (c *compiler) findForcedState(b plannedBond) (out []finding) {
+func findForcedState(b plannedBond) (out []finding) {
 	miimon := b.Options[bond.Miimon]
-	for _, v := range c.administered(b) {
+	for _, v := range b.administered() {
 		state := v.set.LinkState
 		if n := int(v.Admin.LinkState); state == "" && n < len(linkStates) {
 			state = linkStates[n]
@@ -237,14 +242,14 @@ func (c *compiler) findForcedState(b plannedBond) (out []finding) {
 
 func (v plannedVF) isInfiniBand() bool { return v.Link != nil && v.Link.Type == bond.InfiniBand }
 
-func (c *compiler) findOtherVLAN(b plannedBond) []finding {
+func findOtherVLAN(b plannedBond) []finding {
 	vlan := func(v plannedVF) int {
 		if v.set.VLAN != nil {
 			return *v.set.VLAN
 		}
 		return v.Admin.VLAN
 	}
-	return hinted("give all links one vlan", unlikeFirst(c.administered(b), func(v, first plannedVF) string {
+	return hinted("give all links one vlan", unlikeFirst(b.administered(), func(v, first plannedVF) string {
 		if vlan(v) == vlan(first) {
 			return ""
 		}

@@ -17,37 +17,37 @@ func (c *compiler) require(b plannedBond) {
 		if level == netconf.LevelIgnore {
 			continue
 		}
-		for _, f := range c.find(r.Key, b) {
+		for _, f := range find(r.Key, b) {
 			c.found(r.Key, level, f)
 		}
 	}
 }
 
 // find lists the links that do not meet a requirement.
-func (c *compiler) find(key string, b plannedBond) []finding {
+func find(key string, b plannedBond) []finding {
 	switch key {
 	case "distinctPF":
-		return c.findSamePF(b)
+		return findSamePF(b)
 	case "distinctCard":
-		return c.findSameCard(b)
+		return findSameCard(b)
 	case "sameNUMA":
-		return c.findOtherNUMA(b)
+		return findOtherNUMA(b)
 	case "sameSpeed":
-		return c.findOtherSpeed(b)
+		return findOtherSpeed(b)
 	case "pfUp":
-		return c.findPFDown(b)
+		return findPFDown(b)
 	case "noHostBond":
-		return c.findHostBond(b)
+		return findHostBond(b)
 	case "pfMTU":
-		return c.findMTUAbovePF(b)
+		return findMTUAbovePF(b)
 	case "trust":
-		return c.findUntrusted(b)
+		return findUntrusted(b)
 	case "spoofchk":
-		return c.findSpoofChecked(b)
+		return findSpoofChecked(b)
 	case "linkState":
-		return c.findForcedState(b)
+		return findForcedState(b)
 	case "sameVLAN":
-		return c.findOtherVLAN(b)
+		return findOtherVLAN(b)
 	}
 	panic("nothing finds " + key)
 }

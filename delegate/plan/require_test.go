@@ -21,9 +21,9 @@ const attachIt = " in the configuration that attaches it (delegate)"
 func TestFinders(t *testing.T) {
 	b := plannedBond{links: []plannedLink{{}}}
 	for _, r := range netconf.Requirements {
-		require.NotPanics(t, func() { (&compiler{}).find(r.Key, b) }, r.Key)
+		require.NotPanics(t, func() { find(r.Key, b) }, r.Key)
 	}
-	require.Panics(t, func() { (&compiler{}).find("none", b) })
+	require.Panics(t, func() { find("none", b) })
 }
 
 // TestRequire checks that a requirement that is not met is an error, a warning or nothing,
