@@ -49,6 +49,12 @@ func TestLabAnnounce(t *testing.T) {
 			}
 		}
 	}
+
+	// Nothing is sent on a link of another type. On this one, which is down, sending
+	// would fail.
+	lo := find(t, here, "lo")
+	require.NotEqualValues(t, Ethernet, lo.Type)
+	require.NoError(t, here.Announce(lo.Index, addrs))
 }
 
 // TestLabIPv6AtOnce: a program can bind to an address as soon as Configure
@@ -72,6 +78,37 @@ func TestLabIPv6AtOnce(t *testing.T) {
 		return unix.Bind(s, &unix.SockaddrInet6{Addr: a.IPs[0].Addr().As16()})
 	}))
 	assert.Empty(t, strings.TrimSpace(ip(t, "-n sixth -6 addr show dev bond0 tentative")))
+}
+
+// TestLabKeepsIPv6: the application sets the bond down and up. Its addresses stay.
+// Links that are not bonds have the kernel's setting.
+func TestLabKeepsIPv6(t *testing.T) {
+	n := space(t, "keeps")
+	ip(t, "-n keeps link add v0 type veth peer name v1")
+	create(t, n, "bond0", Options{Mode: ActiveBackup, Miimon: "100"})
+	for i, name := range []string{"bond0", "v0"} {
+		l := find(t, n, name)
+		a := Addresses{IPs: []netip.Prefix{prefix(fmt.Sprintf("10.0.%d.1/24", i)), prefix(fmt.Sprintf("fd0%d::1/64", i))}}
+		require.NoError(t, n.Change(l.Index, Change{Up: new(true)}))
+		require.NoError(t, n.Configure(l.Index, a))
+		ip(t, "-n keeps link set "+name+" down")
+		ip(t, "-n keeps link set "+name+" up")
+		want := a
+		if name == "v0" {
+			want.IPs = a.IPs[:1]
+		}
+		assert.Equal(t, want, addressesOf(t, n, l), name)
+	}
+}
+
+// TestLabSmallMTU: the kernel has no IPv6 on a link with a smaller MTU than IPv6's.
+func TestLabSmallMTU(t *testing.T) {
+	n := space(t, "small")
+	b := create(t, n, "bond0", Options{Mode: ActiveBackup, Miimon: "100", MTU: "1279"})
+	six := Addresses{IPs: []netip.Prefix{prefix("fd00::1/64")}}
+	assert.EqualError(t, n.Configure(b.Index, six), "IPv6 on bond0: mtu is 1279, but IPv6 needs at least 1280")
+	require.NoError(t, n.Change(b.Index, Change{MTU: new(1280)}))
+	assert.NoError(t, n.Configure(b.Index, six))
 }
 
 // TestLabFlush: Flush removes addresses of every kind, also one with a peer and

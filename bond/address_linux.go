@@ -265,17 +265,27 @@ func (n *namespace) RemoveRoute(index int, r Route) error {
 	return nil
 }
 
-// allowIPv6 turns IPv6 on for one link: some runtimes turn it off for all links of
-// a pod, but an IPv6 address needs it.
+// allowIPv6 makes a link ready for IPv6 addresses. Some runtimes turn IPv6 off for all
+// links of a pod. A bond keeps its addresses when it is set down, as with CNI's own
+// plugins; other links have settings of the host, which stay.
 func (n *namespace) allowIPv6(index int) error {
 	link, err := n.byIndex(index)
 	if err != nil {
 		return err
 	}
+	if err := link.CheckIPv6(); err != nil {
+		return err
+	}
+	settings := map[string]string{"disable_ipv6": "0"}
+	if link.Kind == kindBond {
+		settings["keep_addr_on_down"] = "1"
+	}
 	return n.inside(func() error {
-		file := filepath.Join("/proc/sys/net/ipv6/conf", link.Name, "disable_ipv6")
-		if err := os.WriteFile(file, []byte("0"), 0); err != nil {
-			return fmt.Errorf("IPv6 on %s: %w", link.Name, err)
+		for name, value := range settings {
+			file := filepath.Join("/proc/sys/net/ipv6/conf", link.Name, name)
+			if err := os.WriteFile(file, []byte(value), 0); err != nil {
+				return fmt.Errorf("IPv6 on %s: %w", link.Name, err)
+			}
 		}
 		return nil
 	})

@@ -13,15 +13,19 @@ import (
 // Announce tells neighbours and switches where the addresses are now. It sends a
 // gratuitous ARP request for an IPv4 address (RFC 5227, section 3) and an
 // unsolicited neighbour advertisement for an IPv6 address (RFC 4861, section
-// 7.2.6).
+// 7.2.6). It announces nothing on links of other types than Ethernet: over InfiniBand,
+// an address is announced by the kernel alone.
 func (n *namespace) Announce(index int, addrs []netip.Addr) error {
 	link, err := n.byIndex(index)
 	if err != nil {
 		return err
 	}
+	if link.Type != Ethernet {
+		return nil
+	}
 	mac, err := net.ParseMAC(link.MAC)
-	if err != nil || len(mac) != 6 {
-		return fmt.Errorf("announcing on %s: its hardware address %q is not Ethernet's", link.Name, link.MAC)
+	if err != nil {
+		return fmt.Errorf("announcing on %s: %w", link.Name, err)
 	}
 	if n.packet < 0 {
 		err := n.inside(func() (err error) {

@@ -98,6 +98,18 @@ type Link struct {
 	TxQueueLen *int    `json:"txQueueLen,omitempty"` // packets
 }
 
+// minIPv6MTU is the smallest MTU with which a link can have IPv6 (RFC 8200, section
+// 5). The kernel has no IPv6 settings for a link with a smaller one.
+const minIPv6MTU = 1280
+
+// CheckIPv6 returns an error if the link cannot have IPv6 addresses.
+func (l Link) CheckIPv6() error {
+	if l.MTU < minIPv6MTU {
+		return fmt.Errorf("IPv6 on %s: mtu is %d, but IPv6 needs at least %d", l.Name, l.MTU, minIPv6MTU)
+	}
+	return nil
+}
+
 // Flags are those flags of a link that [Restore] restores, as the kernel numbers
 // them (IFF_* in include/uapi/linux/if.h).
 type Flags uint32

@@ -346,3 +346,8 @@ func TestRouteString(t *testing.T) {
 	assert.Equal(t, "10.0.0.0/8", Route{Dst: prefix("10.0.0.0/8")}.String())
 	assert.Equal(t, "::/0 via fd00::1", Route{Dst: prefix("::/0"), Gateway: prefix("fd00::1/128").Addr()}.String())
 }
+
+func TestCheckIPv6(t *testing.T) {
+	assert.EqualError(t, Link{Name: "bond0", MTU: 1279}.CheckIPv6(), "IPv6 on bond0: mtu is 1279, but IPv6 needs at least 1280")
+	assert.NoError(t, Link{Name: "bond0", MTU: 1280}.CheckIPv6())
+}

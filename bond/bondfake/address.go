@@ -50,6 +50,12 @@ func (n *namespace) Configure(index int, a bond.Addresses) error {
 		return err
 	}
 	for _, ip := range a.IPs {
+		if ip.Addr().Is6() {
+			if err := l.CheckIPv6(); err != nil {
+				return err
+			}
+			l.keepsIPv6 = l.Kind == "bond"
+		}
 		if !slices.Contains(l.addrs.IPs, ip) {
 			l.addAddr(ip, a.Peers[ip])
 		}

@@ -248,4 +248,15 @@ host enp1s0v1 mac a1
 host enp2s0v0 mac b0
 host enp2s0v1 mac b1
 `},
+
+	{name: "a bond keeps its addresses when it is set down", do: all(add("pod"), create("pod", "bond0", active), change("pod", "bond0", state(true)),
+		configure("pod", "bond0", bond.Addresses{IPs: addrs("10.1.2.3/24", "fd00:1::3/64"), Routes: []bond.Route{route("fd00:7::/64", "")}}),
+		change("pod", "bond0", state(false)), change("pod", "bond0", state(true))), state: `
+host enp1s0v0 mac a0
+host enp1s0v1 mac a1
+host enp2s0v0 mac b0
+host enp2s0v1 mac b1
+pod bond0 up mac made-up 10.1.2.3/24 fd00:1::3/64
+`},
+	{name: "the end of that", do: remove("pod")},
 }

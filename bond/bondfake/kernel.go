@@ -53,8 +53,9 @@ type link struct {
 	ownMTU int
 
 	// Only for a bond.
-	macGiven bool  // its MAC was requested, not taken from a link
-	active   *link // in modes that have one; nil: none
+	keepsIPv6 bool  // when it is set down
+	macGiven  bool  // its MAC was requested, not taken from a link
+	active    *link // in modes that have one; nil: none
 }
 
 // New makes a machine with an empty host namespace.

@@ -213,12 +213,13 @@ func (l *link) enslave(b *link) error {
 	return nil
 }
 
-// changeUp sets a link up or down. A link that goes down loses its routes and its
-// IPv6 addresses.
+// changeUp sets a link up or down. A link that goes down loses its routes and, unless
+// it keeps them, its IPv6 addresses.
 func (l *link) changeUp(up bool) {
 	if l.Up && !up {
-		l.addrs.IPs = slices.DeleteFunc(l.addrs.IPs, func(p netip.Prefix) bool { return p.Addr().Is6() })
-		maps.DeleteFunc(l.addrs.Peers, func(p netip.Prefix, _ netip.Addr) bool { return p.Addr().Is6() })
+		lost := func(p netip.Prefix) bool { return p.Addr().Is6() && !l.keepsIPv6 }
+		l.addrs.IPs = slices.DeleteFunc(l.addrs.IPs, lost)
+		maps.DeleteFunc(l.addrs.Peers, func(p netip.Prefix, _ netip.Addr) bool { return lost(p) })
 		l.addrs.Routes = nil
 		l.reset()
 	}
