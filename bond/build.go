@@ -53,12 +53,17 @@ func Build(n Namespace, s Spec, links []Link) (Link, error) {
 	if err != nil {
 		return Link{}, err
 	}
+	if o := s.Options.overridden(b.Options); len(o) > 0 {
+		if err := n.Change(b.Index, Change{Options: o}); err != nil {
+			return b, fmt.Errorf("setting %s of %s: %w", slices.Sorted(maps.Keys(o)), s.Name, err)
+		}
+	}
 	for _, l := range links {
 		if err := n.Change(l.Index, Change{Master: &b.Index}); err != nil {
 			return b, fmt.Errorf("enslaving %s (%s, MAC %s) to %s (%s): %w", l.Name, l.what(), l.MAC, s.Name, s.Options[Mode], hinted(err))
 		}
-		own := s.LinkOptions[l.Name]
-		if len(own.sent()) == 0 {
+		own := s.LinkOptions[l.Name].onlySent()
+		if len(own) == 0 {
 			continue
 		}
 		if err := n.Change(l.Index, Change{Options: own}); err != nil {

@@ -364,6 +364,32 @@ func TestWithSmallestMTU(t *testing.T) {
 	assert.Equal(t, bond.Options{bond.Mode: bond.BalanceRR}, o, "untouched")
 }
 
+// TestModuleParameters: the bonding module's parameters change what a new bond has.
+// What was asked for is set. What was not stays with the module.
+func TestModuleParameters(t *testing.T) {
+	k, n := pod(t)
+	k.SetParameter(bond.FailOverMac, "none", "active")
+	k.SetParameter("resendIgmp", "1", "9")
+	s := spec
+	s.Options = bond.Options{bond.Mode: bond.ActiveBackup, bond.Miimon: "100", bond.FailOverMac: "none", bond.MTU: "1400"}
+	b := must(bond.Build(n, s, linksOf(n, "net1", "net2")))
+	assert.Equal(t, "none", b.Options[bond.FailOverMac])
+	assert.Equal(t, "9", b.Options["resendIgmp"])
+	require.NoError(t, n.Delete(b.Index))
+
+	changes := 0
+	k.Fail = func(verb string) error {
+		if verb == "Change bond0" {
+			changes++
+			return errBroken
+		}
+		return nil
+	}
+	_, err := bond.Build(n, s, linksOf(n, "net1", "net2"))
+	assert.EqualError(t, err, "setting [failOverMac] of bond0: broken")
+	assert.Equal(t, 1, changes)
+}
+
 // TestAnnounce: in active-backup mode Announce does not wait for a carrier. In
 // the other modes it does.
 func TestAnnounce(t *testing.T) {

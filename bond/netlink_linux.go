@@ -383,7 +383,7 @@ func (n *namespace) changeOptions(r *nl.NetlinkRequest, index int, o Options) er
 	data := info.AddRtAttr(place, nil)
 	for _, row := range table {
 		text, there := o[row.key]
-		if !there || text == row.unset {
+		if !there {
 			continue
 		}
 		payload, err := n.payload(row, text)

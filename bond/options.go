@@ -241,6 +241,30 @@ func (o Options) sent() []option {
 	return rows
 }
 
+// onlySent returns those of o that are sent.
+func (o Options) onlySent() Options {
+	out := Options{}
+	for _, row := range o.sent() {
+		out[row.key] = o[row.key]
+	}
+	return out
+}
+
+// overridden returns those of o that were not sent, because the kernel has them
+// anyway, and that a new bond has otherwise: found is what the kernel reports for it.
+// The bonding module's parameters change the kernel's defaults.
+func (o Options) overridden(found Options) Options {
+	out := Options{}
+	for _, row := range table {
+		text, there := o[row.key]
+		got, reported := found[row.key]
+		if there && reported && text == row.unset && got != text && row.hasMode(o[Mode]) {
+			out[row.key] = text
+		}
+	}
+	return out
+}
+
 // String returns the options that are sent to the kernel, in the kernel's
 // spelling: "active-backup miimon 100 fail_over_mac active".
 func (o Options) String() string {

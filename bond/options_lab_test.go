@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os/exec"
 	"slices"
 	"testing"
 
@@ -124,6 +125,33 @@ func TestLabQueueTwice(t *testing.T) {
 		assert.Equal(t, i == 1, errors.Is(err, unix.EPERM), "%s: %v", name, err)
 		err = n.Change(l.Index, Change{Options: Options{queueID: fmt.Sprint(maxQueue + 1)}})
 		assert.ErrorIs(t, err, unix.EPERM, name)
+	}
+}
+
+// TestLabModuleParameters: a bond has what was asked for, whatever the parameters of
+// the bonding module make of the kernel's defaults.
+func TestLabModuleParameters(t *testing.T) {
+	load := func(parameters ...string) {
+		for _, args := range [][]string{{"rmmod", "bonding"}, append([]string{"modprobe", "bonding", "max_bonds=0"}, parameters...)} {
+			out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+			require.NoError(t, err, "%s: %s", args, out)
+		}
+	}
+	require.NoError(t, System{}.EnableBonding(t.Context()))
+	load("mode=802.3ad", "lacp_rate=1", "xmit_hash_policy=1", "fail_over_mac=1", "updelay=100", "resend_igmp=9")
+	t.Cleanup(func() { load() })
+	n := space(t, "parameters")
+	for _, o := range []Options{
+		{Mode: LACP, Miimon: "100", "lacpRate": "slow", "xmitHashPolicy": "layer2", updelay: "0"},
+		{Mode: ActiveBackup, Miimon: "100", FailOverMac: "none", "resendIgmp": "1"},
+	} {
+		assert.NotEmpty(t, o.Differences(create(t, n, "other", o).Options), "the parameters count")
+		b, err := Build(n, Spec{Name: "bond0", Options: o}, nil)
+		require.NoError(t, err)
+		assert.Empty(t, o.Differences(b.Options))
+		for _, name := range []string{"bond0", "other"} {
+			require.NoError(t, n.Delete(find(t, n, name).Index))
+		}
 	}
 }
 

@@ -23,6 +23,7 @@ type Kernel struct {
 	links      []*link
 	made       int // counts namespaces and links, for IDs and MACs
 	noBonding  bool
+	parameters map[string]parameter // of the bonding module, by option
 
 	// Fail, if not nil, is called before each verb and can fail it. It gets the
 	// name of the method and of the link: "Change enp1s0v0".
@@ -60,7 +61,7 @@ type link struct {
 
 // New makes a machine with an empty host namespace.
 func New() *Kernel {
-	k := &Kernel{namespaces: map[string]*namespace{}, devices: map[string]*device{}}
+	k := &Kernel{namespaces: map[string]*namespace{}, devices: map[string]*device{}, parameters: map[string]parameter{}}
 	k.AddNamespace("")
 	return k
 }
@@ -164,6 +165,16 @@ func (k *Kernel) SetBonding(there bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.noBonding = !there
+}
+
+type parameter struct{ usual, value string }
+
+// SetParameter sets a parameter of the bonding module. A new bond has value if the
+// option with key is not sent: bond leaves out one that is missing or as usual.
+func (k *Kernel) SetParameter(key, usual, value string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.parameters[key] = parameter{usual, value}
 }
 
 func (k *Kernel) addLink(n *namespace, l bond.Link) *link {

@@ -12,11 +12,11 @@ import (
 
 const activeSlave = "activeSlave"
 
-// changeOptions sets options of a link in a bond, or the active link of a bond.
+// changeOptions sets options of a bond or of a link in one.
 func (l *link) changeOptions(o bond.Options) error {
 	for key, text := range o {
 		if key != activeSlave {
-			if l.Master == 0 {
+			if l.Master == 0 && l.Kind != "bond" {
 				return unix.EOPNOTSUPP
 			}
 			l.Options[key] = text

@@ -125,6 +125,11 @@ func (n *namespace) CreateBond(name string, o bond.Options) (bond.Link, error) {
 		l.MTU = mtu
 	}
 	l.Options = maps.Clone(o)
+	for key, p := range n.k.parameters {
+		if o[key] == "" || o[key] == p.usual {
+			l.Options[key] = p.value
+		}
+	}
 	return l.report(), nil
 }
 
