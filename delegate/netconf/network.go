@@ -29,7 +29,6 @@ type Network struct {
 	Agent      string   // the agent's socket, for links that only the agent can resolve
 	CNIVersion string
 	Name       string
-	IfName     string // the bond's name, if the configuration has one
 	Options    bond.Options
 	Links      []Link
 	PodLinks   []string          // interfaces that have to be in the pod before the network is attached
@@ -115,7 +114,7 @@ func readNetwork(raw json.RawMessage, fields map[string]json.RawMessage, bondNam
 	links := readLinks(top, elements, h, cmp.Or(bondName, h.ifName))
 	options := readOptions(top, links, cmp.Or(bondName, h.ifName))
 	n := Network{
-		Config: NewConfig(raw), CNIVersion: h.cniVersion, Name: h.name, IfName: h.ifName, Agent: h.agent, IPAM: h.ipam,
+		Config: NewConfig(raw), CNIVersion: h.cniVersion, Name: h.name, Agent: h.agent, IPAM: h.ipam,
 		Links: withVLAN(links, options[bond.VLAN], &problems), PodLinks: podLinks(links), Options: options,
 		Require: readRequire(top), AllowLACP: readLACP(top, options[bond.Mode]), Lenient: isBondCNI,
 		Valid: valid, Warnings: append(warnings, checkUnknown(top, h.name)...),
