@@ -12,6 +12,8 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/atomicfile"
@@ -38,15 +40,11 @@ const standardResult = `{
 func sameJSON(t *testing.T, want string, got []byte) {
 	t.Helper()
 	var w, g any
-	if err := json.Unmarshal([]byte(want), &w); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, json.Unmarshal([]byte(want), &w))
 	if err := json.Unmarshal(got, &g); err != nil {
 		t.Fatalf("%v: %s", err, got)
 	}
-	if diff := cmp.Diff(w, g); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
+	assert.Equal(t, w, g)
 }
 
 func TestAdd(t *testing.T) {
@@ -54,20 +52,14 @@ func TestAdd(t *testing.T) {
 	before := m.state()
 	r := request(t, standard)
 	result, err := m.Add(t.Context(), r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var printed bytes.Buffer
-	if err := invoke.PrintResult(&printed, result, "1.1.0"); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, invoke.PrintResult(&printed, result, "1.1.0"))
 	sameJSON(t, standardResult, printed.Bytes())
 	const want = `/run/netns/p1 bond0  mac=02:00:00:00:00:03 mtu=1500 up=true master="" kind="bond" ips=[10.56.217.2/24] routes=[0.0.0.0/0 via 10.56.217.1]
 /run/netns/p1 bond0-1 0000:3b:02.0 mac=02:00:00:00:00:03 mtu=1500 up=true master="bond0" kind="" ips=[] routes=[]
 /run/netns/p1 bond0-2 0000:5e:02.0 mac=02:00:00:00:00:06 mtu=1500 up=true master="bond0" kind="" ips=[] routes=[]`
-	if diff := cmp.Diff(strings.Split(want, "\n"), slices.Sorted(slices.Values(m.linesOf(pod1)))); diff != "" {
-		t.Errorf("the pod: -want +got:\n%s", diff)
-	}
+	assert.Equal(t, strings.Split(want, "\n"), slices.Sorted(slices.Values(m.linesOf(pod1))), "the pod")
 	if vfs, _ := m.namespace("").VFs("enp1s0"); vfs[0].VLAN != 100 || vfs[1].VLAN != 0 {
 		t.Errorf("the PF has %+v", vfs)
 	}
@@ -109,9 +101,7 @@ func TestAddRecord(t *testing.T) {
 	}
 	sameJSON(t, string(r.Network.Config.Raw), rec.Plan.Config.Raw)
 	rec.Plan.Config = netconf.Config{}
-	if diff := cmp.Diff(want, rec.Plan); diff != "" {
-		t.Errorf("plan: -want +got:\n%s", diff)
-	}
+	assert.Empty(t, cmp.Diff(want, rec.Plan), "plan: -want +got")
 	if a.Before.Name != "enp1s0v0" || a.Before.MTU != 9000 || a.Before.MAC != "02:00:00:00:00:03" || a.Before.Up {
 		t.Errorf("before: %+v", a.Before)
 	}
@@ -125,12 +115,8 @@ func TestAddRecord(t *testing.T) {
 	for _, s := range rec.Steps {
 		steps = append(steps, s.What)
 	}
-	if diff := cmp.Diff([]string{"survey", "compile", "record", "attach bond0-1", "attach bond0-2", "bond", "ipam", "configure"}, steps); diff != "" {
-		t.Errorf("steps: -want +got:\n%s", diff)
-	}
-	if diff := cmp.Diff([]string{"network net1: ignored: nonsense"}, rec.Warnings); diff != "" {
-		t.Errorf("warnings: -want +got:\n%s", diff)
-	}
+	assert.Equal(t, []string{"survey", "compile", "record", "attach bond0-1", "attach bond0-2", "bond", "ipam", "configure"}, steps, "steps")
+	assert.Equal(t, []string{"network net1: ignored: nonsense"}, rec.Warnings, "warnings")
 	if rec.Version != 1 || rec.BootID != "boot1" || rec.NetnsID != m.namespace(pod1).ID() || rec.BondIndex != m.link(pod1, "bond0").Index || !rec.IPAMAsked || rec.Restored != nil {
 		t.Errorf("record: %+v", rec)
 	}
@@ -159,9 +145,7 @@ func TestAddCalls(t *testing.T) {
 		"macvlan ADD bond0-1", "macvlan ADD bond0-2", "tuning ADD bond0-2", "host-local ADD bond0",
 		"host-local DEL bond0", "tuning DEL bond0-2", "macvlan DEL bond0-2", "macvlan DEL bond0-1",
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
+	assert.Equal(t, want, got)
 	const result = `{"cniVersion": "1.0.0", "interfaces": [{"name": "bond0-2", "mac": "02:00:00:00:00:0b", "sandbox": "/run/netns/p1"}]}`
 	sameJSON(t, `{"cniVersion": "1.0.0", "name": "net1", "type": "tuning", "prevResult": `+result+`}`, m.plugins.calls[2].Config)
 	sameJSON(t, `{"cniVersion": "1.0.0", "name": "net1", "type": "tuning", "prevResult": `+result+`}`, m.plugins.calls[5].Config)
@@ -184,9 +168,7 @@ func TestAddTwice(t *testing.T) {
 	m.mustAdd(r)
 	attached, calls := m.state(), len(m.plugins.calls)
 	result, err := m.Add(t.Context(), r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	sameJSON(t, standardResult, strictjson.Encode(result))
 	m.wantState(attached)
 	if len(m.plugins.calls) != calls {
@@ -199,9 +181,7 @@ func TestAddTwice(t *testing.T) {
 func TestAddAfterBroken(t *testing.T) {
 	for name, breakIt := range map[string]func(m *machine){
 		"bond deleted": func(m *machine) {
-			if err := m.namespace(pod1).Delete(m.link(pod1, "bond0").Index); err != nil {
-				m.t.Fatal(err)
-			}
+			require.NoError(m.t, m.namespace(pod1).Delete(m.link(pod1, "bond0").Index))
 		},
 		"vlan lost": func(m *machine) { m.changeVF("enp1s0", func(vf *bond.VF) { vf.VLAN = 0 }) },
 		"DEL cut off": func(m *machine) {
@@ -423,14 +403,10 @@ func TestAddWithoutState(t *testing.T) {
 		t.Errorf("error %d: %v", cnierror.Code(err), err)
 	}
 	m.Store.Dir = strings.TrimSuffix(m.Store.Dir, "/file")
-	if err := atomicfile.Remove(m.Store.Dir + "/file"); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, atomicfile.Remove(m.Store.Dir+"/file"))
 	// A hold that cannot be written: the Record goes again.
 	writeFile(t, m.Store.Dir+"/lock", "", 0o600)
-	if err := os.MkdirAll(m.Store.HoldFile(vfB), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.MkdirAll(m.Store.HoldFile(vfB), 0o700))
 	held := m.state()
 	_, err = m.Add(t.Context(), request(t, standard))
 	if err == nil || cnierror.Code(err) != types.ErrIOFailure || !strings.Contains(err.Error(), "hold on 0000:5e:02.0: ") {
@@ -446,10 +422,6 @@ func TestAddDNS(t *testing.T) {
 	m := newMachine(t)
 	r := request(t, strings.Replace(standard, `"delegate"`, `"dns": {"nameservers": ["192.0.2.53"]}, "delegate"`, 1))
 	result, err := m.Add(t.Context(), r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(types.DNS{Nameservers: []string{"192.0.2.53"}}, result.DNS); diff != "" {
-		t.Error(diff)
-	}
+	require.NoError(t, err)
+	assert.Equal(t, types.DNS{Nameservers: []string{"192.0.2.53"}}, result.DNS)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
 )
 
 // verbs are the requests to the kernel; those in the plural are dumps.
@@ -21,9 +22,7 @@ func TestRequests(t *testing.T) {
 		t.Helper()
 		n.edges.reset(0, nil)
 		before, asked := len(n.plugins.calls), n.requests()
-		if err := call(); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, call())
 		got := map[string]int{}
 		for _, edge := range n.edges.passed {
 			if verb, _, _ := strings.Cut(edge, " "); slices.Contains(verbs, verb) && !strings.HasSuffix(edge, ", done") {
@@ -83,12 +82,9 @@ func TestAllocations(t *testing.T) {
 	const ceiling = 9000
 	n := newNode(t, bondOf("bond0", vfA, vfB))
 	got := testing.AllocsPerRun(10, func() {
-		if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
-			t.Fatal(err)
-		}
-		if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
-			t.Fatal(err)
-		}
+		_, err := n.AddPod(t.Context(), n.config, n.request())
+		require.NoError(t, err)
+		require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 	})
 	if got > ceiling { // 8748 when this was written, of which 655 are the fake's for reading each PF's port
 		t.Errorf("%.0f allocations for an ADD and a DEL, the ceiling is %d", got, ceiling)

@@ -13,7 +13,8 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/agentapi"
@@ -48,9 +49,7 @@ func TestCheck(t *testing.T) {
 bond0: no link has a carrier (look at the cables, the PFs and the switch)`},
 		{"a link gone", func(m *machine) { m.change(pod1, "bond0-2", bond.Change{Namespace: m.namespace(pod2)}) }, cnierror.Check, `network net1: bond0-2: the link is gone`},
 		{"the address gone", func(m *machine) {
-			if err := m.namespace(pod1).Flush(m.link(pod1, "bond0").Index); err != nil {
-				m.t.Fatal(err)
-			}
+			require.NoError(m.t, m.namespace(pod1).Flush(m.link(pod1, "bond0").Index))
 		}, cnierror.Check, `network net1: bond0: address 10.56.217.2/24 is missing; bond0: route 0.0.0.0/0 via 10.56.217.1 is missing`},
 		{"another MTU", func(m *machine) {
 			mtu := 1400
@@ -81,9 +80,7 @@ bond0: no link has a carrier (look at the cables, the PFs and the switch)`},
 			spoiled := m.state()
 			err := m.Check(t.Context(), c1)
 			if test.text == "" {
-				if err != nil {
-					t.Error(err)
-				}
+				assert.NoError(t, err)
 				return
 			}
 			wantError(t, err, test.code, test.text)
@@ -94,9 +91,7 @@ bond0: no link has a carrier (look at the cables, the PFs and the switch)`},
 
 func (m *machine) mustDelete(path, name string) {
 	m.t.Helper()
-	if err := m.namespace(path).Delete(m.link(path, name).Index); err != nil {
-		m.t.Fatal(err)
-	}
+	require.NoError(m.t, m.namespace(path).Delete(m.link(path, name).Index))
 }
 
 // TestCheckPlugins: those are called that know CHECK, with what they printed
@@ -115,9 +110,7 @@ func TestCheckPlugins(t *testing.T) {
 			m := newMachine(t)
 			m.mustAdd(request(t, test.config))
 			m.plugins.calls = nil
-			if err := m.Check(t.Context(), c1); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, m.Check(t.Context(), c1))
 			var got []string
 			for _, c := range m.plugins.calls {
 				got = append(got, c.Type+" "+c.Command+" "+c.IfName)
@@ -128,9 +121,7 @@ func TestCheckPlugins(t *testing.T) {
 				}
 				sameJSON(t, want, c.Config)
 			}
-			if diff := cmp.Diff(test.want, got); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
+			assert.Equal(t, test.want, got)
 		})
 	}
 }
@@ -143,9 +134,7 @@ func TestStatus(t *testing.T) {
 	n := request(t, standard).Network
 	m := newMachine(t)
 	before := m.state()
-	if err := m.Status(t.Context(), n); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, m.Status(t.Context(), n))
 	m.plugins.missing["host-local"] = true
 	wantError(t, m.Status(t.Context(), n), types.ErrPluginNotAvailable, "CNI plugin host-local is in none of [/opt/cni/bin]: file does not exist")
 	m.SetBonding(false)
@@ -183,17 +172,11 @@ func TestStatusOfWhatHangs(t *testing.T) {
 	m := newMachine(t)
 	m.Path = []string{bin}
 	m.Host.Kernel, m.Runner = lookOnly{m.Host.Kernel}, invoke.Exec{Env: os.Environ(), Timeout: time.Minute}
-	if err := m.StatusPod(t.Context(), netconf.Cluster{Agent: agent.Socket, ConfDir: conf}); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, m.StatusPod(t.Context(), netconf.Cluster{Agent: agent.Socket, ConfDir: conf}))
 	n, err := netconf.ParseNetwork([]byte(fmt.Sprintf(`{"name": "net1", "agent": %q, "links": [{"resourceName": "a/b"}, {"resourceName": "a/c"}],
 		"delegate": {"type": "p"}, "ipam": {"type": "p"}}`, agent.Socket)), "bond0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := m.Status(t.Context(), n); err != nil {
-		t.Error(err)
-	}
+	require.NoError(t, err)
+	assert.NoError(t, m.Status(t.Context(), n))
 	if files, _ := filepath.Glob(filepath.Join(bin, "*.was-executed")); len(files) > 0 {
 		t.Errorf("STATUS has executed plugins: %v", files)
 	}

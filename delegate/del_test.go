@@ -9,6 +9,8 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/atomicfile"
@@ -27,9 +29,7 @@ func TestDel(t *testing.T) {
 	}{
 		{"nothing", standard, func(*machine) {}, ""},
 		{"the application has deleted the bond", standard, func(m *machine) {
-			if err := m.namespace(pod1).Delete(m.link(pod1, "bond0").Index); err != nil {
-				m.t.Fatal(err)
-			}
+			require.NoError(m.t, m.namespace(pod1).Delete(m.link(pod1, "bond0").Index))
 		}, ""},
 		{"the application has renamed the bond and a link", standard, func(m *machine) {
 			mine, theirs, down := "mine", "theirs", false
@@ -98,9 +98,7 @@ func TestDelNameTaken(t *testing.T) {
 			if dummy.Kind != "dummy" {
 				t.Errorf("the application's interface is now %+v", dummy)
 			}
-			if err := m.namespace(pod1).Delete(dummy.Index); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, m.namespace(pod1).Delete(dummy.Index))
 			m.wantState(before)
 		})
 	}
@@ -122,22 +120,17 @@ func TestDelNamespaceGone(t *testing.T) {
 			if name == "another under its path" {
 				m.AddNamespace(pod1)
 				m.AddVirtual(pod1, "dummy", "bond0-1")
-				if _, err := m.namespace(pod1).CreateBond("bond0", bond.Options{bond.Mode: bond.BalanceRR}); err != nil {
-					t.Fatal(err)
-				}
+				_, err := m.namespace(pod1).CreateBond("bond0", bond.Options{bond.Mode: bond.BalanceRR})
+				require.NoError(t, err)
 			}
 			m.mustDel(c1)
 			switch name {
 			case "another under its path":
 				for _, left := range []string{"bond0-1", "bond0"} {
-					if err := m.namespace(pod1).Delete(m.link(pod1, left).Index); err != nil {
-						t.Fatal(err)
-					}
+					require.NoError(t, m.namespace(pod1).Delete(m.link(pod1, left).Index))
 				}
 			case "gone, and the name taken":
-				if err := m.namespace("").Delete(m.link("", "bond0-1").Index); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, m.namespace("").Delete(m.link("", "bond0-1").Index))
 				fallthrough
 			default:
 				m.AddNamespace(pod1)
@@ -167,9 +160,7 @@ func TestDelHostNameTaken(t *testing.T) {
 	if n := len(m.linesOf(pod1)); n != 0 {
 		t.Errorf("%d links are still in the pod", n)
 	}
-	if err := m.namespace("").Delete(m.link("", "enp1s0v0").Index); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, m.namespace("").Delete(m.link("", "enp1s0v0").Index))
 	m.mustDel(c1)
 	m.wantState(before)
 }
@@ -192,16 +183,12 @@ func TestDelHostNameKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	links, err := m.namespace("").Links()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	vf, there := bond.Find(links, func(l bond.Link) bool { return l.Device == vfA })
 	if want := fmt.Sprintf("multibond: %s is %s from now on: its own name is taken on the host by enp1s0v0 (dummy)\n", vfA, vf.Name); !there || !strings.Contains(m.log.String(), want) {
 		t.Errorf("there: %t, warnings: %s", there, m.log)
 	}
-	if err := m.namespace("").Delete(m.link("", "enp1s0v0").Index); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, m.namespace("").Delete(m.link("", "enp1s0v0").Index))
 	down, name := false, "enp1s0v0"
 	m.change("", vf.Name, bond.Change{Up: &down, Name: &name})
 	m.wantState(newMachine(t).state())
@@ -231,9 +218,7 @@ func TestDelNewOwner(t *testing.T) {
 		r := request(t, config)
 		m.mustAdd(r)
 		old, err := os.ReadFile(m.Store.File(c1))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		m.mustDel(c1)
 		m.mustAdd(other(r))
 		attached, calls := m.state(), m.plugins.count("sriov", "DEL")
@@ -272,9 +257,7 @@ func TestDelMadeAnew(t *testing.T) {
 	m.changeVF("enp1s0", func(vf *bond.VF) { vf.VLAN = 9 })
 	want := strings.Join(m.linesOf(""), "\n")
 	m.mustDel(c1)
-	if diff := cmp.Diff(want, strings.Join(m.linesOf(""), "\n")); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
+	assert.Equal(t, want, strings.Join(m.linesOf(""), "\n"))
 	if warning := "multibond: 0000:3b:02.0 was made anew since the ADD (its own MAC is "; !strings.Contains(m.log.String(), warning) {
 		t.Errorf("warnings: %s", m.log)
 	}
@@ -294,9 +277,7 @@ func TestDelDriverAnew(t *testing.T) {
 	m.mustDel(c1)
 	for pf, want := range map[string]bond.VF{"enp1s0": {MaxRate: 10}, "enp2s0": {VLAN: 9}} {
 		vfs, err := m.namespace("").VFs(pf)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if got := vfs[0]; got.VLAN != want.VLAN || got.MaxRate != want.MaxRate {
 			t.Errorf("%s keeps %+v of VF 0, want VLAN %d and rate %d", pf, got, want.VLAN, want.MaxRate)
 		}
@@ -311,15 +292,11 @@ func TestDelOtherBoot(t *testing.T) {
 		m.mustAdd(request(t, standard))
 		rec := m.readRecord(c1)
 		rec.IPAMAsked = asked
-		if err := m.Store.Update(rec); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, m.Store.Update(rec))
 		want, calls := strings.Join(m.linesOf(""), "\n"), m.plugins.count("sriov", "DEL")
 		m.BootID = "boot2"
 		m.mustDel(c1)
-		if diff := cmp.Diff(want, strings.Join(m.linesOf(""), "\n")); diff != "" {
-			t.Errorf("-want +got:\n%s", diff)
-		}
+		assert.Equal(t, want, strings.Join(m.linesOf(""), "\n"))
 		if hasRecord(m) || len(m.plugins.pool) != 0 || m.plugins.count("sriov", "DEL") != calls {
 			t.Error("the Record or the address is still there, or sriov was called")
 		}
@@ -400,9 +377,7 @@ func TestDelLimbo(t *testing.T) {
 		m.mustAdd(request(t, standard))
 		rec := m.readRecord(c1)
 		rec.Plan.Links[0].Device = "0000:3b:0f.0"
-		if err := m.Store.Update(rec); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, m.Store.Update(rec))
 		m.mustDel(c1)
 		if want := "multibond: 0000:3b:0f.0 is no longer there; nothing is left to restore of it\n"; !strings.Contains(m.log.String(), want) {
 			t.Errorf("warnings: %s", m.log)
@@ -488,9 +463,7 @@ func TestDelNewPath(t *testing.T) {
 	m.mustDel(c1)
 	m.wantState(before)
 	calls := m.plugins.calls
-	if diff := cmp.Diff([]string{"/opt/cni/bin", "/opt/cni/new"}, calls[len(calls)-1].Path); diff != "" {
-		t.Error(diff)
-	}
+	assert.Equal(t, []string{"/opt/cni/bin", "/opt/cni/new"}, calls[len(calls)-1].Path)
 }
 
 // TestDelRecords: without a Record that can be read there is nothing to undo,
@@ -503,9 +476,7 @@ func TestDelRecords(t *testing.T) {
 			m.mustAdd(request(t, standard))
 			writeFile(t, m.Store.File(c1), content, 0o600)
 			m.mustDel(c1)
-			if err := os.Remove(m.Store.File(c1) + ".damaged"); err != nil {
-				t.Error("it was not kept:", err)
-			}
+			assert.NoError(t, os.Remove(m.Store.File(c1)+".damaged"), "it was not kept")
 			m.wantState(before)
 		})
 	}
@@ -518,9 +489,7 @@ func TestDelRecords(t *testing.T) {
 		m.change(pod1, "bond0", bond.Change{Name: &mine})
 		writeFile(t, m.Store.File(c1), "{", 0o600)
 		m.mustDel(c1)
-		if err := os.Remove(m.Store.File(c1) + ".damaged"); err != nil {
-			t.Error("it was not kept:", err)
-		}
+		assert.NoError(t, os.Remove(m.Store.File(c1)+".damaged"), "it was not kept")
 		m.wantState(before)
 	})
 	t.Run("damaged, and nothing else", func(t *testing.T) {
@@ -537,9 +506,7 @@ func TestDelRecords(t *testing.T) {
 		m.mustAdd(request(t, standard))
 		rec := m.readRecord(c1)
 		rec.Version = 2
-		if err := m.Store.Update(rec); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, m.Store.Update(rec))
 		attached := m.state()
 		wantError(t, m.Del(t.Context(), c1), types.ErrIOFailure, "record of c1:bond0 has version 2, this program knows 1: use the version that wrote it")
 		m.wantState(attached)
@@ -565,9 +532,7 @@ func TestGC(t *testing.T) {
 	both := m.state()
 	gc := func(config string) error {
 		n, err := netconf.ParseNetwork([]byte(strings.Replace(standard, `"delegate"`, config+`, "delegate"`, 1)), "")
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		return m.GC(t.Context(), n.Name, n.Valid)
 	}
 	wantError(t, gc(`"x": 1`), types.ErrInvalidNetworkConfig, "network net1: cni.dev/valid-attachments: is missing; without it every attachment would count as gone")
@@ -575,22 +540,16 @@ func TestGC(t *testing.T) {
 		`"cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "bond0"}, {"containerID": "c2", "ifname": "bond0"}, {"containerID": "c3", "ifname": "bond0"}]`,
 		`"cni.dev/valid-attachments": [], "name": "net2"`,
 	} {
-		if err := gc(config); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, gc(config))
 		m.wantState(both)
 	}
 	m.plugins.refuse["host-local DEL bond0"] = "on fire"
 	wantError(t, gc(`"cni.dev/valid-attachments": []`), cnierror.Restore, "network net1: ipam: host-local DEL: on fire\nnetwork net1: ipam: host-local DEL: on fire")
 	clear(m.plugins.refuse)
-	if err := gc(`"cni.dev/valid-attachments": [{"containerID": "c2", "ifname": "bond0"}]`); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, gc(`"cni.dev/valid-attachments": [{"containerID": "c2", "ifname": "bond0"}]`))
 	if keys, _ := m.Store.List(); !cmp.Equal(keys, []plan.Key{c2}) {
 		t.Errorf("left are %v", keys)
 	}
-	if err := gc(`"cni.dev/valid-attachments": null`); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, gc(`"cni.dev/valid-attachments": null`))
 	m.wantState(before)
 }

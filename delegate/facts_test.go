@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
 )
@@ -27,9 +29,7 @@ func TestGivenTo(t *testing.T) {
 		m.SRIOV = t.TempDir()
 		if test.device != "" {
 			pci := filepath.Join(m.SRIOV, "pci")
-			if err := os.Mkdir(pci, 0o700); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.Mkdir(pci, 0o700))
 			writeFile(t, filepath.Join(pci, test.device), test.note, 0o600)
 		}
 		_, err := m.Add(t.Context(), request(t, standard))

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate/netconf"
 )
@@ -50,15 +52,12 @@ func TestGCForwarded(t *testing.T) {
 			`"type":"sriov"}`, `"type":"sriov","cniVersion":"1.1.0","name":"vfs"}`).Replace(string(a.Config)))
 	}
 	before := n.state()
-	if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
-		t.Fatal(err)
-	}
+	_, err := n.AddPod(t.Context(), n.config, n.request())
+	require.NoError(t, err)
 	gc := func(valid ...netconf.GCAttachment) []string {
 		t.Helper()
 		from := len(n.plugins.calls)
-		if err := n.GC(t.Context(), "multibond", append([]netconf.GCAttachment{}, valid...)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, n.GC(t.Context(), "multibond", append([]netconf.GCAttachment{}, valid...)))
 		return n.gcCalls(from)
 	}
 	older := netconf.GCAttachment{ContainerID: "older", IfName: "eth0"} // without a Record
@@ -72,15 +71,11 @@ func TestGCForwarded(t *testing.T) {
 	slices.Sort(want)
 	got := gc(netconf.GCAttachment{ContainerID: "c1", IfName: "eth0"}, older)
 	slices.Sort(got)
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("of an attachment that stays, -want +got:\n%s", diff)
-	}
+	assert.Equal(t, want, got, "of an attachment that stays")
 	want = []string{"bridge cbr0 keeps older:eth0", "host-local net-bond0 keeps ", "portmap cbr0 keeps older:eth0", "sriov vfs keeps ", "sriov vlan keeps "}
 	got = gc(older)
 	slices.Sort(got)
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("of one that is gone, -want +got:\n%s", diff)
-	}
+	assert.Equal(t, want, got, "of one that is gone")
 	n.wantState(before)
 }
 
@@ -89,9 +84,7 @@ func TestGCIsForwardedToNoneThatDoesNotKnowIt(t *testing.T) {
 	m := newMachine(t)
 	m.mustAdd(request(t, strings.Replace(standard, `"cniVersion": "1.1.0"`, `"cniVersion": "1.0.0"`, 1)))
 	from := len(m.plugins.calls)
-	if err := m.GC(t.Context(), "net1", []netconf.GCAttachment{}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, m.GC(t.Context(), "net1", []netconf.GCAttachment{}))
 	if got := m.gcCalls(from); got != nil {
 		t.Errorf("called: %v", got)
 	}
@@ -106,11 +99,8 @@ func TestGCForgetsWhatWasNeverBegun(t *testing.T) {
 	for _, name := range []string{"c7:bond0.json.begun", "c7:bond0.json.new"} {
 		writeFile(t, m.Store.Dir+"/"+name, "{", 0o600)
 	}
-	if err := m.GC(t.Context(), "net1", []netconf.GCAttachment{{ContainerID: "c1", IfName: "bond0"}}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, m.GC(t.Context(), "net1", []netconf.GCAttachment{{ContainerID: "c1", IfName: "bond0"}}))
 	m.wantState(with)
-	if _, err := os.Stat(m.Store.Dir + "/c1:bond0.json.begun"); err != nil {
-		t.Errorf("of a Record that is there: %v", err)
-	}
+	_, err := os.Stat(m.Store.Dir + "/c1:bond0.json.begun")
+	assert.NoError(t, err, "of a Record that is there")
 }

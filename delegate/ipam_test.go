@@ -11,6 +11,8 @@ import (
 
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/invoke"
@@ -44,17 +46,11 @@ func TestAddressesOf(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var result current.Result
-			if err := json.Unmarshal([]byte(test.result), &result); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, json.Unmarshal([]byte(test.result), &result))
 			got, err := addressesOf(&result)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			same := cmp.Options{cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })}
-			if diff := cmp.Diff(test.want, got, same); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
+			assert.Equal(t, test.want, got, same)
 		})
 	}
 }
@@ -113,9 +109,7 @@ func TestIPAMBesideTheBond(t *testing.T) {
 			m.mustDel(c1)
 			m.wantState(before)
 			order := slices.DeleteFunc(slices.Clone(m.edges.passed), func(edge string) bool { return !slices.Contains(want, edge) })
-			if diff := cmp.Diff(want, order); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
+			assert.Equal(t, want, order)
 		})
 	}
 }

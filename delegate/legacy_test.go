@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
@@ -31,9 +33,8 @@ func (m *machine) bondCNI(links ...string) {
 		attached = append(attached, m.link(pod1, name))
 	}
 	spec := bond.Spec{Name: "bond0", Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "mtu": "1500"}}
-	if _, err := bond.Build(pod, spec, attached); err != nil {
-		m.t.Fatal(err)
-	}
+	_, err := bond.Build(pod, spec, attached)
+	require.NoError(m.t, err)
 	m.plugins.pool["c1/bond0"] = "10.56.217.9"
 }
 
@@ -57,16 +58,10 @@ func TestLegacy(t *testing.T) {
 			before := m.state()
 			m.bondCNI(test.links...)
 			r := request(t, test.config)
-			if err := m.CheckBondCNI(r); err != nil {
-				t.Errorf("CHECK: %v", err)
-			}
-			if err := m.DelPod(t.Context(), netconf.Cluster{}, r); err != nil {
-				t.Fatal(err)
-			}
+			assert.NoError(t, m.CheckBondCNI(r), "CHECK")
+			require.NoError(t, m.DelPod(t.Context(), netconf.Cluster{}, r))
 			m.wantState(before)
-			if err := m.DelPod(t.Context(), netconf.Cluster{}, r); err != nil {
-				t.Errorf("a second DEL: %v", err)
-			}
+			assert.NoError(t, m.DelPod(t.Context(), netconf.Cluster{}, r), "a second DEL")
 			wantError(t, m.CheckBondCNI(r), cnierror.Check, "network mynet: bond0: the bond is gone")
 		})
 	}
@@ -95,9 +90,7 @@ func TestLegacyNamespaceGone(t *testing.T) {
 	before := m.state()
 	m.bondCNI("enp1s0v0", "enp2s0v0")
 	m.RemoveNamespace(pod1)
-	if err := m.DelPod(t.Context(), netconf.Cluster{}, request(t, hostBond)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, m.DelPod(t.Context(), netconf.Cluster{}, request(t, hostBond)))
 	m.AddNamespace(pod1)
 	m.wantState(before)
 }
@@ -113,9 +106,7 @@ func TestLegacyIPAM(t *testing.T) {
 	wantError(t, m.DelPod(t.Context(), netconf.Cluster{}, r), cnierror.Restore, "network mynet: ipam: host-local DEL: no")
 	delete(m.plugins.pool, "c1/bond0")
 	m.wantState(before)
-	if err := m.DelPod(t.Context(), netconf.Cluster{}, r); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, m.DelPod(t.Context(), netconf.Cluster{}, r))
 	if got := m.log.String(); !strings.HasSuffix(got, "multibond: network mynet: ipam: host-local DEL: no\n") {
 		t.Errorf("log: %s", got)
 	}
@@ -147,9 +138,7 @@ func TestLegacyNot(t *testing.T) {
 	m.bondCNI("enp1s0v0", "enp2s0v0")
 	before := m.state()
 	r := request(t, strings.Replace(hostBond, `"bond"`, `"multibond"`, 1))
-	if err := m.DelPod(t.Context(), netconf.Cluster{}, r); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, m.DelPod(t.Context(), netconf.Cluster{}, r))
 	m.wantState(before)
 	if err := m.CheckPod(t.Context(), c1); cnierror.Code(err) != types.ErrUnknownContainer {
 		t.Errorf("CHECK: %v", err)

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
 	"github.com/multibond/multibond/bond"
@@ -48,12 +50,8 @@ func TestSharedMAC(t *testing.T) {
 			if m.link(pod1, "bond0-1").MAC != first {
 				t.Errorf("the bond's MAC is %s, its first link's is %s", first, m.link(pod1, "bond0-1").MAC)
 			}
-			if err := m.Check(t.Context(), c1); err != nil {
-				t.Error(err)
-			}
-			if err := m.namespace(pod1).Change(m.link(pod1, "bond0").Index, bond.Change{Options: bond.Options{"activeSlave": "bond0-2"}}); err != nil {
-				t.Fatal(err)
-			}
+			assert.NoError(t, m.Check(t.Context(), c1))
+			require.NoError(t, m.namespace(pod1).Change(m.link(pod1, "bond0").Index, bond.Change{Options: bond.Options{"activeSlave": "bond0-2"}}))
 			if same := m.link(pod1, "bond0").MAC == first; same != test.same {
 				t.Errorf("the bond's MAC was %s, is %s", first, m.link(pod1, "bond0").MAC)
 			}

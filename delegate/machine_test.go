@@ -15,6 +15,8 @@ import (
 
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/bond/bondfake"
@@ -77,9 +79,7 @@ func stateDir(t *testing.T) string {
 func request(t *testing.T, config string) plan.Request {
 	t.Helper()
 	n, err := netconf.ParseNetwork([]byte(config), "bond0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return plan.Request{ContainerID: "c1", IfName: "bond0", Netns: pod1, Network: n}
 }
 
@@ -155,24 +155,19 @@ func (m *machine) keep(warnings []string) {
 
 func (m *machine) mustAdd(r plan.Request) {
 	m.t.Helper()
-	if _, err := m.Add(m.t.Context(), r); err != nil {
-		m.t.Fatalf("ADD: %v", err)
-	}
+	_, err := m.Add(m.t.Context(), r)
+	require.NoError(m.t, err, "ADD")
 }
 
 func (m *machine) mustDel(k plan.Key) {
 	m.t.Helper()
-	if err := m.Del(m.t.Context(), k); err != nil {
-		m.t.Fatalf("DEL: %v", err)
-	}
+	require.NoError(m.t, m.Del(m.t.Context(), k), "DEL")
 }
 
 // wantState compares the whole machine with what it was.
 func (m *machine) wantState(before string) {
 	m.t.Helper()
-	if diff := cmp.Diff(strings.Split(before, "\n"), strings.Split(m.state(), "\n")); diff != "" {
-		m.t.Errorf("the machine has changed (-before +after):\n%s", diff)
-	}
+	assert.Empty(m.t, cmp.Diff(strings.Split(before, "\n"), strings.Split(m.state(), "\n")), "the machine has changed (-before +after)")
 }
 
 func wantError(t *testing.T, err error, code uint, text string) {
@@ -189,33 +184,25 @@ func wantError(t *testing.T, err error, code uint, text string) {
 func (m *machine) link(path, name string) bond.Link {
 	m.t.Helper()
 	l, err := m.namespace(path).Link(name)
-	if err != nil {
-		m.t.Fatal(err)
-	}
+	require.NoError(m.t, err)
 	return l
 }
 
 func (m *machine) namespace(path string) bond.Namespace {
 	m.t.Helper()
 	n, err := m.Kernel.Open(path)
-	if err != nil {
-		m.t.Fatal(err)
-	}
+	require.NoError(m.t, err)
 	return n
 }
 
 func (m *machine) change(path, name string, c bond.Change) {
 	m.t.Helper()
-	if err := m.namespace(path).Change(m.link(path, name).Index, c); err != nil {
-		m.t.Fatal(err)
-	}
+	require.NoError(m.t, m.namespace(path).Change(m.link(path, name).Index, c))
 }
 
 func (m *machine) configure(path, name string, a bond.Addresses) {
 	m.t.Helper()
-	if err := m.namespace(path).Configure(m.link(path, name).Index, a); err != nil {
-		m.t.Fatal(err)
-	}
+	require.NoError(m.t, m.namespace(path).Configure(m.link(path, name).Index, a))
 }
 
 // changeVF changes what a PF keeps for its VF 0.
@@ -223,14 +210,10 @@ func (m *machine) changeVF(pf string, change func(*bond.VF)) {
 	m.t.Helper()
 	host := m.namespace("")
 	vfs, err := host.VFs(pf)
-	if err != nil {
-		m.t.Fatal(err)
-	}
+	require.NoError(m.t, err)
 	want := vfs[0]
 	change(&want)
-	if err := host.ChangeVF(pf, 0, vfs[0], want); err != nil {
-		m.t.Fatal(err)
-	}
+	require.NoError(m.t, host.ChangeVF(pf, 0, vfs[0], want))
 }
 
 // state describes all that an attachment can change, also what netlink does not
@@ -253,9 +236,7 @@ func (m *machine) state() string {
 		}
 		return err
 	})
-	if err != nil {
-		m.t.Fatal(err)
-	}
+	require.NoError(m.t, err)
 	slices.Sort(lines)
 	return strings.Join(lines, "\n") + "\n"
 }
@@ -270,22 +251,16 @@ func (m *machine) linesOf(path string) []string {
 		return []string{where + " is gone"}
 	}
 	links, err := n.Links()
-	if err != nil {
-		m.t.Fatal(err)
-	}
+	require.NoError(m.t, err)
 	var lines []string
 	for _, l := range links {
 		master, _ := bond.Find(links, func(x bond.Link) bool { return x.Index == l.Master })
 		addrs, err := n.Addresses(l.Index)
-		if err != nil {
-			m.t.Fatal(err)
-		}
+		require.NoError(m.t, err)
 		lines = append(lines, fmt.Sprintf("%s %s %s mac=%s mtu=%d up=%t master=%q kind=%q ips=%v routes=%v",
 			where, l.Name, l.Device, l.MAC, l.MTU, l.Up, master.Name, l.Kind, addrs.IPs, addrs.Routes))
 		vfs, err := n.VFs(l.Name)
-		if err != nil {
-			m.t.Fatal(err)
-		}
+		require.NoError(m.t, err)
 		for _, i := range slices.Sorted(maps.Keys(vfs)) {
 			vf := vfs[i]
 			trust := *vf.Trust
@@ -443,17 +418,13 @@ func (n edgedNamespace) ChangeVF(pf string, number int, have, want bond.VF) erro
 func (m *machine) readRecord(k plan.Key) *record.Record {
 	m.t.Helper()
 	rec, err := m.Store.Load(k)
-	if err != nil {
-		m.t.Fatal(err)
-	}
+	require.NoError(m.t, err)
 	return rec
 }
 
 func writeFile(t *testing.T, name, content string, mode os.FileMode) {
 	t.Helper()
-	if err := os.WriteFile(name, []byte(content), mode); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(name, []byte(content), mode))
 }
 
 // c1 and c2 are the keys of [request] and [other].

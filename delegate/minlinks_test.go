@@ -3,7 +3,8 @@ package delegate
 import (
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate/strictjson"
 )
@@ -16,22 +17,16 @@ func TestAddDegraded(t *testing.T) {
 	before := m.state()
 	r := request(t, `{"cniVersion": "1.1.0", "name": "net1", "minLinks": 1, "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`)
 	result, err := m.Add(t.Context(), r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if len(result.Interfaces) != 2 || m.link(pod1, "bond0-1").Master != m.link(pod1, "bond0").Index {
 		t.Errorf("the result has %d interfaces", len(result.Interfaces))
 	}
-	if err := m.Check(t.Context(), c1); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, m.Check(t.Context(), c1))
 	want := []string{
 		"network net1: links[1].deviceID: VF 0000:5e:02.0 has the userspace driver vfio-pci; the kernel has no interface of it to bond (bind it to the VF's own network driver, or leave it to a DPDK program)",
 		"network net1: links: 1 of 2 are there, and the bond starts with them (it gets no other as long as its pod lives)",
 	}
-	if diff := cmp.Diff(want, m.readRecord(c1).Warnings); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
+	assert.Equal(t, want, m.readRecord(c1).Warnings)
 	m.mustDel(c1)
 	m.wantState(before)
 }
@@ -41,9 +36,7 @@ func TestAddOneLink(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()
 	m.mustAdd(request(t, `{"cniVersion": "1.1.0", "name": "net1", "minLinks": 1, "links": [{"deviceID": "0000:3b:02.0"}]}`))
-	if diff := cmp.Diff([]string{"network net1: links: the bond has one link; nothing takes over when that fails"}, m.readRecord(c1).Warnings); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
+	assert.Equal(t, []string{"network net1: links: the bond has one link; nothing takes over when that fails"}, m.readRecord(c1).Warnings)
 	m.mustDel(c1)
 	m.wantState(before)
 }
@@ -55,19 +48,14 @@ func TestAddWithoutADevice(t *testing.T) {
 	short.Config = strictjson.Encode(values{"cniVersion": "1.0.0", "name": "net1", "type": "multibond", "minLinks": 1, "links": []values{{"deviceID": vfA}, {"resourceName": "intel.com/b"}}})
 	n := newNode(t, short)
 	before := n.state()
-	if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
-		t.Fatal(err)
-	}
+	_, err := n.AddPod(t.Context(), n.config, n.request())
+	require.NoError(t, err)
 	want := []string{
 		"network demo/bond0: links[1].resourceName: no device of the pod is left for it (have the pod's containers request one more: resources.limits)",
 		"network demo/bond0: links: 1 of 2 are there, and the bond starts with them (it gets no other as long as its pod lives)",
 	}
 	published := n.published()
-	if diff := cmp.Diff(want, published[len(published)-1].Warnings); diff != "" {
-		t.Errorf("published, -want +got:\n%s", diff)
-	}
-	if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
-		t.Fatal(err)
-	}
+	assert.Equal(t, want, published[len(published)-1].Warnings, "published")
+	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 	n.wantState(before)
 }

@@ -6,6 +6,9 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
 )
@@ -67,9 +70,8 @@ func TestDelTornCache(t *testing.T) {
 			if _, err := os.Stat(torn); (err == nil) != stays {
 				t.Errorf("its file: %v", err)
 			}
-			if _, err := os.Stat(other); err != nil {
-				t.Error(err)
-			}
+			_, err := os.Stat(other)
+			assert.NoError(t, err)
 			clear(m.plugins.vfs) // what it has refused to give back
 			m.wantState(before)
 		})
@@ -128,9 +130,7 @@ func TestApplicationDeletedTheBond(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()
 	m.mustAdd(request(t, hostBond))
-	if err := m.namespace(pod1).Delete(m.link(pod1, "bond0").Index); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, m.namespace(pod1).Delete(m.link(pod1, "bond0").Index))
 	m.mustDel(c1)
 	m.wantState(before)
 }

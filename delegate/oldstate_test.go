@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/netconf"
@@ -42,9 +43,7 @@ func TestOldState(t *testing.T) {
 			m.mustAdd(request(t, standard))
 			file := m.Store.File(c1)
 			good, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			bad := test.spoil(string(good))
 			if bad == string(good) && test.name != "as it was" {
 				t.Fatal("nothing is spoilt")
@@ -70,9 +69,7 @@ func TestOldState(t *testing.T) {
 				if err != nil || string(kept) != bad {
 					t.Errorf("set aside is %q, %v", kept, err)
 				}
-				if err := os.Remove(file + ".damaged"); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, os.Remove(file+".damaged"))
 			}
 			m.wantState(before)
 		})
@@ -85,9 +82,7 @@ func TestOldStateGC(t *testing.T) {
 	m := newMachine(t)
 	m.mustAdd(request(t, standard))
 	writeFile(t, m.Store.Dir+"/c0:bond0.json", `{"version":2}`, 0o600)
-	if err := os.Mkdir(m.Store.Dir+"/c3:bond0.json", 0o700); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Mkdir(m.Store.Dir+"/c3:bond0.json", 0o700))
 	err := m.GC(t.Context(), "net1", []netconf.GCAttachment{})
 	if err == nil || !strings.Contains(err.Error(), "record of c0:bond0 has version 2") || !strings.Contains(err.Error(), "record of c3:bond0: read ") {
 		t.Errorf("error %v", err)

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
@@ -56,9 +58,7 @@ func TestAttachmentOrder(t *testing.T) {
 		var given, got []string
 		for _, a := range test.given {
 			r, err := requestFor(a, plan.Request{}, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			rs, given = append(rs, r), append(given, a.IfName)
 		}
 		for _, r := range plan.InOrder(rs, plan.Order(rs)) {
@@ -80,9 +80,8 @@ func TestBondBeforeItsLinks(t *testing.T) {
 			given := plan.InOrder(all, places)
 			n := newNode(t, given...)
 			before := n.state()
-			if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
-				t.Fatal(err)
-			}
+			_, err := n.AddPod(t.Context(), n.config, n.request())
+			require.NoError(t, err)
 			master := n.link(pod1, "bond0").Index
 			for name, device := range map[string]string{"net1": vfA, "net2": vfB} {
 				if l := n.link(pod1, name); l.Master != master || l.Device != device {
@@ -104,16 +103,10 @@ func TestBondBeforeItsLinks(t *testing.T) {
 			for _, a := range n.published()[0].Attachments {
 				published = append(published, a.IfName)
 			}
-			if diff := cmp.Diff(want, published); diff != "" {
-				t.Errorf("published, -want +got:\n%s", diff)
-			}
-			if err := n.CheckPod(t.Context(), n.request().Key()); err != nil {
-				t.Errorf("CHECK: %v", err)
-			}
+			assert.Equal(t, want, published, "published")
+			assert.NoError(t, n.CheckPod(t.Context(), n.request().Key()), "CHECK")
 			added := len(n.plugins.calls)
-			if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 			if first := n.plugins.calls[added]; first.IfName != "bond0" {
 				t.Errorf("DEL begins with %s, wanted is bond0", first.IfName)
 			}
@@ -135,9 +128,7 @@ func TestBondBeforeItsLinksFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err == nil {
-			if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 		}
 		n.wantState(before)
 		return &done
@@ -153,9 +144,7 @@ func TestBondBeforeItsLinksKilled(t *testing.T) {
 		n.edges.reset(edge, kill)
 		untilKilled(func() { _, _ = n.AddPod(t.Context(), n.config, n.request()) })
 		done := *n.edges
-		if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 		n.wantState(before)
 		return &done
 	})

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
 )
@@ -36,18 +38,14 @@ func TestDelOfWhatNoRecordKnows(t *testing.T) {
 			m.mustAdd(r)
 			test.lose(m)
 			for range 2 {
-				if err := m.DelPod(t.Context(), netconf.Cluster{}, r); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, m.DelPod(t.Context(), netconf.Cluster{}, r))
 			}
 			if !strings.Contains(m.log.String(), "there is no Record of bond0 in "+pod1) {
 				t.Errorf("it is not said: %s", m.log)
 			}
 			clear(m.plugins.vfs) // what sriov-cni keeps where it has refused
 			os.RemoveAll(m.Store.Dir)
-			if err := os.Mkdir(m.Store.Dir, 0o700); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.Mkdir(m.Store.Dir, 0o700))
 			m.wantState(before)
 		})
 	}
@@ -78,9 +76,7 @@ func TestDelLeavesAnothersBonds(t *testing.T) {
 			}
 			attached := strings.Join(m.linesOf(pod1), "\n")
 			r.IfName = test.del
-			if err := m.DelPod(t.Context(), test.cluster, r); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, m.DelPod(t.Context(), test.cluster, r))
 			if got := strings.Join(m.linesOf(pod1), "\n"); got != attached {
 				t.Errorf("the pod has changed:\n%s\nwas\n%s", got, attached)
 			}
@@ -156,11 +152,7 @@ func TestGCOfWhatNoRecordKnows(t *testing.T) {
 func (m *machine) lose(k plan.Key, devices ...string) {
 	m.t.Helper()
 	for _, device := range devices {
-		if err := os.Remove(m.Store.HoldFile(device)); err != nil {
-			m.t.Fatal(err)
-		}
+		require.NoError(m.t, os.Remove(m.Store.HoldFile(device)))
 	}
-	if err := m.Store.Forget(k); err != nil {
-		m.t.Fatal(err)
-	}
+	require.NoError(m.t, m.Store.Forget(k))
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/atomicfile"
@@ -92,16 +93,12 @@ func TestTooLarge(t *testing.T) {
 	m := newMachine(t)
 	m.mustAdd(request(t, standard))
 	attached := m.state()
-	if err := os.Truncate(m.Store.HoldFile(vfA), 1<<30); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Truncate(m.Store.HoldFile(vfA), 1<<30))
 	if _, err := m.Store.Holder(vfA); !errors.Is(err, atomicfile.ErrTooLarge) {
 		t.Errorf("hold: %v", err)
 	}
 	writeFile(t, m.Store.HoldFile(vfA), c1.String(), 0o600)
-	if err := os.Truncate(m.Store.File(c1), 1<<30); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Truncate(m.Store.File(c1), 1<<30))
 	m.wantState(attached)
 	m.mustDel(c1)
 	if m.link("", "enp1s0v0").Device != vfA {

@@ -25,9 +25,7 @@ func TestDryRun(t *testing.T) {
 	r, before := request(t, standard), m.state()
 	m.edges.reset(0, nil)
 	plan, warnings, err := m.DryRun(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	m.wantState(before)
 	for _, edge := range m.edges.passed {
 		if slices.Contains(effects, edge) {
@@ -39,9 +37,7 @@ func TestDryRun(t *testing.T) {
 	}
 	m.mustAdd(r)
 	rec := m.readRecord(c1)
-	if diff := cmp.Diff(rec.Plan.String(), plan.String()); diff != "" {
-		t.Errorf("-Record +dry run:\n%s", diff)
-	}
+	assert.Equal(t, rec.Plan.String(), plan.String())
 	if diff := cmp.Diff(rec.Warnings, warnings); diff != "" || len(warnings) != 1 {
 		t.Errorf("%q, -Record +dry run:\n%s", warnings, diff)
 	}

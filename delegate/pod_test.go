@@ -16,6 +16,8 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/agentapi"
@@ -38,9 +40,7 @@ func fakeAgent(t *testing.T, answer func(agentapi.Request, net.Conn)) agentapi.C
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "agent.sock")
 	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
@@ -88,9 +88,7 @@ func newNode(t *testing.T, attachments ...agentapi.Attachment) *node {
 	writeFile(t, filepath.Join(dir, "00-multibond.conflist"), `{"name": "multibond", "plugins": [{"type": "multibond"}]}`, 0o600)
 	config, err := netconf.ParseCluster([]byte(fmt.Sprintf(`{"cniVersion": "1.1.0", "name": "multibond", "type": "multibond", "agent": %q, "defaultNetwork": {"confDir": %q},
 		"runtimeConfig": {"portMappings": [{"hostPort": 80}], "bandwidth": {}}}`, agent.Socket, dir)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	n.config = config
 	return n
 }
@@ -137,13 +135,10 @@ func TestAddPodBegun(t *testing.T) {
 			there, _ = n.Store.List()
 		}
 	}
-	if _, err := n.AddPod(t.Context(), n.config, n.request()); err == nil {
-		t.Fatal("no error")
-	}
+	_, err := n.AddPod(t.Context(), n.config, n.request())
+	require.Error(t, err)
 	want := []plan.Key{{ContainerID: "c1", IfName: "bond0"}, {ContainerID: "c1", IfName: "eth0"}, {ContainerID: "c1", IfName: "net2"}}
-	if diff := cmp.Diff(want, there); diff != "" {
-		t.Errorf("Records at the first plugin, -want +got:\n%s", diff)
-	}
+	assert.Equal(t, want, there, "Records at the first plugin")
 	n.wantState(before)
 	n.plugins.seen = func(invoke.Call) { panic(killed{}) }
 	if !untilKilled(func() { n.AddPod(t.Context(), n.config, n.request()) }) {
@@ -153,9 +148,7 @@ func TestAddPodBegun(t *testing.T) {
 	if got, err := n.Store.List(); cmp.Diff(want, got) != "" || err != nil {
 		t.Errorf("after a kill there is %v, %v", got, err)
 	}
-	if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 	n.wantState(before)
 }
 
@@ -163,9 +156,7 @@ func TestAddPod(t *testing.T) {
 	n := newNode(t, bondOf("bond0", vfA, vfB), vlan("net2", vfA2))
 	before := n.state()
 	result, err := n.AddPod(t.Context(), n.config, n.request())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if got := result.Interfaces[0].Name + " " + result.IPs[0].Address.String(); got != "eth0 10.56.217.2/24" {
 		t.Errorf("the result is of %s, wanted is the default network's", got)
 	}
@@ -174,9 +165,7 @@ func TestAddPod(t *testing.T) {
 		calls = append(calls, c.Type+" "+c.Command+" "+c.IfName)
 	}
 	wantCalls := []string{"bridge ADD eth0", "portmap ADD eth0", "sriov ADD bond0-1", "sriov ADD bond0-2", "host-local ADD bond0", "sriov ADD net2"}
-	if diff := cmp.Diff(wantCalls, calls); diff != "" {
-		t.Errorf("calls, -want +got:\n%s", diff)
-	}
+	assert.Equal(t, wantCalls, calls, "calls")
 	sameJSON(t, `{"cniVersion": "1.0.0", "name": "cbr0", "type": "bridge"}`, n.plugins.calls[0].Config)
 	if config := string(n.plugins.calls[1].Config); !strings.Contains(config, `"runtimeConfig":{"portMappings":[{"hostPort":80}]}`) {
 		t.Errorf("portmap got %s", config)
@@ -189,22 +178,16 @@ func TestAddPod(t *testing.T) {
 	for _, a := range reports[0].Attachments {
 		names = append(names, fmt.Sprintf("%s %s %t %s", a.Name, a.IfName, a.Bond, a.Result.Interfaces[0].Name))
 	}
-	if diff := cmp.Diff([]string{"cbr0 eth0 false eth0", "demo/bond0 bond0 true bond0", "demo/vlan net2 false net2"}, names); diff != "" {
-		t.Errorf("published, -want +got:\n%s", diff)
-	}
+	assert.Equal(t, []string{"cbr0 eth0 false eth0", "demo/bond0 bond0 true bond0", "demo/vlan net2 false net2"}, names, "published")
 	if n.link(pod1, "net2").Device != vfA2 {
 		t.Error("net2 is another device")
 	}
-	if err := n.CheckPod(t.Context(), n.request().Key()); err != nil {
-		t.Errorf("CHECK: %v", err)
-	}
+	assert.NoError(t, n.CheckPod(t.Context(), n.request().Key()), "CHECK")
 	again := len(n.plugins.calls)
 	if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil || len(n.plugins.calls) != again {
 		t.Errorf("a second ADD: %v, %d calls", err, len(n.plugins.calls)-again)
 	}
-	if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 	n.wantState(before)
 	n.heard(5) // of two ADDs two each
 	if last := n.published(); last[len(last)-1].Verb != "DEL" {
@@ -225,9 +208,7 @@ func TestAddPodFails(t *testing.T) {
 		case edge == 0 && err != nil:
 			t.Fatal(err)
 		case err == nil:
-			if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 		default:
 			last := n.published()
 			if len(last) != 1 || last[0].Failure == nil || last[0].Failure.Msg != err.Error() {
@@ -243,14 +224,11 @@ func TestAddPodFails(t *testing.T) {
 // its DEL, finds all that was done.
 func TestKilledInPod(t *testing.T) {
 	add := func(t *testing.T, n *node) {
-		if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
-			t.Fatal(err)
-		}
+		_, err := n.AddPod(t.Context(), n.config, n.request())
+		require.NoError(t, err)
 	}
 	del := func(t *testing.T, n *node) {
-		if err := n.DelPod(t.Context(), netconf.Cluster{}, n.request()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, n.DelPod(t.Context(), netconf.Cluster{}, n.request()))
 	}
 	for name, verbs := range map[string][]func(*testing.T, *node){
 		"ADD, DEL": {nil, add, del}, "ADD, ADD, DEL": {nil, add, add, del}, "DEL, DEL": {add, del, del},
@@ -292,11 +270,10 @@ func TestPodDelContinues(t *testing.T) {
 		t.Run(refused, func(t *testing.T) {
 			n := newNode(t, bondOf("bond0", vfA, vfB))
 			before := n.state()
-			if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
-				t.Fatal(err)
-			}
+			_, err := n.AddPod(t.Context(), n.config, n.request())
+			require.NoError(t, err)
 			n.plugins.refuse[refused] = "not now"
-			err := n.DelPod(t.Context(), n.config, n.request())
+			err = n.DelPod(t.Context(), n.config, n.request())
 			if cnierror.Code(err) != cnierror.Restore || !strings.Contains(err.Error(), "not now") {
 				t.Errorf("error %d: %v", cnierror.Code(err), err)
 			}
@@ -307,9 +284,7 @@ func TestPodDelContinues(t *testing.T) {
 				t.Error("the VF is not back")
 			}
 			delete(n.plugins.refuse, refused)
-			if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 			n.wantState(before)
 		})
 	}
@@ -327,9 +302,7 @@ func TestPodRefusedTwice(t *testing.T) {
 			if _, err := n.AddPod(t.Context(), n.config, n.request()); cnierror.Code(err) != cnierror.Delegate {
 				t.Errorf("error %d: %v", cnierror.Code(err), err)
 			}
-			if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
-				t.Error(err)
-			}
+			assert.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 			n.wantState(before)
 			if n.plugins.count("portmap", "DEL") == 0 || n.plugins.count("bridge", "DEL") == 0 {
 				t.Error("a plugin was not called")
@@ -354,31 +327,21 @@ func TestDefaultRoute(t *testing.T) {
 			n := newNode(t, to)
 			before := n.state()
 			result, err := n.AddPod(t.Context(), n.config, n.request())
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			if len(result.Routes) != 0 {
 				t.Errorf("the default network's result has routes: %v", result.Routes)
 			}
 			var got []string
 			for _, name := range []string{"eth0", "bond0"} {
 				a, err := n.namespace(pod1).Addresses(n.link(pod1, name).Index)
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				for _, r := range a.Routes {
 					got = append(got, name+" "+r.String())
 				}
 			}
-			if diff := cmp.Diff([]string{"bond0 " + test.want}, got); diff != "" {
-				t.Errorf("routes, -want +got:\n%s", diff)
-			}
-			if err := n.CheckPod(t.Context(), n.request().Key()); err != nil {
-				t.Errorf("CHECK: %v", err)
-			}
-			if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
-				t.Fatal(err)
-			}
+			assert.Equal(t, []string{"bond0 " + test.want}, got, "routes")
+			assert.NoError(t, n.CheckPod(t.Context(), n.request().Key()), "CHECK")
+			require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 			n.wantState(before)
 		})
 	}
@@ -436,20 +399,15 @@ func TestAddPodWithoutAgent(t *testing.T) {
 	}
 	r := n.request()
 	r.Args = ""
-	if _, err := n.AddPod(t.Context(), n.config, r); err != nil {
-		t.Errorf("without a pod there is nothing to ask: %v", err)
-	}
-	if err := n.DelPod(t.Context(), n.config, r); err != nil {
-		t.Error(err)
-	}
+	_, err = n.AddPod(t.Context(), n.config, r)
+	assert.NoError(t, err, "without a pod there is nothing to ask")
+	assert.NoError(t, n.DelPod(t.Context(), n.config, r))
 	n.wantState(before)
 }
 
 func TestStatusPod(t *testing.T) {
 	n := newNode(t)
-	if err := n.StatusPod(t.Context(), n.config); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, n.StatusPod(t.Context(), n.config))
 	n.plugins.missing["bridge"] = true
 	if err := n.StatusPod(t.Context(), n.config); cnierror.Code(err) != types.ErrPluginNotAvailable || err.Error() != "CNI plugin bridge is in none of [/opt/cni/bin]: file does not exist" {
 		t.Errorf("STATUS %d: %v", cnierror.Code(err), err)
@@ -459,9 +417,7 @@ func TestStatusPod(t *testing.T) {
 // TestDelUnknown is of a container that is older than Multibond on its node.
 func TestDelUnknown(t *testing.T) {
 	n := newNode(t)
-	if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 	if got := n.plugins.count("bridge", "DEL"); got != 1 {
 		t.Errorf("the default network's plugin was called %d times", got)
 	}
@@ -470,17 +426,12 @@ func TestDelUnknown(t *testing.T) {
 func TestGCPod(t *testing.T) {
 	n := newNode(t, bondOf("bond0", vfA, vfB))
 	before := n.state()
-	if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
-		t.Fatal(err)
-	}
+	_, err := n.AddPod(t.Context(), n.config, n.request())
+	require.NoError(t, err)
 	attached := n.state()
-	if err := n.GC(t.Context(), "multibond", []netconf.GCAttachment{{ContainerID: "c1", IfName: "eth0"}}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, n.GC(t.Context(), "multibond", []netconf.GCAttachment{{ContainerID: "c1", IfName: "eth0"}}))
 	n.wantState(attached)
-	if err := n.GC(t.Context(), "multibond", []netconf.GCAttachment{}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, n.GC(t.Context(), "multibond", []netconf.GCAttachment{}))
 	n.wantState(before)
 }
 
@@ -496,9 +447,8 @@ func TestAddSecondary(t *testing.T) {
 	}
 	n.change("", "enp2s0", bond.Change{Up: new(bool)})
 	before := n.state()
-	if _, err := n.AddSecondary(t.Context(), r); err != nil {
-		t.Fatal(err)
-	}
+	_, err = n.AddSecondary(t.Context(), r)
+	require.NoError(t, err)
 	if !n.asked[0].Lookup.Secondary {
 		t.Error("the agent does not know that somebody else publishes")
 	}
@@ -507,12 +457,8 @@ func TestAddSecondary(t *testing.T) {
 		t.Fatalf("published: %+v", reports)
 	}
 	want := []string{"network demo/net1: links[1].deviceID: the PF enp2s0 of VF 0000:5e:02.0 is down (ip link set enp2s0 up)"}
-	if diff := cmp.Diff(want, reports[0].Warnings); diff != "" {
-		t.Errorf("warnings, -want +got:\n%s", diff)
-	}
-	if err := n.DelPod(t.Context(), netconf.Cluster{}, r); err != nil {
-		t.Fatal(err)
-	}
+	assert.Equal(t, want, reports[0].Warnings, "warnings")
+	require.NoError(t, n.DelPod(t.Context(), netconf.Cluster{}, r))
 	n.wantState(before)
 	r.Args = ""
 	_, err = n.AddSecondary(t.Context(), r)
@@ -527,15 +473,12 @@ func TestDeviceInfoFile(t *testing.T) {
 	one.DeviceInfoFile = filepath.Join(t.TempDir(), "cni", "info.json")
 	n := newNode(t, one)
 	n.plugins.write = map[string]string{"sriov ADD net2": one.DeviceInfoFile}
-	if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
-		t.Fatal(err)
-	}
+	_, err := n.AddPod(t.Context(), n.config, n.request())
+	require.NoError(t, err)
 	if got := string(n.published()[0].Attachments[1].DeviceInfo); got != `{"type":"written"}` {
 		t.Errorf("device-info is %s", got)
 	}
-	if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 	if _, err := os.Stat(one.DeviceInfoFile); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the file is still there: %v", err)
 	}
@@ -543,23 +486,18 @@ func TestDeviceInfoFile(t *testing.T) {
 
 func TestPlainOtherBoot(t *testing.T) {
 	n := newNode(t, vlan("net2", vfA2))
-	if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
-		t.Fatal(err)
-	}
+	_, err := n.AddPod(t.Context(), n.config, n.request())
+	require.NoError(t, err)
 	n.BootID = "boot2"
 	n.plugins.calls = nil
-	if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 	var calls []string
 	for _, c := range n.plugins.calls {
 		calls = append(calls, c.Type+" "+c.Command+" "+c.IfName+" "+c.Netns)
 	}
 	slices.Sort(calls)
 	want := []string{"bridge DEL eth0 " + pod1, "portmap DEL eth0 " + pod1, "sriov DEL net2 " + noNetns}
-	if diff := cmp.Diff(want, calls); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
+	assert.Equal(t, want, calls)
 }
 
 // TestWarnings: what is not as it should be is told with what the pod got, and
@@ -571,20 +509,15 @@ func TestWarnings(t *testing.T) {
 	n := newNode(t, bonded)
 	n.reply.Lookup.Warnings = []string{"pod demo/p: no device plugin"}
 	n.change("", "enp2s0", bond.Change{Up: new(bool)})
-	if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
-		t.Fatal(err)
-	}
+	_, err := n.AddPod(t.Context(), n.config, n.request())
+	require.NoError(t, err)
 	own := []string{
 		"network net1: ignored: ipMasq",
 		"network demo/bond0: links[1].deviceID: the PF enp2s0 of VF 0000:5e:02.0 is down (ip link set enp2s0 up)",
 	}
-	if diff := cmp.Diff(own, n.readRecord(plan.Key{ContainerID: "c1", IfName: "bond0"}).Warnings); diff != "" {
-		t.Errorf("Record, -want +got:\n%s", diff)
-	}
+	assert.Equal(t, own, n.readRecord(plan.Key{ContainerID: "c1", IfName: "bond0"}).Warnings, "Record")
 	published := n.published()
-	if diff := cmp.Diff(append([]string{"pod demo/p: no device plugin"}, own...), published[len(published)-1].Warnings); diff != "" {
-		t.Errorf("published, -want +got:\n%s", diff)
-	}
+	assert.Equal(t, append([]string{"pod demo/p: no device plugin"}, own...), published[len(published)-1].Warnings, "published")
 }
 
 // TestPodRecordDamaged: of a pod's two Records, begun together, the second is
@@ -593,9 +526,8 @@ func TestWarnings(t *testing.T) {
 func TestPodRecordDamaged(t *testing.T) {
 	n := newNode(t, bondOf("bond0", vfA, vfB))
 	before := n.state()
-	if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
-		t.Fatal(err)
-	}
+	_, err := n.AddPod(t.Context(), n.config, n.request())
+	require.NoError(t, err)
 	at := slices.Index(n.edges.passed, "bridge ADD eth0") + 1
 	if err := n.DelPod(t.Context(), n.config, n.request()); err != nil || at == 0 {
 		t.Fatal(err, n.edges.passed)
@@ -605,18 +537,10 @@ func TestPodRecordDamaged(t *testing.T) {
 		t.Fatal("not killed")
 	}
 	n.edges.reset(0, nil)
-	if err := os.Truncate(n.Store.File(c1), 100); err != nil {
-		t.Fatal(err)
-	}
-	if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
-		t.Error(err)
-	}
-	if err := n.GC(t.Context(), "multibond", []netconf.GCAttachment{}); err != nil {
-		t.Error(err)
-	}
+	require.NoError(t, os.Truncate(n.Store.File(c1), 100))
+	assert.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
+	assert.NoError(t, n.GC(t.Context(), "multibond", []netconf.GCAttachment{}))
 	aside := n.Store.File(c1) + ".damaged"
-	if err := os.Remove(aside); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, os.Remove(aside))
 	n.wantState(before)
 }

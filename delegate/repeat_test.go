@@ -3,6 +3,8 @@ package delegate
 import (
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/multibond/multibond/delegate/plan"
 )
 
@@ -12,15 +14,12 @@ func TestDelEnded(t *testing.T) {
 	n := newNode(t, bondOf("bond0", vfA, vfB))
 	before := n.state()
 	for range 2 {
-		if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
-			t.Fatal(err)
-		}
+		_, err := n.AddPod(t.Context(), n.config, n.request())
+		require.NoError(t, err)
 		if n.Store.Tombstones(n.BootID).Has(n.request().Key()) {
 			t.Error("an attached sandbox is taken for one that has ended")
 		}
-		if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 		n.wantState(before)
 		calls := len(n.plugins.calls)
 		if err := n.DelPod(t.Context(), n.config, n.request()); err != nil || len(n.plugins.calls) != calls {
@@ -35,18 +34,14 @@ func TestDelUnknownRefused(t *testing.T) {
 	n := newNode(t)
 	n.plugins.missing["bridge"] = true
 	for i := range 2 {
-		if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 		if got := n.Store.Tombstones(n.BootID).Has(n.request().Key()); got {
 			t.Errorf("DEL %d: a plugin could not be called, and the sandbox has ended", i)
 		}
 	}
 	n.plugins.missing["bridge"] = false
 	for range 2 {
-		if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 	}
 	if got := n.plugins.count("bridge", "DEL"); got != 1 {
 		t.Errorf("bridge was called %d times", got)
@@ -57,39 +52,30 @@ func TestDelUnknownRefused(t *testing.T) {
 func TestDelDoubt(t *testing.T) {
 	for name, spoil := range map[string]func(n *node){
 		"a Record is missing": func(n *node) {
-			if err := n.Store.Forget(c1); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, n.Store.Forget(c1))
 		},
 		"of another boot": func(n *node) { n.BootID = "boot2" },
 		"no Record, no namespace": func(n *node) {
 			for _, name := range []string{"eth0", "bond0"} {
-				if err := n.Store.Forget(plan.Key{ContainerID: "c1", IfName: name}); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, n.Store.Forget(plan.Key{ContainerID: "c1", IfName: name}))
 			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t, bondOf("bond0", vfA, vfB))
-			if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
-				t.Fatal(err)
-			}
+			_, err := n.AddPod(t.Context(), n.config, n.request())
+			require.NoError(t, err)
 			spoil(n)
 			r := n.request()
 			if name == "no Record, no namespace" {
 				r.Netns = ""
 			}
-			if err := n.DelPod(t.Context(), n.config, r); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, n.DelPod(t.Context(), n.config, r))
 			if n.Store.Tombstones(n.BootID).Has(r.Key()) {
 				t.Error("the sandbox is taken for one that has ended")
 			}
 			for range 2 { // the first takes home what is left, and warns of what nobody knows
-				if err := n.DelPod(t.Context(), n.config, n.request()); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 			}
 			if !n.Store.Tombstones(n.BootID).Has(r.Key()) {
 				t.Error("the sandbox is not taken for one that has ended")

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate/plan"
 )
@@ -13,9 +15,8 @@ import (
 func TestSteps(t *testing.T) {
 	n := newNode(t, vlan("net1", vfA2))
 	for range 2 {
-		if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil {
-			t.Fatal(err)
-		}
+		_, err := n.AddPod(t.Context(), n.config, n.request())
+		require.NoError(t, err)
 		for ifName, want := range map[string][]string{
 			"eth0": {"lookup", "survey", "compile", "record", "attach eth0"},
 			"net1": {"survey", "compile", "attach net1"},
@@ -34,8 +35,6 @@ func TestSteps(t *testing.T) {
 		for _, step := range p.Steps {
 			got = append(got, step.What)
 		}
-		if diff := cmp.Diff([]string{"lookup", "survey", "compile", "record", "attach eth0", "survey", "compile", "attach net1", "total"}, got); diff != "" {
-			t.Errorf("published, -want +got:\n%s", diff)
-		}
+		assert.Equal(t, []string{"lookup", "survey", "compile", "record", "attach eth0", "survey", "compile", "attach net1", "total"}, got, "published")
 	}
 }

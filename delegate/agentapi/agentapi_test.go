@@ -17,6 +17,8 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate/cnierror"
 )
@@ -27,9 +29,7 @@ func fakeAgent(t *testing.T, answer func(Request, net.Conn)) Client {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "agent.sock")
 	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
@@ -78,9 +78,7 @@ func TestMessagesArriveWhole(t *testing.T) {
 		t.Error(got, err)
 	}
 	for _, want := range []Request{{Version: Version, Lookup: &lookup}, {Version: Version, Publish: &publish}} {
-		if diff := cmp.Diff(want, <-asked); diff != "" {
-			t.Error(diff)
-		}
+		assert.Equal(t, want, <-asked)
 	}
 }
 
@@ -109,15 +107,11 @@ func TestNoAgent(t *testing.T) {
 	dir := t.TempDir()
 	dead := filepath.Join(dir, "dead.sock")
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: dead})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	l.SetUnlinkOnClose(false)
 	l.Close()
 	plain := filepath.Join(dir, "file")
-	if err := os.WriteFile(plain, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(plain, nil, 0o600))
 	for _, socket := range []string{dead, plain, filepath.Join(dir, "none"), ""} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -186,8 +180,6 @@ func FuzzAgentMessage(f *testing.F) {
 		if err := Write(&out, r); err != nil {
 			return // a result whose own encoder refuses it
 		}
-		if err := Read(&out, &again); err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, Read(&out, &again))
 	})
 }

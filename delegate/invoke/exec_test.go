@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
-	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -49,13 +48,9 @@ func TestExecSays(t *testing.T) {
 	c := script(t, `echo "$CNI_COMMAND $CNI_CONTAINERID $CNI_NETNS $CNI_IFNAME $CNI_ARGS $CNI_PATH $OURS"; cat`)
 	e := Exec{Env: []string{"PATH=" + os.Getenv("PATH"), "OURS=ours", "CNI_COMMAND=DEL", "CNI_IFNAME=bond0", "CNI_ARGS=X=y"}, Timeout: time.Minute}
 	out, err := e.Start(t.Context(), c)()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	want := "ADD c1 /run/netns/p1 bond0-1 A=b;C=d /nonexistent:" + c.Path[1] + " ours\n" + `{"name": "n"}`
-	if diff := cmp.Diff(want, string(out)); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
+	assert.Equal(t, want, string(out))
 	c.Args = ""
 	if out, err := e.Start(t.Context(), c)(); err != nil || !strings.Contains(string(out), "bond0-1  /nonexistent:") {
 		t.Errorf("without arguments of its own it has the runtime's: %v: %s", err, out)
@@ -63,9 +58,8 @@ func TestExecSays(t *testing.T) {
 	// A plugin that does not read its input has not failed.
 	c.Config = json.RawMessage(`"` + strings.Repeat("x", 1<<20) + `"`)
 	require.NoError(t, os.WriteFile(filepath.Join(c.Path[1], "p"), []byte("#!/bin/sh\nexec true\n"), 0o755))
-	if _, err := e.Start(t.Context(), c)(); err != nil {
-		t.Error(err)
-	}
+	_, err = e.Start(t.Context(), c)()
+	assert.NoError(t, err)
 }
 
 func TestExecErrors(t *testing.T) {
@@ -95,9 +89,7 @@ func TestExecErrors(t *testing.T) {
 			}
 			var said *types.Error
 			errors.As(err, &said)
-			if diff := cmp.Diff(test.said, said); diff != "" {
-				t.Errorf("errors.As to *types.Error: -want +got:\n%s", diff)
-			}
+			assert.Equal(t, test.said, said, "errors.As to *types.Error")
 			if HadNoEffect(err) != (test.said != nil) {
 				t.Errorf("had no effect: %t", HadNoEffect(err))
 			}
@@ -125,9 +117,7 @@ func TestExecNotExecuted(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := script(t, "")
-			if err := test.spoil(t, filepath.Join(c.Path[1], "p")); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, test.spoil(t, filepath.Join(c.Path[1], "p")))
 			_, err := shell.Start(t.Context(), c)()
 			if err == nil || err.Error() != test.text(c) || !errors.Is(err, ErrNotExecuted) || !HadNoEffect(err) {
 				t.Errorf("error\n%v\nwanted is\n%s", err, test.text(c))
@@ -218,9 +208,7 @@ func TestExecLeavesChild(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 	pid, err := os.ReadFile(c.Args)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if group, err := strconv.Atoi(strings.TrimSpace(string(pid))); err == nil && group > 1 {
 		syscall.Kill(-group, syscall.SIGKILL)
 	}

@@ -24,9 +24,7 @@ func full(t *testing.T) *current.Result {
 		"routes": [{"dst": "0.0.0.0/0"}, {"dst": "10.9.0.0/16", "gw": "10.56.217.9", "mtu": 1400, "advmss": 1300, "priority": 7, "table": 100, "scope": 253}],
 		"dns": {"nameservers": ["192.0.2.53"], "domain": "example.org", "search": ["a.example.org"], "options": ["ndots:5"]}}`
 	r, err := DecodeResult(json.RawMessage(text))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return r
 }
 
@@ -57,9 +55,7 @@ func TestPrintResult(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			var printed bytes.Buffer
 			r := full(t)
-			if err := PrintResult(&printed, r, version); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, PrintResult(&printed, r, version))
 			require.JSONEq(t, want, printed.String())
 			require.JSONEq(t, string(strictjson.Encode(full(t))), string(strictjson.Encode(r))) // the result itself is as it was
 		})
@@ -75,9 +71,7 @@ func TestPrintResultEmpty(t *testing.T) {
 		"1.0.0": `{"cniVersion": "1.0.0", "interfaces": [{"name": "bond0", "sandbox": "/run/netns/p1"}]}`,
 	} {
 		var printed bytes.Buffer
-		if err := PrintResult(&printed, r, version); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, PrintResult(&printed, r, version))
 		require.JSONEq(t, want, printed.String())
 	}
 }
@@ -125,9 +119,7 @@ func TestParseResult(t *testing.T) {
 				}
 				return
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			require.JSONEq(t, test.want, string(strictjson.Encode(got)))
 		})
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate/cnierror"
@@ -47,16 +48,10 @@ func otherProcess(t *testing.T, dir string) (cmd *exec.Cmd, end func()) {
 	cmd = exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), lockInDir+"="+dir)
 	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
 	end = func() { stdin.Close(); cmd.Wait() }
 	t.Cleanup(end)
 	if said, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || said != "locked <nil>\n" {
@@ -69,22 +64,14 @@ func TestLocks(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	child, end := otherProcess(t, dir)
 	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", child.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	holder := fmt.Sprintf("process %d (%s)", child.Process.Pid, strings.TrimSpace(string(comm)))
 	locks, err := OpenLocks(dir, 20*time.Millisecond)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer locks.Close()
 	ctx := t.Context()
-	if err := locks.Lock(ctx, "container", "c2", "c3", "d"); err != nil {
-		t.Errorf("what nobody has: %v", err)
-	}
-	if err := locks.Lock(ctx, "container", "c3"); err != nil {
-		t.Errorf("what this process has already: %v", err)
-	}
+	assert.NoError(t, locks.Lock(ctx, "container", "c2", "c3", "d"), "what nobody has")
+	assert.NoError(t, locks.Lock(ctx, "container", "c3"), "what this process has already")
 	err = locks.Lock(ctx, "container", "c4", "c1")
 	require.EqualError(t, err, "container c1 is still being worked on by "+holder+" after 20ms")
 	require.EqualValues(t, types.ErrTryAgainLater, cnierror.Code(err))
@@ -106,9 +93,7 @@ func TestLocks(t *testing.T) {
 		close(ended)
 		end()
 	}()
-	if err := locks.Lock(ctx, "device", "d"); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, locks.Lock(ctx, "device", "d"))
 	select {
 	case <-ended:
 	default:
@@ -124,9 +109,7 @@ func TestLocksUnusable(t *testing.T) {
 	require.EqualError(t, err, "state directory: mkdir "+file+": not a directory")
 	require.EqualValues(t, types.ErrIOFailure, cnierror.Code(err))
 	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "lock"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "lock"), 0o700))
 	_, err = OpenLocks(dir, 0)
 	require.EqualError(t, err, "state directory: open "+dir+"/lock: is a directory")
 	require.EqualValues(t, types.ErrIOFailure, cnierror.Code(err))

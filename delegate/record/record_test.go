@@ -3,6 +3,8 @@ package record
 import (
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -26,8 +28,7 @@ func FuzzRecord(f *testing.F) {
 		for range rec.Plugins() {
 		}
 		rec.assumeBegun()
-		if _, err := decode(strictjson.Encode(rec), c1); err != nil {
-			t.Fatal(err)
-		}
+		_, err = decode(strictjson.Encode(rec), c1)
+		require.NoError(t, err)
 	})
 }

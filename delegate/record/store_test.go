@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate/atomicfile"
@@ -36,18 +37,14 @@ func files(t *testing.T, dir string) []string {
 		}
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	slices.Sort(out)
 	return out
 }
 
 func wantFiles(t *testing.T, dir string, want ...string) {
 	t.Helper()
-	if diff := cmp.Diff(want, files(t, dir)); diff != "" {
-		t.Errorf("files: -want +got:\n%s", diff)
-	}
+	assert.Equal(t, want, files(t, dir), "files")
 }
 
 func TestStore(t *testing.T) {
@@ -63,9 +60,7 @@ func TestStore(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	r := newRecord("c1", "bond0", vfB, vfA)
-	if err := s.Begin(r); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, s.Begin(r))
 	wantFiles(t, s.Dir, "c1:bond0.json", "c1:bond0.json.begun", "devices/"+vfA, "devices/"+vfB)
 	for _, name := range []string{s.File(c1), s.HoldFile(vfA)} {
 		if st, err := os.Stat(name); err != nil || st.Mode().Perm() != 0o600 {
@@ -76,26 +71,16 @@ func TestStore(t *testing.T) {
 		t.Errorf("a second Begin: %v", err)
 	}
 	r.Started = []string{"l" + vfA}
-	if err := s.Update(r); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, s.Update(r))
 	got, err := s.Load(c1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(r, got); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
-	if err := errors.Join(s.Begin(newRecord("c2", "net.1")), s.Begin(newRecord("c1", "net1"))); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
+	assert.Equal(t, r, got)
+	require.NoError(t, errors.Join(s.Begin(newRecord("c2", "net.1")), s.Begin(newRecord("c1", "net1"))))
 	keys, err := s.List()
 	if diff := cmp.Diff([]plan.Key{c1, {ContainerID: "c1", IfName: "net1"}, {ContainerID: "c2", IfName: "net.1"}}, keys); diff != "" || err != nil {
 		t.Errorf("%v: -want +got:\n%s", err, diff)
 	}
-	if err := errors.Join(s.End(r), s.End(r), s.End(newRecord("c2", "net.1")), s.Forget(plan.Key{ContainerID: "c1", IfName: "net1"})); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, errors.Join(s.End(r), s.End(r), s.End(newRecord("c2", "net.1")), s.Forget(plan.Key{ContainerID: "c1", IfName: "net1"})))
 	wantFiles(t, s.Dir)
 }
 
@@ -104,15 +89,11 @@ func TestStore(t *testing.T) {
 func TestStoreTogether(t *testing.T) {
 	s := Store{Dir: t.TempDir()}
 	first, second := newRecord("c1", "bond0", vfA), newRecord("c1", "net1", vfB)
-	if err := s.Begin(first, second); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, s.Begin(first, second))
 	all := []string{"c1:bond0.json", "c1:bond0.json.begun", "c1:net1.json", "c1:net1.json.begun"}
 	wantFiles(t, s.Dir, append(all, "devices/"+vfA, "devices/"+vfB)...)
 	one, err := os.Stat(filepath.Join(s.Dir, all[0]))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, name := range all[1:] {
 		if other, err := os.Stat(filepath.Join(s.Dir, name)); err != nil || !os.SameFile(one, other) {
 			t.Errorf("%s is a file of its own, %v", name, err)
@@ -128,20 +109,14 @@ func TestStoreTogether(t *testing.T) {
 	want(first)
 	want(second)
 	first.Started = []string{"l" + vfA}
-	if err := s.Update(first); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, s.Update(first))
 	want(first)
 	want(second)
-	if err := os.Truncate(s.File(c1), 10); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Truncate(s.File(c1), 10))
 	if got, err := s.Load(c1); err != nil || !got.IPAMAsked || got.Plan.Key() != c1 {
 		t.Errorf("in place of a damaged one: %+v, %v", got, err)
 	}
-	if err := s.End(first); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, s.End(first))
 	want(second)
 	wantFiles(t, s.Dir, "c1:bond0.json.damaged", "c1:net1.json", "c1:net1.json.begun", "devices/"+vfB)
 }
@@ -152,35 +127,21 @@ func TestStoreTogether(t *testing.T) {
 func TestStoreHolds(t *testing.T) {
 	s := Store{Dir: t.TempDir()}
 	first, second := newRecord("c1", "bond0", vfA, vfB), newRecord("c2", "bond0", vfB)
-	if err := errors.Join(s.Begin(first), s.Begin(second)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, errors.Join(s.Begin(first), s.Begin(second)))
 	holders := func() (out []plan.Key) {
 		for _, device := range []string{vfA, vfB, vfA2} {
 			k, err := s.Holder(device)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			out = append(out, k)
 		}
 		return out
 	}
-	if diff := cmp.Diff([]plan.Key{c1, c2, {}}, holders()); diff != "" {
-		t.Error(diff)
-	}
-	if err := s.End(first); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]plan.Key{{}, c2, {}}, holders()); diff != "" {
-		t.Error(diff)
-	}
-	if err := s.Forget(c2); err != nil {
-		t.Fatal(err)
-	}
+	assert.Equal(t, []plan.Key{c1, c2, {}}, holders())
+	require.NoError(t, s.End(first))
+	assert.Equal(t, []plan.Key{{}, c2, {}}, holders())
+	require.NoError(t, s.Forget(c2))
 	require.NoError(t, os.WriteFile(s.HoldFile(vfA), []byte(""), 0o600)) // cut short
-	if diff := cmp.Diff([]plan.Key{{}, {}, {}}, holders()); diff != "" {
-		t.Error(diff)
-	}
+	assert.Equal(t, []plan.Key{{}, {}, {}}, holders())
 	if err := s.End(first); err != nil { // whose hold it was to be; nor has c2 a Record any more
 		t.Fatal(err)
 	}
@@ -191,14 +152,10 @@ func TestStoreHolds(t *testing.T) {
 func TestStoreFails(t *testing.T) {
 	s := Store{Dir: t.TempDir()}
 	r := newRecord("c1", "bond0")
-	if err := s.Begin(r); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, s.Begin(r))
 	// Directories in the way fail for root too.
 	blocked := s.File(c1) + atomicfile.Unfinished
-	if err := os.Mkdir(blocked, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Mkdir(blocked, 0o700))
 	r.Started = []string{"x"}
 	if err := s.Update(r); err == nil || !strings.HasPrefix(err.Error(), "record of c1:bond0: open ") {
 		t.Errorf("error %v", err)
@@ -214,37 +171,25 @@ func TestStoreFails(t *testing.T) {
 func TestStoreDamaged(t *testing.T) {
 	s := Store{Dir: t.TempDir()}
 	r := newRecord("c1", "bond0", vfA, vfB)
-	if err := s.Begin(r); err != nil {
-		t.Fatal(err)
-	}
-	if err := atomicfile.Replace(s.File(c1), nil); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, s.Begin(r))
+	require.NoError(t, atomicfile.Replace(s.File(c1), nil))
 	for range 2 {
 		got, err := s.Load(c1)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if diff := cmp.Diff([]string{"l" + vfA, "l" + vfB}, got.Started); diff != "" || !got.IPAMAsked {
 			t.Errorf("IPAM asked: %t; started: %s", got.IPAMAsked, diff)
 		}
 	}
 	wantFiles(t, s.Dir, "c1:bond0.json", "c1:bond0.json.begun", "c1:bond0.json.damaged", "devices/"+vfA, "devices/"+vfB)
-	if err := s.End(r); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, s.End(r))
 	wantFiles(t, s.Dir, "c1:bond0.json.damaged")
 }
 
 // TestStoreOwner: a Record that somebody has renamed is nobody's.
 func TestStoreOwner(t *testing.T) {
 	s := Store{Dir: t.TempDir()}
-	if err := s.Begin(newRecord("c1", "bond0")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(s.File(c1), s.File(c2)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, s.Begin(newRecord("c1", "bond0")))
+	require.NoError(t, os.Rename(s.File(c1), s.File(c2)))
 	if _, err := s.Load(c2); !errors.Is(err, ErrDamaged) {
 		t.Errorf("error %v", err)
 	}
