@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -150,7 +151,9 @@ func TestLabRoundTrip(t *testing.T) {
 	ip(t, "-n round link set v1 up")
 	ip(t, "-n round link set v0 up")
 	for _, a := range []string{"10.0.0.1/24 brd +", "10.0.0.2/24 brd +", "10.1.0.1 peer 10.1.0.2/32", "10.2.0.1 peer 10.2.0.9/24",
-		"fd00::1/64 nodad", "fd00::2/64 nodad", "fd01::1 peer fd01::2/128 nodad"} {
+		"fd00::1/64 nodad", "fd00::2/64 nodad", "fd01::1 peer fd01::2/128 nodad",
+		"10.10.0.1/24 brd + label v0:1 metric 50 noprefixroute", "10.11.0.1/24 scope link", "10.12.0.1/24 brd 10.12.0.77", "10.13.0.1/24",
+		"10.14.0.1/24 brd + metric 50", "fd10::1/64 nodad metric 50 noprefixroute", "fd11::1/64 nodad home", "fd16::1/64 nodad preferred_lft 0"} {
 		ip(t, "-n round addr add dev v0 "+a)
 	}
 	for _, r := range []string{
@@ -158,6 +161,9 @@ func TestLabRoundTrip(t *testing.T) {
 		"10.3.0.0/16 via 10.1.0.2", "10.4.0.0/16 via 192.0.2.1 dev v0 onlink", "10.5.0.0/16 via 10.0.0.9 src 10.0.0.2 proto static metric 7",
 		"10.6.0.0/16 dev v0 proto bird src 10.2.0.1", "10.7.0.0/16 via 10.0.0.9 mtu 1300 advmss 1200 table 100", "10.8.0.0/16 via inet6 fd00::9 dev v0",
 		"fd12::1 dev v0", "fd11::/64 via fd12::1 dev v0", "default via fe80::1 dev v0 metric 9",
+		"10.20.0.0/16 via 10.0.0.9 tos 0x10", "10.21.0.0/16 via 10.0.0.9 mtu lock 1300 initcwnd 20 hoplimit 9 congctl reno features ecn",
+		"local 10.22.0.1 dev v0", "local 10.23.0.1 dev v0 table 100", "broadcast 10.24.0.255 dev v0", "multicast 239.0.0.0/8 dev v0", "10.25.0.0/16 dev v0 scope host",
+		"fd20::/64 via fd00::9 pref high", "fd21::/64 from fd22::/64 via fd00::9", "local fd23::1 dev v0", "anycast fd24::1 dev v0",
 		"fd13::/64 via fd99::1 dev v0 onlink", "fd14::/64 via fd00::9 src fd00::1 proto static", "fd15::/64 via fd00::9 mtu 1300 table 100",
 	} {
 		ip(t, "-n round route add "+r)
@@ -184,8 +190,58 @@ func TestLabRoundTrip(t *testing.T) {
 	again := addressesOf(t, n, v0)
 	for _, a := range []Addresses{had, again} { // the kernel lists the newest IPv6 address first
 		slices.SortFunc(a.IPs, netip.Prefix.Compare)
+		over := a.Attributes[prefix("fd16::1/64")]
+		assert.WithinRange(t, over.PreferredUntil, time.Now().Add(-time.Minute), time.Now().Add(time.Second))
+		over.PreferredUntil = time.Time{} // when it was read
+		a.Attributes[prefix("fd16::1/64")] = over
 	}
 	assert.Equal(t, had, again)
+}
+
+// TestLabLifetimes: an address has the rest of its time, and none whose time is over
+// comes back.
+func TestLabLifetimes(t *testing.T) {
+	n := space(t, "life")
+	ip(t, "-n life link add v0 type veth peer name v1")
+	ip(t, "-n life link set v0 up")
+	for _, a := range []string{"10.0.0.1/24 brd + valid_lft 3600 preferred_lft 1800", "10.0.1.1/24 brd + valid_lft 1 preferred_lft 1", "10.0.2.1/24 brd +"} {
+		ip(t, "-n life addr add dev v0 "+a)
+	}
+	v0 := find(t, n, "v0")
+	had := addressesOf(t, n, v0)
+	require.NoError(t, n.Flush(v0.Index))
+	time.Sleep(1600 * time.Millisecond)
+	require.NoError(t, n.Configure(v0.Index, had))
+	again := addressesOf(t, n, v0)
+	assert.Equal(t, []netip.Prefix{prefix("10.0.0.1/24"), prefix("10.0.2.1/24")}, again.IPs)
+	was, is := had.Attributes[prefix("10.0.0.1/24")], again.Attributes[prefix("10.0.0.1/24")]
+	assert.WithinDuration(t, was.ValidUntil, is.ValidUntil, 2*time.Second)
+	assert.WithinDuration(t, was.PreferredUntil, is.PreferredUntil, 2*time.Second)
+	assert.Empty(t, again.Attributes[prefix("10.0.2.1/24")])
+}
+
+// TestLabGoesOn: what the kernel refuses does not keep the rest from being configured.
+func TestLabGoesOn(t *testing.T) {
+	n := space(t, "goeson")
+	ip(t, "-n goeson link add v0 type veth peer name v1 mtu 1000")
+	v0 := find(t, n, "v0")
+	require.NoError(t, n.Change(v0.Index, Change{Up: new(true), MTU: new(1000)}))
+	a := Addresses{
+		IPs: []netip.Prefix{prefix("fd00::1/64"), prefix("0.0.0.1/24"), prefix("10.0.0.1/24")},
+		Routes: []Route{
+			{Dst: prefix("10.1.0.0/16"), Gateway: netip.MustParseAddr("10.9.0.1")},
+			{Dst: prefix("10.2.0.0/16"), Gateway: netip.MustParseAddr("10.0.0.9"), Source: netip.MustParseAddr("192.0.2.1")},
+			{Dst: prefix("10.3.0.0/16"), Gateway: netip.MustParseAddr("10.0.0.9")},
+		},
+	}
+	err := n.Configure(v0.Index, a)
+	for _, words := range []string{"IPv6 on v0: mtu is 1000", "adding route 10.1.0.0/16 via 10.9.0.1: ", "adding route 10.2.0.0/16 via 10.0.0.9: "} {
+		assert.ErrorContains(t, err, words)
+	}
+	got := addressesOf(t, n, v0)
+	assert.Contains(t, got.IPs, prefix("10.0.0.1/24"))
+	require.Len(t, got.Routes, 1)
+	assert.Equal(t, a.Routes[2].Dst, got.Routes[0].Dst)
 }
 
 // TestLabDefault reads default routes of each kind, by their outgoing link.

@@ -5,11 +5,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -26,15 +28,8 @@ func (n *namespace) Addresses(index int) (Addresses, error) {
 	}
 	a := Addresses{}
 	for _, one := range addrs {
-		if one.byKernel {
-			continue
-		}
-		a.IPs = append(a.IPs, one.prefix)
-		if one.peer.IsValid() {
-			if a.Peers == nil {
-				a.Peers = map[netip.Prefix]netip.Addr{}
-			}
-			a.Peers[one.prefix] = one.peer
+		if !one.byKernel {
+			a.add(one, link.Name)
 		}
 	}
 	if a.Routes, a.Default, err = n.routes(index); err != nil {
@@ -43,11 +38,39 @@ func (n *namespace) Addresses(index int) (Addresses, error) {
 	return a, nil
 }
 
+// add adds an address of the link with that name, which is the usual label.
+func (a *Addresses) add(one addr, link string) {
+	a.IPs = append(a.IPs, one.prefix)
+	if one.peer.IsValid() {
+		if a.Peers == nil {
+			a.Peers = map[netip.Prefix]netip.Addr{}
+		}
+		a.Peers[one.prefix] = one.peer
+	}
+	if one.Label == link {
+		one.Label = ""
+	}
+	if one.Attributes != (Attributes{}) {
+		if a.Attributes == nil {
+			a.Attributes = map[netip.Prefix]Attributes{}
+		}
+		a.Attributes[one.prefix] = one.Attributes
+	}
+}
+
 type addr struct {
+	Attributes
 	prefix   netip.Prefix
 	peer     netip.Addr // invalid: no peer
 	byKernel bool       // made by the kernel from the MAC or a router's advertisement
 }
+
+// userFlags are the flags of an address that somebody sets. Others are the kernel's
+// own, or set for each address.
+const userFlags = unix.IFA_F_NOPREFIXROUTE | unix.IFA_F_MANAGETEMPADDR | unix.IFA_F_HOMEADDRESS | unix.IFA_F_MCAUTOJOIN
+
+// ifaProto is IFA_PROTO of include/uapi/linux/if_addr.h, which x/sys/unix lacks.
+const ifaProto = 11
 
 func (n *namespace) addrs(index int) ([]addr, error) {
 	messages, err := n.dump(unix.RTM_GETADDR, nl.NewIfAddrmsg(unix.AF_UNSPEC), unix.RTM_NEWADDR)
@@ -70,10 +93,21 @@ func (n *namespace) addrs(index int) ([]addr, error) {
 }
 
 func parseAddr(head *nl.IfAddrmsg, attrs []syscall.NetlinkRouteAttr) addr {
-	var ip, local, peer netip.Addr
+	var ip, local, peer, lastOf netip.Addr
+	var set Attributes
 	flags := uint32(head.Flags)
 	for _, a := range attrs {
 		switch a.Attr.Type {
+		case unix.IFA_LABEL:
+			set.Label = unix.ByteSliceToString(a.Value)
+		case unix.IFA_BROADCAST:
+			lastOf, _ = netip.AddrFromSlice(a.Value)
+		case unix.IFA_RT_PRIORITY:
+			set.Metric = int(decodeUint(a.Value))
+		case ifaProto:
+			set.Proto = int(decodeUint(a.Value))
+		case unix.IFA_CACHEINFO:
+			set.PreferredUntil, set.ValidUntil = lifetimes(a.Value, time.Now())
 		case unix.IFA_ADDRESS:
 			ip, _ = netip.AddrFromSlice(a.Value)
 		case unix.IFA_LOCAL:
@@ -88,11 +122,34 @@ func parseAddr(head *nl.IfAddrmsg, attrs []syscall.NetlinkRouteAttr) addr {
 		}
 		ip = local
 	}
+	prefix := netip.PrefixFrom(ip, int(head.Prefixlen))
+	set.Flags = flags & userFlags
+	if ip.Is4() {
+		set.Scope = int(head.Scope) // that of an IPv6 address follows from it
+		if lastOf != usualBroadcast(prefix, peer) {
+			set.Broadcast = &lastOf
+		}
+	}
 	byKernel := ip.Is6() && (ip.IsLinkLocalUnicast() || flags&unix.IFA_F_PERMANENT == 0)
-	return addr{prefix: netip.PrefixFrom(ip, int(head.Prefixlen)), peer: peer, byKernel: byKernel}
+	return addr{Attributes: set, prefix: prefix, peer: peer, byKernel: byKernel}
 }
 
-// routes lists the unicast routes over a link that somebody set. isDefault reports
+// lifetimes reads struct ifa_cacheinfo, which has seconds. The zero time is for ever.
+func lifetimes(info []byte, now time.Time) (preferred, valid time.Time) {
+	const forEver = 1<<32 - 1
+	if len(info) < unix.SizeofIfaCacheinfo {
+		return preferred, valid
+	}
+	until := func(b []byte) (at time.Time) {
+		if seconds := binary.NativeEndian.Uint32(b); seconds != forEver {
+			at = now.Add(time.Duration(seconds) * time.Second).Round(time.Second).UTC()
+		}
+		return at
+	}
+	return until(info), until(info[4:])
+}
+
+// routes lists the routes over a link that somebody set. isDefault reports
 // whether a default route leaves by the link, set or learnt.
 func (n *namespace) routes(index int) (set []Route, isDefault bool, err error) {
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
@@ -102,7 +159,7 @@ func (n *namespace) routes(index int) (set []Route, isDefault bool, err error) {
 		}
 		for _, m := range messages {
 			head := nl.DeserializeRtMsg(m)
-			if head.Type != unix.RTN_UNICAST || head.Flags&unix.RTM_F_CLONED != 0 {
+			if head.Flags&unix.RTM_F_CLONED != 0 {
 				continue
 			}
 			attrs, err := attributes(m[head.Len():])
@@ -113,7 +170,7 @@ func (n *namespace) routes(index int) (set []Route, isDefault bool, err error) {
 			if !slices.Contains(over, index) {
 				continue
 			}
-			isDefault = isDefault || head.Dst_len == 0
+			isDefault = isDefault || head.Dst_len == 0 && head.Type == unix.RTN_UNICAST
 			if setBySomebody(head) && len(over) == 1 {
 				set = append(set, route)
 			}
@@ -131,7 +188,10 @@ func setBySomebody(head *nl.RtMsg) bool {
 // parseRoute returns the route and the indexes of its links: one, or those of all
 // hops of a multipath route. It does not read the gateways of such a route.
 func parseRoute(head *nl.RtMsg, attrs []syscall.NetlinkRouteAttr) (r Route, over []int) {
-	r = Route{Table: int(head.Table), OnLink: head.Flags&unix.RTNH_F_ONLINK != 0}
+	r = Route{Table: int(head.Table), OnLink: head.Flags&unix.RTNH_F_ONLINK != 0, TOS: int(head.Tos)}
+	if head.Type != unix.RTN_UNICAST {
+		r.Type = int(head.Type)
+	}
 	if head.Protocol != unix.RTPROT_BOOT {
 		r.Protocol = int(head.Protocol)
 	}
@@ -159,19 +219,62 @@ func parseRoute(head *nl.RtMsg, attrs []syscall.NetlinkRouteAttr) (r Route, over
 			r.Priority = int(decodeUint(a.Value))
 		case unix.RTA_TABLE:
 			r.Table = int(decodeUint(a.Value))
+		case unix.RTA_SRC:
+			if src, ok := netip.AddrFromSlice(a.Value); ok {
+				r.From = netip.PrefixFrom(src, int(head.Src_len))
+			}
+		case unix.RTA_PREF:
+			r.Pref = int(decodeUint(a.Value))
 		case unix.RTA_METRICS:
 			for _, metric := range nested(a) {
-				switch metric.Attr.Type {
-				case unix.RTAX_MTU:
-					r.MTU = int(decodeUint(metric.Value))
-				case unix.RTAX_ADVMSS:
-					r.AdvMSS = int(decodeUint(metric.Value))
-				}
+				r.parseMetric(metric)
 			}
 		}
 	}
 	r.Dst = netip.PrefixFrom(dst, int(head.Dst_len))
 	return r, over
+}
+
+// parseMetric reads one metric, all of which but one are numbers.
+func (r *Route) parseMetric(a syscall.NetlinkRouteAttr) {
+	switch a.Attr.Type {
+	case unix.RTAX_MTU:
+		r.MTU = int(decodeUint(a.Value))
+	case unix.RTAX_ADVMSS:
+		r.AdvMSS = int(decodeUint(a.Value))
+	case unix.RTAX_CC_ALGO:
+		r.Congestion = unix.ByteSliceToString(a.Value)
+	default:
+		if r.Metrics == nil {
+			r.Metrics = map[int]uint32{}
+		}
+		r.Metrics[int(a.Attr.Type)] = decodeUint(a.Value)
+	}
+}
+
+// metrics returns the metrics of a route as an attribute, or nil if it has none.
+func (r Route) metrics() *nl.RtAttr {
+	numbers := maps.Clone(r.Metrics)
+	if numbers == nil {
+		numbers = map[int]uint32{}
+	}
+	if r.MTU != 0 {
+		numbers[unix.RTAX_MTU] = uint32(r.MTU)
+	}
+	if r.AdvMSS != 0 {
+		numbers[unix.RTAX_ADVMSS] = uint32(r.AdvMSS)
+	}
+	if len(numbers) == 0 && r.Congestion == "" {
+		return nil
+	}
+	list := nl.NewRtAttr(unix.RTA_METRICS, nil)
+	for _, number := range slices.Sorted(maps.Keys(numbers)) {
+		list.AddRtAttr(number, encodeUint(32, numbers[number]))
+	}
+	if r.Congestion != "" {
+		list.AddRtAttr(unix.RTAX_CC_ALGO, nl.ZeroTerminated(r.Congestion))
+	}
+	return list
 }
 
 // hops lists the links of a multipath route, a sequence of struct rtnexthop
@@ -213,6 +316,19 @@ func (n *namespace) Flush(index int) error {
 	return nil
 }
 
+// usualBroadcast returns the broadcast address that an address has if nothing else is
+// known of it: the last one of its network. It returns an invalid one if there is none.
+func usualBroadcast(ip netip.Prefix, peer netip.Addr) netip.Addr {
+	if !ip.Addr().Is4() || ip.Bits() >= 31 || peer.IsValid() {
+		return netip.Addr{}
+	}
+	b := ip.Masked().Addr().As4()
+	for bit := ip.Bits(); bit < 32; bit++ {
+		b[bit/8] |= 0x80 >> (bit % 8)
+	}
+	return netip.AddrFrom4(b)
+}
+
 // removeAddr removes an address. The request has no IFA_ADDRESS, with which the
 // kernel would not find an address that has a peer.
 func (n *namespace) removeAddr(index int, ip netip.Prefix) error {
@@ -238,25 +354,28 @@ func addrMessage(index int, ip netip.Prefix) *nl.IfAddrmsg {
 // two seconds of detection their owner may not send neighbour solicitations, and a
 // pod loses its first packets (seen on 6.12).
 func (n *namespace) Configure(index int, a Addresses) error {
-	for _, ip := range a.IPs {
-		flags := uint32(0)
-		if ip.Addr().Is6() {
-			flags = unix.IFA_F_NODAD
-			if err := n.allowIPv6(index); err != nil {
-				return err
-			}
+	var errs []error
+	ips := a.IPs
+	if slices.ContainsFunc(ips, isIPv6) {
+		if err := n.allowIPv6(index); err != nil {
+			errs = append(errs, err)
+			ips = slices.DeleteFunc(slices.Clone(ips), isIPv6)
 		}
-		if err := n.addAddr(index, ip, a.Peers[ip], flags); err != nil && !errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("adding address %s: %w", ip, err)
+	}
+	for _, ip := range ips {
+		if err := n.addAddr(index, ip, a.Peers[ip], a.Attributes[ip]); err != nil && !errors.Is(err, unix.EEXIST) {
+			errs = append(errs, fmt.Errorf("adding address %s: %w", ip, err))
 		}
 	}
 	for _, route := range a.gatewaysLast() {
 		if err := n.routeRequest(unix.RTM_NEWROUTE, unix.NLM_F_CREATE, index, route); err != nil && !errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("adding route %s: %w", route, err)
+			errs = append(errs, fmt.Errorf("adding route %s: %w", route, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
+
+func isIPv6(ip netip.Prefix) bool { return ip.Addr().Is6() }
 
 func (n *namespace) RemoveRoute(index int, r Route) error {
 	if err := n.routeRequest(unix.RTM_DELROUTE, 0, index, r); err != nil && !errors.Is(err, unix.ESRCH) {
@@ -291,30 +410,59 @@ func (n *namespace) allowIPv6(index int) error {
 	})
 }
 
-func (n *namespace) addAddr(index int, ip netip.Prefix, peer netip.Addr, addrFlags uint32) error {
+// addAddr adds an address. It does not add one whose time is over.
+func (n *namespace) addAddr(index int, ip netip.Prefix, peer netip.Addr, set Attributes) error {
+	preferred, valid := remaining(set.PreferredUntil), remaining(set.ValidUntil)
+	if valid == 0 {
+		return nil
+	}
 	other := ip.Addr()
 	if peer.IsValid() {
 		other = peer
 	}
+	flags, lastOf := set.Flags, usualBroadcast(ip, peer)
+	if ip.Addr().Is6() {
+		flags |= unix.IFA_F_NODAD
+	}
+	if set.Broadcast != nil {
+		lastOf = *set.Broadcast
+	}
 	r := n.request(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
-	r.AddData(addrMessage(index, ip))
+	m := addrMessage(index, ip)
+	m.Scope = uint8(set.Scope)
+	r.AddData(m)
 	r.AddData(nl.NewRtAttr(unix.IFA_LOCAL, ip.Addr().AsSlice()))
 	r.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, other.AsSlice()))
-	if addrFlags != 0 {
-		r.AddData(nl.NewRtAttr(unix.IFA_FLAGS, encodeUint(32, addrFlags)))
+	if flags != 0 {
+		r.AddData(nl.NewRtAttr(unix.IFA_FLAGS, encodeUint(32, flags)))
 	}
-	if ip.Addr().Is4() && ip.Bits() < 31 && !peer.IsValid() {
-		r.AddData(nl.NewRtAttr(unix.IFA_BROADCAST, broadcast(ip)))
+	if lastOf.IsValid() {
+		r.AddData(nl.NewRtAttr(unix.IFA_BROADCAST, lastOf.AsSlice()))
+	}
+	if set.Label != "" {
+		r.AddData(nl.NewRtAttr(unix.IFA_LABEL, nl.ZeroTerminated(set.Label)))
+	}
+	if set.Metric != 0 {
+		r.AddData(nl.NewRtAttr(unix.IFA_RT_PRIORITY, uint32Attr(set.Metric)))
+	}
+	if set.Proto != 0 {
+		r.AddData(nl.NewRtAttr(ifaProto, encodeUint(8, uint32(set.Proto))))
+	}
+	if !set.PreferredUntil.IsZero() || !set.ValidUntil.IsZero() {
+		info := make([]byte, unix.SizeofIfaCacheinfo)
+		binary.NativeEndian.PutUint32(info, preferred)
+		binary.NativeEndian.PutUint32(info[4:], valid)
+		r.AddData(nl.NewRtAttr(unix.IFA_CACHEINFO, info))
 	}
 	return do(r)
 }
 
-func broadcast(ip netip.Prefix) []byte {
-	b := ip.Masked().Addr().As4()
-	for bit := ip.Bits(); bit < 32; bit++ {
-		b[bit/8] |= 0x80 >> (bit % 8)
+// remaining returns the seconds until a time, as struct ifa_cacheinfo has them.
+func remaining(until time.Time) uint32 {
+	if until.IsZero() {
+		return 1<<32 - 1 // for ever
 	}
-	return b[:]
+	return uint32(max(0, time.Until(until).Round(time.Second)/time.Second))
 }
 
 func familyOf(ip netip.Addr) int {
@@ -328,7 +476,8 @@ func (n *namespace) routeRequest(kind, flags, index int, route Route) error {
 	r := n.request(kind, flags|unix.NLM_F_ACK)
 	m := nl.NewRtMsg()
 	m.Family = uint8(familyOf(route.Dst.Addr()))
-	m.Dst_len = uint8(route.Dst.Bits())
+	m.Dst_len, m.Tos = uint8(route.Dst.Bits()), uint8(route.TOS)
+	m.Type = uint8(cmp.Or(route.Type, unix.RTN_UNICAST))
 	m.Protocol = uint8(cmp.Or(route.Protocol, unix.RTPROT_BOOT))
 	if kind == unix.RTM_DELROUTE {
 		m.Protocol = unix.RTPROT_UNSPEC
@@ -364,14 +513,14 @@ func (n *namespace) routeRequest(kind, flags, index int, route Route) error {
 		m.Table = unix.RT_TABLE_UNSPEC
 		r.AddData(nl.NewRtAttr(unix.RTA_TABLE, uint32Attr(route.Table)))
 	}
-	if route.MTU != 0 || route.AdvMSS != 0 {
-		metrics := nl.NewRtAttr(unix.RTA_METRICS, nil)
-		if route.MTU != 0 {
-			metrics.AddRtAttr(unix.RTAX_MTU, uint32Attr(route.MTU))
-		}
-		if route.AdvMSS != 0 {
-			metrics.AddRtAttr(unix.RTAX_ADVMSS, uint32Attr(route.AdvMSS))
-		}
+	if route.From.IsValid() {
+		m.Src_len = uint8(route.From.Bits())
+		r.AddData(nl.NewRtAttr(unix.RTA_SRC, route.From.Addr().AsSlice()))
+	}
+	if route.Pref != 0 {
+		r.AddData(nl.NewRtAttr(unix.RTA_PREF, encodeUint(8, uint32(route.Pref))))
+	}
+	if metrics := route.metrics(); metrics != nil {
 		r.AddData(metrics)
 	}
 	return do(r)

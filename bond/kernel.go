@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"time"
 )
 
 // Kernel opens network namespaces and provides bonding.
@@ -137,11 +138,27 @@ type Addresses struct {
 	IPs    []netip.Prefix              `json:"ips,omitempty"`
 	Peers  map[netip.Prefix]netip.Addr `json:"peers,omitempty"` // the peers of those IPs that have one
 	Routes []Route                     `json:"routes,omitempty"`
+	// Attributes are those of the IPs that have any other than usual.
+	Attributes map[netip.Prefix]Attributes `json:"attributes,omitempty"`
 
 	// Default reports whether a default route leaves by the link, of any table
 	// and protocol, alone or as one hop of a multipath route. Configure ignores
 	// it.
 	Default bool `json:"-"`
+}
+
+// Attributes are attributes of an address (IFA_* in include/uapi/linux/if_addr.h). A
+// field with its zero value is left to the kernel.
+type Attributes struct {
+	Flags     uint32      `json:"flags,omitempty"` // those of userFlags
+	Label     string      `json:"label,omitempty"`
+	Scope     int         `json:"scope,omitempty"`
+	Metric    int         `json:"metric,omitempty"`    // of the route that comes with the address
+	Proto     int         `json:"proto,omitempty"`     // who set it, IFAPROT_*
+	Broadcast *netip.Addr `json:"broadcast,omitempty"` // nil: the last address of the network; invalid: none
+
+	ValidUntil     time.Time `json:"validUntil,omitzero"`     // zero: for ever
+	PreferredUntil time.Time `json:"preferredUntil,omitzero"` // zero: for ever
 }
 
 // gatewaysLast lists the routes in an order in which each can be added: those
@@ -171,6 +188,13 @@ type Route struct {
 	Priority int          `json:"priority,omitempty"`
 	Table    int          `json:"table,omitempty"`
 	Scope    *int         `json:"scope,omitempty"`
+
+	Type       int            `json:"type,omitempty"`       // RTN_*; 0: unicast
+	From       netip.Prefix   `json:"from,omitzero"`        // IPv6: only for packets from there
+	TOS        int            `json:"tos,omitempty"`        // IPv4: only for packets with it
+	Pref       int            `json:"pref,omitempty"`       // IPv6: RFC 4191; 1 high, 3 low
+	Metrics    map[int]uint32 `json:"metrics,omitempty"`    // others than MTU and AdvMSS, by RTAX_*
+	Congestion string         `json:"congestion,omitempty"` // the algorithm of TCP
 }
 
 func (r Route) String() string {

@@ -235,15 +235,42 @@ func TestAddressesJSON(t *testing.T) {
 		Peers:   map[netip.Prefix]netip.Addr{netip.MustParsePrefix("10.0.0.1/32"): netip.MustParseAddr("10.0.0.2")},
 		Routes:  []Route{{Dst: netip.MustParsePrefix("::/0"), Gateway: netip.MustParseAddr("fe80::1"), OnLink: true, Source: netip.MustParseAddr("fd00::1"), Protocol: 4}},
 		Default: true,
+
+		Attributes: map[netip.Prefix]Attributes{netip.MustParsePrefix("10.0.0.1/32"): {
+			Label: "v0:1", Metric: 50, Broadcast: new(netip.Addr{}), ValidUntil: time.Date(2027, 1, 2, 3, 4, 5, 0, time.UTC)}},
 	}
 	text, err := json.Marshal(a)
 	require.NoError(t, err)
 	assert.Equal(t, `{"ips":["10.0.0.1/32"],"peers":{"10.0.0.1/32":"10.0.0.2"},`+
-		`"routes":[{"dst":"::/0","gateway":"fe80::1","onLink":true,"source":"fd00::1","protocol":4}]}`, string(text))
+		`"routes":[{"dst":"::/0","gateway":"fe80::1","onLink":true,"source":"fd00::1","protocol":4}],`+
+		`"attributes":{"10.0.0.1/32":{"label":"v0:1","metric":50,"broadcast":"","validUntil":"2027-01-02T03:04:05Z"}}}`, string(text))
 	var back Addresses
 	require.NoError(t, json.Unmarshal(text, &back))
 	a.Default = false
 	assert.Equal(t, a, back)
+}
+
+// TestLifetimes reads struct ifa_cacheinfo: seconds, all bits set for ever.
+func TestLifetimes(t *testing.T) {
+	now := time.Date(2027, 1, 2, 3, 4, 5, 600e6, time.UTC)
+	info := func(preferred, valid uint32) []byte {
+		return slices.Concat(encodeUint(32, preferred), encodeUint(32, valid), make([]byte, 8))
+	}
+	for _, c := range []struct {
+		info             []byte
+		preferred, valid time.Time
+	}{
+		{info(1<<32-1, 1<<32-1), time.Time{}, time.Time{}},
+		{info(0, 60), time.Date(2027, 1, 2, 3, 4, 6, 0, time.UTC), time.Date(2027, 1, 2, 3, 5, 6, 0, time.UTC)},
+		{[]byte{1, 2, 3}, time.Time{}, time.Time{}},
+	} {
+		preferred, valid := lifetimes(c.info, now)
+		assert.Equal(t, c.preferred, preferred)
+		assert.Equal(t, c.valid, valid)
+	}
+	assert.EqualValues(t, 1<<32-1, remaining(time.Time{}))
+	assert.EqualValues(t, 0, remaining(time.Now().Add(-time.Hour)))
+	assert.InDelta(t, 3600, remaining(time.Now().Add(time.Hour)), 1)
 }
 
 // TestTimeout: a request that the kernel does not answer ends in time. Here it

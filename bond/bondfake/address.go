@@ -1,6 +1,7 @@
 package bondfake
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -23,7 +24,7 @@ func (n *namespace) Addresses(index int) (bond.Addresses, error) {
 		return bond.Addresses{}, err
 	}
 	isDefault := slices.ContainsFunc(l.addrs.Routes, func(r bond.Route) bool { return r.Dst.Bits() == 0 })
-	return bond.Addresses{IPs: slices.Clone(l.addrs.IPs), Peers: maps.Clone(l.addrs.Peers), Routes: slices.Clone(l.addrs.Routes), Default: isDefault}, nil
+	return bond.Addresses{IPs: slices.Clone(l.addrs.IPs), Peers: maps.Clone(l.addrs.Peers), Attributes: maps.Clone(l.addrs.Attributes), Routes: slices.Clone(l.addrs.Routes), Default: isDefault}, nil
 }
 
 func (n *namespace) Flush(index int) error {
@@ -49,15 +50,18 @@ func (n *namespace) Configure(index int, a bond.Addresses) error {
 	if err != nil {
 		return err
 	}
-	for _, ip := range a.IPs {
-		if ip.Addr().Is6() {
-			if err := l.CheckIPv6(); err != nil {
-				return err
-			}
-			l.keepsIPv6 = l.Kind == "bond"
+	var errs []error
+	ips := a.IPs
+	if slices.ContainsFunc(ips, isIPv6) {
+		if err := l.CheckIPv6(); err != nil {
+			errs = append(errs, err)
+			ips = slices.DeleteFunc(slices.Clone(ips), isIPv6)
 		}
+		l.keepsIPv6 = l.Kind == "bond"
+	}
+	for _, ip := range ips {
 		if !slices.Contains(l.addrs.IPs, ip) {
-			l.addAddr(ip, a.Peers[ip])
+			l.addAddr(ip, a.Peers[ip], a.Attributes[ip])
 		}
 	}
 	for _, viaGateway := range []bool{false, true} {
@@ -66,12 +70,14 @@ func (n *namespace) Configure(index int, a bond.Addresses) error {
 				continue
 			}
 			if err := l.addRoute(asReadBack(r)); err != nil {
-				return fmt.Errorf("adding route %s: %w", r, err)
+				errs = append(errs, fmt.Errorf("adding route %s: %w", r, err))
 			}
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
+
+func isIPv6(ip netip.Prefix) bool { return ip.Addr().Is6() }
 
 func (n *namespace) RemoveRoute(index int, r bond.Route) error {
 	unlock, err := n.lock("RemoveRoute", n.nameOf(index))
@@ -86,8 +92,14 @@ func (n *namespace) RemoveRoute(index int, r bond.Route) error {
 	return err
 }
 
-func (l *link) addAddr(ip netip.Prefix, peer netip.Addr) {
+func (l *link) addAddr(ip netip.Prefix, peer netip.Addr, set bond.Attributes) {
 	l.addrs.IPs = append(l.addrs.IPs, ip)
+	if set != (bond.Attributes{}) {
+		if l.addrs.Attributes == nil {
+			l.addrs.Attributes = map[netip.Prefix]bond.Attributes{}
+		}
+		l.addrs.Attributes[ip] = set
+	}
 	if !peer.IsValid() {
 		return
 	}

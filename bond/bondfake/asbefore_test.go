@@ -1,7 +1,9 @@
 package bondfake_test
 
 import (
+	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -257,6 +259,29 @@ host enp1s0v1 mac a1
 host enp2s0v0 mac b0
 host enp2s0v1 mac b1
 pod bond0 up mac made-up 10.1.2.3/24 fd00:1::3/64
+`},
+	{name: "attributes of addresses, and what is not refused", do: all(flush("pod", "bond0"), configure("pod", "bond0", bond.Addresses{
+		IPs: addrs("10.1.2.3/24", "fd00:1::3/64"),
+		Attributes: map[netip.Prefix]bond.Attributes{
+			netip.MustParsePrefix("10.1.2.3/24"): {Metric: 50}, netip.MustParsePrefix("fd00:1::3/64"): {Flags: unix.IFA_F_NOPREFIXROUTE}},
+		Routes: []bond.Route{
+			{Dst: netip.MustParsePrefix("10.7.0.0/16"), Source: netip.MustParseAddr("10.9.9.9")},
+			{Dst: netip.MustParsePrefix("10.8.0.0/16"), TOS: 16, MTU: 1300, Metrics: map[int]uint32{unix.RTAX_LOCK: 1 << unix.RTAX_MTU}}}})), err: unix.EINVAL, state: `
+host enp1s0v0 mac a0
+host enp1s0v1 mac a1
+host enp2s0v0 mac b0
+host enp2s0v1 mac b1
+pod bond0 up mac made-up 10.1.2.3/24 metric 50 flags 0x0 fd00:1::3/64 metric 0 flags 0x200 [10.8.0.0/16 metric 0 table 254 mtu 1300 advmss 0 scope 253 tos 16 metrics map[1:4]]
+`},
+	{name: "the same again from what was read", do: on("pod", "bond0", func(n bond.Namespace, l bond.Link) error {
+		a, err := n.Addresses(l.Index)
+		return errors.Join(err, n.Flush(l.Index), n.Configure(l.Index, a))
+	}), state: `
+host enp1s0v0 mac a0
+host enp1s0v1 mac a1
+host enp2s0v0 mac b0
+host enp2s0v1 mac b1
+pod bond0 up mac made-up 10.1.2.3/24 metric 50 flags 0x0 fd00:1::3/64 metric 0 flags 0x200 [10.8.0.0/16 metric 0 table 254 mtu 1300 advmss 0 scope 253 tos 16 metrics map[1:4]]
 `},
 	{name: "the end of that", do: remove("pod")},
 }

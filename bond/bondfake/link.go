@@ -220,6 +220,7 @@ func (l *link) changeUp(up bool) {
 		lost := func(p netip.Prefix) bool { return p.Addr().Is6() && !l.keepsIPv6 }
 		l.addrs.IPs = slices.DeleteFunc(l.addrs.IPs, lost)
 		maps.DeleteFunc(l.addrs.Peers, func(p netip.Prefix, _ netip.Addr) bool { return lost(p) })
+		maps.DeleteFunc(l.addrs.Attributes, func(p netip.Prefix, _ bond.Attributes) bool { return lost(p) })
 		l.addrs.Routes = nil
 		l.reset()
 	}

@@ -179,6 +179,9 @@ func (s *stage) line(n bond.Namespace, links []bond.Link, l bond.Link) string {
 		if peer := a.Peers[ip]; peer.IsValid() {
 			out += " peer " + peer.String()
 		}
+		if set := a.Attributes[ip]; set != (bond.Attributes{}) {
+			out += fmt.Sprintf(" metric %d flags %#x", set.Metric, set.Flags)
+		}
 	}
 	var routes []string
 	for _, r := range a.Routes {
@@ -237,6 +240,12 @@ func more(r bond.Route) (out string) {
 	}
 	if r.Protocol != 0 {
 		out += fmt.Sprint(" proto ", r.Protocol)
+	}
+	if r.TOS != 0 {
+		out += fmt.Sprint(" tos ", r.TOS)
+	}
+	if len(r.Metrics) > 0 {
+		out += fmt.Sprint(" metrics ", r.Metrics)
 	}
 	return out
 }
