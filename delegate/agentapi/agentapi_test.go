@@ -1,7 +1,6 @@
 package agentapi
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -165,21 +164,4 @@ func TestMessageHasALimit(t *testing.T) {
 	if err := Read(strings.NewReader(`{"version":1`), &Request{}); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Error(err)
 	}
-}
-
-// FuzzAgentMessage: what a plugin sends can be handed on as it was read.
-func FuzzAgentMessage(f *testing.F) {
-	f.Add([]byte(`{"version":1,"lookup":{"pod":{"namespace":"demo","name":"p","uid":"u"}}}`))
-	f.Add([]byte(`{"version":1,"publish":{"verb":"ADD","attachments":[{"result":null}],"steps":[{}]}}`))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		var r, again Request
-		if Read(bytes.NewReader(raw), &r) != nil {
-			return
-		}
-		var out bytes.Buffer
-		if err := Write(&out, r); err != nil {
-			return // a result whose own encoder refuses it
-		}
-		assert.NoError(t, Read(&out, &again))
-	})
 }
