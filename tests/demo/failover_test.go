@@ -2,8 +2,10 @@ package main
 
 import (
 	"slices"
-	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/tests/demo/event"
 )
@@ -45,37 +47,31 @@ func TestMissing(t *testing.T) {
 		{"no traffic", "traffic did not come back: 5 answers since the last change of an active link",
 			without(all, func(e event.Event) bool { return e.Probe > 185 })},
 	} {
-		if got := cable().missing(c.events); got != c.want {
-			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
-		}
+		assert.Equal(t, c.want, cable().missing(c.events), c.name)
 	}
 }
 
 func TestNotFlowing(t *testing.T) {
 	before := without(cableEvents(), func(e event.Event) bool { return e.At > 1400*ms })
-	if got := cable().notFlowing(before); got != "" {
-		t.Errorf("before the fault: got %q", got)
-	}
+	assert.Empty(t, cable().notFlowing(before), "before the fault")
 	for want, drop := range map[string]func(event.Event) bool{
 		"2 of 3 probes run":                          func(e event.Event) bool { return e.Value == "11" },
 		`the active link of pod2 is "", not bond0-1`: func(e event.Event) bool { return e.Where == pod2 },
 		"pod1 has 99 answers from pod2, not 100":     func(e event.Event) bool { return e.Probe > 99 },
 	} {
-		if got := cable().notFlowing(without(before, drop)); got != want {
-			t.Errorf("got %q, want %q", got, want)
-		}
+		assert.Equal(t, want, cable().notFlowing(without(before, drop)))
 	}
 }
 
 func TestResult(t *testing.T) {
 	f, err := cable().result(cableEvents())
-	if err != nil || f.Lost != 31 || f.gap() != 320 || len(f.timeline) == 0 {
-		t.Errorf("got %+v, %v, want 31 lost and 320 ms", f, err)
-	}
+	require.NoError(t, err)
+	assert.Equal(t, 31, f.Lost)
+	assert.Equal(t, 320.0, f.gap())
+	assert.NotEmpty(t, f.timeline)
 	loud := append(cableEvents(), seen(1600, pod1, link2+"/carrier", "0"))
-	if _, err := cable().result(loud); err == nil || !strings.Contains(err.Error(), "not silent: pod1: bond0-2 has lost its carrier") {
-		t.Errorf("a carrier was lost: got %v", err)
-	}
+	_, err = cable().result(loud)
+	assert.ErrorContains(t, err, "not silent: pod1: bond0-2 has lost its carrier")
 }
 
 func TestStreamPutsLinesTogether(t *testing.T) {
@@ -88,10 +84,6 @@ func TestStreamPutsLinesTogether(t *testing.T) {
 		{At: 5, Kind: event.Sent, Probe: 1, Where: pod1},
 		{At: 7, Kind: event.Answered, Probe: 1, Where: pod1},
 	}
-	if got := r.all(); !slices.Equal(got, want) {
-		t.Errorf("got %+v, want %+v", got, want)
-	}
-	if r.err == nil || !strings.Contains(r.err.Error(), `the probe at pod1 said "nonsense"`) {
-		t.Errorf("got %v, want the line that is no event", r.err)
-	}
+	assert.Equal(t, want, r.all())
+	assert.ErrorContains(t, r.err, `the probe at pod1 said "nonsense"`)
 }

@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // Every field is defined in the report itself, and no other is.
@@ -21,33 +24,21 @@ func TestFieldDocs(t *testing.T) {
 	}
 	docs := slices.Sorted(maps.Keys(fieldDocs))
 	slices.Sort(fields)
-	if !slices.Equal(docs, fields) {
-		t.Errorf("defined are %q, the report has %q", docs, fields)
-	}
+	assert.Equal(t, fields, docs)
 }
 
 func TestWrite(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "report", "demo.json")
-	if err := (Report{AddsMS: []float64{40, 10, 20, 30}, DelsMS: []float64{7, 5, 6}, Error: "why"}).write(file); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, (Report{AddsMS: []float64{40, 10, 20, 30}, DelsMS: []float64{7, 5, 6}, Error: "why"}).write(file))
 	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var got map[string]any
-	if err := json.Unmarshal(data, &got); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, json.Unmarshal(data, &got))
 	for field, want := range map[string]any{"add_ms": 25.0, "del_ms": 6.0, "error": "why", "vfs_restored": false, "records_left": 0.0} {
-		if got[field] != want {
-			t.Errorf("%s: got %v, want %v", field, got[field], want)
-		}
+		assert.Equal(t, want, got[field], field)
 	}
 }
 
 func TestMedianOfNothing(t *testing.T) {
-	if got := median(nil); got != 0 {
-		t.Errorf("got %v, want 0", got)
-	}
+	assert.Zero(t, median(nil))
 }

@@ -2,9 +2,13 @@ package main
 
 import (
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func someVF() VF {
@@ -15,9 +19,7 @@ func someVF() VF {
 }
 
 func TestDifferencesOfTheSame(t *testing.T) {
-	if got := differences([]VF{someVF()}, []VF{someVF()}); len(got) > 0 {
-		t.Errorf("got %q, want none", got)
-	}
+	assert.Empty(t, differences([]VF{someVF()}, []VF{someVF()}))
 }
 
 // Every field of a VF is compared, also one that is added later.
@@ -32,9 +34,8 @@ func TestDifferencesInEachField(t *testing.T) {
 		old := was.String()
 		was.SetString("other")
 		got := differences([]VF{someVF()}, []VF{after})
-		if len(got) != 1 || !strings.HasPrefix(got[0], "0000:01:10.0: ") || !strings.HasSuffix(got[0], " is other, was "+old) {
-			t.Errorf("%s: got %q, want one line that says what it was", f.Name, got)
-		}
+		require.Len(t, got, 1, f.Name)
+		assert.Regexp(t, "^0000:01:10\\.0: .* is other, was "+regexp.QuoteMeta(old)+"$", got[0], f.Name)
 	}
 }
 
@@ -43,9 +44,7 @@ func TestDifferencesOfMissingAndNew(t *testing.T) {
 	other.PCI = "0000:02:10.0"
 	got := differences([]VF{someVF()}, []VF{other})
 	want := []string{"0000:01:10.0: is gone", "0000:02:10.0: is new"}
-	if !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
+	assert.Equal(t, want, got)
 }
 
 // As ip of iproute2 6.1 prints it, with what does not matter left out.
@@ -60,14 +59,11 @@ const podLinks = `[{"ifname":"bond0-1","flags":["SLAVE","UP"],"mtu":1500,"addres
 
 func TestSnapshot(t *testing.T) {
 	devices, err := parseDevices([]byte("enp1s0 1 0000:01:10.2\nenp1s0 0 0000:01:10.0\nenp1s0 2 0000:01:10.4\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	namespaces := map[string][]ipLink{}
 	for ns, text := range map[string]string{hostNS: hostLinks, pod1: podLinks, pod2: ""} {
-		if namespaces[ns], err = parseLinks([]byte(text)); err != nil {
-			t.Fatal(err)
-		}
+		namespaces[ns], err = parseLinks([]byte(text))
+		require.NoError(t, err)
 	}
 	got := snapshot(devices, namespaces)
 	want := []VF{
@@ -77,21 +73,16 @@ func TestSnapshot(t *testing.T) {
 			AdminMAC: "e6:03:b0:01:b0:5c", VLAN: "100/3", SpoofChk: "off", Trust: "unknown", LinkState: "enable"},
 		{PCI: "0000:01:10.4", PF: "enp1s0", Number: 2, Netns: "nowhere"},
 	}
-	if !slices.Equal(got, want) {
-		t.Errorf("got\n%+v\nwant\n%+v", got, want)
-	}
+	assert.Equal(t, want, got)
 }
 
 func TestPrintSnapshots(t *testing.T) {
 	after := someVF()
 	after.MTU = "1400"
 	var out strings.Builder
-	if err := printSnapshots(&out, []VF{someVF()}, []VF{after}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, printSnapshots(&out, []VF{someVF()}, []VF{after}))
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != 3 || !strings.Contains(lines[1], "before") || !strings.Contains(lines[1], "1500") ||
-		!strings.Contains(lines[2], "after") || !strings.Contains(lines[2], "1400") {
-		t.Errorf("got\n%s", &out)
-	}
+	require.Len(t, lines, 3)
+	assert.Regexp(t, "before.*1500", lines[1])
+	assert.Regexp(t, "after.*1400", lines[2])
 }

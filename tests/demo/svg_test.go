@@ -6,6 +6,9 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // TestSVG: the picture is well-formed, and has a bar for each trial.
@@ -20,19 +23,13 @@ func TestSVG(t *testing.T) {
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if start, is := token.(xml.StartElement); is && start.Name.Local == "rect" {
 			bars++
 		}
 	}
-	if bars != len(table.Results)+1 { // and the ground
-		t.Errorf("%d rectangles, want %d", bars, len(table.Results)+1)
-	}
+	assert.Equal(t, len(table.Results)+1, bars, "rectangles, the ground among them")
 	for _, words := range []string{"200 ms, 0 lost", "no end, 5 of 9 lost", "6.12 &lt;amd64&gt;"} {
-		if !strings.Contains(table.svg(), words) {
-			t.Errorf("the picture does not say %q", words)
-		}
+		assert.Contains(t, table.svg(), words)
 	}
 }

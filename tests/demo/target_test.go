@@ -3,7 +3,7 @@ package main
 import (
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
 )
 
 func TestTargets(t *testing.T) {
@@ -31,7 +31,5 @@ func TestTargets(t *testing.T) {
 		{shared, same, mac, true},
 		{"active-backup, arp, IPv4; router peer: link down", "without an answer for at most 400 ms", "400 ms", true},
 	}
-	if diff := cmp.Diff(want, table.targets()); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
+	assert.Equal(t, want, table.targets())
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+
 	"github.com/multibond/multibond/tests/demo/event"
 )
 
@@ -28,12 +30,9 @@ func between(from, to int) func(int) bool { return func(i int) bool { return i >
 func TestMeasure(t *testing.T) {
 	got, ok := measure(pings(100, between(31, 42)), 305*ms)
 	want := traffic{Sent: 100, Lost: 12, Last: 302 * ms, Back: 432 * ms, Pause: 10 * ms}
-	if got != want || !ok {
-		t.Errorf("got %+v %v, want %+v", got, ok, want)
-	}
-	if gap := got.gap(); gap != 130 {
-		t.Errorf("gap: got %v ms, want 130", gap)
-	}
+	assert.True(t, ok)
+	assert.Equal(t, want, got)
+	assert.Equal(t, 130.0, got.gap())
 }
 
 // A hole before the fault is lost packets, and not the failover.
@@ -41,24 +40,22 @@ func TestMeasureLeavesEarlierHolesOut(t *testing.T) {
 	lost := func(i int) bool { return between(5, 25)(i) || between(50, 52)(i) }
 	got, ok := measure(pings(100, lost), 500*ms)
 	want := traffic{Sent: 100, Lost: 24, Last: 492 * ms, Back: 532 * ms, Pause: 10 * ms}
-	if got != want || !ok {
-		t.Errorf("got %+v %v, want %+v", got, ok, want)
-	}
+	assert.True(t, ok)
+	assert.Equal(t, want, got)
 }
 
 // Of a cable the moment is known late: the gap has begun by then.
 func TestMeasureFaultWithinTheGap(t *testing.T) {
 	got, ok := measure(pings(100, between(31, 42)), 400*ms)
-	if !ok || got.Last != 302*ms || got.Back != 432*ms {
-		t.Errorf("got %+v %v, want the gap from 302 to 432 ms", got, ok)
-	}
+	assert.True(t, ok)
+	assert.Equal(t, 302*ms, got.Last)
+	assert.Equal(t, 432*ms, got.Back)
 }
 
 func TestMeasureWithoutAnswersAfterTheFault(t *testing.T) {
 	got, ok := measure(pings(100, between(31, 100)), 305*ms)
-	if ok || got.Lost != 70 {
-		t.Errorf("got %+v %v, want 70 lost and no gap", got, ok)
-	}
+	assert.False(t, ok)
+	assert.Equal(t, 70, got.Lost)
 }
 
 func TestMeasureDuplicatesAndDisorder(t *testing.T) {
@@ -66,17 +63,17 @@ func TestMeasureDuplicatesAndDisorder(t *testing.T) {
 	events = append(events, event.Event{At: 303 * ms, Kind: event.Answered, Probe: 30})
 	slices.Reverse(events)
 	got, ok := measure(events, 305*ms)
-	if !ok || got.Sent != 100 || got.Lost != 12 || got.Back != 432*ms {
-		t.Errorf("got %+v %v, want 100 sent, 12 lost, back at 432 ms", got, ok)
-	}
+	assert.True(t, ok)
+	assert.Equal(t, 100, got.Sent)
+	assert.Equal(t, 12, got.Lost)
+	assert.Equal(t, 432*ms, got.Back)
 }
 
 func TestMeasurePause(t *testing.T) {
 	events := slices.DeleteFunc(pings(100, between(31, 42)), func(e event.Event) bool { return between(34, 38)(e.Probe) })
 	got, _ := measure(events, 305*ms)
-	if got.Pause != 60*ms || got.Lost != 7 {
-		t.Errorf("got %+v, want a pause of 60 ms and 7 lost", got)
-	}
+	assert.Equal(t, 60*ms, got.Pause)
+	assert.Equal(t, 7, got.Lost)
 }
 
 func seen(at int64, where, what, value string) event.Event {
@@ -113,17 +110,11 @@ func TestTimeline(t *testing.T) {
 	for _, m := range got {
 		lines = append(lines, fmt.Sprintf("%v|%s", m, m.Text))
 	}
-	if !slices.Equal(lines, want) {
-		t.Errorf("got\n%q\nwant\n%q", lines, want)
-	}
+	assert.Equal(t, want, lines)
 }
 
 func TestLatest(t *testing.T) {
 	events := []event.Event{seen(5, pod1, activeFile, link2), seen(3, pod1, activeFile, link1), seen(9, pod2, activeFile, link1)}
-	if got := latest(events, pod1, activeFile); got != link2 {
-		t.Errorf("got %q, want %q", got, link2)
-	}
-	if got := latest(events, pod1, "bond1/bonding/active_slave"); got != "" {
-		t.Errorf("of a file that was never seen: got %q", got)
-	}
+	assert.Equal(t, link2, latest(events, pod1, activeFile))
+	assert.Empty(t, latest(events, pod1, "bond1/bonding/active_slave"), "of a file that was never seen")
 }

@@ -3,7 +3,7 @@ package main
 import (
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
 
 	"github.com/multibond/multibond/tests/demo/event"
 )
@@ -37,9 +37,7 @@ func TestOutage(t *testing.T) {
 			Outage{GapMS: 1990, PauseMS: 10, LossMS: 1990, Sent: 200, Lost: 200}},
 		{"what comes after", probes(300, func(i int) bool { return i >= 200 }), 1000e6, 2000e6, Outage{GapMS: 10, PauseMS: 9, Sent: 100}},
 	} {
-		if diff := cmp.Diff(test.want, *outage(test.events, test.from, test.to)); diff != "" {
-			t.Errorf("%s, -want +got:\n%s", test.name, diff)
-		}
+		assert.Equal(t, test.want, *outage(test.events, test.from, test.to), test.name)
 	}
 }
 
@@ -57,8 +55,6 @@ func TestWhole(t *testing.T) {
 		{"again", probes(300, func(i int) bool { return i < 140 }), 1000e6, true},
 		{"the last are under way", probes(300, func(i int) bool { return i > 270 }), 0, true},
 	} {
-		if got := whole(test.events, test.from); got != test.want {
-			t.Errorf("%s: %v, want %v", test.name, got, test.want)
-		}
+		assert.Equal(t, test.want, whole(test.events, test.from), test.name)
 	}
 }
