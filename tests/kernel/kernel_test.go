@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/multibond/multibond/tests/lab"
 )
 
@@ -32,16 +34,13 @@ func TestKernel(t *testing.T) {
 				Kernel: kernel, PFs: 2, VFs: 4, Timeout: limit, Log: os.Stdout,
 				Files: map[string]string{"bin/multibond": filepath.Join(lab.Root(), "build/multibond")},
 			})
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			defer vm.Close()
 			for i, binary := range binaries {
 				t.Run(packages[i], func(t *testing.T) {
 					// The scripts of one package share the node, so they take turns.
-					if _, err := vm.GoTest(ctx, binary, "-test.parallel=1"); err != nil {
-						t.Fatal(err)
-					}
+					_, err := vm.GoTest(ctx, binary, "-test.parallel=1")
+					require.NoError(t, err)
 				})
 			}
 		})
@@ -54,9 +53,8 @@ func build(t *testing.T) (binaries []string) {
 		binary := filepath.Join(t.TempDir(), filepath.Base(pkg)+".test")
 		cmd := exec.Command("go", "test", "-c", "-tags", "lab", "-o", binary, "./"+pkg)
 		cmd.Dir, cmd.Env = lab.Root(), append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("go test -c ./%s: %v\n%s", pkg, err, out)
-		}
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "go test -c ./%s\n%s", pkg, out)
 		binaries = append(binaries, binary)
 	}
 	return binaries
