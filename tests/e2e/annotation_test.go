@@ -6,7 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // TestMAC: a bond takes the MAC that the pod asks for, where its VFs may.
@@ -16,12 +17,8 @@ func TestMAC(t *testing.T) {
 		"links": [{"resourceName": "intel.com/sriov_pf1"}, {"resourceName": "intel.com/sriov_pf2"}]}`))
 	s.apply(pod("p", `[{"name": "bond-net1", "interface": "bond0", "mac": "02:00:00:00:0e:2e"}]`, 1))
 	s.ready("p")
-	if got := s.exec("p", "cat", "/sys/class/net/bond0/address", "/sys/class/net/bond0-1/address", "/sys/class/net/bond0-2/address"); got != strings.Repeat("02:00:00:00:0e:2e\n", 3) {
-		t.Errorf("the MACs of the bond and its links: %q", got)
-	}
-	if got := s.status("p")[1]["mac"]; got != "02:00:00:00:0e:2e" {
-		t.Errorf("network-status: mac %v", got)
-	}
+	assert.Equal(t, strings.Repeat("02:00:00:00:0e:2e\n", 3), s.exec("p", "cat", "/sys/class/net/bond0/address", "/sys/class/net/bond0-1/address", "/sys/class/net/bond0-2/address"), "the MACs of the bond and its links")
+	assert.Equal(t, "02:00:00:00:0e:2e", s.status("p")[1]["mac"], "network-status: mac")
 }
 
 // TestTwoContainers: a VF of each makes one bond.
@@ -38,9 +35,7 @@ func TestTwoContainers(t *testing.T) {
 		"metadata": map[string]any{"name": "p", "annotations": map[string]string{"k8s.v1.cni.cncf.io/networks": "pair@bond0"}},
 	})))
 	s.ready("p")
-	if got := s.exec("p", "cat", "/sys/class/net/bond0/bonding/slaves"); got != "bond0-1 bond0-2\n" {
-		t.Errorf("the bond's links: %q", got)
-	}
+	assert.Equal(t, "bond0-1 bond0-2\n", s.exec("p", "cat", "/sys/class/net/bond0/bonding/slaves"), "the bond's links")
 }
 
 // TestDefaultRoute6: the bond gets the default route of the one address family
@@ -59,15 +54,9 @@ func TestDefaultRoute6(t *testing.T) {
 		}
 		return routes
 	}
-	if diff := cmp.Diff([]string{"default via fd00:56:217::fe dev bond0"}, defaults("ip", "-6", "route")); diff != "" {
-		t.Errorf("IPv6 default routes, -want +got:\n%s", diff)
-	}
-	if diff := cmp.Diff([]string{"default via 10.244.0.1 dev eth0"}, defaults("ip", "route")); diff != "" {
-		t.Errorf("IPv4 default routes, -want +got:\n%s", diff)
-	}
-	if got := fmt.Sprint(s.status("p")[1]["ips"], s.status("p")[1]["gateway"]); got != "[10.56.217.2 fd00:56:217::2] [fd00:56:217::fe]" {
-		t.Errorf("network-status: %s", got)
-	}
+	assert.Equal(t, []string{"default via fd00:56:217::fe dev bond0"}, defaults("ip", "-6", "route"), "IPv6 default routes")
+	assert.Equal(t, []string{"default via 10.244.0.1 dev eth0"}, defaults("ip", "route"), "IPv4 default routes")
+	assert.Equal(t, "[10.56.217.2 fd00:56:217::2] [fd00:56:217::fe]", fmt.Sprint(s.status("p")[1]["ips"], s.status("p")[1]["gateway"]), "network-status")
 }
 
 // recorder is a plugin that notes what it is told, and changes nothing.
@@ -99,35 +88,23 @@ END`)
 	s.ready("p")
 	s.wantEvent("refused", "NetworksFailed", "networks[0].ips", "no plugin of network "+s.namespace+"/from-node takes it")
 
-	if got := s.exec("p", "sh", "-c", "cat /sys/class/net/lan0/address /proc/sys/net/ipv4/conf/lan0/arp_filter"); got != "02:00:00:00:0e:63\n1\n" {
-		t.Errorf("what macvlan and tuning did: %q", got)
-	}
+	assert.Equal(t, "02:00:00:00:0e:63\n1\n", s.exec("p", "sh", "-c", "cat /sys/class/net/lan0/address /proc/sys/net/ipv4/conf/lan0/arp_filter"), "what macvlan and tuning did")
 	var told struct {
 		RuntimeConfig map[string]any
 		Args          map[string]any
 		PrevResult    struct{ Interfaces []struct{ Name, Mac string } }
 	}
-	if err := json.Unmarshal([]byte(s.on("cat /tmp/e2e-record")), &told); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, json.Unmarshal([]byte(s.on("cat /tmp/e2e-record")), &told))
 	want := map[string]any{
 		"portMappings":   []any{map[string]any{"hostPort": 8080.0, "containerPort": 80.0, "protocol": "udp"}},
 		"bandwidth":      map[string]any{"ingressRate": 2048.0, "ingressBurst": 1600.0, "egressRate": 0.0, "egressBurst": 0.0},
 		"infinibandGUID": "02:00:00:00:00:00:0e:63",
 	}
-	if diff := cmp.Diff(want, told.RuntimeConfig); diff != "" {
-		t.Errorf("runtimeConfig, -want +got:\n%s", diff)
-	}
-	if diff := cmp.Diff(map[string]any{"cni": map[string]any{"color": "red"}}, told.Args); diff != "" {
-		t.Errorf("args, -want +got:\n%s", diff)
-	}
-	if diff := cmp.Diff([]struct{ Name, Mac string }{{"lan0", "02:00:00:00:0e:63"}}, told.PrevResult.Interfaces); diff != "" {
-		t.Errorf("prevResult's interfaces, -want +got:\n%s", diff)
-	}
+	assert.Equal(t, want, told.RuntimeConfig, "runtimeConfig")
+	assert.Equal(t, map[string]any{"cni": map[string]any{"color": "red"}}, told.Args, "args")
+	assert.Equal(t, []struct{ Name, Mac string }{{"lan0", "02:00:00:00:0e:63"}}, told.PrevResult.Interfaces, "prevResult's interfaces")
 	entry := s.status("p")[1]
-	if entry["interface"] != "lan0" || fmt.Sprint(entry["ips"]) != "[10.63.0.7]" {
-		t.Errorf("network-status: %v", entry)
-	}
+	assert.Equal(t, "lan0 [10.63.0.7]", fmt.Sprint(entry["interface"], " ", entry["ips"]), "network-status")
 	s.remove("p", "refused")
 	s.wantBefore() // its DEL needs the plugins that its ADD had
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
 )
 
 // bondCNI is the configuration of bond-cni's README.
@@ -59,17 +59,13 @@ func TestThreeAttachments(t *testing.T) {
 			s := &scene{T: t, namespace: s.namespace, before: s.before}
 			s.apply(pod(test.name, test.networks, 1))
 			s.ready(test.name)
-			if got := s.exec(test.name, "cat", "/sys/class/net/"+test.bond+"/bonding/slaves"); got != "net1 net2\n" {
-				t.Errorf("the bond's links: %q", got)
-			}
+			assert.Equal(t, "net1 net2\n", s.exec(test.name, "cat", "/sys/class/net/"+test.bond+"/bonding/slaves"), "the bond's links")
 			var got []string
 			for _, e := range s.status(test.name)[1:] {
 				ips, _ := e["ips"].([]any)
 				got = append(got, fmt.Sprint(strings.TrimPrefix(e["name"].(string), s.namespace+"/"), " ", e["interface"], " ", len(ips)))
 			}
-			if diff := cmp.Diff(test.status, got); diff != "" {
-				t.Errorf("network-status, -want +got:\n%s", diff)
-			}
+			assert.Equal(t, test.status, got, "network-status")
 			if test.bond == "net3" {
 				s.wantEvent(test.name, "NetworksWarned", "ifname: is bond0, and the runtime asks for net3 (CNI_IFNAME), which is the bond's name, as with bond-cni")
 			}

@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // configure gives the cluster other keys, as its administrator would, for the
@@ -16,9 +17,7 @@ func (s *scene) configure(keys map[string]any) {
 	read := []string{"-n", "multibond-system", "get", "configmap", "multibond-cluster", "-o", `jsonpath={.data.00-multibond\.conflist}`}
 	before := s.kubectl(read...)
 	var list map[string]any
-	if err := json.Unmarshal([]byte(before), &list); err != nil {
-		s.Fatal(err)
-	}
+	require.NoError(s, json.Unmarshal([]byte(before), &list))
 	plugin := list["plugins"].([]any)[0].(map[string]any)
 	for key, value := range keys {
 		plugin[key] = value
@@ -61,9 +60,7 @@ func TestIsolation(t *testing.T) {
 	for _, e := range s.status("own") {
 		got = append(got, fmt.Sprint(e["name"], " ", e["interface"]))
 	}
-	if diff := cmp.Diff([]string{"cbr0 eth0", s.namespace + "/lan net1", "e2e-global/lan net2"}, got); diff != "" {
-		t.Errorf("network-status, -want +got:\n%s", diff)
-	}
+	assert.Equal(t, []string{"cbr0 eth0", s.namespace + "/lan net1", "e2e-global/lan net2"}, got, "network-status")
 	s.wantEvent("other", "NetworksFailed", "networks[0]", "e2e-other/lan", "namespaces are isolated")
 	s.wantEvent("link", "NetworksFailed", "networks[0]", "links[0].network", "e2e-other/lan", "namespaces are isolated")
 	s.wantEvent("default", "NetworksFailed", "default-network", "e2e-other/lan", "namespaces are isolated")
@@ -81,17 +78,13 @@ func TestClusterNetwork(t *testing.T) {
 	s.apply(bondNAD("extra", "10.65.0.0/24"))
 	s.apply(pod("p", "extra@bond0", 2))
 	s.ready("p")
-	if got := s.exec("p", "cat", "/sys/class/net/eth0/bonding/slaves", "/sys/class/net/bond0/bonding/slaves"); got != "eth0-1 eth0-2\nbond0-1 bond0-2\n" {
-		t.Errorf("the bonds' links: %q", got)
-	}
+	assert.Equal(t, "eth0-1 eth0-2\nbond0-1 bond0-2\n", s.exec("p", "cat", "/sys/class/net/eth0/bonding/slaves", "/sys/class/net/bond0/bonding/slaves"), "the bonds' links")
 	var got []string
 	for _, e := range s.status("p") {
 		got = append(got, fmt.Sprint(e["name"], " ", e["interface"], " ", e["ips"], " ", e["default"]))
 	}
 	want := []string{"multibond-system/e2e-cluster eth0 [10.66.0.2] true", "multibond-system/e2e-lan net1 [10.61.0.2] <nil>", s.namespace + "/extra bond0 [10.65.0.2] <nil>"}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("network-status, -want +got:\n%s", diff)
-	}
+	assert.Equal(t, want, got, "network-status")
 }
 
 // TestDelegates: the default network is in the cluster's configuration itself,
@@ -103,7 +96,5 @@ func TestDelegates(t *testing.T) {
 		"ipam": map[string]any{"type": "host-local", "subnet": "10.64.0.0/24"}}}})
 	s.apply(pod("p", "", 0))
 	s.ready("p")
-	if ip := s.kubectl("-n", s.namespace, "get", "pod", "p", "-o", "jsonpath={.status.podIP}"); ip != "10.64.0.2" {
-		t.Errorf("the pod's address is %s", ip)
-	}
+	assert.Equal(t, "10.64.0.2", s.kubectl("-n", s.namespace, "get", "pod", "p", "-o", "jsonpath={.status.podIP}"), "the pod's address")
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+
 	"github.com/multibond/multibond/tests/cluster"
 )
 
@@ -54,7 +56,5 @@ func TestDRA(t *testing.T) {
 		device := link["device-info"].(map[string]any)["pci"].(map[string]any)["pci-address"].(string)
 		got += fmt.Sprintf("%s=%s\n", request, strings.NewReplacer(":", "-", ".", "-").Replace(device))
 	}
-	if got != allocated {
-		t.Errorf("links have\n%sand the claim\n%s", got, allocated)
-	}
+	assert.Equal(t, allocated, got, "the devices of the claim and of the links")
 }

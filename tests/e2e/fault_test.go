@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // TestWrongAnnotations: the pod's owner reads on the pod what is wrong, and
@@ -38,15 +41,11 @@ func plugin(s *scene, command, container, netns, args string) (answer map[string
 	on := func(args ...string) string {
 		s.Helper()
 		out, err := c.On(context.WithoutCancel(s.Context()), args...)
-		if err != nil {
-			s.Fatal(err)
-		}
+		require.NoError(s, err)
 		return out
 	}
 	var list struct{ Plugins []map[string]any }
-	if err := json.Unmarshal([]byte(on("cat", "/etc/cni/net.d/00-multibond.conflist")), &list); err != nil {
-		s.Fatal(err)
-	}
+	require.NoError(s, json.Unmarshal([]byte(on("cat", "/etc/cni/net.d/00-multibond.conflist")), &list))
 	config := list.Plugins[0]
 	config["name"], config["cniVersion"] = "multibond", "1.1.0"
 	const script = `began=${EPOCHREALTIME/./}
@@ -55,9 +54,7 @@ echo; echo "took $(((${EPOCHREALTIME/./} - began) / 1000))"`
 	out := on("bash", "-c", script, "bash", command, container, netns, args, string(encode(config)))
 	text, ms, _ := strings.Cut(out, "\ntook ")
 	if text = strings.TrimSpace(text); text != "" {
-		if err := json.Unmarshal([]byte(text), &answer); err != nil {
-			s.Fatalf("%q: %v", text, err)
-		}
+		require.NoError(s, json.Unmarshal([]byte(text), &answer), text)
 	}
 	var n int
 	fmt.Sscan(ms, &n)
@@ -72,9 +69,8 @@ func podArgs(namespace, name, uid string) string {
 func netns(s *scene) string {
 	s.Helper()
 	on := func(args ...string) {
-		if _, err := c.On(context.WithoutCancel(s.Context()), args...); err != nil {
-			s.Fatal(err)
-		}
+		_, err := c.On(context.WithoutCancel(s.Context()), args...)
+		require.NoError(s, err)
 	}
 	on("ip", "netns", "add", "e2e")
 	s.Cleanup(func() { on("ip", "netns", "del", "e2e") })
@@ -96,9 +92,8 @@ func TestUnknownPod(t *testing.T) {
 		{podArgs(s.namespace, "p", "11111111-1111-1111-1111-111111111111"), "11111111-1111-1111-1111-111111111111", 4},
 	} {
 		answer, _ := plugin(s, "ADD", "e2e-unknown", ns, test.args)
-		if answer["code"] != test.code || !strings.Contains(fmt.Sprint(answer["msg"]), test.words) {
-			t.Errorf("%s: %v", test.args, answer)
-		}
+		assert.Equal(t, test.code, answer["code"], test.args)
+		assert.Contains(t, answer["msg"], test.words, test.args)
 	}
 }
 
@@ -115,13 +110,11 @@ func TestAgentAway(t *testing.T) {
 	s.kubectl(append(daemonset, `{"spec": {"template": {"spec": {"nodeSelector": {"away": "yes"}}}}}`)...)
 	s.kubectl("-n", "multibond-system", "wait", "--for=delete", "pod", "-l", "app=multibond-agent", "--timeout=5m")
 	answer, took := plugin(s, "ADD", "e2e-away", ns, podArgs(s.namespace, "p9", "11111111-1111-1111-1111-111111111111"))
-	if answer["code"] != 11.0 || !strings.Contains(fmt.Sprint(answer["msg"]), "multibond-agent does not answer") {
-		t.Errorf("ADD: %v", answer)
-	}
+	assert.Equal(t, 11.0, answer["code"], "ADD: %v", answer)
+	assert.Contains(t, answer["msg"], "multibond-agent does not answer")
 	report.AgentAway = map[string]int64{"ADD": took.Milliseconds()}
-	if answer, took = plugin(s, "STATUS", "", "", ""); answer["code"] != 50.0 {
-		t.Errorf("STATUS: %v", answer)
-	}
+	answer, took = plugin(s, "STATUS", "", "", "")
+	assert.Equal(t, 50.0, answer["code"], "STATUS: %v", answer)
 	report.AgentAway["STATUS"] = took.Milliseconds()
 	s.apply(pod("p2", "bond-net1@bond0", 1))
 	s.kubectl("-n", s.namespace, "delete", "pod", "p1", "--timeout=5m")
@@ -129,9 +122,7 @@ func TestAgentAway(t *testing.T) {
 	s.kubectl(append(daemonset, `{"spec": {"template": {"spec": {"nodeSelector": {"away": null}}}}}`)...)
 	s.kubectl("-n", "multibond-system", "rollout", "status", "daemonset/multibond-agent", "--timeout=5m")
 	s.ready("p2")
-	if now := node(t); len(now) != len(with) {
-		t.Errorf("the node with p2:\n%s\nwith p1 it was:\n%s", strings.Join(now, "\n"), strings.Join(with, "\n"))
-	}
+	assert.Len(t, node(t), len(with), "with p1 the node was:\n%s", strings.Join(with, "\n"))
 }
 
 // TestAgentRestarted in the middle of ten ADDs: every pod comes up, and each
@@ -149,9 +140,7 @@ func TestAgentRestarted(t *testing.T) {
 	s.kubectl("-n", "multibond-system", "delete", "pod", "-l", "app=multibond-agent", "--grace-period=0", "--force")
 	s.ready(names...)
 	for _, name := range names {
-		if entries := s.status(name); len(entries) != 2 || entries[1]["interface"] != "net1" {
-			t.Errorf("%s: %v", name, entries)
-		}
+		assert.Equal(t, []string{"eth0", "net1"}, s.interfaces(name), name)
 	}
 	s.kubectl("-n", "multibond-system", "rollout", "status", "daemonset/multibond-agent", "--timeout=5m")
 }
@@ -166,33 +155,23 @@ func TestAPIServerAway(t *testing.T) {
 	s.ready("p")
 	uid := s.kubectl("-n", s.namespace, "get", "pod", "p", "-o", "jsonpath={.metadata.uid}")
 	containers, err := c.On(t.Context(), "sh", "-c", `cd /var/lib/cni/multibond && grep -l '"name":"p","uid":"`+uid+`"' *:eth0.json | sed 's/:.*//'`)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	ns, err := c.On(t.Context(), "sh", "-c", `sed 's/.*"netns":"\([^"]*\)".*/\1/' /var/lib/cni/multibond/`+strings.TrimSpace(containers)+`:eth0.json`)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	id, sandbox := strings.TrimSpace(containers), strings.TrimSpace(ns)
 	s.kubectl("-n", s.namespace, "annotate", "pod", "p", "k8s.v1.cni.cncf.io/network-status-", "--overwrite")
 	c.StopAPIServer()
 	back := func() {
-		if err := c.StartAPIServer(context.WithoutCancel(t.Context())); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, c.StartAPIServer(context.WithoutCancel(t.Context())))
 	}
 	t.Cleanup(func() { c.StopAPIServer(); back() })
-	if answer, _ := plugin(s, "DEL", id, sandbox, podArgs(s.namespace, "p", uid)); answer != nil {
-		t.Errorf("DEL: %v", answer)
-	}
+	answer, _ := plugin(s, "DEL", id, sandbox, podArgs(s.namespace, "p", uid))
+	assert.Nil(t, answer, "DEL")
 	s.wantBefore()
-	if answer, _ := plugin(s, "ADD", id, sandbox, podArgs(s.namespace, "p", uid)); answer["code"] != nil {
-		t.Errorf("ADD: %v", answer)
-	}
-	answer, _ := plugin(s, "ADD", "e2e-fresh", sandbox, podArgs(s.namespace, "fresh", "11111111-1111-1111-1111-111111111111"))
-	if answer["code"] != 11.0 {
-		t.Errorf("ADD of a pod that nobody knows: %v", answer)
-	}
+	answer, _ = plugin(s, "ADD", id, sandbox, podArgs(s.namespace, "p", uid))
+	assert.NotContains(t, answer, "code", "ADD")
+	answer, _ = plugin(s, "ADD", "e2e-fresh", sandbox, podArgs(s.namespace, "fresh", "11111111-1111-1111-1111-111111111111"))
+	assert.Equal(t, 11.0, answer["code"], "ADD of a pod that nobody knows: %v", answer)
 	back()
 	s.eventually(func() error {
 		out := s.kubectl("-n", s.namespace, "get", "pod", "p", "-o", `jsonpath={.metadata.annotations.k8s\.v1\.cni\.cncf\.io/network-status}`)
@@ -215,9 +194,7 @@ func TestPolicy(t *testing.T) {
 	patch := func(pod, patch, subresource string) string {
 		s.Helper()
 		out, err := c.As(t.Context(), token, "PATCH", "/api/v1/namespaces/"+s.namespace+"/pods/"+pod+subresource, patch)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		return out
 	}
 	const ours = `{"metadata": {"annotations": {"k8s.v1.cni.cncf.io/network-status": "[]"}}}`
@@ -229,13 +206,11 @@ func TestPolicy(t *testing.T) {
 		{"the status", "p", `{"status": {"reason": "x"}}`, "/status", "the agent may not change a pod's status"},
 		{"the pod itself", "p", `{"metadata": {"labels": {"a": "b"}}}`, "", "cannot patch resource"},
 	} {
-		if out := patch(test.pod, test.patch, test.subresource); !strings.Contains(out, test.words) {
-			t.Errorf("%s: %s", test.name, out)
-		}
+		assert.Contains(t, patch(test.pod, test.patch, test.subresource), test.words, test.name)
 	}
 	for _, path := range []string{"/api/v1/secrets", "/api/v1/nodes"} {
-		if out, err := c.As(t.Context(), token, "GET", path, ""); err != nil || !strings.HasPrefix(out, "403 ") {
-			t.Errorf("GET %s: %s, %v", path, out, err)
-		}
+		out, err := c.As(t.Context(), token, "GET", path, "")
+		assert.NoError(t, err, path)
+		assert.Regexp(t, "^403 ", out, path)
 	}
 }

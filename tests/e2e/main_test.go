@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/tests/cluster"
 	"github.com/multibond/multibond/tests/lab"
@@ -105,9 +106,7 @@ func (s *scene) kubectl(args ...string) string {
 func (s *scene) pipe(stdin string, args ...string) string {
 	s.Helper()
 	out, err := c.Kubectl(context.WithoutCancel(s.Context()), stdin, args...)
-	if err != nil {
-		s.Fatal(err)
-	}
+	require.NoError(s, err)
 	return out
 }
 
@@ -140,10 +139,17 @@ func (s *scene) remove(pods ...string) {
 func (s *scene) status(pod string) (entries []map[string]any) {
 	s.Helper()
 	text := s.kubectl("-n", s.namespace, "get", "pod", pod, "-o", `jsonpath={.metadata.annotations.k8s\.v1\.cni\.cncf\.io/network-status}`)
-	if err := json.Unmarshal([]byte(text), &entries); err != nil {
-		s.Fatalf("network-status %q: %v", text, err)
-	}
+	require.NoError(s, json.Unmarshal([]byte(text), &entries), "network-status %q", text)
 	return entries
+}
+
+// interfaces are the names of the interfaces in a pod's network-status.
+func (s *scene) interfaces(pod string) (names []string) {
+	s.Helper()
+	for _, entry := range s.status(pod) {
+		names = append(names, fmt.Sprint(entry["interface"]))
+	}
+	return names
 }
 
 // wantEvent waits for an event of a pod whose message has all the words.
@@ -197,9 +203,7 @@ func node(t *testing.T) []string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 	defer cancel()
 	lines, err := c.State(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return lines
 }
 

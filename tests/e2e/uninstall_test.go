@@ -9,7 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/tests/lab"
 )
@@ -18,9 +19,7 @@ import (
 func (s *scene) on(command string) string {
 	s.Helper()
 	out, err := c.On(context.WithoutCancel(s.Context()), "bash", "-c", command)
-	if err != nil {
-		s.Fatal(err)
-	}
+	require.NoError(s, err)
 	return out
 }
 
@@ -52,17 +51,11 @@ func TestUninstall(t *testing.T) {
 	s.on("rm /var/lib/cni/multibond/*:eth0.json*") // plain's, which nobody needs
 	s.wantBefore()
 	s.kubectl("delete", "-k", "deploy", "-l", "app.kubernetes.io/name=multibond", "--timeout=5m")
-	if got := s.kubectl("-n", s.namespace, "get", "network-attachment-definitions", "-o", "name"); got != "networkattachmentdefinition.k8s.cni.cncf.io/bond-net1\n" {
-		t.Errorf("networks that are left: %q", got)
-	}
+	assert.Equal(t, "networkattachmentdefinition.k8s.cni.cncf.io/bond-net1\n", s.kubectl("-n", s.namespace, "get", "network-attachment-definitions", "-o", "name"), "networks that are left")
 	for _, kind := range []string{"clusterrole", "clusterrolebinding", "validatingadmissionpolicy", "validatingadmissionpolicybinding", "namespace"} {
-		if out := s.kubectl("get", kind, "-o", "name"); strings.Contains(out, "multibond") {
-			t.Errorf("what is left: %s", out)
-		}
+		assert.NotContains(t, s.kubectl("get", kind, "-o", "name"), "multibond")
 	}
-	if err := c.Deploy(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, c.Deploy(t.Context()))
 }
 
 // TestSecondary: Multus is the cluster's meta plugin and calls this one for one
@@ -73,9 +66,7 @@ func TestSecondary(t *testing.T) {
 	s.on("rm /etc/cni/net.d/00-multibond.conflist /opt/cni/bin/multibond && cp /opt/node/bin/multus /opt/cni/bin/ && mkdir -p /etc/cni/multus")
 	t.Cleanup(func() {
 		s.on("rm /etc/cni/net.d/00-multus.conf /opt/cni/bin/multus")
-		if err := c.Deploy(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, c.Deploy(context.WithoutCancel(t.Context())))
 	})
 	s.on("cat >/etc/cni/multus/config <<'END'\n" + c.NodeKubeconfig() + "\nEND")
 	s.on(`cat >/etc/cni/net.d/00-multus.conf <<END
@@ -84,30 +75,22 @@ func TestSecondary(t *testing.T) {
 END`)
 	overlay := filepath.Join(lab.Root(), "build", "beside-multus")
 	const kustomization = "resources: [../../deploy]\ncomponents: [../../deploy/beside-multus]\n"
-	if err := errors.Join(os.MkdirAll(overlay, 0o755), os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte(kustomization), 0o644)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, errors.Join(os.MkdirAll(overlay, 0o755), os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte(kustomization), 0o644)))
 	s.kubectl("apply", "-k", overlay)
 	s.rollout("status")
 	s.on("test -x /opt/cni/bin/multibond -a ! -e /etc/cni/net.d/00-multibond.conflist")
 	s.apply(bondNAD("bond-net1", "10.56.217.0/24"))
 	s.apply(pod("p", "bond-net1@bond0", 1))
 	s.ready("p")
-	if got := s.exec("p", "cat", "/sys/class/net/bond0/bonding/slaves"); got != "bond0-1 bond0-2\n" {
-		t.Errorf("the bond's links: %q", got)
-	}
+	assert.Equal(t, "bond0-1 bond0-2\n", s.exec("p", "cat", "/sys/class/net/bond0/bonding/slaves"), "the bond's links")
 	var names []string // Multus has an entry for each interface of a result
 	for _, e := range s.status("p") {
 		names = append(names, fmt.Sprint(e["name"], " ", e["interface"], " ", e["ips"] != nil))
 	}
 	ours := s.namespace + "/bond-net1 "
-	if diff := cmp.Diff([]string{"cbr0 eth0 true", ours + "bond0 true", ours + "bond0-1 false", ours + "bond0-2 false"}, names); diff != "" {
-		t.Errorf("network-status, Multus's, -want +got:\n%s", diff)
-	}
+	assert.Equal(t, []string{"cbr0 eth0 true", ours + "bond0 true", ours + "bond0-1 false", ours + "bond0-2 false"}, names, "network-status, Multus's")
 	events := s.kubectl("-n", s.namespace, "get", "events", "-o", "jsonpath={.items[*].reportingComponent}")
-	if !strings.Contains(events, "multus") {
-		t.Errorf("Multus was not there; events are of %s", events)
-	}
+	assert.Contains(t, events, "multus", "Multus was not there")
 	s.remove("p")
 	s.wantBefore()
 }

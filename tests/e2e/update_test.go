@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/multibond/multibond/tests/lab"
 )
 
@@ -25,13 +28,10 @@ func release(t *testing.T, name string) {
 	} {
 		cmd := exec.CommandContext(t.Context(), "go", args...)
 		cmd.Dir, cmd.Env = lab.Root(), append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
-		}
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "go %q\n%s", args, out)
 	}
-	if err := c.Import(t.Context(), filepath.Join(dir, "image.tar")); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, c.Import(t.Context(), filepath.Join(dir, "image.tar")))
 }
 
 // TestUpdate: pods that start while the agents are replaced by those of another
@@ -60,13 +60,9 @@ func TestUpdate(t *testing.T) {
 	s.rollout("status")
 	s.ready(names...)
 	for _, name := range names {
-		if entries := s.status(name); len(entries) != 3 || entries[1]["interface"] != "bond0" || entries[2]["interface"] != "net1" {
-			t.Errorf("%s: %v", name, entries)
-		}
+		assert.Equal(t, []string{"eth0", "bond0", "net1"}, s.interfaces(name), name)
 	}
-	if got := s.on("/opt/cni/bin/multibond 2>&1 || true"); !strings.Contains(got, "next") {
-		t.Errorf("the plugin on the node is %q", got)
-	}
+	assert.Contains(t, s.on("/opt/cni/bin/multibond 2>&1 || true"), "next", "the plugin on the node")
 	s.remove(append(names, "before")...)
 	s.wantBefore()
 }
