@@ -21,10 +21,9 @@ import (
 // FuzzAgentReply: whatever an agent answers, what is planned of it has names that
 // are names, and a size that its answer bounds.
 func FuzzAgentReply(f *testing.F) {
-	f.Add([]byte(`{"version":1,"lookup":{"attachments":[{"name":"demo/a","ifName":"net1","devices":["0000:3b:02.0"],"config":{"type":"macvlan","name":"a"}}]}}`))
-	f.Add([]byte(`{"lookup":{"attachments":[{"ifName":"bond0","bond":true,"config":{"name":"b","links":[{"deviceID":"0000:3b:02.0"},{"config":{"type":"macvlan"}}],"delegate":{"type":"sriov","vlan":7}}},{"ifName":"net2","config":{"name":"c","plugins":[{"type":"x"},{"type":"y"}]}}]}}`))
-	f.Add([]byte(`{"lookup":{"attachments":[{"default":true,"ifName":"eth0","config":{"name":"c","type":"x"},"deviceInfoFile":"/a/../b","deviceInfo":{},"defaultRoute":[]}]}}`))
-	f.Add([]byte(`{"lookup":{"attachments":null},"error":{"code":7}}`))
+	for _, input := range replyInputs {
+		f.Add([]byte(input.text))
+	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var reply agentapi.Reply
 		if agentapi.Read(bytes.NewReader(raw), &reply) != nil || reply.Lookup == nil {
