@@ -39,12 +39,7 @@ const standardResult = `{
 // sameJSON compares two texts as JSON.
 func sameJSON(t *testing.T, want string, got []byte) {
 	t.Helper()
-	var w, g any
-	require.NoError(t, json.Unmarshal([]byte(want), &w))
-	if err := json.Unmarshal(got, &g); err != nil {
-		t.Fatalf("%v: %s", err, got)
-	}
-	assert.Equal(t, w, g)
+	assert.JSONEq(t, want, string(got))
 }
 
 func TestAdd(t *testing.T) {
@@ -60,17 +55,13 @@ func TestAdd(t *testing.T) {
 /run/netns/p1 bond0-1 0000:3b:02.0 mac=02:00:00:00:00:03 mtu=1500 up=true master="bond0" kind="" ips=[] routes=[]
 /run/netns/p1 bond0-2 0000:5e:02.0 mac=02:00:00:00:00:06 mtu=1500 up=true master="bond0" kind="" ips=[] routes=[]`
 	assert.Equal(t, strings.Split(want, "\n"), slices.Sorted(slices.Values(m.linesOf(pod1))), "the pod")
-	if vfs, _ := m.namespace("").VFs("enp1s0"); vfs[0].VLAN != 100 || vfs[1].VLAN != 0 {
-		t.Errorf("the PF has %+v", vfs)
-	}
+	vfs, _ := m.namespace("").VFs("enp1s0")
+	assert.Equal(t, 100, vfs[0].VLAN)
+	assert.Zero(t, vfs[1].VLAN)
 	m.mustDel(c1)
 	m.wantState(before)
-	if n := len(m.plugins.vfs); n != 0 {
-		t.Errorf("sriov still has %d attachments", n)
-	}
-	if m.log.Len() > 0 {
-		t.Errorf("warnings: %s", m.log)
-	}
+	assert.Zero(t, len(m.plugins.vfs))
+	assert.Empty(t, m.log.String())
 }
 
 // TestAddRecord: the Record says what was planned, what was there before, and
@@ -102,13 +93,14 @@ func TestAddRecord(t *testing.T) {
 	sameJSON(t, string(r.Network.Config.Raw), rec.Plan.Config.Raw)
 	rec.Plan.Config = netconf.Config{}
 	assert.Empty(t, cmp.Diff(want, rec.Plan), "plan: -want +got")
-	if a.Before.Name != "enp1s0v0" || a.Before.MTU != 9000 || a.Before.MAC != "02:00:00:00:00:03" || a.Before.Up {
-		t.Errorf("before: %+v", a.Before)
-	}
+	assert.Equal(t, "enp1s0v0", a.Before.Name)
+	assert.Equal(t, 9000, a.Before.MTU)
+	assert.Equal(t, "02:00:00:00:00:03", a.Before.MAC)
+	assert.False(t, a.Before.Up, "before: %+v", a.Before)
 	seen := rec.Attached["bond0-1"]
-	if seen.Link.Name != "bond0-1" || seen.Link.Device != vfA || !cmp.Equal(seen.VF, admin("02:00:00:00:00:03", 100)) {
-		t.Errorf("seen: %+v, %+v", seen, seen.VF)
-	}
+	assert.Equal(t, "bond0-1", seen.Link.Name)
+	assert.Equal(t, vfA, seen.Link.Device)
+	assert.Equal(t, admin("02:00:00:00:00:03", 100), seen.VF)
 	sameJSON(t, `{"cniVersion": "0.3.1", "interfaces": [{"name": "bond0-1", "mac": "02:00:00:00:00:03", "sandbox": "/run/netns/p1"}]}`, seen.Result)
 	sameJSON(t, standardResult, rec.Result)
 	var steps []string
@@ -117,13 +109,16 @@ func TestAddRecord(t *testing.T) {
 	}
 	assert.Equal(t, []string{"survey", "compile", "record", "attach bond0-1", "attach bond0-2", "bond", "ipam", "configure"}, steps, "steps")
 	assert.Equal(t, []string{"network net1: ignored: nonsense"}, rec.Warnings, "warnings")
-	if rec.Version != 1 || rec.BootID != "boot1" || rec.NetnsID != m.namespace(pod1).ID() || rec.BondIndex != m.link(pod1, "bond0").Index || !rec.IPAMAsked || rec.Restored != nil {
-		t.Errorf("record: %+v", rec)
-	}
+	assert.Equal(t, 1, rec.Version)
+	assert.Equal(t, "boot1", rec.BootID)
+	assert.Equal(t, m.namespace(pod1).ID(), rec.NetnsID)
+	assert.Equal(t, m.link(pod1, "bond0").Index, rec.BondIndex)
+	assert.True(t, rec.IPAMAsked, "record: %+v", rec)
+	assert.Nil(t, rec.Restored)
 	for _, device := range []string{vfA, vfB} {
-		if holder, err := m.Store.Holder(device); err != nil || holder != c1 {
-			t.Errorf("%s is held by %v, %v", device, holder, err)
-		}
+		holder, err := m.Store.Holder(device)
+		assert.NoError(t, err, device)
+		assert.Equal(t, c1, holder, device)
 	}
 }
 
@@ -136,9 +131,10 @@ func TestAddCalls(t *testing.T) {
 	m.mustDel(c1)
 	var got []string
 	for _, c := range m.plugins.calls {
-		if c.ContainerID != "c1" || c.Netns != pod1 || c.Args != "A=b" || !cmp.Equal(c.Path, m.Path) {
-			t.Errorf("call %+v", c)
-		}
+		assert.Equal(t, "c1", c.ContainerID)
+		assert.Equal(t, pod1, c.Netns)
+		assert.Equal(t, "A=b", c.Args)
+		assert.Equal(t, m.Path, c.Path)
 		got = append(got, c.Type+" "+c.Command+" "+c.IfName)
 	}
 	want := []string{
@@ -171,9 +167,7 @@ func TestAddTwice(t *testing.T) {
 	require.NoError(t, err)
 	sameJSON(t, standardResult, strictjson.Encode(result))
 	m.wantState(attached)
-	if len(m.plugins.calls) != calls {
-		t.Error("plugins were called")
-	}
+	assert.Equal(t, calls, len(m.plugins.calls))
 }
 
 // TestAddAfterBroken: an attachment of the container that is not whole any
@@ -197,9 +191,9 @@ func TestAddAfterBroken(t *testing.T) {
 			m.mustAdd(r)
 			breakIt(m)
 			m.mustAdd(r)
-			if ips, _ := m.namespace(pod1).Addresses(m.link(pod1, "bond0").Index); len(ips.IPs) != 1 || ips.IPs[0].String() != "10.56.217.3/24" {
-				t.Errorf("addresses %v", ips)
-			}
+			ips, _ := m.namespace(pod1).Addresses(m.link(pod1, "bond0").Index)
+			require.Len(t, ips.IPs, 1)
+			assert.Equal(t, "10.56.217.3/24", ips.IPs[0].String())
 			m.mustDel(c1)
 			m.wantState(before)
 		})
@@ -215,13 +209,11 @@ func TestAddAfterDeadSandbox(t *testing.T) {
 	m.mustAdd(r)
 	m.RemoveNamespace(pod1)
 	m.mustAdd(other(r))
-	if hasRecord(m) {
-		t.Error("the old Record is still there")
-	}
+	assert.False(t, hasRecord(m), "the old Record is still there")
 	rec := m.readRecord(c2)
-	if l := rec.Plan.Links[0]; l.Before.Name != "enp1s0v0" || l.VFBefore.VLAN != 0 {
-		t.Errorf("the pod's state counts as the state before: %+v %+v", l.Before, l.VFBefore)
-	}
+	l := rec.Plan.Links[0]
+	assert.Equal(t, "enp1s0v0", l.Before.Name)
+	assert.Zero(t, l.VFBefore.VLAN)
 	attached := m.state()
 	m.mustDel(c1)
 	m.wantState(attached)
@@ -296,9 +288,7 @@ func TestAddErrors(t *testing.T) {
 			before := m.state()
 			_, err := m.Add(t.Context(), request(t, test.config))
 			wantError(t, err, test.code, test.text)
-			if isSaid(err) != test.said {
-				t.Errorf("errors.As to *types.Error: %t", isSaid(err))
-			}
+			assert.Equal(t, test.said, isSaid(err))
 			m.wantState(before)
 		})
 	}
@@ -321,9 +311,9 @@ func TestAddNotUndone(t *testing.T) {
 	_, err := m.Add(t.Context(), request(t, standard))
 	wantError(t, err, cnierror.Delegate, "network net1: ipam: host-local ADD: signal: segmentation fault: it said nothing; "+
 		"and not everything could be undone, DEL goes on: network net1: ipam: host-local ADD: signal: segmentation fault: it said nothing")
-	if rec := m.readRecord(c1); !cmp.Equal(rec.Restored, []string{"bond0-2", "bond0-1"}) || !rec.IPAMAsked {
-		t.Errorf("record: restored %v, IPAM asked %t", rec.Restored, rec.IPAMAsked)
-	}
+	rec := m.readRecord(c1)
+	assert.Equal(t, []string{"bond0-2", "bond0-1"}, rec.Restored)
+	assert.True(t, rec.IPAMAsked, "record: restored %v, IPAM asked %t", rec.Restored, rec.IPAMAsked)
 	configured = true
 	clear(m.plugins.refuse)
 	m.mustDel(c1)
@@ -348,8 +338,8 @@ func TestAddCancelled(t *testing.T) {
 	before := m.state()
 	ctx, cancel := context.WithCancel(t.Context())
 	m.Runner = runnerFunc{m.plugins, func(ctx context.Context, c invoke.Call) (json.RawMessage, error) {
-		if c.Command == "DEL" && ctx.Err() != nil {
-			t.Error("the way back has no time")
+		if c.Command == "DEL" {
+			assert.NoError(t, ctx.Err(), "the way back has no time")
 		}
 		if c.IfName == "bond0-2" {
 			cancel()
@@ -384,9 +374,7 @@ func TestAddResults(t *testing.T) {
 				return out, err
 			}}
 			_, err := m.Add(t.Context(), request(t, standard))
-			if err == nil || err.Error() != test.text {
-				t.Errorf("error\n%v\nwanted is\n%s", err, test.text)
-			}
+			assert.EqualError(t, err, test.text)
 			m.wantState(before)
 		})
 	}
@@ -399,9 +387,9 @@ func TestAddWithoutState(t *testing.T) {
 	m.Store.Dir += "/file"
 	writeFile(t, m.Store.Dir, "", 0o600)
 	_, err := m.Add(t.Context(), request(t, standard))
-	if cnierror.Code(err) != types.ErrIOFailure || !strings.HasPrefix(err.Error(), "state directory: mkdir ") {
-		t.Errorf("error %d: %v", cnierror.Code(err), err)
-	}
+	require.Error(t, err)
+	assert.EqualValues(t, types.ErrIOFailure, cnierror.Code(err))
+	assert.True(t, strings.HasPrefix(err.Error(), "state directory: mkdir "), "error %d: %v", cnierror.Code(err), err)
 	m.Store.Dir = strings.TrimSuffix(m.Store.Dir, "/file")
 	require.NoError(t, atomicfile.Remove(m.Store.Dir+"/file"))
 	// A hold that cannot be written: the Record goes again.
@@ -409,13 +397,10 @@ func TestAddWithoutState(t *testing.T) {
 	require.NoError(t, os.MkdirAll(m.Store.HoldFile(vfB), 0o700))
 	held := m.state()
 	_, err = m.Add(t.Context(), request(t, standard))
-	if err == nil || cnierror.Code(err) != types.ErrIOFailure || !strings.Contains(err.Error(), "hold on 0000:5e:02.0: ") {
-		t.Errorf("error %d: %v", cnierror.Code(err), err)
-	}
+	assert.EqualValues(t, types.ErrIOFailure, cnierror.Code(err))
+	assert.ErrorContains(t, err, "hold on 0000:5e:02.0: ")
 	m.wantState(held)
-	if held != before {
-		t.Error("a directory counts as state")
-	}
+	assert.Equal(t, before, held)
 }
 
 func TestAddDNS(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
+	"github.com/stretchr/testify/assert"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
@@ -30,9 +31,9 @@ func TestIdentify(t *testing.T) {
 		return out, err
 	}}
 	m.mustAdd(request(t, standard))
-	if l := m.link(pod1, "bond0-1"); l.Device != vfA || l.Master == 0 {
-		t.Errorf("bond0-1 is %+v", l)
-	}
+	l := m.link(pod1, "bond0-1")
+	assert.Equal(t, vfA, l.Device)
+	assert.NotZero(t, l.Master)
 	m.mustDel(c1)
 	m.wantState(before)
 }
@@ -67,11 +68,7 @@ func TestCode(t *testing.T) {
 		{cnierror.With(cnierror.Restore, cnierror.With(cnierror.Kernel, said)), cnierror.Restore},
 		{fmt.Errorf("more: %w", cnierror.Errorf(cnierror.Node, "x")), cnierror.Node},
 	} {
-		if got := cnierror.Code(test.err); got != test.want {
-			t.Errorf("%v: %d, wanted is %d", test.err, got, test.want)
-		}
+		assert.Equal(t, test.want, cnierror.Code(test.err))
 	}
-	if cnierror.With(cnierror.Node, nil) != nil {
-		t.Error("no error has a code")
-	}
+	assert.Nil(t, cnierror.With(cnierror.Node, nil))
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -55,9 +56,7 @@ func TestRequests(t *testing.T) {
 		{"DEL", del, map[string]int{"open": 2, "Link": 4, "Links": 5, "VFs": 2, "Change": 1, "Delete": 1, "bridge": 1, "portmap": 1, "sriov": 2, "host-local": 1, "agent": 1}},
 		{"DEL again", del, map[string]int{}},
 	} {
-		if diff := cmp.Diff(test.want, count(test.call, test.want["agent"])); diff != "" {
-			t.Errorf("%s, -want +got:\n%s", test.what, diff)
-		}
+		assert.Empty(t, cmp.Diff(test.want, count(test.call, test.want["agent"])), test.what)
 	}
 }
 
@@ -86,7 +85,6 @@ func TestAllocations(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 	})
-	if got > ceiling { // 8748 when this was written, of which 655 are the fake's for reading each PF's port
-		t.Errorf("%.0f allocations for an ADD and a DEL, the ceiling is %d", got, ceiling)
-	}
+	// 8748 when this was written, of which 655 are the fake's for reading each PF's port.
+	assert.LessOrEqual(t, got, float64(ceiling), "allocations for an ADD and a DEL")
 }

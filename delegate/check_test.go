@@ -2,7 +2,6 @@ package delegate
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -147,9 +146,7 @@ func TestStatus(t *testing.T) {
 	writeFile(t, m.Store.Dir, "", 0o600)
 	err := m.Status(t.Context(), n)
 	wantError(t, err, types.ErrPluginNotAvailable, "state directory: mkdir "+m.Store.Dir+": not a directory")
-	if len(m.plugins.calls) != 0 {
-		t.Error("STATUS has executed plugins")
-	}
+	assert.Empty(t, m.plugins.calls)
 }
 
 // lookOnly is a kernel from which STATUS may not ask for more than a look.
@@ -177,15 +174,14 @@ func TestStatusOfWhatHangs(t *testing.T) {
 		"delegate": {"type": "p"}, "ipam": {"type": "p"}}`, agent.Socket)), "bond0")
 	require.NoError(t, err)
 	assert.NoError(t, m.Status(t.Context(), n))
-	if files, _ := filepath.Glob(filepath.Join(bin, "*.was-executed")); len(files) > 0 {
-		t.Errorf("STATUS has executed plugins: %v", files)
-	}
+	files, _ := filepath.Glob(filepath.Join(bin, "*.was-executed"))
+	assert.Empty(t, files)
 }
 
 // TestStatusWithoutTime: that nobody listens is said however little time there is.
 func TestStatusWithoutTime(t *testing.T) {
 	err := agentapi.Client{Socket: filepath.Join(t.TempDir(), "none.sock"), Timeout: 1}.Ready(t.Context())
-	if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, agentapi.ErrNoAgent) {
-		t.Error(err)
-	}
+	assert.ErrorIs(t, err, fs.ErrNotExist)
+	assert.NotErrorIs(t, err, context.DeadlineExceeded)
+	assert.ErrorIs(t, err, agentapi.ErrNoAgent)
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
-	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -67,9 +66,8 @@ func TestDel(t *testing.T) {
 			test.meanwhile(m)
 			m.mustDel(c1)
 			m.wantState(before)
-			if !strings.Contains(m.log.String(), test.warning) || test.warning == "" && m.log.Len() > 0 {
-				t.Errorf("warnings are %q, wanted is %q", m.log, test.warning)
-			}
+			assert.Contains(t, m.log.String(), test.warning)
+			assert.Equal(t, test.warning == "", m.log.Len() == 0, m.log)
 			m.mustDel(c1)
 			m.wantState(before)
 		})
@@ -95,9 +93,7 @@ func TestDelNameTaken(t *testing.T) {
 			m.AddVirtual(pod1, "dummy", "bond0-1")
 			m.mustDel(c1)
 			dummy := m.link(pod1, "bond0-1")
-			if dummy.Kind != "dummy" {
-				t.Errorf("the application's interface is now %+v", dummy)
-			}
+			assert.Equal(t, "dummy", dummy.Kind)
 			require.NoError(t, m.namespace(pod1).Delete(dummy.Index))
 			m.wantState(before)
 		})
@@ -137,8 +133,8 @@ func TestDelNamespaceGone(t *testing.T) {
 			}
 			m.wantState(before)
 			for _, c := range m.plugins.calls {
-				if want := map[bool]string{true: noNetns, false: pod1}[name == "another under its path"]; c.Command == "DEL" && c.Netns != want {
-					t.Errorf("%s DEL was told CNI_NETNS %s, wanted is %s", c.Type, c.Netns, want)
+				if c.Command == "DEL" {
+					assert.Equal(t, map[bool]string{true: noNetns, false: pod1}[name == "another under its path"], c.Netns, c.Type)
 				}
 			}
 		})
@@ -154,12 +150,9 @@ func TestDelHostNameTaken(t *testing.T) {
 	m.mustAdd(request(t, standard))
 	m.AddVirtual("", "dummy", "enp1s0v0")
 	err := m.Del(t.Context(), c1)
-	if cnierror.Code(err) != cnierror.Restore || !strings.Contains(err.Error(), "network net1: link bond0-1 (0000:3b:02.0): name of ") {
-		t.Errorf("error %d: %v", cnierror.Code(err), err)
-	}
-	if n := len(m.linesOf(pod1)); n != 0 {
-		t.Errorf("%d links are still in the pod", n)
-	}
+	assert.EqualValues(t, cnierror.Restore, cnierror.Code(err))
+	assert.ErrorContains(t, err, "network net1: link bond0-1 (0000:3b:02.0): name of ")
+	assert.Zero(t, len(m.linesOf(pod1)))
 	require.NoError(t, m.namespace("").Delete(m.link("", "enp1s0v0").Index))
 	m.mustDel(c1)
 	m.wantState(before)
@@ -179,15 +172,14 @@ func TestDelHostNameKept(t *testing.T) {
 			err = m.Del(t.Context(), c1)
 		}
 	}
-	if err != nil || hasRecord(m) {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
+	require.False(t, hasRecord(m))
 	links, err := m.namespace("").Links()
 	require.NoError(t, err)
 	vf, there := bond.Find(links, func(l bond.Link) bool { return l.Device == vfA })
-	if want := fmt.Sprintf("multibond: %s is %s from now on: its own name is taken on the host by enp1s0v0 (dummy)\n", vfA, vf.Name); !there || !strings.Contains(m.log.String(), want) {
-		t.Errorf("there: %t, warnings: %s", there, m.log)
-	}
+	want := fmt.Sprintf("multibond: %s is %s from now on: its own name is taken on the host by enp1s0v0 (dummy)\n", vfA, vf.Name)
+	assert.True(t, there, "there: %t, warnings: %s", there, m.log)
+	assert.Contains(t, m.log.String(), want)
 	require.NoError(t, m.namespace("").Delete(m.link("", "enp1s0v0").Index))
 	down, name := false, "enp1s0v0"
 	m.change("", vf.Name, bond.Change{Up: &down, Name: &name})
@@ -225,12 +217,8 @@ func TestDelNewOwner(t *testing.T) {
 		writeFile(t, m.Store.File(c1), string(old), 0o600)
 		m.mustDel(c1)
 		m.wantState(attached)
-		if got := m.plugins.count("sriov", "DEL"); got != calls {
-			t.Errorf("sriov DEL was called %d times", got-calls)
-		}
-		if want := "multibond: VF 0000:5e:02.0 belongs to container c2 by now and is left alone\n"; !strings.Contains(m.log.String(), want) {
-			t.Errorf("warnings: %s", m.log)
-		}
+		assert.Equal(t, calls, m.plugins.count("sriov", "DEL"))
+		assert.Contains(t, m.log.String(), "multibond: VF 0000:5e:02.0 belongs to container c2 by now and is left alone\n")
 	}
 }
 
@@ -258,12 +246,9 @@ func TestDelMadeAnew(t *testing.T) {
 	want := strings.Join(m.linesOf(""), "\n")
 	m.mustDel(c1)
 	assert.Equal(t, want, strings.Join(m.linesOf(""), "\n"))
-	if warning := "multibond: 0000:3b:02.0 was made anew since the ADD (its own MAC is "; !strings.Contains(m.log.String(), warning) {
-		t.Errorf("warnings: %s", m.log)
-	}
-	if hasRecord(m) || len(m.plugins.pool) != 0 {
-		t.Error("the Record or the address is still there")
-	}
+	assert.Contains(t, m.log.String(), "multibond: 0000:3b:02.0 was made anew since the ADD (its own MAC is ")
+	assert.False(t, hasRecord(m), "the Record or the address is still there")
+	assert.Empty(t, m.plugins.pool)
 }
 
 // TestDelDriverAnew: a VF was given its driver anew under the running pod. Its
@@ -278,9 +263,9 @@ func TestDelDriverAnew(t *testing.T) {
 	for pf, want := range map[string]bond.VF{"enp1s0": {MaxRate: 10}, "enp2s0": {VLAN: 9}} {
 		vfs, err := m.namespace("").VFs(pf)
 		require.NoError(t, err)
-		if got := vfs[0]; got.VLAN != want.VLAN || got.MaxRate != want.MaxRate {
-			t.Errorf("%s keeps %+v of VF 0, want VLAN %d and rate %d", pf, got, want.VLAN, want.MaxRate)
-		}
+		got := vfs[0]
+		assert.Equal(t, want.VLAN, got.VLAN, pf)
+		assert.Equal(t, want.MaxRate, got.MaxRate, pf)
 	}
 }
 
@@ -297,9 +282,9 @@ func TestDelOtherBoot(t *testing.T) {
 		m.BootID = "boot2"
 		m.mustDel(c1)
 		assert.Equal(t, want, strings.Join(m.linesOf(""), "\n"))
-		if hasRecord(m) || len(m.plugins.pool) != 0 || m.plugins.count("sriov", "DEL") != calls {
-			t.Error("the Record or the address is still there, or sriov was called")
-		}
+		assert.False(t, hasRecord(m), "the Record or the address is still there, or sriov was called")
+		assert.Empty(t, m.plugins.pool)
+		assert.Equal(t, calls, m.plugins.count("sriov", "DEL"))
 	}
 }
 
@@ -313,12 +298,9 @@ func TestDelDriver(t *testing.T) {
 		m.mustAdd(request(t, standard))
 		m.SetDriver(vfA, driver)
 		m.mustDel(c1)
-		if !strings.Contains(m.log.String(), warning) {
-			t.Errorf("warnings: %s", m.log)
-		}
-		if hasRecord(m) || m.link("", "enp2s0v0").Up {
-			t.Error("the rest was not restored")
-		}
+		assert.Contains(t, m.log.String(), warning)
+		assert.False(t, hasRecord(m), "the rest was not restored")
+		assert.False(t, m.link("", "enp2s0v0").Up, "the rest was not restored")
 	}
 }
 
@@ -339,9 +321,8 @@ func TestDelLimbo(t *testing.T) {
 			err := m.Del(t.Context(), c1)
 			wantError(t, err, cnierror.Restore, "network net1: link bond0-1 (0000:3b:02.0): it is neither on the host nor in the pod; if its network namespace has just ended, it will come back")
 		}
-		if got := m.readRecord(c1).Restored; !cmp.Equal(got, []string{"bond0-2"}) || len(m.plugins.pool) != 0 {
-			t.Errorf("restored are %v; the pool is %v", got, m.plugins.pool)
-		}
+		assert.Equal(t, []string{"bond0-2"}, m.readRecord(c1).Restored)
+		assert.Empty(t, m.plugins.pool)
 		m.RemoveNamespace("/elsewhere")
 		m.mustDel(c1)
 		m.wantState(before)
@@ -365,12 +346,9 @@ func TestDelLimbo(t *testing.T) {
 		wantError(t, m.Del(t.Context(), c1), cnierror.Restore, "network net1: link bond0-1 (0000:3b:02.0): it is neither on the host nor in the pod; if its network namespace has just ended, it will come back")
 		m.Limbo.GiveUp = time.Nanosecond
 		m.mustDel(c1)
-		if hasRecord(m) || elsewhere != strings.Join(m.linesOf("/elsewhere"), "\n") {
-			t.Error("the Record is still there, or the VF was touched")
-		}
-		if want := "multibond: 0000:3b:02.0 has been neither on the host nor in the pod since "; !strings.Contains(m.log.String(), want) {
-			t.Errorf("warnings: %s", m.log)
-		}
+		assert.False(t, hasRecord(m), "the Record is still there, or the VF was touched")
+		assert.Equal(t, strings.Join(m.linesOf("/elsewhere"), "\n"), elsewhere)
+		assert.Contains(t, m.log.String(), "multibond: 0000:3b:02.0 has been neither on the host nor in the pod since ")
 	})
 	t.Run("has no device any more", func(t *testing.T) {
 		m := newMachine(t)
@@ -379,12 +357,8 @@ func TestDelLimbo(t *testing.T) {
 		rec.Plan.Links[0].Device = "0000:3b:0f.0"
 		require.NoError(t, m.Store.Update(rec))
 		m.mustDel(c1)
-		if want := "multibond: 0000:3b:0f.0 is no longer there; nothing is left to restore of it\n"; !strings.Contains(m.log.String(), want) {
-			t.Errorf("warnings: %s", m.log)
-		}
-		if len(m.plugins.vfs) > 0 {
-			t.Errorf("sriov-cni still remembers %v", m.plugins.vfs)
-		}
+		assert.Contains(t, m.log.String(), "multibond: 0000:3b:0f.0 is no longer there; nothing is left to restore of it\n")
+		assert.Empty(t, m.plugins.vfs)
 	})
 }
 
@@ -398,16 +372,12 @@ func TestDelIPAM(t *testing.T) {
 	for range 2 {
 		wantError(t, m.Del(t.Context(), c1), cnierror.Restore, "network net1: ipam: host-local DEL: on fire")
 	}
-	if rec := m.readRecord(c1); rec.Result != nil {
-		t.Error("half a DEL, and the Record still has a result")
-	}
+	assert.Nil(t, m.readRecord(c1).Result)
 	calls := m.plugins.count("sriov", "DEL")
 	clear(m.plugins.refuse)
 	m.mustDel(c1)
 	m.wantState(before)
-	if got := m.plugins.count("sriov", "DEL"); got != calls {
-		t.Errorf("sriov DEL was called %d times more", got-calls)
-	}
+	assert.Equal(t, calls, m.plugins.count("sriov", "DEL"))
 }
 
 // TestDelMade: what a plugin has made has to go, by that plugin.
@@ -430,12 +400,8 @@ func TestDelMadeNamespaceGone(t *testing.T) {
 	m.RemoveNamespace(pod1)
 	m.plugins.refuse["macvlan DEL bond0-1"] = "failed to open netns"
 	m.mustDel(c1)
-	if hasRecord(m) {
-		t.Error("the Record is still there")
-	}
-	if want := "multibond: link bond0-1: macvlan DEL: failed to open netns\n"; m.log.String() != want {
-		t.Errorf("warnings: %s", m.log)
-	}
+	assert.False(t, hasRecord(m), "the Record is still there")
+	assert.Equal(t, "multibond: link bond0-1: macvlan DEL: failed to open netns\n", m.log.String())
 }
 
 // TestDelHostNICNotHome: a NIC without a PCI address has a driver all the same,
@@ -496,10 +462,7 @@ func TestDelRecords(t *testing.T) {
 		m := newMachine(t)
 		writeFile(t, m.Store.File(c1), "{", 0o600)
 		m.mustDel(c1)
-		want := "multibond: record of c1:bond0: it is damaged; it is kept as " + m.Store.File(c1) + ".damaged\n"
-		if got := m.log.String(); got != want {
-			t.Errorf("warnings: %s", got)
-		}
+		assert.Equal(t, "multibond: record of c1:bond0: it is damaged; it is kept as "+m.Store.File(c1)+".damaged\n", m.log.String())
 	})
 	t.Run("a newer version", func(t *testing.T) {
 		m := newMachine(t)
@@ -547,9 +510,8 @@ func TestGC(t *testing.T) {
 	wantError(t, gc(`"cni.dev/valid-attachments": []`), cnierror.Restore, "network net1: ipam: host-local DEL: on fire\nnetwork net1: ipam: host-local DEL: on fire")
 	clear(m.plugins.refuse)
 	require.NoError(t, gc(`"cni.dev/valid-attachments": [{"containerID": "c2", "ifname": "bond0"}]`))
-	if keys, _ := m.Store.List(); !cmp.Equal(keys, []plan.Key{c2}) {
-		t.Errorf("left are %v", keys)
-	}
+	keys, _ := m.Store.List()
+	assert.Equal(t, []plan.Key{c2}, keys)
 	require.NoError(t, gc(`"cni.dev/valid-attachments": null`))
 	m.wantState(before)
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/plan"
@@ -90,9 +92,7 @@ func forEachEdge(t *testing.T, try func(t *testing.T, scenario, edge int) *edges
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			passed := try(t, i, 0).passed
-			if len(passed) < 10 {
-				t.Fatalf("%d edges, there must be more: %v", len(passed), passed)
-			}
+			require.GreaterOrEqual(t, len(passed), 10)
 			for n, edge := range passed {
 				t.Run(fmt.Sprintf("%d %s", n+1, edge), func(t *testing.T) { try(t, i, n+1) })
 			}
@@ -118,15 +118,12 @@ func TestAddFails(t *testing.T) {
 		m.edges.reset(edge, fail)
 		_, err := m.Add(t.Context(), r)
 		done := *m.edges
-		switch {
-		case edge == 0 && err != nil:
-			t.Fatal(err)
-		case edge > 0 && err != nil && !errors.Is(err, errFault) && !isSaid(err):
-			t.Errorf("the error does not have its cause: %v", err)
-		case err != nil && hasRecord(m):
-			t.Errorf("one fault, and ADD has left its Record: %v", err)
-		case err == nil:
+		if err == nil {
 			m.mustDel(c1)
+		} else {
+			require.NotZero(t, edge, err)
+			assert.True(t, errors.Is(err, errFault) || isSaid(err), "the error does not have its cause: %v", err)
+			assert.False(t, hasRecord(m), "one fault, and ADD has left its Record: %v", err)
 		}
 		m.wantState(before)
 		return &done
@@ -143,12 +140,8 @@ func TestDelFails(t *testing.T) {
 		err := m.Del(t.Context(), c1)
 		done := *m.edges
 		if err != nil {
-			if edge == 0 {
-				t.Fatal(err)
-			}
-			if !hasRecord(m) {
-				t.Errorf("DEL has failed, and the Record is gone: %v", err)
-			}
+			require.NotZero(t, edge, err)
+			assert.True(t, hasRecord(m), "DEL has failed, and the Record is gone: %v", err)
 			m.mustDel(c1)
 		}
 		m.wantState(before)
@@ -164,10 +157,7 @@ func TestKilledInAdd(t *testing.T) {
 			forEachEdge(t, func(t *testing.T, scenario, edge int) *edges {
 				m, r, before := stage(t, scenario)
 				m.edges.reset(edge, kill)
-				dead := untilKilled(func() { m.mustAdd(r) })
-				if dead != (edge > 0) {
-					t.Fatalf("killed: %t", dead)
-				}
+				require.Equal(t, edge > 0, untilKilled(func() { m.mustAdd(r) }))
 				done := *m.edges
 				if next == "ADD" {
 					m.mustAdd(r)
@@ -213,9 +203,7 @@ func TestKilledAndGone(t *testing.T) {
 		m.mustAdd(other(r))
 		attached := m.state()
 		m.mustDel(c1)
-		if hasRecord(m) {
-			t.Error("the Record of the old pod is still there")
-		}
+		assert.False(t, hasRecord(m), "the Record of the old pod is still there")
 		if !t.Failed() && attached != m.state() && scenarios[scenario].name != "links that plugins make" {
 			m.wantState(attached)
 		}

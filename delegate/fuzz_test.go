@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
+	"github.com/stretchr/testify/assert"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/agentapi"
@@ -33,29 +34,26 @@ func FuzzAgentReply(f *testing.F) {
 		rs, err := requestsOf(c, plan.Request{ContainerID: "c1", IfName: "eth0", Netns: pod1}, *reply.Lookup)
 		boundedError(t, raw, err)
 		if err != nil {
-			if code := cnierror.Code(err); code != types.ErrDecodingFailure && code != types.ErrInvalidNetworkConfig {
-				t.Errorf("code %d: %v", code, err)
-			}
+			assert.Contains(t, []uint{types.ErrDecodingFailure, types.ErrInvalidNetworkConfig}, cnierror.Code(err), err)
 			return
 		}
 		planned := 0
 		for _, r := range rs {
-			if bond.CheckName(r.IfName) != nil || r.Network.Device != "" && bond.CheckPCI(r.Network.Device) != nil || strings.Contains(r.DeviceInfoFile, "..") {
-				t.Errorf("%q, %q, %q", r.IfName, r.Network.Device, r.DeviceInfoFile)
+			assert.NoError(t, bond.CheckName(r.IfName))
+			if r.Network.Device != "" {
+				assert.NoError(t, bond.CheckPCI(r.Network.Device))
 			}
+			assert.NotContains(t, r.DeviceInfoFile, "..")
 			for _, plugin := range r.Network.PluginTypes() {
-				if filepath.Base(plugin) != plugin || strings.HasPrefix(plugin, "-") {
-					t.Errorf("plugin %q", plugin)
-				}
+				assert.Equal(t, plugin, filepath.Base(plugin), plugin)
+				assert.False(t, strings.HasPrefix(plugin, "-"), "plugin %q", plugin)
 			}
 			if plan, _, err := plan.Compile(r, arbitraryFacts(r.Network, 255)); err == nil {
 				planned += len(strictjson.Encode(plan))
 			}
 		}
 		// Each plugin of a list has its name and version; < is six bytes in JSON.
-		if most := (len(rs)+1)<<12 + 10*netconf.MaxPlugins*len(raw); planned > most {
-			t.Errorf("%d bytes are planned of %d", planned, len(raw))
-		}
+		assert.LessOrEqual(t, planned, (len(rs)+1)<<12+10*netconf.MaxPlugins*len(raw))
 	})
 }
 
@@ -66,12 +64,10 @@ func boundedError(t *testing.T, input []byte, err error) {
 	if err == nil {
 		return
 	}
-	if most := 40_000 + 20*len(input); len(err.Error()) > most {
-		t.Errorf("%d bytes are said about %d", len(err.Error()), len(input))
-	}
+	assert.LessOrEqual(t, len(err.Error()), 40_000+20*len(input))
 	var problem bond.Problem
-	if errors.As(err, &problem) && problem.Text == "" {
-		t.Errorf("a problem says nothing: %v", err)
+	if errors.As(err, &problem) {
+		assert.NotEmpty(t, problem.Text, err)
 	}
 }
 

@@ -85,9 +85,7 @@ func TestGCIsForwardedToNoneThatDoesNotKnowIt(t *testing.T) {
 	m.mustAdd(request(t, strings.Replace(standard, `"cniVersion": "1.1.0"`, `"cniVersion": "1.0.0"`, 1)))
 	from := len(m.plugins.calls)
 	require.NoError(t, m.GC(t.Context(), "net1", []netconf.GCAttachment{}))
-	if got := m.gcCalls(from); got != nil {
-		t.Errorf("called: %v", got)
-	}
+	assert.Nil(t, m.gcCalls(from))
 }
 
 // TestGCForgetsWhatWasNeverBegun: a process was killed before its Record was

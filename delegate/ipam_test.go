@@ -49,8 +49,7 @@ func TestAddressesOf(t *testing.T) {
 			require.NoError(t, json.Unmarshal([]byte(test.result), &result))
 			got, err := addressesOf(&result)
 			require.NoError(t, err)
-			same := cmp.Options{cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })}
-			assert.Equal(t, test.want, got, same)
+			assert.Equal(t, test.want, got, cmp.Options{cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })})
 		})
 	}
 }
@@ -76,14 +75,11 @@ func TestPrefixOf(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := prefixOf(test.net)
 			if test.text != "" {
-				if err == nil || err.Error() != test.text {
-					t.Errorf("%s, error\n%v\nwanted is\n%s", got, err, test.text)
-				}
+				assert.EqualError(t, err, test.text)
 				return
 			}
-			if err != nil || got.String() != test.want {
-				t.Errorf("%v, %v", got, err)
-			}
+			assert.NoError(t, err)
+			assert.Equal(t, test.want, got.String())
 		})
 	}
 }
@@ -108,8 +104,7 @@ func TestIPAMBesideTheBond(t *testing.T) {
 			m.mustAdd(request(t, strings.ReplaceAll(standard, "host-local", ipam)))
 			m.mustDel(c1)
 			m.wantState(before)
-			order := slices.DeleteFunc(slices.Clone(m.edges.passed), func(edge string) bool { return !slices.Contains(want, edge) })
-			assert.Equal(t, want, order)
+			assert.Equal(t, want, slices.DeleteFunc(slices.Clone(m.edges.passed), func(edge string) bool { return !slices.Contains(want, edge) }))
 		})
 	}
 }

@@ -107,9 +107,8 @@ func TestLegacyIPAM(t *testing.T) {
 	delete(m.plugins.pool, "c1/bond0")
 	m.wantState(before)
 	require.NoError(t, m.DelPod(t.Context(), netconf.Cluster{}, r))
-	if got := m.log.String(); !strings.HasSuffix(got, "multibond: network mynet: ipam: host-local DEL: no\n") {
-		t.Errorf("log: %s", got)
-	}
+	got := m.log.String()
+	assert.True(t, strings.HasSuffix(got, "multibond: network mynet: ipam: host-local DEL: no\n"), "log: %s", got)
 }
 
 // TestLegacyOthers: only the bond's own links go to the host, and of these
@@ -120,15 +119,14 @@ func TestLegacyOthers(t *testing.T) {
 	m.bondCNI("enp1s0v0", "enp2s0v0", "left")
 	m.AddVirtual("", "veth", "enp1s0v0")
 	err := m.DelPod(t.Context(), netconf.Cluster{}, request(t, hostBond))
-	if err == nil || cnierror.Code(err) != cnierror.Restore || !strings.HasPrefix(err.Error(), "network mynet: moving enp1s0v0 back to the host: ") {
-		t.Errorf("%v", err)
-	}
-	if m.link("", "enp2s0v0").Device != vfB || m.link(pod1, "enp1s0v0").Device != vfA || m.link(pod1, "left").Kind != "veth" {
-		t.Error(m.state())
-	}
-	if _, is := m.plugins.pool["c1/bond0"]; is {
-		t.Error("the address was kept")
-	}
+	require.Error(t, err)
+	assert.EqualValues(t, cnierror.Restore, cnierror.Code(err))
+	assert.True(t, strings.HasPrefix(err.Error(), "network mynet: moving enp1s0v0 back to the host: "), "%v", err)
+	assert.Equal(t, vfB, m.link("", "enp2s0v0").Device)
+	assert.Equal(t, vfA, m.link(pod1, "enp1s0v0").Device)
+	assert.Equal(t, "veth", m.link(pod1, "left").Kind)
+	_, is := m.plugins.pool["c1/bond0"]
+	assert.False(t, is, "the address was kept")
 }
 
 // TestLegacyNot: without a Record nothing is touched for a network that
@@ -137,10 +135,7 @@ func TestLegacyNot(t *testing.T) {
 	m := newMachine(t)
 	m.bondCNI("enp1s0v0", "enp2s0v0")
 	before := m.state()
-	r := request(t, strings.Replace(hostBond, `"bond"`, `"multibond"`, 1))
-	require.NoError(t, m.DelPod(t.Context(), netconf.Cluster{}, r))
+	require.NoError(t, m.DelPod(t.Context(), netconf.Cluster{}, request(t, strings.Replace(hostBond, `"bond"`, `"multibond"`, 1))))
 	m.wantState(before)
-	if err := m.CheckPod(t.Context(), c1); cnierror.Code(err) != types.ErrUnknownContainer {
-		t.Errorf("CHECK: %v", err)
-	}
+	assert.EqualValues(t, types.ErrUnknownContainer, cnierror.Code(m.CheckPod(t.Context(), c1)))
 }

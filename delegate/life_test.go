@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
 	"github.com/multibond/multibond/delegate/record"
@@ -58,8 +61,8 @@ var moves = map[string]func(m *machine){
 
 func (m *machine) lifeOf(k plan.Key) record.Phase {
 	rec, err := m.Store.Load(k)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		m.t.Fatal(err)
+	if !errors.Is(err, fs.ErrNotExist) {
+		require.NoError(m.t, err)
 	}
 	return rec.Phase()
 }
@@ -130,9 +133,7 @@ func (m *machine) wantAsBefore(path []move, then string) {
 	if gone {
 		want, got = rest(want), rest(got)
 	}
-	if want != got {
-		m.t.Errorf("after %v, then %s, not as before:\n%s\nwanted is\n%s", path, then, got, want)
-	}
+	assert.Equal(m.t, want, got, "after %v, then %s", path, then)
 }
 
 // TestLife goes through every state that moves can lead to, two of them or, with
@@ -161,8 +162,8 @@ func TestLife(t *testing.T) {
 					}
 					made++
 					next := append(slices.Clone(path), v)
-					if has && what != "ADD c2" && what != "DEL c2" && owned != m.owned() {
-						t.Fatalf("%v has touched c2:\n%s\nwas\n%s", next, m.owned(), owned)
+					if has && what != "ADD c2" && what != "DEL c2" {
+						require.Equal(t, owned, m.owned(), "%v has touched c2", next)
 					}
 					now := m.lives()
 					for i := range now {
@@ -238,16 +239,15 @@ func wantLived(t *testing.T, lived map[[2]record.Phase]bool) {
 		lived[[2]record.Phase{record.None, record.Begun}], lived[[2]record.Phase{record.Begun, record.Attaching}] = true, true
 	}
 	for step := range lived {
-		if step[0] != step[1] && !slices.Contains(follows[step[0]], step[1]) {
-			t.Errorf("a Record was %s, then %s: the model knows nothing of it", step[0], step[1])
+		if step[0] != step[1] {
+			assert.Contains(t, follows[step[0]], step[1], "a Record was %s, then %s: the model knows nothing of it", step[0], step[1])
 		}
 	}
 	for from, all := range follows {
 		for _, to := range all {
 			unreached := [][2]record.Phase{{record.Attaching, record.Restoring}, {record.Complete, record.AllAttached}}
-			if step := [2]record.Phase{from, to}; !lived[step] && !slices.Contains(unreached, step) {
-				t.Errorf("no Record was %s, then %s", from, to)
-			}
+			step := [2]record.Phase{from, to}
+			assert.True(t, lived[step] || slices.Contains(unreached, step), "no Record was %s, then %s", from, to)
 		}
 	}
 }

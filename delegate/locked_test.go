@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -38,9 +39,10 @@ func TestLockedVerbs(t *testing.T) {
 		"DEL": func() error { return m.Del(t.Context(), c1) },
 		"GC":  func() error { return m.GC(t.Context(), n.Name, n.Valid) },
 	} {
-		if err := do(); cnierror.Code(err) != types.ErrTryAgainLater || !strings.HasPrefix(err.Error(), "container c1 is still being worked on by process ") {
-			t.Errorf("%s: error %d: %v", verb, cnierror.Code(err), err)
-		}
+		err := do()
+		require.Error(t, err)
+		assert.EqualValues(t, types.ErrTryAgainLater, cnierror.Code(err), verb)
+		assert.True(t, strings.HasPrefix(err.Error(), "container c1 is still being worked on by process "), "%s: error %d: %v", verb, cnierror.Code(err), err)
 	}
 	m.wantState(attached)
 }

@@ -47,24 +47,15 @@ func TestSharedMAC(t *testing.T) {
 			before := m.state()
 			m.mustAdd(request(t, test.config))
 			first := m.link(pod1, "bond0").MAC
-			if m.link(pod1, "bond0-1").MAC != first {
-				t.Errorf("the bond's MAC is %s, its first link's is %s", first, m.link(pod1, "bond0-1").MAC)
-			}
+			assert.Equal(t, first, m.link(pod1, "bond0-1").MAC)
 			assert.NoError(t, m.Check(t.Context(), c1))
 			require.NoError(t, m.namespace(pod1).Change(m.link(pod1, "bond0").Index, bond.Change{Options: bond.Options{"activeSlave": "bond0-2"}}))
-			if same := m.link(pod1, "bond0").MAC == first; same != test.same {
-				t.Errorf("the bond's MAC was %s, is %s", first, m.link(pod1, "bond0").MAC)
-			}
-			if m.log.Len() > 0 {
-				t.Errorf("warnings: %s", m.log)
-			}
+			same := m.link(pod1, "bond0").MAC == first
+			assert.Equal(t, test.same, same)
+			assert.Empty(t, m.log.String())
 			m.mustDel(c1)
 			m.wantState(before)
-			other := "02:00:00:00:00:ee"
-			err := m.namespace("").Change(m.link("", "enp2s0v0").Index, bond.Change{MAC: &other})
-			if (err != nil) != test.pinned {
-				t.Errorf("the VF may change its MAC: %v", err)
-			}
+			assert.Equal(t, test.pinned, m.namespace("").Change(m.link("", "enp2s0v0").Index, bond.Change{MAC: new("02:00:00:00:00:ee")}) != nil)
 		})
 	}
 }
@@ -164,9 +155,7 @@ func TestUnheard(t *testing.T) {
 				deaf(m, true)
 				m.mustDel(c1)
 				deaf(m, false)
-				if m.log.String() != warning {
-					t.Errorf("warnings: %s", m.log)
-				}
+				assert.Equal(t, warning, m.log.String())
 				for _, up := range []bool{true, false} {
 					m.change("", "enp2s0v0", bond.Change{Up: &up})
 				}

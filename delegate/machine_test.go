@@ -172,12 +172,8 @@ func (m *machine) wantState(before string) {
 
 func wantError(t *testing.T, err error, code uint, text string) {
 	t.Helper()
-	if err == nil {
-		t.Fatalf("no error, wanted is %s", text)
-	}
-	if err.Error() != text || cnierror.Code(err) != code {
-		t.Errorf("error %d:\n%s\nwanted is %d:\n%s", cnierror.Code(err), err, code, text)
-	}
+	require.EqualError(t, err, text)
+	assert.Equal(t, code, cnierror.Code(err))
 }
 
 // link is the link with a name in the namespace at path.

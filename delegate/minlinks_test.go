@@ -18,9 +18,8 @@ func TestAddDegraded(t *testing.T) {
 	r := request(t, `{"cniVersion": "1.1.0", "name": "net1", "minLinks": 1, "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`)
 	result, err := m.Add(t.Context(), r)
 	require.NoError(t, err)
-	if len(result.Interfaces) != 2 || m.link(pod1, "bond0-1").Master != m.link(pod1, "bond0").Index {
-		t.Errorf("the result has %d interfaces", len(result.Interfaces))
-	}
+	require.Len(t, result.Interfaces, 2)
+	assert.Equal(t, m.link(pod1, "bond0").Index, m.link(pod1, "bond0-1").Master)
 	assert.NoError(t, m.Check(t.Context(), c1))
 	want := []string{
 		"network net1: links[1].deviceID: VF 0000:5e:02.0 has the userspace driver vfio-pci; the kernel has no interface of it to bond (bind it to the VF's own network driver, or leave it to a DPDK program)",

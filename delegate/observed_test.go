@@ -42,16 +42,13 @@ func TestDelRefusedOnce(t *testing.T) {
 	m.edges.reset(0, nil)
 	m.mustDel(c1)
 	at := slices.Index(m.edges.passed, "sriov DEL bond0-2") + 1
-	if at == 0 {
-		t.Fatalf("edges: %v", m.edges.passed)
-	}
+	require.NotZero(t, at)
 	m.mustAdd(request(t, standard))
 	m.edges.reset(at, fail)
 	m.mustDel(c1)
 	m.wantState(before)
-	if len(m.plugins.vfs) > 0 || m.log.Len() > 0 {
-		t.Errorf("sriov remembers %v; warnings: %s", m.plugins.vfs, m.log)
-	}
+	assert.Empty(t, m.plugins.vfs)
+	assert.Empty(t, m.log.String())
 }
 
 // TestDelTornCache: sriov-cni that was killed while it wrote its file refuses each
@@ -67,10 +64,9 @@ func TestDelTornCache(t *testing.T) {
 			writeFile(t, other, "", 0o600)
 			m.plugins.refuse["sriov DEL bond0-1"] = "unexpected end of JSON input"
 			m.mustDel(c1)
-			if _, err := os.Stat(torn); (err == nil) != stays {
-				t.Errorf("its file: %v", err)
-			}
-			_, err := os.Stat(other)
+			_, err := os.Stat(torn)
+			assert.Equal(t, stays, err == nil)
+			_, err = os.Stat(other)
 			assert.NoError(t, err)
 			clear(m.plugins.vfs) // what it has refused to give back
 			m.wantState(before)
@@ -88,9 +84,7 @@ func TestAddEqualMACs(t *testing.T) {
 	before := m.state()
 	m.mustAdd(request(t, standard))
 	for _, name := range []string{"bond0", "bond0-1", "bond0-2"} {
-		if got := m.link(pod1, name).MAC; got != mac {
-			t.Errorf("%s has MAC %s, want %s", name, got, mac)
-		}
+		assert.Equal(t, mac, m.link(pod1, name).MAC, name)
 	}
 	m.mustDel(c1)
 	m.wantState(before)
@@ -145,9 +139,7 @@ func TestIPAMKeepsNoLink(t *testing.T) {
 	m.plugins.refuse["host-local DEL bond0"] = "no"
 	wantError(t, m.Del(t.Context(), c1), cnierror.Restore, "network mynet: ipam: host-local DEL: no")
 	for name, device := range map[string]string{"enp1s0v0": vfA, "enp2s0v0": vfB} {
-		if l := m.link("", name); l.Device != device {
-			t.Errorf("%s is %+v", name, l)
-		}
+		assert.Equal(t, device, m.link("", name).Device, name)
 	}
 	delete(m.plugins.refuse, "host-local DEL bond0")
 	m.mustDel(c1)
@@ -165,9 +157,7 @@ func TestNoJumboFrameIsCut(t *testing.T) {
 	before := m.state()
 	m.mustAdd(request(t, hostBond))
 	for _, name := range []string{"bond0", "enp1s0v0", "enp2s0v0"} {
-		if got := m.link(pod1, name).MTU; got != jumbo {
-			t.Errorf("%s has MTU %d", name, got)
-		}
+		assert.Equal(t, jumbo, m.link(pod1, name).MTU, name)
 	}
 	m.mustDel(c1)
 	m.wantState(before)

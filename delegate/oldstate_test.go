@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate/cnierror"
@@ -45,9 +46,7 @@ func TestOldState(t *testing.T) {
 			good, err := os.ReadFile(file)
 			require.NoError(t, err)
 			bad := test.spoil(string(good))
-			if bad == string(good) && test.name != "as it was" {
-				t.Fatal("nothing is spoilt")
-			}
+			require.Equal(t, test.name == "as it was", bad == string(good), "nothing is spoilt")
 			writeFile(t, file, bad, 0o600)
 			attached := m.state()
 			switch err := m.Check(t.Context(), c1); {
@@ -55,8 +54,8 @@ func TestOldState(t *testing.T) {
 				wantError(t, err, types.ErrIOFailure, test.refused)
 			case test.aside:
 				wantError(t, err, cnierror.Check, "network net1: its ADD or its DEL was cut short; DEL finishes it")
-			case err != nil:
-				t.Errorf("CHECK: %v", err)
+			default:
+				assert.NoError(t, err)
 			}
 			if test.refused != "" {
 				wantError(t, m.Del(t.Context(), c1), types.ErrIOFailure, test.refused)
@@ -66,9 +65,8 @@ func TestOldState(t *testing.T) {
 			m.mustDel(c1)
 			if test.aside {
 				kept, err := os.ReadFile(file + ".damaged")
-				if err != nil || string(kept) != bad {
-					t.Errorf("set aside is %q, %v", kept, err)
-				}
+				assert.NoError(t, err)
+				assert.Equal(t, bad, string(kept))
 				require.NoError(t, os.Remove(file+".damaged"))
 			}
 			m.wantState(before)
@@ -84,10 +82,8 @@ func TestOldStateGC(t *testing.T) {
 	writeFile(t, m.Store.Dir+"/c0:bond0.json", `{"version":2}`, 0o600)
 	require.NoError(t, os.Mkdir(m.Store.Dir+"/c3:bond0.json", 0o700))
 	err := m.GC(t.Context(), "net1", []netconf.GCAttachment{})
-	if err == nil || !strings.Contains(err.Error(), "record of c0:bond0 has version 2") || !strings.Contains(err.Error(), "record of c3:bond0: read ") {
-		t.Errorf("error %v", err)
-	}
-	if hasRecord(m) || m.link("", "enp1s0v0").Device != vfA {
-		t.Error("the other Record was not restored")
-	}
+	assert.ErrorContains(t, err, "record of c0:bond0 has version 2")
+	assert.ErrorContains(t, err, "record of c3:bond0: read ")
+	assert.False(t, hasRecord(m), "the other Record was not restored")
+	assert.Equal(t, vfA, m.link("", "enp1s0v0").Device)
 }

@@ -64,9 +64,7 @@ func TestAttachmentOrder(t *testing.T) {
 		for _, r := range plan.InOrder(rs, plan.Order(rs)) {
 			got = append(got, r.IfName)
 		}
-		if diff := cmp.Diff(test.want, strings.Join(got, " ")); diff != "" {
-			t.Errorf("%v, -want +got:\n%s", given, diff)
-		}
+		assert.Empty(t, cmp.Diff(test.want, strings.Join(got, " ")), given)
 	}
 }
 
@@ -84,17 +82,15 @@ func TestBondBeforeItsLinks(t *testing.T) {
 			require.NoError(t, err)
 			master := n.link(pod1, "bond0").Index
 			for name, device := range map[string]string{"net1": vfA, "net2": vfB} {
-				if l := n.link(pod1, name); l.Master != master || l.Device != device {
-					t.Errorf("%s: %+v", name, l)
-				}
+				l := n.link(pod1, name)
+				assert.Equal(t, master, l.Master, name)
+				assert.Equal(t, device, l.Device, name)
 			}
 			calls := n.plugins.calls
-			if last := calls[len(calls)-1]; last.Type != "host-local" || last.IfName != "bond0" {
-				t.Errorf("the last call is %s for %s, wanted is the bond's IPAM", last.Type, last.IfName)
-			}
-			if n.plugins.count(netconf.BondCNI, "ADD") > 0 {
-				t.Error("a bond program was executed")
-			}
+			last := calls[len(calls)-1]
+			assert.Equal(t, "host-local", last.Type)
+			assert.Equal(t, "bond0", last.IfName)
+			assert.Zero(t, n.plugins.count(netconf.BondCNI, "ADD"))
 			want := []string{"eth0"}
 			for _, a := range given {
 				want = append(want, a.IfName)
@@ -107,9 +103,7 @@ func TestBondBeforeItsLinks(t *testing.T) {
 			assert.NoError(t, n.CheckPod(t.Context(), n.request().Key()), "CHECK")
 			added := len(n.plugins.calls)
 			require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
-			if first := n.plugins.calls[added]; first.IfName != "bond0" {
-				t.Errorf("DEL begins with %s, wanted is bond0", first.IfName)
-			}
+			assert.Equal(t, "bond0", n.plugins.calls[added].IfName)
 			n.wantState(before)
 		})
 	}
@@ -124,8 +118,8 @@ func TestBondBeforeItsLinksFails(t *testing.T) {
 		n.edges.reset(edge, fail)
 		_, err := n.AddPod(t.Context(), n.config, n.request())
 		done := *n.edges
-		if edge == 0 && err != nil {
-			t.Fatal(err)
+		if edge == 0 {
+			require.NoError(t, err)
 		}
 		if err == nil {
 			require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
@@ -161,7 +155,5 @@ func TestBondWithoutItsLinks(t *testing.T) {
 	wantError(t, err, cnierror.Node, "network demo/bond0: links[1].name: the pod has no interface net7, it has net2, eth0 "+
 		"(another network of the pod has to make it, under this name; where Multus is the meta plugin, one that the annotation names before the bond)")
 	n.wantState(before)
-	if !slices.ContainsFunc(n.published(), func(p agentapi.Publish) bool { return p.Failure != nil }) {
-		t.Error("the agent has not heard of it")
-	}
+	assert.True(t, slices.ContainsFunc(n.published(), func(p agentapi.Publish) bool { return p.Failure != nil }), "the agent has not heard of it")
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate/netconf"
@@ -40,9 +41,7 @@ func TestDelOfWhatNoRecordKnows(t *testing.T) {
 			for range 2 {
 				require.NoError(t, m.DelPod(t.Context(), netconf.Cluster{}, r))
 			}
-			if !strings.Contains(m.log.String(), "there is no Record of bond0 in "+pod1) {
-				t.Errorf("it is not said: %s", m.log)
-			}
+			assert.Contains(t, m.log.String(), "there is no Record of bond0 in "+pod1)
 			clear(m.plugins.vfs) // what sriov-cni keeps where it has refused
 			os.RemoveAll(m.Store.Dir)
 			require.NoError(t, os.Mkdir(m.Store.Dir, 0o700))
@@ -77,9 +76,7 @@ func TestDelLeavesAnothersBonds(t *testing.T) {
 			attached := strings.Join(m.linesOf(pod1), "\n")
 			r.IfName = test.del
 			require.NoError(t, m.DelPod(t.Context(), test.cluster, r))
-			if got := strings.Join(m.linesOf(pod1), "\n"); got != attached {
-				t.Errorf("the pod has changed:\n%s\nwas\n%s", got, attached)
-			}
+			assert.Equal(t, attached, strings.Join(m.linesOf(pod1), "\n"))
 		})
 	}
 }
@@ -131,19 +128,22 @@ func TestGCOfWhatNoRecordKnows(t *testing.T) {
 				m.lose(plan.Key{ContainerID: "c2", IfName: "bond0"}, vfA2, vfB2)
 			}
 			err := m.GCPod(t.Context(), netconf.Cluster{Name: "multibond", Valid: test.valid})
-			if (err != nil) != (test.failed != "") || err != nil && !strings.Contains(err.Error(), test.failed) {
-				t.Fatalf("GC: %v, want an error with %q", err, test.failed)
+			if test.failed == "" {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, test.failed)
 			}
 			for container, want := range map[string]bool{"c1": test.want1, "c2": test.want2} {
 				now := strings.Join(m.linesOf(netns[container]), "\n")
-				if (now == attached[container]) != want || !want && strings.Contains(now, "0000:") {
-					t.Errorf("%s, want it untouched: %t\n%s\nwas\n%s", container, want, now, attached[container])
+				if want {
+					assert.Equal(t, attached[container], now, "%s is touched", container)
+				} else {
+					assert.NotEqual(t, attached[container], now, container)
+					assert.NotContains(t, now, "0000:", container)
 				}
 			}
 			const remains = "multibond: 0000:3b:02.0 may still be as its last pod had it, and the next one will have it so: see ip link show enp1s0; as new: ip link set enp1s0 vf 0 vlan 0 trust off\n"
-			if said := strings.Contains(m.log.String(), remains); said == test.want1 {
-				t.Errorf("what stays of it is said: %t\n%s", said, m.log)
-			}
+			assert.NotEqual(t, test.want1, strings.Contains(m.log.String(), remains))
 		})
 	}
 }

@@ -2,12 +2,12 @@ package delegate
 
 import (
 	"encoding/json"
-	"errors"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate/agentapi"
@@ -51,9 +51,7 @@ func TestNamesFromOutside(t *testing.T) {
 		},
 	} {
 		for _, name := range outside {
-			if err := parse(name); cnierror.Code(err) != types.ErrInvalidNetworkConfig {
-				t.Errorf("%s %.40q: error %d: %v", what, name, cnierror.Code(err), err)
-			}
+			assert.EqualValues(t, types.ErrInvalidNetworkConfig, cnierror.Code(parse(name)), what)
 		}
 	}
 	for what, parse := range map[string]func(string) error{
@@ -63,15 +61,11 @@ func TestNamesFromOutside(t *testing.T) {
 		},
 	} {
 		for _, name := range outside {
-			if err := parse(name); cnierror.Code(err) != types.ErrInvalidNetworkConfig {
-				t.Errorf("%s %.40q: error %d: %v", what, name, cnierror.Code(err), err)
-			}
+			assert.EqualValues(t, types.ErrInvalidNetworkConfig, cnierror.Code(parse(name)), what)
 		}
 	}
 	for _, config := range []string{`{"type": "macvlan", "name": "-a"}`, `{"type": "-a", "name": "a"}`} {
-		if err := plain(config); cnierror.Code(err) != types.ErrInvalidNetworkConfig {
-			t.Errorf("%s: error %d: %v", config, cnierror.Code(err), err)
-		}
+		assert.EqualValues(t, types.ErrInvalidNetworkConfig, cnierror.Code(plain(config)), config)
 	}
 }
 
@@ -94,16 +88,13 @@ func TestTooLarge(t *testing.T) {
 	m.mustAdd(request(t, standard))
 	attached := m.state()
 	require.NoError(t, os.Truncate(m.Store.HoldFile(vfA), 1<<30))
-	if _, err := m.Store.Holder(vfA); !errors.Is(err, atomicfile.ErrTooLarge) {
-		t.Errorf("hold: %v", err)
-	}
+	_, err := m.Store.Holder(vfA)
+	assert.ErrorIs(t, err, atomicfile.ErrTooLarge)
 	writeFile(t, m.Store.HoldFile(vfA), c1.String(), 0o600)
 	require.NoError(t, os.Truncate(m.Store.File(c1), 1<<30))
 	m.wantState(attached)
 	m.mustDel(c1)
-	if m.link("", "enp1s0v0").Device != vfA {
-		t.Error("what the damaged Record was about is not restored")
-	}
+	assert.Equal(t, vfA, m.link("", "enp1s0v0").Device)
 }
 
 // TestDeviceFromOutside: what an agent says of a chain's device, or of
@@ -114,20 +105,19 @@ func TestDeviceFromOutside(t *testing.T) {
 		return requestFor(a, plan.Request{}, nil)
 	}
 	for _, name := range append(outside, "../c2:bond0.json", "../../pci/devices/"+vfA, "nvidia0") {
-		if r, err := of(agentapi.Attachment{Devices: []string{name}}); err != nil || r.Network.Device != "" {
-			t.Errorf("device %.40q: %q, %v", name, r.Network.Device, err)
-		}
+		r, err := of(agentapi.Attachment{Devices: []string{name}})
+		assert.NoError(t, err, name)
+		assert.Equal(t, "", r.Network.Device, name)
 		if name == "/etc/passwd" {
 			continue // a path as good as any
 		}
-		if _, err := of(agentapi.Attachment{DeviceInfoFile: name}); cnierror.Code(err) != types.ErrInvalidNetworkConfig {
-			t.Errorf("file %.40q: %v", name, err)
-		}
+		_, err = of(agentapi.Attachment{DeviceInfoFile: name})
+		assert.EqualValues(t, types.ErrInvalidNetworkConfig, cnierror.Code(err), name)
 	}
 	r, err := of(agentapi.Attachment{Devices: []string{vfA}, DeviceInfoFile: "/run/info/cni/a.json"})
-	if err != nil || r.Network.Device != vfA || r.DeviceInfoFile != "/run/info/cni/a.json" {
-		t.Errorf("%+v, %v", r, err)
-	}
+	assert.NoError(t, err)
+	assert.Equal(t, vfA, r.Network.Device)
+	assert.Equal(t, "/run/info/cni/a.json", r.DeviceInfoFile)
 }
 
 // TestStoreTooDeep: what could be written and not be read back is not begun.
@@ -136,8 +126,7 @@ func TestStoreTooDeep(t *testing.T) {
 	before := m.state()
 	deep := strings.Repeat("[", 9998) + strings.Repeat("]", 9998)
 	_, err := m.Add(t.Context(), request(t, strings.Replace(standard, `{`, `{"args": `+deep+`, `, 1)))
-	if err == nil || cnierror.Code(err) != types.ErrIOFailure || !strings.Contains(err.Error(), "record of c1:bond0: it could not be read back") {
-		t.Errorf("error %d: %v", cnierror.Code(err), err)
-	}
+	assert.EqualValues(t, types.ErrIOFailure, cnierror.Code(err))
+	assert.ErrorContains(t, err, "record of c1:bond0: it could not be read back")
 	m.wantState(before)
 }

@@ -28,19 +28,16 @@ func TestDryRun(t *testing.T) {
 	require.NoError(t, err)
 	m.wantState(before)
 	for _, edge := range m.edges.passed {
-		if slices.Contains(effects, edge) {
-			t.Errorf("the dry run does %s", edge)
-		}
+		assert.False(t, slices.Contains(effects, edge), "the dry run does %s", edge)
 	}
-	if keys, err := m.Store.List(); len(keys) > 0 || err != nil {
-		t.Errorf("the dry run leaves %v, %v", keys, err)
-	}
+	keys, err := m.Store.List()
+	assert.Empty(t, keys)
+	assert.NoError(t, err)
 	m.mustAdd(r)
 	rec := m.readRecord(c1)
 	assert.Equal(t, rec.Plan.String(), plan.String())
-	if diff := cmp.Diff(rec.Warnings, warnings); diff != "" || len(warnings) != 1 {
-		t.Errorf("%q, -Record +dry run:\n%s", warnings, diff)
-	}
+	assert.Empty(t, cmp.Diff(rec.Warnings, warnings))
+	require.Len(t, warnings, 1)
 }
 
 // effects are the verbs that change something.
@@ -112,11 +109,10 @@ func TestDryRunNetns(t *testing.T) {
 	m.AddVirtual(pod1, "dummy", "bond0")
 	r := request(t, standard)
 	r.Netns = ""
-	if _, _, err := m.DryRun(r); err != nil {
-		t.Error(err)
-	}
-	r.Netns = pod1
 	_, _, err := m.DryRun(r)
+	assert.NoError(t, err)
+	r.Netns = pod1
+	_, _, err = m.DryRun(r)
 	wantError(t, err, cnierror.Node, "network net1: the name bond0 is taken in the pod by bond0 (dummy) (ask for another interface name)")
 	r.Netns = "/run/netns/nowhere"
 	_, _, err = m.DryRun(r)

@@ -2,14 +2,12 @@ package delegate
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -141,13 +139,11 @@ func TestAddPodBegun(t *testing.T) {
 	assert.Equal(t, want, there, "Records at the first plugin")
 	n.wantState(before)
 	n.plugins.seen = func(invoke.Call) { panic(killed{}) }
-	if !untilKilled(func() { n.AddPod(t.Context(), n.config, n.request()) }) {
-		t.Fatal("not killed")
-	}
+	require.True(t, untilKilled(func() { n.AddPod(t.Context(), n.config, n.request()) }), "not killed")
 	n.plugins.seen = func(invoke.Call) {}
-	if got, err := n.Store.List(); cmp.Diff(want, got) != "" || err != nil {
-		t.Errorf("after a kill there is %v, %v", got, err)
-	}
+	got, err := n.Store.List()
+	assert.Empty(t, cmp.Diff(want, got))
+	assert.NoError(t, err)
 	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 	n.wantState(before)
 }
@@ -157,42 +153,36 @@ func TestAddPod(t *testing.T) {
 	before := n.state()
 	result, err := n.AddPod(t.Context(), n.config, n.request())
 	require.NoError(t, err)
-	if got := result.Interfaces[0].Name + " " + result.IPs[0].Address.String(); got != "eth0 10.56.217.2/24" {
-		t.Errorf("the result is of %s, wanted is the default network's", got)
-	}
+	assert.Equal(t, "eth0 10.56.217.2/24", result.Interfaces[0].Name+" "+result.IPs[0].Address.String())
 	var calls []string
 	for _, c := range n.plugins.calls {
 		calls = append(calls, c.Type+" "+c.Command+" "+c.IfName)
 	}
-	wantCalls := []string{"bridge ADD eth0", "portmap ADD eth0", "sriov ADD bond0-1", "sriov ADD bond0-2", "host-local ADD bond0", "sriov ADD net2"}
-	assert.Equal(t, wantCalls, calls, "calls")
+	assert.Equal(t, []string{"bridge ADD eth0", "portmap ADD eth0", "sriov ADD bond0-1", "sriov ADD bond0-2", "host-local ADD bond0", "sriov ADD net2"}, calls, "calls")
 	sameJSON(t, `{"cniVersion": "1.0.0", "name": "cbr0", "type": "bridge"}`, n.plugins.calls[0].Config)
-	if config := string(n.plugins.calls[1].Config); !strings.Contains(config, `"runtimeConfig":{"portMappings":[{"hostPort":80}]}`) {
-		t.Errorf("portmap got %s", config)
-	}
+	config := string(n.plugins.calls[1].Config)
+	assert.Contains(t, config, `"runtimeConfig":{"portMappings":[{"hostPort":80}]}`, config)
 	reports := n.published()
-	if len(reports) != 1 || reports[0].Verb != "ADD" || reports[0].Failure != nil || reports[0].Pod != (agentapi.Pod{Namespace: "demo", Name: "p", UID: "1234"}) {
-		t.Fatalf("published: %+v", reports)
-	}
+	require.Len(t, reports, 1)
+	require.Equal(t, "ADD", reports[0].Verb)
+	require.Nil(t, reports[0].Failure)
+	require.Equal(t, agentapi.Pod{Namespace: "demo", Name: "p", UID: "1234"}, reports[0].Pod)
 	var names []string
 	for _, a := range reports[0].Attachments {
 		names = append(names, fmt.Sprintf("%s %s %t %s", a.Name, a.IfName, a.Bond, a.Result.Interfaces[0].Name))
 	}
 	assert.Equal(t, []string{"cbr0 eth0 false eth0", "demo/bond0 bond0 true bond0", "demo/vlan net2 false net2"}, names, "published")
-	if n.link(pod1, "net2").Device != vfA2 {
-		t.Error("net2 is another device")
-	}
+	assert.Equal(t, vfA2, n.link(pod1, "net2").Device)
 	assert.NoError(t, n.CheckPod(t.Context(), n.request().Key()), "CHECK")
 	again := len(n.plugins.calls)
-	if _, err := n.AddPod(t.Context(), n.config, n.request()); err != nil || len(n.plugins.calls) != again {
-		t.Errorf("a second ADD: %v, %d calls", err, len(n.plugins.calls)-again)
-	}
+	_, err = n.AddPod(t.Context(), n.config, n.request())
+	assert.NoError(t, err)
+	assert.Equal(t, again, len(n.plugins.calls))
 	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 	n.wantState(before)
 	n.heard(5) // of two ADDs two each
-	if last := n.published(); last[len(last)-1].Verb != "DEL" {
-		t.Errorf("the agent did not hear of the DEL: %+v", last)
-	}
+	last := n.published()
+	assert.Equal(t, "DEL", last[len(last)-1].Verb)
 }
 
 // TestAddPodFails fails one thing after the other once during the ADD of a
@@ -204,16 +194,14 @@ func TestAddPodFails(t *testing.T) {
 		n.edges.reset(edge, fail)
 		_, err := n.AddPod(t.Context(), n.config, n.request())
 		done := *n.edges
-		switch {
-		case edge == 0 && err != nil:
-			t.Fatal(err)
-		case err == nil:
+		if err == nil {
 			require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
-		default:
+		} else {
+			require.NotZero(t, edge, err)
 			last := n.published()
-			if len(last) != 1 || last[0].Failure == nil || last[0].Failure.Msg != err.Error() {
-				t.Errorf("the agent heard of %+v, wanted is %v", last, err)
-			}
+			require.Len(t, last, 1)
+			require.NotNil(t, last[0].Failure)
+			assert.Equal(t, err.Error(), last[0].Failure.Msg)
 		}
 		n.wantState(before)
 		return &done
@@ -255,9 +243,7 @@ func TestKilledInPod(t *testing.T) {
 
 func forPodEdges(t *testing.T, try func(t *testing.T, edge int) *edges) {
 	passed := try(t, 0).passed
-	if len(passed) < 20 {
-		t.Fatalf("%d edges, there must be more: %v", len(passed), passed)
-	}
+	require.GreaterOrEqual(t, len(passed), 20)
 	for i, edge := range passed {
 		t.Run(fmt.Sprintf("%d %s", i+1, edge), func(t *testing.T) { t.Parallel(); try(t, i+1) })
 	}
@@ -274,15 +260,11 @@ func TestPodDelContinues(t *testing.T) {
 			require.NoError(t, err)
 			n.plugins.refuse[refused] = "not now"
 			err = n.DelPod(t.Context(), n.config, n.request())
-			if cnierror.Code(err) != cnierror.Restore || !strings.Contains(err.Error(), "not now") {
-				t.Errorf("error %d: %v", cnierror.Code(err), err)
-			}
-			if last := n.published(); last[len(last)-1].Failure == nil {
-				t.Errorf("the agent heard of %+v", last)
-			}
-			if n.link("", "enp1s0v0").Device != vfA {
-				t.Error("the VF is not back")
-			}
+			assert.EqualValues(t, cnierror.Restore, cnierror.Code(err))
+			assert.ErrorContains(t, err, "not now")
+			last := n.published()
+			require.NotNil(t, last[len(last)-1].Failure)
+			assert.Equal(t, vfA, n.link("", "enp1s0v0").Device)
 			delete(n.plugins.refuse, refused)
 			require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 			n.wantState(before)
@@ -299,14 +281,12 @@ func TestPodRefusedTwice(t *testing.T) {
 			n := newNode(t, bondOf("bond0", vfA, vfB))
 			before := n.state()
 			n.plugins.refuse[plugin+" ADD eth0"], n.plugins.refuse[plugin+" DEL eth0"] = "nonsense", "nonsense"
-			if _, err := n.AddPod(t.Context(), n.config, n.request()); cnierror.Code(err) != cnierror.Delegate {
-				t.Errorf("error %d: %v", cnierror.Code(err), err)
-			}
+			_, err := n.AddPod(t.Context(), n.config, n.request())
+			assert.EqualValues(t, cnierror.Delegate, cnierror.Code(err))
 			assert.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 			n.wantState(before)
-			if n.plugins.count("portmap", "DEL") == 0 || n.plugins.count("bridge", "DEL") == 0 {
-				t.Error("a plugin was not called")
-			}
+			assert.NotZero(t, n.plugins.count("portmap", "DEL"))
+			assert.NotZero(t, n.plugins.count("bridge", "DEL"))
 		})
 	}
 }
@@ -328,9 +308,7 @@ func TestDefaultRoute(t *testing.T) {
 			before := n.state()
 			result, err := n.AddPod(t.Context(), n.config, n.request())
 			require.NoError(t, err)
-			if len(result.Routes) != 0 {
-				t.Errorf("the default network's result has routes: %v", result.Routes)
-			}
+			assert.Empty(t, result.Routes)
 			var got []string
 			for _, name := range []string{"eth0", "bond0"} {
 				a, err := n.namespace(pod1).Addresses(n.link(pod1, name).Index)
@@ -378,9 +356,9 @@ func TestAddPodErrors(t *testing.T) {
 			_, err := n.AddPod(t.Context(), n.config, n.request())
 			wantError(t, err, test.code, test.text)
 			n.wantState(before)
-			if last := n.published(); len(last) != 1 || last[0].Failure.Msg != test.text {
-				t.Errorf("the agent heard of %+v", last)
-			}
+			last := n.published()
+			require.Len(t, last, 1)
+			assert.Equal(t, test.text, last[0].Failure.Msg)
 		})
 	}
 }
@@ -390,13 +368,12 @@ func TestAddPodWithoutAgent(t *testing.T) {
 	n.config.Agent = filepath.Join(t.TempDir(), "agent.sock")
 	before := n.state()
 	_, err := n.AddPod(t.Context(), n.config, n.request())
-	if cnierror.Code(err) != types.ErrTryAgainLater || !errors.Is(err, agentapi.ErrNoAgent) {
-		t.Errorf("error %d: %v", cnierror.Code(err), err)
-	}
+	assert.EqualValues(t, types.ErrTryAgainLater, cnierror.Code(err))
+	assert.ErrorIs(t, err, agentapi.ErrNoAgent)
 	n.wantState(before)
-	if err := n.StatusPod(t.Context(), n.config); cnierror.Code(err) != types.ErrPluginNotAvailable || !errors.Is(err, agentapi.ErrNoAgent) {
-		t.Errorf("STATUS %d: %v", cnierror.Code(err), err)
-	}
+	err = n.StatusPod(t.Context(), n.config)
+	assert.EqualValues(t, types.ErrPluginNotAvailable, cnierror.Code(err))
+	assert.ErrorIs(t, err, agentapi.ErrNoAgent)
 	r := n.request()
 	r.Args = ""
 	_, err = n.AddPod(t.Context(), n.config, r)
@@ -409,18 +386,16 @@ func TestStatusPod(t *testing.T) {
 	n := newNode(t)
 	require.NoError(t, n.StatusPod(t.Context(), n.config))
 	n.plugins.missing["bridge"] = true
-	if err := n.StatusPod(t.Context(), n.config); cnierror.Code(err) != types.ErrPluginNotAvailable || err.Error() != "CNI plugin bridge is in none of [/opt/cni/bin]: file does not exist" {
-		t.Errorf("STATUS %d: %v", cnierror.Code(err), err)
-	}
+	err := n.StatusPod(t.Context(), n.config)
+	assert.EqualValues(t, types.ErrPluginNotAvailable, cnierror.Code(err))
+	assert.EqualError(t, err, "CNI plugin bridge is in none of [/opt/cni/bin]: file does not exist")
 }
 
 // TestDelUnknown is of a container that is older than Multibond on its node.
 func TestDelUnknown(t *testing.T) {
 	n := newNode(t)
 	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
-	if got := n.plugins.count("bridge", "DEL"); got != 1 {
-		t.Errorf("the default network's plugin was called %d times", got)
-	}
+	assert.Equal(t, 1, n.plugins.count("bridge", "DEL"))
 }
 
 func TestGCPod(t *testing.T) {
@@ -442,22 +417,17 @@ func TestAddSecondary(t *testing.T) {
 	r.IfName = "net1"
 	r.Network, err = netconf.ParseNetwork([]byte(fmt.Sprintf(`{"cniVersion": "1.0.0", "name": "net-bond", "type": "multibond", "agent": %q,
 		"links": [{"resourceName": "a/b"}, {"resourceName": "a/c"}]}`, n.config.Agent)), "net1")
-	if err != nil || !r.Network.NeedsAgent() {
-		t.Fatalf("%v, needs an agent: %t", err, r.Network.NeedsAgent())
-	}
+	require.NoError(t, err)
+	require.True(t, r.Network.NeedsAgent(), "%v, needs an agent: %t", err, r.Network.NeedsAgent())
 	n.change("", "enp2s0", bond.Change{Up: new(bool)})
 	before := n.state()
 	_, err = n.AddSecondary(t.Context(), r)
 	require.NoError(t, err)
-	if !n.asked[0].Lookup.Secondary {
-		t.Error("the agent does not know that somebody else publishes")
-	}
+	assert.True(t, n.asked[0].Lookup.Secondary, "the agent does not know that somebody else publishes")
 	reports := n.published()
-	if len(reports) != 1 || reports[0].Attachments != nil {
-		t.Fatalf("published: %+v", reports)
-	}
-	want := []string{"network demo/net1: links[1].deviceID: the PF enp2s0 of VF 0000:5e:02.0 is down (ip link set enp2s0 up)"}
-	assert.Equal(t, want, reports[0].Warnings, "warnings")
+	require.Len(t, reports, 1)
+	require.Nil(t, reports[0].Attachments)
+	assert.Equal(t, []string{"network demo/net1: links[1].deviceID: the PF enp2s0 of VF 0000:5e:02.0 is down (ip link set enp2s0 up)"}, reports[0].Warnings, "warnings")
 	require.NoError(t, n.DelPod(t.Context(), netconf.Cluster{}, r))
 	n.wantState(before)
 	r.Args = ""
@@ -475,13 +445,10 @@ func TestDeviceInfoFile(t *testing.T) {
 	n.plugins.write = map[string]string{"sriov ADD net2": one.DeviceInfoFile}
 	_, err := n.AddPod(t.Context(), n.config, n.request())
 	require.NoError(t, err)
-	if got := string(n.published()[0].Attachments[1].DeviceInfo); got != `{"type":"written"}` {
-		t.Errorf("device-info is %s", got)
-	}
+	assert.Equal(t, `{"type":"written"}`, string(n.published()[0].Attachments[1].DeviceInfo))
 	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
-	if _, err := os.Stat(one.DeviceInfoFile); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the file is still there: %v", err)
-	}
+	_, err = os.Stat(one.DeviceInfoFile)
+	assert.ErrorIs(t, err, os.ErrNotExist)
 }
 
 func TestPlainOtherBoot(t *testing.T) {
@@ -496,8 +463,7 @@ func TestPlainOtherBoot(t *testing.T) {
 		calls = append(calls, c.Type+" "+c.Command+" "+c.IfName+" "+c.Netns)
 	}
 	slices.Sort(calls)
-	want := []string{"bridge DEL eth0 " + pod1, "portmap DEL eth0 " + pod1, "sriov DEL net2 " + noNetns}
-	assert.Equal(t, want, calls)
+	assert.Equal(t, []string{"bridge DEL eth0 " + pod1, "portmap DEL eth0 " + pod1, "sriov DEL net2 " + noNetns}, calls)
 }
 
 // TestWarnings: what is not as it should be is told with what the pod got, and
@@ -529,18 +495,15 @@ func TestPodRecordDamaged(t *testing.T) {
 	_, err := n.AddPod(t.Context(), n.config, n.request())
 	require.NoError(t, err)
 	at := slices.Index(n.edges.passed, "bridge ADD eth0") + 1
-	if err := n.DelPod(t.Context(), n.config, n.request()); err != nil || at == 0 {
-		t.Fatal(err, n.edges.passed)
-	}
+	err = n.DelPod(t.Context(), n.config, n.request())
+	require.NoError(t, err)
+	require.NotZero(t, at)
 	n.edges.reset(at, kill)
-	if !untilKilled(func() { n.AddPod(t.Context(), n.config, n.request()) }) {
-		t.Fatal("not killed")
-	}
+	require.True(t, untilKilled(func() { n.AddPod(t.Context(), n.config, n.request()) }), "not killed")
 	n.edges.reset(0, nil)
 	require.NoError(t, os.Truncate(n.Store.File(c1), 100))
 	assert.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 	assert.NoError(t, n.GC(t.Context(), "multibond", []netconf.GCAttachment{}))
-	aside := n.Store.File(c1) + ".damaged"
-	assert.NoError(t, os.Remove(aside))
+	assert.NoError(t, os.Remove(n.Store.File(c1)+".damaged"))
 	n.wantState(before)
 }

@@ -3,6 +3,7 @@ package delegate
 import (
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate/plan"
@@ -16,15 +17,13 @@ func TestDelEnded(t *testing.T) {
 	for range 2 {
 		_, err := n.AddPod(t.Context(), n.config, n.request())
 		require.NoError(t, err)
-		if n.Store.Tombstones(n.BootID).Has(n.request().Key()) {
-			t.Error("an attached sandbox is taken for one that has ended")
-		}
+		assert.False(t, n.Store.Tombstones(n.BootID).Has(n.request().Key()), "an attached sandbox is taken for one that has ended")
 		require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 		n.wantState(before)
 		calls := len(n.plugins.calls)
-		if err := n.DelPod(t.Context(), n.config, n.request()); err != nil || len(n.plugins.calls) != calls {
-			t.Errorf("a further DEL: %v, %d calls", err, len(n.plugins.calls)-calls)
-		}
+		err = n.DelPod(t.Context(), n.config, n.request())
+		assert.NoError(t, err)
+		assert.Equal(t, calls, len(n.plugins.calls))
 	}
 }
 
@@ -35,17 +34,13 @@ func TestDelUnknownRefused(t *testing.T) {
 	n.plugins.missing["bridge"] = true
 	for i := range 2 {
 		require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
-		if got := n.Store.Tombstones(n.BootID).Has(n.request().Key()); got {
-			t.Errorf("DEL %d: a plugin could not be called, and the sandbox has ended", i)
-		}
+		assert.False(t, n.Store.Tombstones(n.BootID).Has(n.request().Key()), "DEL %d: a plugin could not be called, and the sandbox has ended", i)
 	}
 	n.plugins.missing["bridge"] = false
 	for range 2 {
 		require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 	}
-	if got := n.plugins.count("bridge", "DEL"); got != 1 {
-		t.Errorf("bridge was called %d times", got)
-	}
+	assert.Equal(t, 1, n.plugins.count("bridge", "DEL"))
 }
 
 // TestDelDoubt: after a DEL that may have left something the next one looks again.
@@ -71,15 +66,11 @@ func TestDelDoubt(t *testing.T) {
 				r.Netns = ""
 			}
 			require.NoError(t, n.DelPod(t.Context(), n.config, r))
-			if n.Store.Tombstones(n.BootID).Has(r.Key()) {
-				t.Error("the sandbox is taken for one that has ended")
-			}
+			assert.False(t, n.Store.Tombstones(n.BootID).Has(r.Key()), "the sandbox is taken for one that has ended")
 			for range 2 { // the first takes home what is left, and warns of what nobody knows
 				require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 			}
-			if !n.Store.Tombstones(n.BootID).Has(r.Key()) {
-				t.Error("the sandbox is not taken for one that has ended")
-			}
+			assert.True(t, n.Store.Tombstones(n.BootID).Has(r.Key()), "the sandbox is not taken for one that has ended")
 		})
 	}
 }

@@ -25,9 +25,7 @@ func TestSteps(t *testing.T) {
 			for _, step := range n.readRecord(plan.Key{ContainerID: "c1", IfName: ifName}).Steps {
 				got = append(got, step.What)
 			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("%s, -want +got:\n%s", ifName, diff)
-			}
+			assert.Empty(t, cmp.Diff(want, got), ifName)
 		}
 	}
 	for _, p := range n.published() {

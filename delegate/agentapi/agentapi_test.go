@@ -3,7 +3,6 @@ package agentapi
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -65,17 +64,15 @@ func TestMessagesArriveWhole(t *testing.T) {
 	})
 	lookup := Lookup{ContainerID: "c", Netns: "/n", IfName: "eth0", Pod: want.Pod, Cluster: Cluster{Isolated: true, Network: "n"}, Secondary: true}
 	got, err := c.Lookup(t.Context(), lookup)
-	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); err != nil || diff != "" {
-		t.Error(err, diff)
-	}
-	if got.Attachments[0].DefaultRoute != nil || got.Attachments[1].DefaultRoute == nil {
-		t.Error("a default route that was not asked for and one without gateways are the same")
-	}
+	assert.NoError(t, err)
+	assert.Empty(t, cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })))
+	assert.Nil(t, got.Attachments[0].DefaultRoute)
+	require.NotNil(t, got.Attachments[1].DefaultRoute)
 	publish := Publish{Verb: "ADD", Pod: want.Pod, Steps: []Step{{"bond", 1.5}}, Failure: types.NewError(7, "m", ""),
 		Attachments: []Result{{Name: "n", IfName: "eth0", Result: &current.Result{CNIVersion: "1.1.0", Interfaces: []*current.Interface{{Name: "eth0", PciID: "0000:01:10.0"}}}}}}
-	if got, err := c.Publish(t.Context(), publish); err != nil || got.Queued != "why" {
-		t.Error(got, err)
-	}
+	published, err := c.Publish(t.Context(), publish)
+	assert.NoError(t, err)
+	assert.Equal(t, "why", published.Queued)
 	for _, want := range []Request{{Version: Version, Lookup: &lookup}, {Version: Version, Publish: &publish}} {
 		assert.Equal(t, want, <-asked)
 	}
@@ -84,21 +81,18 @@ func TestMessagesArriveWhole(t *testing.T) {
 func TestAgentsErrorHasItsCode(t *testing.T) {
 	c := fakeAgent(t, says(Reply{Version: Version, Error: types.NewError(7, "networks[0]: wrong", "")}))
 	_, err := c.Lookup(t.Context(), Lookup{})
-	if cnierror.Code(err) != 7 || err.Error() != "networks[0]: wrong" || errors.Is(err, ErrNoAgent) {
-		t.Error(cnierror.Code(err), err)
-	}
+	assert.EqualValues(t, 7, cnierror.Code(err))
+	assert.EqualError(t, err, "networks[0]: wrong")
+	assert.NotErrorIs(t, err, ErrNoAgent)
 }
 
 // tryAgain fails the test unless err is the kind that a runtime repeats.
 func tryAgain(t *testing.T, err, kind error, words ...string) {
 	t.Helper()
-	if cnierror.Code(err) != types.ErrTryAgainLater || !errors.Is(err, kind) {
-		t.Fatalf("code %d: %v, wanted is 11 and %v", cnierror.Code(err), err, kind)
-	}
+	require.EqualValues(t, types.ErrTryAgainLater, cnierror.Code(err))
+	require.ErrorIs(t, err, kind)
 	for _, w := range words {
-		if !strings.Contains(err.Error(), w) {
-			t.Errorf("%v\nwanted is %s", err, w)
-		}
+		assert.ErrorContains(t, err, w)
 	}
 }
 
@@ -115,9 +109,7 @@ func TestNoAgent(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		tryAgain(t, Client{Socket: socket, Timeout: time.Hour}.Ready(ctx), ErrNoAgent, socket, "DaemonSet")
-		if err := ctx.Err(); err != nil {
-			t.Errorf("%q: it waits: %v", socket, err)
-		}
+		assert.NoError(t, ctx.Err(), socket)
 	}
 }
 
@@ -145,9 +137,8 @@ func TestAgentThatDoesNotAnswer(t *testing.T) {
 
 func TestVersions(t *testing.T) {
 	for _, theirs := range []int{Version - 1, Version, Version + 1} {
-		if err := fakeAgent(t, says(Reply{Version: theirs})).Ready(t.Context()); err != nil {
-			t.Errorf("version %d: %v", theirs, err)
-		}
+		err := fakeAgent(t, says(Reply{Version: theirs})).Ready(t.Context())
+		assert.NoError(t, err, theirs)
 	}
 	newer := Reply{Version: Version + 2, Error: types.NewError(1, "in a way of its own", "")}
 	err := fakeAgent(t, says(newer)).Ready(t.Context())
@@ -156,12 +147,6 @@ func TestVersions(t *testing.T) {
 }
 
 func TestMessageHasALimit(t *testing.T) {
-	long := `{"version":1,"lookup":{"ifName":"` + strings.Repeat("x", maxMessage)
-	err := Read(strings.NewReader(long), &Request{})
-	if err == nil || !strings.Contains(err.Error(), "more than 8388608 bytes") {
-		t.Error(err)
-	}
-	if err := Read(strings.NewReader(`{"version":1`), &Request{}); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Error(err)
-	}
+	assert.ErrorContains(t, Read(strings.NewReader(`{"version":1,"lookup":{"ifName":"`+strings.Repeat("x", maxMessage)), &Request{}), "more than 8388608 bytes")
+	assert.ErrorIs(t, Read(strings.NewReader(`{"version":1`), &Request{}), io.ErrUnexpectedEOF)
 }

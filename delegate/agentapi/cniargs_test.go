@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate/cnierror"
@@ -18,16 +19,15 @@ func TestParseCNIArgs(t *testing.T) {
 		"IgnoreUnknown=1;K8S_POD_NAMESPACE=demo;K8S_POD_NAME=p;K8S_POD_INFRA_CONTAINER_ID=c;K8S_POD_UID=u": pod,
 		"K8S_POD_UID=u;K8S_POD_NAME=p;K8S_POD_NAMESPACE=demo;WHAT_ELSE=a=b;":                               pod,
 	} {
-		if got, err := ParseCNIArgs(args); err != nil || got != want {
-			t.Errorf("%q: %+v, %v", args, got, err)
-		}
+		got, err := ParseCNIArgs(args)
+		assert.NoError(t, err, args)
+		assert.Equal(t, want, got, args)
 	}
 	long := strings.Repeat("a", 64)
 	for _, args := range []string{"K8S_POD_NAME", "K8S_POD_NAME=p", "K8S_POD_NAMESPACE=demo;K8S_POD_UID=u",
 		"K8S_POD_NAMESPACE=../demo;K8S_POD_NAME=p", "K8S_POD_NAMESPACE=demo;K8S_POD_NAME=P", "K8S_POD_NAMESPACE=" + long + ";K8S_POD_NAME=p"} {
-		if got, err := ParseCNIArgs(args); cnierror.Code(err) != types.ErrInvalidEnvironmentVariables || got.Name != "" && err == nil {
-			t.Errorf("%q: %+v, %v", args, got, err)
-		}
+		_, err := ParseCNIArgs(args)
+		assert.EqualValues(t, types.ErrInvalidEnvironmentVariables, cnierror.Code(err), args)
 	}
 	_, err := ParseCNIArgs("K8S_POD_NAMESPACE=demo;K8S_POD_NAME=a/b")
 	require.EqualError(t, err, `CNI_ARGS: K8S_POD_NAME is "a/b", wanted are at most 253 small letters, digits, '-' and '.', as Kubernetes has them`)

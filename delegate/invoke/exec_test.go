@@ -37,9 +37,9 @@ func TestExecBeside(t *testing.T) {
 	meanwhile := filepath.Join(t.TempDir(), "meanwhile")
 	wait := shell.Start(t.Context(), script(t, "while [ ! -e "+meanwhile+" ]; do sleep 0.01; done; echo done"))
 	require.NoError(t, os.WriteFile(meanwhile, nil, 0o600))
-	if out, err := wait(); err != nil || string(out) != "done\n" {
-		t.Errorf("%q, %v", out, err)
-	}
+	out, err := wait()
+	assert.NoError(t, err)
+	assert.Equal(t, "done\n", string(out))
 }
 
 // TestExecSays: a plugin gets what CNI says that it gets, and nothing that the
@@ -49,12 +49,11 @@ func TestExecSays(t *testing.T) {
 	e := Exec{Env: []string{"PATH=" + os.Getenv("PATH"), "OURS=ours", "CNI_COMMAND=DEL", "CNI_IFNAME=bond0", "CNI_ARGS=X=y"}, Timeout: time.Minute}
 	out, err := e.Start(t.Context(), c)()
 	require.NoError(t, err)
-	want := "ADD c1 /run/netns/p1 bond0-1 A=b;C=d /nonexistent:" + c.Path[1] + " ours\n" + `{"name": "n"}`
-	assert.Equal(t, want, string(out))
+	assert.Equal(t, "ADD c1 /run/netns/p1 bond0-1 A=b;C=d /nonexistent:"+c.Path[1]+" ours\n"+`{"name": "n"}`, string(out))
 	c.Args = ""
-	if out, err := e.Start(t.Context(), c)(); err != nil || !strings.Contains(string(out), "bond0-1  /nonexistent:") {
-		t.Errorf("without arguments of its own it has the runtime's: %v: %s", err, out)
-	}
+	out, err = e.Start(t.Context(), c)()
+	assert.NoError(t, err)
+	assert.Contains(t, string(out), "bond0-1  /nonexistent:")
 	// A plugin that does not read its input has not failed.
 	c.Config = json.RawMessage(`"` + strings.Repeat("x", 1<<20) + `"`)
 	require.NoError(t, os.WriteFile(filepath.Join(c.Path[1], "p"), []byte("#!/bin/sh\nexec true\n"), 0o755))
@@ -84,15 +83,12 @@ func TestExecErrors(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			out, err := shell.Start(t.Context(), script(t, test.body))()
-			if err == nil || err.Error() != test.text || out != nil {
-				t.Fatalf("%d bytes, error\n%.1000v\nwanted is\n%s", len(out), err, test.text)
-			}
+			require.EqualError(t, err, test.text)
+			require.Nil(t, out)
 			var said *types.Error
 			errors.As(err, &said)
 			assert.Equal(t, test.said, said, "errors.As to *types.Error")
-			if HadNoEffect(err) != (test.said != nil) {
-				t.Errorf("had no effect: %t", HadNoEffect(err))
-			}
+			assert.Equal(t, test.said != nil, HadNoEffect(err))
 		})
 	}
 }
@@ -119,11 +115,14 @@ func TestExecNotExecuted(t *testing.T) {
 			c := script(t, "")
 			require.NoError(t, test.spoil(t, filepath.Join(c.Path[1], "p")))
 			_, err := shell.Start(t.Context(), c)()
-			if err == nil || err.Error() != test.text(c) || !errors.Is(err, ErrNotExecuted) || !HadNoEffect(err) {
-				t.Errorf("error\n%v\nwanted is\n%s", err, test.text(c))
-			}
-			if _, err := shell.Find("p", c.Path); (err == nil) != test.found || err != nil && !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("Find: %v", err)
+			assert.EqualError(t, err, test.text(c))
+			assert.ErrorIs(t, err, ErrNotExecuted)
+			assert.True(t, HadNoEffect(err), "error\n%v\nwanted is\n%s", err, test.text(c))
+			_, err = shell.Find("p", c.Path)
+			if test.found {
+				assert.NoError(t, err)
+			} else {
+				assert.ErrorIs(t, err, fs.ErrNotExist)
 			}
 		})
 	}
@@ -138,9 +137,9 @@ func TestExecFindsFirst(t *testing.T) {
 	a, b := t.TempDir(), t.TempDir()
 	require.NoError(t, os.WriteFile(a+"/p", nil, 0o644))
 	require.NoError(t, os.WriteFile(b+"/p", nil, 0o755))
-	if file, err := (Exec{}).Find("p", []string{a, b}); err != nil || file != b+"/p" {
-		t.Errorf("%s, %v", file, err)
-	}
+	file, err := (Exec{}).Find("p", []string{a, b})
+	assert.NoError(t, err)
+	assert.Equal(t, b+"/p", file)
 }
 
 // TestExecTime: at the end of its time a plugin ends with its whole process
@@ -204,9 +203,8 @@ func TestExecLeavesChild(t *testing.T) {
 	c.Args = filepath.Join(t.TempDir(), "pid")
 	t.Parallel()
 	out, err := shell.Start(t.Context(), c)()
-	if err != nil || string(out) != "{}\n" {
-		t.Errorf("%v: %s", err, out)
-	}
+	assert.NoError(t, err)
+	assert.Equal(t, "{}\n", string(out))
 	pid, err := os.ReadFile(c.Args)
 	require.NoError(t, err)
 	if group, err := strconv.Atoi(strings.TrimSpace(string(pid))); err == nil && group > 1 {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	current "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate/strictjson"
@@ -82,10 +83,7 @@ func TestPrintResultErrors(t *testing.T) {
 		"0.0.7": "result as CNI 0.0.7: no converter for CNI result version 1.1.0 to 0.0.7",
 		"x":     `result as CNI x: failed to convert major version part "x": strconv.Atoi: parsing "x": invalid syntax`,
 	} {
-		err := PrintResult(&bytes.Buffer{}, full(t), version)
-		if err == nil || err.Error() != want {
-			t.Errorf("%q: %v", version, err)
-		}
+		assert.EqualError(t, PrintResult(&bytes.Buffer{}, full(t), version), want, version)
 	}
 }
 
@@ -114,9 +112,7 @@ func TestParseResult(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := ParseResult(json.RawMessage(test.out), test.config)
 			if test.text != "" {
-				if err == nil || err.Error() != test.text {
-					t.Errorf("error\n%v\nwanted is\n%s", err, test.text)
-				}
+				assert.EqualError(t, err, test.text)
 				return
 			}
 			require.NoError(t, err)

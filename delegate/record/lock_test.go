@@ -54,9 +54,9 @@ func otherProcess(t *testing.T, dir string) (cmd *exec.Cmd, end func()) {
 	require.NoError(t, cmd.Start())
 	end = func() { stdin.Close(); cmd.Wait() }
 	t.Cleanup(end)
-	if said, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || said != "locked <nil>\n" {
-		t.Fatalf("%v: %s", err, said)
-	}
+	said, err := bufio.NewReader(stdout).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "locked <nil>\n", said)
 	return cmd, end
 }
 
@@ -97,7 +97,7 @@ func TestLocks(t *testing.T) {
 	select {
 	case <-ended:
 	default:
-		t.Error("two processes had one lock")
+		assert.Fail(t, "two processes had one lock")
 	}
 	wantFiles(t, dir, "lock")
 }

@@ -49,37 +49,35 @@ func wantFiles(t *testing.T, dir string, want ...string) {
 
 func TestStore(t *testing.T) {
 	s := Store{Dir: filepath.Join(t.TempDir(), "state")}
-	if keys, err := s.List(); keys != nil || err != nil {
-		t.Errorf("before there is a directory: %v, %v", keys, err)
-	}
-	if k, err := s.Holder(vfA); k != (plan.Key{}) || err != nil {
-		t.Errorf("before there is a directory: %v, %v", k, err)
-	}
-	_, err := s.Load(c1)
-	if !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), "record of c1:bond0: open ") {
-		t.Errorf("error %v", err)
-	}
+	keys, err := s.List()
+	assert.Nil(t, keys)
+	assert.NoError(t, err)
+	k, err := s.Holder(vfA)
+	assert.Equal(t, plan.Key{}, k)
+	assert.NoError(t, err)
+	_, err = s.Load(c1)
+	require.Error(t, err)
+	assert.ErrorIs(t, err, fs.ErrNotExist)
+	assert.True(t, strings.HasPrefix(err.Error(), "record of c1:bond0: open "), "error %v", err)
 	r := newRecord("c1", "bond0", vfB, vfA)
 	require.NoError(t, s.Begin(r))
 	wantFiles(t, s.Dir, "c1:bond0.json", "c1:bond0.json.begun", "devices/"+vfA, "devices/"+vfB)
 	for _, name := range []string{s.File(c1), s.HoldFile(vfA)} {
-		if st, err := os.Stat(name); err != nil || st.Mode().Perm() != 0o600 {
-			t.Errorf("%s: %v %v", name, st.Mode(), err)
-		}
+		st, err := os.Stat(name)
+		assert.NoError(t, err, name)
+		assert.EqualValues(t, 0o600, st.Mode().Perm(), name)
 	}
-	if err := s.Begin(r); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("a second Begin: %v", err)
-	}
+	err = s.Begin(r)
+	assert.ErrorIs(t, err, fs.ErrExist)
 	r.Started = []string{"l" + vfA}
 	require.NoError(t, s.Update(r))
 	got, err := s.Load(c1)
 	require.NoError(t, err)
 	assert.Equal(t, r, got)
 	require.NoError(t, errors.Join(s.Begin(newRecord("c2", "net.1")), s.Begin(newRecord("c1", "net1"))))
-	keys, err := s.List()
-	if diff := cmp.Diff([]plan.Key{c1, {ContainerID: "c1", IfName: "net1"}, {ContainerID: "c2", IfName: "net.1"}}, keys); diff != "" || err != nil {
-		t.Errorf("%v: -want +got:\n%s", err, diff)
-	}
+	keys, err = s.List()
+	assert.Empty(t, cmp.Diff([]plan.Key{c1, {ContainerID: "c1", IfName: "net1"}, {ContainerID: "c2", IfName: "net.1"}}, keys))
+	assert.NoError(t, err)
 	require.NoError(t, errors.Join(s.End(r), s.End(r), s.End(newRecord("c2", "net.1")), s.Forget(plan.Key{ContainerID: "c1", IfName: "net1"})))
 	wantFiles(t, s.Dir)
 }
@@ -95,16 +93,15 @@ func TestStoreTogether(t *testing.T) {
 	one, err := os.Stat(filepath.Join(s.Dir, all[0]))
 	require.NoError(t, err)
 	for _, name := range all[1:] {
-		if other, err := os.Stat(filepath.Join(s.Dir, name)); err != nil || !os.SameFile(one, other) {
-			t.Errorf("%s is a file of its own, %v", name, err)
-		}
+		other, err := os.Stat(filepath.Join(s.Dir, name))
+		assert.NoError(t, err, name)
+		assert.True(t, os.SameFile(one, other), "%s is a file of its own, %v", name, err)
 	}
 	want := func(r *Record) {
 		t.Helper()
 		got, err := s.Load(r.Plan.Key())
-		if diff := cmp.Diff(r, got); diff != "" || err != nil {
-			t.Errorf("%v: -want +got:\n%s", err, diff)
-		}
+		assert.Empty(t, cmp.Diff(r, got))
+		assert.NoError(t, err)
 	}
 	want(first)
 	want(second)
@@ -113,9 +110,10 @@ func TestStoreTogether(t *testing.T) {
 	want(first)
 	want(second)
 	require.NoError(t, os.Truncate(s.File(c1), 10))
-	if got, err := s.Load(c1); err != nil || !got.IPAMAsked || got.Plan.Key() != c1 {
-		t.Errorf("in place of a damaged one: %+v, %v", got, err)
-	}
+	got, err := s.Load(c1)
+	assert.NoError(t, err)
+	assert.True(t, got.IPAMAsked, "in place of a damaged one: %+v, %v", got, err)
+	assert.Equal(t, c1, got.Plan.Key())
 	require.NoError(t, s.End(first))
 	want(second)
 	wantFiles(t, s.Dir, "c1:bond0.json.damaged", "c1:net1.json", "c1:net1.json.begun", "devices/"+vfB)
@@ -142,9 +140,7 @@ func TestStoreHolds(t *testing.T) {
 	require.NoError(t, s.Forget(c2))
 	require.NoError(t, os.WriteFile(s.HoldFile(vfA), []byte(""), 0o600)) // cut short
 	assert.Equal(t, []plan.Key{{}, {}, {}}, holders())
-	if err := s.End(first); err != nil { // whose hold it was to be; nor has c2 a Record any more
-		t.Fatal(err)
-	}
+	require.NoError(t, s.End(first)) // whose hold it was to be; nor has c2 a Record any more
 	wantFiles(t, s.Dir)
 }
 
@@ -154,15 +150,14 @@ func TestStoreFails(t *testing.T) {
 	r := newRecord("c1", "bond0")
 	require.NoError(t, s.Begin(r))
 	// Directories in the way fail for root too.
-	blocked := s.File(c1) + atomicfile.Unfinished
-	require.NoError(t, os.Mkdir(blocked, 0o700))
+	require.NoError(t, os.Mkdir(s.File(c1)+atomicfile.Unfinished, 0o700))
 	r.Started = []string{"x"}
-	if err := s.Update(r); err == nil || !strings.HasPrefix(err.Error(), "record of c1:bond0: open ") {
-		t.Errorf("error %v", err)
-	}
-	if got, err := s.Load(c1); err != nil || got.Started != nil {
-		t.Errorf("%v: %+v", err, got)
-	}
+	err := s.Update(r)
+	require.Error(t, err)
+	assert.True(t, strings.HasPrefix(err.Error(), "record of c1:bond0: open "), "error %v", err)
+	got, err := s.Load(c1)
+	assert.NoError(t, err)
+	assert.Nil(t, got.Started)
 	wantFiles(t, s.Dir, "c1:bond0.json", "c1:bond0.json.begun")
 }
 
@@ -176,9 +171,9 @@ func TestStoreDamaged(t *testing.T) {
 	for range 2 {
 		got, err := s.Load(c1)
 		require.NoError(t, err)
-		if diff := cmp.Diff([]string{"l" + vfA, "l" + vfB}, got.Started); diff != "" || !got.IPAMAsked {
-			t.Errorf("IPAM asked: %t; started: %s", got.IPAMAsked, diff)
-		}
+		diff := cmp.Diff([]string{"l" + vfA, "l" + vfB}, got.Started)
+		assert.Empty(t, diff)
+		assert.True(t, got.IPAMAsked, "IPAM asked: %t; started: %s", got.IPAMAsked, diff)
 	}
 	wantFiles(t, s.Dir, "c1:bond0.json", "c1:bond0.json.begun", "c1:bond0.json.damaged", "devices/"+vfA, "devices/"+vfB)
 	require.NoError(t, s.End(r))
@@ -190,9 +185,8 @@ func TestStoreOwner(t *testing.T) {
 	s := Store{Dir: t.TempDir()}
 	require.NoError(t, s.Begin(newRecord("c1", "bond0")))
 	require.NoError(t, os.Rename(s.File(c1), s.File(c2)))
-	if _, err := s.Load(c2); !errors.Is(err, ErrDamaged) {
-		t.Errorf("error %v", err)
-	}
+	_, err := s.Load(c2)
+	assert.ErrorIs(t, err, ErrDamaged)
 }
 
 // TestStoreTooLarge: what is larger than it can have been written is not read,

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+
 	"github.com/multibond/multibond/delegate/plan"
 )
 
@@ -13,32 +15,25 @@ func TestTombstones(t *testing.T) {
 	tombs := s.Tombstones("boot1")
 	k := plan.Key{ContainerID: strings.Repeat("0f", 32), IfName: "eth0"}
 	tombs.Put(k)
-	if !tombs.Has(k) {
-		t.Error("a sandbox that has ended is not known")
-	}
-	if tombs.Has(plan.Key{ContainerID: k.ContainerID, IfName: "eth1"}) || tombs.Has(plan.Key{ContainerID: "c2", IfName: "eth0"}) {
-		t.Error("another one is taken for it")
-	}
-	if s.Tombstones("another").Has(k) {
-		t.Error("it is known after the machine was booted again")
-	}
-	if err := tombs.Drop(k); err != nil || tombs.Has(k) {
-		t.Errorf("it is known after it has begun anew: %v", err)
-	}
+	assert.True(t, tombs.Has(k), "a sandbox that has ended is not known")
+	assert.False(t, tombs.Has(plan.Key{ContainerID: k.ContainerID, IfName: "eth1"}), "another one is taken for it")
+	assert.False(t, tombs.Has(plan.Key{ContainerID: "c2", IfName: "eth0"}), "another one is taken for it")
+	assert.False(t, s.Tombstones("another").Has(k), "it is known after the machine was booted again")
+	err := tombs.Drop(k)
+	assert.NoError(t, err)
+	assert.False(t, tombs.Has(k), "it is known after it has begun anew: %v", err)
 	long := plan.Key{ContainerID: strings.Repeat("c", tombstoneSize), IfName: "eth0"}
 	tombs.Put(long)
-	if err := tombs.Drop(long); err != nil || tombs.Has(long) {
-		t.Errorf("a name that is too long: %v", err)
-	}
+	err = tombs.Drop(long)
+	assert.NoError(t, err)
+	assert.False(t, tombs.Has(long), "a name that is too long: %v", err)
 	// However many end, the file stays as large, and the last is known.
 	for i := range 3 * tombstoneSlots {
 		k.ContainerID = strings.Repeat("c", 1+i%60) + string(rune('a'+i%26))
 		tombs.Put(k)
 	}
-	if !tombs.Has(k) {
-		t.Error("the last is not known")
-	}
-	if st, err := os.Stat(tombs.file); err != nil || st.Size() > tombstoneSlots*tombstoneSize {
-		t.Errorf("%v, %v", st, err)
-	}
+	assert.True(t, tombs.Has(k), "the last is not known")
+	st, err := os.Stat(tombs.file)
+	assert.NoError(t, err)
+	assert.LessOrEqual(t, st.Size(), int64(tombstoneSlots*tombstoneSize))
 }
