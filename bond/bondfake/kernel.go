@@ -130,14 +130,6 @@ func (k *Kernel) AddVirtual(path, kind, name string) bond.Link {
 	return k.addLink(k.namespaces[path], bond.Link{Name: name, Kind: kind, MTU: 1500}).Link
 }
 
-// AddAltName gives a link an alternative name.
-func (k *Kernel) AddAltName(path, name, alt string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	l := k.named(k.namespaces[path], name)
-	l.AltNames = append(l.AltNames, alt)
-}
-
 // SetDriver binds another driver to a device and removes its interface, as a
 // userspace driver does.
 func (k *Kernel) SetDriver(address, driver string) {

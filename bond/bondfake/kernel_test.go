@@ -50,9 +50,10 @@ func TestAltNames(t *testing.T) {
 	k.AddNamespace("pod")
 	k.AddVirtual("", "dummy", "one")
 	k.AddVirtual("pod", "dummy", "two")
-	k.AddAltName("", "one", "other")
-	k.AddAltName("pod", "two", "other")
 	host, pod := open(t, k, ""), open(t, k, "pod")
+	for name, n := range map[string]bond.Namespace{"one": host, "two": pod} {
+		require.NoError(t, n.Change(get(t, n, name).Index, altNames("other")))
+	}
 	l := get(t, host, "other")
 	assert.Equal(t, "one", l.Name)
 	assert.Equal(t, []string{"other"}, l.AltNames)
