@@ -60,7 +60,7 @@ func TestAdd(t *testing.T) {
 	assert.Zero(t, vfs[1].VLAN)
 	m.mustDel(c1)
 	m.wantState(before)
-	assert.Zero(t, len(m.plugins.vfs))
+	assert.Empty(t, m.plugins.vfs)
 	assert.Empty(t, m.log.String())
 }
 
@@ -96,7 +96,7 @@ func TestAddRecord(t *testing.T) {
 	assert.Equal(t, "enp1s0v0", a.Before.Name)
 	assert.Equal(t, 9000, a.Before.MTU)
 	assert.Equal(t, "02:00:00:00:00:03", a.Before.MAC)
-	assert.False(t, a.Before.Up, "before: %+v", a.Before)
+	assert.False(t, a.Before.Up)
 	seen := rec.Attached["bond0-1"]
 	assert.Equal(t, "bond0-1", seen.Link.Name)
 	assert.Equal(t, vfA, seen.Link.Device)
@@ -113,7 +113,7 @@ func TestAddRecord(t *testing.T) {
 	assert.Equal(t, "boot1", rec.BootID)
 	assert.Equal(t, m.namespace(pod1).ID(), rec.NetnsID)
 	assert.Equal(t, m.link(pod1, "bond0").Index, rec.BondIndex)
-	assert.True(t, rec.IPAMAsked, "record: %+v", rec)
+	assert.True(t, rec.IPAMAsked)
 	assert.Nil(t, rec.Restored)
 	for _, device := range []string{vfA, vfB} {
 		holder, err := m.Store.Holder(device)
@@ -167,7 +167,7 @@ func TestAddTwice(t *testing.T) {
 	require.NoError(t, err)
 	sameJSON(t, standardResult, strictjson.Encode(result))
 	m.wantState(attached)
-	assert.Equal(t, calls, len(m.plugins.calls))
+	assert.Len(t, m.plugins.calls, calls)
 }
 
 // TestAddAfterBroken: an attachment of the container that is not whole any
@@ -313,7 +313,7 @@ func TestAddNotUndone(t *testing.T) {
 		"and not everything could be undone, DEL goes on: network net1: ipam: host-local ADD: signal: segmentation fault: it said nothing")
 	rec := m.readRecord(c1)
 	assert.Equal(t, []string{"bond0-2", "bond0-1"}, rec.Restored)
-	assert.True(t, rec.IPAMAsked, "record: restored %v, IPAM asked %t", rec.Restored, rec.IPAMAsked)
+	assert.True(t, rec.IPAMAsked)
 	configured = true
 	clear(m.plugins.refuse)
 	m.mustDel(c1)
@@ -389,7 +389,7 @@ func TestAddWithoutState(t *testing.T) {
 	_, err := m.Add(t.Context(), request(t, standard))
 	require.Error(t, err)
 	assert.EqualValues(t, types.ErrIOFailure, cnierror.Code(err))
-	assert.True(t, strings.HasPrefix(err.Error(), "state directory: mkdir "), "error %d: %v", cnierror.Code(err), err)
+	assert.True(t, strings.HasPrefix(err.Error(), "state directory: mkdir "), err)
 	m.Store.Dir = strings.TrimSuffix(m.Store.Dir, "/file")
 	require.NoError(t, atomicfile.Remove(m.Store.Dir+"/file"))
 	// A hold that cannot be written: the Record goes again.

@@ -152,7 +152,7 @@ func TestDelHostNameTaken(t *testing.T) {
 	err := m.Del(t.Context(), c1)
 	assert.EqualValues(t, cnierror.Restore, cnierror.Code(err))
 	assert.ErrorContains(t, err, "network net1: link bond0-1 (0000:3b:02.0): name of ")
-	assert.Zero(t, len(m.linesOf(pod1)))
+	assert.Empty(t, m.linesOf(pod1))
 	require.NoError(t, m.namespace("").Delete(m.link("", "enp1s0v0").Index))
 	m.mustDel(c1)
 	m.wantState(before)
@@ -178,7 +178,7 @@ func TestDelHostNameKept(t *testing.T) {
 	require.NoError(t, err)
 	vf, there := bond.Find(links, func(l bond.Link) bool { return l.Device == vfA })
 	want := fmt.Sprintf("multibond: %s is %s from now on: its own name is taken on the host by enp1s0v0 (dummy)\n", vfA, vf.Name)
-	assert.True(t, there, "there: %t, warnings: %s", there, m.log)
+	assert.True(t, there)
 	assert.Contains(t, m.log.String(), want)
 	require.NoError(t, m.namespace("").Delete(m.link("", "enp1s0v0").Index))
 	down, name := false, "enp1s0v0"

@@ -1,5 +1,23 @@
 package delegate
 
+import (
+	"bytes"
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/stretchr/testify/assert"
+
+	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/agentapi"
+	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/strictjson"
+)
+
 // replyInputs are the inputs that FuzzAgentReply starts from.
 var replyInputs = []struct{ name, text string }{
 	{"a plugin with a device", `{"version":1,"lookup":{"attachments":[{"name":"demo/a","ifName":"net1","devices":["0000:3b:02.0"],"config":{"type":"macvlan","name":"a"}}]}}`},
@@ -22,4 +40,42 @@ var replyInputs = []struct{ name, text string }{
 	{"NUL in a key after an object", "{\"\":{\"\":\"\",\"\":\"\"},\"\x00"},
 	{"a control character in a key of an attachment", "{\"\":{\"\":[{\"\":true,\"\":\"00\",\"000000\":{\"0000\":\"0\",\"0000\":\"0\"},\"00000000000000\":\"0000000\",\"0000000000\":{},\"0\x05"},
 	{"a control character in a key after a bond", "{\"\":{\"\":[{\"\":\"\",\"\":true,\"\":{\"\":\"\",\"\":[{\"\":\"0000000\"},{\"000000\":{\"0000\":\"0000000\"}}],\"00000000\":{\"0000\":\"00000\",\"0000\":1}}},\"\x01"},
+}
+
+// FuzzAgentReply: whatever an agent answers, what is planned of it has names that
+// are names, and a size that its answer bounds.
+func FuzzAgentReply(f *testing.F) {
+	for _, input := range replyInputs {
+		f.Add([]byte(input.text))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var reply agentapi.Reply
+		if agentapi.Read(bytes.NewReader(raw), &reply) != nil || reply.Lookup == nil {
+			return
+		}
+		c := netconf.Cluster{Name: "multibond", Inline: json.RawMessage(`{"name": "cbr0", "type": "bridge"}`), RuntimeConfig: map[string]json.RawMessage{"bandwidth": json.RawMessage(`{}`)}}
+		rs, err := requestsOf(c, plan.Request{ContainerID: "c1", IfName: "eth0", Netns: pod1}, *reply.Lookup)
+		boundedError(t, raw, err)
+		if err != nil {
+			assert.Contains(t, []uint{types.ErrDecodingFailure, types.ErrInvalidNetworkConfig}, cnierror.Code(err), err)
+			return
+		}
+		planned := 0
+		for _, r := range rs {
+			assert.NoError(t, bond.CheckName(r.IfName))
+			if r.Network.Device != "" {
+				assert.NoError(t, bond.CheckPCI(r.Network.Device))
+			}
+			assert.NotContains(t, r.DeviceInfoFile, "..")
+			for _, plugin := range r.Network.PluginTypes() {
+				assert.Equal(t, plugin, filepath.Base(plugin), plugin)
+				assert.False(t, strings.HasPrefix(plugin, "-"), "plugin %q", plugin)
+			}
+			if plan, _, err := plan.Compile(r, arbitraryFacts(r.Network, 255)); err == nil {
+				planned += len(strictjson.Encode(plan))
+			}
+		}
+		// Each plugin of a list has its name and version; < is six bytes in JSON.
+		assert.LessOrEqual(t, planned, (len(rs)+1)<<12+10*netconf.MaxPlugins*len(raw))
+	})
 }

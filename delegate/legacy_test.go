@@ -107,8 +107,7 @@ func TestLegacyIPAM(t *testing.T) {
 	delete(m.plugins.pool, "c1/bond0")
 	m.wantState(before)
 	require.NoError(t, m.DelPod(t.Context(), netconf.Cluster{}, r))
-	got := m.log.String()
-	assert.True(t, strings.HasSuffix(got, "multibond: network mynet: ipam: host-local DEL: no\n"), "log: %s", got)
+	assert.True(t, strings.HasSuffix(m.log.String(), "multibond: network mynet: ipam: host-local DEL: no\n"), m.log)
 }
 
 // TestLegacyOthers: only the bond's own links go to the host, and of these
@@ -121,7 +120,7 @@ func TestLegacyOthers(t *testing.T) {
 	err := m.DelPod(t.Context(), netconf.Cluster{}, request(t, hostBond))
 	require.Error(t, err)
 	assert.EqualValues(t, cnierror.Restore, cnierror.Code(err))
-	assert.True(t, strings.HasPrefix(err.Error(), "network mynet: moving enp1s0v0 back to the host: "), "%v", err)
+	assert.True(t, strings.HasPrefix(err.Error(), "network mynet: moving enp1s0v0 back to the host: "), err)
 	assert.Equal(t, vfB, m.link("", "enp2s0v0").Device)
 	assert.Equal(t, vfA, m.link(pod1, "enp1s0v0").Device)
 	assert.Equal(t, "veth", m.link(pod1, "left").Kind)

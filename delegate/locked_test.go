@@ -40,9 +40,9 @@ func TestLockedVerbs(t *testing.T) {
 		"GC":  func() error { return m.GC(t.Context(), n.Name, n.Valid) },
 	} {
 		err := do()
-		require.Error(t, err)
+		require.Error(t, err, verb)
 		assert.EqualValues(t, types.ErrTryAgainLater, cnierror.Code(err), verb)
-		assert.True(t, strings.HasPrefix(err.Error(), "container c1 is still being worked on by process "), "%s: error %d: %v", verb, cnierror.Code(err), err)
+		assert.True(t, strings.HasPrefix(err.Error(), "container c1 is still being worked on by process "), err)
 	}
 	m.wantState(attached)
 }

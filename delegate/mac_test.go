@@ -50,8 +50,7 @@ func TestSharedMAC(t *testing.T) {
 			assert.Equal(t, first, m.link(pod1, "bond0-1").MAC)
 			assert.NoError(t, m.Check(t.Context(), c1))
 			require.NoError(t, m.namespace(pod1).Change(m.link(pod1, "bond0").Index, bond.Change{Options: bond.Options{"activeSlave": "bond0-2"}}))
-			same := m.link(pod1, "bond0").MAC == first
-			assert.Equal(t, test.same, same)
+			assert.Equal(t, test.same, m.link(pod1, "bond0").MAC == first, "the bond's MAC is still %s", first)
 			assert.Empty(t, m.log.String())
 			m.mustDel(c1)
 			m.wantState(before)

@@ -51,7 +51,7 @@ func TestNamesFromOutside(t *testing.T) {
 		},
 	} {
 		for _, name := range outside {
-			assert.EqualValues(t, types.ErrInvalidNetworkConfig, cnierror.Code(parse(name)), what)
+			assert.EqualValues(t, types.ErrInvalidNetworkConfig, cnierror.Code(parse(name)), "%s %.40q", what, name)
 		}
 	}
 	for what, parse := range map[string]func(string) error{
@@ -61,7 +61,7 @@ func TestNamesFromOutside(t *testing.T) {
 		},
 	} {
 		for _, name := range outside {
-			assert.EqualValues(t, types.ErrInvalidNetworkConfig, cnierror.Code(parse(name)), what)
+			assert.EqualValues(t, types.ErrInvalidNetworkConfig, cnierror.Code(parse(name)), "%s %.40q", what, name)
 		}
 	}
 	for _, config := range []string{`{"type": "macvlan", "name": "-a"}`, `{"type": "-a", "name": "a"}`} {
@@ -106,13 +106,13 @@ func TestDeviceFromOutside(t *testing.T) {
 	}
 	for _, name := range append(outside, "../c2:bond0.json", "../../pci/devices/"+vfA, "nvidia0") {
 		r, err := of(agentapi.Attachment{Devices: []string{name}})
-		assert.NoError(t, err, name)
-		assert.Equal(t, "", r.Network.Device, name)
+		assert.NoError(t, err, "%.40q", name)
+		assert.Empty(t, r.Network.Device, "%.40q", name)
 		if name == "/etc/passwd" {
 			continue // a path as good as any
 		}
 		_, err = of(agentapi.Attachment{DeviceInfoFile: name})
-		assert.EqualValues(t, types.ErrInvalidNetworkConfig, cnierror.Code(err), name)
+		assert.EqualValues(t, types.ErrInvalidNetworkConfig, cnierror.Code(err), "%.40q", name)
 	}
 	r, err := of(agentapi.Attachment{Devices: []string{vfA}, DeviceInfoFile: "/run/info/cni/a.json"})
 	assert.NoError(t, err)

@@ -3,7 +3,6 @@ package delegate
 import (
 	"encoding/json"
 	"path/filepath"
-	"slices"
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -28,7 +27,7 @@ func TestDryRun(t *testing.T) {
 	require.NoError(t, err)
 	m.wantState(before)
 	for _, edge := range m.edges.passed {
-		assert.False(t, slices.Contains(effects, edge), "the dry run does %s", edge)
+		assert.NotContains(t, effects, edge, "the dry run does %s", edge)
 	}
 	keys, err := m.Store.List()
 	assert.Empty(t, keys)

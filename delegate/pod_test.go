@@ -160,8 +160,7 @@ func TestAddPod(t *testing.T) {
 	}
 	assert.Equal(t, []string{"bridge ADD eth0", "portmap ADD eth0", "sriov ADD bond0-1", "sriov ADD bond0-2", "host-local ADD bond0", "sriov ADD net2"}, calls, "calls")
 	sameJSON(t, `{"cniVersion": "1.0.0", "name": "cbr0", "type": "bridge"}`, n.plugins.calls[0].Config)
-	config := string(n.plugins.calls[1].Config)
-	assert.Contains(t, config, `"runtimeConfig":{"portMappings":[{"hostPort":80}]}`, config)
+	assert.Contains(t, string(n.plugins.calls[1].Config), `"runtimeConfig":{"portMappings":[{"hostPort":80}]}`)
 	reports := n.published()
 	require.Len(t, reports, 1)
 	require.Equal(t, "ADD", reports[0].Verb)
@@ -177,7 +176,7 @@ func TestAddPod(t *testing.T) {
 	again := len(n.plugins.calls)
 	_, err = n.AddPod(t.Context(), n.config, n.request())
 	assert.NoError(t, err)
-	assert.Equal(t, again, len(n.plugins.calls))
+	assert.Len(t, n.plugins.calls, again)
 	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 	n.wantState(before)
 	n.heard(5) // of two ADDs two each
@@ -418,7 +417,7 @@ func TestAddSecondary(t *testing.T) {
 	r.Network, err = netconf.ParseNetwork([]byte(fmt.Sprintf(`{"cniVersion": "1.0.0", "name": "net-bond", "type": "multibond", "agent": %q,
 		"links": [{"resourceName": "a/b"}, {"resourceName": "a/c"}]}`, n.config.Agent)), "net1")
 	require.NoError(t, err)
-	require.True(t, r.Network.NeedsAgent(), "%v, needs an agent: %t", err, r.Network.NeedsAgent())
+	require.True(t, r.Network.NeedsAgent())
 	n.change("", "enp2s0", bond.Change{Up: new(bool)})
 	before := n.state()
 	_, err = n.AddSecondary(t.Context(), r)

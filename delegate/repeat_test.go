@@ -23,7 +23,7 @@ func TestDelEnded(t *testing.T) {
 		calls := len(n.plugins.calls)
 		err = n.DelPod(t.Context(), n.config, n.request())
 		assert.NoError(t, err)
-		assert.Equal(t, calls, len(n.plugins.calls))
+		assert.Len(t, n.plugins.calls, calls)
 	}
 }
 
