@@ -5,7 +5,9 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 KERNEL  ?= 6.12
 FUZZ    ?= 20000x
 SEED    ?= 1
+SEEDS   ?= 1 2 3
 ROUNDS  ?= 200
+REPORT  ?= faults.json
 BUILD   := build
 PLUGIN  := $(BUILD)/multibond
 AGENT   := $(BUILD)/multibond-agent
@@ -15,7 +17,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export CGO_ENABLED = 0
 
-.PHONY: help build image demo demo-node failover bench faults test e2e lint lab lab-setup cluster cluster-setup clean
+.PHONY: help build image demo demo-node failover bench faults test soak unit kernel life fuzz e2e lint lab lab-setup cluster cluster-setup clean
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,21 +41,30 @@ failover: build lab-setup ## what each fault costs in each mode, by traffic: bui
 bench: cluster-setup ## Multibond beside Multus (with BONDCNI=, SRIOV=), its delegates alone, another version (OTHER=), as root: build/report/bench.json
 	$(GO) run ./tests/bench -bond-cni '$(BONDCNI)' -sriov '$(SRIOV)' -other '$(OTHER)'
 
-faults: build lab-setup ## a campaign of random faults, ROUNDS of it by SEED: build/report/faults.json
-	$(GO) run ./tests/faults -kernel $(KERNEL) -plugin $(PLUGIN) -seed $(SEED) -rounds $(ROUNDS) -report $(BUILD)/report/faults.json
+faults: build lab-setup ## a campaign of random faults, ROUNDS of it by SEED: build/report/REPORT
+	$(GO) run ./tests/faults -kernel $(KERNEL) -plugin $(PLUGIN) -seed $(SEED) -rounds $(ROUNDS) -report $(BUILD)/report/$(REPORT)
 
-test: build lab-setup ## unit tests here, kernel tests in the lab on two kernels, end-to-end tests
+# What fits into half an hour. The rest is soak.
+test: build lab-setup cluster-setup ## unit tests here, kernel tests in the lab on two kernels, a campaign, end-to-end tests
+	@tests/parts.sh unit kernel 'faults ROUNDS=60' e2e
+
+soak: build lab-setup ## what takes hours: TestLife to the end, fuzzing, campaigns of SEEDS, each of ROUNDS
+	@tests/parts.sh unit life fuzz kernel $(foreach s,$(SEEDS),'faults SEED=$s REPORT=faults-$s.json') e2e
+
+unit: ## the unit tests, without the lab
 	$(GO) test ./bond/... ./delegate/... ./kubeclient/... ./cmd/... ./deploy/... ./tests/rules/... ./tests/demo/... ./tests/bench/...
-	$(GO) test -timeout 40m -run '^TestLife$$' ./delegate -life 0
-	$(GO) test -run '^$$' -fuzz FuzzParseOptions -fuzztime $(FUZZ) -fuzzminimizetime 100x ./bond
-	@set -e; for f in agentapi.FuzzParseCNIArgs agentapi.FuzzAgentMessage .FuzzParseNetwork .FuzzParseCluster record.FuzzRecord .FuzzAgentReply; do \
-		$(GO) test -run '^$$' -fuzz "^$${f#*.}\$$" -fuzztime $(FUZZ) -fuzzminimizetime 100x ./delegate/$${f%.*}; done
-	@# The first of these takes minutes: Kubernetes' packages are built once more, instrumented.
-	@set -e; for f in FuzzAnnotation FuzzNADConfig FuzzCheckpoint FuzzPodResources; do \
-		$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZ) -fuzzminimizetime 100x ./kubeclient; done
+
+kernel: build lab-setup ## the kernel tests, in the lab on two kernels
 	$(GO) test -v -count=1 -p 1 -timeout 60m ./tests/lab/... ./tests/kernel/...
-	$(MAKE) faults
-	$(MAKE) e2e
+
+life: ## every crash of every step of ADD, DEL and GC, until no state is new
+	$(GO) test -timeout 90m -count=1 -run '^TestLife$$' ./delegate -life 0
+
+# The first target of kubeclient takes minutes: Kubernetes' packages are built once more, instrumented.
+fuzz: ## every fuzz target, with FUZZ inputs each
+	@set -e; for file in $$(grep -rlE --include='*_test.go' '^func Fuzz' bond delegate kubeclient | sort); do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$file); do \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ) -fuzzminimizetime 100x ./$$(dirname $$file); done; done
 
 e2e: image cluster-setup ## end-to-end tests in a real cluster: build/report/e2e.json
 	$(GO) test -v -count=1 -timeout 50m ./tests/e2e
