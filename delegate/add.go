@@ -19,8 +19,8 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// Add attaches what r asks for, or leaves nothing behind. A container that is
-// attached and verifies gets the stored result once more.
+// Add attaches what r asks for, or leaves nothing behind. If the container is attached
+// already and verifies, Add returns the stored result.
 func (h *Host) Add(ctx context.Context, r plan.Request) (result *current.Result, warnings []string, err error) {
 	if err := r.Network.CheckAgent(); err != nil {
 		return nil, nil, err
@@ -34,9 +34,10 @@ func (h *Host) Add(ctx context.Context, r plan.Request) (result *current.Result,
 	return result, out.warnings, err
 }
 
-// addAll attaches what rs ask for, each after what it needs and else in order,
-// all for one container, or leaves nothing behind. The Records are those of rs. If
-// all of it is attached and verifies, nothing is done.
+// addAll attaches what rs ask for, all for one container, or leaves nothing behind.
+// Each network comes after those that it needs, otherwise in the order of rs. addAll
+// returns the Records in the order of rs. If all of it is attached already and
+// verifies, it does nothing.
 func (h *Host) addAll(ctx context.Context, rs []plan.Request, o *outcome) ([]*record.Record, error) {
 	s, err := h.enter(rs[0].Netns)
 	if err != nil {
@@ -74,9 +75,9 @@ func (h *Host) addAll(ctx context.Context, rs []plan.Request, o *outcome) ([]*re
 	return recs, nil
 }
 
-// lockAll locks the container and the devices of requests, together with
-// those of the attachments that may be in their way, which it returns, those
-// of the container first and in the order in which they were made.
+// lockAll locks the container and the devices of the requests, together with those of
+// the earlier attachments that may be in their way. It returns these attachments:
+// first those of the container, in the order in which they were made.
 func (h *Host) lockAll(ctx context.Context, rs []plan.Request, s sandbox, locks *record.Locks, o *outcome) (earlier []plan.Key, err error) {
 	containers := []string{rs[0].ContainerID}
 	add := func(k plan.Key) {
@@ -147,7 +148,7 @@ func devicesOf(r plan.Request, host bond.Namespace) ([]string, error) {
 }
 
 // alreadyAttached returns the Records of an earlier ADD that did the same for the
-// same sandbox, if all of it is there and verifies; else nil.
+// same sandbox. It returns nil unless all of it is there and verifies.
 func (h *Host) alreadyAttached(s sandbox, rs []plan.Request, o *outcome) ([]*record.Record, error) {
 	var recs []*record.Record
 	for _, r := range rs {
@@ -165,10 +166,9 @@ func (h *Host) alreadyAttached(s sandbox, rs []plan.Request, o *outcome) ([]*rec
 	return recs, nil
 }
 
-// restoreEarlier ends what an earlier attachment has left, so that this ADD finds the
-// devices as they were. One of the same container is restored. One of another
-// that holds a device is restored if its sandbox is dead: its DEL is late, and
-// would otherwise find the device in new hands.
+// restoreEarlier restores an earlier attachment, so that this ADD finds the devices as
+// they were. An attachment of another container is restored only if its sandbox is
+// dead: its DEL is late, and would otherwise find the device in use by this one.
 func (h *Host) restoreEarlier(ctx context.Context, k plan.Key, container string, locks *record.Locks, o *outcome) error {
 	rec, err := h.load(k, o)
 	if err != nil {
@@ -193,9 +193,9 @@ func (h *Host) restoreEarlier(ctx context.Context, k plan.Key, container string,
 	return err
 }
 
-// prepareAll makes the Records of all requests before anything is done, so
-// that everything that is wrong is said at once. One whose links are made by
-// the networks before it has its turn later, and is nil here.
+// prepareAll makes the Records of all requests before anything is done, so that all
+// problems are reported at once. A request whose links are made by the networks before
+// it is prepared later; its Record is nil here.
 func (h *Host) prepareAll(ctx context.Context, rs []plan.Request, s sandbox, o *outcome) ([]*record.Record, error) {
 	recs := make([]*record.Record, len(rs))
 	var errs []error
@@ -235,8 +235,8 @@ func (h *Host) prepare(ctx context.Context, r plan.Request, s sandbox, o *outcom
 	return rec, nil
 }
 
-// checkTogether finds what the attachments of one pod would take from each
-// other: names in the pod, and devices.
+// checkTogether returns an error if two attachments of one pod take the same name in
+// the pod, or the same device.
 func checkTogether(recs []*record.Record) error {
 	var problems bond.Problems
 	names, devices := map[string]string{}, map[string]string{}
@@ -265,8 +265,8 @@ func checkTogether(recs []*record.Record) error {
 	return cnierror.With(cnierror.Node, problems.Err())
 }
 
-// runAll takes requests through, in order. Those that have a Record have
-// it on disk before the first of them has an effect.
+// runAll carries out the plans, in order. All Records that exist are on disk before
+// the first plan has an effect.
 func (h *Host) runAll(ctx context.Context, rs []plan.Request, recs []*record.Record, order []int, s sandbox, o *outcome) error {
 	if err := h.begin(slices.DeleteFunc(slices.Clone(recs), func(rec *record.Record) bool { return rec == nil })); err != nil {
 		return err
@@ -288,7 +288,7 @@ func (h *Host) runAll(ctx context.Context, rs []plan.Request, recs []*record.Rec
 	return h.moveDefaultRoutes(s, recs)
 }
 
-// begin begins Records; the first of them has the time that it took.
+// begin writes new Records to disk. The first one gets the time that this took.
 func (h *Host) begin(recs []*record.Record) error {
 	began := time.Now()
 	err := cnierror.With(types.ErrIOFailure, h.Store.Begin(recs...))
@@ -304,13 +304,13 @@ func (h *Host) undo(ctx context.Context, recs []*record.Record, failure error, o
 		return notUndone(failure, err)
 	}
 	defer s.close()
-	// The way back has its own time: what ended ctx must not end it too.
+	// Restoring has its own time limits: it must not end because ctx has ended.
 	restored, err := h.restoreAll(context.WithoutCancel(ctx), s, begun, nil)
 	o.join(restored)
 	return notUndone(failure, err)
 }
 
-// notUndone is an error that may have left something behind.
+// notUndone adds to err that not everything could be undone, if undo is not nil.
 func notUndone(err, undo error) error {
 	if undo == nil {
 		return err
@@ -318,13 +318,13 @@ func notUndone(err, undo error) error {
 	return cnierror.With(cnierror.Code(err), fmt.Errorf("%w; and not everything could be undone, DEL goes on: %w", err, undo))
 }
 
-// step is one part of carrying out a plan.
+// step is one step of a plan.
 type step struct {
 	what string
 	do   func() error
 }
 
-// run takes the steps of a plan, in order.
+// run carries out the steps of a plan, in order.
 func (h *Host) run(ctx context.Context, s sandbox, rec *record.Record, o *outcome) error {
 	steps := h.bondSteps
 	if rec.Plan.IsChain() {
@@ -395,8 +395,8 @@ func (h *Host) build(s sandbox, rec *record.Record) (bond.Link, error) {
 	return made, nil
 }
 
-// configure gives the bond its addresses and tells the network. It returns the
-// bond as it is then.
+// configure gives the bond its addresses and announces them. It returns the bond as
+// it is then.
 func (h *Host) configure(s sandbox, rec *record.Record, made bond.Link, result *current.Result, o *outcome) (bond.Link, error) {
 	var err error
 	if rec.Addresses, err = addressesOf(result); err != nil {
@@ -410,7 +410,7 @@ func (h *Host) configure(s sandbox, rec *record.Record, made bond.Link, result *
 		o.warn("network %s: %v", rec.Plan.Network, err)
 	}
 	if err := bond.Announce(s.pod, rec.Bond(), rec.Addresses); err != nil {
-		// Neighbours find the address without it, only later.
+		// Without it neighbours still find the address, only later.
 		warning := fmt.Sprintf("network %s: %v", rec.Plan.Network, err)
 		rec.Warnings = append(rec.Warnings, warning)
 		o.warn("%s", warning)
@@ -418,8 +418,8 @@ func (h *Host) configure(s sandbox, rec *record.Record, made bond.Link, result *
 	return made, cnierror.With(cnierror.Kernel, lookAgain(s, rec, &made))
 }
 
-// lookAgain reads the bond and its links as they are at the end: bonding has
-// given them MACs, and the bond's can have changed with its active link.
+// lookAgain reads the bond and its links as they are at the end. Bonding has given
+// them MACs, and the bond's MAC may have changed with its active link.
 func lookAgain(s sandbox, rec *record.Record, made *bond.Link) error {
 	links, err := s.pod.Links()
 	if err != nil {
@@ -439,8 +439,8 @@ func lookAgain(s sandbox, rec *record.Record, made *bond.Link) error {
 	return nil
 }
 
-// finish turns IPAM's result into the attachment's: the bond is the first
-// interface, its links follow, and every address is the bond's.
+// finish turns the result of IPAM into that of the attachment. The bond is the first
+// interface, its links follow, and every address is on the bond.
 func finish(rec *record.Record, result *current.Result, made bond.Link) {
 	result.CNIVersion = current.ImplementedSpecVersion
 	result.Interfaces = []*current.Interface{{Name: made.Name, Mac: made.MAC, Mtu: made.MTU, Sandbox: rec.Plan.Netns}}

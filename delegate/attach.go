@@ -17,9 +17,8 @@ import (
 	"github.com/multibond/multibond/delegate/record"
 )
 
-// attach brings link i of the plan into the pod and makes sure that it is the
-// one that was meant: by its PCI address, where it has one, whatever name it
-// came with.
+// attach brings link i of the plan into the pod. It identifies the link by its PCI
+// address, if it has one, whatever name it came with.
 func (h *Host) attach(ctx context.Context, s sandbox, rec *record.Record, i int) error {
 	rec.Started = append(rec.Started, rec.Plan.Links[i].Name)
 	if err := h.Store.Update(rec); err != nil {
@@ -56,10 +55,10 @@ func (h *Host) attach(ctx context.Context, s sandbox, rec *record.Record, i int)
 	return nil
 }
 
-// freeIndex gives a VF an index that nothing in the pod has: sriov-cni 2.1.0
-// renames, and sets up, whatever in the pod has the index that the VF had on the
-// host, and the kernel gives the VF another where that is taken. On its way
-// through the pod and back the VF gets one that was free there.
+// freeIndex gives a VF an index that is free in the pod. If the index is taken there,
+// the kernel gives the VF another one, and sriov-cni 2.1.0 then renames and sets up
+// the link that has the VF's index of the host. Moved into the pod and back, the VF
+// gets an index that was free in the pod.
 func freeIndex(s sandbox, rec *record.Record, l plan.Link) error {
 	const tries = 8
 	if l.Source != netconf.FromDevice {
@@ -82,8 +81,8 @@ func freeIndex(s sandbox, rec *record.Record, l plan.Link) error {
 	return fmt.Errorf("each of %d indexes of its own was taken in the pod", tries)
 }
 
-// roundTrip moves a VF into the pod and back, under its own name, down. It returns
-// the index that the VF has then.
+// roundTrip moves a VF into the pod and back and returns its new index. The VF is down
+// and has its own name then.
 func roundTrip(s sandbox, l plan.Link, index int) (int, error) {
 	down, spare := false, fmt.Sprintf("mb%d", index)
 	if err := s.host.Change(index, bond.Change{Namespace: s.pod, Name: &spare, Up: &down}); err != nil {
@@ -102,18 +101,18 @@ func roundTrip(s sandbox, l plan.Link, index int) (int, error) {
 	return home.Index, err
 }
 
-// preparePrevious makes the link before link i ready for the bond, while the plugin
-// of link i is at work: a third of a plugin's time is what a driver takes to set a
-// VF down. Where that fails, it fails again, and is said, when the bond is made.
+// preparePrevious makes the link before link i ready for the bond while the plugin of
+// link i runs: a third of a plugin's time is the time that a driver takes to set a VF
+// down. If this fails it fails again when the bond is made, which reports it.
 func preparePrevious(s sandbox, rec *record.Record, i int) {
 	if i > 0 {
 		_ = bond.Prepare(s.pod, rec.Attached[rec.Plan.Links[i-1].Name].Link)
 	}
 }
 
-// runPlugins executes the plugins of a link in order, each with the result of
-// the one before it, and returns the last result and how many have succeeded.
-// What meanwhile does is done beside the first of them.
+// runPlugins executes the plugins of a link in order, each with the result of the one
+// before it. It returns the last result and how many plugins have succeeded. It calls
+// meanwhile while the first plugin runs.
 func (h *Host) runPlugins(ctx context.Context, rec *record.Record, l plan.Link, meanwhile func()) (result json.RawMessage, done int, err error) {
 	for i, p := range l.Plugins {
 		wait := h.start(ctx, rec.Call("ADD", rec.Plan.Netns, l.Name, p, result))
@@ -132,8 +131,8 @@ func (h *Host) runPlugins(ctx context.Context, rec *record.Record, l plan.Link, 
 	return result, len(l.Plugins), nil
 }
 
-// identify finds the link in the pod, and gives it its planned name where the
-// plugin gave it another.
+// identify finds the link in the pod. If the plugin gave it another name, identify
+// gives it its planned one.
 func (h *Host) identify(s sandbox, l plan.Link) (bond.Link, error) {
 	links, err := s.pod.Links()
 	if err != nil {
@@ -167,7 +166,7 @@ func rename(n bond.Namespace, l bond.Link, name string) error {
 	return nil
 }
 
-// adminOf reads the administrative state of a link's VF; nil where it is none.
+// adminOf reads what the PF keeps for a link. It returns nil if the link is not a VF.
 func adminOf(host bond.Namespace, l plan.Link) (*bond.VF, error) {
 	if l.VFBefore == nil {
 		return nil, nil
@@ -183,7 +182,7 @@ func adminOf(host bond.Namespace, l plan.Link) (*bond.VF, error) {
 	return &vf, nil
 }
 
-// shareMAC gives a link that was just attached the MAC that all have.
+// shareMAC gives a link that was just attached the MAC that all links of the bond have.
 func shareMAC(s sandbox, rec *record.Record, l plan.Link, now bond.Link) (bond.Link, error) {
 	mac := rec.Plan.Bond.LinkMAC
 	if mac == "" || now.MAC == mac {

@@ -20,8 +20,8 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// attachChain has the plugins of a chain make its network, and takes their last
-// result for its own.
+// attachChain executes the plugins of a chain. The result of the last one is that of
+// the attachment.
 func (h *Host) attachChain(ctx context.Context, s sandbox, rec *record.Record) error {
 	rec.Started = []string{rec.Plan.IfName}
 	if err := errors.Join(h.Store.Update(rec), prepareDeviceInfo(rec.Plan.DeviceInfoFile)); err != nil {
@@ -58,8 +58,7 @@ func (h *Host) attachChain(ctx context.Context, s sandbox, rec *record.Record) e
 	return nil
 }
 
-// identifyChain looks for the interface of a chain. Not every plugin
-// makes one, and what it makes is its own affair.
+// identifyChain looks for the interface of a chain. A chain need not make one.
 func (h *Host) identifyChain(s sandbox, l plan.Link) (bond.Link, error) {
 	if l.Device != "" {
 		return h.identify(s, l)
@@ -68,7 +67,7 @@ func (h *Host) identifyChain(s sandbox, l plan.Link) (bond.Link, error) {
 	return found, err
 }
 
-// verifyChain finds the interface of a chain where its plugins left it.
+// verifyChain checks that the interface of a chain is still the one that was attached.
 func verifyChain(s sandbox, rec *record.Record) error {
 	l := rec.Plan.Links[0]
 	then := rec.Attached[l.Name].Link
@@ -87,8 +86,8 @@ func verifyChain(s sandbox, rec *record.Record) error {
 	return nil
 }
 
-// restoreChain has the plugins of a chain undo it: what they make is
-// theirs to know. A VF is put back besides, as those of bonds are.
+// restoreChain executes DEL of the plugins of a chain, because only they know what they
+// have made. If the chain has a VF, it is restored like the VFs of bonds.
 func (w *wayBack) restoreChain(ctx context.Context) error {
 	l := w.rec.Plan.Links[0]
 	if len(w.rec.Started) == 0 || len(w.rec.Restored) > 0 {
@@ -101,7 +100,7 @@ func (w *wayBack) restoreChain(ctx context.Context) error {
 	case w.rec.BootID == w.BootID:
 		err = w.restoreDevice(ctx, l)
 	default:
-		// Its VF is another's by now; what is left is what its plugins keep.
+		// After a reboot its VF may belong to somebody else. Only the plugins' own files remain.
 		if failed := w.deletePlugins(ctx, noNetns, l); failed != nil {
 			w.leave("%s: %v", l.Name, failed)
 		}
@@ -113,9 +112,8 @@ func (w *wayBack) restoreChain(ctx context.Context) error {
 	return removeDeviceInfo(w.rec.Plan.DeviceInfoFile)
 }
 
-// deleteChain calls the plugins in reverse. The one that refused ADD made
-// nothing, and those after it were not called, so there is nothing that they
-// could refuse to undo.
+// deleteChain executes DEL of the plugins in reverse. The plugin that refused ADD made
+// nothing, and those after it were not executed, so their refusal is only a warning.
 func (w *wayBack) deleteChain(ctx context.Context, l plan.Link) error {
 	if w.rec.RefusedBy == 0 || w.rec.RefusedBy > len(l.Plugins) {
 		return w.deletePlugins(ctx, w.netns, l)
@@ -128,11 +126,12 @@ func (w *wayBack) deleteChain(ctx context.Context, l plan.Link) error {
 	return w.deletePlugins(ctx, w.netns, made)
 }
 
-// maxDeviceInfo bounds what a plugin writes about its device.
+// maxDeviceInfo is the most that is read of what a plugin wrote about its device, in
+// bytes.
 const maxDeviceInfo = 64 << 10
 
-// readDeviceInfo reads what a plugin wrote about its device (NPWG Device
-// Information Specification); nil where it wrote nothing that can be read.
+// readDeviceInfo reads what a plugin wrote about its device (NPWG Device Information
+// Specification). It returns nil if there is nothing that can be read.
 func readDeviceInfo(name string) json.RawMessage {
 	if name == "" {
 		return nil
@@ -144,8 +143,8 @@ func readDeviceInfo(name string) json.RawMessage {
 	return raw
 }
 
-// prepareDeviceInfo makes room for what a plugin may write: some fail where
-// the directory is missing, others where the file is there.
+// prepareDeviceInfo makes the directory of the file and removes the file: some plugins
+// fail if the directory is missing, others if the file exists.
 func prepareDeviceInfo(name string) error {
 	if name == "" {
 		return nil

@@ -20,8 +20,8 @@ import (
 	"github.com/multibond/multibond/delegate/record"
 )
 
-// check compares an attachment with its Record, then has the plugins check
-// their part. The error's code is 104 where something differs.
+// check compares an attachment with its Record, then executes CHECK of the plugins. If
+// something differs, the error's code is 104.
 func (h *Host) check(ctx context.Context, k plan.Key, o *outcome) error {
 	rec, err := h.load(k, o)
 	if err != nil {
@@ -54,7 +54,7 @@ func (h *Host) check(ctx context.Context, k plan.Key, o *outcome) error {
 	return h.checkPlugins(ctx, rec)
 }
 
-// verify is Verify(Record, Facts): nil where everything is as the ADD left it.
+// verify is Verify(Record, Facts). It returns nil if everything is as the ADD left it.
 func (h *Host) verify(s sandbox, rec *record.Record) error {
 	if rec.Plan.IsChain() {
 		return verifyChain(s, rec)
@@ -91,7 +91,7 @@ func (h *Host) verify(s sandbox, rec *record.Record) error {
 	return problems.Err()
 }
 
-// verifyVFs holds what the PFs keep for the VFs against what it was after ADD.
+// verifyVFs compares what the PFs keep for the VFs with what they kept after the ADD.
 func verifyVFs(problems *bond.Problems, s sandbox, rec *record.Record) error {
 	for _, l := range rec.Plan.Links {
 		then := rec.Attached[l.Name].VF
@@ -102,8 +102,8 @@ func verifyVFs(problems *bond.Problems, s sandbox, rec *record.Record) error {
 		if then == nil || now == nil {
 			continue
 		}
-		// Some PFs, igb's for one, report the MAC that the VF itself has set,
-		// and a bond may set it at any failover.
+		// Some PFs, such as igb's, report the MAC that the VF itself has set, and a
+		// bond may set it at any failover.
 		now.MAC = then.MAC
 		for _, d := range now.Differences(*then) {
 			problems.Add(l.Name, "", "VF %d of %s: %s", l.VF, l.PF, d)
@@ -112,7 +112,7 @@ func verifyVFs(problems *bond.Problems, s sandbox, rec *record.Record) error {
 	return nil
 }
 
-// checkPlugins has every plugin check that is spoken to in a version with
+// checkPlugins executes CHECK of every plugin whose configuration has a version with
 // CHECK (CNI 0.4.0 and later).
 func (h *Host) checkPlugins(ctx context.Context, rec *record.Record) error {
 	var errs []error
@@ -138,8 +138,8 @@ func (h *Host) checkPlugins(ctx context.Context, rec *record.Record) error {
 	return cnierror.With(cnierror.Delegate, errors.Join(errs...))
 }
 
-// resultFor is the attachment's result in the version of a configuration; nil
-// where it cannot be said in it.
+// resultFor returns the attachment's result in the version of a configuration, or nil
+// if that version cannot express it.
 func resultFor(rec *record.Record, config netconf.Config) json.RawMessage {
 	var out bytes.Buffer
 	result, err := invoke.DecodeResult(rec.Result)
@@ -167,9 +167,8 @@ func (h *Host) CheckPod(ctx context.Context, k plan.Key) (warnings []string, err
 	return out.warnings, errors.Join(errs...)
 }
 
-// Status says in one error why an ADD would fail now, or nil. Its code is 50.
-// It looks, and does nothing: it executes no plugin, loads no module and waits
-// for nobody.
+// Status returns why an ADD would fail now, as one error with the code 50. It only
+// looks: it executes no plugin, loads no module and waits for nobody.
 func (h *Host) Status(ctx context.Context, n netconf.Network) error {
 	if err := h.Kernel.HasBonding(); err != nil {
 		return cnierror.With(types.ErrPluginNotAvailable, err)

@@ -13,16 +13,16 @@ import (
 	"github.com/multibond/multibond/delegate/record"
 )
 
-// Del undoes an attachment, and all that were made together with it, from
-// their Records alone, in reverse, and leaves the node as it was. Without a
-// Record there is nothing to undo. It goes on after an error and joins them.
+// Del restores an attachment, and all that were made together with it, in reverse. It
+// needs nothing but their Records. Without a Record there is nothing to restore. It
+// continues after an error and joins all errors.
 func (h *Host) Del(ctx context.Context, k plan.Key) (warnings []string, err error) {
 	_, out, err := h.del(ctx, k)
 	return out.warnings, err
 }
 
-// del is Del; it returns the Record that it found. A sandbox of which it is certain
-// that nothing is left gets a tombstone.
+// del is Del, and also returns the Record that it found. If it is certain that nothing
+// of the sandbox is left, the sandbox gets a tombstone.
 func (h *Host) del(ctx context.Context, k plan.Key) (rec *record.Record, out outcome, err error) {
 	locks, err := record.OpenLocks(h.Store.Dir, h.LockTimeout)
 	if err != nil {
@@ -42,7 +42,7 @@ func (h *Host) del(ctx context.Context, k plan.Key) (rec *record.Record, out out
 	if err := lockDevices(ctx, locks, recs); err != nil {
 		return rec, out, err
 	}
-	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID) // one ADD has made them in one namespace
+	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID) // the same for all of them
 	if err != nil {
 		return rec, out, errors.Join(incomplete, err)
 	}
@@ -55,10 +55,9 @@ func (h *Host) del(ctx context.Context, k plan.Key) (rec *record.Record, out out
 	return rec, out, err
 }
 
-// loadMembers reads the Records that were made together with one of them. The
-// container's lock is held, without which nobody changes what is recorded of it.
-// The error says which cannot be read; one that is not there, or was damaged and is
-// set aside, is none.
+// loadMembers reads the Records that were made together with a known one. The
+// container's lock is held, so nobody changes them. If a Record cannot be read, the
+// error says so; it is no error if a Record is missing, or was damaged and set aside.
 func (h *Host) loadMembers(known *record.Record, o *outcome) (recs []*record.Record, err error) {
 	var errs []error
 	for _, k := range known.Members() {
@@ -86,9 +85,9 @@ func lockDevices(ctx context.Context, locks *record.Locks, recs []*record.Record
 	return locks.Lock(ctx, "device", devices...)
 }
 
-// restoreAll restores Records of one sandbox, in reverse, and ends each that is. The
-// first one, by which DEL finds the others, ends only if nothing has failed, here or
-// before. It goes on after an error and joins them.
+// restoreAll restores Records of one sandbox, in reverse, and removes each one that is
+// restored. The first Record, by which DEL finds the others, is removed only if nothing
+// has failed, here or before. It continues after an error and joins all errors.
 func (h *Host) restoreAll(ctx context.Context, s sandbox, recs []*record.Record, failed error) (out outcome, err error) {
 	for i, rec := range slices.Backward(recs) {
 		restored, err := h.restore(ctx, s, rec)
@@ -105,8 +104,8 @@ func (h *Host) restoreAll(ctx context.Context, s sandbox, recs []*record.Record,
 	return out, failed
 }
 
-// load reads a Record; nil if there is none, or none that can be read, which is
-// a warning.
+// load reads a Record. It returns nil if there is none, or if it is damaged, which is a
+// warning.
 func (h *Host) load(k plan.Key, o *outcome) (*record.Record, error) {
 	rec, err := h.Store.Load(k)
 	switch {

@@ -9,10 +9,10 @@ import (
 	"github.com/multibond/multibond/delegate/plan"
 )
 
-// restoreDevice has the plugins release a device, where it came by plugins,
-// and then makes sure that it is as before: plugins lose VFs in ways of their
-// own. A VF that somebody else has by now is left alone, and its plugins are
-// not called, because they would reset the other's VF.
+// restoreDevice executes DEL of the plugins of a device, if it has any, and then makes
+// sure that the device is as before: plugins lose VFs in ways of their own. If another
+// attachment has the device by now, restoreDevice leaves it alone and executes no
+// plugin, because the plugins would reset it.
 func (w *wayBack) restoreDevice(ctx context.Context, l plan.Link) error {
 	if left, err := w.hasNewOwner(l); left || err != nil {
 		return err
@@ -26,7 +26,7 @@ func (w *wayBack) restoreDevice(ctx context.Context, l plan.Link) error {
 		if left || err != nil {
 			return err
 		}
-		// One that does not exist now leaves its plugins' own files to be freed.
+		// If the device is missing, its plugins still have files to free.
 		l = w.unlessMadeAnew(l, now)
 	}
 	netns, err := netnsForPlugins(w.sandbox, l, inPod, there)
@@ -35,7 +35,7 @@ func (w *wayBack) restoreDevice(ctx context.Context, l plan.Link) error {
 	}
 	failed := w.deletePlugins(ctx, netns, l)
 	if failed != nil && !errors.Is(failed, context.DeadlineExceeded) {
-		// It may keep what it remembers of the VF, and does the rest when asked again.
+		// A plugin may keep what it remembers of the VF, and do the rest when asked again.
 		failed = w.deletePlugins(ctx, netns, l)
 	}
 	if err := w.repairDevice(l); err != nil {
@@ -48,7 +48,7 @@ func (w *wayBack) restoreDevice(ctx context.Context, l plan.Link) error {
 	return nil
 }
 
-// hasNewOwner says whether another attachment has the device by now.
+// hasNewOwner reports whether another attachment has the device by now.
 func (w *wayBack) hasNewOwner(l plan.Link) (bool, error) {
 	holder, err := w.Store.Holder(l.Device)
 	if err != nil || holder == (plan.Key{}) || holder == w.rec.Plan.Key() {
@@ -58,10 +58,10 @@ func (w *wayBack) hasNewOwner(l plan.Link) (bool, error) {
 	return true, nil
 }
 
-// netnsForPlugins gives a link the name again by which its plugins look for
-// it, and returns the namespace to look in. Where another interface has the
-// name, plugins take that one instead: they are told of no namespace, and
-// then only free what they keep.
+// netnsForPlugins gives a link back the name by which its plugins look for it, and
+// returns the namespace that they are told. If another interface has that name, the
+// plugins would take that one. They are then told of no namespace, and only free what
+// they keep.
 func netnsForPlugins(s sandbox, l plan.Link, inPod bond.Link, there bool) (string, error) {
 	if s.pod == nil || there && inPod.Name == l.Name {
 		return s.netns, nil
@@ -78,7 +78,7 @@ func netnsForPlugins(s sandbox, l plan.Link, inPod bond.Link, there bool) (strin
 	return s.netns, nil
 }
 
-// deletePlugins calls the plugins of a link in reverse.
+// deletePlugins executes DEL of the plugins of a link, in reverse.
 func (w *wayBack) deletePlugins(ctx context.Context, netns string, l plan.Link) error {
 	var errs []error
 	for _, p := range slices.Backward(l.Plugins) {

@@ -6,7 +6,7 @@
 //	Record   what has been done        on disk before the first effect
 //	Restore  the one way back          for a failed ADD, for DEL and for GC
 //
-// The pure line: ParseNetwork and Compile are functions of their arguments
-// alone. Everything that looks at the machine or changes it is a method of
-// [Host], whose fields are its edges.
+// The pure line: netconf.Parse and plan.Compile are functions of their arguments alone.
+// Everything that looks at the machine or changes it is a method of [Host], whose fields
+// are its edges.
 package delegate

@@ -56,9 +56,9 @@ func (h *Host) survey(r plan.Request, s sandbox) (plan.Facts, error) {
 	return f, nil
 }
 
-// DryRun is the plan that an ADD would carry out now, with its warnings. It
-// changes nothing, and does not look for the bonding module. Without a network
-// namespace in the request the pod is taken for empty.
+// DryRun returns the plan that an ADD would carry out now, and its warnings. It changes
+// nothing, and does not look for the bonding module. If the request has no network
+// namespace, DryRun assumes an empty pod.
 func (h *Host) DryRun(r plan.Request) (plan.Plan, []string, error) {
 	if err := r.Network.CheckAgent(); err != nil {
 		return plan.Plan{}, nil, err

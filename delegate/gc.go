@@ -17,8 +17,8 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// GCPod is GC of the cluster's configuration, of which all pods of the node are:
-// it also takes home what is in namespaces that are nobody's.
+// GCPod is GC of the cluster's configuration, which all pods of the node have. It also
+// reclaims VFs from namespaces that no Record knows.
 func (h *Host) GCPod(ctx context.Context, c netconf.Cluster) (warnings []string, err error) {
 	warnings, err = h.GC(ctx, c.Name, c.Valid)
 	if c.Valid == nil {
@@ -29,10 +29,10 @@ func (h *Host) GCPod(ctx context.Context, c netconf.Cluster) (warnings []string,
 	return append(warnings, out.warnings...), err
 }
 
-// GC undoes the attachments of a network that the runtime no longer has, and
-// then has each of their plugins that knows GC free what it keeps for no
-// attachment of its own (CNI specification 1.1, section "GC"). It goes on after
-// an error and joins them.
+// GC restores the attachments of a network that the runtime no longer has. Then it
+// executes GC of their plugins that know it, with the attachments that are left to each
+// (CNI specification 1.1, section "GC"). It continues after an error and joins all
+// errors.
 func (h *Host) GC(ctx context.Context, network string, valid []netconf.GCAttachment) (warnings []string, err error) {
 	if valid == nil {
 		return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: %s: is missing; without it every attachment would count as gone", network, netconf.ValidKey)
@@ -65,24 +65,24 @@ func (h *Host) GC(ctx context.Context, network string, valid []netconf.GCAttachm
 	return out.warnings, errors.Join(errs...)
 }
 
-// stillValid says whether the runtime still has the attachment, of which it
-// knows the first of its group.
+// stillValid reports whether the runtime still has the attachment. Of a group the
+// runtime knows only the first attachment.
 func stillValid(rec *record.Record, valid []netconf.GCAttachment) bool {
 	head := rec.Members()[0]
 	return slices.Contains(valid, netconf.GCAttachment{ContainerID: head.ContainerID, IfName: head.IfName})
 }
 
-// collection is what one plugin of one network is to keep.
+// collection is one plugin of one network, and the attachments that it keeps.
 type collection struct {
 	plugin netconf.Plugin
 	path   []string // CNI_PATH of its last ADD
 	keep   []netconf.GCAttachment
 }
 
-// collect lists the plugins that Records of a network name, each once for each
-// of its own networks, with the attachments that are left by the names that it
-// was called with. What the runtime lists is for the plugins of a container's
-// first network: those may have attached some before this plugin was installed.
+// collect lists the plugins that the Records of a network name, each once for each
+// network of its own, with the attachments that are left under the names that the
+// plugin was called with. The plugins of a container's first network also get what the
+// runtime lists: they may have attached some of it before this plugin was installed.
 func (h *Host) collect(all []*record.Record, network string, valid []netconf.GCAttachment) (out []collection) {
 	find := func(p netconf.Plugin) int {
 		return slices.IndexFunc(out, func(c collection) bool { return c.plugin.Type == p.Type && c.plugin.Config.Name == p.Config.Name })
@@ -102,7 +102,7 @@ func (h *Host) collect(all []*record.Record, network string, valid []netconf.GCA
 			}
 		}
 	}
-	for _, rec := range all { // of any network: plugins know their own names only
+	for _, rec := range all { // of any network: plugins know only their own names
 		if _, err := os.Stat(h.Store.File(rec.Plan.Key())); err != nil {
 			continue
 		}
@@ -115,8 +115,8 @@ func (h *Host) collect(all []*record.Record, network string, valid []netconf.GCA
 	return out
 }
 
-// collected lists the plugins of a Record that know GC, with the one attachment
-// that each has made.
+// collected lists the plugins of a Record that know GC, each with the one attachment
+// that it has made.
 func collected(rec *record.Record) (out []collection) {
 	for p, ifName := range rec.Plugins() {
 		if p.Config.HasVersion("1.1.0") {
@@ -126,7 +126,8 @@ func collected(rec *record.Record) (out []collection) {
 	return out
 }
 
-// forwardGC calls one plugin, with the list under both names that it has had.
+// forwardGC executes GC of one plugin. The list is under both names that it has had in
+// versions of the specification.
 func (h *Host) forwardGC(ctx context.Context, c collection) error {
 	keep := strictjson.Encode(c.keep)
 	config := c.plugin.Config.With(map[string]json.RawMessage{netconf.ValidKey: keep, netconf.AttachmentsKey: keep})

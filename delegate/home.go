@@ -11,7 +11,7 @@ import (
 	"github.com/multibond/multibond/delegate/plan"
 )
 
-// findInPod finds a link where it was last: by its device, else by its index.
+// findInPod finds a link in the pod: by its device if it has one, else by its index.
 func (w *wayBack) findInPod(l plan.Link) (bond.Link, bool, error) {
 	if w.pod == nil {
 		return bond.Link{}, false, nil
@@ -35,7 +35,7 @@ func (w *wayBack) findInPod(l plan.Link) (bond.Link, bool, error) {
 	return found, there, nil
 }
 
-// bringHome moves a link that is in the pod to the host.
+// bringHome moves a link to the host if it is in the pod.
 func (w *wayBack) bringHome(l plan.Link) error {
 	inPod, there, err := w.findInPod(l)
 	if err != nil || !there {
@@ -44,15 +44,15 @@ func (w *wayBack) bringHome(l plan.Link) error {
 	return moveHome(w.sandbox, inPod, l)
 }
 
-// moveHome moves a link from the pod to the host under its own name. A device
-// whose name is taken by now comes under one that cannot be.
+// moveHome moves a link from the pod to the host under its own name. If the name is
+// taken by now, a device gets a name that cannot be taken.
 func moveHome(s sandbox, l bond.Link, planned plan.Link) error {
 	err := bond.MoveHome(s.pod, l, s.host, *planned.Before)
 	if err == nil {
 		return nil
 	}
 	err = fmt.Errorf("moving %s back to the host: %w", l.Name, err)
-	// It may have moved all the same: a new name is given after the move.
+	// It may have moved in spite of the error: the kernel gives the new name after the move.
 	links, unknown := s.pod.Links()
 	if unknown != nil {
 		return errors.Join(err, unknown)
@@ -70,10 +70,9 @@ func moveHome(s sandbox, l bond.Link, planned plan.Link) error {
 	return nil
 }
 
-// awaitOnHost waits for a device that is not in the pod to be on the host, or
-// to have no interface at all, or not to exist. It reports whether the device
-// is to be left alone instead: because it has been nowhere for so long that
-// somebody else must have it.
+// awaitOnHost waits until a device that is not in the pod is on the host, or has no
+// interface, or does not exist. left reports that the device has been nowhere for so
+// long that somebody else must have it, so that it has to be left alone.
 func (w *wayBack) awaitOnHost(l plan.Link) (now bond.DeviceFacts, left bool, err error) {
 	const pause = 50 * time.Millisecond
 	for deadline := time.Now().Add(w.Limbo.Wait); ; time.Sleep(pause) {
@@ -92,8 +91,8 @@ func (w *wayBack) awaitOnHost(l plan.Link) (now bond.DeviceFacts, left bool, err
 	return now, left, err
 }
 
-// isLost says whether a link that is nowhere has been so for so long that
-// whoever has it keeps it. Until then that is an error, for a later DEL.
+// isLost reports whether a link has been nowhere for so long that whoever has it keeps
+// it. Until then it returns an error, so that a later DEL looks again.
 func (w *wayBack) isLost(l plan.Link) (bool, error) {
 	if since := w.rec.LostAt(l); time.Since(since) > w.Limbo.GiveUp {
 		w.leave("%s has been neither on the host nor in the pod since %s; whoever has it keeps it", cmp.Or(l.Device, l.Name), since.Format(time.RFC3339))

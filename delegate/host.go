@@ -16,8 +16,8 @@ import (
 	"github.com/multibond/multibond/delegate/record"
 )
 
-// Host is the machine as this package sees it: every edge is a field, and nothing
-// else. What a call has come to is in what it returns.
+// Host is the machine as this package sees it. Its fields are configuration: the edges
+// of the process. The methods return what has become of a call, and keep nothing.
 type Host struct {
 	Kernel      bond.Kernel
 	Sys         fs.FS  // the root of sysfs
@@ -31,23 +31,23 @@ type Host struct {
 	Limbo       Limbo
 }
 
-// Limbo bounds the wait for a device that is in no namespace that we know. A
-// namespace that ends gives its devices back a while after it is gone; until
-// then nobody can tell this from a device that somebody else has taken.
+// Limbo limits the wait for a device that is in no namespace that we know. A namespace
+// that ends returns its devices a while after it is gone. Until then this cannot be
+// told from a device that somebody else has taken.
 type Limbo struct {
 	Wait   time.Duration // within one call
-	GiveUp time.Duration // over all calls; then it is left to whoever has it
+	GiveUp time.Duration // over all calls; then whoever has the device keeps it
 }
 
-// sandbox is an open pair of namespaces. pod is nil where it is gone.
+// sandbox is an open pair of namespaces. pod is nil if the pod's namespace is gone.
 type sandbox struct {
 	host, pod bond.Namespace
 	netns     string // what plugins are told
 }
 
-// noNetns is what plugins are told where the pod's path leads to another
-// namespace by now: a path that leads nowhere. sriov-cni then frees what it
-// keeps; with an empty CNI_NETNS it would not.
+// noNetns is the CNI_NETNS of plugins if the pod's path leads to another namespace by
+// now. It leads nowhere. sriov-cni then frees what it keeps, which it does not do if
+// CNI_NETNS is empty.
 const noNetns = "/proc/self/ns/gone"
 
 func (s sandbox) close() {
@@ -73,8 +73,8 @@ func (h *Host) enter(netns string) (sandbox, error) {
 	return s, nil
 }
 
-// enterIfThere opens both namespaces for the way back. The pod's is nil where
-// it is gone, or where another one than id has its path now; id "" is any.
+// enterIfThere opens both namespaces. The pod's is nil if it is gone, or if its path
+// leads to another namespace than id by now. Any namespace will do if id is "".
 func (h *Host) enterIfThere(netns, id string) (sandbox, error) {
 	host, err := h.Kernel.Host()
 	if err != nil {
@@ -100,16 +100,15 @@ func (h *Host) enterIfThere(netns, id string) (sandbox, error) {
 	return s, nil
 }
 
-// start starts one plugin. It is looked for where the call says, which is the
-// CNI_PATH of the attachment's ADD, and then in today's: the runtime may have got
-// another plugin directory since.
+// start starts one plugin. It looks for the plugin in the path of the call, which is the
+// CNI_PATH of the attachment's ADD, and then in that of this process: the runtime may
+// have got another plugin directory since.
 func (h *Host) start(ctx context.Context, c invoke.Call) (wait func() (json.RawMessage, error)) {
 	c.Path = unite(c.Path, h.Path)
 	return h.Runner.Start(ctx, c)
 }
 
-// unite returns the directories of first, and those of then that are not among
-// them.
+// unite returns the directories of first, followed by the others of then.
 func unite(first, then []string) []string {
 	all := slices.Clone(first)
 	for _, dir := range then {

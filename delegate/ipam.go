@@ -15,11 +15,11 @@ import (
 	"github.com/multibond/multibond/delegate/record"
 )
 
-// localIPAM are the IPAM plugins that look at nothing in the pod: they do their
-// work while the bond is made, which takes longer. Others, as dhcp, ask over it.
+// localIPAM are the IPAM plugins that look at nothing in the pod. They run while the
+// bond is made, which takes longer. Others, such as dhcp, need the bond.
 var localIPAM = []string{"host-local", "static", "whereabouts"}
 
-// buildBesideIPAM makes the bond while the IPAM plugin is at work.
+// buildBesideIPAM makes the bond while the IPAM plugin runs.
 func (h *Host) buildBesideIPAM(ctx context.Context, s sandbox, rec *record.Record) (bond.Link, *current.Result, error) {
 	answer, err := h.startIPAM(ctx, rec)
 	if err != nil {
@@ -33,7 +33,7 @@ func (h *Host) buildBesideIPAM(ctx context.Context, s sandbox, rec *record.Recor
 	return made, result, err
 }
 
-// askIPAM has the IPAM plugin answer, with the bond there.
+// askIPAM executes ADD of the IPAM plugin, after the bond was made.
 func (h *Host) askIPAM(ctx context.Context, rec *record.Record) (*current.Result, error) {
 	answer, err := h.startIPAM(ctx, rec)
 	if err != nil {
@@ -42,8 +42,9 @@ func (h *Host) askIPAM(ctx context.Context, rec *record.Record) (*current.Result
 	return answer()
 }
 
-// startIPAM calls the IPAM plugin, once, for the bond, with the configuration as
-// it was given, and returns what waits for its answer. Without one that is empty.
+// startIPAM starts ADD of the IPAM plugin, with the configuration as it was given, and
+// returns a function that waits for its result. Without an IPAM plugin the result is
+// empty.
 func (h *Host) startIPAM(ctx context.Context, rec *record.Record) (answer func() (*current.Result, error), err error) {
 	if rec.Plan.IPAM == "" {
 		return func() (*current.Result, error) { return withDNS(rec, &current.Result{}), nil }, nil
@@ -70,7 +71,7 @@ func (h *Host) startIPAM(ctx context.Context, rec *record.Record) (answer func()
 	}, nil
 }
 
-// withDNS is a result with the DNS that the configuration has, if it has any.
+// withDNS gives a result the DNS of the configuration, if it has any.
 func withDNS(rec *record.Record, result *current.Result) *current.Result {
 	if own := rec.Plan.Config.DNS; !own.IsEmpty() {
 		result.DNS = own
@@ -78,9 +79,8 @@ func withDNS(rec *record.Record, result *current.Result) *current.Result {
 	return result
 }
 
-// addressesOf turns a CNI result into addresses and routes. A route without a
-// gateway goes over the first gateway of its family, as in the CNI project's
-// own plugins.
+// addressesOf turns a CNI result into addresses and routes. A route without a gateway
+// gets the first gateway of its family, as in the CNI project's own plugins.
 func addressesOf(result *current.Result) (bond.Addresses, error) {
 	var a bond.Addresses
 	gateways := map[bool]netip.Addr{}

@@ -15,11 +15,11 @@ import (
 	"github.com/multibond/multibond/delegate/record"
 )
 
-// delBondCNI releases what bond-cni may have attached: of it there is no
-// Record, and what DEL is told has to do. The bond with the interface's name
-// goes, its links that came from the host go back under the names that they
-// have kept, and IPAM takes the address back. A refusal of IPAM is an error only
-// where the bond was there: else there may be nothing that it could take back.
+// delBondCNI releases what bond-cni may have attached. There is no Record of it, so it
+// uses what DEL is told: it deletes the bond with the interface's name, moves the links
+// that came from the host back under the names that they have kept, and executes DEL of
+// IPAM. A refusal of IPAM is an error only if the bond was there: otherwise there may be
+// no address to release.
 func (h *Host) delBondCNI(ctx context.Context, r plan.Request, o *outcome) error {
 	locks, err := record.OpenLocks(h.Store.Dir, h.LockTimeout)
 	if err != nil {
@@ -55,11 +55,11 @@ func (h *Host) delBondCNI(ctx context.Context, r plan.Request, o *outcome) error
 	return err
 }
 
-// dissolve deletes the bond called name and moves those of its links back that
-// are the host's. It goes on after an error and joins them.
+// dissolve deletes the bond called name and moves its links that came from the host
+// back. It continues after an error and joins all errors.
 func dissolve(n netconf.Network, s sandbox, name string) (found bool, err error) {
 	if s.pod == nil {
-		return false, nil // the kernel has given back what had a driver
+		return false, nil // the kernel has returned the links that have a driver
 	}
 	links, err := s.pod.Links()
 	if err != nil {
@@ -87,9 +87,8 @@ func findBond(links []bond.Link, name string) (bond.Link, bool) {
 	return bond.Find(links, func(l bond.Link) bool { return l.Kind == "bond" && l.Name == name })
 }
 
-// CheckBondCNI checks what bond-cni has attached, as far as its
-// configuration tells what that has to be. The error's code is 104 where
-// something differs.
+// CheckBondCNI checks what bond-cni has attached against its configuration. If something
+// differs, the error's code is 104.
 func (h *Host) CheckBondCNI(r plan.Request) error {
 	s, err := h.enterIfThere(r.Netns, "")
 	if err != nil {

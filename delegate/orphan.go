@@ -23,13 +23,12 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// reclaim is DEL where there is no Record, or none that can be read. What can be
-// known without one is what the pod's namespace shows. A bond is taken for ours
-// where a VF in it has the name that links of ours have by default, bond0-1 in
-// bond0. Such a VF goes back to the host, where sriov-cni, if it was that, gives
-// it back from what it keeps itself. Its links of other names may be another
-// plugin's, and stay in the pod; a VF of which there is a Record is that's. only
-// is the one bond to look at, "" for all.
+// reclaim is DEL without a Record, or with one that cannot be read. All that is known
+// then is what the pod's namespace shows. A bond is taken for ours if a VF in it has
+// the default name of our links, such as bond0-1 in bond0. Such VFs go back to the host;
+// sriov-cni restores them from its own files, if it attached them. Links with other
+// names may belong to another plugin and stay in the pod, and so do VFs that are in a
+// Record. If only is not "", reclaim looks at the bond of that name alone.
 func (h *Host) reclaim(ctx context.Context, r plan.Request, only string, o *outcome) error {
 	locks, err := record.OpenLocks(h.Store.Dir, h.LockTimeout)
 	if err != nil {
@@ -47,10 +46,10 @@ func (h *Host) reclaim(ctx context.Context, r plan.Request, only string, o *outc
 	return h.reclaimIn(ctx, s, r, only, locks, o)
 }
 
-// reclaimUnrecorded is GC where there are no Records: it reclaims what is in the
-// namespaces that are no Record's. The runtime does not say which namespace a
-// container has, so nothing is done where it has one that there is no Record of:
-// that namespace could be its.
+// reclaimUnrecorded is GC without Records: it reclaims what is in namespaces that no
+// Record knows. The runtime does not say which namespace a container has. Therefore
+// reclaimUnrecorded does nothing if the runtime has a container without a Record: one of
+// the namespaces could be that container's.
 func (h *Host) reclaimUnrecorded(ctx context.Context, valid []netconf.GCAttachment, o *outcome) error {
 	keys, err := h.Store.List()
 	if err != nil {
@@ -81,8 +80,8 @@ func (h *Host) reclaimUnrecorded(ctx context.Context, valid []netconf.GCAttachme
 	return errors.Join(errs...)
 }
 
-// reclaimUnless is reclaim in one namespace, unless its ID is known. sriov-cni
-// can't help there: it knows VFs by their containers.
+// reclaimUnless is reclaim in one namespace, unless its ID is known. sriov-cni cannot
+// help here: it knows VFs by their containers.
 func (h *Host) reclaimUnless(ctx context.Context, known map[string]bool, netns string, o *outcome) error {
 	s, err := h.enterIfThere(netns, "")
 	if err != nil {
@@ -100,11 +99,10 @@ func (h *Host) reclaimUnless(ctx context.Context, known map[string]bool, netns s
 	return h.reclaimIn(ctx, s, plan.Request{Netns: netns}, "", locks, o)
 }
 
-// reclaimIn is reclaim in one namespace. r names no container where nobody knows
-// whose it is.
+// reclaimIn is reclaim in one namespace. r has no container if it is not known.
 func (h *Host) reclaimIn(ctx context.Context, s sandbox, r plan.Request, only string, locks *record.Locks, o *outcome) error {
 	if s.pod == nil || s.pod.ID() == s.host.ID() {
-		return nil // the kernel has given back what has a driver
+		return nil // the kernel has returned the links that have a driver
 	}
 	links, err := s.pod.Links()
 	if err != nil {
@@ -146,7 +144,7 @@ func (h *Host) reclaimIn(ctx context.Context, s sandbox, r plan.Request, only st
 	return cnierror.With(cnierror.Restore, errors.Join(errs...))
 }
 
-// isRecorded says whether one of the VFs is in a Record.
+// isRecorded reports whether one of the VFs is in a Record.
 func (h *Host) isRecorded(vfs []bond.Link) (bool, error) {
 	for _, l := range vfs {
 		if holder, err := h.Store.Holder(l.Device); err != nil || holder != (plan.Key{}) {
@@ -156,17 +154,17 @@ func (h *Host) isRecorded(vfs []bond.Link) (bool, error) {
 	return false, nil
 }
 
-// namedByUs says whether l is a VF in the bond b under its default name.
+// namedByUs reports whether l is a VF in the bond b under its default name.
 func namedByUs(l, b bond.Link) bool {
 	number, is := strings.CutPrefix(l.Name, b.Name+"-")
 	return b.Kind == "bond" && l.Master == b.Index && l.Device != "" && is &&
 		number != "" && strings.Trim(number, "0123456789") == ""
 }
 
-// reclaimVF has sriov-cni give a VF back, and takes it home where it does not.
-// How it was before nobody knows: it is left down, by the name that VFs of its PF
-// have, and what its PF keeps for it stays where sriov-cni has not taken it back,
-// and is said.
+// reclaimVF executes DEL of sriov-cni for a VF, and moves the VF to the host if it is
+// still in the pod. The VF's original state is unknown: it is left down, under the usual
+// name of VFs of its PF. If sriov-cni has not reset what the PF keeps for the VF, a
+// warning says so.
 func (h *Host) reclaimVF(ctx context.Context, s sandbox, r plan.Request, l bond.Link, o *outcome) error {
 	if r.ContainerID != "" { // by which sriov-cni knows it
 		config := strictjson.Encode(map[string]string{"cniVersion": netconf.DefaultVersion, "name": "multibond", "type": "sriov", "deviceID": l.Device})
@@ -198,8 +196,8 @@ func (h *Host) reclaimVF(ctx context.Context, s sandbox, r plan.Request, l bond.
 	return moveHome(s, inPod, plan.Link{Name: l.Name, Device: l.Device, Before: &home})
 }
 
-// warnOfRemains says what a PF still keeps for a VF that may be of its last pod:
-// the next one would have it too.
+// warnOfRemains warns if a PF keeps settings for a VF that may be those of its last pod:
+// the next pod would have them too.
 func warnOfRemains(d bond.DeviceFacts, o *outcome) {
 	if d.Admin == nil || d.Admin.VLAN == 0 && (d.Admin.Trust == nil || !*d.Admin.Trust) {
 		return

@@ -2,12 +2,12 @@ package delegate
 
 import "fmt"
 
-// outcome is what a call has come to, apart from its error. Every part of the call
-// adds to it, and the process prints the warnings once the call is over.
+// outcome is what a call reports in addition to its error. Each part of the call adds to
+// it. The process prints the warnings when the call is over.
 type outcome struct {
 	warnings []string
-	// doubtful says that something was left as it is, or was not found: a further
-	// DEL may have more to do.
+	// doubtful is set if something was left as it is, or was not found. A further DEL
+	// may then have more to do.
 	doubtful bool
 }
 
@@ -22,7 +22,7 @@ func (o *outcome) leave(format string, args ...any) {
 	o.doubtful = true
 }
 
-// join adds what a part of the call has come to.
+// join adds the outcome of a part of the call.
 func (o *outcome) join(part outcome) {
 	o.warnings = append(o.warnings, part.warnings...)
 	o.doubtful = o.doubtful || part.doubtful

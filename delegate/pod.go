@@ -22,9 +22,9 @@ import (
 	"github.com/multibond/multibond/delegate/record"
 )
 
-// How long the agent may take. It answers a lookup from memory, as a rule, and
-// asks the kubelet and the API server within limits of its own; what it cannot
-// publish at once it goes on trying.
+// How long the agent may take. It usually answers a lookup from memory. Otherwise it
+// asks the kubelet and the API server, within time limits of its own. If it cannot
+// publish at once it keeps trying.
 const (
 	readyTimeout   = 30 * time.Millisecond
 	lookupTimeout  = 30 * time.Second
@@ -34,10 +34,9 @@ const (
 	publishPause  = 200 * time.Millisecond
 )
 
-// AddPod attaches all networks of a pod, by the cluster's configuration: the
-// default network, and what the agent says, in order. It leaves nothing behind
-// where one fails. The result is the default network's. r has everything but
-// the networks.
+// AddPod attaches all networks of a pod by the cluster's configuration: the default
+// network and those that the agent names, in order. If one fails it leaves nothing
+// behind. The result is that of the default network. r has everything but the networks.
 func (h *Host) AddPod(ctx context.Context, c netconf.Cluster, r plan.Request) (result *current.Result, warnings []string, err error) {
 	began := time.Now()
 	pod, err := agentapi.ParseCNIArgs(r.Args)
@@ -71,8 +70,8 @@ func (h *Host) AddPod(ctx context.Context, c netconf.Cluster, r plan.Request) (r
 	return result, out.warnings, err
 }
 
-// AddSecondary attaches one bond network whose links name what only the agent
-// knows, for another meta plugin, which publishes the result itself.
+// AddSecondary attaches one bond network whose devices only the agent knows. Another
+// meta plugin has called us, and publishes the result itself.
 func (h *Host) AddSecondary(ctx context.Context, r plan.Request) (result *current.Result, warnings []string, err error) {
 	began := time.Now()
 	pod, err := agentapi.ParseCNIArgs(r.Args)
@@ -80,7 +79,7 @@ func (h *Host) AddSecondary(ctx context.Context, r plan.Request) (result *curren
 		return nil, nil, err
 	}
 	if pod == (agentapi.Pod{}) {
-		return h.Add(ctx, r) // which says what is missing
+		return h.Add(ctx, r) // whose error says what is missing
 	}
 	var out outcome
 	socket := r.Network.Agent
@@ -103,7 +102,7 @@ func (h *Host) AddSecondary(ctx context.Context, r plan.Request) (result *curren
 	return result, out.warnings, err
 }
 
-// warningsOf are all warnings about what a pod got.
+// warningsOf lists all warnings about the networks of a pod.
 func warningsOf(reply agentapi.LookupReply, recs []*record.Record) []string {
 	warnings := slices.Clone(reply.Warnings)
 	for _, rec := range recs {
@@ -124,12 +123,11 @@ func (h *Host) addOne(ctx context.Context, socket string, r plan.Request, reply 
 	return h.addAll(ctx, []plan.Request{one}, o)
 }
 
-// DelPod is Del. The agent hears how long it took, or why it failed; that it
-// is not there is no error. Where there is no Record, the container may be older
-// than this plugin's installation: the default network's plugins are called all
-// the same, what bond-cni attached is released, and what can be known to be ours
-// goes home. With the cluster's configuration that is done until it is certain that
-// nothing is left, and then no more.
+// DelPod is Del, and tells the agent how long it took, or why it failed. It is no error
+// if there is no agent. If there is no Record, the container may be older than this
+// plugin's installation: DelPod executes DEL of the default network's plugins, releases
+// what bond-cni attached, and reclaims the VFs that are known to be ours. With the
+// cluster's configuration it does so until it is certain that nothing is left.
 func (h *Host) DelPod(ctx context.Context, c netconf.Cluster, r plan.Request) (warnings []string, err error) {
 	began := time.Now()
 	rec, out, err := h.del(ctx, r.Key())
@@ -142,7 +140,7 @@ func (h *Host) DelPod(ctx context.Context, c netconf.Cluster, r plan.Request) (w
 	case !h.Store.Tombstones(h.BootID).Has(r.Key()):
 		err = h.reclaim(ctx, r, "", &out)
 		h.delUnknown(ctx, c, r, &out)
-		// Without its namespace nobody knows what is left in it.
+		// Without a namespace it is not known what is left in it.
 		if err == nil && !out.doubtful && r.Netns != "" {
 			h.Store.Tombstones(h.BootID).Put(r.Key())
 		}
@@ -151,8 +149,8 @@ func (h *Host) DelPod(ctx context.Context, c netconf.Cluster, r plan.Request) (w
 	return out.warnings, err
 }
 
-// delUnknown has the default network's plugins release what they may have for
-// a container without a Record. Their refusal is no error.
+// delUnknown executes DEL of the default network's plugins for a container without a
+// Record. It is no error if they refuse.
 func (h *Host) delUnknown(ctx context.Context, c netconf.Cluster, r plan.Request, o *outcome) {
 	raw, err := confdir.DefaultNetwork(c)
 	var n netconf.Network
@@ -174,7 +172,7 @@ func (h *Host) delUnknown(ctx context.Context, c netconf.Cluster, r plan.Request
 	}
 }
 
-// tellDel reports a DEL of which the agent is to hear.
+// tellDel reports a DEL to the agent, if the Record names one.
 func (h *Host) tellDel(ctx context.Context, rec *record.Record, began time.Time, err error, o *outcome) {
 	if rec == nil || rec.Plan.Group.Agent == "" || rec.Plan.Group.Pod == (agentapi.Pod{}) {
 		return
@@ -189,8 +187,8 @@ func (h *Host) tellDel(ctx context.Context, rec *record.Record, began time.Time,
 	}
 }
 
-// StatusPod says in one error why an ADD would fail now, or nil. Its code is
-// 50. It executes no plugin, and waits for nobody.
+// StatusPod returns why an ADD would fail now, as one error with the code 50. It
+// executes no plugin and waits for nobody.
 func (h *Host) StatusPod(ctx context.Context, c netconf.Cluster) error {
 	raw, err := confdir.DefaultNetwork(c)
 	if err == nil {
@@ -206,8 +204,8 @@ func (h *Host) StatusPod(ctx context.Context, c netconf.Cluster) error {
 	return cnierror.With(types.ErrPluginNotAvailable, err)
 }
 
-// agentReady asks whether the agent can answer. One that is there and takes its
-// time is no error: an ADD waits for it.
+// agentReady returns an error if the agent cannot answer. It is no error if the agent is
+// slow: an ADD waits for it.
 func agentReady(ctx context.Context, socket string) error {
 	err := agentapi.Client{Socket: socket, Timeout: readyTimeout}.Ready(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -229,7 +227,7 @@ func (h *Host) findPlugins(raw json.RawMessage) error {
 	return errors.Join(errs...)
 }
 
-// lookup asks the agent for a pod's networks. Without a pod nobody is asked.
+// lookup asks the agent for a pod's networks. Without a pod it asks nobody.
 func (h *Host) lookup(ctx context.Context, agent agentapi.Client, l agentapi.Lookup, o *outcome) (agentapi.LookupReply, []agentapi.Step, error) {
 	if l.Pod == (agentapi.Pod{}) {
 		return agentapi.LookupReply{}, nil, nil
@@ -242,8 +240,7 @@ func (h *Host) lookup(ctx context.Context, agent agentapi.Client, l agentapi.Loo
 	return reply, []agentapi.Step{agentapi.Since("lookup", began)}, err
 }
 
-// requestsOf makes a request of each network of a pod, the default network
-// first.
+// requestsOf makes a request for each network of a pod, the default network first.
 func requestsOf(c netconf.Cluster, r plan.Request, reply agentapi.LookupReply) ([]plan.Request, error) {
 	if err := confdir.CheckReady(c); err != nil {
 		return nil, err
@@ -296,9 +293,9 @@ func requestFor(a agentapi.Attachment, r plan.Request, runtime map[string]json.R
 	return r, err
 }
 
-// publish tells the agent what a pod got, before the ADD is over: who cleans
-// up addresses that no status has would take them away. Where the agent is
-// away for longer than a restart takes, everything is undone.
+// publish tells the agent the networks of a pod before the ADD is over: otherwise a
+// cleaner of addresses that no status has could take them away. If the agent is away for
+// longer than a restart takes, everything is undone.
 func (h *Host) publish(ctx context.Context, socket string, report agentapi.Publish, recs []*record.Record, began time.Time, o *outcome) error {
 	if report.Pod == (agentapi.Pod{}) {
 		return nil
@@ -330,7 +327,7 @@ func (h *Host) publishOnce(ctx context.Context, socket string, report agentapi.P
 	return err
 }
 
-// allSteps are the steps of a report and of all its attachments.
+// allSteps lists the steps of a report and of all its attachments.
 func allSteps(p agentapi.Publish, recs []*record.Record) []agentapi.Step {
 	steps := slices.Clone(p.Steps)
 	for _, rec := range recs {
@@ -351,8 +348,8 @@ func podResult(rec *record.Record) (agentapi.Result, error) {
 	}, err
 }
 
-// tellFailure has the agent say on the pod why it has no networks. An agent
-// that is not there cannot.
+// tellFailure has the agent report on the pod why it has no networks. It does nothing
+// if there is no agent.
 func (h *Host) tellFailure(ctx context.Context, socket string, report agentapi.Publish, began time.Time, failure error, o *outcome) {
 	if report.Pod == (agentapi.Pod{}) || errors.Is(failure, agentapi.ErrNoAgent) {
 		return
@@ -362,7 +359,7 @@ func (h *Host) tellFailure(ctx context.Context, socket string, report agentapi.P
 	h.tell(ctx, socket, report, o)
 }
 
-// tell reports what nothing depends on.
+// tell sends a report that nothing depends on. It warns if that fails.
 func (h *Host) tell(ctx context.Context, socket string, report agentapi.Publish, o *outcome) {
 	const patience = 2 * time.Second
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)

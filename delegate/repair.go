@@ -11,10 +11,10 @@ import (
 	"github.com/multibond/multibond/delegate/plan"
 )
 
-// unlessMadeAnew is the link as it has to be: as before, or, where its
-// interface is another one than before, which has just the same address, as it
-// is. A PF whose VF was only given its driver anew still keeps for it what the
-// ADD has set, which is taken back.
+// unlessMadeAnew returns the link as it has to be. That is as before, unless its
+// interface is a new one with the same PCI address, which is left as it is. If the VF
+// was only bound to its driver again, its PF still keeps what the ADD has set. That is
+// undone.
 func (w *wayBack) unlessMadeAnew(l plan.Link, now bond.DeviceFacts) plan.Link {
 	if now.Link == nil || w.rec.Knows(l, *now.Link) {
 		return l
@@ -28,9 +28,9 @@ func (w *wayBack) unlessMadeAnew(l plan.Link, now bond.DeviceFacts) plan.Link {
 	return l
 }
 
-// repairDevice makes a VF what it was before the ADD: on the host, with its
-// name, MAC, MTU, state and everything that its PF keeps for it. It changes
-// only what differs, and looks again afterwards.
+// repairDevice makes a VF what it was before the ADD: on the host, with its name, MAC,
+// MTU, state and everything that its PF keeps for it. It changes only what differs, and
+// looks again afterwards.
 func (w *wayBack) repairDevice(l plan.Link) error {
 	if err := w.bringHome(l); err != nil {
 		return err
@@ -64,9 +64,9 @@ func (w *wayBack) repairDevice(l plan.Link) error {
 	return differsFrom(w.unlessUnheard(l, now), now)
 }
 
-// unlessUnheard is the link as it has to be: as before, or, if its PF did not hear
-// its MAC, with none at the PF. It must not be set there instead: a VF may not change
-// a MAC that its PF has set.
+// unlessUnheard returns the link as it has to be. That is as before, unless its PF did
+// not hear its MAC; then the PF has none for it. The PF must not be made to set the MAC:
+// a VF may not change a MAC that its PF has set.
 func (w *wayBack) unlessUnheard(l plan.Link, now bond.DeviceFacts) plan.Link {
 	if l.VFBefore == nil || now.Admin == nil || now.Admin.MAC != bond.NoMAC || l.VFBefore.MAC != l.Before.MAC {
 		return l
@@ -78,9 +78,9 @@ func (w *wayBack) unlessUnheard(l plan.Link, now bond.DeviceFacts) plan.Link {
 	return l
 }
 
-// unlessNameTaken is the link as it has to be: as before, or, where another
-// interface has had its name for so long that it keeps it, with the name that
-// it has now.
+// unlessNameTaken returns the link as it has to be. That is as before, unless another
+// interface has had its name for so long that it keeps it. The link then keeps the name
+// that it has now.
 func (w *wayBack) unlessNameTaken(l plan.Link, now bond.Link) (plan.Link, error) {
 	if now.Name == l.Before.Name {
 		return l, nil
@@ -135,9 +135,9 @@ func (w *wayBack) repairBoth(l plan.Link, now bond.DeviceFacts) error {
 	return errors.Join(err, bond.Restore(w.host, *again.Link, *l.Before, l.AddressesBefore))
 }
 
-// repairMAC gives a VF its own MAC back that refused it, because its plugin has
-// taken its trust away first: it is trusted for as long as that takes. Where
-// that is not what has failed, the error stays as it is.
+// repairMAC gives a VF its own MAC back if it refused the MAC because its plugin has
+// taken its trust away first. The VF is trusted for as long as that takes. If something
+// else has failed, repairMAC returns failed.
 func (w *wayBack) repairMAC(l plan.Link, failed error) error {
 	now, err := bond.SurveyDevice(w.Sys, w.host, l.Device)
 	if err != nil || now.Link == nil || now.Admin == nil || now.Link.MAC == l.Before.MAC || now.Admin.Trust == nil || *now.Admin.Trust {
@@ -158,8 +158,8 @@ func (w *wayBack) repairMAC(l plan.Link, failed error) error {
 	return w.repairBoth(l, now)
 }
 
-// differsFrom returns an error that says in what a device differs from what it
-// was; nil if it is as before.
+// differsFrom returns an error that lists the differences between a device and what it
+// was. It returns nil if the device is as before.
 func differsFrom(l plan.Link, now bond.DeviceFacts) error {
 	if now.Link == nil {
 		return fmt.Errorf("its interface has left the host")

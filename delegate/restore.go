@@ -17,9 +17,9 @@ import (
 // restore is the one way back: for an ADD that failed, for DEL, for GC and
 // after a crash. It does not invert steps. It looks where each thing is now
 // and makes it what it was, goes on after an error, and can be called again.
-// The error names what is not as before; its code is 103, or 102 where the kernel
-// lets nobody look. The Record stays; it may go only if there is no error.
-// The sandbox is the Record's, and locks on the container and its devices are held.
+// The error names what is not as before; its code is 103, or 102 if the kernel did not
+// let us look. The caller removes the Record if there is no error, holds locks on the
+// container and its devices, and has opened the Record's namespaces.
 func (h *Host) restore(ctx context.Context, s sandbox, rec *record.Record) (outcome, error) {
 	w := wayBack{Host: h, sandbox: s, rec: rec}
 	rec.Result = nil // from here on it is not attached any more
@@ -30,8 +30,8 @@ func (h *Host) restore(ctx context.Context, s sandbox, rec *record.Record) (outc
 	return w.outcome, nil
 }
 
-// A wayBack is a Record that is being restored, with its namespaces, and what has
-// come of it so far.
+// A wayBack is a Record that is being restored, with its namespaces and its outcome so
+// far.
 type wayBack struct {
 	*Host
 	sandbox
@@ -39,7 +39,7 @@ type wayBack struct {
 	rec *record.Record
 }
 
-// all restores everything, as far as it goes.
+// all restores everything. It continues after an error and joins all errors.
 func (w *wayBack) all(ctx context.Context) error {
 	var errs []error
 	released := false
@@ -59,10 +59,10 @@ func (w *wayBack) all(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// removeBond deletes the bond; the kernel then closes its links and gives
-// them their own MAC and MTU back. That takes long, so meanwhile its addresses are
-// given back, where IPAM does not need the bond for that: it is down by then, and
-// answers to them no more. It says whether they have been, or were refused to be.
+// removeBond deletes the bond. The kernel then closes its links and gives them their own
+// MAC and MTU back. That takes long, so the addresses are released meanwhile, unless
+// IPAM needs the bond for that. The bond is down by then and does not answer to them any
+// more. released reports whether IPAM was executed.
 func (w *wayBack) removeBond(ctx context.Context) (released bool, err error) {
 	if w.pod == nil {
 		return false, nil
@@ -72,7 +72,7 @@ func (w *wayBack) removeBond(ctx context.Context) (released bool, err error) {
 		return false, err
 	}
 	b, there := bond.Find(links, func(l bond.Link) bool { return l.Kind == "bond" && w.rec.Made(l, links) })
-	// A link that was never begun means that no bond was made either.
+	// If a link was never begun, no bond was made either.
 	if !there || len(w.rec.Started) < len(w.rec.Plan.Links) {
 		return false, nil
 	}
@@ -88,9 +88,9 @@ func (w *wayBack) removeBond(ctx context.Context) (released bool, err error) {
 	return true, errors.Join(deleted, wait())
 }
 
-// startRelease has IPAM give the bond's addresses back, and returns what waits for
-// that. After a crash of the machine nobody knows whether IPAM was asked, so it is
-// told in any case.
+// startRelease starts DEL of IPAM and returns a function that waits for its end. After a
+// crash of the machine it is not known whether IPAM was asked for an address, so DEL is
+// executed in any case.
 func (w *wayBack) startRelease(ctx context.Context) (wait func() error) {
 	if w.rec.Plan.IPAM == "" || !w.rec.IPAMAsked && w.rec.BootID == w.BootID {
 		return func() error { return nil }
@@ -102,7 +102,7 @@ func (w *wayBack) startRelease(ctx context.Context) (wait func() error) {
 		case err == nil:
 			w.rec.IPAMAsked = false
 		case w.rec.IPAMRefused:
-			// It gave nothing, so there is nothing that it could refuse to take back.
+			// IPAM gave no address, so there is none to release.
 			w.leave("ipam: %v", err)
 			return nil
 		default:
@@ -112,7 +112,7 @@ func (w *wayBack) startRelease(ctx context.Context) (wait func() error) {
 	}
 }
 
-// restoreLink makes one link what it was, and remembers that it is.
+// restoreLink restores one link, and notes in the Record that it did.
 func (w *wayBack) restoreLink(ctx context.Context, l plan.Link) error {
 	if !slices.Contains(w.rec.Started, l.Name) || slices.Contains(w.rec.Restored, l.Name) {
 		return nil
@@ -135,9 +135,9 @@ func (w *wayBack) restoreLink(ctx context.Context, l plan.Link) error {
 	return nil
 }
 
-// restoreMade has the plugins delete what they made in the pod. Where they
-// never finished making it, or it went with the pod's namespace, their refusal
-// changes nothing.
+// restoreMade executes DEL of the plugins that made a link in the pod. Their refusal is
+// only a warning if they never finished making it, or if it went with the pod's
+// namespace.
 func (w *wayBack) restoreMade(ctx context.Context, l plan.Link) error {
 	failed := w.deletePlugins(ctx, w.netns, l)
 	_, there, err := w.findInPod(l)
@@ -155,8 +155,7 @@ func (w *wayBack) restoreMade(ctx context.Context, l plan.Link) error {
 	return failed
 }
 
-// restoreVirtual takes a link without a device back that was moved into the
-// pod by its name.
+// restoreVirtual moves a link without a device back to the host and restores it.
 func (w *wayBack) restoreVirtual(l plan.Link) error {
 	if err := w.bringHome(l); err != nil {
 		return err
@@ -177,8 +176,8 @@ func (w *wayBack) restoreVirtual(l plan.Link) error {
 	return bond.Restore(w.host, now, *l.Before, l.AddressesBefore)
 }
 
-// restorePodLink takes a link out of the bond, where that could not be
-// removed: as long as it is a part of it, it is not as before.
+// restorePodLink restores a link that was in the pod before. If the bond could not be
+// deleted, it takes the link out of the bond first.
 func (w *wayBack) restorePodLink(l plan.Link) error {
 	inPod, there, err := w.findInPod(l)
 	if err != nil || !there {

@@ -16,9 +16,9 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// moveDefaultRoutes has the pod's default route go over the network that the
-// pod asks for, for each family of its gateways (NPWG multi-network standard
-// v1.3, "default-route"): the others' default routes and gateways go away.
+// moveDefaultRoutes makes the pod's default route go over the network that the pod asks
+// for, for each address family of its gateways (NPWG multi-network standard v1.3,
+// "default-route"). It removes the default routes and gateways of the other networks.
 func (h *Host) moveDefaultRoutes(s sandbox, recs []*record.Record) error {
 	for _, rec := range recs {
 		if rec.Plan.DefaultRoute == nil {
@@ -64,8 +64,8 @@ func (h *Host) moveDefaultRoute(s sandbox, to *record.Record, recs []*record.Rec
 	return h.storeDefault(to, routes, recs)
 }
 
-// defaultRoutes are those over the gateways, or over those of the result
-// where none is given, one for each family.
+// defaultRoutes returns default routes over the gateways, or over those of the result if
+// none is given: one for each address family.
 func defaultRoutes(result *current.Result, gateways []netip.Addr) (routes []bond.Route) {
 	if len(gateways) == 0 {
 		for _, ip := range result.IPs {
@@ -106,8 +106,7 @@ func dropDefaults(s sandbox, links []bond.Link, dst netip.Prefix) error {
 	return nil
 }
 
-// dropDefault takes a default route out of what an attachment is known to
-// have, so that CHECK does not miss it.
+// dropDefault removes a default route from a Record, so that CHECK does not miss it.
 func dropDefault(rec *record.Record, dst netip.Prefix) error {
 	isDefault := func(d net.IPNet) bool {
 		p, err := prefixOf(d)

@@ -12,12 +12,11 @@ import (
 // maxPath is PATH_MAX of include/uapi/linux/limits.h.
 const maxPath = 4096
 
-// maxCache bounds what sriov-cni keeps of an attachment: the configuration that it
-// was given, and what was before, in bytes.
+// maxCache is the most that sriov-cni keeps of an attachment, in bytes: its
+// configuration, and the state before.
 const maxCache = 1 << 20
 
-// netnsOf is the path of the namespace that sriov-cni has noted for a VF; "" where
-// it has none.
+// netnsOf returns the path of the namespace that sriov-cni has noted for a VF, or "".
 func (h *Host) netnsOf(device string) string {
 	note, err := atomicfile.Read(filepath.Join(h.SRIOV, "pci", device), maxPath)
 	if err != nil {
@@ -26,9 +25,9 @@ func (h *Host) netnsOf(device string) string {
 	return strings.TrimSpace(string(note))
 }
 
-// removeCorruptCache removes what sriov-cni keeps of an attachment where that cannot be
-// read: it was killed while it wrote it, refuses every DEL since then, and would
-// keep it for ever. That it stays keeps no pod.
+// removeCorruptCache removes sriov-cni's file of an attachment if the file cannot be
+// read. sriov-cni was killed while it wrote the file, refuses every DEL since then, and
+// would keep the file for ever. It is no error if the file cannot be removed.
 func (h *Host) removeCorruptCache(k plan.Key, o *outcome) {
 	file := filepath.Join(h.SRIOV, k.ContainerID+"-"+k.IfName)
 	kept, err := atomicfile.Read(file, maxCache)

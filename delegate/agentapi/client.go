@@ -13,25 +13,25 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
-// ErrNoAgent is of an agent that is not there, or does not answer.
+// ErrNoAgent is returned if the agent is not there, or does not answer.
 var ErrNoAgent = errors.New("multibond-agent does not answer")
 
-// dialTimeout bounds what is known at once on one machine, unless that is very
-// busy: who is not there refuses.
+// dialTimeout limits the wait for a connection. On one machine the answer comes at once,
+// unless the machine is very busy.
 const dialTimeout = 5 * time.Second
 
 // Client asks the agent, one connection for each request.
 //
-// Errors are compatible with errors.Is: ErrNoAgent where the agent could not
-// be asked or did not answer in time, ErrVersion where it does not
-// understand us; the code of both is 11. All other errors are the agent's
-// answer, with the code that it gives.
+// An error is compatible with errors.Is(err, ErrNoAgent) if the agent could not be asked
+// or did not answer in time, and with errors.Is(err, ErrVersion) if it does not
+// understand us. The code of both is 11. All other errors are the agent's answer, with
+// its code.
 type Client struct {
 	Socket  string
-	Timeout time.Duration // for all of one request; 0: as the context says
+	Timeout time.Duration // of one request; 0: only that of the context
 }
 
-// Ready asks whether the agent can answer.
+// Ready returns an error if the agent cannot answer.
 func (c Client) Ready(ctx context.Context) error {
 	_, err := c.ask(ctx, Request{})
 	return err
@@ -49,8 +49,8 @@ func (c Client) Lookup(ctx context.Context, l Lookup) (LookupReply, error) {
 	return *reply.Lookup, nil
 }
 
-// Post is Publish for what nothing depends on: nobody waits for the answer, nor
-// hears what error it is.
+// Post is Publish for reports that nothing depends on. It does not wait for the answer,
+// so the answer's error is lost.
 func (c Client) Post(ctx context.Context, p Publish) error {
 	conn, err := c.dial(ctx)
 	if err != nil {
@@ -64,7 +64,7 @@ func (c Client) Post(ctx context.Context, p Publish) error {
 	return nil
 }
 
-// Publish tells what became of a sandbox.
+// Publish tells the agent what became of a sandbox.
 func (c Client) Publish(ctx context.Context, p Publish) (PublishReply, error) {
 	reply, err := c.ask(ctx, Request{Publish: &p})
 	if err != nil {
@@ -94,8 +94,8 @@ func (c Client) ask(ctx context.Context, request Request) (Reply, error) {
 		}
 		return Reply{}, c.failed(err)
 	}
-	// A version comes before what it says: an agent that is too new may say
-	// it in a way of its own.
+	// The version is checked first: an agent that is too new may have another form of
+	// answer.
 	if err := CheckVersion(Version, reply.Version); err != nil {
 		return Reply{}, err
 	}
@@ -119,8 +119,8 @@ func (c Client) exchange(ctx context.Context, request Request) (reply Reply, err
 	return reply, Read(conn, &reply)
 }
 
-// dial finds out whether anybody listens, which is known at once, whatever time
-// is left.
+// dial connects to the agent. It tries even if no time is left, because the answer comes
+// at once if nobody listens.
 func (c Client) dial(ctx context.Context) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: dialTimeout}
 	return dialer.DialContext(context.WithoutCancel(ctx), "unix", c.Socket)

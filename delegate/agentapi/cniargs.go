@@ -8,10 +8,9 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
-// ParseCNIArgs reads the pod that a container runtime names in CNI_ARGS. Keys
-// that nobody here knows are tolerated, with IgnoreUnknown or without. Without a
-// pod in it the answer is the zero Pod: the caller is no Kubernetes. The error's
-// code is 4.
+// ParseCNIArgs reads the pod that a container runtime names in CNI_ARGS. It tolerates
+// unknown keys, with IgnoreUnknown or without. If CNI_ARGS has no pod, it returns the zero
+// Pod: the caller is not Kubernetes. The error's code is 4.
 func ParseCNIArgs(args string) (Pod, error) {
 	var pod Pod
 	known := map[string]*string{
@@ -42,8 +41,8 @@ func ParseCNIArgs(args string) (Pod, error) {
 	return pod, nil
 }
 
-// isDNSName says whether name has the letters and the length that Kubernetes
-// asks of names (RFC 1123); the empty one has.
+// isDNSName reports whether name has the letters and the length that Kubernetes requires
+// of names (RFC 1123). The empty name has them.
 func isDNSName(name string, most int) bool {
 	return len(name) <= most && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-.") == ""
 }

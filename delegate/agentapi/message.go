@@ -19,18 +19,18 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
-// Version is the version of the messages between plugin and agent. It
-// grows by one where a release cannot be understood by the one before it.
-// Versions one apart work together: a field is added one release before it is
-// needed, and removed one release after.
+// Version is the version of the messages between plugin and agent. It grows by one in a
+// release that the release before it cannot understand. Versions that are one apart work
+// together: a field is added one release before it is needed, and removed one release
+// after.
 const Version = 1
 
-// maxMessage bounds a message, in bytes: a pod with 32 networks of 100
-// KiB each is far below it.
+// maxMessage is the largest message, in bytes. A pod with 32 networks of 100 KiB each is
+// far below it.
 const maxMessage = 8 << 20
 
-// Request is the one message that the plugin sends on a connection. One
-// that asks for nothing asks whether the agent is ready.
+// Request is the one message that the plugin sends on a connection. An empty one asks
+// whether the agent is ready.
 type Request struct {
 	Version int      `json:"version"`
 	Lookup  *Lookup  `json:"lookup,omitempty"`
@@ -52,7 +52,7 @@ type Pod struct {
 	UID       string `json:"uid"`
 }
 
-// String is the namespace and the name, as kubectl writes them.
+// String returns the namespace and the name, as kubectl writes them.
 func (p Pod) String() string { return p.Namespace + "/" + p.Name }
 
 // Lookup asks which networks a sandbox gets.
@@ -68,26 +68,25 @@ type Lookup struct {
 	Secondary bool `json:"secondary,omitempty"`
 }
 
-// Cluster has the keys of the cluster's configuration that the agent answers
-// by. They mean what they mean to Multus.
+// Cluster has the keys of the cluster's configuration that the agent needs. They mean
+// what they mean to Multus.
 type Cluster struct {
 	Isolated  bool     `json:"isolated,omitempty"`         // namespaceIsolation
 	Global    []string `json:"globalNamespaces,omitempty"` // default: the namespace default
 	System    []string `json:"systemNamespaces,omitempty"` // whose pods get no Defaults; default: kube-system
 	Namespace string   `json:"multusNamespace,omitempty"`  // of Network's and Defaults' NADs; default: kube-system
-	Network   string   `json:"clusterNetwork,omitempty"`   // a NAD; "" where the plugin knows the default network
+	Network   string   `json:"clusterNetwork,omitempty"`   // a NAD; "" if the plugin knows the default network
 	Defaults  []string `json:"defaultNetworks,omitempty"`  // NADs that every pod gets after its default network
 }
 
 // LookupReply has a pod's networks.
 type LookupReply struct {
-	// Pod is the pod as the API has it, to publish by: the UID of a static
-	// pod differs from the one that the runtime knows.
+	// Pod is the pod as the API has it, for Publish. The UID of a static pod differs
+	// from the one that the runtime knows.
 	Pod Pod `json:"pod"`
 
-	// Attachments are in the order in which they are attached. The default
-	// network is among them only where Cluster.Network or the pod's own
-	// annotation names it.
+	// Attachments are in the order in which they are attached. The default network is
+	// one of them only if Cluster.Network or the pod's own annotation names it.
 	Attachments []Attachment `json:"attachments"`
 	Warnings    []string     `json:"warnings,omitempty"`
 }
@@ -101,19 +100,18 @@ type Attachment struct {
 	Default bool            `json:"default,omitempty"` // the pod's default network
 	Devices []string        `json:"devices,omitempty"` // of the pod, as they were assigned
 
-	// DefaultRoute has the gateways of the pod's default route where it goes
-	// over this network. Empty, not nil: by the gateways of its result.
+	// DefaultRoute has the gateways of the pod's default route if it goes over this
+	// network. If it is empty but not nil, the gateways are those of the result.
 	DefaultRoute []netip.Addr `json:"defaultRoute,omitzero"`
 
-	// DeviceInfo describes a chain's device; DeviceInfoFile is where
-	// its plugin may have described it better.
+	// DeviceInfo describes a chain's device. In DeviceInfoFile its plugin may describe
+	// it better.
 	DeviceInfo     json.RawMessage `json:"deviceInfo,omitempty"`
 	DeviceInfoFile string          `json:"deviceInfoFile,omitempty"`
 }
 
-// Publish tells what became of a sandbox: to the pod's network-status where
-// there are Attachments, to the pod's events where there are, where there are
-// Warnings or where Failure says why not, and to the agent's metrics.
+// Publish tells what became of a sandbox. Attachments go to the pod's network-status and
+// events, Warnings and Failure to its events, and all of it to the agent's metrics.
 type Publish struct {
 	Verb        string       `json:"verb"` // ADD or DEL
 	Pod         Pod          `json:"pod"`
@@ -133,18 +131,18 @@ type Result struct {
 	DeviceInfo   json.RawMessage `json:"deviceInfo,omitempty"`
 }
 
-// PublishReply says how far it came.
+// PublishReply says what has been published.
 type PublishReply struct {
-	// Queued says why it is not published yet; the agent goes on trying.
+	// Queued says why it is not published yet. The agent keeps trying.
 	Queued string `json:"queued,omitempty"`
 }
 
-// ErrVersion is of a plugin and an agent that are too far apart.
+// ErrVersion is returned if the versions of plugin and agent are too far apart.
 var ErrVersion = errors.New("the versions of plugin and agent are too far apart")
 
-// CheckVersion says whether a plugin and an agent of these versions
-// understand each other. The error is compatible with errors.Is(err,
-// ErrVersion), and its code is 11: an update that is under way ends.
+// CheckVersion returns an error if a plugin and an agent of these versions do not
+// understand each other. The error is compatible with errors.Is(err, ErrVersion). Its
+// code is 11, because an update that is under way will end.
 func CheckVersion(plugin, agent int) error {
 	older := "plugin"
 	if agent < plugin {
@@ -176,13 +174,13 @@ func Read(r io.Reader, into any) error {
 	return err
 }
 
-// Step is one thing that was done, and the time it took.
+// Step is a step of a verb, and the time it took.
 type Step struct {
 	What         string  `json:"what"`
 	Milliseconds float64 `json:"ms"`
 }
 
-// Since is the step of that name that began then and has just ended.
+// Since returns the step that began then and has just ended.
 func Since(what string, began time.Time) Step {
 	return Step{What: what, Milliseconds: float64(time.Since(began).Microseconds()) / 1000}
 }

@@ -1,8 +1,6 @@
-// Package atomicfile writes files whole or not at all, and reads no more of one
-// than it can have in good faith.
+// Package atomicfile writes files whole or not at all, and reads files up to a limit.
 //
-// What a file is about, and what becomes of one that is damaged, is said where
-// it is used.
+// What a file means, and what becomes of a damaged one, is decided where it is used.
 package atomicfile
 
 import (
@@ -14,13 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Unfinished is what the name of a file ends in while Replace writes it.
+// Unfinished is the end of a file's name while Replace writes it.
 const Unfinished = ".new"
 
-// Replace writes a file whole or not at all. It exchanges the new one for the old
-// one: where one is renamed onto another, ext4 begins to write it to the disk
-// (ext4(5), auto_da_alloc), which takes eight times as long, and two of these
-// come with each network. File systems that can't are asked to rename.
+// Replace writes a file whole or not at all. It exchanges the new file for the old one.
+// If one file is renamed onto another, ext4 begins to write it to the disk (ext4(5),
+// auto_da_alloc), which takes eight times as long, and each network needs two Replaces.
+// On file systems without exchange it renames.
 func Replace(file string, data []byte) error {
 	err := os.WriteFile(file+Unfinished, data, 0o600)
 	if err == nil && unix.Renameat2(unix.AT_FDCWD, file+Unfinished, unix.AT_FDCWD, file, unix.RENAME_EXCHANGE) != nil {
@@ -29,9 +27,9 @@ func Replace(file string, data []byte) error {
 	return errors.Join(err, Remove(file+Unfinished))
 }
 
-// ReplaceSynced is Replace for a file that survives a crash of the machine: it
-// is on disk before it gets its name. Until then its name is made of pattern, as
-// os.CreateTemp does.
+// ReplaceSynced is Replace for a file that must survive a crash of the machine: the file
+// is on disk before it gets its name. Until then its name is made from pattern, as by
+// os.CreateTemp.
 func ReplaceSynced(name, pattern string, data []byte, mode os.FileMode) error {
 	file, err := os.CreateTemp(filepath.Dir(name), pattern)
 	if err != nil {
@@ -48,8 +46,8 @@ func ReplaceSynced(name, pattern string, data []byte, mode os.FileMode) error {
 	return nil
 }
 
-// Create makes a file that survives a crash of the machine. The error is
-// compatible with errors.Is(err, fs.ErrExist) if there is one already.
+// Create makes a file that survives a crash of the machine. If there is one already, the
+// error is compatible with errors.Is(err, fs.ErrExist).
 func Create(name string, data []byte) error {
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -61,7 +59,7 @@ func Create(name string, data []byte) error {
 	return errors.Join(err, file.Close())
 }
 
-// SyncDir has the names in a directory survive a crash of the machine.
+// SyncDir makes the names in a directory survive a crash of the machine.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -70,7 +68,7 @@ func SyncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Remove removes files; it is no error if they are gone.
+// Remove removes files. It is no error if they are gone.
 func Remove(files ...string) error {
 	var errs []error
 	for _, file := range files {
@@ -79,7 +77,7 @@ func Remove(files ...string) error {
 	return errors.Join(errs...)
 }
 
-// Ignore is err, or nil if it is what: errors.Is(err, what).
+// Ignore returns err, or nil if errors.Is(err, what).
 func Ignore(what, err error) error {
 	if errors.Is(err, what) {
 		return nil

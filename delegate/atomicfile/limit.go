@@ -7,11 +7,11 @@ import (
 	"os"
 )
 
-// ErrTooLarge is of what has more bytes than it could have in good faith.
+// ErrTooLarge is returned for a file that is larger than the limit.
 var ErrTooLarge = errors.New("it is too large")
 
-// Read reads a file of at most most bytes. The error of a larger one is
-// compatible with errors.Is(err, ErrTooLarge).
+// Read reads a file of at most most bytes. If it is larger, the error is compatible with
+// errors.Is(err, ErrTooLarge).
 func Read(name string, most int64) ([]byte, error) {
 	file, err := os.Open(name)
 	if err != nil {
@@ -25,8 +25,8 @@ func Read(name string, most int64) ([]byte, error) {
 	return data, err
 }
 
-// ReadAll reads at most most bytes. The error of more is compatible with
-// errors.Is(err, ErrTooLarge).
+// ReadAll reads r to its end. If there are more than most bytes, the error is compatible
+// with errors.Is(err, ErrTooLarge).
 func ReadAll(r io.Reader, most int64) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(r, most+1))
 	if err == nil && int64(len(data)) > most {

@@ -1,7 +1,7 @@
 // Package cnierror is an error with the CNI code that the runtime gets.
 //
-// What an error says, and which code it has, is decided where it happens. What
-// a runtime does by a code is in the CNI specification, section "Error".
+// The text and the code of an error are decided where it occurs. What a runtime does with
+// a code is in the CNI specification, section "Error".
 package cnierror
 
 import (
@@ -17,7 +17,7 @@ const (
 	Node     uint = 100 // the node does not have what the configuration asks for
 	Delegate uint = 101 // a plugin that we called failed
 	Kernel   uint = 102 // the kernel refused
-	Restore  uint = 103 // something could not be undone; a later DEL goes on
+	Restore  uint = 103 // something could not be undone; a later DEL continues
 	Check    uint = 104 // CHECK found a difference
 )
 
@@ -30,7 +30,7 @@ type coded struct {
 func (c coded) Error() string { return c.err.Error() }
 func (c coded) Unwrap() error { return c.err }
 
-// With gives err the CNI code that Code reports; nil stays nil.
+// With gives err a CNI code, which Code returns. It returns nil if err is nil.
 func With(code uint, err error) error {
 	if err == nil {
 		return nil
@@ -38,12 +38,12 @@ func With(code uint, err error) error {
 	return coded{code: code, err: err}
 }
 
-// Errorf is fmt.Errorf with a CNI code; it wraps what %w names.
+// Errorf is fmt.Errorf with a CNI code.
 func Errorf(code uint, format string, args ...any) error {
 	return coded{code: code, err: fmt.Errorf(format, args...)}
 }
 
-// Code is the CNI code of err: the outermost that was given, else the one that
+// Code returns the CNI code of err: the outermost one that was given, else the one that
 // a plugin answered with, else 999.
 func Code(err error) uint {
 	var c coded

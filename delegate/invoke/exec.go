@@ -19,15 +19,15 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 )
 
-// Exec runs plugins as programs. The library that the CNI project has for
-// this is not used: it links an HTTP stack and a tracing library, which
-// would add 2 MB to a binary that starts twice per pod.
+// Exec runs plugins as programs. It does not use the CNI project's library, which links
+// an HTTP stack and a tracing library: they would add 2 MB to a binary that starts twice
+// per pod.
 type Exec struct {
-	Env     []string      // handed on to every plugin
+	Env     []string      // of every plugin
 	Timeout time.Duration // of one plugin
 }
 
-// maxOutput bounds what is kept of a plugin's output.
+// maxOutput is the most that is kept of a plugin's output, in bytes.
 const maxOutput = 4 << 20
 
 // Find looks for the plugin in the directories of path, in order.
@@ -41,8 +41,8 @@ func (Exec) Find(plugin string, path []string) (string, error) {
 	return "", fmt.Errorf("CNI plugin %s is in none of %s: %w", plugin, strings.Join(path, ", "), fs.ErrNotExist)
 }
 
-// Start executes one plugin. At the end of the time limit, or of ctx, it ends
-// with everything that it has started; if this process ends, the plugin does.
+// Start starts one plugin. At the end of the time limit, or of ctx, the plugin is killed
+// with everything that it has started. It is also killed if this process ends.
 func (e Exec) Start(ctx context.Context, c Call) (wait func() (json.RawMessage, error)) {
 	notExecuted := func(err error) func() (json.RawMessage, error) {
 		err = fmt.Errorf("%s %s: %w: %w", c.Type, c.Command, ErrNotExecuted, err)
@@ -76,7 +76,7 @@ func (e Exec) Start(ctx context.Context, c Call) (wait func() (json.RawMessage, 
 		err := cmd.Wait()
 		switch {
 		case !stdout.full && (err == nil || errors.Is(err, exec.ErrWaitDelay) && limit.Err() == nil):
-			// After its end, something that it has left behind may hold its output.
+			// A process that the plugin has left behind may hold its output open.
 			return stdout.kept, nil
 		case ctx.Err() != nil:
 			return nil, fmt.Errorf("%s %s was killed, because the time for all is up: %w", c.Type, c.Command, ctx.Err())
@@ -89,7 +89,7 @@ func (e Exec) Start(ctx context.Context, c Call) (wait func() (json.RawMessage, 
 	}
 }
 
-// pluginError is what a failed plugin said: its CNI error, else its output.
+// pluginError returns what a failed plugin said: its CNI error, else its output.
 func pluginError(c Call, err error, stdout, stderr []byte) error {
 	var said types.Error
 	if json.Unmarshal(stdout, &said) == nil && said.Msg != "" {
@@ -106,8 +106,7 @@ func pluginError(c Call, err error, stdout, stderr []byte) error {
 	return fmt.Errorf("%s %s: %w: %s", c.Type, c.Command, err, output)
 }
 
-// limited keeps what is written to it, and refuses more than any plugin has
-// reason to say.
+// limited keeps what is written to it, up to maxOutput.
 type limited struct {
 	kept []byte
 	full bool

@@ -1,7 +1,7 @@
 // Package invoke executes CNI plugins, and reads and prints their results.
 //
-// Which plugin is executed for what, and what a failure means for the
-// attachment, is decided by who calls it.
+// The caller decides which plugin is executed for what, and what a failure means for the
+// attachment.
 package invoke
 
 import (
@@ -29,21 +29,20 @@ type Runner interface {
 	// Find returns the plugin's program. The error is compatible with
 	// errors.Is(err, fs.ErrNotExist).
 	Find(plugin string, path []string) (string, error)
-	// Start executes the plugin, beside whatever its caller does meanwhile, and
-	// returns what waits for its end and returns what it printed, which the same
-	// goroutine has to call. The error of a plugin that refused wraps a
-	// *types.Error with the plugin's own code and words; that of one that was not
-	// there, or could not be executed, is compatible with errors.Is(err,
-	// ErrNotExecuted).
+	// Start starts the plugin. It returns a function that waits for the plugin's end and
+	// returns what the plugin printed. The same goroutine must call that function. If the
+	// plugin refused, the error wraps a *types.Error with the plugin's code and words. If
+	// the plugin was not there, or could not be executed, the error is compatible with
+	// errors.Is(err, ErrNotExecuted).
 	Start(ctx context.Context, c Call) (wait func() (json.RawMessage, error))
 }
 
-// ErrNotExecuted is a plugin that was not executed and so has done nothing.
+// ErrNotExecuted is returned for a plugin that was not executed and so has done nothing.
 var ErrNotExecuted = errors.New("it was not executed")
 
-// HadNoEffect reports whether an ADD that failed has surely left nothing: the
-// plugin has answered that it failed, which CNI makes it clean up for, or it
-// was not executed at all.
+// HadNoEffect reports whether it is certain that an ADD that failed has left nothing: the
+// plugin answered with an error, and CNI requires it to clean up before, or it was not
+// executed at all.
 func HadNoEffect(err error) bool {
 	var said *types.Error
 	return errors.As(err, &said) || errors.Is(err, ErrNotExecuted)

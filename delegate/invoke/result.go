@@ -16,14 +16,13 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// Versions are the CNI versions that configurations and results can have. Of
-// the first two a result has no more than one address of each family, and no
-// interface.
+// Versions are the CNI versions that configurations and results can have. Results of the
+// first two have at most one address of each family, and no interface.
 var Versions = version.PluginSupports("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 
-// PrintResult writes a result as a CNI version has it: what came with 1.1.0
-// (pciID, mtu, and the routes' newer fields) is left out of older ones. No
-// version is the first.
+// PrintResult writes a result in a CNI version. It leaves out of older versions what
+// came with 1.1.0: pciID, mtu, and the newer fields of routes. Version "" is the first
+// one.
 func PrintResult(w io.Writer, r *current.Result, cniVersion string) error {
 	cniVersion = cmp.Or(cniVersion, "0.1.0")
 	newest, err := version.GreaterThanOrEqualTo(cniVersion, "1.1.0")
@@ -34,7 +33,7 @@ func PrintResult(w io.Writer, r *current.Result, cniVersion string) error {
 		r = downgrade(r)
 	}
 	if len(r.IPs) == 0 && slices.Contains([]string{"0.1.0", types020.ImplementedSpecVersion}, cniVersion) {
-		// The CNI project's conversion takes this for an error.
+		// The CNI project's conversion returns an error for this.
 		return (&types020.Result{CNIVersion: cniVersion, DNS: r.DNS}).PrintTo(w)
 	}
 	converted, err := r.GetAsVersion(cniVersion)
@@ -44,7 +43,7 @@ func PrintResult(w io.Writer, r *current.Result, cniVersion string) error {
 	return converted.PrintTo(w)
 }
 
-// downgrade is the result without what CNI 1.1.0 added.
+// downgrade returns the result without what CNI 1.1.0 added.
 func downgrade(r *current.Result) *current.Result {
 	out := &current.Result{CNIVersion: r.CNIVersion, IPs: r.IPs, DNS: r.DNS}
 	for _, i := range r.Interfaces {
@@ -85,7 +84,7 @@ func ResultFields(out json.RawMessage) (fields map[string]json.RawMessage, err e
 		return nil, fmt.Errorf("it printed no result: %q", out[:min(len(out), most)])
 	}
 	for _, key := range []string{"interfaces", "ips", "routes"} {
-		// The CNI project's conversions take these for there.
+		// The CNI project's conversions need these.
 		var list []*struct{}
 		if json.Unmarshal(fields[key], &list) == nil && slices.Contains(list, nil) {
 			return nil, fmt.Errorf("it printed a result of which an element of %s is null", key)

@@ -15,9 +15,8 @@ import (
 	"github.com/multibond/multibond/delegate/plan"
 )
 
-// RemoveUnstarted removes what a process has left that was killed before its
-// Record was there, which is before its first effect. timeout bounds the wait
-// for a container.
+// RemoveUnstarted removes the files of processes that were killed before they had written
+// a Record, and so before their first effect. timeout limits the wait for the locks.
 func (s Store) RemoveUnstarted(ctx context.Context, timeout time.Duration) error {
 	entries, err := os.ReadDir(s.Dir)
 	if err != nil {
@@ -50,8 +49,8 @@ func (s Store) RemoveUnstarted(ctx context.Context, timeout time.Duration) error
 	return errors.Join(errs...)
 }
 
-// RemoveStaleHolds removes the holds on devices that are nobody's, as those of a
-// Record are that was damaged.
+// RemoveStaleHolds removes holds on devices whose Record is gone, for example because it
+// was damaged. timeout limits the wait for the locks.
 func (s Store) RemoveStaleHolds(ctx context.Context, timeout time.Duration) error {
 	entries, err := os.ReadDir(filepath.Join(s.Dir, devicesDir))
 	if err != nil {
@@ -74,7 +73,7 @@ func (s Store) RemoveStaleHolds(ctx context.Context, timeout time.Duration) erro
 		}
 		if err := locks.Lock(ctx, "device", device); err != nil {
 			errs = append(errs, err)
-		} else if nobodys(device) { // still, now that nobody is at work on it
+		} else if nobodys(device) { // still, now that it is locked
 			errs = append(errs, cnierror.With(types.ErrIOFailure, atomicfile.Remove(s.HoldFile(device))))
 		}
 	}

@@ -17,22 +17,21 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
-// Locks are held by this process on names: a container, a device. Each name
-// is one byte, at its hash, of one file, so no lock leaves a file behind and
-// the kernel knows who holds it (fcntl_locking(2)). Names whose hashes
-// collide wait for each other, which costs time and nothing else.
+// Locks are the locks that this process holds on names of containers and devices. A
+// name is one byte of one file, at its hash: no lock leaves a file behind, and the kernel
+// knows who holds it (fcntl_locking(2)). Names with the same hash wait for each other,
+// which costs nothing but time.
 type Locks struct {
 	file    *os.File
 	timeout time.Duration
 	left    time.Duration // of timeout, which all locks share
 }
 
-// lockPause is how long a lock that is taken is left alone before it is tried
-// again.
+// lockPause is the time between two attempts to get a lock that somebody else holds.
 const lockPause = 10 * time.Millisecond
 
-// OpenLocks opens the locks of a directory. timeout is for all that are waited
-// for together.
+// OpenLocks opens the locks of a directory. timeout limits the wait for all locks
+// together.
 func OpenLocks(dir string, timeout time.Duration) (*Locks, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, cnierror.With(types.ErrIOFailure, fmt.Errorf("state directory: %w", err))
@@ -47,9 +46,9 @@ func OpenLocks(dir string, timeout time.Duration) (*Locks, error) {
 // Close releases all locks.
 func (l *Locks) Close() error { return l.file.Close() }
 
-// Lock waits for the names of one kind, in their order, so that two who want
-// the same ones do not wait for each other: containers come first, then
-// devices. The error's code is 11, try again later, and it names the holder.
+// Lock locks names of one kind, sorted. Containers come before devices, so two processes
+// that want the same names do not wait for each other. The error names the holder; its
+// code is 11, try again later.
 func (l *Locks) Lock(ctx context.Context, kind string, names ...string) error {
 	for _, name := range slices.Sorted(slices.Values(names)) {
 		if err := l.lock(ctx, kind+" "+name); err != nil {
@@ -87,7 +86,7 @@ func (l *Locks) fcntl(command int, lock *unix.Flock_t, name string) error {
 	return unix.FcntlFlock(l.file.Fd(), command, lock)
 }
 
-// holder describes the process that has the lock.
+// holder describes the process that holds a lock.
 func (l *Locks) holder(name string) string {
 	lock := unix.Flock_t{Type: unix.F_WRLCK}
 	if err := l.fcntl(unix.F_GETLK, &lock, name); err != nil || lock.Type == unix.F_UNLCK {

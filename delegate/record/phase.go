@@ -1,7 +1,7 @@
 package record
 
-// Phase says how far an attachment has come, by its Record on disk. A process
-// can be killed at any of them; restoring leads from each back to none.
+// Phase is how far an attachment has come, by its Record on disk. A process can be killed
+// in any phase. Restoring leads from each of them back to None.
 type Phase string
 
 // The phases, in the order in which an attachment goes through them.
@@ -14,7 +14,7 @@ const (
 	Restoring   Phase = "restoring" // some links are as before again
 )
 
-// Phase is how far the attachment of a Record has come; nil is no Record.
+// Phase returns how far the attachment of a Record has come. rec may be nil: no Record.
 func (rec *Record) Phase() Phase {
 	switch {
 	case rec == nil:

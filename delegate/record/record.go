@@ -23,8 +23,8 @@ import (
 // Version is the version of a Record's form on disk.
 const Version = 1
 
-// Record is what has been done for one attachment: the plan, on disk before
-// its first effect, and what is known since. It is all that undoing needs.
+// Record is what has been done for one attachment: the plan, which is on disk before its
+// first effect, and what has become known since. Restoring needs nothing else.
 type Record struct {
 	Version     int                  `json:"version"`
 	BootID      string               `json:"bootID"`
@@ -56,8 +56,8 @@ type Attached struct {
 	Result json.RawMessage `json:"result,omitempty"` // of the last plugin
 }
 
-// Members are the keys of all Records that were made together with this one,
-// in the order of their attachment, itself among them.
+// Members returns the keys of all Records that were made together, including this one,
+// in the order of attachment.
 func (r *Record) Members() []plan.Key {
 	var keys []plan.Key
 	for _, name := range r.Plan.Group.IfNames {
@@ -69,11 +69,11 @@ func (r *Record) Members() []plan.Key {
 	return keys
 }
 
-// Network is what the runtime calls the configuration of the ADD.
+// Network returns the name of the configuration that the runtime gave to ADD.
 func (r *Record) Network() string { return cmp.Or(r.Plan.Group.Network, r.Plan.Network) }
 
-// Plugins are those that were called for the attachment, each with the name of
-// the interface that it was called with.
+// Plugins yields the plugins that ADD executes for the attachment, each with its
+// CNI_IFNAME.
 func (r *Record) Plugins() iter.Seq2[netconf.Plugin, string] {
 	return func(yield func(netconf.Plugin, string) bool) {
 		for _, l := range r.Plan.Links {
@@ -89,8 +89,8 @@ func (r *Record) Plugins() iter.Seq2[netconf.Plugin, string] {
 	}
 }
 
-// Bond is the plan's bond, with the MTU that was not known before its links were
-// attached.
+// Bond returns the plan's bond. It has the bond's MTU even if that was not known before
+// the links were attached.
 func (r *Record) Bond() bond.Spec {
 	spec := r.Plan.Bond
 	if r.MTU > 0 {
@@ -99,8 +99,8 @@ func (r *Record) Bond() bond.Spec {
 	return spec
 }
 
-// IndexOf is the index that a link of the plan had on the host, or the one that it
-// was given there before it was attached.
+// IndexOf returns the last index that a link of the plan had before it was attached: the
+// one in the plan, or the one that SetIndex has set.
 func (r *Record) IndexOf(l plan.Link) int {
 	if given, is := r.Indexes[l.Name]; is {
 		return given
@@ -108,7 +108,7 @@ func (r *Record) IndexOf(l plan.Link) int {
 	return l.Before.Index
 }
 
-// SetIndex keeps the index that a link was given before it was attached.
+// SetIndex records the index that a link was given before it was attached.
 func (r *Record) SetIndex(l plan.Link, index int) {
 	if r.Indexes == nil {
 		r.Indexes = map[string]int{}
@@ -116,7 +116,8 @@ func (r *Record) SetIndex(l plan.Link, index int) {
 	r.Indexes[l.Name] = index
 }
 
-// assumeBegun is for a Record that does not know how far its ADD has come.
+// assumeBegun marks every step as begun: the Record does not know how far its ADD has
+// come.
 func (r *Record) assumeBegun() {
 	r.Started = nil
 	for _, l := range r.Plan.Links {
@@ -125,12 +126,12 @@ func (r *Record) assumeBegun() {
 	r.IPAMAsked = true
 }
 
-// AddStep adds one thing that was done, and the time it took.
+// AddStep adds a step and the time it took.
 func (rec *Record) AddStep(what string, from, to time.Time) {
 	rec.Steps = append(rec.Steps, agentapi.Step{What: what, Milliseconds: float64(to.Sub(from).Microseconds()) / 1000})
 }
 
-// Call is one execution of a plugin for this attachment.
+// Call returns the execution of a plugin for this attachment.
 func (rec *Record) Call(command, netns, ifName string, p netconf.Plugin, prevResult json.RawMessage) invoke.Call {
 	config := p.Config.Raw
 	if prevResult != nil {
@@ -142,13 +143,13 @@ func (rec *Record) Call(command, netns, ifName string, p netconf.Plugin, prevRes
 	}
 }
 
-// IPAMCall is one execution of the IPAM plugin for this attachment.
+// IPAMCall returns the execution of the IPAM plugin for this attachment.
 func (rec *Record) IPAMCall(command, netns string) invoke.Call {
 	return rec.Call(command, netns, rec.Plan.IfName, rec.Plan.IPAMPlugin(), nil)
 }
 
-// LostAt is when a link was first found to be nowhere, or its name to be
-// taken: now, where that is new.
+// LostAt returns when a link was first found to be nowhere, or its name to be taken. If
+// that is new, it records and returns the present time.
 func (rec *Record) LostAt(l plan.Link) time.Time {
 	since, before := rec.LostSince[l.Name]
 	if !before {
@@ -161,9 +162,9 @@ func (rec *Record) LostAt(l plan.Link) time.Time {
 	return since
 }
 
-// Made says whether a bond in the pod is this attachment's. A Record that does
-// not know its index, because it was damaged or its ADD killed, knows its name,
-// which the application can change, and which devices it can only have from it.
+// Made reports whether a bond in the pod is this attachment's. A Record that was damaged,
+// or whose ADD was killed, does not know the bond's index. It knows the bond's name,
+// which the application can change, and its devices, which no other bond can have.
 func (rec *Record) Made(b bond.Link, links []bond.Link) bool {
 	if rec.BondIndex != 0 {
 		return rec.BondIndex == b.Index
@@ -173,10 +174,10 @@ func (rec *Record) Made(b bond.Link, links []bond.Link) bool {
 	})
 }
 
-// Knows says whether now is the interface that l was. It has kept its index,
-// unless that was taken where it moved to. Its own MAC alone does not tell:
-// igbvf takes whatever MAC it has for its own at each reset, and that can be
-// the bond's, which is one of the links'.
+// Knows reports whether now is the interface that l was. It has kept its index, unless
+// the index was taken where it moved to. Its permanent MAC alone does not tell: at each
+// reset igbvf takes the MAC that it has for its permanent one, and that can be the
+// bond's, which is that of one of the links.
 func (rec *Record) Knows(l plan.Link, now bond.Link) bool {
 	if now.Index == rec.IndexOf(l) || now.Index == rec.Attached[l.Name].Link.Index {
 		return true

@@ -27,28 +27,29 @@ const (
 	devicesDir = "devices"
 )
 
-// A Record has at most the configurations that an agent hands on and what each
-// plugin printed, a hold the names of a container and an interface; in bytes.
+// The largest files that are read, in bytes. A Record has the configurations that an
+// agent hands on and what each plugin printed. A hold has the names of a container and
+// an interface.
 const (
 	maxRecord = 64 << 20
 	maxHold   = 4 << 10
 )
 
-// ErrDamaged is a Record that nobody can read, and of which nothing is left.
+// ErrDamaged is returned for a Record that cannot be read.
 var ErrDamaged = errors.New("it is damaged")
 
-// Within is the store of what plugins attach that were executed on behalf of
-// this one's Records: one of them may execute this program again, for the same
-// container and interface, as flannel does with a delegate of type bond.
+// Within returns the store for what the plugins of this store's Records attach: a plugin
+// may execute this program again for the same container and interface, as flannel does
+// with a delegate of type bond.
 func (s Store) Within() Store { return Store{Dir: filepath.Join(s.Dir, "within")} }
 
-// File is where a Record is.
+// File returns the name of a Record's file.
 func (s Store) File(k plan.Key) string { return filepath.Join(s.Dir, k.String()+recordEnd) }
 
-// Load reads a Record. The error is compatible with errors.Is(err,
-// fs.ErrNotExist) where there is none. Of a damaged one a copy is kept under
-// another name, so that it is not lost; in its place counts what Begin wrote,
-// as if every step had been begun.
+// Load reads a Record. If there is none, the error is compatible with errors.Is(err,
+// fs.ErrNotExist). If the Record is damaged, a copy of it is kept under another name,
+// and Load returns the Record that Begin wrote, with every step marked as begun. If that
+// is gone too, the error is compatible with errors.Is(err, ErrDamaged).
 func (s Store) Load(k plan.Key) (*Record, error) {
 	file := s.File(k)
 	r, err := read(file, k)
@@ -114,9 +115,9 @@ func (s Store) List() ([]plan.Key, error) {
 	return keys, nil
 }
 
-// Begin writes new Records of one container, so that they survive a crash of
-// the machine, and their holds on their devices. The error is compatible with
-// errors.Is(err, fs.ErrExist) where there is a Record already.
+// Begin writes new Records of one container, so that they survive a crash of the machine,
+// and their holds on devices. If there is a Record already, the error is compatible with
+// errors.Is(err, fs.ErrExist).
 func (s Store) Begin(rs ...*Record) error {
 	if err := os.MkdirAll(filepath.Join(s.Dir, devicesDir), 0o700); err != nil {
 		return fmt.Errorf("state directory: %w", err)
@@ -126,7 +127,7 @@ func (s Store) Begin(rs ...*Record) error {
 	}
 	for _, r := range rs {
 		for _, device := range r.Plan.Devices() {
-			// One small write: a hold that is cut short is nobody's.
+			// One small write: a hold that is cut short has no Record.
 			if err := os.WriteFile(s.HoldFile(device), []byte(r.Plan.Key().String()), 0o600); err != nil {
 				return fmt.Errorf("hold on %s: %w", device, err)
 			}
@@ -135,15 +136,15 @@ func (s Store) Begin(rs ...*Record) error {
 	return nil
 }
 
-// begin writes one file, which has all the Records and is known by all their
-// names until Update gives each a file of its own: it costs two syncs for all,
-// where files of their own cost two for each, the most of an ADD's own time.
+// begin writes one file with all the Records, under the names of all of them, until Update
+// gives each a file of its own. One file costs two syncs. Files of their own would cost
+// two syncs each, which was most of the time that ADD itself takes.
 func (s Store) begin(rs []*Record) error {
 	of := func(r *Record, err error) error { return fmt.Errorf("record of %s: %w", r.Plan.Key(), err) }
 	var all []byte
 	for _, r := range rs {
 		data := strictjson.Encode(r)
-		// A configuration can be nested so deeply that it can be written and not read.
+		// A configuration can be nested so deeply that it can be written but not read.
 		if !json.Valid(data) {
 			return of(r, errors.New("it could not be read back: it is nested too deeply"))
 		}
@@ -170,9 +171,9 @@ func (s Store) begin(rs []*Record) error {
 	return atomicfile.SyncDir(s.Dir)
 }
 
-// Update writes what is new about a Record. It is not synced: after a crash
-// of the machine it may be damaged, and what Begin wrote, which stays beside
-// it, is enough, because devices of another boot are not touched.
+// Update writes a Record. It does not sync: after a crash of the machine the Record may be
+// damaged. What Begin wrote, which stays beside it, is then enough, because devices of
+// another boot are not touched.
 func (s Store) Update(r *Record) error {
 	data := strictjson.Encode(r)
 	if len(data) > maxRecord {
@@ -184,9 +185,8 @@ func (s Store) Update(r *Record) error {
 	return nil
 }
 
-// End removes a Record and its hold on its devices, and one that was cut short
-// when the disk was full. It is no error if they are gone. Locks on the devices
-// are held.
+// End removes a Record and its holds on devices, even holds that were cut short when the
+// disk was full. It is no error if they are gone. The caller holds locks on the devices.
 func (s Store) End(r *Record) error {
 	var errs []error
 	for _, device := range r.Plan.Devices() {
@@ -197,18 +197,18 @@ func (s Store) End(r *Record) error {
 	return errors.Join(append(errs, s.Forget(r.Plan.Key()))...)
 }
 
-// Forget removes all files of a Record, those too that a process has left
-// that was killed while it wrote them; what was set aside stays.
+// Forget removes all files of a Record, including those of a process that was killed while
+// it wrote them. Copies of damaged Records stay.
 func (s Store) Forget(k plan.Key) error {
 	file := s.File(k)
 	return atomicfile.Remove(file+atomicfile.Unfinished, file+begunEnd, file)
 }
 
-// HoldFile is where it is kept whose Record has a device.
+// HoldFile returns the name of the file that says whose Record has a device.
 func (s Store) HoldFile(device string) string { return filepath.Join(s.Dir, devicesDir, device) }
 
-// Holder returns whose Record has a device; the zero Key for nobody's. A hold
-// whose Record is gone is nobody's.
+// Holder returns the key of the Record that has a device. It returns the zero Key if there
+// is none, or if the hold's Record is gone.
 func (s Store) Holder(device string) (plan.Key, error) {
 	data, err := atomicfile.Read(s.HoldFile(device), maxHold)
 	if errors.Is(err, fs.ErrNotExist) {

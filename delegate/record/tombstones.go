@@ -10,7 +10,7 @@ import (
 	"github.com/multibond/multibond/delegate/plan"
 )
 
-// The tombstones are kept in one file, each at its hash, in place of one that was
+// The tombstones are in one file, each at its hash. A new one replaces the one that was
 // there.
 const (
 	tombstonesFile = "ended"
@@ -18,22 +18,21 @@ const (
 	tombstoneSize  = 256 // of a slot, in bytes
 )
 
-// Tombstones are the sandboxes that have nothing left to undo: runtimes send DEL
-// two or three times, and the further ones then ask nobody anything. A sandbox
-// without one costs a DEL that does all again; so they are not synced, and hold
-// for one boot.
+// Tombstones are the sandboxes that have nothing left to undo. Runtimes send DEL two or
+// three times, and with a tombstone the further ones ask nobody anything. Without one a
+// DEL does everything again, so tombstones are not synced, and are valid for one boot.
 type Tombstones struct {
 	file   string
 	bootID string
 }
 
-// Tombstones are those of the sandboxes of this boot.
+// Tombstones returns the tombstones of one boot.
 func (s Store) Tombstones(bootID string) Tombstones {
 	return Tombstones{file: filepath.Join(s.Dir, tombstonesFile), bootID: bootID}
 }
 
-// slot is where a sandbox is kept and what stands there; nil if it is too long
-// for that.
+// slot returns where the tombstone of a sandbox is, and its content. text is nil if the
+// content would be too long.
 func (t Tombstones) slot(k plan.Key) (at int64, text []byte) {
 	text = fmt.Appendf(nil, "%s %s", t.bootID, k)
 	if len(text) > tombstoneSize {
@@ -57,15 +56,15 @@ func (t Tombstones) Has(k plan.Key) bool {
 	return n == tombstoneSize && bytes.Equal(there, text)
 }
 
-// Put remembers that a sandbox has nothing left to undo. Without it a further DEL
-// does all again, so it is no error if it cannot be written.
+// Put records that a sandbox has nothing left to undo. Without a tombstone a further DEL
+// does everything again, so it is no error if it cannot be written.
 func (t Tombstones) Put(k plan.Key) {
 	if at, text := t.slot(k); text != nil {
 		_ = t.write(at, text)
 	}
 }
 
-// Drop forgets that a sandbox has ended.
+// Drop removes the tombstone of a sandbox.
 func (t Tombstones) Drop(k plan.Key) error {
 	if !t.Has(k) {
 		return nil
