@@ -122,7 +122,7 @@ func TestAddRecord(t *testing.T) {
 	}
 }
 
-// TestAddCalls: who is called, in order, and what each is told.
+// TestAddCalls: which plugins are executed, in which order, and with what.
 func TestAddCalls(t *testing.T) {
 	m := newMachine(t)
 	r := request(t, scenarioConfig("links that plugins make"))
@@ -157,7 +157,7 @@ func scenarioConfig(name string) string {
 	panic("there is no scenario " + name)
 }
 
-// TestAddTwice: a second ADD is the stored result, and changes nothing.
+// TestAddTwice: a second ADD returns the stored result and changes nothing.
 func TestAddTwice(t *testing.T) {
 	m := newMachine(t)
 	r := request(t, standard)
@@ -170,8 +170,8 @@ func TestAddTwice(t *testing.T) {
 	assert.Len(t, m.plugins.calls, calls)
 }
 
-// TestAddAfterBroken: an attachment of the container that is not whole any
-// more is undone, and made again.
+// TestAddAfterBroken: if an attachment of the container is broken, ADD restores it and
+// makes it again.
 func TestAddAfterBroken(t *testing.T) {
 	for name, breakIt := range map[string]func(m *machine){
 		"bond deleted": func(m *machine) {
@@ -200,8 +200,8 @@ func TestAddAfterBroken(t *testing.T) {
 	}
 }
 
-// TestAddAfterDeadSandbox: the VFs of a sandbox that is gone, whose DEL has
-// not come yet, are as before first, and only then the new one's.
+// TestAddAfterDeadSandbox: the VFs of a sandbox that is gone, and whose DEL has not come
+// yet, are restored before a new sandbox gets them.
 func TestAddAfterDeadSandbox(t *testing.T) {
 	m := newMachine(t)
 	r := request(t, standard)
@@ -222,8 +222,8 @@ func TestAddAfterDeadSandbox(t *testing.T) {
 	m.wantState(fresh)
 }
 
-// TestAddWhileHeld: what a living sandbox has is not touched, whatever the
-// namespace that it is looked for in.
+// TestAddWhileHeld: the devices of a living sandbox are not touched, wherever they are
+// looked for.
 func TestAddWhileHeld(t *testing.T) {
 	m := newMachine(t)
 	r := request(t, standard)
@@ -257,8 +257,8 @@ type hostOnly struct{ bond.Kernel }
 
 func (k hostOnly) Open(string) (bond.Namespace, error) { return k.Host() }
 
-// TestAddErrors: the error has the network, the place, the cause and its
-// code, and a plugin's own error can be had from it.
+// TestAddErrors: an error has the network, the place, the cause and its code, and wraps
+// the error of a plugin.
 func TestAddErrors(t *testing.T) {
 	for _, test := range []struct {
 		name, config string
@@ -294,8 +294,8 @@ func TestAddErrors(t *testing.T) {
 	}
 }
 
-// TestAddNotUndone: where something could not be undone either, both errors
-// are there, the first one's code counts, and DEL goes on.
+// TestAddNotUndone: if restoring fails too, the error has both errors and the code of the
+// first one, and DEL continues.
 func TestAddNotUndone(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()
@@ -320,7 +320,7 @@ func TestAddNotUndone(t *testing.T) {
 	m.wantState(before)
 }
 
-// runnerFunc is a Runner that executes plugins otherwise.
+// runnerFunc is a Runner that executes plugins by a function.
 type runnerFunc struct {
 	invoke.Runner
 	run func(context.Context, invoke.Call) (json.RawMessage, error)
@@ -331,8 +331,8 @@ func (r runnerFunc) Start(ctx context.Context, c invoke.Call) func() (json.RawMe
 	return func() (json.RawMessage, error) { return out, err }
 }
 
-// TestAddCancelled: when the time is up nothing new is begun, and the way
-// back has its own time.
+// TestAddCancelled: when the time is up nothing new is begun, and restoring has a time of
+// its own.
 func TestAddCancelled(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()
@@ -351,7 +351,7 @@ func TestAddCancelled(t *testing.T) {
 	m.wantState(before)
 }
 
-// TestAddResults: what a plugin prints in place of a result.
+// TestAddResults: plugins that print something other than a result.
 func TestAddResults(t *testing.T) {
 	for _, test := range []struct{ name, plugin, output, text string }{
 		{"nothing", "sriov", "", `network net1: links[0]: attaching 0000:3b:02.0: sriov ADD: it printed no result: ""`},
@@ -380,7 +380,7 @@ func TestAddResults(t *testing.T) {
 	}
 }
 
-// TestAddWithoutState: where the Record cannot be written nothing is begun.
+// TestAddWithoutState: if the Record cannot be written, nothing is begun.
 func TestAddWithoutState(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()
@@ -392,7 +392,7 @@ func TestAddWithoutState(t *testing.T) {
 	assert.True(t, strings.HasPrefix(err.Error(), "state directory: mkdir "), err)
 	m.Store.Dir = strings.TrimSuffix(m.Store.Dir, "/file")
 	require.NoError(t, atomicfile.Remove(m.Store.Dir+"/file"))
-	// A hold that cannot be written: the Record goes again.
+	// If a hold cannot be written, the Record is removed again.
 	writeFile(t, m.Store.Dir+"/lock", "", 0o600)
 	require.NoError(t, os.MkdirAll(m.Store.HoldFile(vfB), 0o700))
 	held := m.state()

@@ -3,11 +3,8 @@ package delegate
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"testing"
 
-	"github.com/containernetworking/cni/pkg/types"
 	"github.com/stretchr/testify/assert"
 
 	"github.com/multibond/multibond/bond"
@@ -15,8 +12,8 @@ import (
 	"github.com/multibond/multibond/delegate/invoke"
 )
 
-// TestIdentify: a link is the one with the PCI address, whatever its plugin
-// has called it, and its plugin finds it again under the name that it knows.
+// TestIdentify: a link is identified by its PCI address, whatever name its plugin has
+// given it, and DEL of its plugin finds it under the name that the plugin knows.
 func TestIdentify(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()
@@ -38,7 +35,7 @@ func TestIdentify(t *testing.T) {
 	m.wantState(before)
 }
 
-// TestIdentifyNone: a plugin that says that it has attached a link and has not.
+// TestIdentifyNone: a plugin succeeds but has attached no link.
 func TestIdentifyNone(t *testing.T) {
 	for config, text := range map[string]string{
 		standard: "network net1: links[0]: 0000:3b:02.0 was attached, and no interface of the pod is it",
@@ -53,22 +50,4 @@ func TestIdentifyNone(t *testing.T) {
 		wantError(t, err, cnierror.Delegate, text)
 		m.wantState(before)
 	}
-}
-
-func TestCode(t *testing.T) {
-	said := &types.Error{Code: 11, Msg: "later"}
-	for _, test := range []struct {
-		err  error
-		want uint
-	}{
-		{errors.New("x"), types.ErrInternal},
-		{said, 11},
-		{fmt.Errorf("sriov ADD: %w", said), 11},
-		{cnierror.With(cnierror.Delegate, said), cnierror.Delegate},
-		{cnierror.With(cnierror.Restore, cnierror.With(cnierror.Kernel, said)), cnierror.Restore},
-		{fmt.Errorf("more: %w", cnierror.Errorf(cnierror.Node, "x")), cnierror.Node},
-	} {
-		assert.Equal(t, test.want, cnierror.Code(test.err))
-	}
-	assert.Nil(t, cnierror.With(cnierror.Node, nil))
 }

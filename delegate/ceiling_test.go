@@ -14,9 +14,9 @@ import (
 // verbs are the requests to the kernel; those in the plural are dumps.
 var verbs = []string{"open", "Link", "Links", "Addresses", "VFs", "CreateBond", "Delete", "Change", "Flush", "Configure", "RemoveRoute", "ChangeVF"}
 
-// TestRequests counts what an ADD and a DEL of a pod with a bond ask of the
-// kernel and of the agent, and what they execute. Each is a system call, a round
-// trip or a process on the way of a pod's start: who needs one more says here why.
+// TestRequests counts what an ADD and a DEL of a pod with a bond ask of the kernel and of
+// the agent, and what they execute. Each is a system call, a round trip or a process that
+// delays the pod's start. If you need one more, say here why.
 func TestRequests(t *testing.T) {
 	n := newNode(t, bondOf("bond0", vfA, vfB))
 	count := func(call func() error, agent int) map[string]int {
@@ -60,23 +60,23 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// heard waits until the agent has got so many requests: of a DEL nobody waits for
-// its answer.
+// heard waits until the agent has got so many requests: DEL does not wait for the agent's
+// answer.
 func (n *node) heard(want int) {
 	for deadline := time.Now().Add(time.Minute); n.requests() < want && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 }
 
-// requests is how many the agent has got.
+// requests returns how many requests the agent has got.
 func (n *node) requests() int {
 	n.mutex.Lock()
 	defer n.mutex.Unlock()
 	return len(n.asked)
 }
 
-// TestAllocations holds an ADD and a DEL of a pod with a bond below a ceiling:
-// what the fakes allocate is in it, and little of it.
+// TestAllocations checks that an ADD and a DEL of a pod with a bond stay below a ceiling.
+// It includes what the fakes allocate, which is little.
 func TestAllocations(t *testing.T) {
 	const ceiling = 9000
 	n := newNode(t, bondOf("bond0", vfA, vfB))

@@ -22,7 +22,7 @@ import (
 	"github.com/multibond/multibond/delegate/netconf"
 )
 
-// TestCheck: each thing that can differ is found, and said.
+// TestCheck: CHECK finds and reports each thing that can differ.
 func TestCheck(t *testing.T) {
 	down, none := false, 0
 	for _, test := range []struct {
@@ -93,8 +93,8 @@ func (m *machine) mustDelete(path, name string) {
 	require.NoError(m.t, m.namespace(path).Delete(m.link(path, name).Index))
 }
 
-// TestCheckPlugins: those are called that know CHECK, with what they printed
-// at ADD; IPAM gets what the runtime gives.
+// TestCheckPlugins: CHECK is executed of the plugins that know it, with what they printed
+// at ADD. IPAM gets the configuration of the runtime.
 func TestCheckPlugins(t *testing.T) {
 	for _, test := range []struct {
 		name, config string
@@ -154,9 +154,9 @@ type lookOnly struct{ bond.Kernel }
 
 func (lookOnly) EnableBonding(context.Context) error { panic("STATUS loads a module") }
 
-// TestStatusOfWhatHangs: neither a default network whose plugins never end, nor
-// an agent that never answers, nor the loading of a module holds STATUS up: no
-// plugin is executed, no module loaded, and of the agent enough is known.
+// TestStatusOfWhatHangs: STATUS is not delayed by a default network whose plugins never
+// end, an agent that never answers, or the loading of a module. It executes no plugin and
+// loads no module, and it is enough to know that the agent is there.
 func TestStatusOfWhatHangs(t *testing.T) {
 	bin := t.TempDir()
 	writeFile(t, filepath.Join(bin, "p"), "#!/bin/sh\n"+`touch "$0.was-executed"; exec sleep 600`, 0o755)
@@ -178,7 +178,7 @@ func TestStatusOfWhatHangs(t *testing.T) {
 	assert.Empty(t, files)
 }
 
-// TestStatusWithoutTime: that nobody listens is said however little time there is.
+// TestStatusWithoutTime: however little time there is, the error says that nobody listens.
 func TestStatusWithoutTime(t *testing.T) {
 	err := agentapi.Client{Socket: filepath.Join(t.TempDir(), "none.sock"), Timeout: 1}.Ready(t.Context())
 	assert.ErrorIs(t, err, fs.ErrNotExist)

@@ -74,8 +74,8 @@ func TestDel(t *testing.T) {
 	}
 }
 
-// TestDelNameTaken: an interface of the application has a link's name, and is
-// not mistaken for it.
+// TestDelNameTaken: an interface of the application that has a link's name is not mistaken
+// for the link.
 func TestDelNameTaken(t *testing.T) {
 	for _, name := range []string{"the VF renamed", "the VF on the host"} {
 		t.Run(name, func(t *testing.T) {
@@ -100,8 +100,8 @@ func TestDelNameTaken(t *testing.T) {
 	}
 }
 
-// TestDelNamespaceGone: the VFs are on the host, by the pod's names or, where
-// these are taken, others.
+// TestDelNamespaceGone: the VFs are on the host under the pod's names, or under others if
+// these are taken.
 func TestDelNamespaceGone(t *testing.T) {
 	for _, name := range []string{"gone", "gone, and the name taken", "another under its path", "gone, CNI_NETNS never was"} {
 		t.Run(name, func(t *testing.T) {
@@ -141,8 +141,8 @@ func TestDelNamespaceGone(t *testing.T) {
 	}
 }
 
-// TestDelHostNameTaken: the VF's own name on the host has been taken. It comes
-// back under another, and gets its own as soon as that is free.
+// TestDelHostNameTaken: the VF's own name on the host has been taken. The VF comes back
+// under another name, and gets its own as soon as that is free.
 func TestDelHostNameTaken(t *testing.T) {
 	m := newMachine(t)
 	m.Limbo.GiveUp = time.Hour
@@ -158,9 +158,8 @@ func TestDelHostNameTaken(t *testing.T) {
 	m.wantState(before)
 }
 
-// TestDelHostNameKept: the VF's own name on the host stays another's, as when
-// VFs were made anew and named in another order. A pod does not wait for it
-// for ever.
+// TestDelHostNameKept: another interface keeps the VF's own name on the host, as happens
+// if VFs are made anew and named in another order. A pod does not wait for ever.
 func TestDelHostNameKept(t *testing.T) {
 	m := newMachine(t)
 	m.mustAdd(request(t, standard))
@@ -186,7 +185,7 @@ func TestDelHostNameKept(t *testing.T) {
 	m.wantState(newMachine(t).state())
 }
 
-// TestDelPFRenamed: a PF is known by its address, whatever it is called now.
+// TestDelPFRenamed: a PF is identified by its address, whatever its name is now.
 func TestDelPFRenamed(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()
@@ -202,8 +201,8 @@ func TestDelPFRenamed(t *testing.T) {
 	m.wantState(before)
 }
 
-// TestDelNewOwner: a late DEL leaves a VF alone that another container has by
-// now, and does not call its plugin, which would take the VLAN away.
+// TestDelNewOwner: if another container has a VF by now, a late DEL leaves it alone and
+// does not execute its plugin, which would remove the VLAN.
 func TestDelNewOwner(t *testing.T) {
 	for _, config := range []string{standard, scenarioConfig("links of the host")} {
 		m := newMachine(t)
@@ -234,8 +233,8 @@ func (m *machine) remake() {
 	m.AddPF(pfB, "enp2s0", vfB, vfB2)
 }
 
-// TestDelMadeAnew: the VFs were made anew under the running pod. They are
-// others, and what was before does not concern them.
+// TestDelMadeAnew: the VFs were made anew while the pod was running. They are other VFs,
+// and do not get the state of the old ones.
 func TestDelMadeAnew(t *testing.T) {
 	m := newMachine(t)
 	m.mustAdd(request(t, standard))
@@ -251,8 +250,8 @@ func TestDelMadeAnew(t *testing.T) {
 	assert.Empty(t, m.plugins.pool)
 }
 
-// TestDelDriverAnew: a VF was given its driver anew under the running pod. Its
-// interface is another one, and the PF still has the VLAN that the ADD set.
+// TestDelDriverAnew: a VF was bound to its driver again while the pod was running. Its
+// interface is another one, but the PF still has the VLAN that the ADD set.
 func TestDelDriverAnew(t *testing.T) {
 	m := newMachine(t)
 	m.mustAdd(request(t, standard))
@@ -269,8 +268,8 @@ func TestDelDriverAnew(t *testing.T) {
 	}
 }
 
-// TestDelOtherBoot: the VFs of another boot are nobody's. The address is given
-// back, even if the Record does not know that it was asked for.
+// TestDelOtherBoot: after a reboot the VFs are not touched. The address is released, even
+// if the Record does not know that IPAM was asked for one.
 func TestDelOtherBoot(t *testing.T) {
 	for _, asked := range []bool{true, false} {
 		m := newMachine(t)
@@ -288,7 +287,7 @@ func TestDelOtherBoot(t *testing.T) {
 	}
 }
 
-// TestDelDriver: a VF that was handed to a program is left to it.
+// TestDelDriver: a VF that was handed to a program is left alone.
 func TestDelDriver(t *testing.T) {
 	for driver, warning := range map[string]string{
 		"vfio-pci": "multibond: 0000:3b:02.0 has no interface on the host: its driver is vfio-pci now\n",
@@ -304,8 +303,7 @@ func TestDelDriver(t *testing.T) {
 	}
 }
 
-// TestDelLimbo: a VF that is nowhere is waited for, over several DELs, and
-// then given up.
+// TestDelLimbo: if a VF is nowhere, several DELs wait for it before it is given up.
 func TestDelLimbo(t *testing.T) {
 	lose := func(m *machine) {
 		m.AddNamespace("/elsewhere")
@@ -362,8 +360,8 @@ func TestDelLimbo(t *testing.T) {
 	})
 }
 
-// TestDelIPAM: an address that was given has to be taken back; a refusal to
-// take back what was never given changes nothing.
+// TestDelIPAM: DEL fails until IPAM has released an address that it gave. If it never gave
+// one, its refusal changes nothing.
 func TestDelIPAM(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()
@@ -380,7 +378,7 @@ func TestDelIPAM(t *testing.T) {
 	assert.Equal(t, calls, m.plugins.count("sriov", "DEL"))
 }
 
-// TestDelMade: what a plugin has made has to go, by that plugin.
+// TestDelMade: DEL fails until a plugin has deleted what it made.
 func TestDelMade(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()
@@ -392,8 +390,8 @@ func TestDelMade(t *testing.T) {
 	m.wantState(before)
 }
 
-// TestDelMadeNamespaceGone: what a plugin has made goes with the namespace, and
-// a plugin that cannot do without one must not keep DEL from ending.
+// TestDelMadeNamespaceGone: what a plugin has made goes with the namespace. If the plugin
+// fails without a namespace, DEL succeeds.
 func TestDelMadeNamespaceGone(t *testing.T) {
 	m := newMachine(t)
 	m.mustAdd(request(t, scenarioConfig("links that plugins make")))
@@ -404,8 +402,8 @@ func TestDelMadeNamespaceGone(t *testing.T) {
 	assert.Equal(t, "multibond: link bond0-1: macvlan DEL: failed to open netns\n", m.log.String())
 }
 
-// TestDelHostNICNotHome: a NIC without a PCI address has a driver all the same,
-// and comes back some time after its namespace has ended.
+// TestDelHostNICNotHome: a NIC without a PCI address has a driver too, and comes back some
+// time after its namespace has ended.
 func TestDelHostNICNotHome(t *testing.T) {
 	m := newMachine(t)
 	m.AddVirtual("", "", "usb0")
@@ -420,7 +418,7 @@ func TestDelHostNICNotHome(t *testing.T) {
 	m.mustDel(c1)
 }
 
-// TestDelNewPath: the runtime's plugin directory of today counts too.
+// TestDelNewPath: DEL also looks for plugins in the CNI_PATH that it gets itself.
 func TestDelNewPath(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()
@@ -432,8 +430,8 @@ func TestDelNewPath(t *testing.T) {
 	assert.Equal(t, []string{"/opt/cni/bin", "/opt/cni/new"}, calls[len(calls)-1].Path)
 }
 
-// TestDelRecords: without a Record that can be read there is nothing to undo,
-// except what Begin wrote; and a newer one is not touched.
+// TestDelRecords: if a Record cannot be read, DEL uses what Begin wrote. It does not touch
+// a Record of a newer version.
 func TestDelRecords(t *testing.T) {
 	for name, content := range map[string]string{"empty": "", "garbage": "{", "null": "null", "of nobody": `{"version": 1}`} {
 		t.Run(name, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
-// TestGivenTo: where a VF is that is not on the host, sriov-cni's note says.
+// TestGivenTo: sriov-cni's note says where a VF is that is not on the host.
 func TestGivenTo(t *testing.T) {
 	m := newMachine(t)
 	m.change("", "enp2s0v0", bond.Change{Namespace: m.namespace(pod2)})

@@ -22,8 +22,8 @@ type scenario struct {
 	prepare func(m *machine)
 }
 
-// scenarios are one network of each kind of links, on a node that is not as
-// fresh as can be: links are up, have other MTUs and addresses.
+// scenarios are one network of each kind of links, on a node that has been in use: links
+// are up, and have other MTUs and addresses.
 var scenarios = []scenario{
 	{"VFs", standard, func(m *machine) {
 		mtu, up := 9000, true
@@ -78,15 +78,14 @@ var scenarios = []scenario{
 	}},
 }
 
-// stage is a scenario's machine and request, before anything is done.
+// stage returns a scenario's machine and request, and the machine's state.
 func stage(t *testing.T, i int) (*machine, plan.Request, string) {
 	m := newMachine(t)
 	scenarios[i].prepare(m)
 	return m, request(t, scenarios[i].config), m.state()
 }
 
-// forEachEdge executes try once per edge that the first execution of it, with
-// number 0, passes.
+// forEachEdge calls try with edge 0, and then once for each edge that this passed.
 func forEachEdge(t *testing.T, try func(t *testing.T, scenario, edge int) *edges) {
 	for i, s := range scenarios {
 		t.Run(s.name, func(t *testing.T) {
@@ -104,14 +103,13 @@ func fail() error { return errFault }
 
 func kill() error { panic(killed{}) }
 
-// hasRecord says whether c1's Record is on disk.
+// hasRecord reports whether c1's Record is on disk.
 func hasRecord(m *machine) bool {
 	_, err := m.Store.Load(c1)
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// TestAddFails fails one thing after the other once during ADD. Nothing is
-// left, at once; where the fault has hit the way back too, after one DEL.
+// TestAddFails makes each edge of ADD fail once. Nothing is left.
 func TestAddFails(t *testing.T) {
 	forEachEdge(t, func(t *testing.T, scenario, edge int) *edges {
 		m, r, before := stage(t, scenario)
@@ -130,8 +128,7 @@ func TestAddFails(t *testing.T) {
 	})
 }
 
-// TestDelFails fails one thing after the other once during DEL. Where that
-// fails, a second DEL finishes.
+// TestDelFails makes each edge of DEL fail once. If DEL fails, a second DEL finishes.
 func TestDelFails(t *testing.T) {
 	forEachEdge(t, func(t *testing.T, scenario, edge int) *edges {
 		m, r, before := stage(t, scenario)
@@ -149,8 +146,8 @@ func TestDelFails(t *testing.T) {
 	})
 }
 
-// TestKilledInAdd kills ADD at each edge. DEL, or an ADD for the same
-// container, finds all that was done.
+// TestKilledInAdd kills ADD at each edge. DEL, or an ADD for the same container, restores
+// everything.
 func TestKilledInAdd(t *testing.T) {
 	for _, next := range []string{"DEL", "ADD"} {
 		t.Run(next, func(t *testing.T) {
@@ -184,9 +181,8 @@ func TestKilledInDel(t *testing.T) {
 	})
 }
 
-// TestKilledAndGone kills ADD at each edge, and then the pod's namespace ends.
-// A new pod gets the same links, and the late DEL of the old one does nothing
-// to it.
+// TestKilledAndGone kills ADD at each edge, and then the pod's namespace ends. A new pod
+// gets the same links. The late DEL of the old pod does not touch them.
 func TestKilledAndGone(t *testing.T) {
 	forEachEdge(t, func(t *testing.T, scenario, edge int) *edges {
 		m, r, _ := stage(t, scenario)
@@ -213,7 +209,7 @@ func TestKilledAndGone(t *testing.T) {
 	})
 }
 
-// isSaid says whether an error is what a plugin answered.
+// isSaid reports whether an error is the answer of a plugin.
 func isSaid(err error) bool {
 	var said *types.Error
 	return errors.As(err, &said)

@@ -11,8 +11,8 @@ import (
 	"github.com/multibond/multibond/delegate/plan"
 )
 
-// boundedError wants of what is said about an input that it is not much longer,
-// and that each problem says where it is.
+// boundedError checks that an error about an input is not much longer than the input, and
+// that a problem has a text.
 func boundedError(t *testing.T, input []byte, err error) {
 	t.Helper()
 	if err == nil {
@@ -25,7 +25,7 @@ func boundedError(t *testing.T, input []byte, err error) {
 	}
 }
 
-// arbitraryFacts has what each bit of node stands for.
+// arbitraryFacts returns facts in which each bit of node is a property.
 func arbitraryFacts(n netconf.Network, node uint8) plan.Facts {
 	has := func(bit int) bool { return node&(1<<bit) != 0 }
 	f := plan.Facts{Plugins: map[string]bool{}, Holders: map[string]plan.Key{}}

@@ -14,8 +14,8 @@ import (
 	"github.com/multibond/multibond/delegate/netconf"
 )
 
-// gcCalls are the GC calls of plugins since the call number from: the plugin,
-// its network, and what it is to keep.
+// gcCalls lists the GC calls of plugins from call number from on: the plugin, its network,
+// and the attachments that it keeps.
 func (m *machine) gcCalls(from int) (out []string) {
 	for _, c := range m.plugins.calls[from:] {
 		var config struct {
@@ -40,8 +40,8 @@ func (m *machine) gcCalls(from int) (out []string) {
 	return out
 }
 
-// TestGCForwarded: each plugin that knows GC is called once for each network of
-// its own, with the attachments that stay under the names it knows them by.
+// TestGCForwarded: GC of each plugin that knows it is executed once for each network of
+// its own, with the attachments that stay, under the names that the plugin knows.
 func TestGCForwarded(t *testing.T) {
 	newest := strings.NewReplacer(`"cniVersion": "1.0.0"`, `"cniVersion": "1.1.0"`)
 	n := newNode(t, bondOf("bond0", vfA, vfB), vlan("net2", vfA2))
@@ -79,7 +79,7 @@ func TestGCForwarded(t *testing.T) {
 	n.wantState(before)
 }
 
-// TestGCIsForwardedToNoneThatDoesNotKnowIt: before CNI 1.1 there was none.
+// TestGCIsForwardedToNoneThatDoesNotKnowIt: CNI before 1.1 has no GC.
 func TestGCIsForwardedToNoneThatDoesNotKnowIt(t *testing.T) {
 	m := newMachine(t)
 	m.mustAdd(request(t, strings.Replace(standard, `"cniVersion": "1.1.0"`, `"cniVersion": "1.0.0"`, 1)))

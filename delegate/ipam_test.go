@@ -83,9 +83,9 @@ func TestPrefixOf(t *testing.T) {
 	}
 }
 
-// TestIPAMBesideTheBond: an IPAM plugin that looks at nothing in the pod is at
-// work while the bond is made, and while it is removed, when it is down already;
-// another has the bond before it, and its DEL after all else, as ever.
+// TestIPAMBesideTheBond: an IPAM plugin that looks at nothing in the pod runs while the
+// bond is made, and while the bond is deleted, which is down by then. Another one runs
+// after the bond was made, and its DEL comes last.
 func TestIPAMBesideTheBond(t *testing.T) {
 	for ipam, want := range map[string][]string{
 		"host-local": {"host-local ADD bond0", "CreateBond", "Configure", "host-local DEL bond0", "Delete", "sriov DEL bond0-2", "sriov DEL bond0-1"},

@@ -21,7 +21,7 @@ const (
 		"links": [{"name": "net1"}, {"name": "net2"}], "ipam": {"type": "host-local"}}`
 )
 
-// bondCNI does what bond-cni does for container c1: there is no Record of it.
+// bondCNI does what bond-cni does for container c1. There is no Record of it.
 func (m *machine) bondCNI(links ...string) {
 	m.t.Helper()
 	pod := m.namespace(pod1)
@@ -38,8 +38,8 @@ func (m *machine) bondCNI(links ...string) {
 	m.plugins.pool["c1/bond0"] = "10.56.217.9"
 }
 
-// TestLegacy: a container that bond-cni attached is released by the file
-// that bond-cni was given.
+// TestLegacy: a container that bond-cni attached is released with bond-cni's
+// configuration.
 func TestLegacy(t *testing.T) {
 	for name, test := range map[string]struct {
 		config string
@@ -67,7 +67,7 @@ func TestLegacy(t *testing.T) {
 	}
 }
 
-// TestLegacyCheck finds what is no longer as bond-cni made it.
+// TestLegacyCheck: CHECK finds what is no longer as bond-cni made it.
 func TestLegacyCheck(t *testing.T) {
 	down, none := false, 0
 	for want, spoil := range map[string]func(*machine){
@@ -84,7 +84,7 @@ func TestLegacyCheck(t *testing.T) {
 	wantError(t, newMachine(t).CheckBondCNI(gone), cnierror.Check, "network mynet: the network namespace /run/netns/gone is gone")
 }
 
-// TestLegacyNamespaceGone: observed of bond-cni, whose DEL then fails for ever.
+// TestLegacyNamespaceGone: bond-cni's own DEL then fails for ever.
 func TestLegacyNamespaceGone(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()
@@ -95,8 +95,8 @@ func TestLegacyNamespaceGone(t *testing.T) {
 	m.wantState(before)
 }
 
-// TestLegacyIPAM: observed of bond-cni, whose links then stay in the pod.
-// The next DEL, which finds no bond, ends even if IPAM still refuses.
+// TestLegacyIPAM: IPAM refuses. With bond-cni the links then stay in the pod. The next
+// DEL, which finds no bond, succeeds even if IPAM still refuses.
 func TestLegacyIPAM(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()
@@ -110,8 +110,8 @@ func TestLegacyIPAM(t *testing.T) {
 	assert.True(t, strings.HasSuffix(m.log.String(), "multibond: network mynet: ipam: host-local DEL: no\n"), m.log)
 }
 
-// TestLegacyOthers: only the bond's own links go to the host, and of these
-// only the host's; one that cannot is named, and the others go.
+// TestLegacyOthers: only those of the bond's links go to the host that came from there. If
+// one cannot, the error names it, and the others go.
 func TestLegacyOthers(t *testing.T) {
 	m := newMachine(t)
 	m.AddVirtual(pod1, "veth", "left")
@@ -128,8 +128,8 @@ func TestLegacyOthers(t *testing.T) {
 	assert.False(t, is, "the address was kept")
 }
 
-// TestLegacyNot: without a Record nothing is touched for a network that
-// is not bond-cni's.
+// TestLegacyNot: without a Record, DEL of a network that is not bond-cni's touches
+// nothing.
 func TestLegacyNot(t *testing.T) {
 	m := newMachine(t)
 	m.bondCNI("enp1s0v0", "enp2s0v0")

@@ -27,8 +27,8 @@ const (
 	"delegate": {"type": "sriov", "vlan": 200}, "ipam": {"type": "host-local", "subnet": "10.56.217.0/24"}}`
 )
 
-// move is one thing that happens to the machine; at an edge other than 0 the
-// process that does it is killed, or what it does there fails.
+// move is one thing that happens to the machine. If edge is not 0, the process is killed
+// at that edge, or what it does there fails.
 type move struct {
 	what  string
 	edge  int
@@ -37,7 +37,7 @@ type move struct {
 
 func (v move) String() string { return fmt.Sprintf("%s (edge %d, fails: %t)", v.what, v.edge, v.fails) }
 
-// moves are all of them, in their order of trial.
+// moves lists all moves.
 var moves = map[string]func(m *machine){
 	"ADD c1": func(m *machine) { m.Add(m.t.Context(), request(m.t, sharedFirst)) },
 	"ADD c2": func(m *machine) { m.Add(m.t.Context(), other(request(m.t, sharedOther))) },
@@ -70,12 +70,12 @@ func (m *machine) lifeOf(k plan.Key) record.Phase {
 // lifeDepth is how many moves TestLife goes deep.
 var lifeDepth = flag.Int("life", 2, "moves that TestLife goes deep; 0: until no state is new")
 
-// counted is what differs each time that it is made: the next address of IPAM,
-// and the MAC of a bond that has no link yet.
+// counted matches what differs each time: the next address of IPAM, and the MAC of a bond
+// that has no link yet.
 var counted = regexp.MustCompile(`10\.56\.217\.\d+|bond0  mac=[0-9a-f:]+`)
 
-// print tells two states of the machine apart: the kernel's, the plugins', and
-// how far each Record says that it has come.
+// print is the fingerprint of the machine's state: that of the kernel, of the plugins,
+// and how far each Record has come.
 func (m *machine) print() string {
 	out := counted.ReplaceAllString(m.state(), "one")
 	for _, k := range []plan.Key{c1, c2} {
@@ -88,8 +88,7 @@ func (m *machine) print() string {
 	return out
 }
 
-// owned is all of c2's attachment: what is in its pod, and what the PFs keep
-// for its VFs.
+// owned describes c2's attachment: what is in its pod, and what the PFs keep for its VFs.
 func (m *machine) owned() string {
 	lines := m.linesOf(pod2)
 	for _, l := range m.linesOf("") {
@@ -113,7 +112,7 @@ func (m *machine) do(v move) (passed int) {
 	return passed
 }
 
-// replay is a fresh machine after moves.
+// replay returns a fresh machine after moves.
 func replay(t *testing.T, path []move) *machine {
 	m := newMachine(t)
 	for _, v := range path {
@@ -122,7 +121,8 @@ func replay(t *testing.T, path []move) *machine {
 	return m
 }
 
-// wantAsBefore compares all but a namespace that has ended.
+// wantAsBefore compares the machine with a fresh one, except for a namespace that has
+// ended.
 func (m *machine) wantAsBefore(path []move, then string) {
 	m.t.Helper()
 	rest := func(state string) string {
@@ -136,11 +136,11 @@ func (m *machine) wantAsBefore(path []move, then string) {
 	assert.Equal(m.t, want, got, "after %v, then %s", path, then)
 }
 
-// TestLife goes through every state that moves can lead to, two of them or, with
-// -life 0 as in make test, any number; each is made whole or killed at any of its
-// edges. From each of them both DELs lead
-// back to what was before, in either order, and so does GC; none of what is done
-// for c1 touches c2's attachment; and Records live as the model says.
+// TestLife goes through every state that moves can lead to: two moves, or any number with
+// -life 0, as in make test. Each move is made whole, or killed at each of its edges. From
+// every state both DELs, in either order, lead back to what was before, and so does GC.
+// Nothing that is done for c1 touches c2's attachment. Records go through phases as the
+// model says.
 func TestLife(t *testing.T) {
 	t.Parallel()
 	found := map[string]bool{newMachine(t).print(): true}
@@ -203,8 +203,8 @@ func TestLife(t *testing.T) {
 
 func (m *machine) lives() [2]record.Phase { return [2]record.Phase{m.lifeOf(c1), m.lifeOf(c2)} }
 
-// faults are a move as it can go: a DEL that fails once at each edge,
-// then the process killed at one edge after the other, then nothing amiss.
+// faults lists the ways in which a move can go: a DEL fails once at each edge, the process
+// is killed at each edge, nothing is amiss.
 func faults(what string, edges int) (out []move) {
 	if what == "DEL c1" {
 		for n := 1; n <= edges; n++ {
@@ -217,8 +217,8 @@ func faults(what string, edges int) (out []move) {
 	return append(out, move{what: what})
 }
 
-// follows are the lives that can come next: one step of ADD, or of the way
-// back, which writes the Record anew only where something could not be undone.
+// follows lists the phases that can come next: by one step of ADD, or by restoring, which
+// writes the Record again only if something could not be undone.
 var follows = map[record.Phase][]record.Phase{
 	record.None:        {record.Begun},
 	record.Begun:       {record.Attaching, record.None},
@@ -228,10 +228,9 @@ var follows = map[record.Phase][]record.Phase{
 	record.Restoring:   {record.None},
 }
 
-// wantLived compares what Records have gone through with the model. An ADD has
-// no edge between its Record and the first link that it begins. Of two links one
-// cannot be as before while the other was never begun and something is left; and
-// one fault does not keep both from being as before.
+// wantLived compares the phases of Records with the model. An ADD has no edge between its
+// Record and the first link that it begins. If one of two links was never begun, nothing
+// is left when the other is restored. One fault cannot keep both links from being restored.
 func wantLived(t *testing.T, lived map[[2]record.Phase]bool) {
 	t.Helper()
 	if first := [2]record.Phase{record.None, record.Attaching}; lived[first] {

@@ -25,8 +25,8 @@ func lockAll(t *testing.T, dir string) {
 	require.NoError(t, unix.FcntlFlock(file.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}))
 }
 
-// TestLockedVerbs: ADD and DEL wait for whoever works on the container, and
-// say so, and nothing has happened.
+// TestLockedVerbs: ADD and DEL wait for a process that works on the container. Their error
+// names it, and they have done nothing.
 func TestLockedVerbs(t *testing.T) {
 	m := newMachine(t)
 	m.mustAdd(request(t, standard))

@@ -25,9 +25,8 @@ func (m *machine) pin() {
 	}
 }
 
-// TestSharedMAC: the bond's MAC is the same before and after a failover,
-// whoever has set the VFs' MACs, CHECK finds a link that has lost it, and DEL
-// gives each its own back.
+// TestSharedMAC: the bond's MAC is the same before and after a failover, whoever has set
+// the VFs' MACs. DEL gives each VF its own MAC back.
 func TestSharedMAC(t *testing.T) {
 	const failOver = `{"name": "n", "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`
 	for _, test := range []struct {

@@ -40,8 +40,8 @@ func TestAddOneLink(t *testing.T) {
 	m.wantState(before)
 }
 
-// TestAddWithoutADevice: a link for which the pod has no device is one that is
-// not there; without minLinks the agent has refused it.
+// TestAddWithoutADevice: a link for which the pod has no device counts as missing. Without
+// minLinks the agent refuses the pod.
 func TestAddWithoutADevice(t *testing.T) {
 	short := bondOf("bond0", vfA, vfB)
 	short.Config = strictjson.Encode(values{"cniVersion": "1.0.0", "name": "net1", "type": "multibond", "minLinks": 1, "links": []values{{"deviceID": vfA}, {"resourceName": "intel.com/b"}}})

@@ -13,9 +13,8 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
-// TestDelTrustIsResetLast: a VF whose PF has set its MAC takes its own back
-// only as long as it is trusted. Observed of sriov-cni (S10): it takes the
-// trust away first.
+// TestDelTrustIsResetLast: a VF whose PF has set its MAC takes its own back only while it
+// is trusted. Observed of sriov-cni (S10): it takes the trust away first.
 func TestDelTrustIsResetLast(t *testing.T) {
 	m := newMachine(t)
 	mac := m.link("", "enp1s0v0").MAC
@@ -32,9 +31,9 @@ func TestDelTrustIsResetLast(t *testing.T) {
 	m.wantState(before)
 }
 
-// TestDelRefusedOnce: a plugin that fails once, or is killed, is asked again,
-// so that it does not keep what it remembers of the VF. Found by the campaign
-// of faults: sriov-cni's file of the attachment stayed.
+// TestDelRefusedOnce: if a plugin fails once, or is killed, it is executed again, so that
+// it does not keep what it remembers of the VF. Found by the campaign of faults:
+// sriov-cni's file of the attachment stayed.
 func TestDelRefusedOnce(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()
@@ -51,8 +50,8 @@ func TestDelRefusedOnce(t *testing.T) {
 	assert.Empty(t, m.log.String())
 }
 
-// TestDelTornCache: sriov-cni that was killed while it wrote its file refuses each
-// DEL, and the file would stay for ever. Found by the campaign of faults.
+// TestDelTornCache: sriov-cni was killed while it wrote its file. It refuses every DEL, and
+// the file would stay for ever. Found by the campaign of faults.
 func TestDelTornCache(t *testing.T) {
 	for text, stays := range map[string]bool{"": false, `{"Master": "enp`: false, `{"Master": "enp1s0"}`: true} {
 		t.Run(text, func(t *testing.T) {
@@ -74,9 +73,8 @@ func TestDelTornCache(t *testing.T) {
 	}
 }
 
-// TestAddEqualMACs: links with one MAC keep it, and so has the bond it.
-// Observed of bond-cni: the second link gets a MAC that is made from the
-// letters of the first's.
+// TestAddEqualMACs: links with the same MAC keep it, and the bond gets it. Observed of
+// bond-cni: the second link gets a MAC that is made from the letters of the first one's.
 func TestAddEqualMACs(t *testing.T) {
 	m := newMachine(t)
 	mac := m.link("", "enp1s0v0").MAC
@@ -90,9 +88,9 @@ func TestAddEqualMACs(t *testing.T) {
 	m.wantState(before)
 }
 
-// TestFileExists: an ADD of type bond that fails in IPAM leaves nothing, so
-// that the next one works. Observed of bond-cni: the bond stays, and each
-// further ADD says "file exists".
+// TestFileExists: if IPAM fails, an ADD of type bond leaves nothing, and the next ADD
+// succeeds. Observed of bond-cni: the bond stays, and each further ADD fails with "file
+// exists".
 func TestFileExists(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()
@@ -118,8 +116,8 @@ func TestOneHostLinkMissing(t *testing.T) {
 	m.wantState(before)
 }
 
-// TestApplicationDeletedTheBond: the links go back to the host all the same.
-// Observed of bond-cni: DEL succeeds, and both stay in the pod.
+// TestApplicationDeletedTheBond: the links go back to the host even so. Observed of
+// bond-cni: DEL succeeds, and both links stay in the pod.
 func TestApplicationDeletedTheBond(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()
@@ -129,9 +127,9 @@ func TestApplicationDeletedTheBond(t *testing.T) {
 	m.wantState(before)
 }
 
-// TestIPAMKeepsNoLink: where IPAM refuses to take the address back the links
-// are on the host all the same, and the next DEL gives the address back.
-// Observed of bond-cni: they stay in the pod.
+// TestIPAMKeepsNoLink: if IPAM refuses to release the address, the links still go back to
+// the host, and the next DEL releases the address. Observed of bond-cni: the links stay in
+// the pod.
 func TestIPAMKeepsNoLink(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()
@@ -146,8 +144,8 @@ func TestIPAMKeepsNoLink(t *testing.T) {
 	m.wantState(before)
 }
 
-// TestNoJumboFrameIsCut: VFs of MTU 9000 make a bond of MTU 9000, where type
-// bond names none. Observed of bond-cni: they are lowered to 1500.
+// TestNoJumboFrameIsCut: if the configuration of type bond has no MTU, VFs with MTU 9000
+// make a bond with MTU 9000. Observed of bond-cni: they are lowered to 1500.
 func TestNoJumboFrameIsCut(t *testing.T) {
 	m := newMachine(t)
 	jumbo := 9000

@@ -17,12 +17,12 @@ import (
 	"github.com/multibond/multibond/delegate/record"
 )
 
-// oldRecords has the Records that an earlier version, at commit f8aa222, has
-// written: an archive for each kind of network, with the Records of each phase. The
-// version was killed at the first edge at which a Record has the phase, or its DEL
-// failed there. It wrote into the Plan what is known only later: the MTU of a bond
-// over links that plugins make, the index that a VF was given, what a plugin wrote
-// about its device, and the CNI_PATH of a DEL.
+// oldRecords is the directory of Records that the version at commit f8aa222 has written:
+// an archive for each kind of network, with the Records of each phase. That version was
+// killed at the first edge at which a Record had the phase, or its DEL failed there. It
+// wrote into the Plan what is known only later: the MTU of a bond over links that plugins
+// make, the index that a VF was given, what a plugin wrote about its device, and the
+// CNI_PATH of a DEL.
 const oldRecords = "record/testdata/f8aa222"
 
 // oldCase is one kind of network on a fresh machine.
@@ -66,7 +66,7 @@ func newOldCase(t *testing.T, name string) oldCase {
 	}
 }
 
-// phases are those of all Records on disk, in the order of their names.
+// phases returns the phases of all Records on disk, in the order of their names.
 func (m *machine) phases() string {
 	keys, err := m.Store.List()
 	require.NoError(m.t, err)

@@ -13,8 +13,8 @@ import (
 	"github.com/multibond/multibond/delegate/netconf"
 )
 
-// TestOldState: whatever has become of a Record, nothing panics, it is said, and
-// DEL brings back what can still be known, or refuses and leaves it as it is.
+// TestOldState: whatever has become of a Record, nothing panics. DEL restores what is still
+// known, or refuses and changes nothing.
 func TestOldState(t *testing.T) {
 	replaceIn := func(old, new string) func(string) string {
 		return func(r string) string { return strings.Replace(r, old, new, 1) }
@@ -74,8 +74,7 @@ func TestOldState(t *testing.T) {
 	}
 }
 
-// TestOldStateGC: one Record that cannot be read keeps no other from being
-// restored, and is said.
+// TestOldStateGC: if one Record cannot be read, GC reports it and restores the others.
 func TestOldStateGC(t *testing.T) {
 	m := newMachine(t)
 	m.mustAdd(request(t, standard))

@@ -67,9 +67,8 @@ func TestAttachmentOrder(t *testing.T) {
 	}
 }
 
-// TestBondBeforeItsLinks: the bond of the three attachments of bond-cni's
-// documents is named before, between or after its links. Observed of Multus and
-// bond-cni: the order of the annotation has to be that of the work.
+// TestBondBeforeItsLinks: the annotation may name the bond before, between or after its
+// links. Observed of Multus and bond-cni: the annotation must name the links first.
 func TestBondBeforeItsLinks(t *testing.T) {
 	all := []agentapi.Attachment{vlan("net1", vfA), vlan("net2", vfB), bondCNI("bond0", "net1", "net2")}
 	for _, places := range [][]int{{0, 1, 2}, {2, 0, 1}, {0, 2, 1}, {2, 1, 0}} {
@@ -108,8 +107,8 @@ func TestBondBeforeItsLinks(t *testing.T) {
 	}
 }
 
-// TestBondBeforeItsLinksFails: nothing is left of a bond that was named first,
-// whatever fails.
+// TestBondBeforeItsLinksFails: whatever fails, nothing is left of a bond that was named
+// first.
 func TestBondBeforeItsLinksFails(t *testing.T) {
 	forPodEdges(t, func(t *testing.T, edge int) *edges {
 		n := newNode(t, bondFirst...)
@@ -128,8 +127,7 @@ func TestBondBeforeItsLinksFails(t *testing.T) {
 	})
 }
 
-// TestBondBeforeItsLinksKilled: one DEL finds all of it, wherever its ADD was
-// killed.
+// TestBondBeforeItsLinksKilled: wherever ADD was killed, one DEL restores everything.
 func TestBondBeforeItsLinksKilled(t *testing.T) {
 	forPodEdges(t, func(t *testing.T, edge int) *edges {
 		n := newNode(t, bondFirst...)
@@ -146,7 +144,7 @@ func TestBondBeforeItsLinksKilled(t *testing.T) {
 // bondFirst is a pod whose bond is named before its links.
 var bondFirst = []agentapi.Attachment{bondCNI("bond0", "net2", "net3"), vlan("net2", vfA), vlan("net3", vfB)}
 
-// TestBondWithoutItsLinks: a link that no network makes.
+// TestBondWithoutItsLinks: no network makes a link of the bond.
 func TestBondWithoutItsLinks(t *testing.T) {
 	n := newNode(t, bondCNI("bond0", "net2", "net7"), vlan("net2", vfA), vlan("net3", vfB))
 	before := n.state()

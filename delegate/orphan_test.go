@@ -13,12 +13,12 @@ import (
 	"github.com/multibond/multibond/delegate/plan"
 )
 
-// noMemory is a bond of which, apart from its Record, only sriov-cni knows.
+// noMemory is a bond that only its Record and sriov-cni know.
 const noMemory = `{"cniVersion": "1.1.0", "name": "net1", "type": "multibond",
 	"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`
 
-// TestDelOfWhatNoRecordKnows: with the Records lost, DEL of a pod that is still
-// there brings its VFs home, by what its namespace shows and what sriov-cni keeps.
+// TestDelOfWhatNoRecordKnows: if the Records are lost, DEL of a pod that is still there
+// moves its VFs to the host, by what its namespace shows and what sriov-cni keeps.
 func TestDelOfWhatNoRecordKnows(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -50,8 +50,8 @@ func TestDelOfWhatNoRecordKnows(t *testing.T) {
 	}
 }
 
-// TestDelLeavesAnothersBonds: without a Record nothing is touched that is in
-// another's Record, or that nobody can tell to be ours.
+// TestDelLeavesAnothersBonds: without a Record, DEL touches nothing that is in another
+// Record, and nothing that may not be ours.
 func TestDelLeavesAnothersBonds(t *testing.T) {
 	own := netconf.Cluster{Name: "multibond", ConfDir: "/nonexistent"}
 	const named = `{"cniVersion": "1.1.0", "name": "net1", "type": "multibond",
@@ -81,9 +81,9 @@ func TestDelLeavesAnothersBonds(t *testing.T) {
 	}
 }
 
-// TestGCOfWhatNoRecordKnows: with the Records lost, GC of the cluster's
-// configuration takes home what is in namespaces that are nobody's, and nothing
-// where the runtime has a container whose namespace nobody knows.
+// TestGCOfWhatNoRecordKnows: if the Records are lost, GC of the cluster's configuration
+// reclaims VFs from namespaces that no Record knows. It does nothing if the runtime has a
+// container whose namespace is not known.
 func TestGCOfWhatNoRecordKnows(t *testing.T) {
 	const withVLAN = `{"cniVersion": "1.1.0", "name": "multibond", "type": "multibond", "delegate": {"type": "sriov", "vlan": 100},
 		"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`

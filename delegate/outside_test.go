@@ -18,7 +18,7 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// outside are names that nobody gives in good faith.
+// outside are names with which somebody may try to reach other files.
 var outside = []string{
 	"..", "../../etc/passwd", "/etc/passwd", "a/../b", "./a", "a\nb", "a\x00b", " ", "a b",
 	strings.Repeat("/", 5000) + "a",
@@ -27,8 +27,8 @@ var outside = []string{
 // quoted is a name in JSON.
 func quoted(name string) string { return string(strictjson.Encode(name)) }
 
-// TestNamesFromOutside: no name of a network, a plugin or an interface that
-// would lead elsewhere is taken for one.
+// TestNamesFromOutside: a name of a network, a plugin or an interface that would lead
+// elsewhere is an error.
 func TestNamesFromOutside(t *testing.T) {
 	plain := func(config string) error { _, err := netconf.ParseChain([]byte(config)); return err }
 	bonded := func(config string) error { _, err := netconf.ParseNetwork([]byte(config), "bond0"); return err }
@@ -69,8 +69,8 @@ func TestNamesFromOutside(t *testing.T) {
 	}
 }
 
-// TestTooMuch: what is long is refused before it is multiplied: each plugin of a
-// list gets its list's name.
+// TestTooMuch: a name that is too long is refused before it is copied: each plugin of a
+// list gets the list's name.
 func TestTooMuch(t *testing.T) {
 	long, many := strings.Repeat("a", 1<<20), strings.Repeat(`{"type": "x"}, `, 50_000)+`{"type": "x"}`
 	_, err := netconf.ParseChain([]byte(`{"name": "` + long + `", "type": "x"}`))
@@ -81,8 +81,8 @@ func TestTooMuch(t *testing.T) {
 	wantError(t, err, types.ErrInvalidNetworkConfig, "network n: links[1].config.plugins: has 50001 plugins, wanted are at most 32")
 }
 
-// TestTooLarge: a hold and a Record that are larger than they can have been
-// written change nothing of what is attached, and DEL takes them away.
+// TestTooLarge: a hold and a Record that are too large change nothing of what is attached,
+// and DEL removes them.
 func TestTooLarge(t *testing.T) {
 	m := newMachine(t)
 	m.mustAdd(request(t, standard))
@@ -97,8 +97,8 @@ func TestTooLarge(t *testing.T) {
 	assert.Equal(t, vfA, m.link("", "enp1s0v0").Device)
 }
 
-// TestDeviceFromOutside: what an agent says of a chain's device, or of
-// the file that describes it, leads nowhere else.
+// TestDeviceFromOutside: what an agent says about a chain's device, or about the file that
+// describes it, leads nowhere else.
 func TestDeviceFromOutside(t *testing.T) {
 	of := func(a agentapi.Attachment) (plan.Request, error) {
 		a.Name, a.IfName, a.Config = "demo/a", "net1", json.RawMessage(`{"type": "macvlan", "name": "a"}`)
@@ -120,7 +120,7 @@ func TestDeviceFromOutside(t *testing.T) {
 	assert.Equal(t, "/run/info/cni/a.json", r.DeviceInfoFile)
 }
 
-// TestStoreTooDeep: what could be written and not be read back is not begun.
+// TestStoreTooDeep: if a Record could be written but not read back, nothing is begun.
 func TestStoreTooDeep(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()

@@ -17,7 +17,7 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// TestDryRun: it prints what the ADD then plans, and changes nothing.
+// TestDryRun: the dry run returns the plan of the ADD that follows, and changes nothing.
 func TestDryRun(t *testing.T) {
 	m := newMachine(t)
 	m.change("", "enp2s0", bond.Change{Up: new(bool)})
@@ -42,8 +42,8 @@ func TestDryRun(t *testing.T) {
 // effects are the verbs that change something.
 var effects = []string{"CreateBond", "Delete", "Change", "Flush", "Configure", "RemoveRoute", "ChangeVF"}
 
-// TestPlanIsNotWritten: what is compiled again from the same Request and Facts is
-// the Plan in the Record of the ADD, and after a DEL that has failed it still is.
+// TestPlanIsNotWritten: the Plan in the Record is what Compile returns again for the same
+// Request and Facts, after the ADD and after a DEL that has failed.
 func TestPlanIsNotWritten(t *testing.T) {
 	for i, scenario := range scenarios {
 		t.Run(scenario.name, func(t *testing.T) {
@@ -101,8 +101,8 @@ func wantPlans(t *testing.T, m *machine, rs []plan.Request, add func() error) {
 	}
 }
 
-// TestDryRunNetns: without a namespace the pod is empty; one that is not there
-// is an error.
+// TestDryRunNetns: without a namespace the dry run assumes an empty pod. It is an error if
+// the namespace does not exist.
 func TestDryRunNetns(t *testing.T) {
 	m := newMachine(t)
 	m.AddVirtual(pod1, "dummy", "bond0")

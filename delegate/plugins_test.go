@@ -18,8 +18,8 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// plugins are CNI plugins over the fake kernel. They keep state as the real
-// ones do, with their defects; what those are the lab knows.
+// plugins are CNI plugins over the fake kernel. They keep state like the real ones, with
+// their defects, which were observed in the lab.
 type plugins struct {
 	kernel  *bondfake.Kernel
 	edges   *edges
@@ -58,14 +58,14 @@ func (p *plugins) Find(plugin string, path []string) (string, error) {
 	return path[0] + "/" + plugin, nil
 }
 
-// Start executes a plugin at once, so that what is done beside it follows it always.
+// Start executes a plugin at once, so that what runs beside it always comes after it.
 func (p *plugins) Start(ctx context.Context, c invoke.Call) func() (json.RawMessage, error) {
 	out, err := p.run(ctx, c)
 	return func() (json.RawMessage, error) { return out, err }
 }
 
-// run executes a plugin in this process. A plugin that is refused for, as in
-// refuse["sriov DEL bond0-1"] = "no", answers with that and does nothing.
+// run executes a plugin in this process. With refuse["sriov DEL bond0-1"] = "no" that
+// plugin answers with the error "no" and does nothing.
 func (p *plugins) run(ctx context.Context, c invoke.Call) (json.RawMessage, error) {
 	if _, err := p.Find(c.Type, c.Path); err != nil {
 		return nil, fmt.Errorf("%s %s: %w: %w", c.Type, c.Command, invoke.ErrNotExecuted, err)
@@ -110,12 +110,12 @@ func (p *plugins) run(ctx context.Context, c invoke.Call) (json.RawMessage, erro
 	return strictjson.Encode(result), nil
 }
 
-// said is an error as [Exec] returns what a plugin has said.
+// said returns an error of a plugin as invoke.Exec does.
 func said(c invoke.Call, err error) error {
 	return fmt.Errorf("%s %s: %w", c.Type, c.Command, &types.Error{Code: 999, Msg: err.Error()})
 }
 
-// count is how often a plugin was called.
+// count returns how often a plugin was executed.
 func (p *plugins) count(plugin, command string) int {
 	return len(slices.DeleteFunc(slices.Clone(p.calls), func(c invoke.Call) bool { return c.Type != plugin || c.Command != command }))
 }

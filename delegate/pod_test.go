@@ -95,7 +95,7 @@ func (n *node) request() plan.Request {
 	return plan.Request{ContainerID: "c1", IfName: "eth0", Netns: pod1, Args: podArgs}
 }
 
-// published are the reports that the agent has got.
+// published returns the reports that the agent has got.
 func (n *node) published() (out []agentapi.Publish) {
 	n.mutex.Lock()
 	defer n.mutex.Unlock()
@@ -121,8 +121,8 @@ func vlan(ifName, device string) agentapi.Attachment {
 		Config: strictjson.Encode(values{"cniVersion": "0.3.1", "name": "vlan", "type": "sriov", "vlan": 7, "deviceID": device})}
 }
 
-// TestAddPodBegun: the Records of all networks are there before the first
-// plugin is executed, and go where it fails, or DEL comes after a kill.
+// TestAddPodBegun: the Records of all networks exist before the first plugin is executed.
+// They are removed if it fails, or by DEL if ADD was killed.
 func TestAddPodBegun(t *testing.T) {
 	n := newNode(t, bondOf("bond0", vfA, vfB), vlan("net2", vfA2))
 	before := n.state()
@@ -184,8 +184,8 @@ func TestAddPod(t *testing.T) {
 	assert.Equal(t, "DEL", last[len(last)-1].Verb)
 }
 
-// TestAddPodFails fails one thing after the other once during the ADD of a
-// pod with three networks. Nothing is left; the agent hears why.
+// TestAddPodFails makes each edge of the ADD of a pod with three networks fail once.
+// Nothing is left, and the agent hears why.
 func TestAddPodFails(t *testing.T) {
 	forPodEdges(t, func(t *testing.T, edge int) *edges {
 		n := newNode(t, bondOf("bond0", vfA, vfB), vlan("net2", vfA2))
@@ -207,8 +207,8 @@ func TestAddPodFails(t *testing.T) {
 	})
 }
 
-// TestKilledInPod kills an ADD, or a DEL, at each edge. One DEL, or an ADD and
-// its DEL, finds all that was done.
+// TestKilledInPod kills an ADD, or a DEL, at each edge. One DEL, or an ADD and its DEL,
+// restores everything.
 func TestKilledInPod(t *testing.T) {
 	add := func(t *testing.T, n *node) {
 		_, err := n.AddPod(t.Context(), n.config, n.request())
@@ -248,8 +248,8 @@ func forPodEdges(t *testing.T, try func(t *testing.T, edge int) *edges) {
 	}
 }
 
-// TestPodDelContinues has the first network's plugin refuse a DEL: the others
-// are undone, and a second DEL finds the one that is left.
+// TestPodDelContinues: the first network's plugin refuses a DEL. The other networks are
+// restored, and a second DEL finds the first one.
 func TestPodDelContinues(t *testing.T) {
 	for _, refused := range []string{"bridge DEL eth0", "host-local DEL bond0"} {
 		t.Run(refused, func(t *testing.T) {
@@ -271,9 +271,9 @@ func TestPodDelContinues(t *testing.T) {
 	}
 }
 
-// TestPodRefusedTwice: a plugin of the default network refuses ADD, and then DEL
-// for the same reason. Nothing is left for which the pod would have to wait.
-// Found by the campaign of faults.
+// TestPodRefusedTwice: a plugin of the default network refuses ADD, and then DEL for the
+// same reason. Nothing is left that the pod would have to wait for. Found by the campaign
+// of faults.
 func TestPodRefusedTwice(t *testing.T) {
 	for _, plugin := range []string{"bridge", "portmap"} {
 		t.Run(plugin, func(t *testing.T) {
@@ -324,7 +324,7 @@ func TestDefaultRoute(t *testing.T) {
 	}
 }
 
-// TestAddPodErrors: each is found before anything is touched.
+// TestAddPodErrors: each error is found before anything is touched.
 func TestAddPodErrors(t *testing.T) {
 	noRoute := vlan("net2", vfA2)
 	noRoute.DefaultRoute = []netip.Addr{}
@@ -390,7 +390,7 @@ func TestStatusPod(t *testing.T) {
 	assert.EqualError(t, err, "CNI plugin bridge is in none of [/opt/cni/bin]: file does not exist")
 }
 
-// TestDelUnknown is of a container that is older than Multibond on its node.
+// TestDelUnknown: DEL of a container that is older than Multibond on its node.
 func TestDelUnknown(t *testing.T) {
 	n := newNode(t)
 	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
@@ -434,8 +434,8 @@ func TestAddSecondary(t *testing.T) {
 	wantError(t, err, types.ErrInvalidNetworkConfig, `network net-bond: links[0].resourceName: needs a pod and an agent that knows its devices; there is none here (without Kubernetes give the PCI address as deviceID); links[1].resourceName: needs a pod and an agent that knows its devices; there is none here (without Kubernetes give the PCI address as deviceID)`)
 }
 
-// TestDeviceInfoFile: what a plugin writes about its device is published, and
-// goes with the network.
+// TestDeviceInfoFile: what a plugin writes about its device is published, and removed with
+// the network.
 func TestDeviceInfoFile(t *testing.T) {
 	one := vlan("net2", vfA2)
 	one.DeviceInfo = json.RawMessage(`{"type":"pci"}`)
@@ -465,8 +465,7 @@ func TestPlainOtherBoot(t *testing.T) {
 	assert.Equal(t, []string{"bridge DEL eth0 " + pod1, "portmap DEL eth0 " + pod1, "sriov DEL net2 " + noNetns}, calls)
 }
 
-// TestWarnings: what is not as it should be is told with what the pod got, and
-// is in the Record.
+// TestWarnings: warnings are published with the pod's networks, and are in the Record.
 func TestWarnings(t *testing.T) {
 	bonded := bondOf("bond0", vfA, vfB)
 	bonded.Config = strictjson.Encode(values{"cniVersion": "1.0.0", "name": "net1", "type": "multibond", "ipMasq": true,
@@ -485,9 +484,9 @@ func TestWarnings(t *testing.T) {
 	assert.Equal(t, append([]string{"pod demo/p: no device plugin"}, own...), published[len(published)-1].Warnings, "published")
 }
 
-// TestPodRecordDamaged: of a pod's two Records, begun together, the second is
-// cut short before its attachment begins. DEL of the pod sets it aside, and GC
-// frees its devices. Found by the campaign of faults: both stayed.
+// TestPodRecordDamaged: two Records of a pod are begun together, and the second is cut
+// short before its attachment begins. DEL of the pod sets it aside, and GC frees its
+// devices. Found by the campaign of faults: both stayed.
 func TestPodRecordDamaged(t *testing.T) {
 	n := newNode(t, bondOf("bond0", vfA, vfB))
 	before := n.state()

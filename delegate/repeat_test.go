@@ -9,7 +9,7 @@ import (
 	"github.com/multibond/multibond/delegate/plan"
 )
 
-// TestDelEnded: once all is released, a DEL asks nobody anything, until the
+// TestDelEnded: when everything is released, a further DEL asks nobody anything, until the
 // sandbox is attached again.
 func TestDelEnded(t *testing.T) {
 	n := newNode(t, bondOf("bond0", vfA, vfB))
@@ -27,7 +27,7 @@ func TestDelEnded(t *testing.T) {
 	}
 }
 
-// TestDelUnknownRefused: the plugins of a container without a Record are called
+// TestDelUnknownRefused: each DEL executes the plugins of a container without a Record,
 // until they do not refuse.
 func TestDelUnknownRefused(t *testing.T) {
 	n := newNode(t)
@@ -43,7 +43,7 @@ func TestDelUnknownRefused(t *testing.T) {
 	assert.Equal(t, 1, n.plugins.count("bridge", "DEL"))
 }
 
-// TestDelDoubt: after a DEL that may have left something the next one looks again.
+// TestDelDoubt: if a DEL may have left something, the next one looks again.
 func TestDelDoubt(t *testing.T) {
 	for name, spoil := range map[string]func(n *node){
 		"a Record is missing": func(n *node) {

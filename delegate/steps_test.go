@@ -10,8 +10,8 @@ import (
 	"github.com/multibond/multibond/delegate/plan"
 )
 
-// TestSteps: Records have the time of all that was done, the first of a pod that of
-// the lookup too, also after a repeated ADD, and the agent hears of each once.
+// TestSteps: Records have the time of each step, and the first Record of a pod also that of
+// the lookup, even after a repeated ADD. The agent hears of each step once.
 func TestSteps(t *testing.T) {
 	n := newNode(t, vlan("net1", vfA2))
 	for range 2 {

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestLimit: what is too large is an error, and names the file that it is.
+// TestLimit: the error of a file that is too large names the file.
 func TestLimit(t *testing.T) {
 	_, err := ReadAll(strings.NewReader("four"), 3)
 	require.ErrorIs(t, err, ErrTooLarge)

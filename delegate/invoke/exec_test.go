@@ -32,7 +32,7 @@ func script(t *testing.T, body string) Call {
 
 var shell = Exec{Env: os.Environ(), Timeout: 10 * time.Minute}
 
-// TestExecBeside: Start returns while the plugin is at work.
+// TestExecBeside: Start returns while the plugin runs.
 func TestExecBeside(t *testing.T) {
 	meanwhile := filepath.Join(t.TempDir(), "meanwhile")
 	wait := shell.Start(t.Context(), script(t, "while [ ! -e "+meanwhile+" ]; do sleep 0.01; done; echo done"))
@@ -42,8 +42,8 @@ func TestExecBeside(t *testing.T) {
 	assert.Equal(t, "done\n", string(out))
 }
 
-// TestExecSays: a plugin gets what CNI says that it gets, and nothing that the
-// runtime said to us.
+// TestExecSays: a plugin gets what the CNI specification says, and nothing that the runtime
+// gave to us.
 func TestExecSays(t *testing.T) {
 	c := script(t, `echo "$CNI_COMMAND $CNI_CONTAINERID $CNI_NETNS $CNI_IFNAME $CNI_ARGS $CNI_PATH $OURS"; cat`)
 	e := Exec{Env: []string{"PATH=" + os.Getenv("PATH"), "OURS=ours", "CNI_COMMAND=DEL", "CNI_IFNAME=bond0", "CNI_ARGS=X=y"}, Timeout: time.Minute}
@@ -93,7 +93,7 @@ func TestExecErrors(t *testing.T) {
 	}
 }
 
-// TestExecNotExecuted: what was not executed has done nothing.
+// TestExecNotExecuted: a plugin that was not executed has done nothing.
 func TestExecNotExecuted(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -142,9 +142,9 @@ func TestExecFindsFirst(t *testing.T) {
 	assert.Equal(t, b+"/p", file)
 }
 
-// TestExecTime: at the end of its time a plugin ends with its whole process
-// group, whether it ignores signals or has left its output to a child. It gets more
-// time until it has come so far.
+// TestExecTime: at the end of its time a plugin is killed with its whole process group,
+// even if it ignores signals or has left its output to a child. The test gives it more
+// time until it has started its child.
 func TestExecTime(t *testing.T) {
 	const stubborn = `trap '' TERM
 (trap '' TERM; : > "$CNI_ARGS"; exec sleep 1000) &
@@ -196,8 +196,8 @@ func anyHas(t *testing.T, variable string) bool {
 	return false
 }
 
-// TestExecLeavesChild: a plugin that has ended well has ended well, whoever
-// still has its output.
+// TestExecLeavesChild: a plugin that has succeeded has succeeded, even if a child still has
+// its output.
 func TestExecLeavesChild(t *testing.T) {
 	c := script(t, "echo '{}'; sleep 100 & echo $$ > \"$CNI_ARGS\"\n")
 	c.Args = filepath.Join(t.TempDir(), "pid")

@@ -12,7 +12,7 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// full is a result with everything that some version has.
+// full returns a result with everything that some version has.
 func full(t *testing.T) *current.Result {
 	t.Helper()
 	const text = `{"cniVersion": "1.1.0",

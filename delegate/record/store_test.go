@@ -81,8 +81,8 @@ func TestStore(t *testing.T) {
 	wantFiles(t, s.Dir)
 }
 
-// TestStoreTogether: Records that are begun together are one file, which is
-// synced once, until each has a file of its own.
+// TestStoreTogether: Records that are begun together are one file, which is synced once,
+// until Update gives each a file of its own.
 func TestStoreTogether(t *testing.T) {
 	s := Store{Dir: t.TempDir()}
 	first, second := newRecord("c1", "bond0", vfA), newRecord("c1", "net1", vfB)
@@ -118,9 +118,9 @@ func TestStoreTogether(t *testing.T) {
 	wantFiles(t, s.Dir, "c1:bond0.json.damaged", "c1:net1.json", "c1:net1.json.begun", "devices/"+vfB)
 }
 
-// TestStoreHolds: a hold is whose Record is there, and End takes away only
-// its own, and one that is nobody's because it was cut short. Found by the
-// campaign of faults: on a full disk an empty hold stayed.
+// TestStoreHolds: a hold counts only if its Record exists. End removes only the holds of
+// its Record, and holds that were cut short. Found by the campaign of faults: on a full
+// disk an empty hold stayed.
 func TestStoreHolds(t *testing.T) {
 	s := Store{Dir: t.TempDir()}
 	first, second := newRecord("c1", "bond0", vfA, vfB), newRecord("c2", "bond0", vfB)
@@ -143,7 +143,7 @@ func TestStoreHolds(t *testing.T) {
 	wantFiles(t, s.Dir)
 }
 
-// TestStoreFails: what cannot be written leaves the old one, and nothing else.
+// TestStoreFails: if a Record cannot be written, the old one stays, and nothing else.
 func TestStoreFails(t *testing.T) {
 	s := Store{Dir: t.TempDir()}
 	r := newRecord("c1", "bond0")
@@ -160,8 +160,8 @@ func TestStoreFails(t *testing.T) {
 	wantFiles(t, s.Dir, "c1:bond0.json", "c1:bond0.json.begun")
 }
 
-// TestStoreDamaged: in place of a Record that cannot be read comes the one
-// that Begin wrote, as if every step had been begun.
+// TestStoreDamaged: if a Record cannot be read, Load returns the one that Begin wrote, with
+// every step marked as begun.
 func TestStoreDamaged(t *testing.T) {
 	s := Store{Dir: t.TempDir()}
 	r := newRecord("c1", "bond0", vfA, vfB)
@@ -178,7 +178,7 @@ func TestStoreDamaged(t *testing.T) {
 	wantFiles(t, s.Dir, "c1:bond0.json.damaged")
 }
 
-// TestStoreOwner: a Record that somebody has renamed is nobody's.
+// TestStoreOwner: a Record under another name is damaged.
 func TestStoreOwner(t *testing.T) {
 	s := Store{Dir: t.TempDir()}
 	require.NoError(t, s.Begin(newRecord("c1", "bond0")))
@@ -187,8 +187,8 @@ func TestStoreOwner(t *testing.T) {
 	assert.ErrorIs(t, err, ErrDamaged)
 }
 
-// TestStoreTooLarge: what is larger than it can have been written is not read,
-// and what could not be read back is not written.
+// TestStoreTooLarge: a Record that is too large is not read, and one that could not be read
+// back is not written.
 func TestStoreTooLarge(t *testing.T) {
 	s := Store{Dir: t.TempDir()}
 	require.NoError(t, s.Begin(newRecord("c1", "bond0", "0000:3b:02.0")))
