@@ -24,7 +24,7 @@ func (n *namespace) Addresses(index int) (Addresses, error) {
 	}
 	addrs, err := n.addrs(index)
 	if err != nil {
-		return Addresses{}, fmt.Errorf("addresses of %s: %w", link.Name, err)
+		return Addresses{}, fmt.Errorf("reading the addresses of %s: %w", link.Name, err)
 	}
 	a := Addresses{}
 	for _, one := range addrs {
@@ -33,7 +33,7 @@ func (n *namespace) Addresses(index int) (Addresses, error) {
 		}
 	}
 	if a.Routes, a.Default, err = n.routes(index); err != nil {
-		return Addresses{}, fmt.Errorf("routes of %s: %w", link.Name, err)
+		return Addresses{}, fmt.Errorf("reading the routes of %s: %w", link.Name, err)
 	}
 	return a, nil
 }
@@ -300,7 +300,7 @@ func (n *namespace) Flush(index int) error {
 		// The removal of an address can remove its secondary addresses too.
 		err := n.removeAddr(index, a.prefix)
 		if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
-			return fmt.Errorf("removing %s: %w", a.prefix, err)
+			return fmt.Errorf("removing address %s: %w", a.prefix, err)
 		}
 	}
 	routes, _, err := n.routes(index)
@@ -403,7 +403,7 @@ func (n *namespace) allowIPv6(index int) error {
 		for name, value := range settings {
 			file := filepath.Join("/proc/sys/net/ipv6/conf", link.Name, name)
 			if err := os.WriteFile(file, []byte(value), 0); err != nil {
-				return fmt.Errorf("IPv6 on %s: %w", link.Name, err)
+				return fmt.Errorf("turning IPv6 on for %s: %w", link.Name, err)
 			}
 		}
 		return nil

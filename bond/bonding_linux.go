@@ -39,18 +39,18 @@ func hasModule(modules fs.FS, name string) error {
 	const index = "modules.dep"
 	list, err := fs.ReadFile(modules, index)
 	if err != nil {
-		return fmt.Errorf("%w: it is not loaded, and its modules are unknown: %w", ErrNoBonding, err)
+		return fmt.Errorf("%w: the bonding module is not loaded, and the kernel's modules cannot be listed: %w", ErrNoBonding, err)
 	}
 	for line := range strings.Lines(string(list)) {
 		file, _, _ := strings.Cut(line, ":")
 		if base, _, _ := strings.Cut(path.Base(file), ".ko"); base == name {
 			if _, err := fs.Stat(modules, strings.TrimPrefix(file, "/")); err != nil {
-				return fmt.Errorf("%w: %s has it: %w", ErrNoBonding, index, err)
+				return fmt.Errorf("%w: %s lists the bonding module, but its file cannot be read: %w", ErrNoBonding, index, err)
 			}
 			return nil
 		}
 	}
-	return fmt.Errorf("%w: %s does not have it", ErrNoBonding, index)
+	return fmt.Errorf("%w: %s does not list the bonding module", ErrNoBonding, index)
 }
 
 // EnableBonding loads the bonding module if it is missing. The kernel would load it

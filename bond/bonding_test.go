@@ -21,11 +21,11 @@ func TestHasModule(t *testing.T) {
 		{"there", fstest.MapFS{"modules.dep": dep, "kernel/drivers/net/bonding/bonding.ko.xz": file}, ""},
 		{"not compressed", fstest.MapFS{"modules.dep": {Data: []byte("extra/bonding.ko:")}, "extra/bonding.ko": file}, ""},
 		{"not installed", fstest.MapFS{"modules.dep": {Data: []byte("kernel/net/bonding_like.ko.xz: extra/bonding.ko\n")}},
-			"this kernel has no bonding: modules.dep does not have it"},
+			"this kernel has no bonding: modules.dep does not list the bonding module"},
 		{"its file is gone", fstest.MapFS{"modules.dep": dep},
-			"this kernel has no bonding: modules.dep has it: open kernel/drivers/net/bonding/bonding.ko.xz: file does not exist"},
+			"this kernel has no bonding: modules.dep lists the bonding module, but its file cannot be read: open kernel/drivers/net/bonding/bonding.ko.xz: file does not exist"},
 		{"no modules", fstest.MapFS{},
-			"this kernel has no bonding: it is not loaded, and its modules are unknown: open modules.dep: file does not exist"},
+			"this kernel has no bonding: the bonding module is not loaded, and the kernel's modules cannot be listed: open modules.dep: file does not exist"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			err := hasModule(test.modules, "bonding")

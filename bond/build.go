@@ -92,7 +92,7 @@ func Prepare(n Namespace, l Link) error {
 // does not say.
 func hinted(err error) error {
 	if errors.Is(err, unix.EADDRNOTAVAIL) {
-		return fmt.Errorf("%w (a VF that is not trusted keeps the MAC that its PF has set: use active-backup with failOverMac active, or trust the VF)", err)
+		return fmt.Errorf("%w (an untrusted VF keeps the MAC that its PF has set: use mode active-backup with failOverMac active, or trust the VF)", err)
 	}
 	return err
 }
@@ -112,7 +112,7 @@ func Verify(n Namespace, s Spec, index int, devices map[string]string) (problems
 		problems.Add(s.Name, "", "the bond is gone")
 		return problems, nil
 	case b.Kind != kindBond || b.Index != index:
-		problems.Add(s.Name, "", "another interface has the bond's name: index %d, was %d", b.Index, index)
+		problems.Add(s.Name, "", "another interface has the bond's name: its index is %d, was %d", b.Index, index)
 		return problems, nil
 	case !b.Up:
 		problems.Add(s.Name, "", "the bond is down")
@@ -155,7 +155,7 @@ func verifyLinks(problems *Problems, links []Link, b Link, s Spec, devices map[s
 }
 
 // what describes a link to a reader who knows its name.
-func (l Link) what() string { return cmp.Or(l.Device, l.Kind, "an interface without PCI device") }
+func (l Link) what() string { return cmp.Or(l.Device, l.Kind, "an interface without a PCI device") }
 
 // VerifyCarrier returns a [Problem] if no link of the bond has a carrier.
 func VerifyCarrier(n Namespace, index int) error {
@@ -166,7 +166,7 @@ func VerifyCarrier(n Namespace, index int) error {
 	b, there := Find(links, func(l Link) bool { return l.Index == index })
 	_, carries := Find(links, func(l Link) bool { return l.Master == index && l.Carrier })
 	if there && !carries {
-		return Problem{Path: b.Name, Text: "no link has a carrier", Hint: "look at the cables, the PFs and the switch"}
+		return Problem{Path: b.Name, Text: "no link has a carrier", Hint: "check the cables, the PFs and the switch"}
 	}
 	return nil
 }
@@ -225,7 +225,7 @@ func Activate(n Namespace, s Spec) error {
 			}
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%s has no carrier for %s after %s; another link is used first", name, s.Name, carrierWait)
+			return fmt.Errorf("%s has no carrier in %s after %s; another link is used first", name, s.Name, carrierWait)
 		}
 	}
 }

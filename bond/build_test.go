@@ -133,7 +133,7 @@ func TestBuildLinkOptions(t *testing.T) {
 	assert.Equal(t, bond.Options{"prio": "10", "queueId": "3"}, must(n.Link("net2")).Options)
 	assert.Empty(t, must(bond.Verify(n, s, b.Index, nil)), "as made")
 	require.NoError(t, n.Change(must(n.Link("net2")).Index, bond.Change{Options: bond.Options{"prio": "9"}}))
-	assert.Equal(t, bond.Problems{{Path: "net2", Text: "prio is 9, was made with 10"}}, must(bond.Verify(n, s, b.Index, nil)), "changed")
+	assert.Equal(t, bond.Problems{{Path: "net2", Text: "prio is 9, was 10"}}, must(bond.Verify(n, s, b.Index, nil)), "changed")
 }
 
 // TestBuildLinkOptionsRefused: the error names the option and the link.
@@ -159,7 +159,7 @@ func TestActivate(t *testing.T) {
 		{"not asked for", "", 0, "", "net1"},
 		{"it carries", "net2", 0, "", "net2"},
 		{"in a while", "net2", 5, "", "net2"},
-		{"never", "net2", -1, "net2 has no carrier for bond0 after 3s; another link is used first", "net1"},
+		{"never", "net2", -1, "net2 has no carrier in bond0 after 3s; another link is used first", "net1"},
 		{"gone", "net3", 0, "link net3: file does not exist", "net1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -228,7 +228,7 @@ func TestBuildRefused(t *testing.T) {
 			require.NoError(t, host.ChangeVF("enp2s0", 0, have, want))
 			s.Options = bond.Options{bond.Mode: bond.BalanceRR, bond.Miimon: "100"}
 		}, unix.EADDRNOTAVAIL, "enslaving net2 (0000:02:10.0, MAC 02:00:00:00:00:05) to bond0 (balance-rr): cannot assign requested address " +
-			"(a VF that is not trusted keeps the MAC that its PF has set: use active-backup with failOverMac active, or trust the VF)"},
+			"(an untrusted VF keeps the MAC that its PF has set: use mode active-backup with failOverMac active, or trust the VF)"},
 		{"an MTU that a link cannot have", func(_ *bondfake.Kernel, s *bond.Spec) {
 			s.Options = bond.Options{bond.Mode: bond.BalanceRR, bond.Miimon: "100", bond.MTU: "9500"}
 		}, unix.EINVAL, "enslaving net1 (0000:01:10.0, MAC 02:00:00:00:00:03) to bond0 (balance-rr): invalid argument"},
@@ -303,10 +303,10 @@ func TestVerify(t *testing.T) {
 			deleted := n.Delete(must(n.Link("bond0")).Index)
 			_, created := n.CreateBond("bond0", spec.Options)
 			return errors.Join(deleted, created)
-		}, []string{"bond0: another interface has the bond's name: index 4, was 2"}},
+		}, []string{"bond0: another interface has the bond's name: its index is 4, was 2"}},
 		{"down", change("bond0", bond.Change{Up: new(false)}), []string{"bond0: the bond is down"}},
 		{"another MTU", change("bond0", bond.Change{MTU: new(1300)}), []string{
-			"bond0: mtu is 1300, was made with 1400", "net1: mtu is 1300, was 1400", "net2: mtu is 1300, was 1400"}},
+			"bond0: mtu is 1300, was 1400", "net1: mtu is 1300, was 1400", "net2: mtu is 1300, was 1400"}},
 		{"a link's MTU", change("net2", bond.Change{MTU: new(1300)}), []string{"net2: mtu is 1300, was 1400"}},
 		{"a link is out", change("net1", bond.Change{Master: new(0)}), []string{
 			"net1: the link is no longer part of bond0", "net1: the link is down", "net1: mtu is 1500, was 1400"}},
@@ -342,7 +342,7 @@ func TestVerifyCarrier(t *testing.T) {
 		require.NoError(t, n.Change(l.Index, bond.Change{Up: new(false)}))
 	}
 	err := bond.VerifyCarrier(n, b.Index)
-	assert.EqualError(t, err, "bond0: no link has a carrier (look at the cables, the PFs and the switch)")
+	assert.EqualError(t, err, "bond0: no link has a carrier (check the cables, the PFs and the switch)")
 	assert.NoError(t, bond.VerifyCarrier(n, 4711))
 	k.Fail = func(string) error { return errBroken }
 	assert.ErrorIs(t, bond.VerifyCarrier(n, b.Index), errBroken)

@@ -19,7 +19,7 @@ const (
 // CheckPCI returns an error if address does not have the form of a PCI address.
 func CheckPCI(address string) error {
 	if is, _ := path.Match(pciAddress, address); !is {
-		return fmt.Errorf("is %q, wanted is a PCI address such as 0000:3b:02.1, in lower case", address)
+		return fmt.Errorf("is %q, want a PCI address in lower case such as 0000:3b:02.1", address)
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func word(raw json.RawMessage) (string, error) {
 	text := string(bytes.TrimSpace(raw))
 	switch {
 	case !json.Valid(raw):
-		return "", fmt.Errorf("is %s, wanted is a JSON value", abridged(raw))
+		return "", fmt.Errorf("is %s, want a JSON value", abridged(raw))
 	case text[0] == '"':
 		err := json.Unmarshal(raw, &text)
 		return strings.TrimSpace(text), err
@@ -45,7 +45,7 @@ func word(raw json.RawMessage) (string, error) {
 	case text != "null" && text[0] != '{' && text[0] != '[':
 		return text, nil
 	}
-	return "", fmt.Errorf("is %s, wanted is a single value", abridged(raw))
+	return "", fmt.Errorf("is %s, want a single value", abridged(raw))
 }
 
 // abridged returns the beginning of raw, so that an error stays readable if a
@@ -75,7 +75,7 @@ func (n numeric) parse(raw json.RawMessage) (string, error) {
 	}
 	v, err := strconv.ParseUint(w, 10, 64)
 	if err != nil || v < uint64(n.min) || v > uint64(n.max) {
-		return "", fmt.Errorf("is %s, wanted is %s", abridged(raw), n.values())
+		return "", fmt.Errorf("is %s, want %s", abridged(raw), n.values())
 	}
 	return strconv.FormatUint(v, 10), nil
 }
@@ -95,7 +95,7 @@ func (n numeric) decode(payload []byte) string {
 func (n numeric) values() string {
 	s := fmt.Sprintf("%d to %d", n.min, n.max)
 	if n.max == maxDelay {
-		s = fmt.Sprintf("a number from %d", n.min)
+		s = fmt.Sprintf("at least %d", n.min)
 	}
 	if n.max == n.min+1 {
 		s = fmt.Sprintf("%d or %d", n.min, n.max)
@@ -113,7 +113,7 @@ func (s signed) parse(raw json.RawMessage) (string, error) {
 	}
 	v, err := strconv.ParseInt(w, 10, 32)
 	if err != nil || w[0] == '+' {
-		return "", fmt.Errorf("is %s, wanted is %s", abridged(raw), s.values())
+		return "", fmt.Errorf("is %s, want %s", abridged(raw), s.values())
 	}
 	return strconv.FormatInt(v, 10), nil
 }
@@ -155,7 +155,7 @@ func (e enumeration) parse(raw json.RawMessage) (string, error) {
 	if near := Nearest(w, e.list); near != "" {
 		hint = fmt.Sprintf("; did you mean %s?", near)
 	}
-	return "", fmt.Errorf("is %s, wanted is %s%s", abridged(raw), e.values(), hint)
+	return "", fmt.Errorf("is %s, want %s%s", abridged(raw), e.values(), hint)
 }
 
 func (e enumeration) encode(text string) []byte {
@@ -184,9 +184,9 @@ func (hardwareAddr) parse(raw json.RawMessage) (string, error) {
 	mac, err := net.ParseMAC(w)
 	switch {
 	case err != nil || len(mac) != 6:
-		return "", fmt.Errorf("is %s, wanted is a MAC address such as 02:00:00:00:00:01", abridged(raw))
+		return "", fmt.Errorf("is %s, want a MAC address such as 02:00:00:00:00:01", abridged(raw))
 	case mac[0]&1 != 0:
-		return "", fmt.Errorf("is %s, a multicast address", mac)
+		return "", fmt.Errorf("is %s, which is a multicast address, want a unicast address", mac)
 	case slices.Equal(mac, make(net.HardwareAddr, 6)):
 		return "", fmt.Errorf("is %s, which no interface can have", mac)
 	}
@@ -254,21 +254,21 @@ func (l addresses) parse(raw json.RawMessage) (string, error) {
 	if json.Unmarshal(raw, &list) != nil || list == nil {
 		w, err := word(raw)
 		if err != nil {
-			return "", fmt.Errorf("is %s, wanted are %s", abridged(raw), l.values())
+			return "", fmt.Errorf("is %s, want %s", abridged(raw), l.values())
 		}
 		list = strings.Split(w, ",")
 	}
 	if len(list) == 0 || len(list) > l.most {
-		return "", fmt.Errorf("has %d addresses, wanted are %s", len(list), l.values())
+		return "", fmt.Errorf("has %d addresses, want %s", len(list), l.values())
 	}
 	var out []string
 	for _, s := range list {
 		a, err := netip.ParseAddr(strings.TrimSpace(s))
 		switch {
 		case err != nil || !l.is(a):
-			return "", fmt.Errorf("has %q, wanted are %s", s, l.values())
+			return "", fmt.Errorf("has %q, want %s", s, l.values())
 		case l.silent(a):
-			return "", fmt.Errorf("has %s, which answers no %s request", a, map[int]string{4: "ARP", 6: "neighbour"}[l.family])
+			return "", fmt.Errorf("has %s, which never answers %s", a, map[int]string{4: "ARP requests", 6: "neighbour solicitations"}[l.family])
 		case slices.Contains(out, a.String()):
 			return "", fmt.Errorf("has %s twice", a)
 		}

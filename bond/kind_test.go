@@ -25,13 +25,13 @@ func TestParse(t *testing.T) {
 		return "[" + strings.Join(list, ",") + "]"
 	}
 	const (
-		notMTU     = "wanted is 68 to 65535 bytes"
-		notMiimon  = "wanted is a number from 0 ms"
-		notFlag    = "wanted is 0 or 1"
-		notMode    = "wanted is one of balance-rr, active-backup, balance-xor, broadcast, 802.3ad, balance-tlb, balance-alb"
-		notMAC     = "wanted is a MAC address such as 02:00:00:00:00:01"
-		notTargets = "wanted are 1 to 16 IPv4 addresses"
-		notSingle  = "wanted is a single value"
+		notMTU     = "want 68 to 65535 bytes"
+		notMiimon  = "want at least 0 ms"
+		notFlag    = "want 0 or 1"
+		notMode    = "want one of balance-rr, active-backup, balance-xor, broadcast, 802.3ad, balance-tlb, balance-alb"
+		notMAC     = "want a MAC address such as 02:00:00:00:00:01"
+		notTargets = "want 1 to 16 IPv4 addresses"
+		notSingle  = "want a single value"
 	)
 	for _, c := range []struct{ key, raw, want, err string }{
 		{MTU, `9000`, "9000", ""},
@@ -56,8 +56,8 @@ func TestParse(t *testing.T) {
 		{MTU, `null`, "", "is null, " + notSingle},
 		{MTU, `{"a":1}`, "", `is {"a":1}, ` + notSingle},
 		{MTU, `[1500]`, "", "is [1500], " + notSingle},
-		{MTU, ``, "", "is , wanted is a JSON value"},
-		{MTU, `fast`, "", "is fast, wanted is a JSON value"},
+		{MTU, ``, "", "is , want a JSON value"},
+		{MTU, `fast`, "", "is fast, want a JSON value"},
 		{MTU, `"` + strings.Repeat("x", 99) + `"`, "", `is "` + strings.Repeat("x", 59) + "..., " + notMTU},
 		{Miimon, `0`, "0", ""},
 		{Miimon, `2147483647`, "2147483647", ""},
@@ -83,7 +83,7 @@ func TestParse(t *testing.T) {
 		{Mode, `"Active_Backup"`, "", `is "Active_Backup", ` + notMode + "; did you mean active-backup?"},
 		{FailOverMac, `"follow"`, "follow", ""},
 		{FailOverMac, `2`, "follow", ""},
-		{FailOverMac, `"activ"`, "", `is "activ", wanted is one of none, active, follow; did you mean active?`},
+		{FailOverMac, `"activ"`, "", `is "activ", want one of none, active, follow; did you mean active?`},
 
 		{MAC, `"02:00:00:00:00:0A"`, "02:00:00:00:00:0a", ""},
 		{MAC, `"02-00-00-00-00-0a"`, "02:00:00:00:00:0a", ""},
@@ -91,15 +91,15 @@ func TestParse(t *testing.T) {
 		{MAC, `"0200000000 0a"`, "", `is "0200000000 0a", ` + notMAC},
 		{MAC, `"02:00:00:00:00"`, "", `is "02:00:00:00:00", ` + notMAC},
 		{MAC, `"02:00:00:00:00:00:00:01"`, "", `is "02:00:00:00:00:00:00:01", ` + notMAC},
-		{MAC, `"03:00:00:00:00:01"`, "", "is 03:00:00:00:00:01, a multicast address"},
-		{MAC, `"ff:ff:ff:ff:ff:ff"`, "", "is ff:ff:ff:ff:ff:ff, a multicast address"},
+		{MAC, `"03:00:00:00:00:01"`, "", "is 03:00:00:00:00:01, which is a multicast address, want a unicast address"},
+		{MAC, `"ff:ff:ff:ff:ff:ff"`, "", "is ff:ff:ff:ff:ff:ff, which is a multicast address, want a unicast address"},
 		{MAC, `"00:00:00:00:00:00"`, "", "is 00:00:00:00:00:00, which no interface can have"},
 		{MAC, `20000000001`, "", "is 20000000001, " + notMAC},
 		{MAC, `{}`, "", "is {}, " + notSingle},
 
 		{Primary, `"net1"`, "net1", ""},
-		{Primary, `""`, "", "is empty, wanted is an interface name"},
-		{Primary, `"a/b"`, "", `is "a/b"; an interface name has no slash, colon, per cent sign or blank (byte 0x2f)`},
+		{Primary, `""`, "", "is empty, want an interface name"},
+		{Primary, `"a/b"`, "", `is "a/b", but an interface name has no slash, colon, percent sign or blank (byte 0x2f)`},
 		{Primary, `[]`, "", "is [], " + notSingle},
 
 		{arpIPTarget, `["10.0.0.1"]`, "10.0.0.1", ""},
@@ -118,21 +118,21 @@ func TestParse(t *testing.T) {
 		{arpIPTarget, `["fd00::1"]`, "", `has "fd00::1", ` + notTargets},
 		{arpIPTarget, `["::ffff:10.0.0.1"]`, "", `has "::ffff:10.0.0.1", ` + notTargets},
 		{arpIPTarget, `["10.0.0.01"]`, "", `has "10.0.0.01", ` + notTargets},
-		{arpIPTarget, `["0.0.0.0"]`, "", "has 0.0.0.0, which answers no ARP request"},
-		{arpIPTarget, `["255.255.255.255"]`, "", "has 255.255.255.255, which answers no ARP request"},
-		{arpIPTarget, `["224.0.0.1"]`, "", "has 224.0.0.1, which answers no ARP request"},
+		{arpIPTarget, `["0.0.0.0"]`, "", "has 0.0.0.0, which never answers ARP requests"},
+		{arpIPTarget, `["255.255.255.255"]`, "", "has 255.255.255.255, which never answers ARP requests"},
+		{arpIPTarget, `["224.0.0.1"]`, "", "has 224.0.0.1, which never answers ARP requests"},
 		{nsIP6Target, `["fd00:0::1", "fe80::1"]`, "fd00::1,fe80::1", ""},
-		{nsIP6Target, `"10.0.0.1"`, "", `has "10.0.0.1", wanted are 1 to 16 IPv6 addresses`},
-		{nsIP6Target, `"::ffff:10.0.0.1"`, "", `has "::ffff:10.0.0.1", wanted are 1 to 16 IPv6 addresses`},
-		{nsIP6Target, `"fe80::1%eth0"`, "", `has "fe80::1%eth0", wanted are 1 to 16 IPv6 addresses`},
-		{nsIP6Target, `"ff02::1"`, "", "has ff02::1, which answers no neighbour request"},
-		{nsIP6Target, `"::"`, "", "has ::, which answers no neighbour request"},
+		{nsIP6Target, `"10.0.0.1"`, "", `has "10.0.0.1", want 1 to 16 IPv6 addresses`},
+		{nsIP6Target, `"::ffff:10.0.0.1"`, "", `has "::ffff:10.0.0.1", want 1 to 16 IPv6 addresses`},
+		{nsIP6Target, `"fe80::1%eth0"`, "", `has "fe80::1%eth0", want 1 to 16 IPv6 addresses`},
+		{nsIP6Target, `"ff02::1"`, "", "has ff02::1, which never answers neighbour solicitations"},
+		{nsIP6Target, `"::"`, "", "has ::, which never answers neighbour solicitations"},
 		{"adUserPortKey", `1023`, "1023", ""},
-		{"adUserPortKey", `1024`, "", "is 1024, wanted is 0 to 1023"},
-		{"adActorSysPrio", `0`, "", "is 0, wanted is 1 to 65535"},
-		{notifDelay, `300001`, "", "is 300001, wanted is 0 to 300000 ms"},
+		{"adUserPortKey", `1024`, "", "is 1024, want 0 to 1023"},
+		{"adActorSysPrio", `0`, "", "is 0, want 1 to 65535"},
+		{notifDelay, `300001`, "", "is 300001, want 0 to 300000 ms"},
 		{"lacpRate", `"1"`, "fast", ""},
-		{"lpInterval", `0`, "", "is 0, wanted is a number from 1 s"},
+		{"lpInterval", `0`, "", "is 0, want at least 1 s"},
 	} {
 		t.Run(c.key+" "+c.raw, func(t *testing.T) {
 			got, err := tableByKey[c.key].kind.parse(json.RawMessage(c.raw))

@@ -133,7 +133,7 @@ func (v VFLink) ask(mac string) (refused, err error) {
 			return again, nil
 		}
 		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("%s: MAC %s: %w", v.Name, mac, again)
+			return nil, fmt.Errorf("%s: setting MAC %s: %w", v.Name, mac, again)
 		}
 	}
 }
@@ -152,7 +152,7 @@ func (v VFLink) set(mac string, refused error) error {
 		return err
 	}
 	if err := v.change(mac); err != nil {
-		return errors.Join(fmt.Errorf("%s: MAC %s: %w", v.Name, mac, refused), err)
+		return errors.Join(fmt.Errorf("%s: setting MAC %s: %w", v.Name, mac, refused), err)
 	}
 	if err := awaitMAC(v.Pod, v.Link, mac); err != nil {
 		return errors.Join(err, v.change(before.MAC))
@@ -168,7 +168,7 @@ func (v VFLink) state() (VF, error) {
 	}
 	now, there := vfs[v.Number]
 	if !there {
-		return VF{}, fmt.Errorf("PF %s reports no VF %d any more", v.PF, v.Number)
+		return VF{}, fmt.Errorf("PF %s no longer reports VF %d", v.PF, v.Number)
 	}
 	return now, nil
 }
@@ -203,7 +203,7 @@ func awaitMAC(n Namespace, l Link, mac string) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%s does not take the MAC %s that its PF has set: %w", l.Name, mac, err)
+			return fmt.Errorf("%s does not accept the MAC %s that its PF has set: %w", l.Name, mac, err)
 		}
 	}
 }

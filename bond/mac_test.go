@@ -67,8 +67,8 @@ func TestGiveMACRefused(t *testing.T) {
 	}{
 		{"the link cannot be set down", "Change net2", unix.EBUSY, "setting net2 down: device or resource busy"},
 		{"the PF does not answer", "VFs enp2s0", unix.EIO, "input/output error"},
-		{"the PF refuses", "ChangeVF enp2s0", unix.EPERM, "net2: MAC 02:00:00:00:00:cc: cannot assign requested address\noperation not permitted"},
-		{"the VF never takes it", "", unix.EADDRNOTAVAIL, "net2 does not take the MAC 02:00:00:00:00:cc that its PF has set: cannot assign requested address"},
+		{"the PF refuses", "ChangeVF enp2s0", unix.EPERM, "net2: setting MAC 02:00:00:00:00:cc: cannot assign requested address\noperation not permitted"},
+		{"the VF never takes it", "", unix.EADDRNOTAVAIL, "net2 does not accept the MAC 02:00:00:00:00:cc that its PF has set: cannot assign requested address"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k, n := pod(t)

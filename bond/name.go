@@ -15,15 +15,15 @@ const maxName = 15
 func CheckName(name string) error {
 	switch {
 	case name == "":
-		return fmt.Errorf("is empty, wanted is an interface name")
+		return fmt.Errorf("is empty, want an interface name")
 	case len(name) > maxName:
-		return fmt.Errorf("is %q, %d bytes; an interface name has at most %d", name, len(name), maxName)
+		return fmt.Errorf("is %q, which has %d bytes, but an interface name has at most %d", name, len(name), maxName)
 	case name == "." || name == "..":
 		return fmt.Errorf("is %q, which cannot be an interface name", name)
 	}
 	for _, c := range []byte(name) {
 		if strings.IndexByte("/:%\x00\t\n\v\f\r \xa0", c) >= 0 {
-			return fmt.Errorf("is %q; an interface name has no slash, colon, per cent sign or blank (byte %#02x)", name, c)
+			return fmt.Errorf("is %q, but an interface name has no slash, colon, percent sign or blank (byte %#02x)", name, c)
 		}
 	}
 	return nil

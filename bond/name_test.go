@@ -13,18 +13,18 @@ func TestCheckName(t *testing.T) {
 		require.NoError(t, CheckName(name), name)
 	}
 	for name, want := range map[string]string{
-		"":                      "is empty, wanted is an interface name",
-		strings.Repeat("n", 16): `is "nnnnnnnnnnnnnnnn", 16 bytes; an interface name has at most 15`,
-		"éééééééé":              `is "éééééééé", 16 bytes; an interface name has at most 15`,
+		"":                      "is empty, want an interface name",
+		strings.Repeat("n", 16): `is "nnnnnnnnnnnnnnnn", which has 16 bytes, but an interface name has at most 15`,
+		"éééééééé":              `is "éééééééé", which has 16 bytes, but an interface name has at most 15`,
 		".":                     `is ".", which cannot be an interface name`,
 		"..":                    `is "..", which cannot be an interface name`,
-		"a/b":                   `is "a/b"; an interface name has no slash, colon, per cent sign or blank (byte 0x2f)`,
-		"eth0:1":                `is "eth0:1"; an interface name has no slash, colon, per cent sign or blank (byte 0x3a)`,
-		"bond%d":                `is "bond%d"; an interface name has no slash, colon, per cent sign or blank (byte 0x25)`,
-		"a b":                   `is "a b"; an interface name has no slash, colon, per cent sign or blank (byte 0x20)`,
-		"a\n":                   `is "a\n"; an interface name has no slash, colon, per cent sign or blank (byte 0x0a)`,
-		"a\x00":                 `is "a\x00"; an interface name has no slash, colon, per cent sign or blank (byte 0x00)`,
-		"à":                     `is "à"; an interface name has no slash, colon, per cent sign or blank (byte 0xa0)`, // C3 A0, which the kernel refuses
+		"a/b":                   `is "a/b", but an interface name has no slash, colon, percent sign or blank (byte 0x2f)`,
+		"eth0:1":                `is "eth0:1", but an interface name has no slash, colon, percent sign or blank (byte 0x3a)`,
+		"bond%d":                `is "bond%d", but an interface name has no slash, colon, percent sign or blank (byte 0x25)`,
+		"a b":                   `is "a b", but an interface name has no slash, colon, percent sign or blank (byte 0x20)`,
+		"a\n":                   `is "a\n", but an interface name has no slash, colon, percent sign or blank (byte 0x0a)`,
+		"a\x00":                 `is "a\x00", but an interface name has no slash, colon, percent sign or blank (byte 0x00)`,
+		"à":                     `is "à", but an interface name has no slash, colon, percent sign or blank (byte 0xa0)`, // C3 A0, which the kernel refuses
 	} {
 		assert.EqualError(t, CheckName(name), want)
 	}
@@ -56,5 +56,5 @@ func TestCheckPCI(t *testing.T) {
 	for _, address := range []string{"", "3b:02.1", "0000:3B:02.1", "0000:3b:02.8", "0000:3b:02", "0000:3b:02.1 ", "0000:3b:02.1\n", "../0000:3b:02.1", "00000:3b:02.1"} {
 		assert.Error(t, CheckPCI(address), address)
 	}
-	assert.EqualError(t, CheckPCI("0000:3B:02.1"), `is "0000:3B:02.1", wanted is a PCI address such as 0000:3b:02.1, in lower case`)
+	assert.EqualError(t, CheckPCI("0000:3B:02.1"), `is "0000:3B:02.1", want a PCI address in lower case such as 0000:3b:02.1`)
 }

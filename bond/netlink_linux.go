@@ -361,7 +361,7 @@ func (n *namespace) changeLink(index int, c Change) error {
 	if c.Namespace != nil {
 		to, ok := c.Namespace.(*namespace)
 		if !ok {
-			return fmt.Errorf("namespace %s is not of this kernel", c.Namespace.ID())
+			return fmt.Errorf("namespace %s does not belong to this kernel", c.Namespace.ID())
 		}
 		r.AddData(nl.NewRtAttr(unix.IFLA_NET_NS_FD, uint32Attr(int(to.file.Fd()))))
 	}

@@ -285,7 +285,7 @@ func TestTimeout(t *testing.T) {
 	begin := time.Now()
 	err = do(n.request(unix.NLMSG_NOOP, 0))
 	assert.ErrorIs(t, err, unix.EAGAIN)
-	assert.EqualError(t, err, "the kernel gave no answer within 30s: resource temporarily unavailable")
+	assert.EqualError(t, err, "the kernel did not answer within 30s: resource temporarily unavailable")
 	assert.GreaterOrEqual(t, time.Since(begin), 50*time.Millisecond)
 	// The socket still works: a late answer belongs to no later request.
 	l, err := n.Link("lo")

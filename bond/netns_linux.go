@@ -41,7 +41,7 @@ func (System) Open(path string) (Namespace, error) {
 	}
 	if st.Type != unix.NSFS_MAGIC && st.Type != unix.PROC_SUPER_MAGIC {
 		file.Close()
-		return nil, fmt.Errorf("%s is no network namespace: %w", path, fs.ErrNotExist)
+		return nil, fmt.Errorf("%s is not a network namespace: %w", path, fs.ErrNotExist)
 	}
 	n, err := open(file)
 	if err != nil {
@@ -85,7 +85,7 @@ func identify(file *os.File, socket int) (string, error) {
 		return fmt.Sprintf("cookie:%d", cookie), nil
 	}
 	if !errors.Is(err, unix.ENOPROTOOPT) {
-		return "", fmt.Errorf("cookie: %w", err)
+		return "", fmt.Errorf("reading the namespace's cookie: %w", err)
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
@@ -97,13 +97,13 @@ func identify(file *os.File, socket int) (string, error) {
 func openRoute() (*nl.SocketHandle, error) {
 	socket, err := nl.GetNetlinkSocketAt(-1, -1, unix.NETLINK_ROUTE)
 	if err != nil {
-		return nil, fmt.Errorf("netlink: %w", err)
+		return nil, fmt.Errorf("opening a netlink socket: %w", err)
 	}
 	timeout := unix.NsecToTimeval(int64(requestTimeout))
 	for _, err := range []error{socket.SetSendTimeout(&timeout), socket.SetReceiveTimeout(&timeout), socket.SetExtAck(true)} {
 		if err != nil {
 			socket.Close()
-			return nil, fmt.Errorf("netlink: %w", err)
+			return nil, fmt.Errorf("opening a netlink socket: %w", err)
 		}
 	}
 	return &nl.SocketHandle{Socket: socket}, nil
@@ -164,7 +164,7 @@ func do(r *nl.NetlinkRequest) error {
 func execute(r *nl.NetlinkRequest, answer uint16) ([][]byte, error) {
 	messages, err := r.Execute(unix.NETLINK_ROUTE, answer)
 	if errors.Is(err, unix.EAGAIN) {
-		return nil, fmt.Errorf("the kernel gave no answer within %s: %w", requestTimeout, err)
+		return nil, fmt.Errorf("the kernel did not answer within %s: %w", requestTimeout, err)
 	}
 	return messages, err
 }
@@ -182,5 +182,5 @@ func (n *namespace) dump(kind int, head nl.NetlinkRequestData, answer uint16) ([
 			return messages, err
 		}
 	}
-	return nil, fmt.Errorf("it changed during each of %d readings", dumpTries)
+	return nil, fmt.Errorf("the list changed during each of %d readings", dumpTries)
 }

@@ -61,7 +61,7 @@ func checkLinkOptions(mode string, links []Options) (problems Problems) {
 			continue
 		}
 		if first, twice := queues[queue]; twice {
-			problems.Add(fmt.Sprintf("links[%d].%s", i, queueID), "", "is %s, as is that of links[%d]", queue, first)
+			problems.Add(fmt.Sprintf("links[%d].%s", i, queueID), "", "is %s, which links[%d] already has", queue, first)
 		}
 		queues[queue] = i
 	}
@@ -89,7 +89,7 @@ func (o Options) parse(row option, raw map[string]json.RawMessage, problems *Pro
 		case err != nil:
 			problems.Add(key, "", "%v", err)
 		case twice && text != earlier:
-			problems.Add(key, "both are one option: write it once", "is %s, and %s is %s", text, row.key, earlier)
+			problems.Add(key, "both keys are the same option: use one of them", "is %s, but %s is %s", text, row.key, earlier)
 		default:
 			o[row.key] = text
 		}
@@ -160,18 +160,18 @@ func (o Options) check(links []string) (problems Problems) {
 	o.checkDelays(&problems)
 	shared := o[MACPolicy] == Shared
 	if shared && o[Mode] == ActiveBackup && o[FailOverMac] != "active" {
-		problems.Add(MACPolicy, "leave failOverMac out", "is shared, for which failOverMac has to be active; it is %s", o[FailOverMac])
+		problems.Add(MACPolicy, "leave failOverMac out", "is shared, which needs failOverMac active, but failOverMac is %s", o[FailOverMac])
 	}
 	if o[MAC] != "" && o[FailOverMac] == "active" && !shared {
-		problems.Add(MAC, "leave mac out, or set macPolicy to shared", "is %s, and with failOverMac active the kernel replaces it by the active link's", o[MAC])
+		problems.Add(MAC, "leave mac out, or set macPolicy to shared", "is %s, but with failOverMac active the kernel replaces it with the active link's MAC", o[MAC])
 	}
 	for _, key := range []string{Primary, activeSlave} {
 		if l := o[key]; l != "" && !slices.Contains(links, l) {
-			problems.Add(key, "", "is %s, which is none of the links %s", l, strings.Join(links, ", "))
+			problems.Add(key, "", "is %s, want one of the links %s", l, strings.Join(links, ", "))
 		}
 	}
 	if a, p := o[activeSlave], o[Primary]; a != "" && p != "" && a != p && (o[reselect] == "" || o[reselect] == "always") {
-		problems.Add(activeSlave, "leave one of the two out, or set primaryReselect to failure", "is %s, and primary %s takes over as soon as it can", a, p)
+		problems.Add(activeSlave, "leave one of the two out, or set primaryReselect to failure", "is %s, but primary %s takes over as soon as it has a carrier", a, p)
 	}
 	return problems
 }
@@ -181,7 +181,7 @@ func (o Options) check(links []string) (problems Problems) {
 func (o Options) checkModes(mode string, problems *Problems) {
 	for _, row := range table {
 		if text, there := o[row.key]; there && text != row.unset && !row.always && !row.hasMode(mode) {
-			problems.Add(row.key, "", "is %s, and mode %s does not have it; the modes that do: %s", text, mode, strings.Join(row.modes, ", "))
+			problems.Add(row.key, "", "is %s, but mode %s does not have this option; these modes do: %s", text, mode, strings.Join(row.modes, ", "))
 		}
 	}
 }
@@ -196,7 +196,7 @@ func (o Options) checkNeeds(problems *Problems) {
 			missing = false // one kind of target is enough
 		}
 		if row.needs != "" && !idle && missing {
-			problems.Add(row.key, "", "is %s, and means nothing without %s", text, row.needs)
+			problems.Add(row.key, "", "is %s, which has no effect without %s", text, row.needs)
 		}
 	}
 }
@@ -206,10 +206,10 @@ func (o Options) checkMonitor(problems *Problems) {
 	mii, arp := o.number(Miimon), o.number(arpInterval)
 	targets := o[arpIPTarget] != "" || o[nsIP6Target] != ""
 	if mii == 0 && arp == 0 && !targets {
-		problems.Add(Miimon, "set miimon, 100 is usual, or arpInterval and arpIpTarget", "is 0 and there are no ARP targets, so the bond would never notice a dead link")
+		problems.Add(Miimon, "set miimon, usually to 100, or set arpInterval and arpIpTarget", "is 0, and there are no ARP targets: the bond would never notice a dead link")
 	}
 	if mii > 0 && arp > 0 {
-		problems.Add(arpInterval, "the kernel takes one of the two; leave miimon out to use ARP", "is %d ms and miimon is %d ms", arp, mii)
+		problems.Add(arpInterval, "the kernel accepts only one of the two; leave miimon out to use ARP", "is %d ms, but miimon is %d ms", arp, mii)
 	}
 }
 
@@ -218,7 +218,7 @@ func (o Options) checkDelays(problems *Problems) {
 	mii := o.number(Miimon)
 	for _, key := range []string{updelay, downdelay, notifDelay} {
 		if delay := o.number(key); mii > 0 && delay%mii != 0 {
-			problems.Add(key, fmt.Sprintf("%d or %d", delay/mii*mii, (delay/mii+1)*mii), "is %d ms, wanted is a multiple of miimon, %d ms", delay, mii)
+			problems.Add(key, fmt.Sprintf("%d or %d", delay/mii*mii, (delay/mii+1)*mii), "is %d ms, want a multiple of miimon (%d ms)", delay, mii)
 		}
 	}
 }
@@ -299,7 +299,7 @@ func (o Options) unknown(found Options) error {
 	var problems Problems
 	for _, row := range o.sent() {
 		if _, there := found[row.key]; row.since != "" && !there {
-			problems.Add(row.key, "leave it out, or use a newer kernel", "is %s, and this kernel does not have it; Linux %s and later do", o[row.key], row.since)
+			problems.Add(row.key, "leave it out, or use a newer kernel", "is %s, but this kernel does not have this option; Linux %s and later have it", o[row.key], row.since)
 		}
 	}
 	return problems.Err()
@@ -321,7 +321,7 @@ func (o Options) Differences(found Options) []string {
 			continue // the kernel is older than the option and behaves as asked
 		}
 		if got != want {
-			out = append(out, fmt.Sprintf("%s is %s, was made with %s", row.key, orNone(got), want))
+			out = append(out, fmt.Sprintf("%s is %s, was %s", row.key, orNone(got), want))
 		}
 	}
 	return out
@@ -329,7 +329,7 @@ func (o Options) Differences(found Options) []string {
 
 func orNone(s string) string {
 	if s == "" {
-		return "not there"
+		return "not set"
 	}
 	return s
 }

@@ -22,7 +22,7 @@ var keptAnyway = []string{FailOverMac, "xmitHashPolicy", arpIPTarget, nsIP6Targe
 
 // notInKernel is the text of a problem with an option that this kernel lacks.
 func notInKernel(row option, text string) string {
-	return fmt.Sprintf("%s: is %s, and this kernel does not have it; Linux %s and later do (leave it out, or use a newer kernel)", row.key, text, row.since)
+	return fmt.Sprintf("%s: is %s, but this kernel does not have this option; Linux %s and later have it (leave it out, or use a newer kernel)", row.key, text, row.since)
 }
 
 // TestLabOptions makes a bond with each value of each option in each mode and

@@ -61,7 +61,7 @@ func TestParseOptionsDefaults(t *testing.T) {
 }
 
 func TestParseOptionsProblems(t *testing.T) {
-	const never = "is 0 and there are no ARP targets, so the bond would never notice a dead link (set miimon, 100 is usual, or arpInterval and arpIpTarget)"
+	const never = "is 0, and there are no ARP targets: the bond would never notice a dead link (set miimon, usually to 100, or set arpInterval and arpIpTarget)"
 	for _, c := range []struct {
 		raw  string
 		want []string
@@ -69,71 +69,71 @@ func TestParseOptionsProblems(t *testing.T) {
 		{`{"miimon":0}`, []string{"miimon: " + never}},
 		{`{"miimon":0,"arpInterval":0}`, []string{"miimon: " + never}},
 		{`{"miimon":100,"arpInterval":200,"arpIpTarget":"10.0.0.1"}`,
-			[]string{"arpInterval: is 200 ms and miimon is 100 ms (the kernel takes one of the two; leave miimon out to use ARP)"}},
+			[]string{"arpInterval: is 200 ms, but miimon is 100 ms (the kernel accepts only one of the two; leave miimon out to use ARP)"}},
 		{`{"miimon":100,"arpInterval":200}`, []string{
-			"arpInterval: is 200 ms and miimon is 100 ms (the kernel takes one of the two; leave miimon out to use ARP)",
-			"arpInterval: is 200, and means nothing without arpIpTarget"}},
-		{`{"arpInterval":200}`, []string{"arpInterval: is 200, and means nothing without arpIpTarget"}},
-		{`{"arpIpTarget":"10.0.0.1"}`, []string{"arpIpTarget: is 10.0.0.1, and means nothing without arpInterval"}},
-		{`{"miimon":0,"arpIpTarget":"10.0.0.1"}`, []string{"arpIpTarget: is 10.0.0.1, and means nothing without arpInterval"}},
-		{`{"arpValidate":"active"}`, []string{"arpValidate: is active, and means nothing without arpInterval"}},
+			"arpInterval: is 200 ms, but miimon is 100 ms (the kernel accepts only one of the two; leave miimon out to use ARP)",
+			"arpInterval: is 200, which has no effect without arpIpTarget"}},
+		{`{"arpInterval":200}`, []string{"arpInterval: is 200, which has no effect without arpIpTarget"}},
+		{`{"arpIpTarget":"10.0.0.1"}`, []string{"arpIpTarget: is 10.0.0.1, which has no effect without arpInterval"}},
+		{`{"miimon":0,"arpIpTarget":"10.0.0.1"}`, []string{"arpIpTarget: is 10.0.0.1, which has no effect without arpInterval"}},
+		{`{"arpValidate":"active"}`, []string{"arpValidate: is active, which has no effect without arpInterval"}},
 		{`{"arpValidate":"none"}`, nil},
-		{`{"updelay":150}`, []string{"updelay: is 150 ms, wanted is a multiple of miimon, 100 ms (100 or 200)"}},
-		{`{"downdelay":50}`, []string{"downdelay: is 50 ms, wanted is a multiple of miimon, 100 ms (0 or 100)"}},
+		{`{"updelay":150}`, []string{"updelay: is 150 ms, want a multiple of miimon (100 ms) (100 or 200)"}},
+		{`{"downdelay":50}`, []string{"downdelay: is 50 ms, want a multiple of miimon (100 ms) (0 or 100)"}},
 		{`{"updelay":0,"downdelay":200}`, nil},
-		{`{"numGratArp":3,"peerNotifDelay":250}`, []string{"peerNotifDelay: is 250 ms, wanted is a multiple of miimon, 100 ms (200 or 300)"}},
+		{`{"numGratArp":3,"peerNotifDelay":250}`, []string{"peerNotifDelay: is 250 ms, want a multiple of miimon (100 ms) (200 or 300)"}},
 		{`{"numGratArp":3,"numUnsolNa":"3"}`, nil},
-		{`{"numGratArp":3,"numUnsolNa":4}`, []string{"numUnsolNa: is 4, and numGratArp is 3 (both are one option: write it once)"}},
-		{`{"minLinks":-1}`, []string{"minLinks: is -1, wanted is a number from 0 links"}},
-		{`{"mode":"802.3ad","minLinks":"many"}`, []string{`minLinks: is "many", wanted is a number from 0 links`}},
-		{`{"vlan":4095}`, []string{"vlan: is 4095, wanted is 0 to 4094"}},
+		{`{"numGratArp":3,"numUnsolNa":4}`, []string{"numUnsolNa: is 4, but numGratArp is 3 (both keys are the same option: use one of them)"}},
+		{`{"minLinks":-1}`, []string{"minLinks: is -1, want at least 0 links"}},
+		{`{"mode":"802.3ad","minLinks":"many"}`, []string{`minLinks: is "many", want at least 0 links`}},
+		{`{"vlan":4095}`, []string{"vlan: is 4095, want 0 to 4094"}},
 		{`{"vlan":"0"}`, nil},
-		{`{"numUnsolNa":256}`, []string{"numUnsolNa: is 256, wanted is 0 to 255"}},
+		{`{"numUnsolNa":256}`, []string{"numUnsolNa: is 256, want 0 to 255"}},
 		{`{"arpInterval":200,"nsIp6Target":"fd00::1","arpValidate":"all","arpAllTargets":"all"}`, nil},
 		{`{"arpInterval":200,"arpIpTarget":"10.0.0.1","nsIp6Target":["fd00::1"]}`, nil},
-		{`{"nsIp6Target":"fd00::1"}`, []string{"nsIp6Target: is fd00::1, and means nothing without arpInterval"}},
+		{`{"nsIp6Target":"fd00::1"}`, []string{"nsIp6Target: is fd00::1, which has no effect without arpInterval"}},
 		{`{"arpInterval":200,"arpIpTarget":"10.0.0.1","arpValidate":"none","arpAllTargets":"all"}`,
-			[]string{"arpAllTargets: is all, and means nothing without arpValidate"}},
-		{`{"arpMissedMax":3}`, []string{"arpMissedMax: is 3, and means nothing without arpInterval"}},
-		{`{"mode":"balance-rr","lacpRate":"fast"}`, []string{"lacpRate: is fast, and mode balance-rr does not have it; the modes that do: 802.3ad"}},
+			[]string{"arpAllTargets: is all, which has no effect without arpValidate"}},
+		{`{"arpMissedMax":3}`, []string{"arpMissedMax: is 3, which has no effect without arpInterval"}},
+		{`{"mode":"balance-rr","lacpRate":"fast"}`, []string{"lacpRate: is fast, but mode balance-rr does not have this option; these modes do: 802.3ad"}},
 		{`{"mode":"802.3ad","lacpRate":1,"adSelect":"count","adActorSysPrio":1,"adActorSystem":"02:00:00:00:00:01","adUserPortKey":7,"coupledControl":0,"lacpActive":0,"minLinks":1}`, nil},
-		{`{"arpInterval":200,"arpIpTarget":"10.0.0.1","updelay":100}`, []string{"updelay: is 100, and means nothing without miimon"}},
+		{`{"arpInterval":200,"arpIpTarget":"10.0.0.1","updelay":100}`, []string{"updelay: is 100, which has no effect without miimon"}},
 		{`{"mac":"02:00:00:00:00:01","failOverMac":"active"}`,
-			[]string{"mac: is 02:00:00:00:00:01, and with failOverMac active the kernel replaces it by the active link's (leave mac out, or set macPolicy to shared)"}},
+			[]string{"mac: is 02:00:00:00:00:01, but with failOverMac active the kernel replaces it with the active link's MAC (leave mac out, or set macPolicy to shared)"}},
 		{`{"mac":"02:00:00:00:00:01","failOverMac":"active","macPolicy":"own"}`,
-			[]string{"mac: is 02:00:00:00:00:01, and with failOverMac active the kernel replaces it by the active link's (leave mac out, or set macPolicy to shared)"}},
+			[]string{"mac: is 02:00:00:00:00:01, but with failOverMac active the kernel replaces it with the active link's MAC (leave mac out, or set macPolicy to shared)"}},
 		{`{"mac":"02:00:00:00:00:01","failOverMac":"active","macPolicy":"shared"}`, nil},
-		{`{"macPolicy":"shared","failOverMac":"none"}`, []string{"macPolicy: is shared, for which failOverMac has to be active; it is none (leave failOverMac out)"}},
-		{`{"macPolicy":"shared","mode":"balance-tlb"}`, []string{"macPolicy: is shared, and mode balance-tlb does not have it; the modes that do: active-backup"}},
+		{`{"macPolicy":"shared","failOverMac":"none"}`, []string{"macPolicy: is shared, which needs failOverMac active, but failOverMac is none (leave failOverMac out)"}},
+		{`{"macPolicy":"shared","mode":"balance-tlb"}`, []string{"macPolicy: is shared, but mode balance-tlb does not have this option; these modes do: active-backup"}},
 		{`{"macPolicy":"own","mode":"balance-tlb"}`, nil},
-		{`{"macPolicy":"both"}`, []string{`macPolicy: is "both", wanted is one of own, shared`}},
+		{`{"macPolicy":"both"}`, []string{`macPolicy: is "both", want one of own, shared`}},
 		{`{"mac":"02:00:00:00:00:01","failOverMac":"follow"}`, nil},
 		{`{"mac":"02:00:00:00:00:01","mode":"balance-rr"}`, nil},
-		{`{"activeSlave":"net3"}`, []string{"activeSlave: is net3, which is none of the links net1, net2"}},
-		{`{"activeSlave":"net2","mode":"802.3ad"}`, []string{"activeSlave: is net2, and mode 802.3ad does not have it; the modes that do: active-backup, balance-tlb, balance-alb"}},
-		{`{"activeSlave":"net2","primary":"net1"}`, []string{"activeSlave: is net2, and primary net1 takes over as soon as it can (leave one of the two out, or set primaryReselect to failure)"}},
+		{`{"activeSlave":"net3"}`, []string{"activeSlave: is net3, want one of the links net1, net2"}},
+		{`{"activeSlave":"net2","mode":"802.3ad"}`, []string{"activeSlave: is net2, but mode 802.3ad does not have this option; these modes do: active-backup, balance-tlb, balance-alb"}},
+		{`{"activeSlave":"net2","primary":"net1"}`, []string{"activeSlave: is net2, but primary net1 takes over as soon as it has a carrier (leave one of the two out, or set primaryReselect to failure)"}},
 		{`{"activeSlave":"net2","primary":"net1","primaryReselect":"failure"}`, nil},
 		{`{"activeSlave":"net2","primary":"net2"}`, nil},
-		{`{"primary":"none","primaryReselect":"failure"}`, []string{"primaryReselect: is failure, and means nothing without primary"}},
-		{`{"primary":"net3"}`, []string{"primary: is net3, which is none of the links net1, net2"}},
+		{`{"primary":"none","primaryReselect":"failure"}`, []string{"primaryReselect: is failure, which has no effect without primary"}},
+		{`{"primary":"net3"}`, []string{"primary: is net3, want one of the links net1, net2"}},
 		{`{"mode":"balance-rr","failOverMac":"none","tlbDynamicLb":1,"xmitHashPolicy":"layer2","arpValidate":"none"}`, nil},
 		{`{"mode":"balance-rr","failOverMac":"active"}`,
-			[]string{"failOverMac: is active, and mode balance-rr does not have it; the modes that do: active-backup"}},
+			[]string{"failOverMac: is active, but mode balance-rr does not have this option; these modes do: active-backup"}},
 
 		// Values that cannot be read are reported alone: the checks need them.
 		{`{"mode":"bonded","miimon":-1,"mtu":"big","primary":"net3"}`, []string{
-			`mode: is "bonded", wanted is one of balance-rr, active-backup, balance-xor, broadcast, 802.3ad, balance-tlb, balance-alb`,
-			`mtu: is "big", wanted is 68 to 65535 bytes`,
-			`miimon: is -1, wanted is a number from 0 ms`}},
+			`mode: is "bonded", want one of balance-rr, active-backup, balance-xor, broadcast, 802.3ad, balance-tlb, balance-alb`,
+			`mtu: is "big", want 68 to 65535 bytes`,
+			`miimon: is -1, want at least 0 ms`}},
 		{`{"mode":"802.3ad","failOverMac":"follow","primary":"x","arpInterval":100,"miimon":40,"updelay":50,"arpValidate":"filter"}`, []string{
-			"failOverMac: is follow, and mode 802.3ad does not have it; the modes that do: active-backup",
-			"primary: is x, and mode 802.3ad does not have it; the modes that do: active-backup, balance-tlb, balance-alb",
-			"arpInterval: is 100, and mode 802.3ad does not have it; the modes that do: balance-rr, active-backup, balance-xor, broadcast",
-			"arpValidate: is filter, and mode 802.3ad does not have it; the modes that do: balance-rr, active-backup, balance-xor, broadcast",
-			"arpInterval: is 100 ms and miimon is 40 ms (the kernel takes one of the two; leave miimon out to use ARP)",
-			"arpInterval: is 100, and means nothing without arpIpTarget",
-			"updelay: is 50 ms, wanted is a multiple of miimon, 40 ms (40 or 80)",
-			"primary: is x, which is none of the links net1, net2"}},
+			"failOverMac: is follow, but mode 802.3ad does not have this option; these modes do: active-backup",
+			"primary: is x, but mode 802.3ad does not have this option; these modes do: active-backup, balance-tlb, balance-alb",
+			"arpInterval: is 100, but mode 802.3ad does not have this option; these modes do: balance-rr, active-backup, balance-xor, broadcast",
+			"arpValidate: is filter, but mode 802.3ad does not have this option; these modes do: balance-rr, active-backup, balance-xor, broadcast",
+			"arpInterval: is 100 ms, but miimon is 40 ms (the kernel accepts only one of the two; leave miimon out to use ARP)",
+			"arpInterval: is 100, which has no effect without arpIpTarget",
+			"updelay: is 50 ms, want a multiple of miimon (40 ms) (40 or 80)",
+			"primary: is x, want one of the links net1, net2"}},
 	} {
 		_, problems := ParseOptions(rawOptions(t, c.raw), []string{"net1", "net2"}, nil)
 		assert.Equal(t, c.want, lines(problems), c.raw)
@@ -151,7 +151,7 @@ func TestModes(t *testing.T) {
 				}
 				var want, got Problems
 				if len(row.modes) > 0 && !slices.Contains(row.modes, mode) && text != row.unset && row.key != MinLinks {
-					want.Add(row.key, "", "is %s, and mode %s does not have it; the modes that do: %s", text, mode, strings.Join(row.modes, ", "))
+					want.Add(row.key, "", "is %s, but mode %s does not have this option; these modes do: %s", text, mode, strings.Join(row.modes, ", "))
 				}
 				Options{row.key: text}.checkModes(mode, &got)
 				assert.Equal(t, want, got, "%s in %s", row.key, mode)
@@ -182,13 +182,13 @@ func TestLinkOptions(t *testing.T) {
 			[]Options{{prio: "-5", queueID: "3"}, {prio: "2147483647", queueID: "0"}, {queueID: "0"}}, nil},
 		{LACP, `[{"actorPortPrio":1},{"actorPortPrio":"65535","prio":0}]`, []Options{{"actorPortPrio": "1"}, {"actorPortPrio": "65535", prio: "0"}}, nil},
 		{BalanceRR, `[{"prio":5},{"actorPortPrio":5}]`, []Options{{prio: "5"}, {"actorPortPrio": "5"}}, []string{
-			"links[0].prio: is 5, and mode balance-rr does not have it; the modes that do: active-backup, balance-tlb, balance-alb",
-			"links[1].actorPortPrio: is 5, and mode balance-rr does not have it; the modes that do: 802.3ad"}},
+			"links[0].prio: is 5, but mode balance-rr does not have this option; these modes do: active-backup, balance-tlb, balance-alb",
+			"links[1].actorPortPrio: is 5, but mode balance-rr does not have this option; these modes do: 802.3ad"}},
 		{BalanceRR, `[{"queueId":2},{"queueId":1},{"queueId":"2"}]`, []Options{{queueID: "2"}, {queueID: "1"}, {queueID: "2"}},
-			[]string{"links[2].queueId: is 2, as is that of links[0]"}},
+			[]string{"links[2].queueId: is 2, which links[0] already has"}},
 		{ActiveBackup, `[{"queueId":17,"prio":2147483648},{"prio":"+1"},{"prio":1.5},{"actorPortPrio":0},{"prio":""}]`, []Options{{}, {}, {}, {}, {}}, []string{
-			"queueId: is 17, wanted is 0 to 16", "prio: is 2147483648, wanted is -2147483648 to 2147483647", `prio: is "+1", wanted is -2147483648 to 2147483647`,
-			"prio: is 1.5, wanted is -2147483648 to 2147483647", "actorPortPrio: is 0, wanted is 1 to 65535", `prio: is "", wanted is -2147483648 to 2147483647`}},
+			"queueId: is 17, want 0 to 16", "prio: is 2147483648, want -2147483648 to 2147483647", `prio: is "+1", want -2147483648 to 2147483647`,
+			"prio: is 1.5, want -2147483648 to 2147483647", "actorPortPrio: is 0, want 1 to 65535", `prio: is "", want -2147483648 to 2147483647`}},
 	} {
 		var raws []map[string]json.RawMessage
 		require.NoError(t, json.Unmarshal([]byte(c.raw), &raws), c.raw)
@@ -259,7 +259,7 @@ func TestOptionsUnknown(t *testing.T) {
 	asked := Options{Mode: LACP, "coupledControl": "0", "lacpActive": "0", "adActorSystem": "02:00:00:00:00:01"}
 	assert.NoError(t, asked.unknown(Options{Mode: LACP, "coupledControl": "0", "lacpActive": "0"}))
 	assert.EqualError(t, asked.unknown(Options{Mode: LACP, "lacpActive": "0"}),
-		"coupledControl: is 0, and this kernel does not have it; Linux 6.9 and later do (leave it out, or use a newer kernel)")
+		"coupledControl: is 0, but this kernel does not have this option; Linux 6.9 and later have it (leave it out, or use a newer kernel)")
 	assert.NoError(t, Options{Mode: LACP, "coupledControl": "1"}.unknown(Options{Mode: LACP}), "the default is not sent")
 }
 
@@ -268,19 +268,19 @@ func TestOptionsDifferences(t *testing.T) {
 	found := Options{Mode: ActiveBackup, Miimon: "100", FailOverMac: "active", Primary: "net1", MTU: "1500", MAC: "02:00:00:00:00:01", "tlbDynamicLb": "1"}
 	assert.Empty(t, asked.Differences(found))
 	assert.Equal(t, []string{
-		"mode is balance-rr, was made with active-backup",
-		"mtu is 1400, was made with 1500",
-		"miimon is 0, was made with 100",
-		"failOverMac is none, was made with active",
-		"primary is not there, was made with net1",
+		"mode is balance-rr, was active-backup",
+		"mtu is 1400, was 1500",
+		"miimon is 0, was 100",
+		"failOverMac is none, was active",
+		"primary is not set, was net1",
 	}, asked.Differences(Options{Mode: BalanceRR, MTU: "1400", Miimon: "0", FailOverMac: "none"}))
 
 	assert.Empty(t, Options{Mode: ActiveBackup, MinLinks: "2"}.Differences(Options{Mode: ActiveBackup, MinLinks: "0"}), "a mode that lacks it")
-	assert.Equal(t, []string{"minLinks is 0, was made with 2"}, Options{Mode: LACP, MinLinks: "2"}.Differences(Options{Mode: LACP, MinLinks: "0"}))
+	assert.Equal(t, []string{"minLinks is 0, was 2"}, Options{Mode: LACP, MinLinks: "2"}.Differences(Options{Mode: LACP, MinLinks: "0"}))
 
 	// The bond has the MAC that was asked for, except with failOverMac active.
 	given := Options{Mode: BalanceRR, MAC: "02:00:00:00:00:01"}
-	assert.Equal(t, []string{"mac is 02:00:00:00:00:02, was made with 02:00:00:00:00:01"},
+	assert.Equal(t, []string{"mac is 02:00:00:00:00:02, was 02:00:00:00:00:01"},
 		given.Differences(Options{Mode: BalanceRR, MAC: "02:00:00:00:00:02"}))
 	given[FailOverMac] = "active"
 	assert.Empty(t, given.Differences(Options{Mode: BalanceRR, MAC: "02:00:00:00:00:02", FailOverMac: "active"}), "the active link's MAC")
@@ -290,9 +290,9 @@ func TestOptionsDifferences(t *testing.T) {
 // kernel's own default is no difference.
 func TestOptionsDifferencesOldKernel(t *testing.T) {
 	assert.Empty(t, Options{Mode: LACP, "coupledControl": "1"}.Differences(Options{Mode: LACP}))
-	assert.Equal(t, []string{"coupledControl is not there, was made with 0"},
+	assert.Equal(t, []string{"coupledControl is not set, was 0"},
 		Options{Mode: LACP, "coupledControl": "0"}.Differences(Options{Mode: LACP}))
-	assert.Equal(t, []string{"coupledControl is 0, was made with 1"},
+	assert.Equal(t, []string{"coupledControl is 0, was 1"},
 		Options{Mode: LACP, "coupledControl": "1"}.Differences(Options{Mode: LACP, "coupledControl": "0"}))
 }
 

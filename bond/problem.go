@@ -37,7 +37,7 @@ const maxProblems = 100
 // and no others.
 func (p *Problems) Add(path, hint, format string, args ...any) {
 	if len(*p) == maxProblems {
-		*p = append(*p, Problem{Text: "and more"})
+		*p = append(*p, Problem{Text: "there are more problems"})
 	}
 	if len(*p) > maxProblems {
 		return

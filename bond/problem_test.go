@@ -83,5 +83,5 @@ func TestProblemsHaveAnEnd(t *testing.T) {
 	}
 	require.Len(t, problems, 101)
 	assert.EqualError(t, problems[99], "a[99]: is wrong")
-	assert.EqualError(t, problems[100], "and more")
+	assert.EqualError(t, problems[100], "there are more problems")
 }

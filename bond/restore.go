@@ -23,7 +23,7 @@ type property struct {
 // what a pod can change, what outlives the pod, and what the kernel reports for a
 // link in any case.
 var properties = []property{
-	{name: "name", atRest: true, doc: "Restored even if it is an alternative name of the link by now, as udev leaves it.",
+	{name: "name", atRest: true, doc: "Restored even if it is now an alternative name of the link, as udev leaves it.",
 		get:    func(l Link) (any, bool) { return l.Name, true },
 		change: func(now, before Link) Change { return Naming(now, before.Name) }},
 	{name: "MAC", atRest: true, doc: "The MAC address that the link uses. What the PF keeps for a VF is restored too.",
@@ -114,7 +114,7 @@ func Restore(n Namespace, now, before Link, had Addresses) error {
 	var errs []error
 	change := func(what string, c Change) {
 		if err := n.Change(now.Index, c); err != nil {
-			errs = append(errs, fmt.Errorf("%s of %s: %w", what, now.Name, err))
+			errs = append(errs, fmt.Errorf("restoring the %s of %s: %w", what, now.Name, err))
 		}
 	}
 	if now.Up && slices.ContainsFunc(properties, func(p property) bool { return p.atRest && p.differ(now, before) }) {

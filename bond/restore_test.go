@@ -68,18 +68,18 @@ func TestRestoreGoesOn(t *testing.T) {
 	k.Fail = func(verb string) error { return fmt.Errorf("%s: %w", verb, errBroken) }
 	err := bond.Restore(n, now, before, left)
 	assert.ErrorIs(t, err, errBroken)
-	assert.EqualError(t, err, "state of net1: Change net1: broken\n"+
-		"name of net1: Change net1: broken\n"+
-		"MAC of net1: Change net1: broken\n"+
-		"MTU of net1: Change net1: broken\n"+
-		"promisc of net1: Change net1: broken\n"+
-		"allmulticast of net1: Change net1: broken\n"+
-		"noarp of net1: Change net1: broken\n"+
-		"multicast of net1: Change net1: broken\n"+
-		"alias of net1: Change net1: broken\n"+
-		"txqueuelen of net1: Change net1: broken\n"+
-		"alternative names of net1: Change net1: broken\n"+
-		"state of net1: Change net1: broken\n"+
+	assert.EqualError(t, err, "restoring the state of net1: Change net1: broken\n"+
+		"restoring the name of net1: Change net1: broken\n"+
+		"restoring the MAC of net1: Change net1: broken\n"+
+		"restoring the MTU of net1: Change net1: broken\n"+
+		"restoring the promisc of net1: Change net1: broken\n"+
+		"restoring the allmulticast of net1: Change net1: broken\n"+
+		"restoring the noarp of net1: Change net1: broken\n"+
+		"restoring the multicast of net1: Change net1: broken\n"+
+		"restoring the alias of net1: Change net1: broken\n"+
+		"restoring the txqueuelen of net1: Change net1: broken\n"+
+		"restoring the alternative names of net1: Change net1: broken\n"+
+		"restoring the state of net1: Change net1: broken\n"+
 		"Configure net1: broken")
 
 	// One that fails leaves the others done.

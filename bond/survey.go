@@ -124,7 +124,7 @@ func SurveyDevice(sys fs.FS, host Namespace, address string) (DeviceFacts, error
 	}
 	admin, there := vfs[d.Number]
 	if !there {
-		return DeviceFacts{}, fmt.Errorf("PF %s reports no VF %d", d.PFNetdev, d.Number)
+		return DeviceFacts{}, fmt.Errorf("PF %s does not report VF %d", d.PFNetdev, d.Number)
 	}
 	f.Admin = &admin
 	return f, nil

@@ -25,11 +25,11 @@ const (
 func (n *namespace) VFs(pf string) (map[int]VF, error) {
 	message, err := n.linkMessage(byName(pf), nl.RTEXT_FILTER_VF|filterSkipStats)
 	if err != nil {
-		return nil, fmt.Errorf("VFs of %s: %w", pf, err)
+		return nil, fmt.Errorf("reading the VFs of %s: %w", pf, err)
 	}
 	link, err := netlink.LinkDeserialize(nil, message)
 	if err != nil {
-		return nil, fmt.Errorf("VFs of %s: %w", pf, err)
+		return nil, fmt.Errorf("reading the VFs of %s: %w", pf, err)
 	}
 	vfs := map[int]VF{}
 	for _, v := range link.Attrs().Vfs {

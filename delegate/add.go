@@ -242,7 +242,7 @@ func checkTogether(recs []*record.Record) error {
 	names, devices := map[string]string{}, map[string]string{}
 	claim := func(taken map[string]string, what, who string) {
 		if other, twice := taken[what]; twice {
-			problems.Add("", "", "network %s and network %s both take %s", other, who, what)
+			problems.Add("", "", "network %s and network %s both use %s", other, who, what)
 		}
 		taken[what] = who
 	}
@@ -315,7 +315,7 @@ func notUndone(err, undo error) error {
 	if undo == nil {
 		return err
 	}
-	return cnierror.With(cnierror.Code(err), fmt.Errorf("%w; and not everything could be undone, DEL goes on: %w", err, undo))
+	return cnierror.With(cnierror.Code(err), fmt.Errorf("%w; not everything could be undone (the next DEL continues): %w", err, undo))
 }
 
 // step is one step of a plan.
@@ -332,7 +332,7 @@ func (h *Host) run(ctx context.Context, s sandbox, rec *record.Record, o *outcom
 	}
 	for _, one := range steps(ctx, s, rec, o) {
 		if err := ctx.Err(); err != nil {
-			return cnierror.Errorf(types.ErrTryAgainLater, "the time for ADD is up: %w", err)
+			return cnierror.Errorf(types.ErrTryAgainLater, "ADD ran out of time: %w", err)
 		}
 		began := time.Now()
 		err := one.do()

@@ -108,7 +108,7 @@ func TestAddRecord(t *testing.T) {
 		steps = append(steps, s.What)
 	}
 	assert.Equal(t, []string{"survey", "compile", "record", "attach bond0-1", "attach bond0-2", "bond", "ipam", "configure"}, steps, "steps")
-	assert.Equal(t, []string{"network net1: ignored: nonsense"}, rec.Warnings, "warnings")
+	assert.Equal(t, []string{"network net1: these keys are ignored: nonsense"}, rec.Warnings, "warnings")
 	assert.Equal(t, 1, rec.Version)
 	assert.Equal(t, "boot1", rec.BootID)
 	assert.Equal(t, m.namespace(pod1).ID(), rec.NetnsID)
@@ -230,8 +230,8 @@ func TestAddWhileHeld(t *testing.T) {
 	m.mustAdd(r)
 	attached := m.state()
 	_, err := m.Add(t.Context(), other(r))
-	wantError(t, err, cnierror.Node, "network net1: links[0].deviceID: VF 0000:3b:02.0 is in use by container c1, as a link of bond0 (delete that pod, or take another VF); "+
-		"links[1].deviceID: VF 0000:5e:02.0 is in use by container c1, as a link of bond0 (delete that pod, or take another VF)")
+	wantError(t, err, cnierror.Node, "network net1: links[0].deviceID: VF 0000:3b:02.0 is in use by container c1, as a link of bond0 (delete that pod, or use another VF); "+
+		"links[1].deviceID: VF 0000:5e:02.0 is in use by container c1, as a link of bond0 (delete that pod, or use another VF)")
 	m.wantState(attached)
 }
 
@@ -248,7 +248,7 @@ func TestAddNamespaces(t *testing.T) {
 	m.Host.Kernel = hostOnly{m.Kernel}
 	r.Netns = "/proc/1/ns/net"
 	_, err = m.Add(t.Context(), r)
-	wantError(t, err, types.ErrInvalidNetNS, `CNI_NETNS /proc/1/ns/net is the host's own network namespace`)
+	wantError(t, err, types.ErrInvalidNetNS, `CNI_NETNS is /proc/1/ns/net, which is the host's own network namespace`)
 	m.wantState(before)
 }
 
@@ -280,7 +280,7 @@ func TestAddErrors(t *testing.T) {
 			mac := m.link("", "enp2s0v0").MAC
 			m.changeVF("enp2s0", func(vf *bond.VF) { vf.MAC = "02:00:00:00:00:aa" })
 			m.changeVF("enp2s0", func(vf *bond.VF) { vf.MAC = mac })
-		}, cnierror.Kernel, "network net1: enslaving bond0-2 (0000:5e:02.0, MAC 02:00:00:00:00:06) to bond0 (balance-rr): cannot assign requested address (a VF that is not trusted keeps the MAC that its PF has set: use active-backup with failOverMac active, or trust the VF)", false},
+		}, cnierror.Kernel, "network net1: enslaving bond0-2 (0000:5e:02.0, MAC 02:00:00:00:00:06) to bond0 (balance-rr): cannot assign requested address (an untrusted VF keeps the MAC that its PF has set: use mode active-backup with failOverMac active, or trust the VF)", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			m := newMachine(t)
@@ -303,14 +303,14 @@ func TestAddNotUndone(t *testing.T) {
 	m.Runner = runnerFunc{m.plugins, func(ctx context.Context, c invoke.Call) (json.RawMessage, error) {
 		out, err := m.plugins.run(ctx, c)
 		if c.Type == "host-local" && !configured {
-			return nil, errors.New("host-local ADD: signal: segmentation fault: it said nothing")
+			return nil, errors.New("host-local ADD: signal: segmentation fault: it printed nothing")
 		}
 		return out, err
 	}}
 	m.plugins.refuse["host-local DEL bond0"] = "on fire"
 	_, err := m.Add(t.Context(), request(t, standard))
-	wantError(t, err, cnierror.Delegate, "network net1: ipam: host-local ADD: signal: segmentation fault: it said nothing; "+
-		"and not everything could be undone, DEL goes on: network net1: ipam: host-local ADD: signal: segmentation fault: it said nothing")
+	wantError(t, err, cnierror.Delegate, "network net1: ipam: host-local ADD: signal: segmentation fault: it printed nothing; "+
+		"not everything could be undone (the next DEL continues): network net1: ipam: host-local ADD: signal: segmentation fault: it printed nothing")
 	rec := m.readRecord(c1)
 	assert.Equal(t, []string{"bond0-2", "bond0-1"}, rec.Restored)
 	assert.True(t, rec.IPAMAsked)
@@ -347,7 +347,7 @@ func TestAddCancelled(t *testing.T) {
 		return m.plugins.run(ctx, c)
 	}}
 	_, err := m.Add(ctx, request(t, standard))
-	wantError(t, err, types.ErrTryAgainLater, "network net1: the time for ADD is up: context canceled")
+	wantError(t, err, types.ErrTryAgainLater, "network net1: ADD ran out of time: context canceled")
 	m.wantState(before)
 }
 
@@ -358,7 +358,7 @@ func TestAddResults(t *testing.T) {
 		{"garbage", "sriov", strings.Repeat("x", 200), `network net1: links[0]: attaching 0000:3b:02.0: sriov ADD: it printed no result: "` + strings.Repeat("x", 100) + `"`},
 		{"a number", "sriov", "7", `network net1: links[0]: attaching 0000:3b:02.0: sriov ADD: it printed no result: "7"`},
 		{"nothing from IPAM", "host-local", "", `network net1: ipam: host-local: it printed no result: ""`},
-		{"no address", "host-local", `{}`, `network net1: ipam: host-local gave no address`},
+		{"no address", "host-local", `{}`, `network net1: ipam: host-local returned no address`},
 		{"an address without a prefix", "host-local", `{"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.1"}]}`, `network net1: ipam: host-local: invalid CIDR address: 10.0.0.1`},
 		{"a gateway far away", "host-local", `{"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.1/24"}], "routes": [{"dst": "10.9.0.0/16", "gw": "192.0.2.1"}]}`,
 			`network net1: bond0: adding route 10.9.0.0/16 via 192.0.2.1: network is unreachable`},

@@ -74,11 +74,11 @@ func freeIndex(s sandbox, rec *record.Record, l plan.Link) error {
 		}
 		index, err := roundTrip(s, l, rec.IndexOf(l))
 		if err != nil {
-			return fmt.Errorf("giving it an index of its own: %w", err)
+			return fmt.Errorf("giving it a free index: %w", err)
 		}
 		rec.SetIndex(l, index)
 	}
-	return fmt.Errorf("each of %d indexes of its own was taken in the pod", tries)
+	return fmt.Errorf("each of the %d indexes that were tried is taken in the pod", tries)
 }
 
 // roundTrip moves a VF into the pod and back and returns its new index. The VF is down
@@ -142,7 +142,7 @@ func (h *Host) identify(s sandbox, l plan.Link) (bond.Link, error) {
 		return l.Device != "" && x.Device == l.Device || l.Device == "" && x.Name == l.Name
 	})
 	if !there {
-		return bond.Link{}, fmt.Errorf("%s was attached, and no interface of the pod is it", cmp.Or(l.Device, l.Name))
+		return bond.Link{}, fmt.Errorf("%s was attached, but no interface of the pod is this link", cmp.Or(l.Device, l.Name))
 	}
 	if found.Name == l.Name {
 		return found, nil
@@ -177,7 +177,7 @@ func adminOf(host bond.Namespace, l plan.Link) (*bond.VF, error) {
 	}
 	vf, there := vfs[l.VF]
 	if !there {
-		return nil, fmt.Errorf("PF %s reports no VF %d any more", l.PF, l.VF)
+		return nil, fmt.Errorf("PF %s no longer reports VF %d", l.PF, l.VF)
 	}
 	return &vf, nil
 }

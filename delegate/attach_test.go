@@ -38,8 +38,8 @@ func TestIdentify(t *testing.T) {
 // TestIdentifyNone: a plugin succeeds but has attached no link.
 func TestIdentifyNone(t *testing.T) {
 	for config, text := range map[string]string{
-		standard: "network net1: links[0]: 0000:3b:02.0 was attached, and no interface of the pod is it",
-		scenarioConfig("links that plugins make"): "network net1: links[0]: bond0-1 was attached, and no interface of the pod is it",
+		standard: "network net1: links[0]: 0000:3b:02.0 was attached, but no interface of the pod is this link",
+		scenarioConfig("links that plugins make"): "network net1: links[0]: bond0-1 was attached, but no interface of the pod is this link",
 	} {
 		m := newMachine(t)
 		before := m.state()

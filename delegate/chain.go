@@ -79,9 +79,9 @@ func verifyChain(s sandbox, rec *record.Record) error {
 	case err != nil:
 		return err
 	case !there:
-		return fmt.Errorf("%s is not in the pod any more", l.Name)
+		return fmt.Errorf("%s is no longer in the pod", l.Name)
 	case now.Index != then.Index || now.Device != then.Device:
-		return fmt.Errorf("%s is another interface than the one that was attached", l.Name)
+		return fmt.Errorf("%s is not the interface that was attached", l.Name)
 	}
 	return nil
 }

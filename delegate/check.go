@@ -28,10 +28,10 @@ func (h *Host) check(ctx context.Context, k plan.Key, o *outcome) error {
 		return err
 	}
 	if rec == nil {
-		return cnierror.Errorf(types.ErrUnknownContainer, "container %s has no attachment %s here", k.ContainerID, k.IfName)
+		return cnierror.Errorf(types.ErrUnknownContainer, "container %s has no attachment %s on this node", k.ContainerID, k.IfName)
 	}
 	if rec.Phase() != record.Complete {
-		return cnierror.Errorf(cnierror.Check, "network %s: its ADD or its DEL was cut short; DEL finishes it", rec.Plan.Network)
+		return cnierror.Errorf(cnierror.Check, "network %s: its ADD or DEL was interrupted; the next DEL finishes it", rec.Plan.Network)
 	}
 	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID)
 	if err != nil {
@@ -40,7 +40,7 @@ func (h *Host) check(ctx context.Context, k plan.Key, o *outcome) error {
 	defer s.close()
 	switch {
 	case s.netns == noNetns:
-		return cnierror.Errorf(cnierror.Check, "network %s: another network namespace has the path %s by now", rec.Plan.Network, rec.Plan.Netns)
+		return cnierror.Errorf(cnierror.Check, "network %s: another network namespace now has the path %s", rec.Plan.Network, rec.Plan.Netns)
 	case s.pod == nil:
 		return cnierror.Errorf(cnierror.Check, "network %s: the network namespace %s is gone", rec.Plan.Network, rec.Plan.Netns)
 	}

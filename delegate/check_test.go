@@ -38,14 +38,14 @@ func TestCheck(t *testing.T) {
 		}, 0, ""},
 		{"the bond down", func(m *machine) { m.change(pod1, "bond0", bond.Change{Up: &down}) }, cnierror.Check, `network net1: bond0: the bond is down`},
 		{"the bond gone", func(m *machine) { m.mustDelete(pod1, "bond0") }, cnierror.Check, `network net1: bond0: the bond is gone`},
-		{"another in its place", func(m *machine) { m.mustDelete(pod1, "bond0"); m.AddVirtual(pod1, "dummy", "bond0") }, cnierror.Check, `network net1: bond0: another interface has the bond's name: index 4, was 2`},
+		{"another in its place", func(m *machine) { m.mustDelete(pod1, "bond0"); m.AddVirtual(pod1, "dummy", "bond0") }, cnierror.Check, `network net1: bond0: another interface has the bond's name: its index is 4, was 2`},
 		{"a link out of the bond", func(m *machine) { m.change(pod1, "bond0-2", bond.Change{Master: &none}) }, cnierror.Check, `network net1: bond0-2: the link is no longer part of bond0; bond0-2: the link is down`},
 		{"no carrier", func(m *machine) {
 			for _, name := range []string{"bond0-1", "bond0-2"} {
 				m.change(pod1, name, bond.Change{Up: &down})
 			}
 		}, cnierror.Check, `network net1: bond0-1: the link is down; bond0-2: the link is down
-bond0: no link has a carrier (look at the cables, the PFs and the switch)`},
+bond0: no link has a carrier (check the cables, the PFs and the switch)`},
 		{"a link gone", func(m *machine) { m.change(pod1, "bond0-2", bond.Change{Namespace: m.namespace(pod2)}) }, cnierror.Check, `network net1: bond0-2: the link is gone`},
 		{"the address gone", func(m *machine) {
 			require.NoError(m.t, m.namespace(pod1).Flush(m.link(pod1, "bond0").Index))
@@ -53,7 +53,7 @@ bond0: no link has a carrier (look at the cables, the PFs and the switch)`},
 		{"another MTU", func(m *machine) {
 			mtu := 1400
 			m.change(pod1, "bond0", bond.Change{MTU: &mtu})
-		}, cnierror.Check, `network net1: bond0: mtu is 1400, was made with 1500; bond0-1: mtu is 1400, was 1500; bond0-2: mtu is 1400, was 1500`},
+		}, cnierror.Check, `network net1: bond0: mtu is 1400, was 1500; bond0-1: mtu is 1400, was 1500; bond0-2: mtu is 1400, was 1500`},
 		{"another device under a link's name", func(m *machine) {
 			m.change(pod1, "bond0-2", bond.Change{Namespace: m.namespace(pod2)})
 			m.AddVirtual(pod1, "dummy", "bond0-2")
@@ -64,12 +64,12 @@ bond0: no link has a carrier (look at the cables, the PFs and the switch)`},
 		}, cnierror.Check, `network net1: bond0-2: VF 0 of enp2s0: trust is true, was false`},
 		{"what the PF keeps", func(m *machine) { m.changeVF("enp2s0", func(vf *bond.VF) { vf.VLAN, vf.SpoofChk = 7, false }) }, cnierror.Check, `network net1: bond0-2: VF 0 of enp2s0: vlan is 7, was 100; bond0-2: VF 0 of enp2s0: spoofchk is false, was true`},
 		{"the namespace gone", func(m *machine) { m.RemoveNamespace(pod1) }, cnierror.Check, `network net1: the network namespace /run/netns/p1 is gone`},
-		{"another namespace in its place", func(m *machine) { m.RemoveNamespace(pod1); m.AddNamespace(pod1) }, cnierror.Check, `network net1: another network namespace has the path /run/netns/p1 by now`},
-		{"no attachment", func(m *machine) { m.mustDel(c1) }, types.ErrUnknownContainer, `container c1 has no attachment bond0 here`},
+		{"another namespace in its place", func(m *machine) { m.RemoveNamespace(pod1); m.AddNamespace(pod1) }, cnierror.Check, `network net1: another network namespace now has the path /run/netns/p1`},
+		{"no attachment", func(m *machine) { m.mustDel(c1) }, types.ErrUnknownContainer, `container c1 has no attachment bond0 on this node`},
 		{"half a DEL", func(m *machine) {
 			m.plugins.refuse["host-local DEL bond0"] = "no"
 			m.Del(m.t.Context(), c1)
-		}, cnierror.Check, `network net1: its ADD or its DEL was cut short; DEL finishes it`},
+		}, cnierror.Check, `network net1: its ADD or DEL was interrupted; the next DEL finishes it`},
 		{"IPAM's part", func(m *machine) { m.plugins.refuse["host-local CHECK bond0"] = "whose address is this?" }, cnierror.Delegate, `host-local CHECK: whose address is this?`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -135,7 +135,7 @@ func TestStatus(t *testing.T) {
 	before := m.state()
 	assert.NoError(t, m.Status(t.Context(), n))
 	m.plugins.missing["host-local"] = true
-	wantError(t, m.Status(t.Context(), n), types.ErrPluginNotAvailable, "CNI plugin host-local is in none of [/opt/cni/bin]: file does not exist")
+	wantError(t, m.Status(t.Context(), n), types.ErrPluginNotAvailable, "CNI plugin host-local is not in [/opt/cni/bin]: file does not exist")
 	m.SetBonding(false)
 	wantError(t, m.Status(t.Context(), n), types.ErrPluginNotAvailable, bond.ErrNoBonding.Error())
 	m.SetBonding(true)

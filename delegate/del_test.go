@@ -47,12 +47,12 @@ func TestDel(t *testing.T) {
 			m.changeVF("enp1s0", func(vf *bond.VF) { vf.SpoofChk, vf.MaxRate = false, 10 })
 		}, ""},
 		{"the plugin of the links is gone", standard, func(m *machine) { m.plugins.missing["sriov"] = true },
-			"multibond: link bond0-2: sriov DEL: it was not executed: CNI plugin sriov is in none of [/opt/cni/bin]: file does not exist; VF 0000:5e:02.0 is as before all the same\n"},
+			"multibond: link bond0-2: sriov DEL: it was not executed: CNI plugin sriov is not in [/opt/cni/bin]: file does not exist; VF 0000:5e:02.0 was restored nevertheless\n"},
 		{"the plugin of the links has forgotten them", standard, func(m *machine) { clear(m.plugins.vfs) }, ""},
 		{"an old one has, and fails", standard, func(m *machine) { clear(m.plugins.vfs); m.plugins.release = "old" },
-			"multibond: link bond0-1: sriov DEL: cannot find the cache of c1/bond0-1; VF 0000:3b:02.0 is as before all the same\n"},
+			"multibond: link bond0-1: sriov DEL: cannot find the cache of c1/bond0-1; VF 0000:3b:02.0 was restored nevertheless\n"},
 		{"the plugin of the links refuses", standard, func(m *machine) { m.plugins.refuse["sriov DEL bond0-1"] = "no" },
-			"multibond: link bond0-1: sriov DEL: no; VF 0000:3b:02.0 is as before all the same\n"},
+			"multibond: link bond0-1: sriov DEL: no; VF 0000:3b:02.0 was restored nevertheless\n"},
 		{"a link of the host was renamed", scenarioConfig("links of the host"), func(m *machine) {
 			mine, down := "mine", false
 			m.change(pod1, "enp1s0v0", bond.Change{Up: &down})
@@ -151,7 +151,7 @@ func TestDelHostNameTaken(t *testing.T) {
 	m.AddVirtual("", "dummy", "enp1s0v0")
 	err := m.Del(t.Context(), c1)
 	assert.EqualValues(t, cnierror.Restore, cnierror.Code(err))
-	assert.ErrorContains(t, err, "network net1: link bond0-1 (0000:3b:02.0): name of ")
+	assert.ErrorContains(t, err, "network net1: link bond0-1 (0000:3b:02.0): restoring the name of ")
 	assert.Empty(t, m.linesOf(pod1))
 	require.NoError(t, m.namespace("").Delete(m.link("", "enp1s0v0").Index))
 	m.mustDel(c1)
@@ -176,7 +176,7 @@ func TestDelHostNameKept(t *testing.T) {
 	links, err := m.namespace("").Links()
 	require.NoError(t, err)
 	vf, there := bond.Find(links, func(l bond.Link) bool { return l.Device == vfA })
-	want := fmt.Sprintf("multibond: %s is %s from now on: its own name is taken on the host by enp1s0v0 (dummy)\n", vfA, vf.Name)
+	want := fmt.Sprintf("multibond: %s keeps the name %s: its own name is taken on the host by enp1s0v0 (dummy)\n", vfA, vf.Name)
 	assert.True(t, there)
 	assert.Contains(t, m.log.String(), want)
 	require.NoError(t, m.namespace("").Delete(m.link("", "enp1s0v0").Index))
@@ -217,7 +217,7 @@ func TestDelNewOwner(t *testing.T) {
 		m.mustDel(c1)
 		m.wantState(attached)
 		assert.Equal(t, calls, m.plugins.count("sriov", "DEL"))
-		assert.Contains(t, m.log.String(), "multibond: VF 0000:5e:02.0 belongs to container c2 by now and is left alone\n")
+		assert.Contains(t, m.log.String(), "multibond: VF 0000:5e:02.0 now belongs to container c2 and is left alone\n")
 	}
 }
 
@@ -245,7 +245,7 @@ func TestDelMadeAnew(t *testing.T) {
 	want := strings.Join(m.linesOf(""), "\n")
 	m.mustDel(c1)
 	assert.Equal(t, want, strings.Join(m.linesOf(""), "\n"))
-	assert.Contains(t, m.log.String(), "multibond: 0000:3b:02.0 was made anew since the ADD (its own MAC is ")
+	assert.Contains(t, m.log.String(), "multibond: 0000:3b:02.0 was recreated after the ADD (its own MAC is ")
 	assert.False(t, hasRecord(m), "the Record or the address is still there")
 	assert.Empty(t, m.plugins.pool)
 }
@@ -290,8 +290,8 @@ func TestDelOtherBoot(t *testing.T) {
 // TestDelDriver: a VF that was handed to a program is left alone.
 func TestDelDriver(t *testing.T) {
 	for driver, warning := range map[string]string{
-		"vfio-pci": "multibond: 0000:3b:02.0 has no interface on the host: its driver is vfio-pci now\n",
-		"":         "multibond: 0000:3b:02.0 has no interface on the host: its driver is none now\n",
+		"vfio-pci": "multibond: 0000:3b:02.0 has no interface on the host; its driver is now vfio-pci\n",
+		"":         "multibond: 0000:3b:02.0 has no interface on the host; its driver is now none\n",
 	} {
 		m := newMachine(t)
 		m.mustAdd(request(t, standard))
@@ -355,7 +355,7 @@ func TestDelLimbo(t *testing.T) {
 		rec.Plan.Links[0].Device = "0000:3b:0f.0"
 		require.NoError(t, m.Store.Update(rec))
 		m.mustDel(c1)
-		assert.Contains(t, m.log.String(), "multibond: 0000:3b:0f.0 is no longer there; nothing is left to restore of it\n")
+		assert.Contains(t, m.log.String(), "multibond: 0000:3b:0f.0 no longer exists; there is nothing to restore\n")
 		assert.Empty(t, m.plugins.vfs)
 	})
 }
@@ -469,7 +469,7 @@ func TestDelRecords(t *testing.T) {
 		rec.Version = 2
 		require.NoError(t, m.Store.Update(rec))
 		attached := m.state()
-		wantError(t, m.Del(t.Context(), c1), types.ErrIOFailure, "record of c1:bond0 has version 2, this program knows 1: use the version that wrote it")
+		wantError(t, m.Del(t.Context(), c1), types.ErrIOFailure, "record of c1:bond0 has version 2, but this program knows only 1: use the version that wrote it")
 		m.wantState(attached)
 	})
 	t.Run("what a killed process has left", func(t *testing.T) {
@@ -496,7 +496,7 @@ func TestGC(t *testing.T) {
 		require.NoError(t, err)
 		return m.GC(t.Context(), n.Name, n.Valid)
 	}
-	wantError(t, gc(`"x": 1`), types.ErrInvalidNetworkConfig, "network net1: cni.dev/valid-attachments: is missing; without it every attachment would count as gone")
+	wantError(t, gc(`"x": 1`), types.ErrInvalidNetworkConfig, "network net1: cni.dev/valid-attachments: is missing; without it every attachment would count as stale")
 	for _, config := range []string{
 		`"cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "bond0"}, {"containerID": "c2", "ifname": "bond0"}, {"containerID": "c3", "ifname": "bond0"}]`,
 		`"cni.dev/valid-attachments": [], "name": "net2"`,

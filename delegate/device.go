@@ -42,7 +42,7 @@ func (w *wayBack) restoreDevice(ctx context.Context, l plan.Link) error {
 		return errors.Join(err, failed)
 	}
 	if failed != nil {
-		w.leave("link %s: %v; VF %s is as before all the same", l.Name, failed, l.Device)
+		w.leave("link %s: %v; VF %s was restored nevertheless", l.Name, failed, l.Device)
 		w.removeCorruptCache(plan.Key{ContainerID: w.rec.Plan.ContainerID, IfName: l.Name}, &w.outcome)
 	}
 	return nil
@@ -54,7 +54,7 @@ func (w *wayBack) hasNewOwner(l plan.Link) (bool, error) {
 	if err != nil || holder == (plan.Key{}) || holder == w.rec.Plan.Key() {
 		return false, err
 	}
-	w.leave("VF %s belongs to container %s by now and is left alone", l.Device, holder.ContainerID)
+	w.leave("VF %s now belongs to container %s and is left alone", l.Device, holder.ContainerID)
 	return true, nil
 }
 

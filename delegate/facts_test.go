@@ -24,7 +24,7 @@ func TestGivenTo(t *testing.T) {
 		{"", "", "another pod or program has it"},
 		{"0000:5e:02.1", pod2, "another pod or program has it"},
 		{"0000:5e:02.0", strings.Repeat("x", maxPath+1), "another pod or program has it"},
-		{"0000:5e:02.0", pod2 + "\n", `sriov-cni has given it to the pod at "/run/netns/p2"`},
+		{"0000:5e:02.0", pod2 + "\n", `sriov-cni gave it to the pod at "/run/netns/p2"`},
 	} {
 		m.SRIOV = t.TempDir()
 		if test.device != "" {

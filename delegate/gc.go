@@ -35,7 +35,7 @@ func (h *Host) GCPod(ctx context.Context, c netconf.Cluster) (warnings []string,
 // errors.
 func (h *Host) GC(ctx context.Context, network string, valid []netconf.GCAttachment) (warnings []string, err error) {
 	if valid == nil {
-		return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: %s: is missing; without it every attachment would count as gone", network, netconf.ValidKey)
+		return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: %s: is missing; without it every attachment would count as stale", network, netconf.ValidKey)
 	}
 	keys, err := h.Store.List()
 	if err != nil {

@@ -95,7 +95,7 @@ func (w *wayBack) awaitOnHost(l plan.Link) (now bond.DeviceFacts, left bool, err
 // it. Until then it returns an error, so that a later DEL looks again.
 func (w *wayBack) isLost(l plan.Link) (bool, error) {
 	if since := w.rec.LostAt(l); time.Since(since) > w.Limbo.GiveUp {
-		w.leave("%s has been neither on the host nor in the pod since %s; whoever has it keeps it", cmp.Or(l.Device, l.Name), since.Format(time.RFC3339))
+		w.leave("%s has been neither on the host nor in the pod since %s; Multibond no longer waits for it", cmp.Or(l.Device, l.Name), since.Format(time.RFC3339))
 		return true, nil
 	}
 	return false, errors.New("it is neither on the host nor in the pod; if its network namespace has just ended, it will come back")

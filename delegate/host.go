@@ -68,7 +68,7 @@ func (h *Host) enter(netns string) (sandbox, error) {
 		return sandbox{}, cnierror.Errorf(types.ErrInvalidNetNS, "there is no network namespace at %q (CNI_NETNS)", netns)
 	case s.pod.ID() == s.host.ID():
 		s.close()
-		return sandbox{}, cnierror.Errorf(types.ErrInvalidNetNS, "CNI_NETNS %s is the host's own network namespace", netns)
+		return sandbox{}, cnierror.Errorf(types.ErrInvalidNetNS, "CNI_NETNS is %s, which is the host's own network namespace", netns)
 	}
 	return s, nil
 }

@@ -65,7 +65,7 @@ func (h *Host) startIPAM(ctx context.Context, rec *record.Record) (answer func()
 			return nil, cnierror.With(cnierror.Delegate, fmt.Errorf("ipam: %s: %w", rec.Plan.IPAM, err))
 		}
 		if len(result.IPs) == 0 {
-			return nil, cnierror.Errorf(cnierror.Delegate, "ipam: %s gave no address", rec.Plan.IPAM)
+			return nil, cnierror.Errorf(cnierror.Delegate, "ipam: %s returned no address", rec.Plan.IPAM)
 		}
 		return withDNS(rec, result), nil
 	}, nil
@@ -119,7 +119,7 @@ func prefixOf(n net.IPNet) (netip.Prefix, error) {
 	}
 	p := netip.PrefixFrom(ip, ones)
 	if !ok || bits != ip.BitLen() || !p.IsValid() {
-		return netip.Prefix{}, fmt.Errorf("%v, mask %v, is no address with a prefix length", n.IP, n.Mask)
+		return netip.Prefix{}, fmt.Errorf("%v with mask %v is not an address with a prefix length", n.IP, n.Mask)
 	}
 	return p, nil
 }

@@ -65,11 +65,11 @@ func TestPrefixOf(t *testing.T) {
 		{"IPv4 of 16 bytes", net.IPNet{IP: four, Mask: net.CIDRMask(24, 32)}, "10.0.0.2/24", ""},
 		{"IPv4 and an IPv6 mask", net.IPNet{IP: four, Mask: net.CIDRMask(120, 128)}, "10.0.0.2/24", ""},
 		{"IPv6", net.IPNet{IP: six, Mask: net.CIDRMask(64, 128)}, "fd00::2/64", ""},
-		{"nothing", net.IPNet{}, "", "<nil>, mask <nil>, is no address with a prefix length"},
-		{"no mask", net.IPNet{IP: four}, "", "10.0.0.2, mask <nil>, is no address with a prefix length"},
-		{"a mask with holes", net.IPNet{IP: four.To4(), Mask: net.IPv4Mask(255, 0, 255, 0)}, "", "10.0.0.2, mask ff00ff00, is no address with a prefix length"},
-		{"IPv4 and a short IPv6 mask", net.IPNet{IP: four, Mask: net.CIDRMask(64, 128)}, "", "10.0.0.2, mask ffffffffffffffff0000000000000000, is no address with a prefix length"},
-		{"IPv6 and an IPv4 mask", net.IPNet{IP: six, Mask: net.CIDRMask(24, 32)}, "", "fd00::2, mask ffffff00, is no address with a prefix length"},
+		{"nothing", net.IPNet{}, "", "<nil> with mask <nil> is not an address with a prefix length"},
+		{"no mask", net.IPNet{IP: four}, "", "10.0.0.2 with mask <nil> is not an address with a prefix length"},
+		{"a mask with holes", net.IPNet{IP: four.To4(), Mask: net.IPv4Mask(255, 0, 255, 0)}, "", "10.0.0.2 with mask ff00ff00 is not an address with a prefix length"},
+		{"IPv4 and a short IPv6 mask", net.IPNet{IP: four, Mask: net.CIDRMask(64, 128)}, "", "10.0.0.2 with mask ffffffffffffffff0000000000000000 is not an address with a prefix length"},
+		{"IPv6 and an IPv4 mask", net.IPNet{IP: six, Mask: net.CIDRMask(24, 32)}, "", "fd00::2 with mask ffffff00 is not an address with a prefix length"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := prefixOf(test.net)

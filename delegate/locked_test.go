@@ -42,7 +42,7 @@ func TestLockedVerbs(t *testing.T) {
 		err := do()
 		require.Error(t, err, verb)
 		assert.EqualValues(t, types.ErrTryAgainLater, cnierror.Code(err), verb)
-		assert.True(t, strings.HasPrefix(err.Error(), "container c1 is still being worked on by process "), err)
+		assert.True(t, strings.HasPrefix(err.Error(), "container c1 is still locked by process "), err)
 	}
 	m.wantState(attached)
 }

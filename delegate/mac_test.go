@@ -79,7 +79,7 @@ func TestSharedMACRefused(t *testing.T) {
 		return nil
 	}
 	_, err := m.Add(t.Context(), request(t, `{"name": "n", "macPolicy": "shared", "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`))
-	wantError(t, err, cnierror.Kernel, "network n: links[1]: macPolicy shared: bond0-2: MAC 02:00:00:00:bb:10: cannot assign requested address\noperation not supported")
+	wantError(t, err, cnierror.Kernel, "network n: links[1]: macPolicy shared: bond0-2: setting MAC 02:00:00:00:bb:10: cannot assign requested address\noperation not supported")
 	m.Fail = nil
 	m.wantState(before)
 }
@@ -140,7 +140,7 @@ func loseMessages(t *testing.T, config string, pinned bool, first, lost int) boo
 // does not have the PF set the VF's MAC, because the VF could not change it any more.
 // The next time that the VF is set up and down it tells its PF.
 func TestUnheard(t *testing.T) {
-	const warning = "multibond: the PF enp2s0 does not hear VF 0000:5e:02.0; it gets the VF's MAC when that is next set up and down\n"
+	const warning = "multibond: the PF enp2s0 did not receive the MAC of VF 0000:5e:02.0; it will when the VF is next set up and down\n"
 	for name, deaf := range map[string]func(m *machine, deaf bool){
 		"the PF is down": func(m *machine, deaf bool) { m.change("", "enp2s0", bond.Change{Up: new(!deaf)}) },
 		"the PF is busy": func(m *machine, deaf bool) { m.Lose = func(vf string) bool { return deaf && vf == vfB } },

@@ -22,8 +22,8 @@ func TestAddDegraded(t *testing.T) {
 	assert.Equal(t, m.link(pod1, "bond0").Index, m.link(pod1, "bond0-1").Master)
 	assert.NoError(t, m.Check(t.Context(), c1))
 	want := []string{
-		"network net1: links[1].deviceID: VF 0000:5e:02.0 has the userspace driver vfio-pci; the kernel has no interface of it to bond (bind it to the VF's own network driver, or leave it to a DPDK program)",
-		"network net1: links: 1 of 2 are there, and the bond starts with them (it gets no other as long as its pod lives)",
+		"network net1: links[1].deviceID: VF 0000:5e:02.0 has the userspace driver vfio-pci, so the kernel has no interface to bond (bind it to the VF's network driver, or leave it to a DPDK program)",
+		"network net1: links: 1 of 2 are available, and the bond starts with them (the others are not added while the pod runs)",
 	}
 	assert.Equal(t, want, m.readRecord(c1).Warnings)
 	m.mustDel(c1)
@@ -35,7 +35,7 @@ func TestAddOneLink(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()
 	m.mustAdd(request(t, `{"cniVersion": "1.1.0", "name": "net1", "minLinks": 1, "links": [{"deviceID": "0000:3b:02.0"}]}`))
-	assert.Equal(t, []string{"network net1: links: the bond has one link; nothing takes over when that fails"}, m.readRecord(c1).Warnings)
+	assert.Equal(t, []string{"network net1: links: the bond has one link; nothing takes over if it fails"}, m.readRecord(c1).Warnings)
 	m.mustDel(c1)
 	m.wantState(before)
 }
@@ -50,8 +50,8 @@ func TestAddWithoutADevice(t *testing.T) {
 	_, err := n.AddPod(t.Context(), n.config, n.request())
 	require.NoError(t, err)
 	want := []string{
-		"network demo/bond0: links[1].resourceName: no device of the pod is left for it (have the pod's containers request one more: resources.limits)",
-		"network demo/bond0: links: 1 of 2 are there, and the bond starts with them (it gets no other as long as its pod lives)",
+		"network demo/bond0: links[1].resourceName: the pod has no device left for it (request one more in resources.limits of the pod's containers)",
+		"network demo/bond0: links: 1 of 2 are available, and the bond starts with them (the others are not added while the pod runs)",
 	}
 	published := n.published()
 	assert.Equal(t, want, published[len(published)-1].Warnings, "published")

@@ -112,7 +112,7 @@ func TestOneHostLinkMissing(t *testing.T) {
 	m.change("", "enp2s0v0", bond.Change{Name: &gone})
 	before := m.state()
 	_, err := m.Add(t.Context(), request(t, hostBond))
-	wantError(t, err, cnierror.Node, `network mynet: links[1].name: the host has no interface enp2s0v0 (with "linksInContainer": true it is looked for in the pod)`)
+	wantError(t, err, cnierror.Node, `network mynet: links[1].name: the host has no interface enp2s0v0 (if it is an interface of the pod, set "linksInContainer": true)`)
 	m.wantState(before)
 }
 

@@ -152,7 +152,7 @@ func testOldRecords(t *testing.T, name, phases string, files []txtar.File) {
 	if areComplete(phases) {
 		assert.NoError(t, err)
 	} else {
-		assert.ErrorContains(t, err, "its ADD or its DEL was cut short; DEL finishes it")
+		assert.ErrorContains(t, err, "its ADD or DEL was interrupted; the next DEL finishes it")
 		assert.EqualValues(t, cnierror.Check, cnierror.Code(err))
 	}
 	attached := c.state()

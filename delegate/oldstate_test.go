@@ -36,7 +36,7 @@ func TestOldState(t *testing.T) {
 		{"of no version", replaceIn(`"version":1,`, ""), true, ""},
 		{"of another container", replaceIn(`"c1"`, `"c9"`), true, ""},
 		{"of a newer version", replaceIn(`"version":1,`, `"version":2,`), false,
-			"record of c1:bond0 has version 2, this program knows 1: use the version that wrote it"},
+			"record of c1:bond0 has version 2, but this program knows only 1: use the version that wrote it"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			m := newMachine(t)
@@ -53,7 +53,7 @@ func TestOldState(t *testing.T) {
 			case test.refused != "":
 				wantError(t, err, types.ErrIOFailure, test.refused)
 			case test.aside:
-				wantError(t, err, cnierror.Check, "network net1: its ADD or its DEL was cut short; DEL finishes it")
+				wantError(t, err, cnierror.Check, "network net1: its ADD or DEL was interrupted; the next DEL finishes it")
 			default:
 				assert.NoError(t, err)
 			}

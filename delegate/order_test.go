@@ -150,7 +150,7 @@ func TestBondWithoutItsLinks(t *testing.T) {
 	before := n.state()
 	_, err := n.AddPod(t.Context(), n.config, n.request())
 	wantError(t, err, cnierror.Node, "network demo/bond0: links[1].name: the pod has no interface net7, it has net2, eth0 "+
-		"(another network of the pod has to make it, under this name; where Multus is the meta plugin, one that the annotation names before the bond)")
+		"(another network of the pod must make it, under this name; with Multus as the meta plugin, the annotation must name that network before the bond)")
 	n.wantState(before)
 	assert.True(t, slices.ContainsFunc(n.published(), func(p agentapi.Publish) bool { return p.Failure != nil }), "the agent has not heard of it")
 }

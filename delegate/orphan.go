@@ -133,7 +133,7 @@ func (h *Host) reclaimIn(ctx context.Context, s sandbox, r plan.Request, only st
 			errs = append(errs, err)
 			continue
 		}
-		o.leave("there is no Record of %s in %s; it is taken for ours by the names of its links", b.Name, r.Netns)
+		o.leave("there is no Record of %s in %s; the names of its links show that Multibond made it", b.Name, r.Netns)
 		errs = append(errs, s.pod.Delete(b.Index))
 		for _, l := range vfs {
 			if err := h.reclaimVF(ctx, s, r, l, o); err != nil {
@@ -202,5 +202,5 @@ func warnOfRemains(d bond.DeviceFacts, o *outcome) {
 	if d.Admin == nil || d.Admin.VLAN == 0 && (d.Admin.Trust == nil || !*d.Admin.Trust) {
 		return
 	}
-	o.leave("%s may still be as its last pod had it, and the next one will have it so: see ip link show %s; as new: ip link set %s vf %d vlan 0 trust off", d.Address, d.PFNetdev, d.PFNetdev, d.Number)
+	o.leave("%s may still have the settings of its last pod, which the next pod would get: see ip link show %s; to clear them: ip link set %s vf %d vlan 0 trust off", d.Address, d.PFNetdev, d.PFNetdev, d.Number)
 }

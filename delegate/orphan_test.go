@@ -142,7 +142,7 @@ func TestGCOfWhatNoRecordKnows(t *testing.T) {
 					assert.NotContains(t, now, "0000:", container)
 				}
 			}
-			const remains = "multibond: 0000:3b:02.0 may still be as its last pod had it, and the next one will have it so: see ip link show enp1s0; as new: ip link set enp1s0 vf 0 vlan 0 trust off\n"
+			const remains = "multibond: 0000:3b:02.0 may still have the settings of its last pod, which the next pod would get: see ip link show enp1s0; to clear them: ip link set enp1s0 vf 0 vlan 0 trust off\n"
 			assert.NotEqual(t, test.want1, strings.Contains(m.log.String(), remains))
 		})
 	}

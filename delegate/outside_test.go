@@ -74,11 +74,11 @@ func TestNamesFromOutside(t *testing.T) {
 func TestTooMuch(t *testing.T) {
 	long, many := strings.Repeat("a", 1<<20), strings.Repeat(`{"type": "x"}, `, 50_000)+`{"type": "x"}`
 	_, err := netconf.ParseChain([]byte(`{"name": "` + long + `", "type": "x"}`))
-	wantError(t, err, types.ErrInvalidNetworkConfig, "name: has 1048576 bytes, wanted are at most 255")
+	wantError(t, err, types.ErrInvalidNetworkConfig, "name: has 1048576 bytes, want at most 255")
 	_, err = netconf.ParseChain([]byte(`{"name": "n", "plugins": [` + many + `]}`))
-	wantError(t, err, types.ErrInvalidNetworkConfig, "network n: plugins: has 50001 plugins, wanted are at most 32")
+	wantError(t, err, types.ErrInvalidNetworkConfig, "network n: plugins: has 50001 plugins, want at most 32")
 	_, err = netconf.ParseNetwork([]byte(`{"name": "n", "links": [{"deviceID": "0000:3b:02.0"}, {"config": {"plugins": [`+many+`]}}]}`), "bond0")
-	wantError(t, err, types.ErrInvalidNetworkConfig, "network n: links[1].config.plugins: has 50001 plugins, wanted are at most 32")
+	wantError(t, err, types.ErrInvalidNetworkConfig, "network n: links[1].config.plugins: has 50001 plugins, want at most 32")
 }
 
 // TestTooLarge: a hold and a Record that are too large change nothing of what is attached,

@@ -118,5 +118,5 @@ func TestDryRunNetns(t *testing.T) {
 	wantError(t, err, types.ErrInvalidNetNS, `there is no network namespace at "/run/netns/nowhere"`)
 	r = request(t, `{"name": "n", "links": [{"resourceName": "a/b"}, {"deviceID": "0000:5e:02.0"}]}`)
 	_, _, err = m.DryRun(r)
-	wantError(t, err, types.ErrInvalidNetworkConfig, "network n: links[0].resourceName: needs a pod and an agent that knows its devices; there is none here (without Kubernetes give the PCI address as deviceID)")
+	wantError(t, err, types.ErrInvalidNetworkConfig, "network n: links[0].resourceName: needs a pod and an agent that knows its devices, but there is none here (without Kubernetes, set deviceID to the VF's PCI address)")
 }

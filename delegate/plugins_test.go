@@ -53,7 +53,7 @@ func newPlugins(k *bondfake.Kernel, e *edges) *plugins {
 
 func (p *plugins) Find(plugin string, path []string) (string, error) {
 	if p.missing[plugin] {
-		return "", fmt.Errorf("CNI plugin %s is in none of %v: %w", plugin, path, fs.ErrNotExist)
+		return "", fmt.Errorf("CNI plugin %s is not in %v: %w", plugin, path, fs.ErrNotExist)
 	}
 	return path[0] + "/" + plugin, nil
 }

@@ -113,7 +113,7 @@ func warningsOf(reply agentapi.LookupReply, recs []*record.Record) []string {
 
 func (h *Host) addOne(ctx context.Context, socket string, r plan.Request, reply agentapi.LookupReply, o *outcome) ([]*record.Record, error) {
 	if len(reply.Attachments) != 1 || !reply.Attachments[0].Bond {
-		return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: pod %s asks for another network at %s", r.Network.Name, reply.Pod, r.IfName)
+		return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: pod %s requests another network as interface %s", r.Network.Name, reply.Pod, r.IfName)
 	}
 	one, err := requestFor(reply.Attachments[0], r, nil)
 	if err != nil {
@@ -252,7 +252,7 @@ func requestsOf(c netconf.Cluster, r plan.Request, reply agentapi.LookupReply) (
 			return nil, err
 		}
 		if raw == nil {
-			return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: clusterNetwork is %s, a NAD, and without a pod (CNI_ARGS) nobody knows it", c.Name, c.Cluster.Network)
+			return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: clusterNetwork is %s, a NAD, which cannot be looked up without a pod (CNI_ARGS)", c.Name, c.Cluster.Network)
 		}
 		attachments = slices.Insert(slices.Clone(attachments), 0, agentapi.Attachment{IfName: r.IfName, Config: raw, Default: true})
 	}
@@ -287,7 +287,7 @@ func requestFor(a agentapi.Attachment, r plan.Request, runtime map[string]json.R
 		return r, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: its interface %w", a.Name, err)
 	}
 	if f := a.DeviceInfoFile; f != "" && (!filepath.IsAbs(f) || filepath.Clean(f) != f) {
-		return r, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: its file of device information is %q, wanted is an absolute path", a.Name, f)
+		return r, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: its device-info file is %q, want an absolute path", a.Name, f)
 	}
 	r.Network, err = netconf.ParseAttachment(a, runtime)
 	return r, err

@@ -336,15 +336,15 @@ func TestAddPodErrors(t *testing.T) {
 		text        string
 	}{
 		{"two of the same name", []agentapi.Attachment{bondOf("bond0", vfA, vfB), vlan("bond0-1", vfA2)}, nil, cnierror.Node,
-			"network demo/bond0 and network demo/vlan both take bond0-1"},
+			"network demo/bond0 and network demo/vlan both use bond0-1"},
 		{"one device twice", []agentapi.Attachment{bondOf("bond0", vfA, vfB), vlan("net2", vfA)}, nil, cnierror.Node,
-			"network demo/bond0 and network demo/vlan both take 0000:3b:02.0"},
+			"network demo/bond0 and network demo/vlan both use 0000:3b:02.0"},
 		{"no default network", nil, func(n *node) { n.config.ConfDir = "/nonexistent" }, types.ErrTryAgainLater,
-			"the default network in /nonexistent: open .: no such file or directory (the cluster's network plugin puts it there when it is installed)"},
+			"the default network in /nonexistent: the configuration directory: no such file or directory (the cluster's network plugin writes it when it is installed)"},
 		{"not ready", nil, func(n *node) { n.config.ReadyFile = "/nonexistent" }, types.ErrTryAgainLater,
-			"readinessindicatorfile: stat /nonexistent: no such file or directory (the cluster's network plugin makes it when it is ready)"},
+			"readinessindicatorfile: stat /nonexistent: no such file or directory (the cluster's network plugin creates it when it is ready)"},
 		{"the agent refuses", nil, func(n *node) { n.reply.Lookup, n.reply.Error = nil, types.NewError(7, "no", "") }, 7, "no"},
-		{"no gateway for the default route", []agentapi.Attachment{noRoute}, nil, cnierror.Node, "network demo/vlan: default-route: no gateway is given, and the network's result has none"},
+		{"no gateway for the default route", []agentapi.Attachment{noRoute}, nil, cnierror.Node, "network demo/vlan: default-route: no gateway is set, and the network's result has none"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			n := newNode(t, test.attachments...)
@@ -387,7 +387,7 @@ func TestStatusPod(t *testing.T) {
 	n.plugins.missing["bridge"] = true
 	err := n.StatusPod(t.Context(), n.config)
 	assert.EqualValues(t, types.ErrPluginNotAvailable, cnierror.Code(err))
-	assert.EqualError(t, err, "CNI plugin bridge is in none of [/opt/cni/bin]: file does not exist")
+	assert.EqualError(t, err, "CNI plugin bridge is not in [/opt/cni/bin]: file does not exist")
 }
 
 // TestDelUnknown: DEL of a container that is older than Multibond on its node.
@@ -431,7 +431,7 @@ func TestAddSecondary(t *testing.T) {
 	n.wantState(before)
 	r.Args = ""
 	_, err = n.AddSecondary(t.Context(), r)
-	wantError(t, err, types.ErrInvalidNetworkConfig, `network net-bond: links[0].resourceName: needs a pod and an agent that knows its devices; there is none here (without Kubernetes give the PCI address as deviceID); links[1].resourceName: needs a pod and an agent that knows its devices; there is none here (without Kubernetes give the PCI address as deviceID)`)
+	wantError(t, err, types.ErrInvalidNetworkConfig, `network net-bond: links[0].resourceName: needs a pod and an agent that knows its devices, but there is none here (without Kubernetes, set deviceID to the VF's PCI address); links[1].resourceName: needs a pod and an agent that knows its devices, but there is none here (without Kubernetes, set deviceID to the VF's PCI address)`)
 }
 
 // TestDeviceInfoFile: what a plugin writes about its device is published, and removed with
@@ -476,7 +476,7 @@ func TestWarnings(t *testing.T) {
 	_, err := n.AddPod(t.Context(), n.config, n.request())
 	require.NoError(t, err)
 	own := []string{
-		"network net1: ignored: ipMasq",
+		"network net1: these keys are ignored: ipMasq",
 		"network demo/bond0: links[1].deviceID: the PF enp2s0 of VF 0000:5e:02.0 is down (ip link set enp2s0 up)",
 	}
 	assert.Equal(t, own, n.readRecord(plan.Key{ContainerID: "c1", IfName: "bond0"}).Warnings, "Record")

@@ -19,7 +19,7 @@ func (w *wayBack) unlessMadeAnew(l plan.Link, now bond.DeviceFacts) plan.Link {
 	if now.Link == nil || w.rec.Knows(l, *now.Link) {
 		return l
 	}
-	w.leave("%s was made anew since the ADD (its own MAC is %s, was %s) and is left as it is", l.Device, now.Link.PermMAC, l.Before.PermMAC)
+	w.leave("%s was recreated after the ADD (its own MAC is %s, was %s) and is left as it is", l.Device, now.Link.PermMAC, l.Before.PermMAC)
 	if set := w.rec.Attached[l.Name].VF; now.Admin != nil && l.VFBefore != nil && set != nil {
 		admin := now.Admin.Without(*set, *l.VFBefore)
 		now.Admin = &admin
@@ -40,11 +40,11 @@ func (w *wayBack) repairDevice(l plan.Link) error {
 		return err
 	}
 	if now.Missing {
-		w.leave("%s is no longer there; nothing is left to restore of it", l.Device)
+		w.leave("%s no longer exists; there is nothing to restore", l.Device)
 		return nil
 	}
 	if now.Link == nil {
-		w.leave("%s has no interface on the host: its driver is %s now", l.Device, cmp.Or(now.Driver, "none"))
+		w.leave("%s has no interface on the host; its driver is now %s", l.Device, cmp.Or(now.Driver, "none"))
 		return nil
 	}
 	if l, err = w.unlessNameTaken(l, *now.Link); err != nil {
@@ -71,7 +71,7 @@ func (w *wayBack) unlessUnheard(l plan.Link, now bond.DeviceFacts) plan.Link {
 	if l.VFBefore == nil || now.Admin == nil || now.Admin.MAC != bond.NoMAC || l.VFBefore.MAC != l.Before.MAC {
 		return l
 	}
-	w.leave("the PF %s does not hear VF %s; it gets the VF's MAC when that is next set up and down", l.PF, l.Device)
+	w.leave("the PF %s did not receive the MAC of VF %s; it will when the VF is next set up and down", l.PF, l.Device)
 	before := *l.VFBefore
 	before.MAC = bond.NoMAC
 	l.VFBefore = &before
@@ -89,7 +89,7 @@ func (w *wayBack) unlessNameTaken(l plan.Link, now bond.Link) (plan.Link, error)
 	if err != nil || !taken || other.Index == now.Index || time.Since(w.rec.LostAt(l)) <= w.Limbo.GiveUp {
 		return l, err
 	}
-	w.leave("%s is %s from now on: its own name is taken on the host by %s", l.Device, now.Name, plan.DescribeLink(other, l.Before.Name))
+	w.leave("%s keeps the name %s: its own name is taken on the host by %s", l.Device, now.Name, plan.DescribeLink(other, l.Before.Name))
 	before := *l.Before
 	before.Name = now.Name
 	l.Before = &before
@@ -165,7 +165,7 @@ func differsFrom(l plan.Link, now bond.DeviceFacts) error {
 		return fmt.Errorf("its interface has left the host")
 	}
 	if l.VFBefore != nil && now.Admin == nil {
-		return fmt.Errorf("its PF %s is not on the host, so what the PF keeps for it cannot be restored", l.PF)
+		return fmt.Errorf("its PF %s is not on the host, so its settings at the PF cannot be restored", l.PF)
 	}
 	differences := now.Link.Differences(*l.Before)
 	if l.VFBefore != nil {

@@ -170,7 +170,7 @@ func (w *wayBack) restoreVirtual(l plan.Link) error {
 		return err
 	}
 	if !home {
-		w.leave("%s (%s) went with the pod's network namespace, as virtual interfaces do", l.Name, l.Before.Kind)
+		w.leave("%s (%s) was deleted with the pod's network namespace, like every virtual interface", l.Name, l.Before.Kind)
 		return nil
 	}
 	return bond.Restore(w.host, now, *l.Before, l.AddressesBefore)

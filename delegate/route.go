@@ -38,7 +38,7 @@ func (h *Host) moveDefaultRoute(s sandbox, to *record.Record, recs []*record.Rec
 	}
 	routes := defaultRoutes(result, to.Plan.DefaultRoute)
 	if len(routes) == 0 {
-		return cnierror.Errorf(cnierror.Node, "no gateway is given, and the network's result has none")
+		return cnierror.Errorf(cnierror.Node, "no gateway is set, and the network's result has none")
 	}
 	links, err := s.pod.Links()
 	if err != nil {

@@ -34,7 +34,7 @@ func (h *Host) removeCorruptCache(k plan.Key, o *outcome) {
 	if err != nil || json.Valid(kept) {
 		return
 	}
-	o.warn("%s is torn, which sriov-cni does not get over; it is removed", file)
+	o.warn("%s is incomplete, and sriov-cni cannot recover from that; the file is removed", file)
 	if err := atomicfile.Remove(file); err != nil {
 		o.leave("%v", err)
 	}

@@ -46,7 +46,7 @@ const (
 )
 
 // errNoNode is returned by NewAgent when Options has no node name.
-var errNoNode = errors.New("the node's name is not set, and without it the agent would watch the pods of the whole cluster (set --node-name, or NODE_NAME from spec.nodeName)")
+var errNoNode = errors.New("the node's name is not set; without it the agent would watch the pods of the whole cluster (set --node-name, or NODE_NAME from spec.nodeName)")
 
 // Agent answers the CNI plugin of its node and publishes what the plugin reports.
 type Agent struct {
@@ -67,7 +67,7 @@ func NewAgent(o Options) (*Agent, error) {
 	}
 	config, err := clusterConfig(o.Kubeconfig)
 	if err != nil {
-		return nil, fmt.Errorf("how to reach the API server: %w", err)
+		return nil, fmt.Errorf("reading the configuration of the API server: %w", err)
 	}
 	return newAgent(o, config)
 }
@@ -76,7 +76,7 @@ func newAgent(o Options, config *rest.Config) (*Agent, error) {
 	metrics := NewMetrics()
 	api, err := newAPI(config, apiTimeout, func(verb, resource string) { metrics.requests.WithLabelValues(verb, resource).Inc() })
 	if err != nil {
-		return nil, fmt.Errorf("a client of the API server: %w", err)
+		return nil, fmt.Errorf("creating a client of the API server: %w", err)
 	}
 	a := &Agent{options: o, kubelet: o.Kubelet, machine: o.Machine, metrics: metrics, log: o.Log, source: source{node: o.Node, api: api}}
 	if a.source.pods, err = watch(api.podsOf(o.Node), &corev1.Pod{}, trimPod, o.Log); err != nil {
@@ -109,7 +109,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.options.Listen != "" {
 		l, err := net.Listen("tcp", a.options.Listen)
 		if err != nil {
-			return fmt.Errorf("metrics and health: %w", err)
+			return fmt.Errorf("serving metrics and health: %w", err)
 		}
 		parts = append(parts, func(ctx context.Context) error { return a.show(ctx, l) })
 	}

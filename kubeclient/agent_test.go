@@ -253,7 +253,7 @@ func TestLookupOfTheClustersNetworks(t *testing.T) {
 		{lookupOf("kube-system", "s", "uid-s"), agentapi.Cluster{System: []string{"x"}, Defaults: []string{"every"}}, "kube-system/every@net1 false"},
 		{lookupOf("kube-system", "s", "uid-s"), agentapi.Cluster{Namespace: "demo", Network: "lan"}, "demo/lan@eth0 true"},
 		{lookupOf("kube-system", "s", "uid-s"), agentapi.Cluster{Network: "only", System: []string{"x"}, Defaults: []string{"only"}}, "only@eth0 true, only@net1 false"},
-		{pLookup, agentapi.Cluster{Network: "none"}, `clusterNetwork: network kube-system/none: network-attachment-definitions "none" not found` + "\n" + `no file of the configuration directory has the name none: file does not exist`},
+		{pLookup, agentapi.Cluster{Network: "none"}, `clusterNetwork: network kube-system/none: network-attachment-definitions "none" not found` + "\n" + `no file in the configuration directory has the name none: file does not exist`},
 	} {
 		assertPrefix(t, c.want, summary(c.lookup, c.cluster))
 	}
@@ -272,7 +272,7 @@ func TestLookupOfAnotherMetaPlugin(t *testing.T) {
 	assert.Len(t, got.Attachments[0].Devices, 2)
 	l.IfName = "bond7"
 	_, err = r.client().Lookup(t.Context(), l)
-	refused(t, err, cnitypes.ErrInvalidNetworkConfig, "pod demo/p: its annotations name no network for interface bond7")
+	refused(t, err, cnitypes.ErrInvalidNetworkConfig, "pod demo/p: its annotations have no network for interface bond7")
 }
 
 func TestLookupErrors(t *testing.T) {
@@ -293,7 +293,7 @@ func TestLookupErrors(t *testing.T) {
 	refused(t, isolated("null"), cnitypes.ErrInvalidNetworkConfig, "pod demo/null", "networks[0]")
 	refused(t, isolated("gone"), cnitypes.ErrInvalidNetworkConfig, "networks[1]: network demo/nothing", "not found")
 	refused(t, isolated("foreign"), cnitypes.ErrInvalidNetworkConfig, "networks[0]: network other/vf", "isolated")
-	refused(t, isolated("json"), cnitypes.ErrInvalidNetworkConfig, "networks: is no JSON")
+	refused(t, isolated("json"), cnitypes.ErrInvalidNetworkConfig, "networks: is not valid JSON")
 	refused(t, isolated("twice"), cnitypes.ErrInvalidNetworkConfig, "networks[1].interface: is a")
 	refused(t, isolated("few"), cnierror.Node, "network demo/pair needs 2 x intel.com/a, pod demo/few has 1 (0000:01:10.2)")
 }
@@ -306,9 +306,9 @@ func TestUnknownPods(t *testing.T) {
 		_, err := r.client().Lookup(t.Context(), lookupOf("demo", name, uid))
 		return err
 	}
-	refused(t, look("none", "u"), cnitypes.ErrInvalidEnvironmentVariables, "the API server knows no pod demo/none")
+	refused(t, look("none", "u"), cnitypes.ErrInvalidEnvironmentVariables, "the API server has no pod demo/none")
 	r.requests(map[string]int{"get pods": 1})
-	refused(t, look("p", "uid-old"), cnitypes.ErrInvalidEnvironmentVariables, "pod demo/p has UID uid-p, and the container runtime asks for uid-old")
+	refused(t, look("p", "uid-old"), cnitypes.ErrInvalidEnvironmentVariables, "pod demo/p has UID uid-p, but the container runtime asks for uid-old")
 	refused(t, look("elsewhere", "uid-e"), cnitypes.ErrInvalidEnvironmentVariables, `runs on node "n2"`)
 	refused(t, look("p", ""), cnitypes.ErrInvalidEnvironmentVariables, "K8S_POD_UID")
 

@@ -78,11 +78,11 @@ func ParseDefaultNetwork(annotation, namespace, system, ifName string) (Element,
 	var problems bond.Problems
 	elements := parseElements(annotation, path, system, &problems)
 	if len(elements) != 1 && len(problems) == 0 {
-		problems.Add(path, "", "has %d networks, wanted is one", len(elements))
+		problems.Add(path, "", "has %d networks, want one", len(elements))
 	}
 	for _, e := range elements {
 		if e.Interface != "" && e.Interface != ifName {
-			problems.Add(e.Path+".interface", "", "is %s, and the runtime names the default network's interface %s", e.Interface, ifName)
+			problems.Add(e.Path+".interface", "", "is %s, but the runtime names the default network's interface %s", e.Interface, ifName)
 		}
 	}
 	if err := problems.Err(); err != nil {
@@ -99,7 +99,7 @@ const maxNetworks = 32
 // tooMany reports whether an annotation has more networks than a pod can have.
 func tooMany(n int, path string, problems *bond.Problems) bool {
 	if n > maxNetworks {
-		problems.Add(path, "", "has %d networks, a pod has at most %d here", n, maxNetworks)
+		problems.Add(path, "", "has %d networks, want at most %d", n, maxNetworks)
 	}
 	return n > maxNetworks
 }
@@ -114,7 +114,7 @@ func parseElements(annotation, path, namespace string, problems *bond.Problems) 
 	case text[0] == '[':
 		return parseList(json.RawMessage(text), path, namespace, problems)
 	case text[0] == '{' || text[0] == '"' || text == "null":
-		problems.Add(path, `[{"name": "net"}] or net, other/net@eth5`, "is %s, wanted is a JSON list, or names with commas between them", strictjson.KindOf(json.RawMessage(text)))
+		problems.Add(path, `[{"name": "net"}] or net, other/net@eth5`, "is %s, want a JSON list, or names separated by commas", strictjson.KindOf(json.RawMessage(text)))
 		return nil
 	}
 	if tooMany(strings.Count(text, ",")+1, path, problems) {
@@ -146,7 +146,7 @@ func parseWord(word, path, namespace string, problems *bond.Problems) Element {
 func parseList(raw json.RawMessage, path, namespace string, problems *bond.Problems) []Element {
 	var list []json.RawMessage
 	if err := json.Unmarshal(raw, &list); err != nil {
-		problems.Add(path, "", "is no JSON: %v", err)
+		problems.Add(path, "", "is not valid JSON: %v", err)
 		return nil
 	}
 	if tooMany(len(list), path, problems) {
@@ -196,12 +196,12 @@ func parseObject(raw json.RawMessage, path, namespace string, problems *bond.Pro
 
 func checkNetworkName(n types.NamespacedName, path string, problems *bond.Problems) {
 	if n.Name == "" {
-		problems.Add(path+".name", "", "is missing, wanted is the name of a NetworkAttachmentDefinition")
+		problems.Add(path+".name", "", "is missing, want the name of a NetworkAttachmentDefinition")
 	} else if len(validation.IsDNS1123Subdomain(n.Name)) > 0 {
-		problems.Add(path+".name", "lower-case letters, digits, hyphens and dots", "is %q, which is no name of a NetworkAttachmentDefinition", n.Name)
+		problems.Add(path+".name", "lower-case letters, digits, hyphens and dots", "is %q, which is not a valid name of a NetworkAttachmentDefinition", n.Name)
 	}
 	if len(validation.IsDNS1123Label(n.Namespace)) > 0 {
-		problems.Add(path+".namespace", "lower-case letters, digits and hyphens", "is %q, which is no name of a namespace", n.Namespace)
+		problems.Add(path+".namespace", "lower-case letters, digits and hyphens", "is %q, which is not a valid name of a namespace", n.Namespace)
 	}
 }
 
@@ -222,10 +222,10 @@ func nameInterfaces(elements []Element, taken []string, problems *bond.Problems)
 		e := &elements[i]
 		how := ""
 		if e.Interface == "" {
-			e.Interface, how = fmt.Sprintf("net%d", len(taken)+i), " by its position"
+			e.Interface, how = fmt.Sprintf("net%d", len(taken)+i), " by position"
 		}
 		if other, used := owner[e.Interface]; used {
-			problems.Add(e.Path+".interface", "", "is %s%s, which is the name of %s", e.Interface, how, other)
+			problems.Add(e.Path+".interface", "", "is %s%s, which is also the name of %s", e.Interface, how, other)
 			continue
 		}
 		owner[e.Interface] = e.Path
@@ -239,7 +239,7 @@ func checkDefaultRoutes(elements []Element, problems *bond.Problems) {
 	first := slices.IndexFunc(elements, asks)
 	for i, e := range elements {
 		if i > first && asks(e) {
-			problems.Add(e.Path+".default-route", "a pod has one default route", "is asked for, as in %s", elements[first].Path)
+			problems.Add(e.Path+".default-route", "a pod has only one default route", "is also requested by %s", elements[first].Path)
 		}
 	}
 }

@@ -99,39 +99,39 @@ func TestStandard2SameNetworkTwice(t *testing.T) {
 }
 
 func TestAnnotationThatIsNone(t *testing.T) {
-	refuse(t, "null", "networks: is null, wanted is a JSON list, or names")
-	refuse(t, `""`, `networks: is "", wanted is a JSON list, or names`)
-	refuse(t, `{"name":"a"}`, "networks: is an object, wanted is a JSON list")
-	refuse(t, `[null]`, "networks[0]: is null, wanted is a JSON object")
-	refuse(t, `["`+strings.Repeat("a", 99)+`"]`, "networks[0]: is a value of 101 bytes, wanted is a JSON object")
-	refuse(t, `["a"]`, `networks[0]: is "a", wanted is a JSON object`)
-	refuse(t, `[{"name":"a"}`, "networks: is no JSON: ")
-	refuse(t, `[{"name":"a"}] x`, "networks: is no JSON: ")
-	refuse(t, `[`, "networks: is no JSON: ")
+	refuse(t, "null", "networks: is null, want a JSON list, or names")
+	refuse(t, `""`, `networks: is "", want a JSON list, or names`)
+	refuse(t, `{"name":"a"}`, "networks: is an object, want a JSON list")
+	refuse(t, `[null]`, "networks[0]: is null, want a JSON object")
+	refuse(t, `["`+strings.Repeat("a", 99)+`"]`, "networks[0]: is a value of 101 bytes, want a JSON object")
+	refuse(t, `["a"]`, `networks[0]: is "a", want a JSON object`)
+	refuse(t, `[{"name":"a"}`, "networks: is not valid JSON: ")
+	refuse(t, `[{"name":"a"}] x`, "networks: is not valid JSON: ")
+	refuse(t, `[`, "networks: is not valid JSON: ")
 }
 
 func TestNames(t *testing.T) {
-	refuse(t, "Net_A", `networks[0].name: is "Net_A", which is no name`)
-	refuse(t, "x/y/z", `networks[0].name: is "y/z", which is no name`)
-	refuse(t, "X/y", `networks[0].namespace: is "X", which is no name of a namespace`)
+	refuse(t, "Net_A", `networks[0].name: is "Net_A", which is not a valid name`)
+	refuse(t, "x/y/z", `networks[0].name: is "y/z", which is not a valid name`)
+	refuse(t, "X/y", `networks[0].namespace: is "X", which is not a valid name of a namespace`)
 	refuse(t, "/y", `networks[0].namespace: is ""`)
-	refuse(t, `[{"name":7}]`, "networks[0].name: is 7, wanted is a string")
+	refuse(t, `[{"name":7}]`, "networks[0].name: is 7, want a string")
 	refuse(t, `[{"name":"a","namespace":"../b"}]`, "networks[0].namespace: ")
 }
 
 func TestStandard4Interface(t *testing.T) {
 	refuse(t, "a@", "networks[0].interface: is empty")
-	refuse(t, "a@b@c/d", `networks[0].interface: is "b@c/d"; an interface name has no slash`)
-	refuse(t, "a,b@sixteen.letters1", `networks[1].interface: is "sixteen.letters1", 16 bytes`)
+	refuse(t, "a@b@c/d", `networks[0].interface: is "b@c/d", but an interface name has no slash`)
+	refuse(t, "a,b@sixteen.letters1", `networks[1].interface: is "sixteen.letters1", which has 16 bytes`)
 	refuse(t, `[{"name":"a","interface":"x y"}]`, "networks[0].interface: ")
-	refuse(t, `[{"name":"a","interface":7}]`, "networks[0].interface: is 7, wanted is a string")
+	refuse(t, `[{"name":"a","interface":7}]`, "networks[0].interface: is 7, want a string")
 }
 
 func TestStandard4InterfaceInUse(t *testing.T) {
-	refuse(t, "a@eth0", "networks[0].interface: is eth0, which is the name of another network of the pod")
-	refuse(t, "a@lo", "networks[0].interface: is lo, which is the name of the loopback interface")
-	refuse(t, "a@bond0,b@bond0", "networks[1].interface: is bond0, which is the name of networks[0]")
-	refuse(t, "a@net2,b", "networks[1].interface: is net2 by its position, which is the name of networks[0]")
+	refuse(t, "a@eth0", "networks[0].interface: is eth0, which is also the name of another network of the pod")
+	refuse(t, "a@lo", "networks[0].interface: is lo, which is also the name of the loopback interface")
+	refuse(t, "a@bond0,b@bond0", "networks[1].interface: is bond0, which is also the name of networks[0]")
+	refuse(t, "a@net2,b", "networks[1].interface: is net2 by position, which is also the name of networks[0]")
 }
 
 func TestInterfacesAreNamedByPosition(t *testing.T) {
@@ -147,25 +147,25 @@ func TestStandard3Addresses(t *testing.T) {
 	assert.Equal(t, "02:aa:00:00:00:01", got.MAC)
 	assert.Equal(t, "c2:11:22:33:44:55:66:77", got.InfinibandGUID)
 	for value, problem := range map[string]string{
-		`"ips":"10.1.2.3"`:                            `networks[0].ips: is "10.1.2.3", wanted is a list of addresses`,
-		`"ips":["10.1.2.3","x"]`:                      `networks[0].ips[1]: is "x", wanted is an address`,
+		`"ips":"10.1.2.3"`:                            `networks[0].ips: is "10.1.2.3", want a list of addresses`,
+		`"ips":["10.1.2.3","x"]`:                      `networks[0].ips[1]: is "x", want an address`,
 		`"ips":["10.1.2.3/33"]`:                       "networks[0].ips[0]: ",
 		`"ips":["fe80::1%eth0"]`:                      "networks[0].ips[0]: ",
 		`"ips":["0.0.0.0"]`:                           "networks[0].ips[0]: is 0.0.0.0, which no interface can have",
 		`"ips":["ff02::1/64"]`:                        "networks[0].ips[0]: is ff02::1/64, which no interface can have",
 		`"ips":[null]`:                                "networks[0].ips[0]: ",
 		`"mac":"02:00:00:00:00"`:                      "networks[0].mac: is ",
-		`"mac":5`:                                     "networks[0].mac: is 5, wanted is a string",
-		`"mac":"00:00:00:00:00:0`:                     "networks: is no JSON",
+		`"mac":5`:                                     "networks[0].mac: is 5, want a string",
+		`"mac":"00:00:00:00:00:0`:                     "networks: is not valid JSON",
 		`"mac":"01:00:5e:00:00:1"`:                    "networks[0].mac: ",
 		`"mac":"01:00:5e:00:00:01"`:                   "networks[0].mac: is 01:00:5e:00:00:01, which no interface can have",
 		`"mac":"00:00:00:00:00:00"`:                   "networks[0].mac: is 00:00:00:00:00:00, which no interface can have",
 		`"mac":"c2:11:22:33:44:55:66:77"`:             "networks[0].mac: ",
-		`"infiniband-guid":"02:00:00:00:00:01"`:       "networks[0].infiniband-guid: is \"02:00:00:00:00:01\", wanted are eight bytes",
+		`"infiniband-guid":"02:00:00:00:00:01"`:       "networks[0].infiniband-guid: is \"02:00:00:00:00:01\", want eight bytes",
 		`"infiniband-guid":"c2:11:22:33:44:55:66:7g"`: "networks[0].infiniband-guid: ",
 		`"deviceID":"a b"`:                            "networks[0].deviceID: ",
 		`"deviceID":"../x"`:                           "networks[0].deviceID: ",
-		`"cni-args":["x"]`:                            "networks[0].cni-args: is a list, wanted is a JSON object",
+		`"cni-args":["x"]`:                            "networks[0].cni-args: is a list, want a JSON object",
 	} {
 		refuse(t, `[{"name":"a",`+value+`}]`, problem)
 	}
@@ -181,14 +181,14 @@ func TestStandard3PortMappings(t *testing.T) {
 	want := []nettypes.PortMapEntry{{HostPort: 1, ContainerPort: 65535, Protocol: "tcp"}, {HostPort: 80, ContainerPort: 80, Protocol: "sctp", HostIP: "::1"}}
 	assert.Equal(t, want, got.PortMappings)
 	for value, problem := range map[string]string{
-		`7`:                                   "networks[0].portMappings: is 7, wanted is a list",
+		`7`:                                   "networks[0].portMappings: is 7, want a list",
 		`[null]`:                              "networks[0].portMappings[0]: is null",
 		`[{"containerPort":80}]`:              "networks[0].portMappings[0].hostPort: is missing",
 		`[{"hostPort":80}]`:                   "networks[0].portMappings[0].containerPort: is missing",
-		`[{"hostPort":0,"containerPort":80}]`: "networks[0].portMappings[0].hostPort: is 0, wanted is a port from 1 to 65535",
+		`[{"hostPort":0,"containerPort":80}]`: "networks[0].portMappings[0].hostPort: is 0, want a port from 1 to 65535",
 		`[{"hostPort":80,"containerPort":65536}]`:                     "networks[0].portMappings[0].containerPort: is 65536",
-		`[{"hostPort":"80","containerPort":80}]`:                      `networks[0].portMappings[0].hostPort: is "80", wanted is a port`,
-		`[{"hostPort":80,"containerPort":80,"protocol":"icmp"}]`:      `networks[0].portMappings[0].protocol: is "icmp", wanted is tcp, udp or sctp`,
+		`[{"hostPort":"80","containerPort":80}]`:                      `networks[0].portMappings[0].hostPort: is "80", want a port`,
+		`[{"hostPort":80,"containerPort":80,"protocol":"icmp"}]`:      `networks[0].portMappings[0].protocol: is "icmp", want tcp, udp or sctp`,
 		`[{"hostPort":80,"containerPort":80,"hostIP":"192.0.2.0/8"}]`: `networks[0].portMappings[0].hostIP: `,
 	} {
 		refuse(t, `[{"name":"a","portMappings":`+value+`}]`, problem)
@@ -199,12 +199,12 @@ func TestStandard3Bandwidth(t *testing.T) {
 	got := parse(t, `[{"name":"a","bandwidth":{"ingressRate":1000,"egressRate":2,"egressBurst":3}}]`)[0]
 	assert.Equal(t, &nettypes.BandwidthEntry{IngressRate: 1000, EgressRate: 2, EgressBurst: 3}, got.Bandwidth)
 	for value, problem := range map[string]string{
-		`7`:                                  "networks[0].bandwidth: is 7, wanted is a JSON object",
+		`7`:                                  "networks[0].bandwidth: is 7, want a JSON object",
 		`{}`:                                 "networks[0].bandwidth: limits nothing",
-		`{"ingressRate":0}`:                  "networks[0].bandwidth.ingressRate: is 0, wanted is more than 0",
+		`{"ingressRate":0}`:                  "networks[0].bandwidth.ingressRate: is 0, want more than 0",
 		`{"egressRate":-1}`:                  "networks[0].bandwidth.egressRate: is -1",
-		`{"egressRate":1.5}`:                 "networks[0].bandwidth.egressRate: is 1.5, wanted is a whole number",
-		`{"egressRate":1,"ingressBurst":10}`: "networks[0].bandwidth.ingressBurst: is given without ingressRate",
+		`{"egressRate":1.5}`:                 "networks[0].bandwidth.egressRate: is 1.5, want a whole number",
+		`{"egressRate":1,"ingressBurst":10}`: "networks[0].bandwidth.ingressBurst: is set without ingressRate",
 	} {
 		refuse(t, `[{"name":"a","bandwidth":`+value+`}]`, problem)
 	}
@@ -217,9 +217,9 @@ func TestStandard5CNIArgs(t *testing.T) {
 
 func TestStandard6DefaultRouteOnOneElement(t *testing.T) {
 	refuse(t, `[{"name":"a","default-route":["10.0.0.1"]},{"name":"b"},{"name":"c","default-route":["10.0.1.1"]}]`,
-		"networks[2].default-route: is asked for, as in networks[0]")
+		"networks[2].default-route: is also requested by networks[0]")
 	refuse(t, `[{"name":"a","default-route":[]},{"name":"b","default-route":["10.0.1.1"]}]`,
-		"networks[1].default-route: is asked for, as in networks[0]")
+		"networks[1].default-route: is also requested by networks[0]")
 }
 
 func TestStandard6DefaultRoutePerFamily(t *testing.T) {
@@ -230,8 +230,8 @@ func TestStandard6DefaultRoutePerFamily(t *testing.T) {
 	assert.Equal(t, []netip.Addr{}, route(`[]`))
 	assert.Nil(t, route(`null`))
 	for value, problem := range map[string]string{
-		`"10.0.0.1"`:              `networks[0].default-route: is "10.0.0.1", wanted is a list of gateways`,
-		`["10.0.0.1","10.0.0.2"]`: "networks[0].default-route[1]: is 10.0.0.2, and 10.0.0.1 is of the same address family",
+		`"10.0.0.1"`:              `networks[0].default-route: is "10.0.0.1", want a list of gateways`,
+		`["10.0.0.1","10.0.0.2"]`: "networks[0].default-route[1]: is 10.0.0.2, but 10.0.0.1 has the same address family",
 		`["10.0.0.0/8"]`:          "networks[0].default-route[0]: ",
 		`["::"]`:                  "networks[0].default-route[0]: ",
 		`[null]`:                  "networks[0].default-route[0]: ",
@@ -243,7 +243,7 @@ func TestStandard6DefaultRoutePerFamily(t *testing.T) {
 func TestStandard7IPAMClaimWithIPs(t *testing.T) {
 	parse(t, `[{"name":"a","ipam-claim-reference":"claim-1"}]`)
 	refuse(t, `[{"name":"a","ipam-claim-reference":"claim-1","ips":["10.0.0.1"]}]`,
-		"networks[0].ipam-claim-reference: is claim-1, and ips asks for addresses too")
+		"networks[0].ipam-claim-reference: is claim-1, but ips requests addresses too")
 	refuse(t, `[{"name":"a","ipam-claim-reference":"Claim 1"}]`, "networks[0].ipam-claim-reference: ")
 }
 
@@ -289,7 +289,7 @@ func TestDefaultNetworkAnnotation(t *testing.T) {
 		assert.Equal(t, []string{"demo", "kube-system"}, e.Namespaces, annotation)
 	}
 	_, err := parse("a,b")
-	assert.ErrorContains(t, err, "default-network: has 2 networks, wanted is one")
+	assert.ErrorContains(t, err, "default-network: has 2 networks, want one")
 	_, err = parse("a@net1")
-	assert.ErrorContains(t, err, "default-network[0].interface: is net1, and the runtime names the default network's interface eth0")
+	assert.ErrorContains(t, err, "default-network[0].interface: is net1, but the runtime names the default network's interface eth0")
 }

@@ -53,7 +53,7 @@ func clusterConfig(file string) (*rest.Config, error) {
 	}
 	config, err := rest.InClusterConfig()
 	if err != nil {
-		return nil, fmt.Errorf("%w (outside of a cluster, name a kubeconfig)", err)
+		return nil, fmt.Errorf("%w (outside of a cluster, set -kubeconfig)", err)
 	}
 	return config, nil
 }

@@ -57,7 +57,7 @@ func Attachments(pod types.NamespacedName, elements []Element, r Resolver, node 
 	for i, f := range found {
 		config, err := f.configure(devices[i], node.InfoFile)
 		if total += len(config); total > maxConfigs {
-			return nil, fmt.Errorf("the configurations of the networks of pod %s are more than %d bytes together", pod, maxConfigs)
+			return nil, fmt.Errorf("the configurations of all networks of pod %s have more than %d bytes", pod, maxConfigs)
 		}
 		errs = append(errs, err)
 		assigned := slices.DeleteFunc(devices[i], func(device string) bool { return device == "" })
@@ -115,11 +115,11 @@ func find(e Element, r Resolver) (found, error) {
 	}
 	switch {
 	case f.network.Config.isList && f.network.Config.has(func(p plugin) bool { return p.pluginType == bondType }):
-		return f, fmt.Errorf("network %s: plugins has one of type %s; a bond is a network of its own, not part of a list", e.Network, bondType)
+		return f, fmt.Errorf("network %s: plugins has one of type %s, but a bond is a network of its own, not part of a list", e.Network, bondType)
 	case !f.network.IsBond():
 		return f, nil // a list that contains bond-cni is executed like any other
 	case e.DeviceID != "":
-		return f, fmt.Errorf("deviceID: is %s, and network %s is a bond, each of whose links has a device", e.DeviceID, e.Network)
+		return f, fmt.Errorf("deviceID: is %s, but network %s is a bond, whose links have devices of their own", e.DeviceID, e.Network)
 	}
 	b, err := ReadBond(f.network, func(ref types.NamespacedName) (Network, error) { return r.Resolve(ref, e.Namespaces...) })
 	f.bond = &b

@@ -102,13 +102,13 @@ func TestDeviceIDOfTheAnnotation(t *testing.T) {
 	assert.Equal(t, []string{"a"}, got[1].Devices)
 	assert.Equal(t, []string{"c"}, got[2].Devices)
 	_, err = attachments(t, parse(t, `[{"name":"vf","deviceID":"c"}]`), has("intel.com/a", "b", "a"), has("x", "c"))
-	assert.EqualError(t, err, "network demo/vf asks for device c of intel.com/a, pod demo/p has 2 (a, b)")
+	assert.EqualError(t, err, "network demo/vf requests device c of intel.com/a, pod demo/p has 2 (a, b)")
 }
 
 func TestIsolationHoldsForLinksToo(t *testing.T) {
 	_, err := attachments(t, parse(t, "outside"), has("intel.com/a", "a", "b"))
 	assert.ErrorIs(t, err, ErrNamespace)
-	assertPrefix(t, "networks[0]: network demo/outside: links[0].network: network other/vf: NADs can be named in demo, default only", fmt.Sprint(err))
+	assertPrefix(t, "networks[0]: network demo/outside: links[0].network: network other/vf: the pod may only use NADs of demo, default", fmt.Sprint(err))
 }
 
 func TestIsolationHoldsForTheDefaultNetworkToo(t *testing.T) {
@@ -131,15 +131,15 @@ func TestAttachmentProblemsAllAtOnce(t *testing.T) {
 	require.ErrorIs(t, err, ErrNamespace)
 	for _, want := range []string{
 		"networks[0]: network demo/gone: not found",
-		"networks[1]: network demo/bad: spec.config: type: is 7, wanted is a string",
-		"networks[2]: network demo/chained: plugins has one of type multibond; a bond is a network of its own, not part of a list",
-		"networks[3]: deviceID: is a, and network demo/pair is a bond, each of whose links has a device",
-		"networks[4]: network other/vf: NADs can be named in demo, default only: namespaces are isolated",
+		"networks[1]: network demo/bad: spec.config: type: is 7, want a string",
+		"networks[2]: network demo/chained: plugins has one of type multibond, but a bond is a network of its own, not part of a list",
+		"networks[3]: deviceID: is a, but network demo/pair is a bond, whose links have devices of their own",
+		"networks[4]: network other/vf: the pod may only use NADs of demo, default: namespaces are isolated",
 	} {
 		assert.ErrorContains(t, err, want)
 	}
 	_, err = attachments(t, parse(t, `[{"name":"lan","mac":"02:00:00:00:00:01"},{"name":"pair"},{"name":"lan","ips":["10.0.0.1"]}]`), has("intel.com/a", "a", "b"))
-	assert.Equal(t, 2, strings.Count(fmt.Sprint(err), "no plugin of network demo/lan takes it"), err)
+	assert.Equal(t, 2, strings.Count(fmt.Sprint(err), "no plugin of network demo/lan supports it"), err)
 }
 
 // BenchmarkLookup measures the pure part of a lookup for a pod with 8 networks, three

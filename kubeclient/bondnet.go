@@ -83,7 +83,7 @@ func (r *bondReader) readLink(text json.RawMessage, path string) bondLink {
 	o.Problems = &r.problems
 	given := slices.DeleteFunc(slices.Clone(sources), func(key string) bool { return !o.Has(key) })
 	if len(given) > 1 {
-		r.problems.Add(path, "", "has %s; a link has one source", strings.Join(given, " and "))
+		r.problems.Add(path, "", "has %s, but a link has one source", strings.Join(given, " and "))
 		return l
 	}
 	l.readCount(o, given)
@@ -109,12 +109,12 @@ func (l *bondLink) readCount(o strictjson.Object, given []string) {
 	}
 	switch {
 	case len(given) == 0 || given[0] == "deviceID":
-		o.Problems.Add(o.At("count"), "", "is %d, and only links by resourceName, request or network can be counted", l.Count)
+		o.Problems.Add(o.At("count"), "", "is %d, but only links by resourceName, request or network can have a count", l.Count)
 	case l.Count < 1 || l.Count > netconf.MaxLinks:
-		o.Problems.Add(o.At("count"), "", "is %d, wanted is 1 to %d", l.Count, netconf.MaxLinks)
+		o.Problems.Add(o.At("count"), "", "is %d, want 1 to %d", l.Count, netconf.MaxLinks)
 		l.Count = 1
 	case l.Count > 1 && o.Has("name"):
-		o.Problems.Add(o.At("name"), "leave it out; the links are <bond>-1, <bond>-2, ...", "names one link, and count is %d", l.Count)
+		o.Problems.Add(o.At("name"), "leave it out; the links are <bond>-1, <bond>-2, ...", "names one link, but count is %d", l.Count)
 	}
 	l.Text = strictjson.DropField(l.Text, "count")
 }
@@ -145,7 +145,7 @@ func (r *bondReader) readNetwork(l *bondLink, o strictjson.Object, text string) 
 		ref = types.NamespacedName{Namespace: ns, Name: name}
 	}
 	if o.Has("config") {
-		r.problems.Add(o.At("config"), "leave one of the two out", "is given, and network %s has a configuration too", ref)
+		r.problems.Add(o.At("config"), "leave one of the two out", "is set, but network %s has a configuration too", ref)
 	}
 	before := len(r.problems)
 	checkNetworkName(ref, path, &r.problems)
@@ -159,9 +159,9 @@ func (r *bondReader) readNetwork(l *bondLink, o strictjson.Object, text string) 
 	}
 	switch {
 	case n.Config.has(plugin.isBond):
-		r.problems.Add(path, "", "network %s is a bond; a bond cannot be a link of a bond", ref)
+		r.problems.Add(path, "", "network %s is a bond, which cannot be a link of a bond", ref)
 	case n.Config.has(plugin.hasIPAM):
-		r.problems.Add(path, "write ipam beside links, once", "network %s has an ipam; a bond has one address, its links have none", ref)
+		r.problems.Add(path, "set ipam once, beside links", "network %s has an ipam, but links of a bond have no addresses", ref)
 	}
 	l.Text = strictjson.SetField(l.Text, "config", n.Config.text)
 	if n.Resource != "" {

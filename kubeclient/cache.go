@@ -33,7 +33,7 @@ func watch[T runtime.Object](from cache.ListerWatcher, of T, trim func(T) T, log
 		return watched[T]{}, err
 	}
 	return watched[T]{informer}, informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
-		log.WarnContext(ctx, "watching the API server was interrupted; what is cached stays in use", "kind", kindName(of), "error", err)
+		log.WarnContext(ctx, "the watch of the API server was interrupted; cached objects stay in use", "kind", kindName(of), "error", err)
 	})
 }
 

@@ -61,7 +61,7 @@ func deviceIDs(raw json.RawMessage) (ids []string, err error) {
 	}
 	var perNode map[string][]string
 	if err := json.Unmarshal(raw, &perNode); err != nil {
-		return nil, fmt.Errorf("DeviceIDs is %s, wanted is a list, or a list per NUMA node", strictjson.KindOf(raw))
+		return nil, fmt.Errorf("DeviceIDs is %s, want a list, or a list per NUMA node", strictjson.KindOf(raw))
 	}
 	return slices.Concat(slices.Collect(maps.Values(perNode))...), nil
 }

@@ -31,7 +31,7 @@ func TestFromCheckpoint(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, got, "the devices of a pod without devices")
 	_, err = FromCheckpoint([]byte(file), "u3", nil)
-	assert.EqualError(t, err, "the kubelet's checkpoint: container b: r: DeviceIDs is 7, wanted is a list, or a list per NUMA node")
+	assert.EqualError(t, err, "the kubelet's checkpoint: container b: r: DeviceIDs is 7, want a list, or a list per NUMA node")
 }
 
 func TestBadCheckpoint(t *testing.T) {

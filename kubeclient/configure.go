@@ -45,7 +45,7 @@ func (n Network) Configure(e Element, device, deviceInfoFile string) (json.RawMe
 	offered := capabilities(e, device, deviceInfoFile)
 	if n.IsBond() {
 		if len(e.IPs) > 0 && !n.Config.plugins[0].hasIPAM() {
-			problems.Add(e.Path+".ips", "", "is asked for, and network %s has no ipam to give addresses", n.Name)
+			problems.Add(e.Path+".ips", "", "is requested, but network %s has no ipam to assign addresses", n.Name)
 		}
 		n.Config = n.Config.asBond(e.MAC)
 		offered = slices.DeleteFunc(offered, func(c capability) bool { return c.name == "mac" })
@@ -54,7 +54,7 @@ func (n Network) Configure(e Element, device, deviceInfoFile string) (json.RawMe
 	config := n.Config.each(func(p plugin) json.RawMessage { return p.configure(offered, taken, e.CNIArgs, device) })
 	for _, c := range offered {
 		if c.asked != "" && c.value != nil && !taken[c.name] {
-			problems.Add(e.Path+"."+c.asked, `its configuration needs "capabilities": {"`+c.name+`": true}`, "is asked for, and no plugin of network %s takes it", n.Name)
+			problems.Add(e.Path+"."+c.asked, `its configuration needs "capabilities": {"`+c.name+`": true}`, "is requested, but no plugin of network %s supports it", n.Name)
 		}
 	}
 	return config, problems.Err()

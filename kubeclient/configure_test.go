@@ -47,7 +47,7 @@ func TestStandard3CapabilitiesBecomeRuntimeConfig(t *testing.T) {
 func TestStandard3MissingCapabilityFailsTheAttachment(t *testing.T) {
 	_, err := network(`{"type":"a","capabilities":{"ips":false,"deviceID":true}}`).Configure(wish(t, everything), "", "")
 	for key, capability := range map[string]string{"ips": "ips", "mac": "mac", "infiniband-guid": "infinibandGUID", "portMappings": "portMappings", "bandwidth": "bandwidth"} {
-		assert.ErrorContains(t, err, `networks[0].`+key+`: is asked for, and no plugin of network demo/net-a takes it (its configuration needs "capabilities": {"`+capability+`": true})`)
+		assert.ErrorContains(t, err, `networks[0].`+key+`: is requested, but no plugin of network demo/net-a supports it (its configuration needs "capabilities": {"`+capability+`": true})`)
 	}
 }
 
@@ -94,10 +94,10 @@ func TestStandard3BondTakesMACAndIPs(t *testing.T) {
 
 func TestStandard3BondWithoutIPAMTakesNoIPs(t *testing.T) {
 	_, err := network(plainBond+`,"ipam":{}}`).Configure(wish(t, `"ips":["10.0.0.1/24"]`), "", "")
-	assert.EqualError(t, err, "networks[0].ips: is asked for, and network demo/net-a has no ipam to give addresses")
+	assert.EqualError(t, err, "networks[0].ips: is requested, but network demo/net-a has no ipam to assign addresses")
 }
 
 func TestStandard3BondTakesNoOtherCapability(t *testing.T) {
 	_, err := network(plainBond+`}`).Configure(wish(t, `"bandwidth":{"egressRate":1}`), "", "")
-	assertPrefix(t, "networks[0].bandwidth: is asked for, and no plugin of network demo/net-a takes it", fmt.Sprint(err))
+	assertPrefix(t, "networks[0].bandwidth: is requested, but no plugin of network demo/net-a supports it", fmt.Sprint(err))
 }

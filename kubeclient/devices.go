@@ -74,7 +74,7 @@ type allocator struct {
 // take assigns a device to a network, or reports which network has it.
 func (a *allocator) take(device string, n Need) {
 	if other, given := a.owner[device]; given {
-		a.problems.Add("", "", "network %s asks for device %s, which network %s of the pod has", n.Network, device, other)
+		a.problems.Add("", "", "network %s requests device %s, which network %s of the pod already has", n.Network, device, other)
 	}
 	a.owner[device] = n.Network
 }
@@ -98,7 +98,7 @@ func (a *allocator) takeNamed() {
 			}
 			pool := a.pool(w)
 			if !slices.Contains(pool, w.Device) {
-				a.problems.Add("", "", "network %s asks for device %s%s, pod %s has %s", n.Network, w.Device, ofWhat(w), a.pod, listed(pool))
+				a.problems.Add("", "", "network %s requests device %s%s, pod %s has %s", n.Network, w.Device, ofWhat(w), a.pod, listed(pool))
 				continue
 			}
 			a.take(w.Device, n)

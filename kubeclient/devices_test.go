@@ -123,16 +123,16 @@ func TestTooFewDevices(t *testing.T) {
 		"network n needs 2 x r, pod demo/p has 1 (a)": {
 			[]Container{has("r", "a")}, []Need{{Network: "n", Wants: []Want{named("r", "a"), {Resource: "r"}}}},
 		},
-		"network n asks for device z of r, pod demo/p has 1 (a)": {
+		"network n requests device z of r, pod demo/p has 1 (a)": {
 			[]Container{has("r", "a"), has("s", "z")}, []Need{{Network: "n", Wants: []Want{named("r", "z")}}},
 		},
-		"network n asks for device z, pod demo/p has 0": {
+		"network n requests device z, pod demo/p has 0": {
 			nil, []Need{{Network: "n", Wants: []Want{{Device: "z"}}}},
 		},
-		"network m asks for device a, which network n of the pod has": {
+		"network m requests device a, which network n of the pod already has": {
 			[]Container{has("r", "a")}, []Need{{Network: "n", Wants: []Want{named("r", "a")}}, {Network: "m", Wants: []Want{named("r", "a")}}},
 		},
-		"network n asks for device a, which network m of the pod has": {
+		"network n requests device a, which network m of the pod already has": {
 			[]Container{has("r", "a")}, []Need{{Network: "n", Wants: []Want{named("r", "a")}}, {Network: "m", Fixed: []string{"a"}}},
 		},
 	} {

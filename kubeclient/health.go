@@ -27,7 +27,7 @@ func (a *Agent) pages() http.Handler {
 }
 
 var (
-	errNotSynced    = errors.New("the caches are not filled yet: the API server has not answered, or refuses")
+	errNotSynced    = errors.New("the caches are not filled yet: the API server has not answered, or denies access")
 	errNotListening = errors.New("the socket is not open yet")
 )
 

@@ -38,7 +38,7 @@ const (
 )
 
 // errNoAnswer is wrapped if a source has no answer, so that the next one is asked.
-var errNoAnswer = errors.New("it cannot tell")
+var errNoAnswer = errors.New("it has no answer")
 
 // Containers returns the devices of a pod from Get, List or the checkpoint, whichever
 // is the first to have an answer. how names that source. The code of an error is

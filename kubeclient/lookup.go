@@ -61,7 +61,7 @@ func (a *Agent) lookup(ctx context.Context, l agentapi.Lookup) (reply agentapi.L
 func only(attachments []agentapi.Attachment, l agentapi.Lookup) ([]agentapi.Attachment, error) {
 	i := slices.IndexFunc(attachments, func(a agentapi.Attachment) bool { return a.IfName == l.IfName })
 	if i < 0 {
-		return nil, fmt.Errorf("pod %s: its annotations name no network for interface %s (name the interface in annotation %s, as in net@%s)", l.Pod, l.IfName, NetworksAnnotation, l.IfName)
+		return nil, fmt.Errorf("pod %s: its annotations have no network for interface %s (name the interface in annotation %s, as in net@%s)", l.Pod, l.IfName, NetworksAnnotation, l.IfName)
 	}
 	return attachments[i : i+1], nil
 }

@@ -34,11 +34,11 @@ func NewMetrics() *Metrics {
 	m := &Metrics{
 		registry:  prometheus.NewRegistry(),
 		lookups:   histogram("lookup_duration_seconds", "Time to find a pod's networks, including the kubelet's answer, by outcome: found, failed.", prometheus.ExponentialBuckets(0.0001, 4, 9), "outcome"),
-		publishes: counter("publishes_total", "Outcomes by what became of them: published, queued (the API server is away), dropped (the pod is gone).", "outcome"),
+		publishes: counter("publishes_total", "Outcomes by what happened to them: published, queued (the API server cannot be reached), dropped (the pod is gone).", "outcome"),
 		failures:  counter("failures_total", "Lookups, ADDs and DELs that failed, by reason.", "verb", "reason"),
-		steps:     histogram("step_duration_seconds", "Time of each kind of step of an ADD or DEL, as the plugin reports it.", prometheus.ExponentialBuckets(0.001, 2, 15), "verb", "step"),
+		steps:     histogram("step_duration_seconds", "Duration of the steps of an ADD or DEL, by kind, as reported by the plugin.", prometheus.ExponentialBuckets(0.001, 2, 15), "verb", "step"),
 		requests:  counter("api_requests_total", "Requests to the API server, except watches.", "verb", "resource"),
-		answers:   counter("kubelet_answers_total", "Answers to the question which devices a pod has, by where they come from.", "source"),
+		answers:   counter("kubelet_answers_total", "Answers about the devices of a pod, by source: PodResources Get, PodResources List, checkpoint.", "source"),
 	}
 	m.registry.MustRegister(m.lookups, m.publishes, m.failures, m.steps, m.requests, m.answers,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

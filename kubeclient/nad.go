@@ -56,7 +56,7 @@ type Resolver struct {
 // configuration directory has a configuration.
 func (r Resolver) Resolve(ref types.NamespacedName, from ...string) (Network, error) {
 	if !r.allows(ref.Namespace, from) {
-		return Network{}, fmt.Errorf("network %s: NADs can be named in %s only: %w", ref, strings.Join(slices.Concat(from, r.global()), ", "), ErrNamespace)
+		return Network{}, fmt.Errorf("network %s: the pod may only use NADs of %s: %w", ref, strings.Join(slices.Concat(from, r.global()), ", "), ErrNamespace)
 	}
 	nad, err := r.NAD(ref)
 	if err != nil {

@@ -72,25 +72,25 @@ func TestStandard1MissingNameIsTheNADs(t *testing.T) {
 
 func TestStandard1BadSpecConfig(t *testing.T) {
 	for config, problem := range map[string]string{
-		`{`:                                    "is no JSON object: unexpected end",
-		`{"type":"x"} x`:                       "is no JSON object: invalid character",
-		`"x"`:                                  "is no JSON object: json: cannot unmarshal string",
-		`null`:                                 "is no JSON object: null",
+		`{`:                                    "is not a JSON object: unexpected end",
+		`{"type":"x"} x`:                       "is not a JSON object: invalid character",
+		`"x"`:                                  "is not a JSON object: json: cannot unmarshal string",
+		`null`:                                 "is not a JSON object: null",
 		"{\"type\":\"\xff\"}":                  "is not valid UTF-8",
-		`{}`:                                   "type: is missing, wanted is the name of a CNI plugin",
-		`{"type":7}`:                           "type: is 7, wanted is a string",
-		`{"type":"../x"}`:                      `type: is "../x", which is no name of a CNI plugin`,
-		`{"type":"x","name":"../../etc"}`:      `name: is "../../etc", which is no name of a CNI network`,
-		`{"type":"x","cniVersion":1}`:          "cniVersion: is 1, wanted is a string",
-		`{"plugins":[]}`:                       "plugins: is empty, wanted is at least one plugin",
-		`{"plugins":{}}`:                       "plugins: is an object, wanted is a list",
+		`{}`:                                   "type: is missing, want the name of a CNI plugin",
+		`{"type":7}`:                           "type: is 7, want a string",
+		`{"type":"../x"}`:                      `type: is "../x", which is not a valid name of a CNI plugin`,
+		`{"type":"x","name":"../../etc"}`:      `name: is "../../etc", which is not a valid name of a CNI network`,
+		`{"type":"x","cniVersion":1}`:          "cniVersion: is 1, want a string",
+		`{"plugins":[]}`:                       "plugins: is empty, want at least one plugin",
+		`{"plugins":{}}`:                       "plugins: is an object, want a list",
 		`{"plugins":[{"type":"x"},{}]}`:        "plugins[1].type: is missing",
-		`{"plugins":[7]}`:                      "plugins[0]: is 7, wanted is a JSON object",
-		`{"type":"x","capabilities":["ips"]}`:  "capabilities: is a list, wanted is an object whose values are true or false",
-		`{"type":"x","runtimeConfig":7}`:       "runtimeConfig: is 7, wanted is a JSON object",
-		`{"type":"x","args":7}`:                "args: is 7, wanted is a JSON object",
-		`{"type":"x","args":{"cni":["a"]}}`:    "args.cni: is a list, wanted is a JSON object",
-		`{"name":7,"plugins":[{"type":"a/b"}]`: "is no JSON object",
+		`{"plugins":[7]}`:                      "plugins[0]: is 7, want a JSON object",
+		`{"type":"x","capabilities":["ips"]}`:  "capabilities: is a list, want an object whose values are true or false",
+		`{"type":"x","runtimeConfig":7}`:       "runtimeConfig: is 7, want a JSON object",
+		`{"type":"x","args":7}`:                "args: is 7, want a JSON object",
+		`{"type":"x","args":{"cni":["a"]}}`:    "args.cni: is a list, want a JSON object",
+		`{"name":7,"plugins":[{"type":"a/b"}]`: "is not a JSON object",
 	} {
 		_, err := resolve(t, config, nil)
 		assertPrefix(t, "network demo/net-a: spec.config: ", fmt.Sprint(err), config)
@@ -133,7 +133,7 @@ func TestStandard1ConfigurationDirectory(t *testing.T) {
 	assert.Contains(t, string(n.Config.text), "second")
 	_, err = resolve(t, "", broken)
 	assert.ErrorIs(t, err, fs.ErrNotExist)
-	for _, word := range []string{"no file of the configuration directory has the name net-a", "00-half.conf: ", "00-half.conflist: ", "01-typeless.conf: has no type and no plugins"} {
+	for _, word := range []string{"no file in the configuration directory has the name net-a", "00-half.conf: ", "00-half.conflist: ", "01-typeless.conf: has neither type nor plugins"} {
 		assert.ErrorContains(t, err, word)
 	}
 	_, err = resolve(t, "", fstest.MapFS{})
@@ -178,7 +178,7 @@ func TestStandard8ForbiddenNADFailsThePod(t *testing.T) {
 	}
 	r := Resolver{Isolated: true, NAD: nads(all)}
 	_, err := r.Resolve(named("other", "n"), "demo")
-	assert.EqualError(t, err, "network other/n: NADs can be named in demo, default only: namespaces are isolated")
+	assert.EqualError(t, err, "network other/n: the pod may only use NADs of demo, default: namespaces are isolated")
 }
 
 func TestNADErrorIsKept(t *testing.T) {

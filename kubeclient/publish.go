@@ -47,7 +47,7 @@ type publisher struct {
 func entryOf(p agentapi.Publish, now time.Time) (entry, error) {
 	e := entry{Pod: p.Pod, Events: outcomesOf(p, now)}
 	if !uidForm.MatchString(p.Pod.UID) {
-		return e, cnierror.With(cnitypes.ErrDecodingFailure, fmt.Errorf("pod %s has UID %q, which is none", p.Pod, p.Pod.UID))
+		return e, cnierror.With(cnitypes.ErrDecodingFailure, fmt.Errorf("pod %s has UID %q, which is not a valid UID", p.Pod, p.Pod.UID))
 	}
 	if len(p.Attachments) == 0 {
 		return e, nil
@@ -110,7 +110,7 @@ func (p *publisher) enqueue(ctx context.Context, e entry) (queued string, err er
 	case kept != nil:
 		return "", p.deliverUnqueued(ctx, both, kept)
 	case e.Patch != nil || p.away.Load():
-		return p.later("the API server could not be reached"), nil
+		return p.later("the API server cannot be reached"), nil
 	}
 	p.wakeRun()
 	return "", nil
@@ -120,7 +120,7 @@ func (p *publisher) enqueue(ctx context.Context, e entry) (queued string, err er
 func (p *publisher) keep(ctx context.Context, e entry) (entry, error) {
 	both, err := p.queue.add(e)
 	if err != nil {
-		p.log.ErrorContext(ctx, "an outcome cannot be queued; it is lost if it cannot be published now", "pod", e.Pod.String(), "error", err)
+		p.log.ErrorContext(ctx, "an outcome cannot be queued; it is lost unless it can be published now", "pod", e.Pod.String(), "error", err)
 	}
 	return both, err
 }
@@ -135,7 +135,7 @@ func (p *publisher) deliverUnqueued(ctx context.Context, e entry, kept error) er
 
 // lost returns the error for an outcome that could be neither published nor queued.
 func lost(pod agentapi.Pod, err, kept error) error {
-	return cnierror.With(cnitypes.ErrTryAgainLater, fmt.Errorf("publishing of pod %s: %w; nor can it be queued: %w", pod, err, kept))
+	return cnierror.With(cnitypes.ErrTryAgainLater, fmt.Errorf("publishing the outcome of pod %s: %w; queueing it: %w", pod, err, kept))
 }
 
 // later counts an outcome that run will send, and wakes run.
@@ -208,7 +208,7 @@ func (p *publisher) say(ctx context.Context, pod agentapi.Pod, o outcome) error 
 		p.said.add(event.Name)
 		return nil
 	case refusedForGood(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-		p.log.WarnContext(ctx, "an event is refused for good", "pod", pod.String(), "message", o.Message, "error", err)
+		p.log.WarnContext(ctx, "an event is dropped: the API server rejected it", "pod", pod.String(), "message", o.Message, "error", err)
 		return nil
 	}
 	return err
@@ -222,7 +222,7 @@ func (p *publisher) note(err error) {
 
 func (p *publisher) drop(ctx context.Context, e entry, why error) error {
 	p.metrics.publishes.WithLabelValues("dropped").Inc()
-	p.log.InfoContext(ctx, "an outcome is dropped: its pod is gone, or the API server refuses it for good", "pod", e.Pod.String(), "uid", e.Pod.UID, "answer", why)
+	p.log.InfoContext(ctx, "an outcome is dropped: its pod is gone, or the API server rejected it", "pod", e.Pod.String(), "uid", e.Pod.UID, "answer", why)
 	return p.queue.remove(e.Pod.UID)
 }
 
@@ -261,7 +261,7 @@ func (p *publisher) retry(ctx context.Context) (done bool) {
 	done = err == nil
 	for _, uid := range uids {
 		if err := p.retryOne(ctx, uid); err != nil {
-			p.log.WarnContext(ctx, "an outcome is not published yet", "uid", uid, "error", err)
+			p.log.WarnContext(ctx, "an outcome is not published yet; the agent tries again", "uid", uid, "error", err)
 			done = false
 		}
 		if p.away.Load() {

@@ -79,13 +79,13 @@ func TestWarningsAreOneEvent(t *testing.T) {
 	r := newRig(t)
 	r.start()
 	report := attachedReport()
-	report.Warnings = []string{"network demo/bond-net1: links[1].deviceID: the PF enp2s0 is down", "network n: ignored: ipMasq"}
+	report.Warnings = []string{"network demo/bond-net1: links[1].deviceID: the PF enp2s0 is down", "network n: these keys are ignored: ipMasq"}
 	r.publish(report)
 	r.publish(report)
 	r.publish(agentapi.Publish{Verb: "ADD", Pod: pLookup.Pod, Warnings: report.Warnings})
 	m := r.messages()
 	assert.Len(t, m, 2)
-	assert.Contains(t, m, "Warning NetworksWarned uid-p: network demo/bond-net1: links[1].deviceID: the PF enp2s0 is down; network n: ignored: ipMasq")
+	assert.Contains(t, m, "Warning NetworksWarned uid-p: network demo/bond-net1: links[1].deviceID: the PF enp2s0 is down; network n: these keys are ignored: ipMasq")
 	r.requests(map[string]int{"patch pods": 2, "create events": 2})
 	r.queueHas(0)
 }
@@ -263,7 +263,7 @@ func TestPublishesEvenWithoutAQueue(t *testing.T) {
 	assert.Empty(t, r.publish(attachedReport()))
 	r.api.stop()
 	_, err := r.client().Publish(t.Context(), attachedReport())
-	refused(t, err, cnitypes.ErrTryAgainLater, "nor can it be queued")
+	refused(t, err, cnitypes.ErrTryAgainLater, "; queueing it: ")
 	assert.Len(t, notQueued, 2, "it is logged once for each outcome")
 	require.NoError(t, os.MkdirAll(r.options.StateDir, 0o700))
 	r.api.start()

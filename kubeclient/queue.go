@@ -61,7 +61,7 @@ func (q queue) load(uid string) (entry, error) {
 		return entry{}, fmt.Errorf("%s: %w", q.file(uid), err)
 	}
 	if e.Version != entryVersion || e.Pod.UID != uid {
-		return entry{}, fmt.Errorf("%s: has version %d and UID %q, wanted are version %d and the UID of the file's name", q.file(uid), e.Version, e.Pod.UID, entryVersion)
+		return entry{}, fmt.Errorf("%s: has version %d and UID %q, want version %d and the UID in the name of the file", q.file(uid), e.Version, e.Pod.UID, entryVersion)
 	}
 	return e, nil
 }

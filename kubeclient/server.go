@@ -112,7 +112,7 @@ func (s server) handle(ctx context.Context, conn *net.UnixConn) {
 	conn.SetDeadline(time.Now().Add(s.edge))
 	switch err := agentapi.Write(conn, reply); {
 	case errors.Is(err, unix.EPIPE): // DEL does not wait for the reply
-		s.log.DebugContext(ctx, "nobody waits for a reply on the socket", "error", err)
+		s.log.DebugContext(ctx, "the client closed the socket before the reply", "error", err)
 	case err != nil:
 		s.log.WarnContext(ctx, "a reply on the socket could not be sent", "error", err)
 	}
@@ -149,7 +149,7 @@ func (s server) checkPeer(conn *net.UnixConn) error {
 		return err
 	}
 	if int(who.Uid) != s.peer {
-		return fmt.Errorf("user %d asks multibond-agent, which answers user %d only", who.Uid, s.peer)
+		return fmt.Errorf("user %d asks multibond-agent, which answers only user %d", who.Uid, s.peer)
 	}
 	return nil
 }

@@ -67,7 +67,7 @@ func TestOtherUsersAreRefused(t *testing.T) {
 			return agentapi.Reply{}
 		}
 	})
-	refused(t, client.Ready(t.Context()), cnitypes.ErrInvalidEnvironmentVariables, "asks multibond-agent, which answers user")
+	refused(t, client.Ready(t.Context()), cnitypes.ErrInvalidEnvironmentVariables, "asks multibond-agent, which answers only user")
 	assert.False(t, answered)
 }
 

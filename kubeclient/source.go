@@ -28,7 +28,7 @@ type source struct {
 // could not be reached.
 func (s source) pod(ctx context.Context, want agentapi.Pod) (*corev1.Pod, error) {
 	if want.Namespace == "" || want.Name == "" || want.UID == "" {
-		return nil, cnierror.With(cnitypes.ErrInvalidEnvironmentVariables, fmt.Errorf("the container runtime names pod %q with UID %q, wanted are namespace, name and UID (K8S_POD_NAMESPACE, K8S_POD_NAME and K8S_POD_UID in CNI_ARGS)", want, want.UID))
+		return nil, cnierror.With(cnitypes.ErrInvalidEnvironmentVariables, fmt.Errorf("the container runtime names pod %q with UID %q, want namespace, name and UID (K8S_POD_NAMESPACE, K8S_POD_NAME and K8S_POD_UID in CNI_ARGS)", want, want.UID))
 	}
 	name := types.NamespacedName{Namespace: want.Namespace, Name: want.Name}
 	if pod, there := s.pods.cached(name); there && isPod(pod, want.UID) {
@@ -37,13 +37,13 @@ func (s source) pod(ctx context.Context, want agentapi.Pod) (*corev1.Pod, error)
 	pod, err := s.api.pod(ctx, name)
 	switch {
 	case apierrors.IsNotFound(err):
-		err = cnierror.With(cnitypes.ErrInvalidEnvironmentVariables, fmt.Errorf("the API server knows no pod %s: %w", name, err))
+		err = cnierror.With(cnitypes.ErrInvalidEnvironmentVariables, fmt.Errorf("the API server has no pod %s: %w", name, err))
 	case err != nil:
 		err = fmt.Errorf("pod %s: %w", name, err)
 	case !isPod(pod, want.UID):
-		err = cnierror.With(cnitypes.ErrInvalidEnvironmentVariables, fmt.Errorf("pod %s has UID %s, and the container runtime asks for %s: it was created again under its name", name, pod.UID, want.UID))
+		err = cnierror.With(cnitypes.ErrInvalidEnvironmentVariables, fmt.Errorf("pod %s has UID %s, but the container runtime asks for %s: the pod was recreated with the same name", name, pod.UID, want.UID))
 	case pod.Spec.NodeName != s.node:
-		err = cnierror.With(cnitypes.ErrInvalidEnvironmentVariables, fmt.Errorf("pod %s runs on node %q, and this agent is of node %q", name, pod.Spec.NodeName, s.node))
+		err = cnierror.With(cnitypes.ErrInvalidEnvironmentVariables, fmt.Errorf("pod %s runs on node %q, but this agent serves node %q", name, pod.Spec.NodeName, s.node))
 	}
 	return pod, err
 }

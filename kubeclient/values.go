@@ -28,7 +28,7 @@ func readIPs(o strictjson.Object) []string {
 		path := fmt.Sprintf("%s[%d]", o.At("ips"), i)
 		switch {
 		case err != nil || addr.Zone() != "":
-			o.Problems.Add(path, "", "is %q, wanted is an address such as 10.1.2.3, 10.1.2.3/24 or 2001:db8::3/64", s)
+			o.Problems.Add(path, "", "is %q, want an address such as 10.1.2.3, 10.1.2.3/24 or 2001:db8::3/64", s)
 		case addr.IsUnspecified() || addr.IsMulticast():
 			o.Problems.Add(path, "", "is %s, which no interface can have", s)
 		}
@@ -45,7 +45,7 @@ func readMAC(o strictjson.Object) string {
 	mac, err := net.ParseMAC(text)
 	switch {
 	case err != nil || len(mac) != 6:
-		o.Problems.Add(o.At("mac"), "", "is %q, wanted is a MAC address such as 02:00:00:00:00:01", text)
+		o.Problems.Add(o.At("mac"), "", "is %q, want a MAC address such as 02:00:00:00:00:01", text)
 	case mac[0]&1 != 0 || slices.Equal(mac, make(net.HardwareAddr, 6)):
 		o.Problems.Add(o.At("mac"), "", "is %s, which no interface can have", mac)
 	}
@@ -60,7 +60,7 @@ func readGUID(o strictjson.Object) string {
 	}
 	guid, err := net.ParseMAC(text)
 	if err != nil || len(guid) != 8 {
-		o.Problems.Add(o.At("infiniband-guid"), "", "is %q, wanted are eight bytes such as c2:11:22:33:44:55:66:77", text)
+		o.Problems.Add(o.At("infiniband-guid"), "", "is %q, want eight bytes such as c2:11:22:33:44:55:66:77", text)
 	}
 	return guid.String()
 }
@@ -85,10 +85,10 @@ func readPortMapping(o strictjson.Object) nettypes.PortMapEntry {
 		m.Protocol = "tcp"
 	}
 	if !slices.Contains([]string{"tcp", "udp", "sctp"}, m.Protocol) {
-		o.Problems.Add(o.At("protocol"), "", "is %q, wanted is tcp, udp or sctp", m.Protocol)
+		o.Problems.Add(o.At("protocol"), "", "is %q, want tcp, udp or sctp", m.Protocol)
 	}
 	if _, err := netip.ParseAddr(m.HostIP); m.HostIP != "" && err != nil {
-		o.Problems.Add(o.At("hostIP"), "", "is %q, wanted is an address", m.HostIP)
+		o.Problems.Add(o.At("hostIP"), "", "is %q, want an address", m.HostIP)
 	}
 	return m
 }
@@ -97,9 +97,9 @@ func readPort(o strictjson.Object, key string, into *int) {
 	const wanted = "a port from 1 to 65535"
 	switch {
 	case !o.Has(key):
-		o.Problems.Add(o.At(key), "", "is missing, wanted is %s", wanted)
+		o.Problems.Add(o.At(key), "", "is missing, want %s", wanted)
 	case o.Read(key, into, wanted) && (*into < 1 || *into > 65535):
-		o.Problems.Add(o.At(key), "", "is %d, wanted is %s", *into, wanted)
+		o.Problems.Add(o.At(key), "", "is %d, want %s", *into, wanted)
 	}
 }
 
@@ -113,7 +113,7 @@ func readBandwidth(o strictjson.Object) *nettypes.BandwidthEntry {
 	in := readLimit(limits, "ingress", &b.IngressRate, &b.IngressBurst)
 	out := readLimit(limits, "egress", &b.EgressRate, &b.EgressBurst)
 	if !in && !out {
-		o.Problems.Add(limits.Path, "", "limits nothing, wanted is ingressRate, egressRate or both")
+		o.Problems.Add(limits.Path, "", "limits nothing, want ingressRate, egressRate or both")
 	}
 	return &b
 }
@@ -122,14 +122,14 @@ func readBandwidth(o strictjson.Object) *nettypes.BandwidthEntry {
 func readLimit(o strictjson.Object, direction string, rate, burst *int) (given bool) {
 	given = readBits(o, direction+"Rate", rate)
 	if readBits(o, direction+"Burst", burst) && !given {
-		o.Problems.Add(o.At(direction+"Burst"), "", "is given without %sRate", direction)
+		o.Problems.Add(o.At(direction+"Burst"), "", "is set without %sRate", direction)
 	}
 	return given
 }
 
 func readBits(o strictjson.Object, key string, into *int) (given bool) {
 	if o.Has(key) && o.Read(key, into, "a whole number of bits") && *into <= 0 {
-		o.Problems.Add(o.At(key), "", "is %d, wanted is more than 0", *into)
+		o.Problems.Add(o.At(key), "", "is %d, want more than 0", *into)
 	}
 	return o.Has(key)
 }
@@ -139,7 +139,7 @@ func readBits(o strictjson.Object, key string, into *int) (given bool) {
 func readDeviceID(o strictjson.Object) string {
 	id := o.Text("deviceID")
 	if strings.ContainsFunc(id, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '/' }) {
-		o.Problems.Add(o.At("deviceID"), "", "is %q, wanted is a device of the pod, such as 0000:3b:02.1", id)
+		o.Problems.Add(o.At("deviceID"), "", "is %q, want a device of the pod, such as 0000:3b:02.1", id)
 	}
 	if lower := strings.ToLower(id); bond.CheckPCI(lower) == nil {
 		return lower
@@ -151,7 +151,7 @@ func readDeviceID(o strictjson.Object) string {
 // the key is absent, and an empty list that is not nil if the list is empty.
 func readDefaultRoute(o strictjson.Object) []netip.Addr {
 	var list []string
-	if !o.Has("default-route") || !o.Read("default-route", &list, "a list of gateways; an empty one takes the network's own") {
+	if !o.Has("default-route") || !o.Read("default-route", &list, "a list of gateways (an empty list selects those of the network)") {
 		return nil
 	}
 	out := []netip.Addr{}
@@ -160,12 +160,12 @@ func readDefaultRoute(o strictjson.Object) []netip.Addr {
 		path := fmt.Sprintf("%s[%d]", o.At("default-route"), i)
 		gateway, err := netip.ParseAddr(s)
 		if err != nil || gateway.Zone() != "" || gateway.IsUnspecified() || gateway.IsMulticast() {
-			o.Problems.Add(path, "", "is %q, wanted is the address of a gateway", s)
+			o.Problems.Add(path, "", "is %q, want the address of a gateway", s)
 			continue
 		}
 		gateway = gateway.Unmap()
 		if other, twice := seen[gateway.Is4()]; twice {
-			o.Problems.Add(path, "", "is %s, and %s is of the same address family; a default route has one gateway", s, other)
+			o.Problems.Add(path, "", "is %s, but %s has the same address family; a default route has one gateway per family", s, other)
 		}
 		seen[gateway.Is4()] = s
 		out = append(out, gateway)
@@ -180,8 +180,8 @@ func checkIPAMClaim(o strictjson.Object, ips []string) {
 	switch {
 	case claim == "":
 	case len(validation.IsDNS1123Subdomain(claim)) > 0:
-		o.Problems.Add(o.At("ipam-claim-reference"), "", "is %q, which is no name of an IPAMClaim", claim)
+		o.Problems.Add(o.At("ipam-claim-reference"), "", "is %q, which is not a valid name of an IPAMClaim", claim)
 	case len(ips) > 0:
-		o.Problems.Add(o.At("ipam-claim-reference"), "leave one of the two out", "is %s, and ips asks for addresses too", claim)
+		o.Problems.Add(o.At("ipam-claim-reference"), "leave one of the two out", "is %s, but ips requests addresses too", claim)
 	}
 }

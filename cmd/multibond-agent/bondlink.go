@@ -33,7 +33,7 @@ func (p place) putBond(program []byte, replace bool, log *slog.Logger) error {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	case foreign && !replace:
-		log.Warn("the node has another program for type bond, which stays (-replace-bond takes its place)", "file", p.bond())
+		log.Warn("the node has another program for type bond, which is kept (use -replace-bond to replace it)", "file", p.bond())
 		return nil
 	}
 	if err := put(filepath.Join(p.binDir, ownBond), program, 0o755, log); err != nil {

@@ -52,7 +52,7 @@ func TestInstallBondForeign(t *testing.T) {
 	n.install()
 	n.want(foreign+installed, "")
 	n.install("-bond")
-	n.want(foreign+installed, "the node has another program for type bond, which stays")
+	n.want(foreign+installed, "the node has another program for type bond, which is kept")
 	n.install("-replace-bond")
 	n.want(ours("program 1", kept), `"changed":true`)
 	n.install("-replace-bond")

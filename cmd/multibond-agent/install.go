@@ -44,9 +44,9 @@ func install(args []string, usage io.Writer, log *slog.Logger) error {
 	var to place
 	flags := to.flags("install", usage)
 	plugin := flags.String("plugin", "/multibond", "the plugin, a `file`")
-	config := flags.String("config", "/etc/multibond/"+configName, "the cluster's configuration, a `file`; empty where another meta plugin calls this one")
-	bond := flags.Bool("bond", false, "answer to type bond too, in the place of bond-cni, where the node has no other program of that name")
-	replaceBond := flags.Bool("replace-bond", false, "as -bond, whatever the node has; the other program is kept, and uninstall puts it back")
+	config := flags.String("config", "/etc/multibond/"+configName, "the cluster's configuration, a `file`; empty if another meta plugin calls Multibond")
+	bond := flags.Bool("bond", false, "answer to type bond too, as bond-cni does, unless the node has another program of that name")
+	replaceBond := flags.Bool("replace-bond", false, "like -bond, but replace another program of that name; it is kept, and uninstall restores it")
 	if err := parseAll(flags, args); err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func parseAll(flags *flag.FlagSet, args []string) error {
 		return err
 	}
 	if flags.NArg() > 0 {
-		return fmt.Errorf("%q is no flag, and all arguments are flags", flags.Arg(0))
+		return fmt.Errorf("unexpected argument %q: all arguments are flags", flags.Arg(0))
 	}
 	return nil
 }
@@ -115,11 +115,11 @@ func checkConfig(text []byte) (c netconf.Cluster, err error) {
 		return c, err
 	}
 	if list.Name == "" || len(list.Plugins) == 0 {
-		return c, errors.New("is no CNI configuration list with a name and plugins")
+		return c, errors.New("is not a CNI configuration list with a name and plugins")
 	}
 	ours := list.Plugins[0]
 	if ours["type"] != "multibond" {
-		return c, fmt.Errorf("plugins[0].type is %v, wanted is multibond", ours["type"])
+		return c, fmt.Errorf("plugins[0].type is %v, want multibond", ours["type"])
 	}
 	ours["name"], ours["cniVersion"] = list.Name, list.CNIVersion
 	return netconf.ParseCluster(strictjson.Encode(ours))
@@ -162,17 +162,17 @@ func isThere(name string, data []byte, mode os.FileMode) bool {
 func (p place) warn(c netconf.Cluster, log *slog.Logger) {
 	files, err := confdir.Files(os.DirFS(p.confDir))
 	if err != nil {
-		log.Warn("the configurations of this node cannot be read", "error", err)
+		log.Warn("the CNI configurations of this node cannot be read", "directory", p.confDir, "error", err)
 		return
 	}
 	if files[0] != configName {
-		log.Warn("the container runtime takes the first configuration by name, which is not Multibond's", "file", files[0])
+		log.Warn("the container runtime uses the first configuration by name, which is not Multibond's", "file", files[0])
 	}
 	if c.File != "" {
 		return // the file is not mounted here
 	}
 	c.ConfDir = p.confDir
 	if _, err := confdir.DefaultNetwork(c); err != nil {
-		log.Warn("there is no default network yet, and until it is there no pod starts", "error", err)
+		log.Warn("there is no default network yet; no pod starts until there is one", "error", err)
 	}
 }

@@ -22,6 +22,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/agentapi"
+	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
 	"github.com/multibond/multibond/delegate/record"
 )
@@ -119,13 +120,13 @@ func TestInstallErrors(t *testing.T) {
 		text   string
 	}{
 		{"half a configuration", func(n *nodeDirs) { n.write(filepath.Join(n.from, "config"), clusterConfig[:40]) }, "unexpected end of JSON input"},
-		{"no name", func(n *nodeDirs) { n.write(filepath.Join(n.from, "config"), `{"plugins": []}`) }, "is no CNI configuration list with a name and plugins"},
+		{"no name", func(n *nodeDirs) { n.write(filepath.Join(n.from, "config"), `{"plugins": []}`) }, "is not a CNI configuration list with a name and plugins"},
 		{"another plugin", func(n *nodeDirs) {
 			n.write(filepath.Join(n.from, "config"), `{"name": "x", "plugins": [{"type": "multus"}]}`)
-		}, "plugins[0].type is multus, wanted is multibond"},
+		}, "plugins[0].type is multus, want multibond"},
 		{"a wrong key", func(n *nodeDirs) {
 			n.write(filepath.Join(n.from, "config"), strings.Replace(clusterConfig, "defaultNetwork", "clusterNetwork", 1))
-		}, "clusterNetwork: is an object, wanted is a string"},
+		}, "clusterNetwork: is an object, want a string"},
 		{"no configuration", func(n *nodeDirs) { os.Remove(filepath.Join(n.from, "config")) }, "no such file or directory"},
 		{"no plugin", func(n *nodeDirs) { os.Remove(filepath.Join(n.from, "multibond")) }, "no such file or directory"},
 		{"no directory", func(n *nodeDirs) { n.bin = filepath.Join(n.bin, "none") }, "no such file or directory"},
@@ -141,6 +142,14 @@ func TestInstallErrors(t *testing.T) {
 	}
 }
 
+// TestUnreadableDirectory checks that the warning about a directory that cannot be
+// read names it.
+func TestUnreadableDirectory(t *testing.T) {
+	var out bytes.Buffer
+	place{confDir: "/nonexistent/net.d"}.warn(netconf.Cluster{}, slog.New(slog.NewTextHandler(&out, nil)))
+	assert.Contains(t, out.String(), `directory=/nonexistent/net.d error="the configuration directory: no such file or directory"`)
+}
+
 // TestInstallWarnings checks that install warns about what would keep pods from their
 // networks, and still succeeds.
 func TestInstallWarnings(t *testing.T) {
@@ -153,7 +162,7 @@ func TestInstallWarnings(t *testing.T) {
 		{"one before ours", "00-aaa.conf", defaultConfig, "00-aaa.conf"},
 		{"no default network", "10-default.conflist", "", none},
 		{"half a default network", "10-default.conflist", defaultConfig[:9], none},
-		{"a name that is not there", "", "", "no file of the configuration directory has the name other"},
+		{"a name that is not there", "", "", "no file in the configuration directory has the name other"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			n := newNodeDirs(t)
@@ -229,7 +238,7 @@ func TestUninstallWaits(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	assert.Equal(t, 1, n.do(ctx, "uninstall"))
-	n.want(installed, "pods still have networks: demo/bonded")
+	n.want(installed, "pods still have additional networks: demo/bonded")
 	assert.NotContains(t, n.log.String(), "demo/plain", "it waits for a pod that the default network's plugins release")
 	end()
 	n.uninstall()

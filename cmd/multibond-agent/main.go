@@ -47,14 +47,14 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	kubeclient.UseLog(o.Log)
 	agent, err := kubeclient.NewAgent(o)
 	if err == nil {
-		o.Log.Info("multibond-agent starts", "version", releaseVersion, "node", o.Node, "socket", o.Socket)
+		o.Log.Info("multibond-agent started", "version", releaseVersion, "node", o.Node, "socket", o.Socket)
 		err = agent.Run(ctx)
 	}
 	if err != nil {
-		o.Log.Error("multibond-agent ends", "error", err)
+		o.Log.Error("multibond-agent stopped", "error", err)
 		return 1
 	}
-	o.Log.Info("multibond-agent ends")
+	o.Log.Info("multibond-agent stopped")
 	return 0
 }
 
@@ -82,19 +82,19 @@ func parse(args []string, getenv func(string) string, usage io.Writer) (o kubecl
 	flags := flag.NewFlagSet("multibond-agent", flag.ContinueOnError)
 	flags.SetOutput(usage)
 	text := func(into *string, name, value, what string) { flags.StringVar(into, name, value, what) }
-	text(&o.Node, "node-name", getenv("NODE_NAME"), "the node's `name` in the API (default: the environment's NODE_NAME)")
-	text(&o.Kubeconfig, "kubeconfig", "", "`file` that says how to reach the API server (default: as containers are told)")
-	text(&o.Socket, "socket", "/run/multibond/agent.sock", "unix `socket` on which the plugin asks; its directory is made root's alone")
-	text(&o.StateDir, "state-dir", "/run/multibond/queue", "`directory` of what is still to be published; it is worth nothing after a reboot")
+	text(&o.Node, "node-name", getenv("NODE_NAME"), "`name` of the node in the API (default: the environment variable NODE_NAME)")
+	text(&o.Kubeconfig, "kubeconfig", "", "kubeconfig `file` for the API server (default: the pod's service account)")
+	text(&o.Socket, "socket", "/run/multibond/agent.sock", "unix `socket` for the plugin; only root gets access to its directory")
+	text(&o.StateDir, "state-dir", "/run/multibond/queue", "`directory` of outcomes that are not published yet; not needed after a reboot")
 	text(&o.Listen, "listen", "127.0.0.1:9476", "`address` of /metrics, /healthz and /readyz; empty for none")
 	text(&o.Kubelet.Socket, "kubelet-socket", "/var/lib/kubelet/pod-resources/kubelet.sock", "the kubelet's PodResources `socket`")
-	text(&o.Kubelet.Checkpoint, "kubelet-checkpoint", "/var/lib/kubelet/device-plugins/kubelet_internal_checkpoint", "the kubelet's `file` of device allocations, the last resort")
+	text(&o.Kubelet.Checkpoint, "kubelet-checkpoint", "/var/lib/kubelet/device-plugins/kubelet_internal_checkpoint", "the kubelet's `file` of device allocations, used if PodResources has no answer")
 	flags.DurationVar(&o.Kubelet.Timeout, "kubelet-timeout", 10*time.Second, "how long to wait for the kubelet's answer")
-	text(&o.Machine.DeviceInfoDir, "device-info-dir", "/var/run/k8s.cni.cncf.io/devinfo", "`directory` of the device-info specification")
+	text(&o.Machine.DeviceInfoDir, "device-info-dir", "/var/run/k8s.cni.cncf.io/devinfo", "`directory` of device-info files")
 	sysfs := flags.String("sysfs", "/sys", "`directory` where sysfs is mounted")
-	confDir := flags.String("conf-dir", "/etc/cni/net.d", "`directory` of CNI configurations, for NADs that have none of their own")
-	flags.TextVar(&level, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
-	version := flags.Bool("version", false, "print the version and end")
+	confDir := flags.String("conf-dir", "/etc/cni/net.d", "`directory` of CNI configurations, for NADs without a spec.config")
+	flags.TextVar(&level, "log-level", slog.LevelInfo, "lowest `level` to log: DEBUG, INFO, WARN or ERROR")
+	version := flags.Bool("version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
 		return o, level, err
 	}
@@ -102,7 +102,7 @@ func parse(args []string, getenv func(string) string, usage io.Writer) (o kubecl
 		return o, level, errVersion
 	}
 	if flags.NArg() > 0 {
-		err := fmt.Errorf("%q is no flag, and all arguments are flags", flags.Arg(0))
+		err := fmt.Errorf("unexpected argument %q: all arguments are flags", flags.Arg(0))
 		fmt.Fprintln(usage, "multibond-agent:", err)
 		return o, level, err
 	}

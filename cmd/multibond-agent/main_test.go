@@ -46,7 +46,7 @@ func TestRefusals(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	code, _, log = call(t, map[string]string{"NODE_NAME": "n1"})
 	assert.Equal(t, 1, code)
-	assert.Contains(t, lastError(t, log), "name a kubeconfig")
+	assert.Contains(t, lastError(t, log), "set -kubeconfig")
 	none := filepath.Join(t.TempDir(), "none")
 	code, _, log = call(t, nil, "--node-name=n1", "--kubeconfig="+none)
 	assert.Equal(t, 1, code)

@@ -29,10 +29,10 @@ func uninstall(ctx context.Context, args []string, usage io.Writer, log *slog.Lo
 	u := uninstaller{log: log}
 	flags := u.from.flags("uninstall", usage)
 	flags.StringVar(&u.records.Dir, "state-dir", "/host/var/lib/cni/multibond", "the plugin's state, a `directory`")
-	flags.BoolVar(&u.force, "force", false, "do not wait for pods; their VFs are not put back")
-	flags.DurationVar(&u.settle, "settle", 10*time.Second, "how long to wait for Records of ADDs that began with the configuration")
-	listen := flags.String("listen", "", "`address` of /readyz, to stay when done; default: end when done")
-	pause := flags.Duration("interval", 2*time.Second, "between two looks for pods")
+	flags.BoolVar(&u.force, "force", false, "do not wait for pods; their VFs are not restored")
+	flags.DurationVar(&u.settle, "settle", 10*time.Second, "how long to wait for the Records of ADDs that began before the configuration was removed")
+	listen := flags.String("listen", "", "`address` of /readyz: keep running when done (default: exit when done)")
+	pause := flags.Duration("interval", 2*time.Second, "time between two checks for pods")
 	if err := parseAll(flags, args); err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (u *uninstaller) look() error {
 	}
 	now := strings.Join(pods, ", ")
 	if now != u.pods && now != "" {
-		u.log.Warn("waiting for pods with networks beside their default network; delete them or drain the node", "pods", now)
+		u.log.Warn("waiting for pods with additional networks; delete them or drain the node", "pods", now)
 	}
 	u.pods = now
 	return nil
@@ -132,9 +132,9 @@ func (u *uninstaller) unfinished(done bool, why error) error {
 	case done:
 		return nil
 	case u.pods != "":
-		return fmt.Errorf("pods still have networks: %s: %w", u.pods, why)
+		return fmt.Errorf("pods still have additional networks: %s: %w", u.pods, why)
 	}
-	return fmt.Errorf("not done: %w", why)
+	return fmt.Errorf("uninstall is not finished: %w", why)
 }
 
 func isFile(name string) bool {
@@ -146,7 +146,7 @@ func isFile(name string) bool {
 func serveReady(ctx context.Context, address string, done *atomic.Bool) error {
 	server := http.Server{Addr: address, ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		if !done.Load() {
-			http.Error(w, "pods with networks of their own are still there", http.StatusServiceUnavailable)
+			http.Error(w, "pods with additional networks are still on this node", http.StatusServiceUnavailable)
 		}
 	})}
 	defer context.AfterFunc(ctx, func() { server.Close() })()

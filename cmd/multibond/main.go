@@ -62,7 +62,7 @@ func main() {
 		types.NewError(types.ErrDecodingFailure, "standard input: "+err.Error(), "").Print()
 		os.Exit(1)
 	}
-	skel.PluginMainFuncs(funcs, invoke.Versions, "multibond "+releaseVersion+": a CNI plugin that bonds SR-IOV VFs; the container runtime executes it (multibond plan -help)")
+	skel.PluginMainFuncs(funcs, invoke.Versions, "multibond "+releaseVersion+": a CNI plugin that bonds SR-IOV VFs, executed by the container runtime (for people: multibond plan -help)")
 }
 
 // withCNIError prints the warnings of a verb to standard error, one per line, and turns
@@ -85,7 +85,7 @@ func withCNIError(verb func(context.Context, *skel.CmdArgs) (warnings []string, 
 // newHost returns the host, this machine. It fails unless it runs as root.
 func newHost(args *skel.CmdArgs) (*delegate.Host, error) {
 	if uid := os.Geteuid(); uid != 0 {
-		return nil, types.NewError(types.ErrInvalidEnvironmentVariables, fmt.Sprintf("multibond runs as user %d and needs root, as container runtimes execute it", uid), "")
+		return nil, types.NewError(types.ErrInvalidEnvironmentVariables, fmt.Sprintf("multibond runs as user %d, but needs root, as container runtimes execute it", uid), "")
 	}
 	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

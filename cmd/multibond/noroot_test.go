@@ -21,7 +21,7 @@ func TestNoRoot(t *testing.T) {
 	out, err := cmd.Output()
 	const want = `{
     "code": 4,
-    "msg": "multibond runs as user 65534 and needs root, as container runtimes execute it"
+    "msg": "multibond runs as user 65534, but needs root, as container runtimes execute it"
 }`
 	assert.Error(t, err)
 	assert.Equal(t, want, string(out))

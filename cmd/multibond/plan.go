@@ -18,8 +18,8 @@ import (
 const planUsage = `usage: multibond plan [flags] < configuration
        multibond plan -container ID [-ifname NAME]
 
-Prints what an ADD of a bond network would do now, a line per step, and does
-nothing; or what the ADD of a container has planned.
+Prints what an ADD of a bond network would do now, one step per line, without
+doing it; or what the ADD of a container planned.
 `
 
 // planOf runs "multibond plan". It prints the plan to standard output, and warnings and
@@ -32,11 +32,11 @@ func planOf(args []string) (status int) {
 		fmt.Fprint(flags.Output(), planUsage)
 		flags.PrintDefaults()
 	}
-	flags.StringVar(&container, "container", "", "the plan in this container's Record")
-	flags.StringVar(&cni.IfName, "ifname", cni.IfName, "the bond's name, CNI_IFNAME")
-	flags.StringVar(&cni.Netns, "netns", "", "the pod's network namespace, CNI_NETNS; default: one in which nothing is")
-	flags.StringVar(&cni.Path, "path", cni.Path, "where the plugins are, CNI_PATH")
-	flags.StringVar(&devices, "devices", "", "PCI addresses for the links by resourceName or request, with commas")
+	flags.StringVar(&container, "container", "", "print the plan in the Record of this container")
+	flags.StringVar(&cni.IfName, "ifname", cni.IfName, "the bond's name (CNI_IFNAME)")
+	flags.StringVar(&cni.Netns, "netns", "", "the pod's network namespace (CNI_NETNS; default: an empty one)")
+	flags.StringVar(&cni.Path, "path", cni.Path, "directories of the plugins (CNI_PATH)")
+	flags.StringVar(&devices, "devices", "", "PCI addresses, separated by commas, for links by resourceName or request")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}

@@ -142,7 +142,7 @@ func TestVersions(t *testing.T) {
 	}
 	newer := Reply{Version: Version + 2, Error: types.NewError(1, "in a way of its own", "")}
 	err := fakeAgent(t, says(newer)).Ready(t.Context())
-	tryAgain(t, err, ErrVersion, "multibond speaks version 1 to its agent, which speaks 3", "update the plugin")
+	tryAgain(t, err, ErrVersion, "the plugin speaks version 1, but the agent speaks 3", "update the plugin")
 	tryAgain(t, CheckVersion(5, 3), ErrVersion, "update the agent")
 }
 

@@ -44,7 +44,7 @@ func (c Client) Lookup(ctx context.Context, l Lookup) (LookupReply, error) {
 		return LookupReply{}, err
 	}
 	if reply.Lookup == nil {
-		return LookupReply{}, c.failed(errors.New("it answers something else"))
+		return LookupReply{}, c.failed(errors.New("it sent an unexpected reply"))
 	}
 	return *reply.Lookup, nil
 }
@@ -71,13 +71,13 @@ func (c Client) Publish(ctx context.Context, p Publish) (PublishReply, error) {
 		return PublishReply{}, err
 	}
 	if reply.Publish == nil {
-		return PublishReply{}, c.failed(errors.New("it answers something else"))
+		return PublishReply{}, c.failed(errors.New("it sent an unexpected reply"))
 	}
 	return *reply.Publish, nil
 }
 
 func (c Client) failed(err error) error {
-	return cnierror.Errorf(types.ErrTryAgainLater, "%w at %s: %w (the DaemonSet multibond-agent has to run on this node)", ErrNoAgent, c.Socket, err)
+	return cnierror.Errorf(types.ErrTryAgainLater, "%w at %s: %w (check that the DaemonSet multibond-agent runs on this node)", ErrNoAgent, c.Socket, err)
 }
 
 func (c Client) ask(ctx context.Context, request Request) (Reply, error) {

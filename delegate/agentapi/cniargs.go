@@ -21,21 +21,21 @@ func ParseCNIArgs(args string) (Pod, error) {
 	for pair := range strings.SplitSeq(args, ";") {
 		key, value, is := strings.Cut(pair, "=")
 		if !is && strings.TrimSpace(pair) != "" {
-			return Pod{}, cnierror.Errorf(types.ErrInvalidEnvironmentVariables, "CNI_ARGS: %q is no KEY=VALUE", pair)
+			return Pod{}, cnierror.Errorf(types.ErrInvalidEnvironmentVariables, "CNI_ARGS has %q, want KEY=VALUE", pair)
 		}
 		if into, is := known[strings.TrimSpace(key)]; is {
 			*into = value
 		}
 	}
 	if (pod.Namespace == "") != (pod.Name == "") {
-		return Pod{}, cnierror.Errorf(types.ErrInvalidEnvironmentVariables, "CNI_ARGS has one of K8S_POD_NAMESPACE (%q) and K8S_POD_NAME (%q), wanted are both or none", pod.Namespace, pod.Name)
+		return Pod{}, cnierror.Errorf(types.ErrInvalidEnvironmentVariables, "CNI_ARGS has only one of K8S_POD_NAMESPACE (%q) and K8S_POD_NAME (%q), want both or none", pod.Namespace, pod.Name)
 	}
 	for _, one := range []struct {
 		key  string
 		most int
 	}{{"K8S_POD_NAMESPACE", 63}, {"K8S_POD_NAME", 253}} {
 		if value := *known[one.key]; !isDNSName(value, one.most) {
-			return Pod{}, cnierror.Errorf(types.ErrInvalidEnvironmentVariables, "CNI_ARGS: %s is %.300q, wanted are at most %d small letters, digits, '-' and '.', as Kubernetes has them", one.key, value, one.most)
+			return Pod{}, cnierror.Errorf(types.ErrInvalidEnvironmentVariables, "CNI_ARGS: %s is %.300q, want at most %d lower-case letters, digits, '-' and '.', as in Kubernetes names", one.key, value, one.most)
 		}
 	}
 	return pod, nil

@@ -30,5 +30,5 @@ func TestParseCNIArgs(t *testing.T) {
 		assert.EqualValues(t, types.ErrInvalidEnvironmentVariables, cnierror.Code(err), args)
 	}
 	_, err := ParseCNIArgs("K8S_POD_NAMESPACE=demo;K8S_POD_NAME=a/b")
-	require.EqualError(t, err, `CNI_ARGS: K8S_POD_NAME is "a/b", wanted are at most 253 small letters, digits, '-' and '.', as Kubernetes has them`)
+	require.EqualError(t, err, `CNI_ARGS: K8S_POD_NAME is "a/b", want at most 253 lower-case letters, digits, '-' and '.', as in Kubernetes names`)
 }

@@ -149,7 +149,7 @@ func CheckVersion(plugin, agent int) error {
 		older = "agent"
 	}
 	if plugin-agent > 1 || agent-plugin > 1 {
-		return cnierror.Errorf(types.ErrTryAgainLater, "multibond speaks version %d to its agent, which speaks %d: %w (one version apart works; update the %s)", plugin, agent, ErrVersion, older)
+		return cnierror.Errorf(types.ErrTryAgainLater, "the plugin speaks version %d, but the agent speaks %d: %w (they may differ by one; update the %s)", plugin, agent, ErrVersion, older)
 	}
 	return nil
 }
@@ -169,7 +169,7 @@ func Read(r io.Reader, into any) error {
 	limited := &io.LimitedReader{R: r, N: maxMessage}
 	err := json.NewDecoder(limited).Decode(into)
 	if err != nil && limited.N == 0 {
-		return fmt.Errorf("a message of more than %d bytes", maxMessage)
+		return fmt.Errorf("the message has more than %d bytes", maxMessage)
 	}
 	return err
 }

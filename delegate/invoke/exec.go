@@ -38,7 +38,7 @@ func (Exec) Find(plugin string, path []string) (string, error) {
 			return file, nil
 		}
 	}
-	return "", fmt.Errorf("CNI plugin %s is in none of %s: %w", plugin, strings.Join(path, ", "), fs.ErrNotExist)
+	return "", fmt.Errorf("CNI plugin %s is not in %s: %w", plugin, strings.Join(path, ", "), fs.ErrNotExist)
 }
 
 // Start starts one plugin. At the end of the time limit, or of ctx, the plugin is killed
@@ -79,9 +79,9 @@ func (e Exec) Start(ctx context.Context, c Call) (wait func() (json.RawMessage, 
 			// A process that the plugin has left behind may hold its output open.
 			return stdout.kept, nil
 		case ctx.Err() != nil:
-			return nil, fmt.Errorf("%s %s was killed, because the time for all is up: %w", c.Type, c.Command, ctx.Err())
+			return nil, fmt.Errorf("%s %s was killed because the whole call ran out of time: %w", c.Type, c.Command, ctx.Err())
 		case limit.Err() != nil:
-			return nil, fmt.Errorf("%s %s did not end within %s and was killed: %w", c.Type, c.Command, e.Timeout, limit.Err())
+			return nil, fmt.Errorf("%s %s did not finish within %s and was killed: %w", c.Type, c.Command, e.Timeout, limit.Err())
 		case stdout.full || stderr.full:
 			return nil, fmt.Errorf("%s %s printed more than %d bytes", c.Type, c.Command, maxOutput)
 		}
@@ -97,7 +97,7 @@ func pluginError(c Call, err error, stdout, stderr []byte) error {
 	}
 	output := strings.TrimSpace(string(stderr) + " " + string(stdout))
 	if output == "" {
-		output = "it said nothing"
+		output = "it printed nothing"
 	}
 	const most = 500
 	if len(output) > most {

@@ -74,8 +74,8 @@ func TestExecErrors(t *testing.T) {
 		{"garbage", `echo oh dear; exit 2`, "p ADD: exit status 2: oh dear", nil},
 		{"stderr", `echo oh dear >&2; exit 1`, "p ADD: exit status 1: oh dear", nil},
 		{"both", `echo out; echo err >&2; exit 1`, "p ADD: exit status 1: err\n out", nil},
-		{"nothing", `exit 1`, "p ADD: exit status 1: it said nothing", nil},
-		{"a signal", `kill -SEGV $$`, "p ADD: signal: segmentation fault: it said nothing", nil},
+		{"nothing", `exit 1`, "p ADD: exit status 1: it printed nothing", nil},
+		{"a signal", `kill -SEGV $$`, "p ADD: signal: segmentation fault: it printed nothing", nil},
 		{"a page", `head -c 1000 /dev/zero | tr '\0' x; exit 1`, "p ADD: exit status 1: " + strings.Repeat("x", 500) + "...", nil},
 		{"a book", `head -c 5000000 /dev/zero`, "p ADD printed more than 4194304 bytes", nil},
 		{"a book, and something that stays behind", `sleep 5 >/dev/null & head -c 5000000 /dev/zero; exit 0`, "p ADD printed more than 4194304 bytes", nil},
@@ -129,7 +129,7 @@ func TestExecNotExecuted(t *testing.T) {
 }
 
 func notFound(c Call) string {
-	return "p ADD: it was not executed: CNI plugin p is in none of /nonexistent, " + c.Path[1] + ": file does not exist"
+	return "p ADD: it was not executed: CNI plugin p is not in /nonexistent, " + c.Path[1] + ": file does not exist"
 }
 
 // TestExecFindsFirst: directories are searched in order.
@@ -154,11 +154,11 @@ sleep 1000
 		name, text string
 		run        func(c Call, limit time.Duration) error
 	}{
-		{"its own", "p ADD did not end within %s and was killed: context deadline exceeded", func(c Call, limit time.Duration) error {
+		{"its own", "p ADD did not finish within %s and was killed: context deadline exceeded", func(c Call, limit time.Duration) error {
 			_, err := Exec{Env: os.Environ(), Timeout: limit}.Start(t.Context(), c)()
 			return err
 		}},
-		{"that of all", "p ADD was killed, because the time for all is up: context deadline exceeded", func(c Call, limit time.Duration) error {
+		{"that of all", "p ADD was killed because the whole call ran out of time: context deadline exceeded", func(c Call, limit time.Duration) error {
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
 			_, err := Exec{Env: os.Environ(), Timeout: time.Hour}.Start(ctx, c)()

@@ -27,7 +27,7 @@ func PrintResult(w io.Writer, r *current.Result, cniVersion string) error {
 	cniVersion = cmp.Or(cniVersion, "0.1.0")
 	newest, err := version.GreaterThanOrEqualTo(cniVersion, "1.1.0")
 	if err != nil {
-		return fmt.Errorf("result as CNI %s: %w", cniVersion, err)
+		return fmt.Errorf("converting the result to CNI %s: %w", cniVersion, err)
 	}
 	if !newest {
 		r = downgrade(r)
@@ -38,7 +38,7 @@ func PrintResult(w io.Writer, r *current.Result, cniVersion string) error {
 	}
 	converted, err := r.GetAsVersion(cniVersion)
 	if err != nil {
-		return fmt.Errorf("result as CNI %s: %w", cniVersion, err)
+		return fmt.Errorf("converting the result to CNI %s: %w", cniVersion, err)
 	}
 	return converted.PrintTo(w)
 }
@@ -87,7 +87,7 @@ func ResultFields(out json.RawMessage) (fields map[string]json.RawMessage, err e
 		// The CNI project's conversions need these.
 		var list []*struct{}
 		if json.Unmarshal(fields[key], &list) == nil && slices.Contains(list, nil) {
-			return nil, fmt.Errorf("it printed a result of which an element of %s is null", key)
+			return nil, fmt.Errorf("it printed a result in which an element of %s is null", key)
 		}
 	}
 	return fields, nil
@@ -97,7 +97,7 @@ func ResultFields(out json.RawMessage) (fields map[string]json.RawMessage, err e
 func DecodeResult(raw json.RawMessage) (*current.Result, error) {
 	result, err := current.NewResult(raw)
 	if err != nil {
-		return nil, fmt.Errorf("stored result: %w", err)
+		return nil, fmt.Errorf("reading the stored result: %w", err)
 	}
 	return current.GetResult(result)
 }

@@ -79,9 +79,9 @@ func TestPrintResultEmpty(t *testing.T) {
 
 func TestPrintResultErrors(t *testing.T) {
 	for version, want := range map[string]string{
-		"9":     "result as CNI 9: no converter for CNI result version 1.1.0 to 9",
-		"0.0.7": "result as CNI 0.0.7: no converter for CNI result version 1.1.0 to 0.0.7",
-		"x":     `result as CNI x: failed to convert major version part "x": strconv.Atoi: parsing "x": invalid syntax`,
+		"9":     "converting the result to CNI 9: no converter for CNI result version 1.1.0 to 9",
+		"0.0.7": "converting the result to CNI 0.0.7: no converter for CNI result version 1.1.0 to 0.0.7",
+		"x":     `converting the result to CNI x: failed to convert major version part "x": strconv.Atoi: parsing "x": invalid syntax`,
 	} {
 		assert.EqualError(t, PrintResult(&bytes.Buffer{}, full(t), version), want, version)
 	}
@@ -106,8 +106,8 @@ func TestParseResult(t *testing.T) {
 		{"a version that is none", `{"cniVersion": 1}`, config, "", `decoding version from network config: json: cannot unmarshal number into Go struct field .cniVersion of type string`},
 		{"a version of tomorrow", `{"cniVersion": "7.0.0"}`, config, "", `unsupported CNI result version "7.0.0"`},
 		{"no address", `{"cniVersion": "1.0.0", "ips": [{"address": "hello"}]}`, config, "", `invalid CIDR address: hello`},
-		{"null for an address", `{"cniVersion": "1.0.0", "ips": [null]}`, config, "", "it printed a result of which an element of ips is null"},
-		{"null for a route, of old", `{"cniVersion": "0.4.0", "routes": [{"dst": "0.0.0.0/0"}, null]}`, config, "", "it printed a result of which an element of routes is null"},
+		{"null for an address", `{"cniVersion": "1.0.0", "ips": [null]}`, config, "", "it printed a result in which an element of ips is null"},
+		{"null for a route, of old", `{"cniVersion": "0.4.0", "routes": [{"dst": "0.0.0.0/0"}, null]}`, config, "", "it printed a result in which an element of routes is null"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := ParseResult(json.RawMessage(test.out), test.config)

@@ -40,5 +40,5 @@ func TestParseAttachment(t *testing.T) {
 	plain := agentapi.Attachment{Bond: true, IfName: "bond0", Config: bonded.Config.Raw}
 	require.Equal(t, bonded, parse(plain))
 	_, err := ParseAttachment(agentapi.Attachment{Config: []byte(`[]`)}, nil)
-	require.EqualError(t, err, "the configuration is a list, wanted is a JSON object")
+	require.EqualError(t, err, "the configuration is a list, want a JSON object")
 }

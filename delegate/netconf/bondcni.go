@@ -36,15 +36,15 @@ func fromBondCNI(given map[string]json.RawMessage, bondName string) (fields map[
 		warnings = append(warnings, fmt.Sprintf("network %s: "+format, append([]any{o.Text("name")}, args...)...))
 	}
 	if name := o.Text("ifname"); name != "" && bondName != "" && name != bondName {
-		warn("ifname: is %s, and the runtime asks for %s (CNI_IFNAME), which is the bond's name, as with bond-cni", name, bondName)
+		warn("ifname: is %s, but the runtime asks for %s (CNI_IFNAME), which becomes the bond's name, as with bond-cni", name, bondName)
 	}
 	delete(fields, "ifname")
 	if ignored := dropIgnored(fields); len(ignored) > 0 {
 		hint := ""
 		if ours := slices.DeleteFunc(slices.Clone(ignored), func(key string) bool { return !slices.Contains(ownKeys, key) }); len(ours) > 0 {
-			hint = fmt.Sprintf(` (with "type": "multibond" these hold: %s)`, strings.Join(ours, ", "))
+			hint = fmt.Sprintf(` (with "type": "multibond" these have an effect: %s)`, strings.Join(ours, ", "))
 		}
-		warn("ignored, as by bond-cni: %s%s", strings.Join(ignored, ", "), hint)
+		warn("these keys are ignored, as by bond-cni: %s%s", strings.Join(ignored, ", "), hint)
 	}
 	settleBondCNI(fields, warn)
 	return fields, warnings
@@ -104,7 +104,7 @@ func settleBondCNI(fields map[string]json.RawMessage, warn func(string, ...any))
 		delete(fields, bond.MTU) // for bond-cni, 0 means that none is given
 	}
 	if isZero(fields[bond.Miimon]) {
-		warn("miimon: is 0, with which no dead link would be noticed; it is left to its default")
+		warn("miimon: is 0, with which the bond would never notice a dead link; the default is used instead")
 		delete(fields, bond.Miimon)
 	}
 	mode := bond.ActiveBackup
@@ -114,12 +114,12 @@ func settleBondCNI(fields map[string]json.RawMessage, warn func(string, ...any))
 	}
 	for _, key := range bondCNIOptions {
 		if _, there := fields[key]; there && mode != "" && !bond.HasOption(mode, key) {
-			warn("%s: is left out, because mode %s does not have it", key, mode)
+			warn("%s: is ignored, because mode %s does not have this option", key, mode)
 			delete(fields, key)
 		}
 	}
 	if _, there := fields[bond.FailOverMac]; !there && mode == bond.ActiveBackup {
-		warn("failOverMac: is not given; active is taken, where bond-cni takes none, which a VF that is not trusted refuses")
+		warn("failOverMac: is not set; the default is active, not none as with bond-cni, because an untrusted VF refuses none")
 	}
 }
 

@@ -46,32 +46,32 @@ func TestBondCNI(t *testing.T) {
 		"no failOverMac": {
 			config:   `"mode": "active-backup", "miimon": "100", `,
 			want:     safe(),
-			warnings: []string{"failOverMac: is not given; active is taken, where bond-cni takes none, which a VF that is not trusted refuses"},
+			warnings: []string{"failOverMac: is not set; the default is active, not none as with bond-cni, because an untrusted VF refuses none"},
 		},
 		"no link watched": {
 			config:   `"mode": "balance-rr", "miimon": "0", "mtu": 0, `,
 			want:     bond.Options{"mode": "balance-rr", "miimon": "100"},
-			warnings: []string{"miimon: is 0, with which no dead link would be noticed; it is left to its default"},
+			warnings: []string{"miimon: is 0, with which the bond would never notice a dead link; the default is used instead"},
 		},
 		"options that the mode does not have, which the kernel takes from bond-cni": {
 			config: `"mode": "balance-rr", "miimon": "100", "failOverMac": 1, "xmitHashPolicy": "layer2", `,
 			want:   bond.Options{"mode": "balance-rr", "miimon": "100"},
 			warnings: []string{
-				"failOverMac: is left out, because mode balance-rr does not have it",
-				"xmitHashPolicy: is left out, because mode balance-rr does not have it",
+				"failOverMac: is ignored, because mode balance-rr does not have this option",
+				"xmitHashPolicy: is ignored, because mode balance-rr does not have this option",
 			},
 		},
 		"a name that the runtime does not ask for": {
 			config:   `"mode": "active-backup", "miimon": "100", "failOverMac": 1, "ifname": "bond7", `,
 			want:     safe(),
-			warnings: []string{"ifname: is bond7, and the runtime asks for bond0 (CNI_IFNAME), which is the bond's name, as with bond-cni"},
+			warnings: []string{"ifname: is bond7, but the runtime asks for bond0 (CNI_IFNAME), which becomes the bond's name, as with bond-cni"},
 		},
 		"keys that bond-cni ignores": {
 			config: `"mode": "active-backup", "miimon": "100", "failOverMac": 1, "ipMasq": true, "mac": "02:00:00:00:00:01", "arpInterval": 100, "bondOptions": {},
 				"capabilities": {"mac": true, "ips": true}, "runtimeConfig": {"mac": "02:00:00:00:00:07", "ips": ["10.0.0.1/24"]}, `,
 			want: safe(),
-			warnings: []string{`ignored, as by bond-cni: arpInterval, bondOptions, ipMasq, mac, runtimeConfig.mac ` +
-				`(with "type": "multibond" these hold: arpInterval, mac, runtimeConfig.mac)`},
+			warnings: []string{`these keys are ignored, as by bond-cni: arpInterval, bondOptions, ipMasq, mac, runtimeConfig.mac ` +
+				`(with "type": "multibond" these have an effect: arpInterval, mac, runtimeConfig.mac)`},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -93,24 +93,24 @@ func TestBondCNILinks(t *testing.T) {
 		"links": [{"name": "eth1", "deviceID": "0000:3b:02.0"}, {"name": "eth2", "comment": "right"}]}`), "bond0")
 	require.NoError(t, err)
 	assert.Equal(t, []Link{{Name: "eth1", Source: FromHost}, {Name: "eth2", Source: FromHost}}, n.Links)
-	assert.Equal(t, []string{"network n: ignored, as by bond-cni: links[0].deviceID, links[1].comment"}, n.Warnings)
+	assert.Equal(t, []string{"network n: these keys are ignored, as by bond-cni: links[0].deviceID, links[1].comment"}, n.Warnings)
 }
 
 // TestBondCNIProblems checks that what bond-cni or the kernel refuses is refused, with
 // its path.
 func TestBondCNIProblems(t *testing.T) {
 	for config, want := range map[string]string{
-		`"mode": "active_backup", "links": [{"name": "a"}, {"name": "b"}]`:         `mode: is "active_backup", wanted is one of`,
-		`"miimon": "fast", "links": [{"name": "a"}, {"name": "b"}]`:                `miimon: is "fast", wanted is a number from 0 ms`,
-		`"failOverMac": 3, "links": [{"name": "a"}, {"name": "b"}]`:                `failOverMac: is 3, wanted is one of none, active, follow`,
-		`"mtu": 9, "links": [{"name": "a"}, {"name": "b"}]`:                        `mtu: is 9, wanted is 68 to 65535 bytes`,
-		`"links": [{"name": "a"}]`:                                                 `links: has one link, a bond needs at least two`,
-		`"links": [{"name": "a"}, {"deviceID": "0000:3b:02.0"}]`:                   `links[1]: names no interface`,
-		`"links": [{"name": "a"}, {"name": "a"}]`:                                  `links[1].name: is a, as is that of links[0]`,
-		`"linksInContainer": true, "links": [{"name": "bond0"}, {"name": "net2"}]`: `links[0].name: is bond0, which is the bond's (name the interfaces where the pod asks for the networks, as in net@bond0; one without a name is called net1, net2, ... by its place there)`,
-		`"linksInContainer": "yes", "links": [{"name": "net1"}, {"name": "net2"}]`: `linksInContainer: is "yes", wanted is true or false`,
-		`"links": {"name": "a"}`:                                                   `links: is an object, wanted is a list of links`,
-		`"links": [7, "a"]`:                                                        `links[0]: is 7, wanted is a JSON object; links[1]: is "a", wanted is a JSON object`,
+		`"mode": "active_backup", "links": [{"name": "a"}, {"name": "b"}]`:         `mode: is "active_backup", want one of`,
+		`"miimon": "fast", "links": [{"name": "a"}, {"name": "b"}]`:                `miimon: is "fast", want at least 0 ms`,
+		`"failOverMac": 3, "links": [{"name": "a"}, {"name": "b"}]`:                `failOverMac: is 3, want one of none, active, follow`,
+		`"mtu": 9, "links": [{"name": "a"}, {"name": "b"}]`:                        `mtu: is 9, want 68 to 65535 bytes`,
+		`"links": [{"name": "a"}]`:                                                 `links: has one link, but a bond needs at least two`,
+		`"links": [{"name": "a"}, {"deviceID": "0000:3b:02.0"}]`:                   `links[1]: has no source`,
+		`"links": [{"name": "a"}, {"name": "a"}]`:                                  `links[1].name: is a, which links[0] already has`,
+		`"linksInContainer": true, "links": [{"name": "bond0"}, {"name": "net2"}]`: `links[0].name: is bond0, which is the bond's name (name the interfaces in the pod's annotation, as in net@bond0; an interface without a name is called net1, net2, ... by position)`,
+		`"linksInContainer": "yes", "links": [{"name": "net1"}, {"name": "net2"}]`: `linksInContainer: is "yes", want true or false`,
+		`"links": {"name": "a"}`:                                                   `links: is an object, want a list of links`,
+		`"links": [7, "a"]`:                                                        `links[0]: is 7, want a JSON object; links[1]: is "a", want a JSON object`,
 	} {
 		_, err := ParseNetwork([]byte(`{"type": "bond", "name": "n", `+config+`}`), "bond0")
 		assert.ErrorContains(t, err, "network n: "+want, config)

@@ -28,7 +28,7 @@ func readChain(raw json.RawMessage, fields, runtime map[string]json.RawMessage) 
 	plugins := []strictjson.Object{top}
 	if top.Has("plugins") {
 		if plugins = pluginObjects(top); len(plugins) == 0 && len(problems) == 0 {
-			top.Problems.Add("plugins", "", "has no plugin's configuration")
+			top.Problems.Add("plugins", "", "has no plugin configuration")
 		}
 	}
 	for _, o := range plugins {

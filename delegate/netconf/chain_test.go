@@ -19,9 +19,9 @@ func TestParseChain(t *testing.T) {
 	require.Equal(t, "macvlan", n.Chain[0].Type)
 	for config, text := range map[string]string{
 		`{"type": "bridge"}`:                          `name: is missing`,
-		`{"name": "n"}`:                               `network n: type: is missing, wanted is the name of a CNI plugin`,
-		`{"name": "n", "plugins": []}`:                `network n: plugins: has no plugin's configuration`,
-		`{"name": "n", "plugins": [{"type": "a/b"}]}`: `network n: plugins[0].type: is "a/b", which is no name of a CNI plugin`,
+		`{"name": "n"}`:                               `network n: type: is missing, want the name of a CNI plugin`,
+		`{"name": "n", "plugins": []}`:                `network n: plugins: has no plugin configuration`,
+		`{"name": "n", "plugins": [{"type": "a/b"}]}`: `network n: plugins[0].type: is "a/b", which is not a valid name of a CNI plugin`,
 	} {
 		_, err := ParseChain([]byte(config))
 		require.EqualError(t, err, text)

@@ -81,16 +81,16 @@ func readCluster(fields map[string]json.RawMessage) (Cluster, error) {
 	}
 	for _, path := range [][2]string{{"agent", c.Agent}, {"confDir", c.ConfDir}, {"binDir", c.BinDir}, {"readinessindicatorfile", c.ReadyFile}} {
 		if path[1] != "" && !strings.HasPrefix(path[1], "/") {
-			problems.Add(path[0], "", "is %q, wanted is an absolute path", path[1])
+			problems.Add(path[0], "", "is %q, want an absolute path", path[1])
 		}
 	}
 	if others := top.Unknown(clusterKeys); len(others) > 0 {
 		for _, key := range others {
 			if hint := strictjson.DidYouMean(key, clusterKeys); hint != "" {
-				problems.Add(key, hint, "is not known")
+				problems.Add(key, hint, "is not a known key")
 			}
 		}
-		c.Warnings = append(c.Warnings, fmt.Sprintf("network %s: ignored: %s", c.Name, strings.Join(others, ", ")))
+		c.Warnings = append(c.Warnings, fmt.Sprintf("network %s: these keys are ignored: %s", c.Name, strings.Join(others, ", ")))
 	}
 	if err := problems.Err(); err != nil {
 		return c, cnierror.With(types.ErrInvalidNetworkConfig, fmt.Errorf("network %s: %w", c.Name, err))
@@ -109,13 +109,13 @@ type defaultNetwork struct {
 func readDefault(top strictjson.Object) defaultNetwork {
 	given := slices.DeleteFunc(slices.Clone(defaultKeys), func(key string) bool { return !top.Has(key) })
 	if len(given) != 1 {
-		top.Problems.Add("", "leave all but one out", "has %d default networks: %s", len(given), strings.Join(given, ", "))
+		top.Problems.Add("", "leave out all but one", "has %d default networks, want one: %s", len(given), strings.Join(given, ", "))
 	}
 	d := defaultNetwork{nad: top.Text("clusterNetwork"), confDir: top.Text("confDir")}
 	if own, there := top.Object("defaultNetwork"); there {
 		known := []string{"confDir", "name"}
 		for _, key := range own.Unknown(known) {
-			top.Problems.Add(own.At(key), strictjson.DidYouMean(key, known), "is not known")
+			top.Problems.Add(own.At(key), strictjson.DidYouMean(key, known), "is not a known key")
 		}
 		if own.Has("confDir") {
 			d.confDir = own.Text("confDir")
@@ -129,7 +129,7 @@ func readDefault(top strictjson.Object) defaultNetwork {
 	if delegates := top.Each("delegates"); len(delegates) == 1 {
 		d.inline = strictjson.Encode(delegates[0].Fields)
 	} else if top.Has("delegates") {
-		top.Problems.Add("delegates", "what every pod gets besides belongs into defaultNetworks", "has %d networks, wanted is the one default network", len(delegates))
+		top.Problems.Add("delegates", "use defaultNetworks for additional networks of every pod", "has %d networks, want only the default network", len(delegates))
 	}
 	return d
 }
@@ -144,7 +144,7 @@ func readLookup(top strictjson.Object, defaultNAD string) agentapi.Cluster {
 	top.Read("defaultNetworks", &c.Defaults, "a list of names")
 	for i, name := range c.Defaults {
 		if strings.HasPrefix(name, "/") || name == "" {
-			top.Problems.Add(fmt.Sprintf("defaultNetworks[%d]", i), "make a NAD of it, or name it as its file does", "is %q, wanted is the name of a NAD, or of a configuration in confDir", name)
+			top.Problems.Add(fmt.Sprintf("defaultNetworks[%d]", i), "make it a NAD, or use the name that its file has", "is %q, want the name of a NAD, or of a configuration in confDir", name)
 		}
 	}
 	return c

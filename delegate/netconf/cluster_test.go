@@ -23,7 +23,7 @@ func TestParseCluster(t *testing.T) {
 		{"the least", `{"name": "m", "defaultNetwork": {}}`, Cluster{Name: "m", Agent: DefaultAgent, ConfDir: DefaultConfDir}},
 		{"Multus's", `{"name": "m", "clusterNetwork": "main", "defaultNetworks": ["a", "b"], "systemNamespaces": ["s"], "multusNamespace": "n", "namespaceIsolation": true,
 			"globalNamespaces": "default, other", "confDir": "/c", "binDir": "/b", "readinessindicatorfile": "/r", "logLevel": "debug", "kubeconfig": "/k"}`,
-			Cluster{Name: "m", Agent: DefaultAgent, ConfDir: "/c", BinDir: "/b", ReadyFile: "/r", Warnings: []string{"network m: ignored: kubeconfig, logLevel"}, Cluster: agentapi.Cluster{
+			Cluster{Name: "m", Agent: DefaultAgent, ConfDir: "/c", BinDir: "/b", ReadyFile: "/r", Warnings: []string{"network m: these keys are ignored: kubeconfig, logLevel"}, Cluster: agentapi.Cluster{
 				Isolated: true, Global: []string{"default", "other"}, System: []string{"s"}, Namespace: "n", Network: "main", Defaults: []string{"a", "b"}}}},
 		{"a path", `{"name": "m", "clusterNetwork": "/etc/cni/x.conf"}`, Cluster{Name: "m", Agent: DefaultAgent, ConfDir: DefaultConfDir, File: "/etc/cni/x.conf"}},
 		{"inline", `{"name": "m", "delegates": [{"type": "bridge"}]}`, Cluster{Name: "m", Agent: DefaultAgent, ConfDir: DefaultConfDir, Inline: []byte(`{"type":"bridge"}`)}},
@@ -51,16 +51,16 @@ func TestParseClusterProblems(t *testing.T) {
 		code   uint
 		text   string
 	}{
-		{`[]`, types.ErrDecodingFailure, `the configuration is a list, wanted is a JSON object`},
+		{`[]`, types.ErrDecodingFailure, `the configuration is a list, want a JSON object`},
 		{`{"defaultNetwork": {}}`, 7, `network : name: is missing`},
-		{`{"name": "m", "defaultNetwork": {}, "clusterNetwork": "x"}`, 7, `network m: has 2 default networks: defaultNetwork, clusterNetwork (leave all but one out)`},
-		{`{"name": "m", "defaultNetwork": {"confdir": "/x"}}`, 7, `network m: defaultNetwork.confdir: is not known (did you mean confDir?)`},
-		{`{"name": "m", "defaultNetwork": {}, "agnet": "/x"}`, 7, `network m: agnet: is not known (did you mean agent?)`},
-		{`{"name": "m", "defaultNetwork": {}, "agent": "x", "binDir": "y"}`, 7, `network m: agent: is "x", wanted is an absolute path; binDir: is "y", wanted is an absolute path`},
-		{`{"name": "m", "delegates": [{}, {}]}`, 7, `network m: delegates: has 2 networks, wanted is the one default network (what every pod gets besides belongs into defaultNetworks)`},
-		{`{"name": "m", "delegates": {}}`, 7, `network m: delegates: is an object, wanted is a list of objects; delegates: has 0 networks, wanted is the one default network (what every pod gets besides belongs into defaultNetworks)`},
+		{`{"name": "m", "defaultNetwork": {}, "clusterNetwork": "x"}`, 7, `network m: has 2 default networks, want one: defaultNetwork, clusterNetwork (leave out all but one)`},
+		{`{"name": "m", "defaultNetwork": {"confdir": "/x"}}`, 7, `network m: defaultNetwork.confdir: is not a known key (did you mean confDir?)`},
+		{`{"name": "m", "defaultNetwork": {}, "agnet": "/x"}`, 7, `network m: agnet: is not a known key (did you mean agent?)`},
+		{`{"name": "m", "defaultNetwork": {}, "agent": "x", "binDir": "y"}`, 7, `network m: agent: is "x", want an absolute path; binDir: is "y", want an absolute path`},
+		{`{"name": "m", "delegates": [{}, {}]}`, 7, `network m: delegates: has 2 networks, want only the default network (use defaultNetworks for additional networks of every pod)`},
+		{`{"name": "m", "delegates": {}}`, 7, `network m: delegates: is an object, want a list of objects; delegates: has 0 networks, want only the default network (use defaultNetworks for additional networks of every pod)`},
 		{`{"name": "m", "defaultNetwork": {}, "defaultNetworks": ["/x"], "systemNamespaces": 1}`, 7,
-			`network m: systemNamespaces: is 1, wanted is a list of namespaces; defaultNetworks[0]: is "/x", wanted is the name of a NAD, or of a configuration in confDir (make a NAD of it, or name it as its file does)`},
+			`network m: systemNamespaces: is 1, want a list of namespaces; defaultNetworks[0]: is "/x", want the name of a NAD, or of a configuration in confDir (make it a NAD, or use the name that its file has)`},
 	} {
 		_, err := ParseCluster([]byte(test.config))
 		require.EqualError(t, err, test.text)

@@ -71,7 +71,7 @@ func WithDevices(raw json.RawMessage, devices []string) (json.RawMessage, error)
 		l := openLink(text, o)
 		if l.Asks != "" {
 			if l.Count > len(left) {
-				problems.Add(o.Path, "give more", "there is no device left for it")
+				problems.Add(o.Path, "add one to -devices", "no device is left for it")
 			}
 			left = left[min(l.Count, len(left)):]
 		}

@@ -22,7 +22,7 @@ func TestWithDevices(t *testing.T) {
 		{"one that stays open", `{"name": "n", "links": [{"resourceName": "a/b", "name": "left"}, {"request": "r"}]}`, []string{"", deviceB},
 			`{"name": "n", "links": [{"resourceName":"a/b", "name": "left"}, {"deviceID":"0000:5e:02.0"}]}`, ""},
 		{"too few", `{"name": "n", "links": [{"resourceName": "a/b", "count": 2}, {"resourceName": "a/c"}]}`, []string{deviceA}, "",
-			"network n: links[0]: there is no device left for it (give more); links[1]: there is no device left for it (give more)"},
+			"network n: links[0]: no device is left for it (add one to -devices); links[1]: no device is left for it (add one to -devices)"},
 		{"too many", `{"links": [{"resourceName": "a/b"}]}`, []string{deviceA, deviceB, "0000:5e:02.1"}, "", "network without a name: no link asks for 0000:5e:02.0, 0000:5e:02.1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

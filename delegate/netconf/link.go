@@ -56,7 +56,7 @@ func readElements(top strictjson.Object) ([]strictjson.Object, bool) {
 		return nil, false
 	}
 	if len(raws) > MaxLinks {
-		top.Problems.Add("links", "", "has %d links, a bond has at most %d here", len(raws), MaxLinks)
+		top.Problems.Add("links", "", "has %d links, want at most %d", len(raws), MaxLinks)
 		return nil, false
 	}
 	elements := make([]strictjson.Object, len(raws))
@@ -92,9 +92,9 @@ func readLink(o, attach strictjson.Object, h head, inPod bool) Link {
 	for _, key := range o.Unknown(linkKeys) {
 		hint := strictjson.DidYouMean(key, linkKeys)
 		if key == "ipam" {
-			hint = "addresses belong to the bond: write ipam beside links, once"
+			hint = "addresses belong to the bond: set ipam once, beside links"
 		}
-		o.Problems.Add(o.At(key), hint, "is not known")
+		o.Problems.Add(o.At(key), hint, "is not a known key")
 	}
 	l := Link{Name: o.Text("name"), Options: linkOptions(o)}
 	config, own := o.Object("config")
@@ -118,7 +118,7 @@ func readLink(o, attach strictjson.Object, h head, inPod bool) Link {
 		l.Source = FromHost
 	}
 	if l.Name == "" && (l.Source == FromPod || l.Source == FromHost) && len(*o.Problems) == before {
-		o.Problems.Add(o.Path, "", "names no interface: wanted is one of deviceID, config or name")
+		o.Problems.Add(o.Path, "", "has no source, want one of deviceID, config or name")
 	}
 	return l
 }
@@ -160,7 +160,7 @@ func deviceOf(o, config strictjson.Object) (device string) {
 			o.Problems.Add(place.At(key), "", "%v", err)
 		}
 		if first != "" && found != device {
-			o.Problems.Add(place.At(key), "write it once", "is %s, and %s is %s", found, first, device)
+			o.Problems.Add(place.At(key), "set it once", "is %s, but %s is %s", found, first, device)
 			return
 		}
 		device, first = found, place.At(key)
@@ -181,7 +181,7 @@ func readPlugins(config strictjson.Object, h head, device string) []Plugin {
 	}
 	list := pluginObjects(config)
 	if strictjson.KindOf(config.Fields["plugins"]) == "a list" && len(list) == 0 {
-		config.Problems.Add(config.At("plugins"), "", "has no plugin's configuration")
+		config.Problems.Add(config.At("plugins"), "", "has no plugin configuration")
 	}
 	var out []Plugin
 	for _, one := range list {
@@ -198,7 +198,7 @@ const MaxPlugins = 32
 func pluginObjects(o strictjson.Object) []strictjson.Object {
 	list := o.Each("plugins")
 	if len(list) > MaxPlugins {
-		o.Problems.Add(o.At("plugins"), "", "has %d plugins, wanted are at most %d", len(list), MaxPlugins)
+		o.Problems.Add(o.At("plugins"), "", "has %d plugins, want at most %d", len(list), MaxPlugins)
 		return list[:MaxPlugins]
 	}
 	return list
@@ -208,7 +208,7 @@ func pluginObjects(o strictjson.Object) []strictjson.Object {
 // fields that CNI wants to be the same in every plugin of the list.
 func readPlugin(o, list strictjson.Object, h head, device string) Plugin {
 	if ipam, there := o.Object("ipam"); there && len(ipam.Fields) > 0 {
-		o.Problems.Add(o.At("ipam"), "write ipam beside links, once", "is inside a link; a bond has one address, its links have none")
+		o.Problems.Add(o.At("ipam"), "set ipam once, beside links", "is set for a link, but links of a bond have no addresses")
 	}
 	p := Plugin{Type: pluginType(o)}
 	if p.Type == "sriov" {
@@ -235,11 +235,11 @@ func readPlugin(o, list strictjson.Object, h head, device string) Plugin {
 // for off, even "true".
 func checkSRIOV(o strictjson.Object, device string) {
 	if device == "" {
-		o.Problems.Add(o.At("deviceID"), "give it beside config", "is missing, wanted is the VF's PCI address")
+		o.Problems.Add(o.At("deviceID"), "set it beside config", "is missing, want the VF's PCI address")
 	}
 	check := func(key string, words ...string) {
 		if o.Has(key) && !slices.Contains(words, o.Text(key)) {
-			o.Problems.Add(o.At(key), "", "is %s, wanted is %s", strictjson.KindOf(o.Fields[key]), strings.Join(words, " or "))
+			o.Problems.Add(o.At(key), "", "is %s, want %s", strictjson.KindOf(o.Fields[key]), strings.Join(words, " or "))
 		}
 	}
 	check("trust", "on", "off")
@@ -258,24 +258,24 @@ func checkNames(links []Link, bondName string, problems *bond.Problems) {
 		if err := bond.CheckName(l.Name); err != nil {
 			hint := ""
 			if l.Name == fmt.Sprintf("%s-%d", bondName, i+1) {
-				hint = "that is its name by default, give it another"
+				hint = "that is its default name; set another"
 			}
 			problems.Add(path, hint, "%v", err)
 		}
 		if first, twice := seen[l.Name]; twice {
-			problems.Add(path, "", "is %s, as is that of links[%d]", l.Name, first)
+			problems.Add(path, "", "is %s, which links[%d] already has", l.Name, first)
 		}
 		if l.Name == bondName {
 			hint := ""
 			if l.Source == FromPod {
-				hint = "name the interfaces where the pod asks for the networks, as in net@" + l.Name + "; one without a name is called net1, net2, ... by its place there"
+				hint = "name the interfaces in the pod's annotation, as in net@" + l.Name + "; an interface without a name is called net1, net2, ... by position"
 			}
-			problems.Add(path, hint, "is %s, which is the bond's", l.Name)
+			problems.Add(path, hint, "is %s, which is the bond's name", l.Name)
 		}
 		seen[l.Name] = i
 		same := slices.IndexFunc(links[:i], func(o Link) bool { return l.Device != "" && o.Device == l.Device })
 		if same >= 0 {
-			problems.Add(fmt.Sprintf("links[%d].deviceID", i), "", "is %s, as is that of links[%d]", l.Device, same)
+			problems.Add(fmt.Sprintf("links[%d].deviceID", i), "", "is %s, which links[%d] already has", l.Device, same)
 		}
 	}
 }

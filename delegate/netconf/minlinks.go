@@ -17,11 +17,11 @@ func readMinLinks(top strictjson.Object, elements []strictjson.Object, options b
 		total += countOf(o)
 	}
 	if least > total && total > 0 {
-		top.Problems.Add(bond.MinLinks, "", "is %d, and the bond has %d links", least, total)
+		top.Problems.Add(bond.MinLinks, "", "is %d, but the bond has %d links", least, total)
 	}
 	if total == 0 || total == 1 && least != 1 {
 		what := map[int]string{0: "has no link", 1: "has one link"}[total]
-		top.Problems.Add("links", `a bond over two VFs: "links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]; one link alone: "minLinks": 1`, "%s, a bond needs at least two", what)
+		top.Problems.Add("links", `for a bond over two VFs: "links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]; to allow one link: "minLinks": 1`, "%s, but a bond needs at least two", what)
 	}
 	return least
 }

@@ -49,9 +49,9 @@ func decodeTop(raw []byte) (fields map[string]json.RawMessage, err error) {
 	}
 	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
 		if json.Valid(raw) {
-			return nil, cnierror.Errorf(types.ErrDecodingFailure, "the configuration is %s, wanted is a JSON object", strictjson.KindOf(raw))
+			return nil, cnierror.Errorf(types.ErrDecodingFailure, "the configuration is %s, want a JSON object", strictjson.KindOf(raw))
 		}
-		return nil, cnierror.Errorf(types.ErrDecodingFailure, "the configuration is no JSON: %w", err)
+		return nil, cnierror.Errorf(types.ErrDecodingFailure, "the configuration is not valid JSON: %w", err)
 	}
 	return fields, nil
 }
@@ -68,7 +68,7 @@ func (n Network) CheckAgent() error {
 	var problems bond.Problems
 	for i, l := range n.Links {
 		if l.Source == FromAgent {
-			problems.Add(fmt.Sprintf("links[%d].%s", i, l.By), "without Kubernetes give the PCI address as deviceID", "needs a pod and an agent that knows its devices; there is none here")
+			problems.Add(fmt.Sprintf("links[%d].%s", i, l.By), "without Kubernetes, set deviceID to the VF's PCI address", "needs a pod and an agent that knows its devices, but there is none here")
 		}
 	}
 	if err := problems.Err(); err != nil {
@@ -169,15 +169,15 @@ type head struct{ cniVersion, name, ifName, agent, ipam string }
 func readHead(top strictjson.Object, bondName string) head {
 	h := head{cniVersion: top.Text("cniVersion"), name: networkName(top), ifName: top.Text("ifname"), agent: cmp.Or(top.Text("agent"), DefaultAgent)}
 	if !strings.HasPrefix(h.agent, "/") {
-		top.Problems.Add("agent", "", "is %q, wanted is the absolute path of its socket", h.agent)
+		top.Problems.Add("agent", "", "is %q, want the absolute path of its socket", h.agent)
 	}
 	top.Read("dns", &types.DNS{}, "a dns object (CNI specification, section 1)")
 	if h.ifName != "" {
 		if err := bond.CheckName(h.ifName); err != nil {
 			top.Problems.Add("ifname", "", "%v", err)
 		} else if bondName != "" && bondName != h.ifName {
-			top.Problems.Add("ifname", "leave ifname out, or ask for that name where the pod asks for the network, as in "+h.name+"@"+h.ifName,
-				"is %s, and the runtime asks for %s (CNI_IFNAME)", h.ifName, bondName)
+			top.Problems.Add("ifname", "leave ifname out, or use that name in the pod's annotation, as in "+h.name+"@"+h.ifName,
+				"is %s, but the runtime asks for %s (CNI_IFNAME)", h.ifName, bondName)
 		}
 	}
 	if ipam, there := top.Object("ipam"); there && len(ipam.Fields) > 0 {
@@ -194,10 +194,10 @@ func networkName(top strictjson.Object) string {
 	if name == "" {
 		top.Problems.Add("name", "", "is missing")
 	} else if len(name) > most {
-		top.Problems.Add("name", "", "has %d bytes, wanted are at most %d", len(name), most)
+		top.Problems.Add("name", "", "has %d bytes, want at most %d", len(name), most)
 		return ""
 	} else if err := utils.ValidateNetworkName(name); err != nil {
-		top.Problems.Add("name", "", "is %q, wanted are letters, digits, dots, hyphens and underscores, the first a letter or digit", name)
+		top.Problems.Add("name", "", "is %q, want letters, digits, dots, hyphens and underscores, beginning with a letter or digit", name)
 	}
 	return name
 }
@@ -208,9 +208,9 @@ func pluginType(o strictjson.Object) string {
 	t := o.Text("type")
 	switch {
 	case t == "":
-		o.Problems.Add(o.At("type"), "", "is missing, wanted is the name of a CNI plugin")
+		o.Problems.Add(o.At("type"), "", "is missing, want the name of a CNI plugin")
 	case strings.ContainsFunc(t, func(c rune) bool { return c == '/' || c <= ' ' }) || t == "." || t == ".." || strings.HasPrefix(t, "-"):
-		o.Problems.Add(o.At("type"), "", "is %q, which is no name of a CNI plugin", t)
+		o.Problems.Add(o.At("type"), "", "is %q, which is not a valid name of a CNI plugin", t)
 		return ""
 	}
 	return t
@@ -244,7 +244,7 @@ func readOptions(top strictjson.Object, links []Link, bondName string) bond.Opti
 func readLACP(top strictjson.Object, mode string) bool {
 	allowed := top.Bool("allowLACP")
 	if allowed && mode != "" && mode != bond.LACP {
-		top.Problems.Add("allowLACP", "leave it out", "is true, and means nothing in mode %s; the mode that it is for: %s", mode, bond.LACP)
+		top.Problems.Add("allowLACP", "leave it out", "is true, but has no effect in mode %s, only in mode %s", mode, bond.LACP)
 	}
 	return allowed
 }
@@ -257,13 +257,13 @@ func checkUnknown(top strictjson.Object, name string) (warnings []string) {
 	var others []string
 	for _, key := range top.Unknown(known) {
 		if hint := strictjson.DidYouMean(key, known); hint != "" {
-			top.Problems.Add(key, hint, "is not known")
+			top.Problems.Add(key, hint, "is not a known key")
 			continue
 		}
 		others = append(others, key)
 	}
 	if len(others) > 0 {
-		warnings = append(warnings, fmt.Sprintf("network %s: ignored: %s", name, strings.Join(others, ", ")))
+		warnings = append(warnings, fmt.Sprintf("network %s: these keys are ignored: %s", name, strings.Join(others, ", ")))
 	}
 	return warnings
 }

@@ -31,7 +31,7 @@ func Parse(raw []byte, bondName string) (Parsed, error) {
 		c, err := readCluster(fields)
 		return Parsed{Cluster: &c}, err
 	}
-	return Parsed{}, cnierror.Errorf(types.ErrInvalidNetworkConfig, `the configuration has neither links, which a bond network has, nor defaultNetwork (or Multus's clusterNetwork or delegates), which the cluster's configuration has`)
+	return Parsed{}, cnierror.Errorf(types.ErrInvalidNetworkConfig, `the configuration has neither links (for a bond network) nor defaultNetwork, clusterNetwork or delegates (for the cluster's configuration)`)
 }
 
 func isNetwork(fields map[string]json.RawMessage) bool {

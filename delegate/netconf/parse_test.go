@@ -19,8 +19,8 @@ func TestParse(t *testing.T) {
 		{`{"name": "n", "links": null}`, "n", "", "network n: links: has no link", 7},
 		{`{"name": "m", "delegates": [{"type": "bridge"}]}`, "", "m", "", 0},
 		{`{"name": "m", "clusterNetwork": null}`, "", "m", "network m: has 0 default networks", 7},
-		{`{"name": "x"}`, "", "", "the configuration has neither links, which a bond network has, nor defaultNetwork (or Multus's clusterNetwork or delegates), which the cluster's configuration has", 7},
-		{`[]`, "", "", "the configuration is a list, wanted is a JSON object", 6},
+		{`{"name": "x"}`, "", "", "the configuration has neither links (for a bond network) nor defaultNetwork, clusterNetwork or delegates (for the cluster's configuration)", 7},
+		{`[]`, "", "", "the configuration is a list, want a JSON object", 6},
 	} {
 		got, err := Parse([]byte(test.config), "bond0")
 		if test.text == "" {

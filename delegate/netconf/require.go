@@ -25,17 +25,17 @@ type Requirement struct {
 
 // Requirements lists all requirements, in the order of the README.
 var Requirements = []Requirement{
-	{"distinctPF", LevelError, "The VFs are of different PFs, and these have ports of their own, so that one cable takes down one link only."},
+	{"distinctPF", LevelError, "The VFs are on different PFs, and each PF has its own port, so that one dead cable takes down only one link."},
 	{"distinctCard", LevelIgnore, "The PFs are on different cards (PCI domain, bus and device)."},
-	{"sameNUMA", LevelIgnore, "The VFs are on one NUMA node."},
-	{"sameSpeed", LevelWarn, "The PFs have one speed, so that a failover does not change it. 802.3ad uses the links of one speed only."},
-	{"pfUp", LevelWarn, "Each PF is up and has a carrier. Otherwise the bond starts without that link. A cable can come back."},
-	{"noHostBond", LevelWarn, "No PF is part of a bond of the host in balance-rr, balance-xor, broadcast or 802.3ad."},
-	{"pfMTU", LevelError, "The MTU is at most each PF's. The kernel takes a larger one for a VF, and the PF drops the frames."},
+	{"sameNUMA", LevelIgnore, "The VFs are on the same NUMA node."},
+	{"sameSpeed", LevelWarn, "The PFs have the same speed, so that a failover does not change it. 802.3ad uses only links of one speed."},
+	{"pfUp", LevelWarn, "Each PF is up and has a carrier. Otherwise its link is down when the bond starts."},
+	{"noHostBond", LevelWarn, "No PF is part of a host bond in balance-rr, balance-xor, broadcast or 802.3ad."},
+	{"pfMTU", LevelError, "The MTU is at most that of each PF. The kernel accepts a larger one for a VF, but the PF drops the frames."},
 	{"trust", LevelWarn, "The PF trusts each VF whose MAC the mode changes. Otherwise the kernel can refuse the change."},
 	{"spoofchk", LevelWarn, "Spoof checking is off for each VF whose MAC the mode changes. Otherwise the PF can drop its frames."},
-	{"linkState", LevelError, "No VF's link state is disable, or with miimon enable, which shows a carrier over a dead PF."},
-	{"sameVLAN", LevelError, "The VFs have the same VLAN. Otherwise a failover leads into another network."},
+	{"linkState", LevelError, "No VF's link state is disable. With miimon, none is enable, which shows a carrier even if the PF is dead."},
+	{"sameVLAN", LevelError, "The VFs have the same VLAN. Otherwise a failover would lead into another network."},
 }
 
 // RequirementKeys lists the keys of all requirements, in the same order.
@@ -54,7 +54,7 @@ func readRequire(top strictjson.Object) (given map[string]string) {
 	}
 	known := RequirementKeys()
 	for _, key := range require.Unknown(known) {
-		top.Problems.Add(require.At(key), strictjson.DidYouMean(key, known), "is not known")
+		top.Problems.Add(require.At(key), strictjson.DidYouMean(key, known), "is not a known key")
 	}
 	for _, key := range known {
 		if !require.Has(key) {
@@ -62,7 +62,7 @@ func readRequire(top strictjson.Object) (given map[string]string) {
 		}
 		level := require.Text(key)
 		if !slices.Contains(levels, level) {
-			top.Problems.Add(require.At(key), "", "is %s, wanted is error, warn or ignore", strictjson.KindOf(require.Fields[key]))
+			top.Problems.Add(require.At(key), "", "is %s, want error, warn or ignore", strictjson.KindOf(require.Fields[key]))
 			continue
 		}
 		if given == nil {

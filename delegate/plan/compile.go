@@ -113,11 +113,11 @@ func (c *compiler) chain() Link {
 // checkNode checks what does not concern a single link.
 func (c *compiler) checkNode() {
 	if c.f.Bonding != nil {
-		c.problems.Add("", "install the kernel's modules, or use a kernel that has it", "%v", c.f.Bonding)
+		c.problems.Add("", "install the kernel's modules, or use a kernel that has bonding", "%v", c.f.Bonding)
 	}
 	for _, plugin := range c.r.Network.PluginTypes() {
 		if !c.f.Plugins[plugin] {
-			c.problems.Add("", "install it, or put its directory into the runtime's CNI plugin path", "the CNI plugin %s is in none of %s", plugin, strings.Join(c.f.Path, ", "))
+			c.problems.Add("", "install it, or add its directory to the runtime's CNI plugin path", "the CNI plugin %s is not in %s", plugin, strings.Join(c.f.Path, ", "))
 		}
 	}
 	if other, taken := bond.Taken(c.f.Pod, c.r.IfName); taken {
@@ -159,7 +159,7 @@ func (c *compiler) link(i int, l netconf.Link) plannedLink {
 	case netconf.FromPod:
 		c.podLink(named, l, &p)
 	case netconf.FromAgent:
-		c.problems.Add(path+"."+l.By, "have the pod's containers request one more: resources.limits", "no device of the pod is left for it")
+		c.problems.Add(path+"."+l.By, "request one more in resources.limits of the pod's containers", "the pod has no device left for it")
 	}
 	return plannedLink{p, i, named}
 }
@@ -170,18 +170,18 @@ func (c *compiler) device(path string, l netconf.Link, p *Link) {
 	case d.Missing:
 		c.problems.Add(path, "list them with: lspci -D | grep 'Virtual Function'", "there is no PCI device %s", l.Device)
 	case d.PF == "":
-		c.problems.Add(path, "make VFs with sriov_numvfs and name one of them", "%s is no VF (driver %s)", l.Device, cmp.Or(d.Driver, "none"))
+		c.problems.Add(path, "create VFs with sriov_numvfs, and name one of them", "%s is not a VF (driver %s)", l.Device, cmp.Or(d.Driver, "none"))
 	case c.isHeld(path, l.Device):
 	case d.Userspace():
-		c.problems.Add(path, "bind it to the VF's own network driver, or leave it to a DPDK program", "VF %s has the userspace driver %s; the kernel has no interface of it to bond", l.Device, d.Driver)
+		c.problems.Add(path, "bind it to the VF's network driver, or leave it to a DPDK program", "VF %s has the userspace driver %s, so the kernel has no interface to bond", l.Device, d.Driver)
 	case d.Driver == "":
 		c.problems.Add(path, "bind it to the VF's network driver", "VF %s has no driver", l.Device)
 	case d.Link == nil:
 		c.problems.Add(path, c.whoHas(l.Device), "VF %s has no interface on the host", l.Device)
 	case d.Link.Master != 0:
-		c.problems.Add(path, "take it out with: ip link set "+d.Link.Name+" nomaster", "VF %s (%s) is part of a bond or bridge of the host", l.Device, d.Link.Name)
+		c.problems.Add(path, "remove it with: ip link set "+d.Link.Name+" nomaster", "VF %s (%s) is part of a bond or bridge of the host", l.Device, d.Link.Name)
 	case d.PFLink == nil:
-		c.problems.Add(path, "a VF is set up through its PF: take a VF of one that is there", "the PF %s of VF %s has no interface on the host", d.PF, l.Device)
+		c.problems.Add(path, "a VF is configured through its PF: use a VF whose PF is on the host", "the PF %s of VF %s has no interface on the host", d.PF, l.Device)
 	default:
 		c.checkDefault(path, d.Link.Name, c.f.InUse[l.Device])
 		p.Before, p.AddressesBefore, p.PF, p.VF, p.VFBefore = d.Link, c.f.InUse[l.Device], d.PFNetdev, d.Number, d.Admin
@@ -191,7 +191,7 @@ func (c *compiler) device(path string, l netconf.Link, p *Link) {
 // whoHas returns what is known about the place of a VF that is not on the host.
 func (c *compiler) whoHas(device string) string {
 	if netns := c.f.Netns[device]; netns != "" {
-		return fmt.Sprintf("sriov-cni has given it to the pod at %q", netns)
+		return fmt.Sprintf("sriov-cni gave it to the pod at %q", netns)
 	}
 	return "another pod or program has it"
 }
@@ -201,7 +201,7 @@ func (c *compiler) isHeld(path, device string) bool {
 	holder := c.f.Holders[device]
 	held := holder != Key{} && holder != c.r.Key()
 	if held {
-		c.problems.Add(path, "delete that pod, or take another VF", "VF %s is in use by container %s, as a link of %s", device, holder.ContainerID, holder.IfName)
+		c.problems.Add(path, "delete that pod, or use another VF", "VF %s is in use by container %s, as a link of %s", device, holder.ContainerID, holder.IfName)
 	}
 	return held
 }
@@ -209,15 +209,15 @@ func (c *compiler) isHeld(path, device string) bool {
 func (c *compiler) hostLink(path string, l netconf.Link, p *Link) {
 	found, there := c.f.Host[l.Name]
 	if !there {
-		c.problems.Add(path, `with "linksInContainer": true it is looked for in the pod`, "the host has no interface %s", l.Name)
+		c.problems.Add(path, `if it is an interface of the pod, set "linksInContainer": true`, "the host has no interface %s", l.Name)
 		return
 	}
 	if found.Name != l.Name {
-		c.problems.Add(path, "write "+found.Name, "%s is an alternative name of the host's %s, which it does not keep in the pod", l.Name, found.Name)
+		c.problems.Add(path, "use "+found.Name, "%s is an alternative name of the host's %s, which loses it in the pod", l.Name, found.Name)
 		return
 	}
 	if found.Master != 0 {
-		c.problems.Add(path, "take it out with: ip link set "+l.Name+" nomaster", "%s is part of a bond or bridge of the host", l.Name)
+		c.problems.Add(path, "remove it with: ip link set "+l.Name+" nomaster", "%s is part of a bond or bridge of the host", l.Name)
 	}
 	c.isHeld(path, found.Device)
 	c.checkDefault(path, l.Name, found.Addresses)
@@ -234,11 +234,11 @@ func (c *compiler) podLink(path string, l netconf.Link, p *Link) {
 		for _, x := range c.f.Pod {
 			names = append(names, x.Name)
 		}
-		c.problems.Add(path, "another network of the pod has to make it, under this name; where Multus is the meta plugin, one that the annotation names before the bond", "the pod has no interface %s, it has %s", l.Name, cmp.Or(strings.Join(names, ", "), "none"))
+		c.problems.Add(path, "another network of the pod must make it, under this name; with Multus as the meta plugin, the annotation must name that network before the bond", "the pod has no interface %s, it has %s", l.Name, cmp.Or(strings.Join(names, ", "), "none"))
 		return
 	}
 	if found.Master != 0 {
-		c.problems.Add(path, "", "%s is part of another bond or bridge already", l.Name)
+		c.problems.Add(path, "", "%s is already part of another bond or bridge", l.Name)
 	}
 	p.Before, p.AddressesBefore, p.Device = &found, c.f.PodAddr[found.Index], found.Device
 }
@@ -246,7 +246,7 @@ func (c *compiler) podLink(path string, l netconf.Link, p *Link) {
 // checkDefault refuses the interface through which the host is reached.
 func (c *compiler) checkDefault(path, name string, a bond.Addresses) {
 	if a.Default {
-		c.problems.Add(path, "take another interface", "%s carries the host's default route; in a pod it would cut the host off", name)
+		c.problems.Add(path, "use another interface", "%s carries the host's default route; moving it into a pod would cut the host off", name)
 	}
 }
 
@@ -258,7 +258,7 @@ func (c *compiler) checkMTUs(b plannedBond) {
 	}
 	for _, l := range b.links {
 		if l.Before != nil && l.Before.MaxMTU > 0 && mtu > l.Before.MaxMTU {
-			c.problems.Add(bond.MTU, "", "is %d, and %s (%s) takes at most %d", mtu, l.path, l.Before.Name, l.Before.MaxMTU)
+			c.problems.Add(bond.MTU, "", "is %d, but %s (%s) allows at most %d", mtu, l.path, l.Before.Name, l.Before.MaxMTU)
 		}
 	}
 }
@@ -278,8 +278,8 @@ func (c *compiler) checkLACP(b plannedBond) {
 	}
 	one := bond.Problem{
 		Path: bond.Mode,
-		Text: fmt.Sprintf("is 802.3ad over VFs (%s): LACP is spoken between one bond and the switch port at the other end of its cable (IEEE 802.1AX), and all VFs of a PF share that port", strings.Join(vfs, ", ")),
-		Hint: `use active-backup; where no other pod and not the host uses the PFs' ports say "allowLACP": true`,
+		Text: fmt.Sprintf("is 802.3ad over VFs (%s), but a switch port speaks LACP with only one bond (IEEE 802.1AX), and all VFs of a PF share that port", strings.Join(vfs, ", ")),
+		Hint: `use active-backup, or set "allowLACP": true if neither another pod nor the host uses the PFs' ports`,
 	}
 	if c.r.Network.Lenient {
 		c.warn(one)
@@ -293,7 +293,7 @@ func (c *compiler) checkLACP(b plannedBond) {
 func (c *compiler) warnSwitch(b plannedBond) {
 	mode := b.Options[bond.Mode]
 	if len(b.vfs) > 0 && (mode == bond.BalanceRR || mode == bond.BalanceXOR) {
-		c.warn(bond.Problem{Path: bond.Mode, Text: mode + " over VFs needs a static link aggregation group on the switch over their PFs' ports, and then every user of these PFs must send by all of them; active-backup needs neither"})
+		c.warn(bond.Problem{Path: bond.Mode, Text: mode + " over VFs needs a static link aggregation group of the PFs' ports on the switch, and every user of these PFs must then send over all of them; active-backup needs neither"})
 	}
 }
 

@@ -50,7 +50,7 @@ bond0: create active-backup mtu 1500 miimon 100 fail_over_mac active primary bon
 bond0: flush bond0-1, set it down, enslave it
 bond0: flush bond0-2, set it down, enslave it
 bond0: set it up
-bond0: addresses by host-local, announce them`},
+bond0: get addresses from host-local, announce them`},
 		{"the host's links, and the smaller MTU", `{"name": "n", "links": [{"name": "eth1"}, {"name": "eth2"}]}`, `eth1: from the host
 eth2: from the host
 bond0: create active-backup mtu 4000 miimon 100 fail_over_mac active primary eth1
@@ -170,47 +170,47 @@ func TestCompileProblems(t *testing.T) {
 		text         string
 	}{
 		{"no device", vfs, device(func(d *bond.DeviceFacts) { *d = bond.DeviceFacts{Missing: true} }), `network n: links[1].deviceID: there is no PCI device 0000:5e:02.0 (list them with: lspci -D | grep 'Virtual Function')`},
-		{"a PF", vfs, device(func(d *bond.DeviceFacts) { d.PF, d.Driver = "", "igb" }), `network n: links[1].deviceID: 0000:5e:02.0 is no VF (driver igb) (make VFs with sriov_numvfs and name one of them)`},
-		{"a PF without a driver", vfs, device(func(d *bond.DeviceFacts) { d.PF, d.Driver = "", "" }), `network n: links[1].deviceID: 0000:5e:02.0 is no VF (driver none) (make VFs with sriov_numvfs and name one of them)`},
-		{"a userspace driver", vfs, device(func(d *bond.DeviceFacts) { d.Driver, d.Link = "vfio-pci", nil }), `network n: links[1].deviceID: VF 0000:5e:02.0 has the userspace driver vfio-pci; the kernel has no interface of it to bond (bind it to the VF's own network driver, or leave it to a DPDK program)`},
+		{"a PF", vfs, device(func(d *bond.DeviceFacts) { d.PF, d.Driver = "", "igb" }), `network n: links[1].deviceID: 0000:5e:02.0 is not a VF (driver igb) (create VFs with sriov_numvfs, and name one of them)`},
+		{"a PF without a driver", vfs, device(func(d *bond.DeviceFacts) { d.PF, d.Driver = "", "" }), `network n: links[1].deviceID: 0000:5e:02.0 is not a VF (driver none) (create VFs with sriov_numvfs, and name one of them)`},
+		{"a userspace driver", vfs, device(func(d *bond.DeviceFacts) { d.Driver, d.Link = "vfio-pci", nil }), `network n: links[1].deviceID: VF 0000:5e:02.0 has the userspace driver vfio-pci, so the kernel has no interface to bond (bind it to the VF's network driver, or leave it to a DPDK program)`},
 		{"no driver", vfs, device(func(d *bond.DeviceFacts) { d.Driver, d.Link = "", nil }), `network n: links[1].deviceID: VF 0000:5e:02.0 has no driver (bind it to the VF's network driver)`},
 		{"in another namespace", vfs, device(func(d *bond.DeviceFacts) { d.Link = nil }), `network n: links[1].deviceID: VF 0000:5e:02.0 has no interface on the host (another pod or program has it)`},
 		{"in another namespace, and sriov-cni knows in which", vfs, func(f *Facts) {
 			device(func(d *bond.DeviceFacts) { d.Link = nil })(f)
 			f.Netns = map[string]string{vfB: "/run/netns/p7"}
-		}, `network n: links[1].deviceID: VF 0000:5e:02.0 has no interface on the host (sriov-cni has given it to the pod at "/run/netns/p7")`},
-		{"in use by another container", vfs, func(f *Facts) { f.Holders[vfB] = Key{"c7", "net3"} }, `network n: links[1].deviceID: VF 0000:5e:02.0 is in use by container c7, as a link of net3 (delete that pod, or take another VF)`},
-		{"part of a bond of the host", vfs, device(func(d *bond.DeviceFacts) { d.Link.Master = 9 }), `network n: links[1].deviceID: VF 0000:5e:02.0 (enp2s0v0) is part of a bond or bridge of the host (take it out with: ip link set enp2s0v0 nomaster)`},
-		{"the PF without an interface", vfs, device(func(d *bond.DeviceFacts) { d.PFLink = nil }), `network n: links[1].deviceID: the PF 0000:5e:00.0 of VF 0000:5e:02.0 has no interface on the host (a VF is set up through its PF: take a VF of one that is there)`},
-		{"two VFs of one PF", vfs, device(func(d *bond.DeviceFacts) { d.PF, d.PFNetdev = pfA, "enp1s0" }), `network n: links[1].deviceID: VF 0000:5e:02.0 is of the same PF as links[0]: 0000:3b:00.0 (enp1s0); one cable would take both down (take a VF of another PF, or say "require": {"distinctPF": "warn"})`},
-		{"MTU above the PF's", with(`"mtu": 9200`), nil, `network n: mtu: is 9200, and the PF enp1s0 of links[0].deviceID has 9000 (raise the PF's MTU or lower the bond's, or say "require": {"pfMTU": "warn"}); mtu: is 9200, and the PF enp2s0 of links[1].deviceID has 9000 (raise the PF's MTU or lower the bond's, or say "require": {"pfMTU": "warn"})`},
+		}, `network n: links[1].deviceID: VF 0000:5e:02.0 has no interface on the host (sriov-cni gave it to the pod at "/run/netns/p7")`},
+		{"in use by another container", vfs, func(f *Facts) { f.Holders[vfB] = Key{"c7", "net3"} }, `network n: links[1].deviceID: VF 0000:5e:02.0 is in use by container c7, as a link of net3 (delete that pod, or use another VF)`},
+		{"part of a bond of the host", vfs, device(func(d *bond.DeviceFacts) { d.Link.Master = 9 }), `network n: links[1].deviceID: VF 0000:5e:02.0 (enp2s0v0) is part of a bond or bridge of the host (remove it with: ip link set enp2s0v0 nomaster)`},
+		{"the PF without an interface", vfs, device(func(d *bond.DeviceFacts) { d.PFLink = nil }), `network n: links[1].deviceID: the PF 0000:5e:00.0 of VF 0000:5e:02.0 has no interface on the host (a VF is configured through its PF: use a VF whose PF is on the host)`},
+		{"two VFs of one PF", vfs, device(func(d *bond.DeviceFacts) { d.PF, d.PFNetdev = pfA, "enp1s0" }), `network n: links[1].deviceID: VF 0000:5e:02.0 is on the same PF as links[0]: 0000:3b:00.0 (enp1s0); one dead cable would take down both (use a VF of another PF, or set "require": {"distinctPF": "warn"})`},
+		{"MTU above the PF's", with(`"mtu": 9200`), nil, `network n: mtu: is 9200, but the PF enp1s0 of links[0].deviceID allows at most 9000 (raise the PF's MTU or lower the bond's, or set "require": {"pfMTU": "warn"}); mtu: is 9200, but the PF enp2s0 of links[1].deviceID allows at most 9000 (raise the PF's MTU or lower the bond's, or set "require": {"pfMTU": "warn"})`},
 		{"MTU above the links'", with(`"mtu": 10000`), func(f *Facts) {
 			f.Devices[vfA].PFLink.MTU, f.Devices[vfB].PFLink.MTU = 10000, 10000
-		}, `network n: mtu: is 10000, and links[0].deviceID (enp1s0v0) takes at most 9216; mtu: is 10000, and links[1].deviceID (enp2s0v0) takes at most 9216`},
+		}, `network n: mtu: is 10000, but links[0].deviceID (enp1s0v0) allows at most 9216; mtu: is 10000, but links[1].deviceID (enp2s0v0) allows at most 9216`},
 		{"name taken", vfs, func(f *Facts) { f.Pod = append(f.Pod, bond.Link{Name: "bond0-2", Kind: "dummy"}) }, `network n: links[1].name: bond0-2 is taken in the pod by bond0-2 (dummy) (give the link another name)`},
 		{"name taken by a device", vfs, func(f *Facts) { f.Pod = append(f.Pod, bond.Link{Name: "bond0-2", Device: vfA2}) }, `network n: links[1].name: bond0-2 is taken in the pod by bond0-2 (device 0000:3b:02.1) (give the link another name)`},
 		{"name taken as another's", vfs, func(f *Facts) { f.Pod[0].AltNames = []string{"bond0-1", "bond0"} }, `network n: the name bond0 is taken in the pod by net1, as its alternative name (ask for another interface name); links[0].name: bond0-1 is taken in the pod by net1, as its alternative name (give the link another name)`},
 		{"bond's name taken", vfs, func(f *Facts) { f.Pod = append(f.Pod, bond.Link{Name: "bond0", Kind: "bond"}) }, `network n: the name bond0 is taken in the pod by bond0 (bond) (ask for another interface name)`},
-		{"no link on the host", hosts, func(f *Facts) { delete(f.Host, "eth2") }, `network n: links[1].name: the host has no interface eth2 (with "linksInContainer": true it is looked for in the pod)`},
+		{"no link on the host", hosts, func(f *Facts) { delete(f.Host, "eth2") }, `network n: links[1].name: the host has no interface eth2 (if it is an interface of the pod, set "linksInContainer": true)`},
 		{"the host's default route", hosts, host(func(l *bond.HostLink) {
 			l.Addresses.Default = true
-		}), `network n: links[1].name: eth2 carries the host's default route; in a pod it would cut the host off (take another interface)`},
+		}), `network n: links[1].name: eth2 carries the host's default route; moving it into a pod would cut the host off (use another interface)`},
 		{"the host's default route over a VF", vfs, func(f *Facts) { f.InUse = map[string]bond.Addresses{vfA: {Default: true}} },
-			`network n: links[0].deviceID: enp1s0v0 carries the host's default route; in a pod it would cut the host off (take another interface)`},
-		{"the host's link in a bond", hosts, host(func(l *bond.HostLink) { l.Master = 9 }), `network n: links[1].name: eth2 is part of a bond or bridge of the host (take it out with: ip link set eth2 nomaster)`},
+			`network n: links[0].deviceID: enp1s0v0 carries the host's default route; moving it into a pod would cut the host off (use another interface)`},
+		{"the host's link in a bond", hosts, host(func(l *bond.HostLink) { l.Master = 9 }), `network n: links[1].name: eth2 is part of a bond or bridge of the host (remove it with: ip link set eth2 nomaster)`},
 		{"the host's link by an alternative name", hosts, host(func(l *bond.HostLink) { l.Name = "eno2" }),
-			`network n: links[1].name: eth2 is an alternative name of the host's eno2, which it does not keep in the pod (write eno2)`},
+			`network n: links[1].name: eth2 is an alternative name of the host's eno2, which loses it in the pod (use eno2)`},
 		{"the host's link is a VF in use", hosts, func(f *Facts) {
 			host(func(l *bond.HostLink) { l.Device = vfB })(f)
 			f.Holders[vfB] = Key{"c7", "net3"}
-		}, `network n: links[1].name: VF 0000:5e:02.0 is in use by container c7, as a link of net3 (delete that pod, or take another VF)`},
-		{"the host's link and an MTU", `{"name": "n", "mtu": 9001, "links": [{"name": "eth1"}, {"name": "eth2"}]}`, nil, `network n: mtu: is 9001, and links[0].name (eth1) takes at most 9000`},
-		{"no link in the pod", pods, func(f *Facts) { f.Pod[1].Name = "net7" }, `network n: links[1].name: the pod has no interface net2, it has net1, net7 (another network of the pod has to make it, under this name; where Multus is the meta plugin, one that the annotation names before the bond)`},
-		{"nothing in the pod", pods, func(f *Facts) { f.Pod = nil }, `network n: links[0].name: the pod has no interface net1, it has none (another network of the pod has to make it, under this name; where Multus is the meta plugin, one that the annotation names before the bond); links[1].name: the pod has no interface net2, it has none (another network of the pod has to make it, under this name; where Multus is the meta plugin, one that the annotation names before the bond)`},
-		{"the pod's link in a bond", pods, func(f *Facts) { f.Pod[1].Master = 9 }, `network n: links[1].name: net2 is part of another bond or bridge already`},
-		{"no plugin", with(`"ipam": {"type": "host-local"}`), func(f *Facts) { f.Plugins = map[string]bool{} }, `network n: the CNI plugin host-local is in none of /opt/cni/bin (install it, or put its directory into the runtime's CNI plugin path); the CNI plugin sriov is in none of /opt/cni/bin (install it, or put its directory into the runtime's CNI plugin path)`},
-		{"no bonding", vfs, func(f *Facts) { f.Bonding = bond.ErrNoBonding }, `network n: this kernel has no bonding (install the kernel's modules, or use a kernel that has it)`},
-		{"everything", vfs, func(f *Facts) { *f = Facts{Bonding: bond.ErrNoBonding, Path: f.Path} }, `network n: this kernel has no bonding (install the kernel's modules, or use a kernel that has it); the CNI plugin sriov is in none of /opt/cni/bin (install it, or put its directory into the runtime's CNI plugin path); links[0].deviceID: 0000:3b:02.0 is no VF (driver none) (make VFs with sriov_numvfs and name one of them); links[1].deviceID: 0000:5e:02.0 is no VF (driver none) (make VFs with sriov_numvfs and name one of them)`},
+		}, `network n: links[1].name: VF 0000:5e:02.0 is in use by container c7, as a link of net3 (delete that pod, or use another VF)`},
+		{"the host's link and an MTU", `{"name": "n", "mtu": 9001, "links": [{"name": "eth1"}, {"name": "eth2"}]}`, nil, `network n: mtu: is 9001, but links[0].name (eth1) allows at most 9000`},
+		{"no link in the pod", pods, func(f *Facts) { f.Pod[1].Name = "net7" }, `network n: links[1].name: the pod has no interface net2, it has net1, net7 (another network of the pod must make it, under this name; with Multus as the meta plugin, the annotation must name that network before the bond)`},
+		{"nothing in the pod", pods, func(f *Facts) { f.Pod = nil }, `network n: links[0].name: the pod has no interface net1, it has none (another network of the pod must make it, under this name; with Multus as the meta plugin, the annotation must name that network before the bond); links[1].name: the pod has no interface net2, it has none (another network of the pod must make it, under this name; with Multus as the meta plugin, the annotation must name that network before the bond)`},
+		{"the pod's link in a bond", pods, func(f *Facts) { f.Pod[1].Master = 9 }, `network n: links[1].name: net2 is already part of another bond or bridge`},
+		{"no plugin", with(`"ipam": {"type": "host-local"}`), func(f *Facts) { f.Plugins = map[string]bool{} }, `network n: the CNI plugin host-local is not in /opt/cni/bin (install it, or add its directory to the runtime's CNI plugin path); the CNI plugin sriov is not in /opt/cni/bin (install it, or add its directory to the runtime's CNI plugin path)`},
+		{"no bonding", vfs, func(f *Facts) { f.Bonding = bond.ErrNoBonding }, `network n: this kernel has no bonding (install the kernel's modules, or use a kernel that has bonding)`},
+		{"everything", vfs, func(f *Facts) { *f = Facts{Bonding: bond.ErrNoBonding, Path: f.Path} }, `network n: this kernel has no bonding (install the kernel's modules, or use a kernel that has bonding); the CNI plugin sriov is not in /opt/cni/bin (install it, or add its directory to the runtime's CNI plugin path); links[0].deviceID: 0000:3b:02.0 is not a VF (driver none) (create VFs with sriov_numvfs, and name one of them); links[1].deviceID: 0000:5e:02.0 is not a VF (driver none) (create VFs with sriov_numvfs, and name one of them)`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := nodeFacts()
@@ -226,7 +226,7 @@ func TestCompileProblems(t *testing.T) {
 
 // TestWarnSwitch checks that the warning comes for VFs only, in the modes that need it.
 func TestWarnSwitch(t *testing.T) {
-	const text = " over VFs needs a static link aggregation group on the switch over their PFs' ports, and then every user of these PFs must send by all of them; active-backup needs neither"
+	const text = " over VFs needs a static link aggregation group of the PFs' ports on the switch, and every user of these PFs must then send over all of them; active-backup needs neither"
 	const vfs = `[{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`
 	for _, test := range []struct {
 		mode, links string
@@ -246,8 +246,8 @@ func TestWarnSwitch(t *testing.T) {
 
 // TestLACP checks that 802.3ad must be allowed over VFs, and over nothing else.
 func TestLACP(t *testing.T) {
-	const refused = "network n: mode: is 802.3ad over VFs (%s): LACP is spoken between one bond and the switch port at the other end of its cable (IEEE 802.1AX), " +
-		`and all VFs of a PF share that port (use active-backup; where no other pod and not the host uses the PFs' ports say "allowLACP": true)`
+	const refused = "network n: mode: is 802.3ad over VFs (%s), but a switch port speaks LACP with only one bond (IEEE 802.1AX), " +
+		`and all VFs of a PF share that port (use active-backup, or set "allowLACP": true if neither another pod nor the host uses the PFs' ports)`
 	const vfs = `[{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`
 	for _, test := range []struct{ name, keys, links, vfs string }{
 		{"over VFs", ``, vfs, "links[0].deviceID, links[1].deviceID"},

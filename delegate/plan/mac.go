@@ -19,7 +19,7 @@ func (c *compiler) linkMAC(b plannedBond) string {
 		return ""
 	}
 	if why := notShared(b.links); why != "" {
-		c.problems.Add(bond.MACPolicy, "leave macPolicy out, or set it to own", "is shared, and %s", why)
+		c.problems.Add(bond.MACPolicy, "leave macPolicy out, or set it to own", "is shared, but %s", why)
 		return ""
 	}
 	return cmp.Or(b.Options[bond.MAC], b.links[0].Before.MAC)
@@ -30,18 +30,18 @@ func notShared(links []plannedLink) string {
 	pfs := map[string]int{}
 	for _, l := range links {
 		if l.Before == nil || l.VFBefore == nil {
-			return fmt.Sprintf("links[%d], %s, is no VF that Multibond attaches", l.at, l.Name)
+			return fmt.Sprintf("links[%d], %s, is not a VF that Multibond attaches", l.at, l.Name)
 		}
 		if first, twice := pfs[l.PF]; twice {
-			return fmt.Sprintf("links[%d] is of the same PF as links[%d], %s: its switch would have one MAC twice", l.at, first, l.PF)
+			return fmt.Sprintf("links[%d] is on the same PF as links[%d], %s, whose switch would have one MAC twice", l.at, first, l.PF)
 		}
 		pfs[l.PF] = l.at
 		if l.HasMAC() {
-			return fmt.Sprintf("the configuration that attaches links[%d] has a mac", l.at)
+			return fmt.Sprintf("the configuration that attaches links[%d] sets a mac", l.at)
 		}
 	}
 	if first := links[0]; !bond.IsUnicast(first.Before.MAC) {
-		return fmt.Sprintf("links[%d] has no MAC to share, but %q", first.at, first.Before.MAC)
+		return fmt.Sprintf("links[%d] has no MAC that can be shared, but %q", first.at, first.Before.MAC)
 	}
 	return ""
 }

@@ -29,9 +29,9 @@ func (c *compiler) attachable() (links []plannedLink) {
 	}
 	switch all := len(c.r.Network.Links); {
 	case len(missing) > 0:
-		c.warn(bond.Problem{Path: "links", Text: fmt.Sprintf("%d of %d are there, and the bond starts with them", len(links), all), Hint: "it gets no other as long as its pod lives"})
+		c.warn(bond.Problem{Path: "links", Text: fmt.Sprintf("%d of %d are available, and the bond starts with them", len(links), all), Hint: "the others are not added while the pod runs"})
 	case all == 1:
-		c.warn(bond.Problem{Path: "links", Text: "the bond has one link; nothing takes over when that fails"})
+		c.warn(bond.Problem{Path: "links", Text: "the bond has one link; nothing takes over if it fails"})
 	}
 	return links
 }

@@ -17,7 +17,7 @@ func TestStartsDegraded(t *testing.T) {
 	const (
 		driver = "links[0].deviceID: VF 0000:3b:02.0 has no driver (bind it to the VF's network driver)"
 		gone   = "links[1].deviceID: there is no PCI device 0000:5e:02.0 (list them with: lspci -D | grep 'Virtual Function')"
-		rest   = " of 3 are there, and the bond starts with them (it gets no other as long as its pod lives)"
+		rest   = " of 3 are available, and the bond starts with them (the others are not added while the pod runs)"
 		down   = "links[1].deviceID: the PF enp2s0 of VF 0000:5e:02.0 is down (ip link set enp2s0 up)"
 	)
 	noDriver := func(f *Facts) { d := f.Devices[vfA]; d.Driver, d.Link = "", nil; f.Devices[vfA] = d }
@@ -50,7 +50,7 @@ bond0: flush eth1, set it down, enslave it
 bond0: set it up`, warnings: []string{gone, "links: 2" + rest}},
 		{name: "too few left", keys: `"minLinks": 2, `, change: func(f *Facts) { noDriver(f); missing(f) }, text: driver + "; " + gone},
 		{name: "none left", keys: `"minLinks": 1, "mode": "balance-rr", `, change: func(f *Facts) { noDriver(f); missing(f); delete(f.Host, "eth1") },
-			text: driver + "; " + gone + `; links[2].name: the host has no interface eth1 (with "linksInContainer": true it is looked for in the pod)`},
+			text: driver + "; " + gone + `; links[2].name: the host has no interface eth1 (if it is an interface of the pod, set "linksInContainer": true)`},
 		{name: "not asked for", change: missing, text: gone},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -84,12 +84,12 @@ func hinted(hint string, findings []finding) []finding {
 }
 
 func findSamePF(b plannedBond) []finding {
-	return hinted("take a VF of another PF", likeEarlier(b.vfs, func(v, earlier plannedVF) string {
+	return hinted("use a VF of another PF", likeEarlier(b.vfs, func(v, earlier plannedVF) string {
 		switch {
 		case v.PF == earlier.PF:
-			return fmt.Sprintf("VF %s is of the same PF as links[%d]: %s (%s); one cable would take both down", v.Address, earlier.link.at, v.PF, v.PFNetdev)
+			return fmt.Sprintf("VF %s is on the same PF as links[%d]: %s (%s); one dead cable would take down both", v.Address, earlier.link.at, v.PF, v.PFNetdev)
 		case v.Port.ID != "" && v.Port.ID == earlier.Port.ID:
-			return fmt.Sprintf("VF %s is of %s, which has the same port as %s of links[%d] (phys_port_id %s); one cable would take both down", v.Address, v.PFNetdev, earlier.PFNetdev, earlier.link.at, v.Port.ID)
+			return fmt.Sprintf("VF %s is on %s, which has the same port as %s of links[%d] (phys_port_id %s); one dead cable would take down both", v.Address, v.PFNetdev, earlier.PFNetdev, earlier.link.at, v.Port.ID)
 		}
 		return ""
 	}))
@@ -97,29 +97,29 @@ func findSamePF(b plannedBond) []finding {
 
 func findSameCard(b plannedBond) []finding {
 	card := func(v plannedVF) string { card, _, _ := strings.Cut(v.PF, "."); return card }
-	return hinted("take a VF of another card", likeEarlier(b.vfs, func(v, earlier plannedVF) string {
+	return hinted("use a VF of another card", likeEarlier(b.vfs, func(v, earlier plannedVF) string {
 		if card(v) != card(earlier) || v.PF == earlier.PF {
 			return ""
 		}
-		return fmt.Sprintf("VF %s is of the same card as links[%d]: %s (%s and %s)", v.Address, earlier.link.at, card(v), earlier.PFNetdev, v.PFNetdev)
+		return fmt.Sprintf("VF %s is on the same card as links[%d]: %s (%s and %s)", v.Address, earlier.link.at, card(v), earlier.PFNetdev, v.PFNetdev)
 	}))
 }
 
 func findOtherNUMA(b plannedBond) []finding {
-	return hinted("take VFs of one node", unlikeFirst(b.vfs, func(v, first plannedVF) string {
+	return hinted("use VFs of one NUMA node", unlikeFirst(b.vfs, func(v, first plannedVF) string {
 		if v.Port.NUMA == "" || first.Port.NUMA == "" || v.Port.NUMA == first.Port.NUMA {
 			return ""
 		}
-		return fmt.Sprintf("VF %s is on NUMA node %s, links[%d] is on node %s", v.Address, v.Port.NUMA, first.link.at, first.Port.NUMA)
+		return fmt.Sprintf("VF %s is on NUMA node %s, but links[%d] is on node %s", v.Address, v.Port.NUMA, first.link.at, first.Port.NUMA)
 	}))
 }
 
 func findOtherSpeed(b plannedBond) []finding {
-	return hinted("take VFs of PFs of one speed", unlikeFirst(b.vfs, func(v, first plannedVF) string {
+	return hinted("use PFs of the same speed", unlikeFirst(b.vfs, func(v, first plannedVF) string {
 		if v.Port.Speed == 0 || first.Port.Speed == 0 || v.Port.Speed == first.Port.Speed {
 			return ""
 		}
-		return fmt.Sprintf("the PF %s of VF %s has %d Mbit/s, %s of links[%d] has %d", v.PFNetdev, v.Address, v.Port.Speed, first.PFNetdev, first.link.at, first.Port.Speed)
+		return fmt.Sprintf("the PF %s of VF %s has %d Mbit/s, but %s of links[%d] has %d", v.PFNetdev, v.Address, v.Port.Speed, first.PFNetdev, first.link.at, first.Port.Speed)
 	}))
 }
 
@@ -130,7 +130,7 @@ func findPFDown(b plannedBond) (out []finding) {
 		case !v.PFLink.Up:
 			out = append(out, finding{path: v.link.path, text: fmt.Sprintf("the PF %s of VF %s is down", v.PFNetdev, v.Address), hint: "ip link set " + v.PFNetdev + " up"})
 		case !v.PFLink.Carrier:
-			out = append(out, finding{path: v.link.path, text: fmt.Sprintf("the PF %s of VF %s has no carrier", v.PFNetdev, v.Address), hint: "look at its cable and its switch port"})
+			out = append(out, finding{path: v.link.path, text: fmt.Sprintf("the PF %s of VF %s has no carrier", v.PFNetdev, v.Address), hint: "check its cable and its switch port"})
 		}
 	}
 	return out
@@ -144,8 +144,8 @@ func findHostBond(b plannedBond) (out []finding) {
 	for _, v := range b.vfs {
 		if slices.Contains([]string{bond.BalanceRR, bond.BalanceXOR, bond.Broadcast, bond.LACP}, v.Port.BondMode) {
 			out = append(out, finding{path: v.link.path,
-				text: fmt.Sprintf("the PF %s of VF %s is part of the host's %s (%s): the switch sends what is meant for the VF to any port of it", v.PFNetdev, v.Address, v.Port.Bond, v.Port.BondMode),
-				hint: "take PFs that are in no bond of the host"})
+				text: fmt.Sprintf("the PF %s of VF %s is part of the host's %s (%s): the switch may send the VF's frames to any port of that bond", v.PFNetdev, v.Address, v.Port.Bond, v.Port.BondMode),
+				hint: "use PFs that are in no bond of the host"})
 		}
 	}
 	return out
@@ -159,7 +159,7 @@ func findMTUAbovePF(b plannedBond) (out []finding) {
 	for _, v := range b.vfs {
 		if v.PFLink != nil && mtu > v.PFLink.MTU {
 			out = append(out, finding{path: bond.MTU,
-				text: fmt.Sprintf("is %d, and the PF %s of %s has %d", mtu, v.PFNetdev, v.link.path, v.PFLink.MTU),
+				text: fmt.Sprintf("is %d, but the PF %s of %s allows at most %d", mtu, v.PFNetdev, v.link.path, v.PFLink.MTU),
 				hint: "raise the PF's MTU or lower the bond's"})
 		}
 	}
@@ -170,7 +170,7 @@ func findUntrusted(b plannedBond) (out []finding) {
 	for _, v := range changedMACs(b, b.administered()) {
 		if v.set.Trust != "on" && (v.set.Trust == "off" || v.Admin.Trust != nil && !*v.Admin.Trust) {
 			out = append(out, finding{path: v.link.path,
-				text: fmt.Sprintf("mode %s changes the MAC of %s, which the PF does not trust; where the PF has set that MAC it refuses", b.Options[bond.Mode], v),
+				text: fmt.Sprintf("mode %s changes the MAC of %s, which the PF does not trust; if the PF has set that MAC, the VF refuses the change", b.Options[bond.Mode], v),
 				hint: `set "trust": "on" in the configuration that attaches it (delegate)`})
 		}
 	}
@@ -181,7 +181,7 @@ func findSpoofChecked(b plannedBond) (out []finding) {
 	for _, v := range changedMACs(b, b.administered()) {
 		if v.set.SpoofChk != "off" && (v.set.SpoofChk == "on" || v.Admin.SpoofChk) {
 			out = append(out, finding{path: v.link.path,
-				text: fmt.Sprintf("mode %s changes the MAC of %s, whose spoof checking is on; where the PF checks against the MAC that it knows it drops what the VF sends", b.Options[bond.Mode], v),
+				text: fmt.Sprintf("mode %s changes the MAC of %s, whose spoof checking is on; if the PF checks against the MAC that it knows, it drops what the VF sends", b.Options[bond.Mode], v),
 				hint: `set "spoofchk": "off" in the configuration that attaches it (delegate)`})
 		}
 	}
@@ -230,11 +230,11 @@ func findForcedState(b plannedBond) (out []finding) {
 		case v.isInfiniBand():
 			// Its subnet manager decides about carriers.
 		case state == "disable":
-			out = append(out, finding{path: v.link.path, text: fmt.Sprintf("the link state of %s is disable: it never has a carrier", v), hint: `set "link_state": "auto" in the configuration that attaches it (delegate)`})
+			out = append(out, finding{path: v.link.path, text: fmt.Sprintf("the link state of %s is disable, so it never has a carrier", v), hint: `set "link_state": "auto" in the configuration that attaches it (delegate)`})
 		case state == "enable" && miimon != "" && miimon != "0":
 			out = append(out, finding{path: v.link.path,
-				text: fmt.Sprintf("the link state of %s is enable: it has a carrier over a dead PF too, and miimon looks at nothing else", v),
-				hint: `set "link_state": "auto" in the configuration that attaches it (delegate), or use arpInterval in place of miimon`})
+				text: fmt.Sprintf("the link state of %s is enable, so it has a carrier even if the PF is dead, and miimon looks at nothing else", v),
+				hint: `set "link_state": "auto" in the configuration that attaches it (delegate), or use arpInterval instead of miimon`})
 		}
 	}
 	return out
@@ -249,11 +249,11 @@ func findOtherVLAN(b plannedBond) []finding {
 		}
 		return v.Admin.VLAN
 	}
-	return hinted("give all links one vlan", unlikeFirst(b.administered(), func(v, first plannedVF) string {
+	return hinted("give all links the same VLAN", unlikeFirst(b.administered(), func(v, first plannedVF) string {
 		if vlan(v) == vlan(first) {
 			return ""
 		}
-		return fmt.Sprintf("%s has VLAN %d, links[%d] has VLAN %d; a failover would lead into another network", v, vlan(v), first.link.at, vlan(first))
+		return fmt.Sprintf("%s has VLAN %d, but links[%d] has VLAN %d; a failover would lead into another network", v, vlan(v), first.link.at, vlan(first))
 	}))
 }
 
@@ -268,19 +268,19 @@ func (c *compiler) checkTypes(b plannedBond) {
 	kind := b.links[first].Before.Type
 	for _, l := range b.links {
 		if l.Before != nil && l.Before.Type != kind {
-			c.problems.Add(l.path, "bond links of one type", "%s is %s, and links[%d] is %s", l.Before.Name, bond.TypeName(l.Before.Type), b.links[first].at, bond.TypeName(kind))
+			c.problems.Add(l.path, "use links of one type", "%s is %s, but links[%d] is %s", l.Before.Name, bond.TypeName(l.Before.Type), b.links[first].at, bond.TypeName(kind))
 		}
 	}
 	if kind != bond.InfiniBand {
 		return
 	}
 	o := b.Options
-	switch only := fmt.Sprintf("and links[%d] is InfiniBand, which", b.links[first].at); {
+	switch only := fmt.Sprintf("but links[%d] is InfiniBand, which", b.links[first].at); {
 	case o[bond.Mode] != bond.ActiveBackup:
-		c.problems.Add(bond.Mode, "use active-backup", "is %s, %s the kernel bonds in active-backup only", o[bond.Mode], only)
+		c.problems.Add(bond.Mode, "use active-backup", "is %s, %s the kernel bonds only in active-backup", o[bond.Mode], only)
 	case o[bond.MAC] != "":
 		c.problems.Add(bond.MAC, "leave mac out", "is %s, %s keeps its own address", o[bond.MAC], only)
 	case o[bond.FailOverMac] != "active":
-		c.problems.Add(bond.FailOverMac, "leave failOverMac out", "is %s, %s keeps its own address: it takes active only", o[bond.FailOverMac], only)
+		c.problems.Add(bond.FailOverMac, "leave failOverMac out", "is %s, %s keeps its own address and allows only active", o[bond.FailOverMac], only)
 	}
 }

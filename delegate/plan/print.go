@@ -23,7 +23,7 @@ func (p Plan) String() string {
 	}
 	lines = append(lines, p.Bond.Steps()...)
 	if p.IPAM != "" {
-		lines = append(lines, fmt.Sprintf("%s: addresses by %s, announce them", p.IfName, p.IPAM))
+		lines = append(lines, fmt.Sprintf("%s: get addresses from %s, announce them", p.IfName, p.IPAM))
 	}
 	return strings.Join(lines, "\n")
 }

@@ -55,7 +55,7 @@ func find(key string, b plannedBond) []finding {
 // found reports what does not meet a requirement.
 func (c *compiler) found(key, level string, f finding) {
 	if level == netconf.LevelError {
-		c.problems.Add(f.path, f.hint+`, or say "require": {"`+key+`": "warn"}`, "%s", f.text)
+		c.problems.Add(f.path, f.hint+`, or set "require": {"`+key+`": "warn"}`, "%s", f.text)
 		return
 	}
 	c.warn(bond.Problem{Path: f.path, Text: f.text, Hint: f.hint})

@@ -68,37 +68,37 @@ func TestRequire(t *testing.T) {
 	const at0, at1 = "links[0].deviceID", "links[1].deviceID"
 	tests := []test{
 		{name: "one PF", key: "distinctPF", change: second(func(d *bond.DeviceFacts) { d.PF, d.PFNetdev, d.Number = pfA, "enp1s0", 1 }),
-			found: []finding{{path: at1, text: "VF 0000:5e:02.0 is of the same PF as links[0]: 0000:3b:00.0 (enp1s0); one cable would take both down", hint: "take a VF of another PF"}}},
+			found: []finding{{path: at1, text: "VF 0000:5e:02.0 is on the same PF as links[0]: 0000:3b:00.0 (enp1s0); one dead cable would take down both", hint: "use a VF of another PF"}}},
 		{name: "one port of two PFs", key: "distinctPF", change: ports(bond.Port{ID: "0c42a1"}, bond.Port{ID: "0c42a1"}),
-			found: []finding{{path: at1, text: "VF 0000:5e:02.0 is of enp2s0, which has the same port as enp1s0 of links[0] (phys_port_id 0c42a1); one cable would take both down", hint: "take a VF of another PF"}},
+			found: []finding{{path: at1, text: "VF 0000:5e:02.0 is on enp2s0, which has the same port as enp1s0 of links[0] (phys_port_id 0c42a1); one dead cable would take down both", hint: "use a VF of another PF"}},
 			meets: []meets{{"two ports", "", ports(bond.Port{ID: "0c42a1"}, bond.Port{ID: "0c42a2"})}}},
 		{name: "one card", key: "distinctCard", change: second(func(d *bond.DeviceFacts) { d.PF = "0000:3b:00.1" }),
-			found: []finding{{path: at1, text: "VF 0000:5e:02.0 is of the same card as links[0]: 0000:3b:00 (enp1s0 and enp2s0)", hint: "take a VF of another card"}}},
+			found: []finding{{path: at1, text: "VF 0000:5e:02.0 is on the same card as links[0]: 0000:3b:00 (enp1s0 and enp2s0)", hint: "use a VF of another card"}}},
 		{name: "two NUMA nodes", key: "sameNUMA", change: ports(bond.Port{NUMA: "0"}, bond.Port{NUMA: "1"}),
-			found: []finding{{path: at1, text: "VF 0000:5e:02.0 is on NUMA node 1, links[0] is on node 0", hint: "take VFs of one node"}},
+			found: []finding{{path: at1, text: "VF 0000:5e:02.0 is on NUMA node 1, but links[0] is on node 0", hint: "use VFs of one NUMA node"}},
 			meets: []meets{{"one node", "", ports(bond.Port{NUMA: "1"}, bond.Port{NUMA: "1"})}, {"an unknown one", "", ports(bond.Port{NUMA: "1"}, bond.Port{})}}},
 		{name: "two speeds", key: "sameSpeed", change: ports(bond.Port{Speed: 25000}, bond.Port{Speed: 10000}),
-			found: []finding{{path: at1, text: "the PF enp2s0 of VF 0000:5e:02.0 has 10000 Mbit/s, enp1s0 of links[0] has 25000", hint: "take VFs of PFs of one speed"}},
+			found: []finding{{path: at1, text: "the PF enp2s0 of VF 0000:5e:02.0 has 10000 Mbit/s, but enp1s0 of links[0] has 25000", hint: "use PFs of the same speed"}},
 			meets: []meets{{"one speed", "", ports(bond.Port{Speed: 25000}, bond.Port{Speed: 25000})}, {"an unknown one", "", ports(bond.Port{}, bond.Port{Speed: 10000})}}},
 		{name: "a PF that is down", key: "pfUp", change: second(func(d *bond.DeviceFacts) { d.PFLink.Up, d.PFLink.Carrier = false, false }),
 			found: []finding{{path: at1, text: "the PF enp2s0 of VF 0000:5e:02.0 is down", hint: "ip link set enp2s0 up"}}},
 		{name: "no PF with a carrier", key: "pfUp", change: both(func(d *bond.DeviceFacts) { d.PFLink.Carrier = false }),
 			found: []finding{
-				{path: at0, text: "the PF enp1s0 of VF 0000:3b:02.0 has no carrier", hint: "look at its cable and its switch port"},
-				{path: at1, text: "the PF enp2s0 of VF 0000:5e:02.0 has no carrier", hint: "look at its cable and its switch port"}}},
+				{path: at0, text: "the PF enp1s0 of VF 0000:3b:02.0 has no carrier", hint: "check its cable and its switch port"},
+				{path: at1, text: "the PF enp2s0 of VF 0000:5e:02.0 has no carrier", hint: "check its cable and its switch port"}}},
 		{name: "a PF in a bond of the host", key: "noHostBond", change: ports(bond.Port{}, bond.Port{Bond: "bond9", BondMode: "802.3ad"}),
-			found: []finding{{path: at1, text: "the PF enp2s0 of VF 0000:5e:02.0 is part of the host's bond9 (802.3ad): the switch sends what is meant for the VF to any port of it", hint: "take PFs that are in no bond of the host"}},
+			found: []finding{{path: at1, text: "the PF enp2s0 of VF 0000:5e:02.0 is part of the host's bond9 (802.3ad): the switch may send the VF's frames to any port of that bond", hint: "use PFs that are in no bond of the host"}},
 			meets: []meets{
 				{"in active-backup", "", ports(bond.Port{}, bond.Port{Bond: "bond9", BondMode: "active-backup"})},
 				{"listening on all links too", `"mode": "balance-xor", `, ports(bond.Port{}, bond.Port{Bond: "bond9", BondMode: "802.3ad"})}}},
 		{name: "an MTU above the PF's", key: "pfMTU", keys: `"mtu": 9100, `, change: second(func(d *bond.DeviceFacts) { d.PFLink.MTU = 9200 }),
-			found: []finding{{path: "mtu", text: "is 9100, and the PF enp1s0 of links[0].deviceID has 9000", hint: "raise the PF's MTU or lower the bond's"}}},
+			found: []finding{{path: "mtu", text: "is 9100, but the PF enp1s0 of links[0].deviceID allows at most 9000", hint: "raise the PF's MTU or lower the bond's"}}},
 		{name: "VFs above their PFs' MTU", key: "pfMTU", change: both(func(d *bond.DeviceFacts) { d.PFLink.MTU = 1400 }),
 			found: []finding{
-				{path: "mtu", text: "is 1500, and the PF enp1s0 of links[0].deviceID has 1400", hint: "raise the PF's MTU or lower the bond's"},
-				{path: "mtu", text: "is 1500, and the PF enp2s0 of links[1].deviceID has 1400", hint: "raise the PF's MTU or lower the bond's"}}},
+				{path: "mtu", text: "is 1500, but the PF enp1s0 of links[0].deviceID allows at most 1400", hint: "raise the PF's MTU or lower the bond's"},
+				{path: "mtu", text: "is 1500, but the PF enp2s0 of links[1].deviceID allows at most 1400", hint: "raise the PF's MTU or lower the bond's"}}},
 		{name: "a MAC changed without trust", key: "trust", keys: `"mode": "balance-xor", `, change: untrusted,
-			found: []finding{{path: at1, text: "mode balance-xor changes the MAC of VF 0 of enp2s0 (0000:5e:02.0), which the PF does not trust; where the PF has set that MAC it refuses", hint: `set "trust": "on"` + attachIt}},
+			found: []finding{{path: at1, text: "mode balance-xor changes the MAC of VF 0 of enp2s0 (0000:5e:02.0), which the PF does not trust; if the PF has set that MAC, the VF refuses the change", hint: `set "trust": "on"` + attachIt}},
 			meets: []meets{
 				{"trusted by its PF", `"mode": "balance-xor", `, both(func(d *bond.DeviceFacts) { d.Admin.Trust = &on })},
 				{"trusted by its configuration", `"mode": "balance-xor", "delegate": {"type": "sriov", "trust": "on"}, `, untrusted},
@@ -109,36 +109,36 @@ func TestRequire(t *testing.T) {
 				{"one MAC for all", `"mode": "balance-alb", "delegate": {"type": "sriov", "mac": "02:00:00:00:00:AA"}, `, untrusted},
 				{"the MAC that its PF has set", `"mode": "balance-xor", `, func(f *Facts) { untrusted(f); f.Devices[vfB].Admin.MAC = f.Devices[vfA].Link.MAC }}}},
 		{name: "trust taken away", key: "trust", keys: `"mode": "broadcast", "delegate": {"type": "sriov", "trust": "off"}, `, change: both(func(d *bond.DeviceFacts) { d.Admin.Trust = &on }),
-			found: []finding{{path: at1, text: "mode broadcast changes the MAC of VF 0 of enp2s0 (0000:5e:02.0), which the PF does not trust; where the PF has set that MAC it refuses", hint: `set "trust": "on"` + attachIt}}},
+			found: []finding{{path: at1, text: "mode broadcast changes the MAC of VF 0 of enp2s0 (0000:5e:02.0), which the PF does not trust; if the PF has set that MAC, the VF refuses the change", hint: `set "trust": "on"` + attachIt}}},
 		{name: "a MAC of the bond's own", key: "trust", keys: `"mac": "02:00:00:00:00:aa", `, change: untrusted,
 			found: []finding{
-				{path: at0, text: "mode active-backup changes the MAC of VF 0 of enp1s0 (0000:3b:02.0), which the PF does not trust; where the PF has set that MAC it refuses", hint: `set "trust": "on"` + attachIt},
-				{path: at1, text: "mode active-backup changes the MAC of VF 0 of enp2s0 (0000:5e:02.0), which the PF does not trust; where the PF has set that MAC it refuses", hint: `set "trust": "on"` + attachIt}}},
+				{path: at0, text: "mode active-backup changes the MAC of VF 0 of enp1s0 (0000:3b:02.0), which the PF does not trust; if the PF has set that MAC, the VF refuses the change", hint: `set "trust": "on"` + attachIt},
+				{path: at1, text: "mode active-backup changes the MAC of VF 0 of enp2s0 (0000:5e:02.0), which the PF does not trust; if the PF has set that MAC, the VF refuses the change", hint: `set "trust": "on"` + attachIt}}},
 		{name: "MACs exchanged in a failover", key: "trust", keys: `"failOverMac": "follow", `, change: untrusted,
 			found: []finding{
-				{path: at0, text: "mode active-backup changes the MAC of VF 0 of enp1s0 (0000:3b:02.0), which the PF does not trust; where the PF has set that MAC it refuses", hint: `set "trust": "on"` + attachIt},
-				{path: at1, text: "mode active-backup changes the MAC of VF 0 of enp2s0 (0000:5e:02.0), which the PF does not trust; where the PF has set that MAC it refuses", hint: `set "trust": "on"` + attachIt}}},
+				{path: at0, text: "mode active-backup changes the MAC of VF 0 of enp1s0 (0000:3b:02.0), which the PF does not trust; if the PF has set that MAC, the VF refuses the change", hint: `set "trust": "on"` + attachIt},
+				{path: at1, text: "mode active-backup changes the MAC of VF 0 of enp2s0 (0000:5e:02.0), which the PF does not trust; if the PF has set that MAC, the VF refuses the change", hint: `set "trust": "on"` + attachIt}}},
 		{name: "a MAC changed with spoof checking", key: "spoofchk", keys: `"mode": "balance-rr", `, change: untrusted,
-			found: []finding{{path: at1, text: "mode balance-rr changes the MAC of VF 0 of enp2s0 (0000:5e:02.0), whose spoof checking is on; where the PF checks against the MAC that it knows it drops what the VF sends", hint: `set "spoofchk": "off"` + attachIt}},
+			found: []finding{{path: at1, text: "mode balance-rr changes the MAC of VF 0 of enp2s0 (0000:5e:02.0), whose spoof checking is on; if the PF checks against the MAC that it knows, it drops what the VF sends", hint: `set "spoofchk": "off"` + attachIt}},
 			meets: []meets{
 				{"switched off by its configuration", `"mode": "balance-rr", "delegate": {"type": "sriov", "spoofchk": "off"}, `, untrusted},
 				{"off at its PF", `"mode": "balance-rr", `, nil}}},
 		{name: "spoof checking switched on", key: "spoofchk", keys: `"mode": "balance-rr", "delegate": {"type": "sriov", "spoofchk": "on"}, `,
-			found: []finding{{path: at1, text: "mode balance-rr changes the MAC of VF 0 of enp2s0 (0000:5e:02.0), whose spoof checking is on; where the PF checks against the MAC that it knows it drops what the VF sends", hint: `set "spoofchk": "off"` + attachIt}}},
+			found: []finding{{path: at1, text: "mode balance-rr changes the MAC of VF 0 of enp2s0 (0000:5e:02.0), whose spoof checking is on; if the PF checks against the MAC that it knows, it drops what the VF sends", hint: `set "spoofchk": "off"` + attachIt}}},
 		{name: "a carrier over a dead PF", key: "linkState", change: second(func(d *bond.DeviceFacts) { d.Admin.LinkState = 1 }),
-			found: []finding{{path: at1, text: "the link state of VF 0 of enp2s0 (0000:5e:02.0) is enable: it has a carrier over a dead PF too, and miimon looks at nothing else", hint: `set "link_state": "auto"` + attachIt + `, or use arpInterval in place of miimon`}},
+			found: []finding{{path: at1, text: "the link state of VF 0 of enp2s0 (0000:5e:02.0) is enable, so it has a carrier even if the PF is dead, and miimon looks at nothing else", hint: `set "link_state": "auto"` + attachIt + `, or use arpInterval instead of miimon`}},
 			meets: []meets{
 				{"with ARP monitoring", `"arpInterval": 100, "arpIpTarget": "10.0.0.1", `, second(func(d *bond.DeviceFacts) { d.Admin.LinkState = 1 })},
 				{"auto by its configuration", `"delegate": {"type": "sriov", "link_state": "auto"}, `, second(func(d *bond.DeviceFacts) { d.Admin.LinkState = 1 })},
 				{"InfiniBand", ``, both(func(d *bond.DeviceFacts) { d.Admin.LinkState, d.Link.Type = 1, bond.InfiniBand })}}},
 		{name: "never a carrier", key: "linkState", keys: `"arpInterval": 100, "arpIpTarget": "10.0.0.1", `, change: second(func(d *bond.DeviceFacts) { d.Admin.LinkState = 2 }),
-			found: []finding{{path: at1, text: "the link state of VF 0 of enp2s0 (0000:5e:02.0) is disable: it never has a carrier", hint: `set "link_state": "auto"` + attachIt}}},
+			found: []finding{{path: at1, text: "the link state of VF 0 of enp2s0 (0000:5e:02.0) is disable, so it never has a carrier", hint: `set "link_state": "auto"` + attachIt}}},
 		{name: "a carrier over a dead PF by its configuration", key: "linkState", keys: `"delegate": {"type": "sriov", "link_state": "enable"}, `,
 			found: []finding{
-				{path: at0, text: "the link state of VF 0 of enp1s0 (0000:3b:02.0) is enable: it has a carrier over a dead PF too, and miimon looks at nothing else", hint: `set "link_state": "auto"` + attachIt + `, or use arpInterval in place of miimon`},
-				{path: at1, text: "the link state of VF 0 of enp2s0 (0000:5e:02.0) is enable: it has a carrier over a dead PF too, and miimon looks at nothing else", hint: `set "link_state": "auto"` + attachIt + `, or use arpInterval in place of miimon`}}},
+				{path: at0, text: "the link state of VF 0 of enp1s0 (0000:3b:02.0) is enable, so it has a carrier even if the PF is dead, and miimon looks at nothing else", hint: `set "link_state": "auto"` + attachIt + `, or use arpInterval instead of miimon`},
+				{path: at1, text: "the link state of VF 0 of enp2s0 (0000:5e:02.0) is enable, so it has a carrier even if the PF is dead, and miimon looks at nothing else", hint: `set "link_state": "auto"` + attachIt + `, or use arpInterval instead of miimon`}}},
 		{name: "two VLANs", key: "sameVLAN", change: second(func(d *bond.DeviceFacts) { d.Admin.VLAN = 100 }),
-			found: []finding{{path: at1, text: "VF 0 of enp2s0 (0000:5e:02.0) has VLAN 100, links[0] has VLAN 0; a failover would lead into another network", hint: "give all links one vlan"}},
+			found: []finding{{path: at1, text: "VF 0 of enp2s0 (0000:5e:02.0) has VLAN 100, but links[0] has VLAN 0; a failover would lead into another network", hint: "give all links the same VLAN"}},
 			meets: []meets{{"one by their configuration", `"delegate": {"type": "sriov", "vlan": 200}, `, second(func(d *bond.DeviceFacts) { d.Admin.VLAN = 100 })}}},
 	}
 	compile := func(t *testing.T, keys, key, level string, change func(*Facts)) ([]string, error) {
@@ -169,7 +169,7 @@ func TestRequire(t *testing.T) {
 		t.Run(test.key+", "+test.name, func(t *testing.T) {
 			var problems, want []string
 			for _, f := range test.found {
-				problems = append(problems, f.path+": "+f.text+" ("+f.hint+`, or say "require": {"`+test.key+`": "warn"})`)
+				problems = append(problems, f.path+": "+f.text+" ("+f.hint+`, or set "require": {"`+test.key+`": "warn"})`)
 				want = append(want, "network n: "+f.path+": "+f.text+" ("+f.hint+")")
 			}
 			_, err := compile(t, test.keys, test.key, netconf.LevelError, test.change)
@@ -207,8 +207,8 @@ func TestRequireOfThree(t *testing.T) {
 	r := request(t, `{"name": "n", "require": {"distinctPF": "warn", "sameVLAN": "warn"}, "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}, {"deviceID": "0000:5e:02.1"}]}`)
 	_, warnings, err := Compile(r, f)
 	want := []string{
-		"network n: links[2].deviceID: VF 0000:5e:02.1 is of the same PF as links[1]: 0000:5e:00.0 (enp2s0); one cable would take both down (take a VF of another PF)",
-		"network n: links[2].deviceID: VF 1 of enp2s0 (0000:5e:02.1) has VLAN 7, links[0] has VLAN 0; a failover would lead into another network (give all links one vlan)",
+		"network n: links[2].deviceID: VF 0000:5e:02.1 is on the same PF as links[1]: 0000:5e:00.0 (enp2s0); one dead cable would take down both (use a VF of another PF)",
+		"network n: links[2].deviceID: VF 1 of enp2s0 (0000:5e:02.1) has VLAN 7, but links[0] has VLAN 0; a failover would lead into another network (give all links the same VLAN)",
 	}
 	require.NoError(t, err)
 	assert.Equal(t, want, warnings)
@@ -224,9 +224,9 @@ func TestRequireInPod(t *testing.T) {
 		f.Devices[vfA2] = second
 		r := request(t, `{"name": "n", "type": "`+kind+`", "mode": "active-backup", "miimon": "100", "failOverMac": 1, "linksInContainer": true, "links": [{"name": "net1"}, {"name": "net2"}]}`)
 		_, warnings, err := Compile(r, f)
-		const text = "network n: links[1].name: VF 0000:3b:02.1 is of the same PF as links[0]: 0000:3b:00.0 (enp1s0); one cable would take both down (take a VF of another PF"
+		const text = "network n: links[1].name: VF 0000:3b:02.1 is on the same PF as links[0]: 0000:3b:00.0 (enp1s0); one dead cable would take down both (use a VF of another PF"
 		if level == netconf.LevelError {
-			require.EqualError(t, err, text+`, or say "require": {"distinctPF": "warn"})`)
+			require.EqualError(t, err, text+`, or set "require": {"distinctPF": "warn"})`)
 			require.EqualValues(t, cnierror.Node, cnierror.Code(err))
 		} else {
 			require.NoError(t, err)
@@ -244,11 +244,11 @@ func TestInfiniBand(t *testing.T) {
 		text       string
 	}{
 		{"as the kernel takes it", ``, [2]uint16{32, 32}, ""},
-		{"another mode", `"mode": "balance-rr", `, [2]uint16{32, 32}, "mode: is balance-rr, and links[0] is InfiniBand, which the kernel bonds in active-backup only (use active-backup)"},
-		{"another failOverMac", `"failOverMac": "none", `, [2]uint16{32, 32}, "failOverMac: is none, and links[0] is InfiniBand, which keeps its own address: it takes active only (leave failOverMac out)"},
-		{"a MAC", `"mac": "02:00:00:00:00:01", `, [2]uint16{32, 32}, "mac: is 02:00:00:00:00:01, and links[0] is InfiniBand, which keeps its own address (leave mac out)"},
-		{"with Ethernet", ``, [2]uint16{1, 32}, "links[1].name: eth2 is InfiniBand, and links[0] is Ethernet (bond links of one type)"},
-		{"something else", ``, [2]uint16{1, 65534}, "links[1].name: eth2 is of type 65534, and links[0] is Ethernet (bond links of one type)"},
+		{"another mode", `"mode": "balance-rr", `, [2]uint16{32, 32}, "mode: is balance-rr, but links[0] is InfiniBand, which the kernel bonds only in active-backup (use active-backup)"},
+		{"another failOverMac", `"failOverMac": "none", `, [2]uint16{32, 32}, "failOverMac: is none, but links[0] is InfiniBand, which keeps its own address and allows only active (leave failOverMac out)"},
+		{"a MAC", `"mac": "02:00:00:00:00:01", `, [2]uint16{32, 32}, "mac: is 02:00:00:00:00:01, but links[0] is InfiniBand, which keeps its own address (leave mac out)"},
+		{"with Ethernet", ``, [2]uint16{1, 32}, "links[1].name: eth2 is InfiniBand, but links[0] is Ethernet (use links of one type)"},
+		{"something else", ``, [2]uint16{1, 65534}, "links[1].name: eth2 is of type 65534, but links[0] is Ethernet (use links of one type)"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := nodeFacts()

@@ -68,11 +68,11 @@ func (l *Locks) lock(ctx context.Context, name string) error {
 			return cnierror.With(types.ErrIOFailure, fmt.Errorf("lock on %s: %w", name, err))
 		}
 		if l.left <= 0 {
-			return cnierror.Errorf(types.ErrTryAgainLater, "%s is still being worked on by %s after %s", name, l.holder(name), l.timeout)
+			return cnierror.Errorf(types.ErrTryAgainLater, "%s is still locked by %s after %s", name, l.holder(name), l.timeout)
 		}
 		select {
 		case <-ctx.Done():
-			return cnierror.Errorf(types.ErrTryAgainLater, "%s is still being worked on by %s: %w", name, l.holder(name), ctx.Err())
+			return cnierror.Errorf(types.ErrTryAgainLater, "%s is still locked by %s: %w", name, l.holder(name), ctx.Err())
 		case <-time.After(lockPause):
 			l.left -= lockPause
 		}

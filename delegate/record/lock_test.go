@@ -73,17 +73,17 @@ func TestLocks(t *testing.T) {
 	assert.NoError(t, locks.Lock(ctx, "container", "c2", "c3", "d"), "what nobody has")
 	assert.NoError(t, locks.Lock(ctx, "container", "c3"), "what this process has already")
 	err = locks.Lock(ctx, "container", "c4", "c1")
-	require.EqualError(t, err, "container c1 is still being worked on by "+holder+" after 20ms")
+	require.EqualError(t, err, "container c1 is still locked by "+holder+" after 20ms")
 	require.EqualValues(t, types.ErrTryAgainLater, cnierror.Code(err))
 	// The time is for all locks together.
 	err = locks.Lock(ctx, "device", "d")
-	require.EqualError(t, err, "device d is still being worked on by "+holder+" after 20ms")
+	require.EqualError(t, err, "device d is still locked by "+holder+" after 20ms")
 	require.EqualValues(t, types.ErrTryAgainLater, cnierror.Code(err))
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
 	locks.left = time.Hour
 	err = locks.Lock(cancelled, "device", "d")
-	require.EqualError(t, err, "device d is still being worked on by "+holder+": context canceled")
+	require.EqualError(t, err, "device d is still locked by "+holder+": context canceled")
 	require.EqualValues(t, types.ErrTryAgainLater, cnierror.Code(err))
 
 	// It is free as soon as the other one has ended, and not earlier.

@@ -86,7 +86,7 @@ func decode(data []byte, k plan.Key) (found *Record, err error) {
 		case err == io.EOF && found != nil:
 			return found, nil
 		case err == nil && r.Version != Version && r.Version != 0:
-			return nil, fmt.Errorf("record of %s has version %d, this program knows %d: use the version that wrote it", k, r.Version, Version)
+			return nil, fmt.Errorf("record of %s has version %d, but this program knows only %d: use the version that wrote it", k, r.Version, Version)
 		case err != nil || r.Version == 0:
 			return nil, fmt.Errorf("record of %s: %w", k, ErrDamaged)
 		case r.Plan.Key() == k:
@@ -102,7 +102,7 @@ func (s Store) List() ([]plan.Key, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("records: %w", err)
+		return nil, fmt.Errorf("listing records: %w", err)
 	}
 	var keys []plan.Key
 	for _, e := range entries {

@@ -34,18 +34,18 @@ func TestObject(t *testing.T) {
 	assert.Equal(t, "y", list[0].Text("x"))
 	assert.Empty(t, in.Each("text"))
 	in.Text("text")
-	assert.EqualError(t, problems, "top.number: is 7, wanted is a string; top.text: is \"a\", wanted is true or false; top.yes: is true, wanted is a JSON object; "+
-		"top.in.list[1]: is 3, wanted is a JSON object; top.in.text: is a list, wanted is a string")
+	assert.EqualError(t, problems, "top.number: is 7, want a string; top.text: is \"a\", want true or false; top.yes: is true, want a JSON object; "+
+		"top.in.list[1]: is 3, want a JSON object; top.in.text: is a list, want a string")
 	assert.Equal(t, []string{"null", "number", "other"}, o.Unknown([]string{"in", "text", "yes"}))
 }
 
 func TestDecodeNoObject(t *testing.T) {
 	for text, want := range map[string]string{
-		`null`: "p: is null, wanted is a JSON object",
-		`[1]`:  "p: is a list, wanted is a JSON object",
-		`{"a`:  "p: is an object, wanted is a JSON object",
-		``:     "p: is nothing, wanted is a JSON object",
-		`"0123456789012345678901234567890123456789012345678901234567890"`: "p: is a value of 63 bytes, wanted is a JSON object",
+		`null`: "p: is null, want a JSON object",
+		`[1]`:  "p: is a list, want a JSON object",
+		`{"a`:  "p: is an object, want a JSON object",
+		``:     "p: is nothing, want a JSON object",
+		`"0123456789012345678901234567890123456789012345678901234567890"`: "p: is a value of 63 bytes, want a JSON object",
 	} {
 		var problems bond.Problems
 		_, is := Decode(json.RawMessage(text), "p", &problems)

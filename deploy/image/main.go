@@ -42,7 +42,7 @@ func (p *pairs) String() string { return fmt.Sprint(*p) }
 func (p *pairs) Set(text string) error {
 	to, from, is := strings.Cut(text, "=")
 	if !is || !path.IsAbs(to) || from == "" {
-		return fmt.Errorf("wanted is /path=file")
+		return fmt.Errorf("want /path=file")
 	}
 	*p = append(*p, [2]string{path.Clean(to), from})
 	return nil
@@ -61,7 +61,7 @@ func run(args []string, usage io.Writer) error {
 		return err
 	}
 	if s.out == "" || s.name == "" || len(s.files) == 0 || flags.NArg() > 0 {
-		return fmt.Errorf("wanted are -o, -name and at least one -file, and no other words")
+		return fmt.Errorf("want -o, -name, at least one -file, and no other arguments")
 	}
 	image, err := s.image()
 	if err != nil {

@@ -79,7 +79,7 @@ func instructions(ctx context.Context, program, env string) (count int, err erro
 		switch {
 		case thread == first && (status.Exited() || status.Signaled()):
 			if status.ExitStatus() != 0 {
-				err = fmt.Errorf("it ended with status %d", status.ExitStatus())
+				err = fmt.Errorf("it exited with status %d", status.ExitStatus())
 			}
 			return count, err
 		case status.Stopped() && status.StopSignal() == unix.SIGTRAP:

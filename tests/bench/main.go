@@ -42,8 +42,8 @@ type Report struct {
 }
 
 func main() {
-	file := flag.String("report", "build/report/bench.json", "`file` that the report is written to")
-	rounds := flag.Int("rounds", 15, "`number` of rounds of each measurement; three times as many with delegates that do nothing, five times as many of the start")
+	file := flag.String("report", "build/report/bench.json", "`file` for the report")
+	rounds := flag.Int("rounds", 15, "`number` of rounds of each measurement; three times as many with delegates that do nothing, five times as many for the start")
 	here := flag.Bool("private", false, "internal: the program runs in its own mount namespace")
 	guest := flag.Bool("guest", false, "internal: the program runs in the guest of the lab")
 	parts := flag.String("parts", "host,lab", "`parts` to measure: host (on this machine, with delegates that do nothing), lab (with real VFs), instructions (of the start of the plugin, which takes minutes)")

@@ -66,6 +66,6 @@ func TestTimelinePicture(t *testing.T) {
 // nothing and exits with 1.
 func TestInstructions(t *testing.T) {
 	n, err := instructions(t.Context(), "/bin/false", "")
-	assert.EqualError(t, err, "it ended with status 1")
+	assert.EqualError(t, err, "it exited with status 1")
 	assert.GreaterOrEqual(t, n, 1000)
 }

@@ -175,7 +175,7 @@ func (c *Cluster) lockDir() error {
 	}
 	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		file.Close()
-		return fmt.Errorf("%s: another cluster runs there, end it first: %w", c.dir, err)
+		return fmt.Errorf("%s: another cluster is running there, stop it first: %w", c.dir, err)
 	}
 	c.lock = file
 	return nil

@@ -81,7 +81,7 @@ func (d *demo) pfDown(ctx context.Context) error {
 // between them, and only pod 1 has to move: two VFs of PF 2 talk inside the NIC.
 func (d *demo) cableOut(ctx context.Context) error {
 	pods := d.newPods(watchPath, link2, link1)
-	heading(d.out, "The same pods, attached anew: the bonds ask the router by ARP (arpInterval 100, arpValidate all)")
+	heading(d.out, "The same pods, attached again: the bonds ask the router by ARP (arpInterval 100, arpValidate all)")
 	if err := d.attach(ctx, pods); err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (d *demo) cableOut(ctx context.Context) error {
 	r := &d.report
 	r.SilentFailoverMS, r.SilentPacketsSent, r.SilentPacketsLost, r.SilentPauseMS, r.SilentTimeline = f.gap(), f.Sent, f.Lost, milliseconds(f.Pause), f.timeline
 	d.printTimeline(f)
-	say(d.out, "no VF has lost its carrier: with miimon nobody would have noticed")
+	say(d.out, "no VF has lost its carrier: miimon would not have noticed")
 	if err := d.guest.vm.Cable(1, true); err != nil {
 		return err
 	}
@@ -220,7 +220,7 @@ func (d *demo) printTimeline(f Failover) {
 		say(d.out, "%-11s %s", m, m.Text)
 	}
 	if f.Pause > (100 * time.Millisecond).Nanoseconds() {
-		say(d.out, "(the probe itself did not run for up to %.0f ms of that: the VF driver or the host had the processors)", milliseconds(f.Pause))
+		say(d.out, "(the probe itself did not run for up to %.0f ms of that: the VF driver or the host kept the processors busy)", milliseconds(f.Pause))
 	}
 }
 

@@ -85,5 +85,5 @@ func TestStreamPutsLinesTogether(t *testing.T) {
 		{At: 7, Kind: event.Answered, Probe: 1, Where: pod1},
 	}
 	assert.Equal(t, want, r.all())
-	assert.ErrorContains(t, r.err, `the probe at pod1 said "nonsense"`)
+	assert.ErrorContains(t, r.err, `the probe at pod1 printed "nonsense"`)
 }

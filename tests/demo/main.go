@@ -15,9 +15,9 @@ import (
 func main() {
 	kernel := flag.String("kernel", "6.12", "the guest's kernel, a directory below build/lab/kernels")
 	plugin := flag.String("plugin", "build/multibond", "the plugin")
-	file := flag.String("report", "build/report/demo.json", "where the report goes")
-	whole := flag.Bool("cluster", false, "on a Kubernetes cluster, with the image that make image has made")
-	failover := flag.Bool("failover", false, "in place of the demo, all modes and faults; only those whose names have all words that follow")
+	file := flag.String("report", "build/report/demo.json", "file for the report")
+	whole := flag.Bool("cluster", false, "run on a Kubernetes cluster, with the image that make image has built")
+	failover := flag.Bool("failover", false, "instead of the demo, run all modes and faults; with arguments, only those whose names have all these words")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -147,7 +147,7 @@ func (a *attachment) settled(ctx context.Context) error {
 	})
 	if err != nil {
 		state, _ := a.guest.run(ctx, in(a.pod, "cat", "/proc/net/bonding/"+bondName)...)
-		return fmt.Errorf("the links of %s are not all up, or %s is not the active one: %w\n%s", a.pod, a.primary(), err, state)
+		return fmt.Errorf("not all links of %s are up, or %s is not the active one: %w\n%s", a.pod, a.primary(), err, state)
 	}
 	return nil
 }

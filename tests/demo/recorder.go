@@ -47,7 +47,7 @@ func (r *recorder) add(where string, line []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil && r.err == nil {
-		r.err = fmt.Errorf("the probe at %s said %q: %w", where, line, err)
+		r.err = fmt.Errorf("the probe at %s printed %q: %w", where, line, err)
 		return
 	}
 	r.events = append(r.events, e)

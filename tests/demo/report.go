@@ -51,7 +51,7 @@ type Link struct {
 
 // fieldDocs defines every field of the report; the report has it with it.
 var fieldDocs = map[string]string{
-	"error":                 "why the demo failed; absent where it did not",
+	"error":                 "why the demo failed; absent if it succeeded",
 	"kernel":                "the guest's kernel release",
 	"wall_s":                "the demo's own time, from its start to this report, with the boot; s",
 	"links":                 "the links of both bonds as the kernel has them in the pods: interface, PCI address, PF",
@@ -64,7 +64,7 @@ var fieldDocs = map[string]string{
 	"failover_ms":           "PF 1 set down, bonds with miimon 100: time from the last answered echo before the gap to the first answered one after it. The gap is the longest time between two answers of which the second came after the fault; ms",
 	"packets_sent":          "echo requests of that experiment, one every 10 ms, from before the fault until traffic was back for 100 answers",
 	"packets_lost":          "those of packets_sent that never got an answer, up to 1 s after the last was sent",
-	"probe_pause_ms":        "the longest part of failover_ms in which not even the probe ran, because a driver or the host had the processors: packets that were not sent are not counted as lost",
+	"probe_pause_ms":        "the longest part of failover_ms in which not even the probe ran, because a driver or the host kept the processors busy; packets that were not sent are not counted as lost",
 	"timeline":              "what happened, in ms after the start of the command that set the PF down; links are looked at every 5 ms",
 	"silent_failover_ms":    "as failover_ms, for PF 2's cable pulled, which its VFs do not notice: bonds with arpInterval 100, arpValidate all",
 	"silent_packets_sent":   "as packets_sent, for that",

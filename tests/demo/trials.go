@@ -84,7 +84,7 @@ func containsAll(text string, words []string) bool {
 // words say what a fault cost.
 func (r Result) words() string {
 	if !r.Fault.Whole {
-		return fmt.Sprintf("%d of %d lost, and no end of it", r.Fault.Lost, r.Fault.Sent)
+		return fmt.Sprintf("%d of %d lost, and traffic did not come back", r.Fault.Lost, r.Fault.Sent)
 	}
 	return fmt.Sprintf("%.0f ms without an answer, %d lost", r.Fault.GapMS, r.Fault.Lost)
 }
@@ -100,7 +100,7 @@ func (t Table) write(file string) error {
 
 func (t Table) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "  mode\tmonitor\tpeer\tfault\tdriver says\twithout answer\tlost\tcarries then\tMAC\tbond says\tannounced\tmended: without answer\tlost\tcarries then")
+	fmt.Fprintln(w, "  mode\tmonitor\tpeer\tfault\tdriver reports\twithout answer\tlost\tcarries then\tMAC\tbond reports\tannounced\tmended: without answer\tlost\tcarries then")
 	for _, r := range t.Results {
 		gap, mac, said := fmt.Sprintf("%.0f ms", r.Fault.GapMS), "the same", "nothing"
 		if r.SaidMS != nil {

@@ -86,7 +86,7 @@ END`)
 		"cni-args": {"color": "red"}}]`
 	s.apply(pod("p", asked, 0), pod("refused", `[{"name": "from-node", "ips": ["10.63.0.9/24"]}]`, 0))
 	s.ready("p")
-	s.wantEvent("refused", "NetworksFailed", "networks[0].ips", "no plugin of network "+s.namespace+"/from-node takes it")
+	s.wantEvent("refused", "NetworksFailed", "networks[0].ips", "no plugin of network "+s.namespace+"/from-node supports it")
 
 	assert.Equal(t, "02:00:00:00:0e:63\n1\n", s.exec("p", "sh", "-c", "cat /sys/class/net/lan0/address /proc/sys/net/ipv4/conf/lan0/arp_filter"), "what macvlan and tuning did")
 	var told struct {

@@ -251,7 +251,7 @@ func TestDegraded(t *testing.T) {
 	if got := s.exec("p", "cat", "/sys/class/net/bond0/bonding/slaves"); got != "bond0-1\n" {
 		t.Errorf("the bond's links: %q", got)
 	}
-	s.wantEvent("p", "NetworksWarned", "links[1].resourceName: no device of the pod is left for it", "links: 1 of 2 are there, and the bond starts with them")
+	s.wantEvent("p", "NetworksWarned", "links[1].resourceName: the pod has no device left for it", "links: 1 of 2 are available, and the bond starts with them")
 	s.remove("p")
 	s.wantBefore()
 }

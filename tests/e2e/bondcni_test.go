@@ -67,7 +67,7 @@ func TestThreeAttachments(t *testing.T) {
 			}
 			assert.Equal(t, test.status, got, "network-status")
 			if test.bond == "net3" {
-				s.wantEvent(test.name, "NetworksWarned", "ifname: is bond0, and the runtime asks for net3 (CNI_IFNAME), which is the bond's name, as with bond-cni")
+				s.wantEvent(test.name, "NetworksWarned", "ifname: is bond0, but the runtime asks for net3 (CNI_IFNAME), which becomes the bond's name, as with bond-cni")
 			}
 			s.remove(test.name)
 			s.wantBefore()

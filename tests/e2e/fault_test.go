@@ -201,7 +201,7 @@ func TestPolicy(t *testing.T) {
 	for _, test := range []struct{ name, pod, patch, subresource, words string }{
 		{"its own annotation", "p", ours, "/status", "200 OK"},
 		{"a pod of another node", "elsewhere", ours, "/status", "the agent of node 127.0.0.1 may not change a pod of node elsewhere"},
-		{"another annotation", "p", `{"metadata": {"annotations": {"a": "b"}}}`, "/status", "the agent may change k8s.v1.cni.cncf.io/network-status only"},
+		{"another annotation", "p", `{"metadata": {"annotations": {"a": "b"}}}`, "/status", "the agent may change only the annotation k8s.v1.cni.cncf.io/network-status"},
 		{"a label", "p", `{"metadata": {"labels": {"a": "b"}}}`, "/status", "the agent may not change a pod's labels"},
 		{"the status", "p", `{"status": {"reason": "x"}}`, "/status", "the agent may not change a pod's status"},
 		{"the pod itself", "p", `{"metadata": {"labels": {"a": "b"}}}`, "", "cannot patch resource"},

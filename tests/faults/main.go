@@ -31,13 +31,13 @@ import (
 )
 
 func main() {
-	kernel := flag.String("kernel", "", "the guest's; default the newest")
+	kernel := flag.String("kernel", "", "kernel of the guest (default: the newest)")
 	plugin := flag.String("plugin", "build/multibond", "the plugin")
-	file := flag.String("report", "build/report/faults.json", "where the report goes")
-	seed := flag.Uint64("seed", 1, "of all that is random")
-	rounds := flag.Int("rounds", 200, "how many")
-	only := flag.Int("only", 0, "the one round to carry out, 0 for all")
-	verbose := flag.Bool("verbose", false, "say each operation as it begins")
+	file := flag.String("report", "build/report/faults.json", "file for the report")
+	seed := flag.Uint64("seed", 1, "seed of all random choices")
+	rounds := flag.Int("rounds", 200, "number of rounds")
+	only := flag.Int("only", 0, "number of the only round to run (0: all)")
+	verbose := flag.Bool("verbose", false, "print each operation when it begins")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -74,7 +74,7 @@ func run(ctx context.Context, kernel, plugin, flags string) ([]byte, error) {
 	defer vm.Close()
 	out, err := vm.Run(ctx, lab.Cmd{Args: []string{"sh", "-c", "exec /opt/cni/bin/faults-driver " + flags}, Stderr: os.Stderr, Timeout: life})
 	if err == nil && out.Exit != 0 {
-		err = fmt.Errorf("the campaign ended with status %d", out.Exit)
+		err = fmt.Errorf("the campaign exited with status %d", out.Exit)
 	}
 	return out.Stdout, err
 }

@@ -49,9 +49,9 @@ func Find(dir fs.FS, name string) (json.RawMessage, error) {
 		}
 	}
 	if broken == nil {
-		return nil, fmt.Errorf("no file of the configuration directory has the name %s: %w", name, fs.ErrNotExist)
+		return nil, fmt.Errorf("no file in the configuration directory has the name %s: %w", name, fs.ErrNotExist)
 	}
-	return nil, fmt.Errorf("no file of the configuration directory has the name %s (%s could not be used): %w", name, strings.Join(broken, "; "), fs.ErrNotExist)
+	return nil, fmt.Errorf("no file in the configuration directory has the name %s (these cannot be used: %s): %w", name, strings.Join(broken, "; "), fs.ErrNotExist)
 }
 
 func isList(file string) int {
@@ -76,18 +76,30 @@ func first(dir fs.FS) (json.RawMessage, error) {
 			return raw, err
 		}
 	}
-	return nil, fmt.Errorf("no file there is the configuration of a network: %w", fs.ErrNotExist)
+	return nil, fmt.Errorf("no file has the configuration of a network: %w", fs.ErrNotExist)
 }
 
 // Files lists the files that runtimes read, by name.
 func Files(dir fs.FS) (files []string, err error) {
 	entries, err := fs.ReadDir(dir, ".")
+	if err != nil {
+		return nil, fmt.Errorf("the configuration directory: %w", withoutPath(err))
+	}
 	for _, e := range entries {
 		if !e.IsDir() && slices.Contains([]string{".conflist", ".conf", ".json"}, path.Ext(e.Name())) {
 			files = append(files, e.Name())
 		}
 	}
-	return files, err
+	return files, nil
+}
+
+// withoutPath returns an error about the directory itself without its path, which is
+// "." in an fs.FS: the caller knows the real one.
+func withoutPath(err error) error {
+	if in, is := errors.AsType[*fs.PathError](err); is {
+		return in.Err
+	}
+	return err
 }
 
 // head is what identifies a configuration.
@@ -114,7 +126,7 @@ func readConfig(dir fs.FS, file string, wanted func(head) bool) (json.RawMessage
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", file, err)
 	case h.Type == "" && h.Plugins == nil:
-		return nil, fmt.Errorf("%s: has no type and no plugins", file)
+		return nil, fmt.Errorf("%s: has neither type nor plugins", file)
 	case !wanted(h):
 		return nil, errNoConfig
 	}
@@ -134,7 +146,7 @@ func DefaultNetwork(c netconf.Cluster) (json.RawMessage, error) {
 		where = c.File
 	}
 	if err != nil {
-		return nil, cnierror.Errorf(types.ErrTryAgainLater, "the default network in %s: %w (the cluster's network plugin puts it there when it is installed)", where, err)
+		return nil, cnierror.Errorf(types.ErrTryAgainLater, "the default network in %s: %w (the cluster's network plugin writes it when it is installed)", where, err)
 	}
 	return raw, nil
 }
@@ -164,7 +176,7 @@ func CheckReady(c netconf.Cluster) error {
 		return nil
 	}
 	if _, err := os.Stat(c.ReadyFile); err != nil {
-		return cnierror.Errorf(types.ErrTryAgainLater, "readinessindicatorfile: %w (the cluster's network plugin makes it when it is ready)", err)
+		return cnierror.Errorf(types.ErrTryAgainLater, "readinessindicatorfile: %w (the cluster's network plugin creates it when it is ready)", err)
 	}
 	return nil
 }

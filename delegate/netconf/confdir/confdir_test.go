@@ -54,6 +54,6 @@ func TestDefaultNetworkFile(t *testing.T) {
 		require.Equal(t, test.want, n.Name)
 	}
 	_, err := DefaultNetwork(netconf.Cluster{ConfDir: dir, DefaultName: "c"})
-	require.EqualError(t, err, "the default network in "+dir+": no file of the configuration directory has the name c: file does not exist (the cluster's network plugin puts it there when it is installed)")
+	require.EqualError(t, err, "the default network in "+dir+": no file in the configuration directory has the name c: file does not exist (the cluster's network plugin writes it when it is installed)")
 	require.EqualValues(t, types.ErrTryAgainLater, cnierror.Code(err))
 }

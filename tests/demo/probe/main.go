@@ -26,14 +26,14 @@ import (
 func main() {
 	to := flag.String("ping", "", "address to send echo requests to")
 	every := flag.Duration("every", 10*time.Millisecond, "time between echo requests")
-	late := flag.Duration("late", time.Second, "how long answers are still taken after SIGTERM")
+	late := flag.Duration("late", time.Second, "how long to wait for answers after SIGTERM")
 	var watch [][]string
-	flag.Func("watch", "files below /sys/class/net, with commas between them; each such flag has a thread of its own", func(s string) error {
+	flag.Func("watch", "files below /sys/class/net, separated by commas; each flag of this kind has its own thread", func(s string) error {
 		watch = append(watch, strings.Split(s, ","))
 		return nil
 	})
 	wire := flag.String("listen", "", "interface on which to listen for announcements of addresses")
-	poll := flag.Duration("poll", 5*time.Millisecond, "time between looks at a file")
+	poll := flag.Duration("poll", 5*time.Millisecond, "time between two reads of a file")
 	flag.Parse()
 
 	tell := newTeller(os.Stdout)

@@ -34,7 +34,7 @@ func ping(ctx context.Context, tell *teller, to string, every, late time.Duratio
 	}
 	addr := net.ParseIP(to)
 	if addr == nil {
-		return fmt.Errorf("%q is no IP address", to)
+		return fmt.Errorf("%q is not an IP address", to)
 	}
 	proto := icmpv6
 	if addr.To4() != nil {

@@ -36,10 +36,10 @@ type Failure struct {
 var verbose bool
 
 func main() {
-	seed := flag.Uint64("seed", 1, "of all that is random")
-	rounds := flag.Int("rounds", 200, "how many")
-	only := flag.Int("only", 0, "the one round to carry out, 0 for all")
-	flag.BoolVar(&verbose, "verbose", false, "say each operation as it begins")
+	seed := flag.Uint64("seed", 1, "seed of all random choices")
+	rounds := flag.Int("rounds", 200, "number of rounds")
+	only := flag.Int("only", 0, "number of the only round to run (0: all)")
+	flag.BoolVar(&verbose, "verbose", false, "print each operation when it begins")
 	flag.Parse()
 	began := time.Now()
 	c, err := newCampaign(*seed)

@@ -38,7 +38,7 @@ var (
 	// worlds change under the plugin, between its calls.
 	worlds = weighted{
 		{"namespace deleted", 3}, {"bond deleted in the pod", 2}, {"bond renamed in the pod", 1}, {"link renamed in the pod", 2},
-		{"link set down in the pod", 1}, {"Record cut short", 2}, {"VFs made anew", 1}, {"VF's driver anew", 2}, {"PF's driver unbound", 1}, {"reboot", 1},
+		{"link set down in the pod", 1}, {"Record cut short", 2}, {"VFs recreated", 1}, {"VF's driver bound again", 2}, {"PF's driver unbound", 1}, {"reboot", 1},
 	}
 	disturbances = weighted{
 		{"", 6}, {"plugin killed after a time", 5}, {"plugin killed after system calls", 4},

@@ -73,7 +73,7 @@ func (c *campaign) carryOut(operations []Operation, count bool) string {
 			c.report.Disturbed[o.Disturb]++
 		}
 		rebooted = rebooted || o.What == "reboot"
-		anew = anew || rebooted || slices.Contains([]string{"VFs made anew", "VF's driver anew", "PF's driver unbound"}, o.What)
+		anew = anew || rebooted || slices.Contains([]string{"VFs recreated", "VF's driver bound again", "PF's driver unbound"}, o.What)
 		if verbose {
 			fmt.Fprintf(os.Stderr, "faults: %s\n", o)
 		}
@@ -144,10 +144,10 @@ func change(o Operation) error {
 				_ = os.Truncate(file, st.Size()/2)
 			}
 		}
-	case "VFs made anew":
+	case "VFs recreated":
 		_, err := shell(remakeVFs)
 		return err
-	case "VF's driver anew":
+	case "VF's driver bound again":
 		_, err := shell(rebindVF)
 		return err
 	case "PF's driver unbound":

@@ -26,10 +26,10 @@ func main() {
 
 func run() error {
 	o := cluster.Options{Log: os.Stderr}
-	flag.StringVar(&o.Kernel, "kernel", "", "of the node; default the newest")
-	flag.IntVar(&o.PFs, "pfs", 2, "physical functions, at most 4")
-	flag.IntVar(&o.VFs, "vfs", 7, "virtual functions of each, at most 7")
-	flag.DurationVar(&o.Timeout, "timeout", 24*time.Hour, "of the node's life")
+	flag.StringVar(&o.Kernel, "kernel", "", "kernel of the node (default: the newest)")
+	flag.IntVar(&o.PFs, "pfs", 2, "number of physical functions, at most 4")
+	flag.IntVar(&o.VFs, "vfs", 7, "number of virtual functions of each, at most 7")
+	flag.DurationVar(&o.Timeout, "timeout", 24*time.Hour, "time after which the node is shut down")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

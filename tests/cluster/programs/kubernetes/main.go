@@ -27,7 +27,7 @@ func main() {
 	name := filepath.Base(os.Args[0])
 	program := programs[name]
 	if program == nil {
-		fmt.Fprintf(os.Stderr, "%s: no program of this name here\n", name)
+		fmt.Fprintf(os.Stderr, "%s: there is no program of this name here\n", name)
 		os.Exit(2)
 	}
 	os.Exit(cli.Run(program()))

@@ -34,11 +34,11 @@ func run(args []string) (int, error) {
 	}
 	o := lab.Options{Log: os.Stderr, Files: map[string]string{}}
 	flags := flag.NewFlagSet("lab "+args[0], flag.ExitOnError)
-	flags.StringVar(&o.Kernel, "kernel", "", "one of "+strings.Join(lab.Kernels(), ", ")+"; default the newest")
-	flags.IntVar(&o.PFs, "pfs", 2, "physical functions, at most 4")
-	flags.IntVar(&o.VFs, "vfs", 4, "virtual functions of each, at most 7")
-	flags.DurationVar(&o.Timeout, "timeout", 0, "of the whole VM; default 15 minutes for a run, none for a shell")
-	flags.StringVar(&o.Disk, "disk", "", "an image `file` that the guest has as /dev/vda; with it comes an uplink")
+	flags.StringVar(&o.Kernel, "kernel", "", "one of "+strings.Join(lab.Kernels(), ", ")+"(default: the newest)")
+	flags.IntVar(&o.PFs, "pfs", 2, "number of physical functions, at most 4")
+	flags.IntVar(&o.VFs, "vfs", 4, "number of virtual functions of each, at most 7")
+	flags.DurationVar(&o.Timeout, "timeout", 0, "time after which the VM is shut down (default: 15 minutes for a run, none for a shell)")
+	flags.StringVar(&o.Disk, "disk", "", "image `file` that becomes /dev/vda of the guest, which then has an uplink too")
 	flags.Func("files", "guest=host,...: `files` to put below /lab", func(s string) error { return addFiles(o.Files, s) })
 	flags.Parse(args[1:])
 

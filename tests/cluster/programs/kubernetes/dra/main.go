@@ -25,7 +25,7 @@ import (
 const driverName = "sriov.multibond.test"
 
 func main() {
-	kubeconfig := flag.String("kubeconfig", "", "of who may read claims and write the node's slices")
+	kubeconfig := flag.String("kubeconfig", "", "kubeconfig of a user who may read claims and write the node's slices")
 	node := flag.String("node", "", "the node's name")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
