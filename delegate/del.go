@@ -13,16 +13,10 @@ import (
 	"github.com/multibond/multibond/delegate/record"
 )
 
-// Del restores an attachment, and all that were made together with it, in reverse. It
-// needs nothing but their Records. Without a Record there is nothing to restore. It
-// continues after an error and joins all errors.
-func (h *Host) Del(ctx context.Context, k plan.Key) (warnings []string, err error) {
-	_, out, err := h.del(ctx, k)
-	return out.warnings, err
-}
-
-// del is Del, and also returns the Record that it found. If it is certain that nothing
-// of the sandbox is left, the sandbox gets a tombstone.
+// del restores an attachment, and all that were made together with it, in reverse. It
+// needs nothing but their Records, and returns the one that it found. Without a Record
+// there is nothing to restore. It continues after an error and joins all errors. If it is
+// certain that nothing of the sandbox is left, the sandbox gets a tombstone.
 func (h *Host) del(ctx context.Context, k plan.Key) (rec *record.Record, out outcome, err error) {
 	locks, err := record.OpenLocks(h.Store.Dir, h.LockTimeout)
 	if err != nil {

@@ -110,8 +110,8 @@ func (m *machine) AddSecondary(ctx context.Context, r plan.Request) (*current.Re
 }
 
 func (m *machine) Del(ctx context.Context, k plan.Key) error {
-	warnings, err := m.Host.Del(ctx, k)
-	m.keep(warnings)
+	_, out, err := m.Host.del(ctx, k)
+	m.keep(out.warnings)
 	return err
 }
 

@@ -123,11 +123,12 @@ func (h *Host) addOne(ctx context.Context, socket string, r plan.Request, reply 
 	return h.addAll(ctx, []plan.Request{one}, o)
 }
 
-// DelPod is Del, and tells the agent how long it took, or why it failed. It is no error
-// if there is no agent. If there is no Record, the container may be older than this
-// plugin's installation: DelPod executes DEL of the default network's plugins, releases
-// what bond-cni attached, and reclaims the VFs that are known to be ours. With the
-// cluster's configuration it does so until it is certain that nothing is left.
+// DelPod restores what the Records of a container know, and tells the agent how long it
+// took, or why it failed. It is no error if there is no agent. If there is no Record, the
+// container may be older than this plugin's installation: DelPod executes DEL of the
+// default network's plugins, releases what bond-cni attached, and reclaims the VFs that
+// are known to be ours. With the cluster's configuration it does so until it is certain
+// that nothing is left.
 func (h *Host) DelPod(ctx context.Context, c netconf.Cluster, r plan.Request) (warnings []string, err error) {
 	began := time.Now()
 	rec, out, err := h.del(ctx, r.Key())
