@@ -9,7 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/tests/cluster"
 )
@@ -19,9 +20,7 @@ import (
 func agentCalls(s *scene, since time.Time) map[string]int {
 	s.Helper()
 	requests, err := c.Requests(cluster.AgentUser, since)
-	if err != nil {
-		s.Fatal(err)
-	}
+	require.NoError(s, err)
 	calls := map[string]int{}
 	for _, r := range requests {
 		if r.Verb != "watch" {
@@ -39,39 +38,29 @@ func TestBond(t *testing.T) {
 	s.apply(pod("p", "bond-net1@bond0", 1))
 	s.ready("p")
 	s.wantEvent("p", "NetworksAttached", "bond0 10.56.217.2 ("+s.namespace+"/bond-net1)")
-	if diff := cmp.Diff(map[string]int{"patch pods/status": 1, "create events": 1}, agentCalls(s, since)); diff != "" {
-		t.Errorf("the agent's calls per ADD, -want +got:\n%s", diff)
-	}
+	assert.Equal(t, map[string]int{"patch pods/status": 1, "create events": 1}, agentCalls(s, since), "the agent's calls per ADD")
 	report.APICalls["ADD reads"], report.APICalls["ADD patches"], report.APICalls["ADD events"] = 0, 1, 1
 
 	entries := s.status("p")
-	if len(entries) != 2 || entries[0]["default"] != true || entries[0]["name"] != "cbr0" || entries[0]["interface"] != "eth0" {
-		t.Fatalf("network-status: %v", entries)
-	}
+	require.Len(t, entries, 2)
+	assert.Equal(t, "cbr0 eth0 true", fmt.Sprint(entries[0]["name"], " ", entries[0]["interface"], " ", entries[0]["default"]), "network-status")
 	mac := strings.TrimSpace(s.exec("p", "cat", "/sys/class/net/bond0/address"))
 	links := entries[1]["multibond.io/links"].([]any)
 	delete(entries[1], "multibond.io/links")
 	want := map[string]any{"name": s.namespace + "/bond-net1", "interface": "bond0", "ips": []any{"10.56.217.2"}, "mac": mac, "mtu": 1500.0, "dns": map[string]any{}}
-	if diff := cmp.Diff(want, entries[1]); diff != "" {
-		t.Errorf("network-status of the bond, -want +got:\n%s", diff)
-	}
+	assert.Equal(t, want, entries[1], "network-status of the bond")
 	for i, bus := range []string{"0000:01:", "0000:02:"} {
 		link := links[i].(map[string]any)
 		device := link["device-info"].(map[string]any)["pci"].(map[string]any)["pci-address"].(string)
-		if link["name"] != fmt.Sprintf("bond0-%d", i+1) || !strings.HasPrefix(device, bus) {
-			t.Errorf("link %d: %v", i, link)
-		}
+		assert.Equal(t, fmt.Sprintf("bond0-%d", i+1), link["name"])
+		assert.Regexp(t, "^"+bus, device)
 	}
-	if got := s.exec("p", "cat", "/sys/class/net/bond0/bonding/slaves"); got != "bond0-1 bond0-2\n" {
-		t.Errorf("the bond's links: %q", got)
-	}
+	assert.Equal(t, "bond0-1 bond0-2\n", s.exec("p", "cat", "/sys/class/net/bond0/bonding/slaves"), "the bond's links")
 
 	since = time.Now()
 	s.remove("p")
 	s.wantBefore()
-	if calls := agentCalls(s, since); len(calls) > 0 {
-		t.Errorf("the agent's calls per DEL: %v", calls)
-	}
+	assert.Empty(t, agentCalls(s, since), "the agent's calls per DEL")
 	report.APICalls["DEL"] = 0
 }
 
@@ -107,18 +96,13 @@ func TestThreeBonds(t *testing.T) {
 	s.ready("p")
 	var used []string
 	for i := range 3 {
-		slaves := s.exec("p", "cat", fmt.Sprintf("/sys/class/net/b%d/bonding/slaves", i))
-		if slaves != fmt.Sprintf("b%d-1 b%d-2\n", i, i) {
-			t.Errorf("bond %d: %q", i, slaves)
-		}
+		assert.Equal(t, fmt.Sprintf("b%d-1 b%d-2\n", i, i), s.exec("p", "cat", fmt.Sprintf("/sys/class/net/b%d/bonding/slaves", i)))
 		for _, link := range s.status("p")[i+1]["multibond.io/links"].([]any) {
 			used = append(used, link.(map[string]any)["device-info"].(map[string]any)["pci"].(map[string]any)["pci-address"].(string))
 		}
 	}
 	slices.Sort(used)
-	if len(slices.Compact(slices.Clone(used))) != 6 {
-		t.Errorf("VFs: %v", used)
-	}
+	assert.Len(t, slices.Compact(slices.Clone(used)), 6, "VFs: %v", used)
 }
 
 // TestTwoPods start at once, and reach each other over their bonds.
@@ -147,9 +131,7 @@ func TestEightNetworks(t *testing.T) {
 	for i := 1; i <= 8; i++ {
 		want = append(want, fmt.Sprintf("net%d [10.61.0.%d]", i, i+1))
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
+	assert.Equal(t, want, got)
 }
 
 // TestDefaultNetwork: the pod's default network is a bond, which is eth0.
@@ -159,16 +141,11 @@ func TestDefaultNetwork(t *testing.T) {
 	defer s.kubectl("-n", "kube-system", "delete", "network-attachment-definition", "e2e-default")
 	s.apply(podWith("p", map[string]string{"v1.multus-cni.io/default-network": "e2e-default"}, 1))
 	s.ready("p")
-	if got := s.exec("p", "cat", "/sys/class/net/eth0/bonding/slaves"); got != "eth0-1 eth0-2\n" {
-		t.Errorf("eth0's links: %q", got)
-	}
+	assert.Equal(t, "eth0-1 eth0-2\n", s.exec("p", "cat", "/sys/class/net/eth0/bonding/slaves"), "eth0's links")
 	entries := s.status("p")
-	if len(entries) != 1 || entries[0]["default"] != true || entries[0]["name"] != "kube-system/e2e-default" {
-		t.Errorf("network-status: %v", entries)
-	}
-	if ip := s.kubectl("-n", s.namespace, "get", "pod", "p", "-o", "jsonpath={.status.podIP}"); ip != "10.62.0.2" {
-		t.Errorf("the pod's address is %s", ip)
-	}
+	require.Len(t, entries, 1)
+	assert.Equal(t, "kube-system/e2e-default true", fmt.Sprint(entries[0]["name"], " ", entries[0]["default"]), "network-status")
+	assert.Equal(t, "10.62.0.2", s.kubectl("-n", s.namespace, "get", "pod", "p", "-o", "jsonpath={.status.podIP}"), "the pod's address")
 }
 
 // TestDefaultRoute goes over the bond where the pod asks for it.
@@ -183,12 +160,8 @@ func TestDefaultRoute(t *testing.T) {
 			defaults = append(defaults, strings.TrimSpace(line))
 		}
 	}
-	if diff := cmp.Diff([]string{"default via 10.56.217.254 dev bond0"}, defaults); diff != "" {
-		t.Errorf("default routes, -want +got:\n%s", diff)
-	}
-	if got := fmt.Sprint(s.status("p")[1]["gateway"]); got != "[10.56.217.254]" {
-		t.Errorf("gateway: %s", got)
-	}
+	assert.Equal(t, []string{"default via 10.56.217.254 dev bond0"}, defaults, "default routes")
+	assert.Equal(t, "[10.56.217.254]", fmt.Sprint(s.status("p")[1]["gateway"]), "gateway")
 }
 
 // TestIPs: a bond takes the addresses that the pod asks for.
@@ -198,9 +171,7 @@ func TestIPs(t *testing.T) {
 		"ipam": {"type": "static"}}`))
 	s.apply(pod("p", `[{"name": "bond-net1", "interface": "bond0", "ips": ["10.77.0.9/24"]}]`, 1))
 	s.ready("p")
-	if got := fmt.Sprint(s.status("p")[1]["ips"]); got != "[10.77.0.9]" {
-		t.Errorf("ips: %s", got)
-	}
+	assert.Equal(t, "[10.77.0.9]", fmt.Sprint(s.status("p")[1]["ips"]), "ips")
 }
 
 // TestStatefulSet: a pod of the same name starts while the old one ends.
@@ -236,9 +207,7 @@ func TestStatefulSet(t *testing.T) {
 		return nil
 	})
 	s.ready("s-0")
-	if got := s.exec("s-0", "cat", "/sys/class/net/bond0/bonding/slaves"); got != "bond0-1 bond0-2\n" {
-		t.Errorf("the bond's links: %q", got)
-	}
+	assert.Equal(t, "bond0-1 bond0-2\n", s.exec("s-0", "cat", "/sys/class/net/bond0/bonding/slaves"), "the bond's links")
 }
 
 // TestDegraded: a bond that may start with fewer links does, with the one that the
@@ -248,9 +217,7 @@ func TestDegraded(t *testing.T) {
 	s.apply(strings.Replace(bondNAD("bond-net1", "10.56.217.0/24"), `\"miimon\": 100`, `\"miimon\": 100, \"minLinks\": 1`, 1))
 	s.apply(strings.ReplaceAll(pod("p", "bond-net1@bond0", 1), `,"intel.com/sriov_pf2":1`, ""))
 	s.ready("p")
-	if got := s.exec("p", "cat", "/sys/class/net/bond0/bonding/slaves"); got != "bond0-1\n" {
-		t.Errorf("the bond's links: %q", got)
-	}
+	assert.Equal(t, "bond0-1\n", s.exec("p", "cat", "/sys/class/net/bond0/bonding/slaves"), "the bond's links")
 	s.wantEvent("p", "NetworksWarned", "links[1].resourceName: the pod has no device left for it", "links: 1 of 2 are available, and the bond starts with them")
 	s.remove("p")
 	s.wantBefore()

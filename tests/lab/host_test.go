@@ -3,7 +3,6 @@ package lab
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -15,6 +14,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/tests/lab/internal/agent"
 )
@@ -44,9 +46,10 @@ func TestProtocolManyAtOnce(t *testing.T) {
 			text := strings.Repeat(fmt.Sprintln(i), 5000)
 			out, err := c.run(t.Context(), Cmd{Args: []string{"sh", "-c", "cat; echo end >&2; exit $X"},
 				Stdin: []byte(text), Env: []string{fmt.Sprint("X=", i)}})
-			if err != nil || out.Exit != i || string(out.Stdout) != text || string(out.Stderr) != "end\n" {
-				t.Errorf("command %d: exit %d, %d bytes, %q, %v", i, out.Exit, len(out.Stdout), out.Stderr, err)
-			}
+			assert.NoError(t, err)
+			assert.Equal(t, i, out.Exit)
+			assert.True(t, string(out.Stdout) == text, "command %d: %d bytes", i, len(out.Stdout))
+			assert.Equal(t, "end\n", string(out.Stderr))
 		})
 	}
 	all.Wait()
@@ -55,18 +58,14 @@ func TestProtocolManyAtOnce(t *testing.T) {
 func TestProtocolStreams(t *testing.T) {
 	c, _ := local(t)
 	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer r.Close()
 	defer w.Close()
 	p, err := c.start(Cmd{Args: []string{"sh", "-c", "echo one; read x; echo never"}, Stdin: nil, Stdout: w})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if line, err := bufio.NewReader(r).ReadString('\n'); err != nil || line != "one\n" {
-		t.Errorf("got %q, %v", line, err)
-	}
+	require.NoError(t, err)
+	line, err := bufio.NewReader(r).ReadString('\n')
+	assert.NoError(t, err)
+	assert.Equal(t, "one\n", line)
 	p.Kill()
 	p.Wait()
 }
@@ -75,33 +74,28 @@ func TestProtocolContextKills(t *testing.T) {
 	c, _ := local(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if _, err := c.run(ctx, Cmd{Args: []string{"sleep", "1000"}}); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v", err)
-	}
+	_, err := c.run(ctx, Cmd{Args: []string{"sleep", "1000"}})
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
 // A daemon keeps its parent's output open. Its parent's end is the end all the same.
 func TestProtocolDaemon(t *testing.T) {
 	c, _ := local(t)
 	out, err := c.run(t.Context(), Cmd{Args: []string{"sh", "-c", "sleep 30 & echo started"}})
-	if err != nil || string(out.Stdout) != "started\n" || out.Exit != 0 {
-		t.Errorf("got %q, exit %d, %v", out.Stdout, out.Exit, err)
-	}
+	assert.NoError(t, err)
+	assert.Equal(t, "started\n", string(out.Stdout))
+	assert.Zero(t, out.Exit)
 }
 
 func TestProtocolEnd(t *testing.T) {
 	c, end := local(t)
 	p, err := c.start(Cmd{Args: []string{"sleep", "1000"}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	end()
-	if _, err := p.Wait(); err == nil || !strings.Contains(err.Error(), "the end") {
-		t.Errorf("the command that ran: %v", err)
-	}
-	if _, err := c.start(Cmd{Args: []string{"true"}}); err == nil || !strings.Contains(err.Error(), "the end") {
-		t.Errorf("the next command: %v", err)
-	}
+	_, err = p.Wait()
+	assert.ErrorContains(t, err, "the end", "the command that ran")
+	_, err = c.start(Cmd{Args: []string{"true"}})
+	assert.ErrorContains(t, err, "the end", "the next command")
 }
 
 func TestParseGoTest(t *testing.T) {
@@ -116,43 +110,30 @@ func TestParseGoTest(t *testing.T) {
 --- FAIL: TestC (0.10s)
 FAIL
 `)})
-	if !slices.Equal(r.Passed, []string{"TestA", "TestA/sub"}) || !slices.Equal(r.Skipped, []string{"TestB"}) ||
-		!slices.Equal(r.Failed, []string{"TestC"}) {
-		t.Errorf("got %v, %v, %v", r.Passed, r.Skipped, r.Failed)
-	}
+	assert.Equal(t, []string{"TestA", "TestA/sub"}, r.Passed)
+	assert.Equal(t, []string{"TestB"}, r.Skipped)
+	assert.Equal(t, []string{"TestC"}, r.Failed)
 	for name, r := range map[string]GoTestResult{
 		"failed":      {Passed: []string{"TestA"}, Failed: []string{"TestC"}},
 		"skipped":     {Passed: []string{"TestA"}, Skipped: []string{"TestB"}},
 		"none":        {},
 		"exit status": {Passed: []string{"TestA"}, Output: Output{Exit: 2}},
 	} {
-		if r.verdict() == nil {
-			t.Errorf("%s: no error", name)
-		}
+		assert.Error(t, r.verdict(), name)
 	}
-	if err := (GoTestResult{Passed: []string{"TestA"}}).verdict(); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, GoTestResult{Passed: []string{"TestA"}}.verdict())
 }
 
 func TestVersion(t *testing.T) {
-	if got := newest([]string{"6.1", "6.12"}); got != "6.12" {
-		t.Error(got)
-	}
-	if slices.Compare(version("6.12"), version("6.1")) <= 0 {
-		t.Error("6.12 is not newer than 6.1")
-	}
+	assert.Equal(t, "6.12", newest([]string{"6.1", "6.12"}))
+	assert.Positive(t, slices.Compare(version("6.12"), version("6.1")))
 }
 
 func TestConsoleTail(t *testing.T) {
 	var c console
 	fmt.Fprint(&c, strings.Repeat("x", consoleSize), "\r\none\r\ntwo\r\n")
-	if got := c.tail(2); got != "one\ntwo" {
-		t.Errorf("got %q", got)
-	}
-	if n := len(c.buf); n > consoleSize {
-		t.Errorf("keeps %d bytes", n)
-	}
+	assert.Equal(t, "one\ntwo", c.tail(2))
+	assert.LessOrEqual(t, len(c.buf), consoleSize)
 }
 
 // A share lives as long as somebody holds it.
@@ -160,19 +141,15 @@ func TestSweep(t *testing.T) {
 	parent := t.TempDir()
 	held, left := filepath.Join(parent, "held"), filepath.Join(parent, "left")
 	for _, dir := range []string{held, left} {
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.Mkdir(dir, 0o755))
 	}
 	f, err := lock(held, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer f.Close()
 	sweep(parent)
-	if got, _ := filepath.Glob(parent + "/*"); !slices.Equal(got, []string{held}) {
-		t.Errorf("left are %v", got)
-	}
+	got, err := filepath.Glob(parent + "/*")
+	require.NoError(t, err)
+	assert.Equal(t, []string{held}, got)
 }
 
 // TestQEMUDiesToo kills a process that started a child the way QEMU is started.
@@ -186,16 +163,11 @@ func TestQEMUDiesToo(t *testing.T) {
 	parent := exec.Command(os.Args[0], "-test.run", "^TestQEMUDiesToo$")
 	parent.Env = append(os.Environ(), "LAB_TEST_PARENT=1")
 	out, err := parent.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := parent.Start(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
+	require.NoError(t, parent.Start())
 	var pid int
-	if _, err := fmt.Fscan(out, &pid); err != nil {
-		t.Fatal(err)
-	}
+	_, err = fmt.Fscan(out, &pid)
+	require.NoError(t, err)
 	parent.Process.Kill()
 	parent.Wait()
 	for end := time.Now().Add(10 * time.Second); alive(pid); time.Sleep(10 * time.Millisecond) {

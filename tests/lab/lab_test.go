@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // TestGuest checks on each kernel that the machine is the one that the package
@@ -45,9 +47,7 @@ func TestGuest(t *testing.T) {
 // No link is there that no NIC makes: no bond0, no dummy0.
 func testLinks(t *testing.T, vm *VM) {
 	var links []struct{ Ifname, Operstate string }
-	if err := json.Unmarshal([]byte(sh(t, vm, "ip -j link")), &links); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, json.Unmarshal([]byte(sh(t, vm, "ip -j link")), &links))
 	got := map[string]string{}
 	for _, l := range links {
 		got[l.Ifname] = l.Operstate
@@ -58,9 +58,7 @@ func testLinks(t *testing.T, vm *VM) {
 			want[fmt.Sprintf("%sv%d", pf, vf)] = "DOWN"
 		}
 	}
-	if fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("links:\n got %v\nwant %v", got, want)
-	}
+	assert.Equal(t, want, got)
 }
 
 func testVFs(t *testing.T, vm *VM) {
@@ -69,9 +67,7 @@ func testVFs(t *testing.T, vm *VM) {
 			got := sh(t, vm, fmt.Sprintf(`cd /sys/class/net/enp%ds0v%d/device
 				for f in . physfn driver; do basename $(readlink -f $f); done`, pf, vf))
 			want := fmt.Sprintf("0000:%02d:10.%d\n0000:%02d:00.0\nigbvf\n", pf, 2*vf, pf)
-			if got != want {
-				t.Errorf("VF %d of PF %d:\n got %q\nwant %q", vf, pf, got, want)
-			}
+			assert.Equal(t, want, got, "VF %d of PF %d", vf, pf)
 		}
 	}
 }
@@ -87,13 +83,9 @@ func testAttach(t *testing.T, vm *VM) {
 	// The newest version that this sriov takes.
 	conf := []byte(`{"cniVersion": "0.3.1", "name": "n", "type": "sriov", "deviceID": "0000:01:10.2"}`)
 	run(t, vm, Cmd{Args: []string{"sriov"}, Env: cni("ADD"), Stdin: conf})
-	if got := sh(t, vm, "ip -n pod -br link show net1; ls /sys/bus/pci/devices/0000:01:10.2/net"); !strings.HasPrefix(got, "net1 ") {
-		t.Errorf("after ADD, in the namespace: %q", got)
-	}
+	assert.Regexp(t, "^net1 ", sh(t, vm, "ip -n pod -br link show net1; ls /sys/bus/pci/devices/0000:01:10.2/net"), "after ADD, in the namespace")
 	run(t, vm, Cmd{Args: []string{"sriov"}, Env: cni("DEL"), Stdin: conf})
-	if got := sh(t, vm, "ls /sys/bus/pci/devices/0000:01:10.2/net; ip netns del pod"); got != "enp1s0v1\n" {
-		t.Errorf("after DEL, on the host: %q", got)
-	}
+	assert.Equal(t, "enp1s0v1\n", sh(t, vm, "ls /sys/bus/pci/devices/0000:01:10.2/net; ip netns del pod"), "after DEL, on the host")
 }
 
 // carrier of a link that is up.
@@ -117,9 +109,7 @@ func testCablePulled(t *testing.T, vm *VM) {
 	cable(t, vm, false)
 	awaitCarrier(t, vm, "enp1s0", "0")
 	time.Sleep(3 * time.Second) // what would come late
-	if got := carrier(t, vm, "enp1s0v0"); got != "1" {
-		t.Errorf("the VF noticed the cable: carrier %s", got)
-	}
+	assert.Equal(t, "1", carrier(t, vm, "enp1s0v0"), "the VF noticed the cable")
 	cable(t, vm, true)
 	awaitCarrier(t, vm, "enp1s0", "1")
 	sh(t, vm, "ip link set enp1s0v0 down")
@@ -127,9 +117,7 @@ func testCablePulled(t *testing.T, vm *VM) {
 
 func cable(t *testing.T, vm *VM, on bool) {
 	t.Helper()
-	if err := vm.Cable(0, on); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, vm.Cable(0, on))
 }
 
 // A PF that is down takes the carrier of its VFs.
@@ -146,19 +134,13 @@ func testPFDown(t *testing.T, vm *VM) {
 func testExitStatus(t *testing.T, vm *VM) {
 	out, err := vm.Run(t.Context(), Cmd{Args: []string{"sh", "-c", "pwd; echo $X; cat; echo wrong >&2; exit 3"},
 		Env: []string{"X=y"}, Dir: "/tmp", Stdin: []byte("stdin")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := fmt.Sprintf("%d %q %q", out.Exit, out.Stdout, out.Stderr)
-	if want := `3 "/tmp\ny\nstdin" "wrong\n"`; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
+	require.NoError(t, err)
+	assert.Equal(t, `3 "/tmp\ny\nstdin" "wrong\n"`, fmt.Sprintf("%d %q %q", out.Exit, out.Stdout, out.Stderr))
 }
 
 func testNotFound(t *testing.T, vm *VM) {
-	if _, err := vm.Run(t.Context(), Cmd{Args: []string{"nothing-of-that-name"}}); err == nil {
-		t.Error("no error")
-	}
+	_, err := vm.Run(t.Context(), Cmd{Args: []string{"nothing-of-that-name"}})
+	assert.Error(t, err)
 }
 
 func testTimeLimit(t *testing.T, vm *VM) {
@@ -185,59 +167,44 @@ func testKill(t *testing.T, vm *VM) {
 }
 
 func testShare(t *testing.T, vm *VM) {
-	if got := sh(t, vm, "hello; echo back >/lab/file"); got != "hello\n" {
-		t.Errorf("program in bin/: %q", got)
-	}
-	if b, err := os.ReadFile(filepath.Join(vm.Share(), "file")); err != nil || string(b) != "back\n" {
-		t.Errorf("file of the guest: %q, %v", b, err)
-	}
+	assert.Equal(t, "hello\n", sh(t, vm, "hello; echo back >/lab/file"), "program in bin/")
+	b, err := os.ReadFile(filepath.Join(vm.Share(), "file"))
+	assert.NoError(t, err)
+	assert.Equal(t, "back\n", string(b), "file of the guest")
 	for _, text := range []string{"first", "other"} {
-		if err := os.WriteFile(filepath.Join(vm.Share(), "file"), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		if got := sh(t, vm, "cat /lab/file"); got != text {
-			t.Errorf("file of the host: %q, want %q", got, text)
-		}
+		require.NoError(t, os.WriteFile(filepath.Join(vm.Share(), "file"), []byte(text), 0o644))
+		assert.Equal(t, text, sh(t, vm, "cat /lab/file"), "file of the host")
 	}
 }
 
 // The first command ends only because the second runs.
 func testTwoAtOnce(t *testing.T, vm *VM) {
 	p, err := vm.Start(t.Context(), Cmd{Args: []string{"sh", "-c", "until [ -e /tmp/second ]; do sleep 0.1; done; echo first"}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	sh(t, vm, "touch /tmp/second")
-	if out, err := p.Wait(); err != nil || string(out.Stdout) != "first\n" {
-		t.Errorf("got %q, %v", out.Stdout, err)
-	}
+	out, err := p.Wait()
+	assert.NoError(t, err)
+	assert.Equal(t, "first\n", string(out.Stdout))
 }
 
 // testGoTest runs this very binary in the guest, with tests that need no VM.
 func testGoTest(t *testing.T, vm *VM) {
 	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	r, err := vm.GoTest(t.Context(), self, "-test.run", "^TestVersion$")
-	if err != nil || !slices.Equal(r.Passed, []string{"TestVersion"}) {
-		t.Errorf("passed %v, %v", r.Passed, err)
-	}
-	if _, err := vm.GoTest(t.Context(), self, "-test.run", "^TestOfNoSuchName$"); err == nil {
-		t.Error("no test ran, and no error")
-	}
+	assert.NoError(t, err)
+	assert.Equal(t, []string{"TestVersion"}, r.Passed)
+	_, err = vm.GoTest(t.Context(), self, "-test.run", "^TestOfNoSuchName$")
+	assert.Error(t, err, "no test ran, and no error")
 }
 
 // TestDeath: whoever waits for a guest that panics learns of it, and why.
 func TestDeath(t *testing.T) {
 	vm := bootFor(t, Options{PFs: 1, VFs: 1})
 	_, err := vm.Run(t.Context(), Cmd{Args: []string{"sh", "-c", "echo c >/proc/sysrq-trigger; sleep 1000"}})
-	if err == nil || !strings.Contains(err.Error(), "sysrq triggered crash") {
-		t.Errorf("got %v, want an error with the end of the console", err)
-	}
-	if _, err := vm.Start(t.Context(), Cmd{Args: []string{"true"}}); err == nil {
-		t.Error("a dead guest takes commands")
-	}
+	assert.ErrorContains(t, err, "sysrq triggered crash", "the end of the console")
+	_, err = vm.Start(t.Context(), Cmd{Args: []string{"true"}})
+	assert.Error(t, err, "a dead guest takes commands")
 }
 
 // TestNoBoot: a guest that hangs in its boot is tried twice, and told of.
@@ -248,22 +215,17 @@ func TestNoBoot(t *testing.T) {
 		vm.Close()
 		t.Fatal("a boot within half a second")
 	}
-	if !strings.Contains(err.Error(), "time limit of 500ms") || !strings.Contains(log.String(), "once more") {
-		t.Errorf("got %v, log %s", err, log.String())
-	}
+	assert.ErrorContains(t, err, "time limit of 500ms")
+	assert.Contains(t, log.String(), "once more")
 }
 
 func bootFor(t *testing.T, o Options) *VM {
 	t.Helper()
 	o.Log = t.Output()
 	vm, err := Boot(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() {
-		if err := vm.Close(); err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, vm.Close())
 	})
 	return vm
 }
@@ -284,8 +246,6 @@ func run(t *testing.T, vm *VM, c Cmd) string {
 
 func script(t *testing.T, text string) string {
 	file := filepath.Join(t.TempDir(), "script")
-	if err := os.WriteFile(file, []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(file, []byte("#!/bin/sh\n"+text+"\n"), 0o755))
 	return file
 }
