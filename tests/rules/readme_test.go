@@ -6,23 +6,20 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // TestREADMENamesTests: each test that tests/README.md names exists.
 func TestREADMENamesTests(t *testing.T) {
 	text, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	named := regexp.MustCompile("`(Test\\w+|\\w+\\.txtar)`").FindAllStringSubmatch(string(text), -1)
-	if len(named) < 40 {
-		t.Fatalf("found %d names only", len(named))
-	}
+	require.GreaterOrEqual(t, len(named), 40)
 	existing := names(t)
 	for _, name := range named {
-		if !existing[name[1]] {
-			t.Errorf("tests/README.md names %s, which does not exist", name[1])
-		}
+		assert.True(t, existing[name[1]], "tests/README.md names %s, which does not exist", name[1])
 	}
 }
 
@@ -42,9 +39,7 @@ func names(t *testing.T) map[string]bool {
 			}
 			return err
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 	}
 	return existing
 }

@@ -4,6 +4,9 @@ import (
 	"encoding/hex"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestAnnouncement(t *testing.T) {
@@ -19,15 +22,11 @@ func TestAnnouncement(t *testing.T) {
 		{"ARP cut short", from + "0806 0001", ""},
 	} {
 		frame, err := hex.DecodeString(strings.ReplaceAll(test.frame, " ", ""))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		got := ""
 		if address, mac, ok := announcement(frame); ok {
 			got = address.String() + " " + mac.String()
 		}
-		if got != test.want {
-			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
-		}
+		assert.Equal(t, test.want, got, test.name)
 	}
 }
