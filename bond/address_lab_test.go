@@ -33,7 +33,7 @@ func TestLabAnnounce(t *testing.T) {
 	}))
 	defer unix.Close(peer)
 	require.NoError(t, unix.Bind(peer, &unix.SockaddrLinklayer{Ifindex: v1.Index, Protocol: networkOrder(unix.ETH_P_ALL)}))
-	require.NoError(t, unix.SetsockoptTimeval(peer, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5}))
+	require.NoError(t, unix.SetsockoptTimeval(peer, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 120}))
 
 	addrs := []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")}
 	require.NoError(t, here.Announce(v0.Index, addrs))

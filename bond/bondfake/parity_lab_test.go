@@ -37,5 +37,5 @@ func TestParityKernel(t *testing.T) {
 			exec.Command("ip", "netns", "del", name).Run()
 		}
 	})
-	runScript(t, real{}, 10*time.Second)
+	runScript(t, real{}, 2*time.Minute)
 }

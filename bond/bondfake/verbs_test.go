@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"time"
 
 	"github.com/multibond/multibond/bond"
 )
@@ -108,15 +109,23 @@ func setVF(pf string, number int, set func(*bond.VF)) func(*stage) error {
 	}
 }
 
-// reports checks the MAC that a PF reports for a VF, by its label.
+// reports checks the MAC that a PF reports for a VF, by its label. On a busy machine a
+// VF's message can be lost. It is sent again when the VF is set up and down.
 func reports(pf string, number int, label string) func(*stage) error {
 	return func(s *stage) error {
 		return s.in("host", func(n bond.Namespace) error {
-			vfs, err := n.VFs(pf)
-			if err == nil && s.label(vfs[number].MAC) != label {
-				return fmt.Errorf("%s reports %s for VF %d", pf, vfs[number].MAC, number)
+			for end := time.Now().Add(s.patience); ; {
+				vfs, err := n.VFs(pf)
+				if err != nil || s.label(vfs[number].MAC) == label {
+					return err
+				}
+				if !time.Now().Before(end) {
+					return fmt.Errorf("%s reports %s for VF %d", pf, vfs[number].MAC, number)
+				}
+				if err := bond.Bounce(n, s.link(n, fmt.Sprintf("%sv%d", pf, number))); err != nil {
+					return err
+				}
 			}
-			return err
 		})
 	}
 }

@@ -9,9 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -51,7 +53,7 @@ func TestLab(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"cni": cni, "pod": pod, "remember": remember, "same": same,
+			"cni": cni, "pod": pod, "remember": remember, "same": same, "await": await,
 		},
 	})
 }
@@ -89,6 +91,31 @@ func pod(ts *testscript.TestScript, neg bool, args []string) {
 	for _, name := range args {
 		ts.Check(ts.Exec("ip", "netns", "add", name))
 		ts.Defer(func() { exec.Command("ip", "netns", "del", name).Run() })
+	}
+}
+
+// await executes a program until a pattern matches what it prints: "await PATTERN
+// PROGRAM ARGS...". What the kernel does in its own time is awaited so: a carrier, an
+// active link, the end of a namespace. The limit is no measure of speed.
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: await PATTERN PROGRAM ARGS...")
+	}
+	pattern := regexp.MustCompile("(?m)" + args[0])
+	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		cmd := exec.Command(args[1], args[2:]...)
+		cmd.Dir = ts.MkAbs(".")
+		cmd.Env = os.Environ()
+		for _, key := range []string{"CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"} {
+			cmd.Env = append(cmd.Env, key+"="+ts.Getenv(key))
+		}
+		out, err := cmd.CombinedOutput()
+		if pattern.Match(out) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s does not print %s: %v\n%s", strings.Join(args[1:], " "), args[0], err, out)
+		}
 	}
 }
 
