@@ -18,8 +18,13 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// deadline is of one call of the plugin; it is beyond all of the plugin's own.
-const deadline = 4 * time.Minute
+const (
+	// deadline is of one call of the plugin; it is beyond all of the plugin's own.
+	deadline = 4 * time.Minute
+	// patience is what the kernel and the plugin get to put all as it was. The
+	// plugin gives up what has been lost for two minutes, which must not hide it.
+	patience = time.Minute
+)
 
 type values = map[string]any
 
@@ -333,14 +338,16 @@ func (c *campaign) undo() (wrong []string) {
 // end ends one sandbox.
 func end(sandbox int) (wrong []string) {
 	answer := ""
-	for range 4 {
+	for limit := time.Now().Add(patience); ; time.Sleep(300 * time.Millisecond) {
 		cmd, out, said := command(Operation{What: "DEL", Sandbox: sandbox}, nil)
 		err := cmd.Run()
 		if answer = ""; err == nil {
 			break
 		}
 		answer = fmt.Sprintf("DEL s%d: %s%s", sandbox, out, said)
-		time.Sleep(300 * time.Millisecond)
+		if time.Now().After(limit) {
+			break
+		}
 	}
 	if answer != "" {
 		wrong = append(wrong, answer)

@@ -180,7 +180,7 @@ func difference(before []string, anew bool) string {
 		before = withoutMACs(before)
 	}
 	var lines []string
-	for range 50 {
+	for limit := time.Now().Add(patience); ; time.Sleep(200 * time.Millisecond) {
 		now, err := state()
 		if err != nil {
 			return err.Error()
@@ -199,12 +199,10 @@ func difference(before []string, anew bool) string {
 				lines = append(lines, "+ "+line)
 			}
 		}
-		if len(lines) == 0 {
-			return ""
+		if len(lines) == 0 || time.Now().After(limit) {
+			return strings.Join(lines, "\n")
 		}
-		time.Sleep(200 * time.Millisecond)
 	}
-	return strings.Join(lines, "\n")
 }
 
 // makeVFs gives all PFs that have none their VFs, with the names that the lab
@@ -216,7 +214,7 @@ for n in /sys/class/net/enp*/device/sriov_numvfs; do
 done
 for pf in $made; do
 	for vf in /sys/class/net/$pf/device/virtfn*; do
-		for i in $(seq 100); do [ -d $vf/net ] && break; sleep 0.1; done
+		for i in $(seq 600); do [ -d $vf/net ] && break; sleep 0.1; done
 		number=${vf##*virtfn}; name=$(ls $vf/net)
 		ip link set $name down
 		[ $name = ${pf}v$number ] || ip link set $name name ${pf}v$number
@@ -233,7 +231,7 @@ for n in /sys/class/net/enp*/device/sriov_numvfs; do [ $(cat $n) = 0 ] || echo 0
 const rebindVF = `
 vf=/sys/bus/pci/devices/0000:01:10.0
 echo 0000:01:10.0 >$vf/driver/unbind; echo 0000:01:10.0 >/sys/bus/pci/drivers/igbvf/bind
-for i in $(seq 100); do [ -d $vf/net ] && break; sleep 0.1; done
+for i in $(seq 600); do [ -d $vf/net ] && break; sleep 0.1; done
 name=$(ls $vf/net)
 ip link set $name down
 [ $name = enp1s0v0 ] || ip link set $name name enp1s0v0`
@@ -244,7 +242,7 @@ pf=/sys/bus/pci/devices/0000:01:00.0
 echo 0000:01:00.0 >$pf/driver/unbind
 sleep 0.2
 echo 0000:01:00.0 >/sys/bus/pci/drivers/igb/bind
-for i in $(seq 100); do [ -d $pf/net ] && break; sleep 0.1; done
+for i in $(seq 600); do [ -d $pf/net ] && break; sleep 0.1; done
 name=$(ls $pf/net)
 [ $name = enp1s0 ] || ip link set $name name enp1s0
 ip link set enp1s0 up` + makeVFs
