@@ -19,29 +19,25 @@ kubernetes=v1.36.3
 version="-X k8s.io/component-base/version.gitVersion=$kubernetes -X k8s.io/component-base/version.gitMajor=1
 	-X k8s.io/component-base/version.gitMinor=36 -X k8s.io/client-go/pkg/version.gitVersion=$kubernetes"
 
-# Builds what a module of its own pins, and says how long it took.
-build() { # module, linker's flags, where to, packages
-	local began=$SECONDS
-	mkdir -p "$3"
-	(cd "$here/programs/$1" && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w $2" -o "$3/" "${@:4}") || die "$1 does not build"
-	say "$1 built in $((SECONDS - began)) s"
-}
+compile() { "$root/tests/compile.sh" "$@" || exit 1; }
+pinned() { go list -e -tags tools -f '{{join .Imports " "}}' .; }
 
-pinned() { (cd "$here/programs/$1" && go list -e -tags tools -f '{{join .Imports " "}}' .); }
-
-# The kubelet shares most packages with the control plane, so it comes after.
+# All of a module at once, so that what several programs need is compiled once.
 programs() {
-	say "building etcd, containerd, the device plugin, Multus and Kubernetes $kubernetes; with nothing cached that takes 15 minutes on 2 cores"
-	build etcd '' "$made/bin" $(pinned etcd)
-	mv "$made/bin/server" "$made/bin/etcd"
-	build containerd '' "$disk/bin" $(pinned containerd)
-	build sriovdp '' "$disk/bin" $(pinned sriovdp)
-	build multus '' "$disk/bin" $(pinned multus)
-	build kubernetes "$version" "$made/bin" .
-	build kubernetes "$version" "$disk/bin" k8s.io/kubernetes/cmd/kubelet ./dra
+	(
+		cd "$here/programs"
+		compile "cluster: Kubernetes $kubernetes, etcd, containerd, Multus" "$disk/bin" "$version" ./kubernetes ./dra $(pinned)
+		cd sriovdp
+		compile 'cluster: the SR-IOV device plugin' "$disk/bin" '' $(pinned)
+		cd "$root"
+		compile 'cluster: what else runs on the node and in its pods' "$made/build" '' ./tests/cluster/{forward,pause} ./tests/demo/probe
+	)
+	mkdir -p "$made/bin"
+	mv "$made/build/forward" "$disk/bin/"
+	mv "$disk/bin/kubernetes" "$made/bin/"
+	mv "$disk/bin/server" "$made/bin/etcd"
 	local program
 	for program in kube-apiserver kube-controller-manager kube-scheduler kubectl; do ln -sf kubernetes "$made/bin/$program"; done
-	(cd "$root" && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$disk/bin/forward" ./tests/cluster/forward)
 }
 
 # runc and its library, and the list that the device plugin reads.
@@ -69,12 +65,9 @@ fetch() { # package
 images() {
 	local image='go run ./deploy/image' busybox
 	busybox=$(PATH=$tools/usr/bin:$tools/bin:$PATH command -v busybox)
-	mkdir -p "$disk/images" "$made/build"
+	mkdir -p "$disk/images"
 	(
 		cd "$root"
-		for program in tests/cluster/pause tests/demo/probe; do
-			CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$made/build/" "./$program"
-		done
 		$image -o "$disk/images/pause.tar" -name multibond.test/pause:1 -entrypoint /pause -file "/pause=$made/build/pause"
 		$image -o "$disk/images/tools.tar" -name multibond.test/tools:1 -file "/bin/busybox=$busybox" -file "/bin/probe=$made/build/probe" \
 			$(busybox --list | grep -vx busybox | sed 's|^|-link /bin/|; s|$|=busybox|')
@@ -82,7 +75,7 @@ images() {
 }
 
 inputs() {
-	(cd "$here" && cat setup.sh $(find programs -type f | sort) forward/*.go pause/*.go && cd ../.. && cat deploy/image/main.go tests/demo/probe/*.go && go version) | sha256sum
+	(cd "$here" && cat setup.sh ../compile.sh $(find programs -type f | sort) forward/*.go pause/*.go && cd ../.. && cat deploy/image/main.go tests/demo/probe/*.go && go version) | sha256sum
 }
 current() { [ "$(cat "$made/stamp" 2>/dev/null)" = "$wanted" ]; }
 

@@ -153,7 +153,7 @@ guest() { # kernel's directory
 	# For modprobe, to which what a module depends on is there already.
 	(cd "$tree"/lib/modules/* && find . -name '*.ko' -printf '%P:\n' >modules.dep)
 	cp "$lab/init" "$tree/init"
-	cp "$out/agent" "$tree/usr/sbin/agent"
+	cp "$out/guest/guest" "$tree/usr/sbin/agent"
 	cp -r "$out/cni" "$tree/opt/cni/bin"
 	(cd "$tree" && find . | busybox cpio -o -H newc -R 0:0 2>/dev/null) >"$1/initramfs.new"
 	mv "$1/initramfs.new" "$1/initramfs" # whole, or not there
@@ -161,20 +161,24 @@ guest() { # kernel's directory
 	rm -r "$tree"
 }
 
-go_static() { CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$@"; }
-
-plugins() {
+# The agent and the plugins, side by side with the downloads.
+compile() {
 	local set
-	for set in sriov standard; do
-		(cd "$lab/plugins/$set" && go_static "$out/cni/" $(go list -e -tags tools -f '{{join .Imports " "}}' .))
-	done
+	(
+		cd "$lab/../.."
+		"$lab/../compile.sh" "lab: the guest's agent" "$out/guest" '' ./tests/lab/guest
+		for set in sriov standard; do
+			cd "$lab/plugins/$set"
+			"$lab/../compile.sh" "lab: plugins, $set" "$out/cni" '' $(go list -e -tags tools -f '{{join .Imports " "}}' .)
+		done
+	) >"$out/compile.log" 2>&1
 }
 
 # ---- all ------------------------------------------------------------------
 
 # What the result depends on.
 inputs() {
-	(cd "$lab" && cat setup.sh packages.sh init guest/*.go internal/*/*.go plugins/*/* && echo "${LAB_QEMU-}" && go version) | sha256sum
+	(cd "$lab" && cat setup.sh packages.sh ../compile.sh init guest/*.go internal/*/*.go plugins/*/* && echo "${LAB_QEMU-}" && go version) | sha256sum
 }
 current() { [ "$(cat "$out/stamp" 2>/dev/null)" = "$wanted" ]; }
 
@@ -186,11 +190,11 @@ wanted=$(inputs)
 mkdir -p "$out/cni"
 exec 9>"$out/lock" && flock 9 # another one may be at it
 ! current || exit 0
-say "building the agent, sriov-cni and the standard plugins"
-{ (cd "$lab" && go_static "$out/agent" ./guest) && plugins; } & building=$!
+say "compiling the agent, sriov-cni and the standard plugins"
+compile & compiling=$!
 programs
 if [ "$ID" = ubuntu ]; then ubuntu_kernels; else debian_kernel 6.1 && debian_kernel 6.12; fi
-wait $building || die "building failed"
+wait $compiling || die "does not compile: $(cat "$out/compile.log")"
 say "packing the guests"
 for kernel in "$out"/kernels/*/root; do guest "${kernel%/root}"; done
 echo "$wanted" >"$out/stamp"
