@@ -20,7 +20,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 export CGO_ENABLED = 0
 export GOFLAGS := $(sort $(shell $(GO) env GOFLAGS) -trimpath -gcflags=all=-dwarf=false)
 
-.PHONY: help build image demo demo-node failover bench faults test soak unit kernel life fuzz e2e lint lab lab-setup cluster cluster-setup clean
+.PHONY: help build plugin image demo demo-node failover bench faults test soak unit kernel life fuzz e2e lint lab lab-setup cluster cluster-setup clean
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,15 +28,18 @@ help: ## list these verbs
 build: ## the plugin and the agent: build/multibond, build/multibond-agent
 	@tests/compile.sh 'multibond $(VERSION)' $(BUILD) '-X main.releaseVersion=$(VERSION)' ./cmd/...
 
+plugin:
+	@tests/compile.sh 'the plugin' $(BUILD) '-X main.releaseVersion=$(VERSION)' ./cmd/multibond
+
 image: build ## the agent's image, without a container engine: build/image.tar
 	$(GO) run ./deploy/image -o $(BUILD)/image.tar -name $(IMAGE) -entrypoint /multibond-agent \
 		-file /multibond-agent=$(AGENT) -file /multibond=$(PLUGIN)
 
-demo: image cluster-setup ## a cluster, one annotation, a bond, a failover, all as before: build/report/demo.json
-	$(GO) run ./tests/demo -cluster -kernel $(KERNEL) -report $(BUILD)/report/demo.json
+demo: plugin lab-setup ## a bond's failover on a node; then, once it is built, on a cluster: build/report/demo-node.json, demo.json
+	$(GO) run ./tests/demo -cluster -kernel $(KERNEL) -plugin $(PLUGIN)
 
-demo-node: build lab-setup ## without Kubernetes: two bonds over real VFs, two failovers: build/report/demo-node.json
-	$(GO) run ./tests/demo -kernel $(KERNEL) -plugin $(PLUGIN) -report $(BUILD)/report/demo-node.json
+demo-node: plugin lab-setup ## without Kubernetes: two bonds over real VFs, two failovers: build/report/demo-node.json
+	$(GO) run ./tests/demo -kernel $(KERNEL) -plugin $(PLUGIN)
 
 failover: build lab-setup ## what each fault costs in each mode, by traffic: build/report/failover.json, .svg
 	$(GO) run ./tests/demo -failover -kernel $(KERNEL) -plugin $(PLUGIN) -report $(BUILD)/report/failover.json

@@ -15,8 +15,9 @@ import (
 func main() {
 	kernel := flag.String("kernel", "6.12", "the guest's kernel, a directory below build/lab/kernels")
 	plugin := flag.String("plugin", "build/multibond", "the plugin")
-	file := flag.String("report", "build/report/demo.json", "file for the report")
-	whole := flag.Bool("cluster", false, "run on a Kubernetes cluster, with the image that make image has built")
+	file := flag.String("report", "build/report/demo-node.json", "file for the report")
+	clusterFile := flag.String("cluster-report", "build/report/demo.json", "file for the report of the cluster")
+	both := flag.Bool("cluster", false, "then run on a Kubernetes cluster as well, which is built meanwhile")
 	failover := flag.Bool("failover", false, "instead of the demo, run all modes and faults; with arguments, only those whose names have all these words")
 	flag.Parse()
 
@@ -26,8 +27,8 @@ func main() {
 	switch {
 	case *failover:
 		err = runTrials(ctx, *kernel, *plugin, *file, strings.Join(flag.Args(), " "), os.Stdout)
-	case *whole:
-		err = runCluster(ctx, *kernel, *file, os.Stdout)
+	case *both:
+		err = runBoth(ctx, *kernel, *plugin, *file, *clusterFile, os.Stdout)
 	default:
 		err = runAndReport(ctx, *kernel, *plugin, *file, os.Stdout)
 	}
