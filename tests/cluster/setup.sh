@@ -20,7 +20,7 @@ version="-X k8s.io/component-base/version.gitVersion=$kubernetes -X k8s.io/compo
 	-X k8s.io/component-base/version.gitMinor=36 -X k8s.io/client-go/pkg/version.gitVersion=$kubernetes"
 
 compile() { "$root/tests/compile.sh" "$@" || exit 1; }
-pinned() { go list -e -tags tools -f '{{join .Imports " "}}' .; }
+pinned() { sed -n 's/^.*_ "\(.*\)"$/\1/p' tools.go; }
 
 # All of a module at once, so that what several programs need is compiled once.
 programs() {
