@@ -153,6 +153,9 @@ func stateOfNode() string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
+// flagsSet are the flags of a link that somebody sets, by iproute2's names.
+var flagsSet = []string{"UP", "PROMISC", "ALLMULTI", "NOARP", "MULTICAST"}
+
 func linksOf(where string, ipArgs ...string) []string {
 	out, err := exec.Command("ip", append(ipArgs, "-j", "-d", "addr")...).Output()
 	if err != nil {
@@ -165,6 +168,9 @@ func linksOf(where string, ipArgs ...string) []string {
 		Master   string            `json:"master"`
 		Address  string            `json:"address"`
 		Device   string            `json:"parentdev"`
+		Alias    string            `json:"ifalias"`
+		Queue    int               `json:"txqlen"`
+		AltNames []string          `json:"altnames"`
 		VFs      []json.RawMessage `json:"vfinfo_list"`
 		LinkInfo struct {
 			Kind string `json:"info_kind"`
@@ -185,8 +191,10 @@ func linksOf(where string, ipArgs ...string) []string {
 				addrs = append(addrs, a.Local)
 			}
 		}
-		lines = append(lines, fmt.Sprintf("%s %s %s mac=%s mtu=%d up=%t master=%q kind=%q addrs=%v",
-			where, l.Name, l.Device, l.Address, l.MTU, slices.Contains(l.Flags, "UP"), l.Master, l.LinkInfo.Kind, addrs))
+		// Whether a link has a carrier, or is in a bond, is not said by its flags here.
+		flags := slices.DeleteFunc(l.Flags, func(f string) bool { return !slices.Contains(flagsSet, f) })
+		lines = append(lines, fmt.Sprintf("%s %s %s mac=%s mtu=%d flags=%v alias=%q queue=%d also=%q master=%q kind=%q addrs=%v",
+			where, l.Name, l.Device, l.Address, l.MTU, flags, l.Alias, l.Queue, l.AltNames, l.Master, l.LinkInfo.Kind, addrs))
 		for _, vf := range l.VFs {
 			lines = append(lines, fmt.Sprintf("%s %s vf %s", where, l.Name, vf))
 		}
