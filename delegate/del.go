@@ -18,14 +18,11 @@ import (
 // there is nothing to restore. It continues after an error and joins all errors. If it is
 // certain that nothing of the sandbox is left, the sandbox gets a tombstone.
 func (h *Host) del(ctx context.Context, k plan.Key) (rec *record.Record, out outcome, err error) {
-	locks, err := record.OpenLocks(h.Store.Dir, h.LockTimeout)
+	locks, err := h.lockContainer(ctx, k.ContainerID)
 	if err != nil {
 		return nil, out, err
 	}
 	defer locks.Close()
-	if err := locks.Lock(ctx, "container", k.ContainerID); err != nil {
-		return nil, out, err
-	}
 	if rec, err = h.load(k, &out); err != nil {
 		return nil, out, err
 	}

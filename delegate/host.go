@@ -63,18 +63,20 @@ func (h *Host) enter(netns string) (sandbox, error) {
 	switch {
 	case err != nil:
 		return s, err
+	case s.netns == noNetns:
+		s.close()
+		return sandbox{}, cnierror.Errorf(types.ErrInvalidNetNS, "CNI_NETNS is %s, which is the host's own network namespace", netns)
 	case s.pod == nil:
 		s.close()
 		return sandbox{}, cnierror.Errorf(types.ErrInvalidNetNS, "there is no network namespace at %q (CNI_NETNS)", netns)
-	case s.pod.ID() == s.host.ID():
-		s.close()
-		return sandbox{}, cnierror.Errorf(types.ErrInvalidNetNS, "CNI_NETNS is %s, which is the host's own network namespace", netns)
 	}
 	return s, nil
 }
 
 // enterIfThere opens both namespaces. The pod's is nil if it is gone, or if its path
-// leads to another namespace than id by now. Any namespace will do if id is "".
+// leads to another namespace by now: to one that is not id, unless id is "", or to the
+// host's own, which is never a pod's. A path such as /proc/4711/ns/net leads there once
+// its number belongs to a process of the host.
 func (h *Host) enterIfThere(netns, id string) (sandbox, error) {
 	host, err := h.Kernel.Host()
 	if err != nil {
@@ -91,13 +93,25 @@ func (h *Host) enterIfThere(netns, id string) (sandbox, error) {
 	case err != nil:
 		s.close()
 		return sandbox{}, cnierror.With(cnierror.Kernel, err)
-	case id != "" && pod.ID() != id:
+	case pod.ID() == host.ID(), id != "" && pod.ID() != id:
 		pod.Close()
 		s.netns = noNetns
 		return s, nil
 	}
 	s.pod = pod
 	return s, nil
+}
+
+// lockContainer opens the locks and takes the one on a container. The caller closes them.
+func (h *Host) lockContainer(ctx context.Context, id string) (*record.Locks, error) {
+	locks, err := record.OpenLocks(h.Store.Dir, h.LockTimeout)
+	if err != nil {
+		return nil, err
+	}
+	if err := locks.Lock(ctx, "container", id); err != nil {
+		return nil, errors.Join(err, locks.Close())
+	}
+	return locks, nil
 }
 
 // start starts one plugin. It looks for the plugin in the path of the call, which is the

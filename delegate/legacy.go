@@ -12,7 +12,6 @@ import (
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
-	"github.com/multibond/multibond/delegate/record"
 )
 
 // delBondCNI releases what bond-cni may have attached. There is no Record of it, so it
@@ -21,14 +20,11 @@ import (
 // IPAM. A refusal of IPAM is an error only if the bond was there: otherwise there may be
 // no address to release.
 func (h *Host) delBondCNI(ctx context.Context, r plan.Request, o *outcome) error {
-	locks, err := record.OpenLocks(h.Store.Dir, h.LockTimeout)
+	locks, err := h.lockContainer(ctx, r.ContainerID)
 	if err != nil {
 		return err
 	}
 	defer locks.Close()
-	if err := locks.Lock(ctx, "container", r.ContainerID); err != nil {
-		return err
-	}
 	s, err := h.enterIfThere(r.Netns, "")
 	if err != nil {
 		return err

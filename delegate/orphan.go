@@ -30,14 +30,11 @@ import (
 // names may belong to another plugin and stay in the pod, and so do VFs that are in a
 // Record. If only is not "", reclaim looks at the bond of that name alone.
 func (h *Host) reclaim(ctx context.Context, r plan.Request, only string, o *outcome) error {
-	locks, err := record.OpenLocks(h.Store.Dir, h.LockTimeout)
+	locks, err := h.lockContainer(ctx, r.ContainerID)
 	if err != nil {
 		return err
 	}
 	defer locks.Close()
-	if err := locks.Lock(ctx, "container", r.ContainerID); err != nil {
-		return err
-	}
 	s, err := h.enterIfThere(r.Netns, "")
 	if err != nil {
 		return err
@@ -101,7 +98,7 @@ func (h *Host) reclaimUnless(ctx context.Context, known map[string]bool, netns s
 
 // reclaimIn is reclaim in one namespace. r has no container if it is not known.
 func (h *Host) reclaimIn(ctx context.Context, s sandbox, r plan.Request, only string, locks *record.Locks, o *outcome) error {
-	if s.pod == nil || s.pod.ID() == s.host.ID() {
+	if s.pod == nil {
 		return nil // the kernel has returned the links that have a driver
 	}
 	links, err := s.pod.Links()
