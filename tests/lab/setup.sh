@@ -26,12 +26,14 @@ name=lab
 
 # ---- programs -------------------------------------------------------------
 
-# The wrapper is what the lab starts, whichever QEMU is behind it.
+# The wrapper is what the lab starts, whichever QEMU is behind it. It finds the tools
+# beside itself, so that build/ can be moved.
 qemu() {
 	cat >"$out/qemu" <<-END
 		#!/bin/sh
-		PATH="$tools/usr/bin:\$PATH" LD_LIBRARY_PATH="$libs" \\
-		exec "${LAB_QEMU:-qemu-system-x86_64}" -L "$tools/usr/share/qemu" -L "$tools/usr/share/seabios" "\$@"
+		tools=\$(dirname "\$(readlink -f "\$0")")/tools
+		PATH="\$tools/usr/bin:\$PATH" LD_LIBRARY_PATH="\$tools/usr/lib/x86_64-linux-gnu:\$tools/lib/x86_64-linux-gnu" \\
+		exec "${LAB_QEMU:-qemu-system-x86_64}" -L "\$tools/usr/share/qemu" -L "\$tools/usr/share/seabios" "\$@"
 	END
 	chmod +x "$out/qemu"
 	has_igb && return
