@@ -38,6 +38,10 @@ func TestAttachmentOrder(t *testing.T) {
 	lan := func(ifName string) agentapi.Attachment {
 		return agentapi.Attachment{IfName: ifName, Config: json.RawMessage(`{"cniVersion": "1.0.0", "name": "lan", "type": "macvlan"}`)}
 	}
+	over := func(ifName, master string) agentapi.Attachment {
+		return agentapi.Attachment{IfName: ifName, Config: strictjson.Encode(values{"cniVersion": "1.0.0", "name": "over", "type": "vlan", "master": master, "linkInContainer": true})}
+	}
+	overHost := agentapi.Attachment{IfName: "v", Config: json.RawMessage(`{"cniVersion": "1.0.0", "name": "over", "type": "vlan", "master": "b"}`)}
 	listed := agentapi.Attachment{IfName: "b", Config: strictjson.Encode(values{"cniVersion": "1.0.0", "name": "list", "plugins": []json.RawMessage{
 		bondCNIConfig("x", "y"), json.RawMessage(`{"type": "tuning"}`)}})}
 	for _, test := range []struct {
@@ -52,6 +56,10 @@ func TestAttachmentOrder(t *testing.T) {
 		{[]agentapi.Attachment{lan("eth0"), bondCNI("b", "made-by-others", "eth0")}, "eth0 b"},
 		{[]agentapi.Attachment{lan("eth0"), bondCNI("b1", "b2", "x"), bondCNI("b2", "b1", "x"), lan("x")}, "eth0 x b2 b1"},
 		{[]agentapi.Attachment{bondCNI("eth0", "x", "y"), lan("x"), lan("y")}, "eth0 x y"},
+		{[]agentapi.Attachment{lan("eth0"), over("v", "b"), bondCNI("b", "x", "y"), lan("x"), lan("y")}, "eth0 x y b v"},
+		{[]agentapi.Attachment{lan("eth0"), over("w", "v"), over("v", "b"), vlan("b", vfA)}, "eth0 b v w"},
+		{[]agentapi.Attachment{lan("eth0"), over("v", "eth0"), over("w", "made-by-others")}, "eth0 v w"},
+		{[]agentapi.Attachment{lan("eth0"), overHost, lan("b")}, "eth0 v b"},
 	} {
 		var rs []plan.Request
 		var given, got []string

@@ -36,9 +36,22 @@ func readChain(raw json.RawMessage, fields, runtime map[string]json.RawMessage) 
 		n.Chain = append(n.Chain, p)
 		if p.Type == BondCNI {
 			n.PodLinks = append(n.PodLinks, bondCNIPodLinks(o)...)
+		} else {
+			n.PodLinks = append(n.PodLinks, podMaster(o)...)
 		}
 	}
 	return n, problemsOf(n.Name, problems)
+}
+
+// podMaster returns the interface of the pod that a plugin makes its own interface over,
+// as vlan, macvlan and ipvlan do with linkInContainer. It reports no problem, because the
+// plugin does.
+func podMaster(o strictjson.Object) []string {
+	o.Problems = &bond.Problems{}
+	if master := o.Text("master"); master != "" && o.Bool("linkInContainer") {
+		return []string{master}
+	}
+	return nil
 }
 
 // chainPlugin returns one plugin with its standard input. Every plugin of a list gets the

@@ -1,8 +1,9 @@
 package plan
 
 // Order returns the order in which a pod's networks are attached, as indexes of rs. The
-// first stays first. The others stay in their order, except that networks that make the
-// links of a bond come before that bond. A cycle stays in its order.
+// first stays first. The others stay in their order, except that a network comes after
+// those that make the interfaces that it needs in the pod: a bond after its links, a VLAN
+// after the bond that it is over. A cycle stays in its order.
 func Order(rs []Request) (order []int) {
 	maker := map[string]int{}
 	for i, r := range rs {
