@@ -13,6 +13,10 @@ PLUGIN  := $(BUILD)/multibond
 AGENT   := $(BUILD)/multibond-agent
 IMAGE   ?= ghcr.io/multibond/multibond-agent:latest
 
+# A static sriov-cni that takes the place of the lab's own wherever the lab is booted.
+override SRIOV := $(abspath $(SRIOV))
+export SRIOV
+
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # The same flags everywhere, so that packages are compiled once for all. Debug

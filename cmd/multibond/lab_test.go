@@ -143,8 +143,8 @@ func stateOfNode() string {
 		lines = append(lines, linksOf("pod "+name, "-n", name)...)
 	}
 	filepath.WalkDir("/var/lib/cni", func(path string, d os.DirEntry, err error) error {
-		// The lock of IPAM and its record of the last address stay by design.
-		if err == nil && !d.IsDir() && d.Name() != "lock" && d.Name() != "ended" && !strings.HasPrefix(d.Name(), "last_reserved_ip") {
+		// The locks of IPAM and sriov-cni and IPAM's record of the last address stay by design.
+		if err == nil && !d.IsDir() && d.Name() != "lock" && filepath.Ext(path) != ".lock" && d.Name() != "ended" && !strings.HasPrefix(d.Name(), "last_reserved_ip") {
 			lines = append(lines, "file "+path)
 		}
 		return nil

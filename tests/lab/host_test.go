@@ -129,6 +129,17 @@ func TestVersion(t *testing.T) {
 	assert.Positive(t, slices.Compare(version("6.12"), version("6.1")))
 }
 
+func TestSRIOV(t *testing.T) {
+	files := map[string]string{"bin/multibond": "/m"}
+	t.Setenv("SRIOV", "")
+	assert.Equal(t, files, withSRIOV(files))
+	t.Setenv("SRIOV", "/s")
+	assert.Equal(t, map[string]string{"bin/multibond": "/m", "bin/sriov": "/s"}, withSRIOV(files))
+	assert.Equal(t, map[string]string{"bin/multibond": "/m"}, files, "the caller's own")
+	other := map[string]string{"bin/sriov": "/other"}
+	assert.Equal(t, other, withSRIOV(other), "a caller that names one")
+}
+
 func TestConsoleTail(t *testing.T) {
 	var c console
 	fmt.Fprint(&c, strings.Repeat("x", consoleSize), "\r\none\r\ntwo\r\n")

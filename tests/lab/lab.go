@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -51,10 +52,24 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Timeout == 0 {
 		o.Timeout = 15 * time.Minute
 	}
+	o.Files = withSRIOV(o.Files)
 	if o.PFs < 1 || o.PFs > 4 || o.VFs < 1 || o.VFs > 7 {
 		return o, fmt.Errorf("lab: %d PFs with %d VFs: at most 4 with 7 each", o.PFs, o.VFs)
 	}
 	return o, o.check()
+}
+
+// withSRIOV adds the sriov-cni that the environment variable SRIOV names. It takes the
+// place of the lab's own. Tests have no flags, so the path is in the environment.
+func withSRIOV(files map[string]string) map[string]string {
+	const guest = "bin/sriov"
+	given := os.Getenv("SRIOV")
+	if given == "" || files[guest] != "" {
+		return files
+	}
+	all := map[string]string{guest: given}
+	maps.Copy(all, files)
+	return all
 }
 
 // check finds out before the boot whether set-up was done.

@@ -102,7 +102,7 @@ func (c *campaign) carryOut(operations []Operation, count bool) string {
 	if rebooted {
 		// sriov-cni keeps its files over a reboot, and is not called for a VF of
 		// another boot, which may be anybody's by now.
-		_, _ = shell("rm -f /var/lib/cni/sriov/*")
+		_, _ = shell("rm -f /var/lib/cni/sriov/* /var/lib/cni/sriov/pci/*")
 	}
 	if d := difference(c.before, anew); d != "" {
 		wrong = append(wrong, d)

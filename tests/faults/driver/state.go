@@ -148,7 +148,7 @@ func ofVF(vf string) string {
 func ofFiles() (lines []string, err error) {
 	err = filepath.WalkDir("/var/lib/cni", func(path string, d fs.DirEntry, err error) error {
 		name := filepath.Base(path)
-		if err != nil || d.IsDir() || name == "lock" || name == "ended" || strings.HasPrefix(name, "last_reserved") || strings.HasSuffix(name, ".damaged") {
+		if err != nil || d.IsDir() || name == "lock" || filepath.Ext(name) == ".lock" || name == "ended" || strings.HasPrefix(name, "last_reserved") || strings.HasSuffix(name, ".damaged") {
 			return err
 		}
 		text := []byte{}
