@@ -43,11 +43,11 @@ func TestLabSurvey(t *testing.T) {
 	home, n := host(t), space(t, "survey")
 	sys := os.DirFS("/sys")
 	require.NoError(t, System{}.EnableBonding(t.Context()))
-	d, err := SurveyDevice(sys, home, "0000:02:10.2")
+	d, err := SurveyDevice(sys, home, "0000:02:10.2", "")
 	require.NoError(t, err)
 	assert.Equal(t, Device{Address: "0000:02:10.2", PF: "0000:02:00.0", Number: 1, Driver: "igbvf", Netdev: "enp2s0v1", PFNetdev: "enp2s0"}, d.Device)
 	require.EventuallyWithT(t, func(c *assert.CollectT) { // igb reports it, once it has heard the VF
-		if d, err = SurveyDevice(sys, home, "0000:02:10.2"); d.Admin.MAC != d.Link.MAC {
+		if d, err = SurveyDevice(sys, home, "0000:02:10.2", ""); d.Admin.MAC != d.Link.MAC {
 			err = errors.Join(err, Bounce(home, *d.Link))
 		}
 		assert.NoError(c, err)
@@ -55,17 +55,17 @@ func TestLabSurvey(t *testing.T) {
 	}, 2*time.Minute, 100*time.Millisecond)
 	assert.Equal(t, "0000:02:10.2", d.Link.Device)
 	assert.Equal(t, d.Link.MAC, d.Link.PermMAC)
-	pf, err := SurveyDevice(sys, home, "0000:02:00.0")
+	pf, err := SurveyDevice(sys, home, "0000:02:00.0", "")
 	require.NoError(t, err)
 	assert.Equal(t, Device{Address: "0000:02:00.0", Driver: "igb", Netdev: "enp2s0"}, pf.Device)
 
 	borrow(t, n, "enp2s0v1")
-	d, err = SurveyDevice(sys, home, "0000:02:10.2")
+	d, err = SurveyDevice(sys, home, "0000:02:10.2", "")
 	require.NoError(t, err)
 	assert.Equal(t, Device{Address: "0000:02:10.2", PF: "0000:02:00.0", Number: 1, Driver: "igbvf", PFNetdev: "enp2s0"}, d.Device)
 	assert.Nil(t, d.Link)
 	assert.NotNil(t, d.Admin)
-	d, err = SurveyDevice(sys, home, "0000:0f:10.2")
+	d, err = SurveyDevice(sys, home, "0000:0f:10.2", "")
 	require.NoError(t, err)
 	assert.True(t, d.Missing)
 }

@@ -1,6 +1,7 @@
 package bond
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -27,12 +28,13 @@ func CheckPCI(address string) error {
 // Device is a PCI network device as sysfs shows it
 // (Documentation/ABI/testing/sysfs-bus-pci).
 type Device struct {
-	Address  string // PCI address
-	PF       string // the PF's PCI address; "" if the device is not a VF
-	Number   int    // the VF's number at its PF
-	Driver   string // "" if none is bound
-	Netdev   string // its interface in this namespace; "" if there is none
-	PFNetdev string // the PF's interface in this namespace; "" if there is none
+	Address  string   // PCI address
+	PF       string   // the PF's PCI address; "" if the device is not a VF
+	Number   int      // the VF's number at its PF
+	Driver   string   // "" if none is bound
+	Netdev   string   // its interface in this namespace; "" if there is none
+	Others   []string // its other interfaces in this namespace, representors included
+	PFNetdev string   // the PF's interface in this namespace; "" if there is none
 }
 
 const pciDevices = "bus/pci/devices"
@@ -45,25 +47,38 @@ var userspaceDrivers = map[string]bool{"vfio-pci": true, "uio_pci_generic": true
 // then has no interface to bond.
 func (d Device) Userspace() bool { return userspaceDrivers[d.Driver] }
 
-// ReadDevice reads a device from sys, the root of sysfs. If there is no such
-// device, the error is compatible with errors.Is(err, fs.ErrNotExist).
-func ReadDevice(sys fs.FS, address string) (Device, error) {
+// ReadDevice reads a device from sys, the root of sysfs. Its interface is the one
+// with the given port, see [PortOf]; if port is "", it is the device's own. If there
+// is no such device, the error is compatible with errors.Is(err, fs.ErrNotExist).
+func ReadDevice(sys fs.FS, address, port string) (Device, error) {
 	dir := path.Join(pciDevices, address)
 	if _, err := fs.Stat(sys, dir); err != nil {
 		return Device{}, fmt.Errorf("PCI device %s: %w", address, err)
 	}
 	d := Device{Address: address, PF: linkBase(sys, dir+"/physfn"), Driver: linkBase(sys, dir+"/driver")}
-	var err error
-	if d.Netdev, err = netdev(sys, dir); err != nil {
+	all, err := netdevs(sys, dir, port)
+	if err != nil {
 		return Device{}, fmt.Errorf("PCI device %s: %w", address, err)
+	}
+	d.Netdev = ownNetdev(all)
+	if port != "" {
+		d.Netdev = netdevAt(all, port)
+	}
+	for _, n := range all {
+		if n.name != d.Netdev {
+			d.Others = append(d.Others, n.name)
+		}
 	}
 	if d.PF == "" {
 		return d, nil
 	}
 	pf := path.Join(pciDevices, d.PF)
-	if d.PFNetdev, err = netdev(sys, pf); err != nil {
+	ofPF, err := netdevs(sys, pf, port)
+	if err != nil {
 		return Device{}, fmt.Errorf("PF %s: %w", d.PF, err)
 	}
+	// If a VF has several ports, each port of the PF keeps the settings of one of them.
+	d.PFNetdev = cmp.Or(netdevAt(ofPF, port), ownNetdev(ofPF))
 	if d.Number, err = vfNumber(sys, pf, address); err != nil {
 		return Device{}, fmt.Errorf("PF %s: %w", d.PF, err)
 	}
@@ -79,28 +94,96 @@ func linkBase(sys fs.FS, name string) string {
 	return path.Base(target)
 }
 
-// netdev returns the name of a device's network interface, or "" if it has none in
-// the namespace in which sysfs was mounted. A PF in switchdev mode has
-// representors of its VFs as well as its own interface; their phys_port_name tells
-// them apart (Documentation/networking/switchdev.rst).
-func netdev(sys fs.FS, dir string) (string, error) {
+// netdev is a network interface of a PCI device, which can have several: one for each
+// port (mlx4, cxgb4, mana, nfp), or the representors of its VFs.
+type netdev struct {
+	name     string
+	devPort  string
+	portName string // phys_port_name
+}
+
+// netdevs lists the interfaces that a device has in the namespace in which sysfs was
+// mounted. It does not read the port of a single one if no port is asked for.
+func netdevs(sys fs.FS, dir, port string) (all []netdev, err error) {
 	entries, err := fs.ReadDir(sys, dir+"/net")
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+		return nil, nil
 	}
-	if err != nil {
-		return "", err
-	}
-	second := ""
 	for _, e := range entries {
-		switch port := sysText(sys, path.Join(dir, "net", e.Name(), "phys_port_name")); {
-		case isOwnPort(port):
-			return e.Name(), nil
-		case second == "" && !isRepresentor(port):
-			second = e.Name()
+		n := netdev{e.Name(), firstPort, sysText(sys, path.Join(dir, "net", e.Name(), "phys_port_name"))}
+		if len(entries) > 1 || port != "" {
+			n.devPort = readDevPort(sys, dir, n.name)
+		}
+		all = append(all, n)
+	}
+	return all, err
+}
+
+func readDevPort(sys fs.FS, dir, name string) string {
+	return cmp.Or(sysText(sys, path.Join(dir, "net", name, "dev_port")), firstPort)
+}
+
+// firstPort is the port of an interface that is the only one of its PCI device, and of
+// the first one of several.
+const firstPort = "0"
+
+// Identity returns what tells an interface with a device from all others: the PCI
+// address, followed by the port if that is not the first one.
+func Identity(address, port string) string {
+	if port == "" || port == firstPort {
+		return address
+	}
+	return address + "#" + port
+}
+
+// PortOf returns which of the interfaces of its PCI device l is, a link of the
+// namespace in which sysfs was mounted. It returns "" for a link without a device.
+// rtnetlink does not tell it: the kernel reports dev_port in sysfs only
+// (Documentation/ABI/testing/sysfs-class-net).
+func PortOf(sys fs.FS, l Link) string {
+	if l.Device == "" {
+		return ""
+	}
+	dir := path.Join(pciDevices, l.Device)
+	return netdev{l.Name, readDevPort(sys, dir, l.Name), sysText(sys, path.Join(dir, "net", l.Name, "phys_port_name"))}.port()
+}
+
+// port returns the number of the interface's port, dev_port, unless that is 0, and
+// otherwise its phys_port_name, by which nfp tells its ports, and switchdev its
+// representors.
+func (n netdev) port() string {
+	if n.devPort != firstPort || n.portName == "" || n.portName == "p0" {
+		return n.devPort
+	}
+	return n.portName
+}
+
+// netdevAt returns the name of the interface at a port, or "".
+func netdevAt(all []netdev, port string) string {
+	for _, n := range all {
+		if n.port() == port {
+			return n.name
 		}
 	}
-	return second, nil
+	return ""
+}
+
+// ownNetdev returns the name of the interface that is the device itself, or "". A PF
+// in switchdev mode has representors of its VFs as well; their phys_port_name tells
+// them apart (Documentation/networking/switchdev.rst).
+func ownNetdev(all []netdev) string {
+	var first, own, other string
+	for _, n := range all {
+		switch {
+		case isOwnPort(n.portName) && n.devPort == firstPort:
+			first = cmp.Or(first, n.name)
+		case isOwnPort(n.portName):
+			own = cmp.Or(own, n.name)
+		case !isRepresentor(n.portName):
+			other = cmp.Or(other, n.name)
+		}
+	}
+	return cmp.Or(netdevAt(all, firstPort), first, own, other)
 }
 
 // isOwnPort reports whether a phys_port_name is that of the device itself: p0, or

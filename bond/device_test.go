@@ -3,6 +3,7 @@ package bond
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"testing"
 	"testing/fstest"
 
@@ -79,15 +80,64 @@ func TestReadDevice(t *testing.T) {
 			"0000:01:00.0/net/enp1s0": "", "0000:01:00.0/net/enp1s0/phys_port_name": "p0s1\n", "0000:01:00.0/net/a0/phys_port_name": "pf0vf0\n"}, whole},
 		{"only representors", vf, map[string]string{
 			"0000:01:00.0/net/enp1s0": "", "0000:01:00.0/net/a0/phys_port_name": "pf0vf0\n"}, but(func(d *Device) { d.PFNetdev = "" })},
+		{"two ports", pf, map[string]string{
+			"0000:01:00.0/net/enp1s0": "", "0000:01:00.0/net/eth2/dev_port": "1\n", "0000:01:00.0/net/eth3/dev_port": "0\n"},
+			Device{Address: pf, Driver: "igb", Netdev: "eth3", Others: []string{"eth2"}}},
 		{"no PF known", vf, map[string]string{"0000:01:10.2/physfn": ""}, Device{Address: vf, Driver: "igbvf", Netdev: "enp1s0v1"}},
 		{"a driver that is a file", vf, map[string]string{driver: "igbvf"}, but(func(d *Device) { d.Driver = "" })},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := ReadDevice(node(c.change), c.address)
+			got, err := ReadDevice(node(c.change), c.address, "")
 			require.NoError(t, err)
 			assert.Equal(t, c.want, got)
 		})
 	}
+}
+
+// TestPorts: the port tells the interfaces of one device, and the first port is the one
+// that the address alone tells.
+func TestPorts(t *testing.T) {
+	const pf, vf = "0000:01:00.0", "0000:01:10.2"
+	net := func(device, name, devPort, portName string) map[string]string {
+		return map[string]string{device + "/net/" + name + "/dev_port": devPort, device + "/net/" + name + "/phys_port_name": portName}
+	}
+	for _, c := range []struct {
+		name   string
+		change []map[string]string
+		want   map[string]string // interface by port
+		pf     string            // of the VF's port 1
+	}{
+		{"mlx4", []map[string]string{net(pf, "eth2", "1\n", "p2\n"), net(pf, "eth3", "0\n", "p1\n"), net(vf, "eth4", "1\n", ""), net(vf, "enp1s0v1", "0\n", "")},
+			map[string]string{"1": "eth2", "p1": "eth3", "": "eth3", "0": "", "2": ""}, "eth2"},
+		{"cxgb4, mana", []map[string]string{net(pf, "eth2", "1\n", ""), net(pf, "eth3", "0\n", "")},
+			map[string]string{"1": "eth2", "0": "eth3", "": "eth3"}, "eth2"},
+		{"nfp", []map[string]string{net(pf, "eth2", "0\n", "p1\n"), net(pf, "eth3", "0\n", "p0\n")},
+			map[string]string{"p1": "eth2", "0": "eth3", "": "eth3"}, "eth3"},
+		{"switchdev", []map[string]string{net(pf, "a0", "0\n", "pf0vf0\n"), net(pf, "enp1s0np0", "0\n", "p0\n")},
+			map[string]string{"pf0vf0": "a0", "0": "enp1s0np0", "": "enp1s0np0"}, "enp1s0np0"},
+		{"the other port is not here", []map[string]string{net(pf, "eth2", "1\n", "")}, map[string]string{"1": "eth2", "0": "", "": "eth2"}, "eth2"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			changes := map[string]string{"0000:01:00.0/net/enp1s0": ""}
+			for _, one := range c.change {
+				maps.Copy(changes, one)
+			}
+			sys := node(changes)
+			for port, want := range c.want {
+				d, err := ReadDevice(sys, pf, port)
+				require.NoError(t, err)
+				assert.Equal(t, want, d.Netdev, "port %q", port)
+				if want != "" && port != "" {
+					assert.Equal(t, port, PortOf(sys, Link{Name: want, Device: pf}))
+				}
+			}
+			d, err := ReadDevice(sys, vf, "1")
+			require.NoError(t, err)
+			assert.Equal(t, c.pf, d.PFNetdev)
+		})
+	}
+	assert.Empty(t, PortOf(node(nil), Link{Name: "enp1s0"}), "no device")
+	assert.Equal(t, []string{pf, pf, pf + "#1"}, []string{Identity(pf, ""), Identity(pf, "0"), Identity(pf, "1")})
 }
 
 func TestPortNames(t *testing.T) {
@@ -118,7 +168,7 @@ func TestReadDeviceErrors(t *testing.T) {
 			`PF 0000:01:00.0: strconv.Atoi: parsing "x": invalid syntax`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := ReadDevice(node(c.change), c.address)
+			_, err := ReadDevice(node(c.change), c.address, "")
 			assert.EqualError(t, err, c.text)
 			assert.Equal(t, c.missing, errors.Is(err, fs.ErrNotExist))
 		})

@@ -14,7 +14,7 @@ import (
 // NUMA node.
 func TestReadPortOfVF(t *testing.T) {
 	sys := os.DirFS("/sys")
-	d, err := ReadDevice(sys, "0000:02:10.2")
+	d, err := ReadDevice(sys, "0000:02:10.2", "")
 	require.NoError(t, err)
 	assert.Equal(t, Port{Speed: 1000}, ReadPort(sys, d))
 }

@@ -41,7 +41,7 @@ func TestReadPort(t *testing.T) {
 			if c.mode != "" {
 				sys["class/net/bond0/bonding/mode"] = &fstest.MapFile{Data: []byte(c.mode)}
 			}
-			d, err := ReadDevice(sys, vf)
+			d, err := ReadDevice(sys, vf, "")
 			require.NoError(t, err)
 			assert.Equal(t, c.want, ReadPort(sys, d))
 		})

@@ -20,11 +20,12 @@ type DeviceFacts struct {
 type HostLink struct {
 	Link
 	Addresses Addresses
+	DevPort   string // see [PortOf]; "" if it has no device
 }
 
 // Facts are the state of the node as far as it matters to one bond.
 type Facts struct {
-	Devices map[string]DeviceFacts // by PCI address
+	Devices map[string]DeviceFacts // by [Identity]
 	Host    map[string]HostLink    // by name; those that do not exist are missing
 	Pod     []Link                 // all links of the pod
 	PodAddr map[int]Addresses      // by index, for the links in Sources.Pod
@@ -43,7 +44,7 @@ type Sources struct {
 func Survey(sys fs.FS, host, pod Namespace, s Sources) (Facts, error) {
 	f := Facts{Devices: map[string]DeviceFacts{}, Host: map[string]HostLink{}, PodAddr: map[int]Addresses{}}
 	for _, address := range s.Devices {
-		if err := f.addDevice(sys, host, address); err != nil {
+		if err := f.addDevice(sys, host, address, ""); err != nil {
 			return Facts{}, err
 		}
 	}
@@ -59,8 +60,9 @@ func Survey(sys fs.FS, host, pod Namespace, s Sources) (Facts, error) {
 		if err != nil {
 			return Facts{}, err
 		}
-		f.Host[name] = HostLink{Link: link, Addresses: addrs}
-		if err := f.addDevice(sys, host, link.Device); err != nil {
+		port := PortOf(sys, link)
+		f.Host[name] = HostLink{Link: link, Addresses: addrs, DevPort: port}
+		if err := f.addDevice(sys, host, link.Device, port); err != nil {
 			return Facts{}, err
 		}
 	}
@@ -79,32 +81,33 @@ func Survey(sys fs.FS, host, pod Namespace, s Sources) (Facts, error) {
 		if f.PodAddr[link.Index], err = pod.Addresses(link.Index); err != nil {
 			return Facts{}, err
 		}
-		if err := f.addDevice(sys, host, link.Device); err != nil {
+		if err := f.addDevice(sys, host, link.Device, ""); err != nil {
 			return Facts{}, err
 		}
 	}
 	return f, nil
 }
 
-// addDevice surveys one device. An empty address is none.
-func (f *Facts) addDevice(sys fs.FS, host Namespace, address string) error {
+// addDevice surveys the interface of a device at a port. An empty address is none.
+func (f *Facts) addDevice(sys fs.FS, host Namespace, address, port string) error {
 	if address == "" {
 		return nil
 	}
-	d, err := SurveyDevice(sys, host, address)
+	d, err := SurveyDevice(sys, host, address, port)
 	if err != nil {
 		return err
 	}
 	if d.PF != "" {
 		d.Port = ReadPort(sys, d.Device)
 	}
-	f.Devices[address] = d
+	f.Devices[Identity(address, port)] = d
 	return nil
 }
 
-// SurveyDevice reads the facts about one device. A missing device is no error.
-func SurveyDevice(sys fs.FS, host Namespace, address string) (DeviceFacts, error) {
-	d, err := ReadDevice(sys, address)
+// SurveyDevice reads the facts about one device, see [ReadDevice]. A missing device is
+// no error.
+func SurveyDevice(sys fs.FS, host Namespace, address, port string) (DeviceFacts, error) {
+	d, err := ReadDevice(sys, address, port)
 	if errors.Is(err, fs.ErrNotExist) {
 		return DeviceFacts{Missing: true}, nil
 	}

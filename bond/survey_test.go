@@ -53,7 +53,7 @@ func TestSurvey(t *testing.T) {
 		},
 		Host: map[string]bond.HostLink{
 			"uplink":   {Link: must(host.Link("uplink")), Addresses: addrs("10.8.0.1/24")},
-			"enp2s0v0": {Link: must(host.Link("enp2s0v0"))},
+			"enp2s0v0": {Link: must(host.Link("enp2s0v0")), DevPort: "0"},
 		},
 		Pod:     []bond.Link{must(n.Link("eth0")), must(n.Link("net9"))},
 		PodAddr: map[int]bond.Addresses{net9.Index: addrs("10.9.0.1/24")},
@@ -67,13 +67,13 @@ func TestSurveyDevice(t *testing.T) {
 	move := func(name string, from, to bond.Namespace) {
 		require.NoError(t, from.Change(must(from.Link(name)).Index, bond.Change{Namespace: to}))
 	}
-	survey := func() bond.DeviceFacts { return must(bond.SurveyDevice(k.Sys(), host, vf1)) }
+	survey := func() bond.DeviceFacts { return must(bond.SurveyDevice(k.Sys(), host, vf1, "")) }
 	vf, pf, admin := must(host.Link("enp1s0v0")), must(host.Link("enp1s0")), must(host.VFs("enp1s0"))[0]
 	d := bond.Device{Address: vf1, PF: pf1, Driver: "igbvf", Netdev: "enp1s0v0", PFNetdev: "enp1s0"}
 	assert.Equal(t, bond.DeviceFacts{Device: d, Link: &vf, PFLink: &pf, Admin: &admin}, survey(), "on the host")
 
 	assert.Equal(t, bond.DeviceFacts{Device: bond.Device{Address: pf1, Driver: "igb", Netdev: "enp1s0"}, Link: &pf},
-		must(bond.SurveyDevice(k.Sys(), host, pf1)), "a PF")
+		must(bond.SurveyDevice(k.Sys(), host, pf1, "")), "a PF")
 
 	move("enp1s0v0", host, n)
 	d.Netdev = ""
@@ -89,7 +89,7 @@ func TestSurveyDevice(t *testing.T) {
 	d.Netdev, d.Driver = "", "vfio-pci"
 	assert.Equal(t, bond.DeviceFacts{Device: d}, survey(), "a program's")
 
-	assert.Equal(t, bond.DeviceFacts{Missing: true}, must(bond.SurveyDevice(k.Sys(), host, "0000:09:10.0")), "none")
+	assert.Equal(t, bond.DeviceFacts{Missing: true}, must(bond.SurveyDevice(k.Sys(), host, "0000:09:10.0", "")), "none")
 }
 
 // TestSurveyFaults: an error of the kernel is returned, whichever verb fails, and

@@ -95,7 +95,7 @@ func (h *Host) lockAll(ctx context.Context, rs []plan.Request, s sandbox, locks 
 	var devices []string
 	for _, r := range rs {
 		add(r.Key())
-		own, err := devicesOf(r, s.host)
+		own, err := h.devicesOf(r, s.host)
 		if err != nil {
 			return nil, cnierror.With(cnierror.Kernel, err)
 		}
@@ -125,8 +125,8 @@ func (h *Host) lockAll(ctx context.Context, rs []plan.Request, s sandbox, locks 
 	return earlier, locks.Lock(ctx, "device", devices...)
 }
 
-// devicesOf lists the PCI addresses that a request takes from the host.
-func devicesOf(r plan.Request, host bond.Namespace) ([]string, error) {
+// devicesOf lists what a request takes from the host, as [plan.Plan.Devices] does.
+func (h *Host) devicesOf(r plan.Request, host bond.Namespace) ([]string, error) {
 	var out []string
 	if r.Network.Device != "" {
 		out = append(out, r.Network.Device)
@@ -138,7 +138,7 @@ func devicesOf(r plan.Request, host bond.Namespace) ([]string, error) {
 			if err != nil {
 				return nil, err
 			}
-			device = found.Device
+			device = bond.Identity(found.Device, bond.PortOf(h.Sys, found))
 		}
 		if device != "" {
 			out = append(out, device)
@@ -242,7 +242,7 @@ func checkTogether(recs []*record.Record) error {
 	names, devices := map[string]string{}, map[string]string{}
 	claim := func(taken map[string]string, what, who string) {
 		if other, twice := taken[what]; twice {
-			problems.Add("", "", "network %s and network %s both use %s", other, who, what)
+			problems.Add("", "", "%s and %s both use %s", other, who, what)
 		}
 		taken[what] = who
 	}
@@ -250,16 +250,18 @@ func checkTogether(recs []*record.Record) error {
 		if rec == nil {
 			continue
 		}
+		network := "network " + rec.Plan.Network
 		if !rec.Plan.IsChain() {
-			claim(names, rec.Plan.IfName, rec.Plan.Network)
+			claim(names, rec.Plan.IfName, network)
 		}
 		for _, l := range rec.Plan.Links {
-			if l.Source != netconf.FromPod {
-				claim(names, l.Name, rec.Plan.Network)
+			if l.Source == netconf.FromPod {
+				continue
 			}
-		}
-		for _, device := range rec.Plan.Devices() {
-			claim(devices, device, rec.Plan.Network)
+			claim(names, l.Name, network)
+			if l.Device != "" {
+				claim(devices, l.Identity(), fmt.Sprintf("link %s of %s", l.Name, network))
+			}
 		}
 	}
 	return cnierror.With(cnierror.Node, problems.Err())

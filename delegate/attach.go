@@ -139,7 +139,7 @@ func (h *Host) identify(s sandbox, l plan.Link) (bond.Link, error) {
 		return bond.Link{}, err
 	}
 	found, there := bond.Find(links, func(x bond.Link) bool {
-		return l.Device != "" && x.Device == l.Device || l.Device == "" && x.Name == l.Name
+		return (l.Device == "" || x.Device == l.Device) && (l.Device != "" && !l.Siblings || x.Name == l.Name)
 	})
 	if !there {
 		return bond.Link{}, fmt.Errorf("%s was attached, but no interface of the pod is this link", cmp.Or(l.Device, l.Name))

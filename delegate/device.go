@@ -50,7 +50,7 @@ func (w *wayBack) restoreDevice(ctx context.Context, l plan.Link) error {
 
 // hasNewOwner reports whether another attachment has the device by now.
 func (w *wayBack) hasNewOwner(l plan.Link) (bool, error) {
-	holder, err := w.Store.Holder(l.Device)
+	holder, err := w.Store.Holder(l.Identity())
 	if err != nil || holder == (plan.Key{}) || holder == w.rec.Plan.Key() {
 		return false, err
 	}

@@ -40,7 +40,7 @@ func (h *Host) survey(r plan.Request, s sandbox) (plan.Facts, error) {
 			}
 		}
 		if d.PF != "" && d.Link == nil {
-			f.Netns[device] = h.netnsOf(device)
+			f.Netns[device] = h.netnsOf(d.Address)
 		}
 		if f.Holders[device], err = h.Store.Holder(device); err != nil {
 			return plan.Facts{}, cnierror.With(types.ErrIOFailure, err)

@@ -7,11 +7,10 @@ import (
 	"time"
 
 	"github.com/multibond/multibond/bond"
-	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
 )
 
-// findInPod finds a link in the pod: by its device if it has one, else by its index.
+// findInPod finds a link in the pod.
 func (w *wayBack) findInPod(l plan.Link) (bond.Link, bool, error) {
 	if w.pod == nil {
 		return bond.Link{}, false, nil
@@ -20,18 +19,7 @@ func (w *wayBack) findInPod(l plan.Link) (bond.Link, bool, error) {
 	if err != nil {
 		return bond.Link{}, false, err
 	}
-	seen, wasSeen := w.rec.Attached[l.Name]
-	found, there := bond.Find(links, func(x bond.Link) bool {
-		switch {
-		case l.Device != "":
-			return x.Device == l.Device
-		case l.Source == netconf.FromPod:
-			return x.Index == l.Before.Index
-		case wasSeen:
-			return x.Index == seen.Link.Index
-		}
-		return x.Name == l.Name
-	})
+	found, there := bond.Find(links, func(x bond.Link) bool { return w.rec.Is(l, x) })
 	return found, there, nil
 }
 
@@ -76,7 +64,7 @@ func moveHome(s sandbox, l bond.Link, planned plan.Link) error {
 func (w *wayBack) awaitOnHost(l plan.Link) (now bond.DeviceFacts, left bool, err error) {
 	const pause = 50 * time.Millisecond
 	for deadline := time.Now().Add(w.Limbo.Wait); ; time.Sleep(pause) {
-		now, err = bond.SurveyDevice(w.Sys, w.host, l.Device)
+		now, err = w.survey(l)
 		switch {
 		case err != nil:
 			return now, false, err
@@ -89,6 +77,11 @@ func (w *wayBack) awaitOnHost(l plan.Link) (now bond.DeviceFacts, left bool, err
 	}
 	left, err = w.isLost(l)
 	return now, left, err
+}
+
+// survey reads the facts about a link's device on the host.
+func (w *wayBack) survey(l plan.Link) (bond.DeviceFacts, error) {
+	return bond.SurveyDevice(w.Sys, w.host, l.Device, l.DevPort)
 }
 
 // isLost reports whether a link has been nowhere for so long that whoever has it keeps

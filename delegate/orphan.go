@@ -172,7 +172,7 @@ func (h *Host) reclaimVF(ctx context.Context, s sandbox, r plan.Request, l bond.
 			o.leave("link %s: %v", l.Name, err)
 		}
 	}
-	d, err := bond.SurveyDevice(h.Sys, s.host, l.Device)
+	d, err := bond.SurveyDevice(h.Sys, s.host, l.Device, "")
 	if err != nil {
 		return err
 	}

@@ -139,7 +139,7 @@ func (p *plugins) sriovAdd(c invoke.Call, config pluginConfig) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := bond.SurveyDevice(p.kernel.Sys(), host, config.DeviceID)
+	d, err := bond.SurveyDevice(p.kernel.Sys(), host, config.DeviceID, "")
 	if err != nil {
 		return nil, err
 	}

@@ -352,7 +352,7 @@ func TestAddPodErrors(t *testing.T) {
 		{"two of the same name", []agentapi.Attachment{bondOf("bond0", vfA, vfB), vlan("bond0-1", vfA2)}, nil, cnierror.Node,
 			"network demo/bond0 and network demo/vlan both use bond0-1"},
 		{"one device twice", []agentapi.Attachment{bondOf("bond0", vfA, vfB), vlan("net2", vfA)}, nil, cnierror.Node,
-			"network demo/bond0 and network demo/vlan both use 0000:3b:02.0"},
+			"link bond0-1 of network demo/bond0 and link net2 of network demo/vlan both use 0000:3b:02.0"},
 		{"no default network", nil, func(n *node) { n.config.ConfDir = "/nonexistent" }, types.ErrTryAgainLater,
 			"the default network in /nonexistent: the configuration directory: no such file or directory (the cluster's network plugin writes it when it is installed)"},
 		{"not ready", nil, func(n *node) { n.config.ReadyFile = "/nonexistent" }, types.ErrTryAgainLater,

@@ -58,7 +58,7 @@ func (w *wayBack) repairDevice(l plan.Link) error {
 			return err
 		}
 	}
-	if now, err = bond.SurveyDevice(w.Sys, w.host, l.Device); err != nil {
+	if now, err = w.survey(l); err != nil {
 		return err
 	}
 	return differsFrom(w.unlessUnheard(l, now), now)
@@ -113,7 +113,7 @@ func (w *wayBack) repairBoth(l plan.Link, now bond.DeviceFacts) error {
 	down := *l.Before
 	down.Up = false
 	first := bond.Restore(w.host, *now.Link, down, bond.Addresses{})
-	again, err := bond.SurveyDevice(w.Sys, w.host, l.Device)
+	again, err := w.survey(l)
 	if err != nil || again.Admin == nil || again.Link == nil {
 		return errors.Join(first, err)
 	}
@@ -128,7 +128,7 @@ func (w *wayBack) repairBoth(l plan.Link, now bond.DeviceFacts) error {
 		vf := bond.VFLink{Link: *again.Link, Pod: w.host, Host: w.host, PF: again.PFNetdev, Number: again.Number, Reported: l.VFBefore.MAC}
 		err = bond.RestoreMAC(vf, l.Before.MAC, l.HasMAC())
 	}
-	again, unknown := bond.SurveyDevice(w.Sys, w.host, l.Device)
+	again, unknown := w.survey(l)
 	if unknown != nil || again.Link == nil {
 		return errors.Join(first, err, unknown)
 	}
@@ -139,7 +139,7 @@ func (w *wayBack) repairBoth(l plan.Link, now bond.DeviceFacts) error {
 // taken its trust away first. The VF is trusted for as long as that takes. If something
 // else has failed, repairMAC returns failed.
 func (w *wayBack) repairMAC(l plan.Link, failed error) error {
-	now, err := bond.SurveyDevice(w.Sys, w.host, l.Device)
+	now, err := w.survey(l)
 	if err != nil || now.Link == nil || now.Admin == nil || now.Link.MAC == l.Before.MAC || now.Admin.Trust == nil || *now.Admin.Trust {
 		return errors.Join(failed, err)
 	}
@@ -152,7 +152,7 @@ func (w *wayBack) repairMAC(l plan.Link, failed error) error {
 	if err := errors.Join(again, w.host.ChangeVF(now.PFNetdev, now.Number, trusted, *now.Admin)); err != nil {
 		return errors.Join(failed, err)
 	}
-	if now, err = bond.SurveyDevice(w.Sys, w.host, l.Device); err != nil || now.Link == nil {
+	if now, err = w.survey(l); err != nil || now.Link == nil {
 		return errors.Join(failed, err)
 	}
 	return w.repairBoth(l, now)

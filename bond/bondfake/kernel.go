@@ -52,6 +52,7 @@ type link struct {
 	addrs  bond.Addresses
 	ownMAC string // before it was enslaved
 	ownMTU int
+	port   int // dev_port
 
 	// Only for a bond.
 	keepsIPv6 bool  // when it is set down
@@ -121,6 +122,21 @@ func (k *Kernel) AddPF(address, name string, vfs ...string) {
 		k.devices[vf] = &device{address: vf, pf: address, number: i, driver: "igbvf", clear: true,
 			admin: bond.VF{MAC: l.MAC, Proto: 0x8100, SpoofChk: true, Trust: &trust}}
 	}
+}
+
+// AddPort makes another interface of a device on the host, for the device's next port
+// (dev_port), as mlx4, cxgb4 and mana have them on one PCI function. It is down.
+func (k *Kernel) AddPort(address, name string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	port := 0
+	for _, l := range k.links {
+		if l.Device == address {
+			port = max(port, l.port+1)
+		}
+	}
+	l := k.addLink(k.namespaces[""], bond.Link{Name: name, Device: address, MTU: 1500, MaxMTU: 9216})
+	l.port = port
 }
 
 // AddVirtual makes a link without a device in the namespace at path.

@@ -105,7 +105,7 @@ func TestSys(t *testing.T) {
 	k.AddVirtual("", "dummy", "uplink") // has no device
 	sys := k.Sys()
 	device := func() bond.Device {
-		d, err := bond.ReadDevice(sys, vfDevices[0])
+		d, err := bond.ReadDevice(sys, vfDevices[0], "")
 		require.NoError(t, err)
 		return d
 	}

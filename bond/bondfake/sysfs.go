@@ -36,7 +36,11 @@ func (s sysfs) now() fstest.MapFS {
 	}
 	for _, l := range s.k.in(s.k.namespaces[""]) {
 		if l.Device != "" {
-			m["bus/pci/devices/"+l.Device+"/net/"+l.Name] = &fstest.MapFile{Mode: fs.ModeDir}
+			dir := "bus/pci/devices/" + l.Device + "/net/" + l.Name
+			m[dir] = &fstest.MapFile{Mode: fs.ModeDir}
+			if l.port > 0 {
+				m[dir+"/dev_port"] = &fstest.MapFile{Data: fmt.Appendln(nil, l.port)}
+			}
 		}
 	}
 	return m

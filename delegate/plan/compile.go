@@ -103,7 +103,7 @@ func (c *compiler) chain() Link {
 	d := c.f.Devices[n.Device]
 	switch {
 	case n.Device == "" || c.isHeld("deviceID", n.Device):
-	case d.Link != nil && d.PF != "" && d.PFLink != nil:
+	case d.Link != nil && len(d.Others) == 0 && d.PF != "" && d.PFLink != nil:
 		l.Source, l.Device = netconf.FromDevice, n.Device
 		l.Before, l.AddressesBefore, l.PF, l.VF, l.VFBefore = d.Link, c.f.InUse[n.Device], d.PFNetdev, d.Number, d.Admin
 	}
@@ -178,6 +178,9 @@ func (c *compiler) device(path string, l netconf.Link, p *Link) {
 		c.problems.Add(path, "bind it to the VF's network driver", "VF %s has no driver", l.Device)
 	case d.Link == nil:
 		c.problems.Add(path, c.whoHas(l.Device), "VF %s has no interface on the host", l.Device)
+	case len(d.Others) > 0:
+		names := append([]string{d.Link.Name}, d.Others...)
+		c.problems.Add(path, fmt.Sprintf(`name the one that you want: {"name": %q}`, d.Link.Name), "VF %s has several interfaces: %s", l.Device, strings.Join(names, ", "))
 	case d.Link.Master != 0:
 		c.problems.Add(path, "remove it with: ip link set "+d.Link.Name+" nomaster", "VF %s (%s) is part of a bond or bridge of the host", l.Device, d.Link.Name)
 	case d.PFLink == nil:
@@ -219,10 +222,13 @@ func (c *compiler) hostLink(path string, l netconf.Link, p *Link) {
 	if found.Master != 0 {
 		c.problems.Add(path, "remove it with: ip link set "+l.Name+" nomaster", "%s is part of a bond or bridge of the host", l.Name)
 	}
-	c.isHeld(path, found.Device)
 	c.checkDefault(path, l.Name, found.Addresses)
-	p.Before, p.AddressesBefore, p.Device = &found.Link, found.Addresses, found.Device
-	if d, is := c.f.Devices[found.Device]; is && d.PF != "" {
+	p.Before, p.AddressesBefore, p.Device, p.DevPort = &found.Link, found.Addresses, found.Device, found.DevPort
+	c.isHeld(path, p.Identity())
+	d, is := c.f.Devices[p.Identity()]
+	// An interface that is not the first has siblings, wherever they are.
+	p.Siblings = is && (p.Identity() != p.Device || len(d.Others) > 0 || c.podHas(p.Device, 0))
+	if d.PF != "" {
 		p.PF, p.VF, p.VFBefore = d.PFNetdev, d.Number, d.Admin
 	}
 }
@@ -241,6 +247,13 @@ func (c *compiler) podLink(path string, l netconf.Link, p *Link) {
 		c.problems.Add(path, "", "%s is already part of another bond or bridge", l.Name)
 	}
 	p.Before, p.AddressesBefore, p.Device = &found, c.f.PodAddr[found.Index], found.Device
+	p.Siblings = found.Device != "" && (c.f.Devices[found.Device].Netdev != "" || c.podHas(found.Device, found.Index))
+}
+
+// podHas reports whether the pod has an interface of a device other than the one with an
+// index.
+func (c *compiler) podHas(device string, index int) bool {
+	return slices.ContainsFunc(c.f.Pod, func(l bond.Link) bool { return l.Device == device && l.Index != index })
 }
 
 // checkDefault refuses the interface through which the host is reached.

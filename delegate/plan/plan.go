@@ -40,6 +40,8 @@ type Link struct {
 	Name            string           `json:"name"`
 	Source          netconf.Source   `json:"source"`
 	Device          string           `json:"device,omitempty"`
+	DevPort         string           `json:"devPort,omitempty"`  // which interface of the device, see bond.PortOf; "": its own
+	Siblings        bool             `json:"siblings,omitempty"` // the device has other interfaces, so it alone does not tell the link
 	Plugins         []netconf.Plugin `json:"plugins,omitempty"`
 	Before          *bond.Link       `json:"before,omitempty"` // nil if a plugin makes it
 	AddressesBefore bond.Addresses   `json:"had,omitzero"`     // for a link that is moved or in the pod
@@ -57,12 +59,16 @@ func (p Plan) IsChain() bool { return p.Bond.Name == "" }
 // IPAMPlugin returns the plugin that gives the bond its addresses.
 func (p Plan) IPAMPlugin() netconf.Plugin { return netconf.Plugin{Type: p.IPAM, Config: p.Config} }
 
-// Devices lists the PCI addresses that the plan takes from the host, sorted.
+// Identity returns what tells the link from all others, if it has a device.
+func (l Link) Identity() string { return bond.Identity(l.Device, l.DevPort) }
+
+// Devices lists what the plan takes from the host, sorted: the PCI address of a device,
+// with the port if the device has several interfaces.
 func (p Plan) Devices() []string {
 	var out []string
 	for _, l := range p.Links {
 		if l.Device != "" && l.Source != netconf.FromPod {
-			out = append(out, l.Device)
+			out = append(out, l.Identity())
 		}
 	}
 	slices.Sort(out)

@@ -36,7 +36,7 @@ func (l Link) vfSettings() (s netconf.VFSettings) {
 // vfsOf lists the links that are VFs of a PF on this host.
 func (c *compiler) vfsOf(links []plannedLink) (vfs []plannedVF) {
 	for _, l := range links {
-		if d := c.f.Devices[l.Device]; d.PF != "" {
+		if d := c.f.Devices[l.Identity()]; d.PF != "" {
 			vfs = append(vfs, plannedVF{d, l, l.vfSettings()})
 		}
 	}

@@ -170,8 +170,31 @@ func (rec *Record) Made(b bond.Link, links []bond.Link) bool {
 		return rec.BondIndex == b.Index
 	}
 	return b.Name == rec.Plan.Bond.Name || slices.ContainsFunc(links, func(l bond.Link) bool {
-		return l.Master == b.Index && l.Device != "" && slices.Contains(rec.Plan.Devices(), l.Device)
+		return l.Master == b.Index && slices.ContainsFunc(rec.Plan.Links, func(planned plan.Link) bool {
+			return planned.Source != netconf.FromPod && planned.Device != "" && rec.Is(planned, l)
+		})
 	})
+}
+
+// Is reports whether now, a link in the pod, is the link l of the plan. A device tells it
+// unless it has several interfaces: rtnetlink does not tell which of them a link is. Then
+// it is the one that was seen, and until one was seen the one that has the permanent MAC
+// or, if there is none, the name.
+func (rec *Record) Is(l plan.Link, now bond.Link) bool {
+	seen, wasSeen := rec.Attached[l.Name]
+	switch {
+	case l.Device != "" && l.Device != now.Device:
+		return false
+	case l.Device != "" && !l.Siblings:
+		return true
+	case l.Source == netconf.FromPod:
+		return now.Index == l.Before.Index
+	case wasSeen:
+		return now.Index == seen.Link.Index
+	case l.Siblings && l.Before.PermMAC != "":
+		return now.PermMAC == l.Before.PermMAC
+	}
+	return now.Name == l.Name
 }
 
 // Knows reports whether now is the interface that l was. It has kept its index, unless
