@@ -41,6 +41,9 @@ func (w *wayBack) restoreDevice(ctx context.Context, l plan.Link) error {
 	if err := w.repairDevice(l); err != nil {
 		return errors.Join(err, failed)
 	}
+	if err := w.removeNote(ctx, w.host, l.Device, w.rec.Plan.Netns); err != nil {
+		return err
+	}
 	if failed != nil {
 		w.leave("link %s: %v; VF %s was restored nevertheless", l.Name, failed, l.Device)
 		w.removeCorruptCache(plan.Key{ContainerID: w.rec.Plan.ContainerID, IfName: l.Name}, &w.outcome)
@@ -78,11 +81,12 @@ func netnsForPlugins(s sandbox, l plan.Link, inPod bond.Link, there bool) (strin
 	return s.netns, nil
 }
 
-// deletePlugins executes DEL of the plugins of a link, in reverse.
+// deletePlugins executes DEL of the plugins of a link, in reverse. They are told of the
+// namespace at netns, if netnsOfDel agrees.
 func (w *wayBack) deletePlugins(ctx context.Context, netns string, l plan.Link) error {
 	var errs []error
 	for _, p := range slices.Backward(l.Plugins) {
-		_, err := w.execute(ctx, w.rec.Call("DEL", netns, l.Name, p, w.rec.Attached[l.Name].Result))
+		_, err := w.execute(ctx, w.rec.Call("DEL", w.netnsOfDel(p, l, netns), l.Name, p, w.rec.Attached[l.Name].Result))
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)

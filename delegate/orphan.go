@@ -133,7 +133,11 @@ func (h *Host) reclaimIn(ctx context.Context, s sandbox, r plan.Request, only st
 		o.leave("there is no Record of %s in %s; the names of its links show that Multibond made it", b.Name, r.Netns)
 		errs = append(errs, s.pod.Delete(b.Index))
 		for _, l := range vfs {
-			if err := h.reclaimVF(ctx, s, r, l, o); err != nil {
+			err := h.reclaimVF(ctx, s, r, l, o)
+			if err == nil {
+				err = h.removeNote(ctx, s.host, l.Device, r.Netns)
+			}
+			if err != nil {
 				errs = append(errs, fmt.Errorf("link %s (%s): %w", l.Name, l.Device, err))
 			}
 		}

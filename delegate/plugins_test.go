@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -33,6 +34,7 @@ type plugins struct {
 	pool    map[string]string     // addresses by container and interface
 	given   int
 	release string // of sriov-cni: "old" fails a DEL that it knows nothing of
+	notes   string // the directory in which sriov-cni keeps notes, as its newest releases; "": it keeps none
 }
 
 // sriovCache is what sriov-cni remembers of an attachment.
@@ -132,12 +134,15 @@ type values = map[string]any
 func keyOf(c invoke.Call) string { return c.ContainerID + "/" + c.IfName }
 
 func (p *plugins) sriovAdd(c invoke.Call, config pluginConfig) (any, error) {
-	if _, there := p.vfs[keyOf(c)]; there {
+	if _, there := p.vfs[keyOf(c)]; there && p.notes == "" {
 		return nil, fmt.Errorf("%s is already allocated", config.DeviceID)
 	}
 	host, pod, err := p.open(c.Netns)
 	if err != nil {
 		return nil, err
+	}
+	if p.isNoted(config.DeviceID) {
+		return nil, fmt.Errorf("pci address %s is already allocated", config.DeviceID)
 	}
 	d, err := bond.SurveyDevice(p.kernel.Sys(), host, config.DeviceID, "")
 	if err != nil {
@@ -180,6 +185,9 @@ func (p *plugins) sriovAdd(c invoke.Call, config pluginConfig) (any, error) {
 		return nil, err
 	}
 	p.vfs[keyOf(c)] = cache
+	if err := p.note(cache); err != nil {
+		return nil, err
+	}
 	return values{"cniVersion": config.CNIVersion, "interfaces": []values{{"name": c.IfName, "mac": l.MAC, "sandbox": c.Netns}}}, nil
 }
 
@@ -205,9 +213,13 @@ func (p *plugins) sriovDel(c invoke.Call, _ pluginConfig) (any, error) {
 	if failed != nil {
 		return nil, failed
 	}
-	want := cache.admin
-	want.MAC = vfs[cache.vf].MAC
-	if err := host.ChangeVF(cache.pf, cache.vf, vfs[cache.vf], want); err != nil {
+	have, want := vfs[cache.vf], cache.admin
+	if p.notes == "" {
+		want.MAC = have.MAC
+	} else {
+		have.MAC = "" // it is set even if it is the same
+	}
+	if err := host.ChangeVF(cache.pf, cache.vf, have, want); err != nil {
 		return nil, err
 	}
 	if err := p.edges.pass("sriov has reset the VF"); err != nil {
@@ -237,7 +249,10 @@ func (p *plugins) sriovDel(c invoke.Call, _ pluginConfig) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, host.Change(l.Index, bond.Change{MAC: &cache.mac})
+	if err := host.Change(l.Index, bond.Change{MAC: &cache.mac}); err != nil || p.notes == "" {
+		return nil, err
+	}
+	return nil, os.Remove(filepath.Join(p.notes, cache.device))
 }
 
 func (p *plugins) open(netns string) (host, pod bond.Namespace, err error) {
