@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -343,7 +344,27 @@ func (h *Host) run(ctx context.Context, s sandbox, rec *record.Record, o *outcom
 			return err
 		}
 	}
+	warnOfUnapplied(rec, o)
 	return cnierror.With(types.ErrIOFailure, h.Store.Update(rec))
+}
+
+// warnOfUnapplied warns of settings that the configuration of a VF asks for and that the
+// VF does not have.
+func warnOfUnapplied(rec *record.Record, o *outcome) {
+	for _, l := range rec.Plan.Links {
+		seen := rec.Attached[l.Name]
+		if seen.VF == nil {
+			continue
+		}
+		unapplied := l.Unapplied(seen.Link.MAC, *seen.VF)
+		if len(unapplied) == 0 {
+			continue
+		}
+		warning := fmt.Sprintf("network %s: %s did not set %s of VF %d of %s (%s): its release does not know the setting, or the driver of the PF ignores it",
+			rec.Plan.Network, sriov, strings.Join(unapplied, ", "), l.VF, l.PF, l.Device)
+		rec.Warnings = append(rec.Warnings, warning)
+		o.warn("%s", warning)
+	}
 }
 
 func (h *Host) bondSteps(ctx context.Context, s sandbox, rec *record.Record, o *outcome) (steps []step) {

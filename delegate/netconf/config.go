@@ -40,6 +40,10 @@ type VFSettings struct {
 	SpoofChk  string
 	LinkState string `json:"link_state"`
 	VLAN      *int
+	VLANQoS   *int
+	VLANProto string // 802.1q, the default, or 802.1ad
+	MinRate   *int   `json:"min_tx_rate"` // Mbit/s
+	MaxRate   *int   `json:"max_tx_rate"` // Mbit/s
 }
 
 // NewConfig decodes a configuration. It ignores a field of the wrong type, because the

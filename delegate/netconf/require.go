@@ -35,7 +35,7 @@ var Requirements = []Requirement{
 	{"trust", LevelWarn, "The PF trusts each VF whose MAC the mode changes. Otherwise the kernel can refuse the change."},
 	{"spoofchk", LevelWarn, "Spoof checking is off for each VF whose MAC the mode changes. Otherwise the PF can drop its frames."},
 	{"linkState", LevelError, "No VF's link state is disable. With miimon, none is enable, which shows a carrier even if the PF is dead."},
-	{"sameVLAN", LevelError, "The VFs have the same VLAN. Otherwise a failover would lead into another network."},
+	{"sameVLAN", LevelError, "The VFs have the same VLAN, by the same protocol. Otherwise a failover would lead into another network."},
 }
 
 // RequirementKeys lists the keys of all requirements, in the same order.

@@ -243,18 +243,24 @@ func findForcedState(b plannedBond) (out []finding) {
 func (v plannedVF) isInfiniBand() bool { return v.Link != nil && v.Link.Type == bond.InfiniBand }
 
 func findOtherVLAN(b plannedBond) []finding {
-	vlan := func(v plannedVF) int {
-		if v.set.VLAN != nil {
-			return *v.set.VLAN
-		}
-		return v.Admin.VLAN
-	}
 	return hinted("give all links the same VLAN", unlikeFirst(b.administered(), func(v, first plannedVF) string {
-		if vlan(v) == vlan(first) {
+		if v.vlan() == first.vlan() {
 			return ""
 		}
-		return fmt.Sprintf("%s has VLAN %d, but links[%d] has VLAN %d; a failover would lead into another network", v, vlan(v), first.link.at, vlan(first))
+		return fmt.Sprintf("%s has %s, but links[%d] has %s; a failover would lead into another network", v, v.vlan(), first.link.at, first.vlan())
 	}))
+}
+
+// vlan returns the VLAN that a VF will have, as "VLAN 7" or "VLAN 7 (802.1ad)".
+func (v plannedVF) vlan() string {
+	id, proto := v.Admin.VLAN, vlanProto(v.Admin.Proto)
+	if v.set.VLAN != nil {
+		id, proto = *v.set.VLAN, strings.ToLower(v.set.VLANProto)
+	}
+	if id == 0 || proto != serviceVLAN {
+		return fmt.Sprintf("VLAN %d", id)
+	}
+	return fmt.Sprintf("VLAN %d (%s)", id, proto)
 }
 
 // checkTypes refuses what the kernel refuses for links that are not Ethernet. The links of

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
@@ -137,6 +138,15 @@ func TestRequire(t *testing.T) {
 			found: []finding{
 				{path: at0, text: "the link state of VF 0 of enp1s0 (0000:3b:02.0) is enable, so it has a carrier even if the PF is dead, and miimon looks at nothing else", hint: `set "link_state": "auto"` + attachIt + `, or use arpInterval instead of miimon`},
 				{path: at1, text: "the link state of VF 0 of enp2s0 (0000:5e:02.0) is enable, so it has a carrier even if the PF is dead, and miimon looks at nothing else", hint: `set "link_state": "auto"` + attachIt + `, or use arpInterval instead of miimon`}}},
+		{name: "one VLAN, two protocols", key: "sameVLAN", change: func(f *Facts) {
+			both(func(d *bond.DeviceFacts) { d.Admin.VLAN, d.Admin.Proto = 100, unix.ETH_P_8021Q })(f)
+			second(func(d *bond.DeviceFacts) { d.Admin.Proto = unix.ETH_P_8021AD })(f)
+		},
+			found: []finding{{path: at1, text: "VF 0 of enp2s0 (0000:5e:02.0) has VLAN 100 (802.1ad), but links[0] has VLAN 100; a failover would lead into another network", hint: "give all links the same VLAN"}},
+			meets: []meets{
+				{"one by their configuration", `"delegate": {"type": "sriov", "vlan": 100, "vlanProto": "802.1AD"}, `, second(func(d *bond.DeviceFacts) { d.Admin.VLAN, d.Admin.Proto = 100, unix.ETH_P_8021Q })},
+				{"both PFs", "", both(func(d *bond.DeviceFacts) { d.Admin.VLAN, d.Admin.Proto = 100, unix.ETH_P_8021AD })},
+			}},
 		{name: "two VLANs", key: "sameVLAN", change: second(func(d *bond.DeviceFacts) { d.Admin.VLAN = 100 }),
 			found: []finding{{path: at1, text: "VF 0 of enp2s0 (0000:5e:02.0) has VLAN 100, but links[0] has VLAN 0; a failover would lead into another network", hint: "give all links the same VLAN"}},
 			meets: []meets{{"one by their configuration", `"delegate": {"type": "sriov", "vlan": 200}, `, second(func(d *bond.DeviceFacts) { d.Admin.VLAN = 100 })}}},
