@@ -50,7 +50,7 @@ func (h *Host) addAll(ctx context.Context, rs []plan.Request, o *outcome) ([]*re
 		return nil, err
 	}
 	defer locks.Close()
-	earlier, err := h.lockAll(ctx, rs, s, locks, o)
+	earlier, wanted, err := h.lockAll(ctx, rs, s, locks, o)
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +61,9 @@ func (h *Host) addAll(ctx context.Context, rs []plan.Request, o *outcome) ([]*re
 		if err := h.restoreEarlier(ctx, k, rs[0].ContainerID, locks, o); err != nil {
 			return nil, err
 		}
+	}
+	if err := h.retry(ctx, h.listAside(o, wanted.in), locks, o); err != nil {
+		return nil, err
 	}
 	if err := h.Store.Tombstones(h.BootID).Drop(rs[0].Key()); err != nil {
 		return nil, cnierror.With(types.ErrIOFailure, err)
@@ -77,9 +80,9 @@ func (h *Host) addAll(ctx context.Context, rs []plan.Request, o *outcome) ([]*re
 }
 
 // lockAll locks the container and the devices of the requests, together with those of
-// the earlier attachments that may be in their way. It returns these attachments:
-// first those of the container, in the order in which they were made.
-func (h *Host) lockAll(ctx context.Context, rs []plan.Request, s sandbox, locks *record.Locks, o *outcome) (earlier []plan.Key, err error) {
+// the earlier attachments that may be in their way, set aside or not. It returns those
+// that were not: first those of the container, in the order in which they were made.
+func (h *Host) lockAll(ctx context.Context, rs []plan.Request, s sandbox, locks *record.Locks, o *outcome) (earlier []plan.Key, wanted wantedLinks, err error) {
 	containers := []string{rs[0].ContainerID}
 	add := func(k plan.Key) {
 		if !slices.Contains(earlier, k) {
@@ -87,65 +90,89 @@ func (h *Host) lockAll(ctx context.Context, rs []plan.Request, s sandbox, locks 
 		}
 	}
 	if head, err := h.load(rs[0].Key(), o); err != nil {
-		return nil, err
+		return nil, wanted, err
 	} else if head != nil {
 		for _, k := range head.Members() {
 			add(k)
 		}
 	}
-	var devices []string
 	for _, r := range rs {
 		add(r.Key())
-		own, err := h.devicesOf(r, s.host)
-		if err != nil {
-			return nil, cnierror.With(cnierror.Kernel, err)
-		}
-		devices = append(devices, own...)
 	}
-	for _, device := range devices {
+	if wanted, err = h.wantedBy(rs, s.host); err != nil {
+		return nil, wanted, cnierror.With(cnierror.Kernel, err)
+	}
+	for _, device := range wanted.devices {
 		holder, err := h.Store.Holder(device)
 		if err != nil {
-			return nil, cnierror.With(types.ErrIOFailure, err)
+			return nil, wanted, cnierror.With(types.ErrIOFailure, err)
 		}
 		if holder != (plan.Key{}) {
 			add(holder)
 		}
 	}
+	devices := slices.Clone(wanted.devices)
 	for _, k := range earlier {
 		rec, err := h.load(k, o)
 		if err != nil {
-			return nil, err
+			return nil, wanted, err
 		}
 		if rec != nil {
 			devices = append(devices, rec.Plan.Devices()...)
 		}
 	}
-	if err := locks.Lock(ctx, "container", slices.Compact(slices.Sorted(slices.Values(containers)))...); err != nil {
-		return nil, err
+	for _, rec := range h.listAside(o, wanted.in) {
+		containers, devices = append(containers, rec.Plan.ContainerID), append(devices, rec.Plan.Devices()...)
 	}
-	return earlier, locks.Lock(ctx, "device", devices...)
+	if err := locks.Lock(ctx, "container", slices.Compact(slices.Sorted(slices.Values(containers)))...); err != nil {
+		return nil, wanted, err
+	}
+	return earlier, wanted, locks.Lock(ctx, "device", devices...)
 }
 
-// devicesOf lists what a request takes from the host, as [plan.Plan.Devices] does.
-func (h *Host) devicesOf(r plan.Request, host bond.Namespace) ([]string, error) {
-	var out []string
-	if r.Network.Device != "" {
-		out = append(out, r.Network.Device)
-	}
-	for _, l := range r.Network.Links {
-		device := l.Device
-		if l.Source == netconf.FromHost {
-			found, _, err := bond.LinkIfThere(host, l.Name)
-			if err != nil {
-				return nil, err
+// wantedLinks are the links that requests take from the host.
+type wantedLinks struct {
+	devices []string // as in [plan.Plan.Devices]
+	names   []string // on the host, of links without a device
+}
+
+// wantedBy lists what requests take from the host.
+func (h *Host) wantedBy(rs []plan.Request, host bond.Namespace) (w wantedLinks, err error) {
+	for _, r := range rs {
+		if r.Network.Device != "" {
+			w.devices = append(w.devices, r.Network.Device)
+		}
+		for _, l := range r.Network.Links {
+			device := l.Device
+			if l.Source == netconf.FromHost {
+				found, _, err := bond.LinkIfThere(host, l.Name)
+				if err != nil {
+					return w, err
+				}
+				device = bond.Identity(found.Device, bond.PortOf(h.Sys, found))
 			}
-			device = bond.Identity(found.Device, bond.PortOf(h.Sys, found))
-		}
-		if device != "" {
-			out = append(out, device)
+			switch {
+			case device != "":
+				w.devices = append(w.devices, device)
+			case l.Source == netconf.FromHost:
+				w.names = append(w.names, l.Name)
+			}
 		}
 	}
-	return out, nil
+	return w, nil
+}
+
+// in reports whether one of the links is not restored in a Record.
+func (w wantedLinks) in(rec *record.Record) bool {
+	return slices.ContainsFunc(rec.Unrestored(), func(l plan.Link) bool {
+		switch {
+		case l.Source == netconf.FromPod:
+			return false
+		case l.Device == "" && l.Before != nil:
+			return slices.Contains(w.names, l.Before.Name)
+		}
+		return slices.Contains(w.devices, l.Identity())
+	})
 }
 
 // alreadyAttached returns the Records of an earlier ADD that did the same for the

@@ -148,14 +148,7 @@ func TestAddCalls(t *testing.T) {
 	sameJSON(t, string(r.Network.Config.Raw), m.plugins.calls[3].Config)
 }
 
-func scenarioConfig(name string) string {
-	for _, s := range scenarios {
-		if s.name == name {
-			return s.config
-		}
-	}
-	panic("there is no scenario " + name)
-}
+func scenarioConfig(name string) string { return scenarioNamed(name).config }
 
 // TestAddTwice: a second ADD returns the stored result and changes nothing.
 func TestAddTwice(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 
 // del restores an attachment, and all that were made together with it, in reverse. It
 // needs nothing but their Records, and returns the one that it found. Without a Record
-// there is nothing to restore. It continues after an error and joins all errors. If it is
+// there is nothing to restore but what was set aside. It continues after an error and joins all errors. If it is
 // certain that nothing of the sandbox is left, the sandbox gets a tombstone.
 func (h *Host) del(ctx context.Context, k plan.Key) (rec *record.Record, out outcome, err error) {
 	locks, err := h.lockContainer(ctx, k.ContainerID)
@@ -27,6 +27,9 @@ func (h *Host) del(ctx context.Context, k plan.Key) (rec *record.Record, out out
 		return nil, out, err
 	}
 	if rec == nil {
+		if aside := h.listAside(&out, func(rec *record.Record) bool { return slices.Contains(rec.Members(), k) }); len(aside) > 0 {
+			return aside[0], out, h.retry(ctx, aside, locks, &out)
+		}
 		return nil, out, cnierror.With(types.ErrIOFailure, h.Store.Forget(k))
 	}
 	recs, incomplete := h.loadMembers(rec, &out)
@@ -83,9 +86,12 @@ func (h *Host) restoreAll(ctx context.Context, s sandbox, recs []*record.Record,
 	for i, rec := range slices.Backward(recs) {
 		restored, err := h.restore(ctx, s, rec)
 		out.join(restored)
-		switch {
+		switch needed := i == 0 && failed != nil; {
+		case err != nil && !needed && h.givesUp(rec):
+			err = h.giveUp(rec, err, &out)
 		case err != nil:
-		case i == 0 && failed != nil:
+			err = errors.Join(err, h.failed(rec))
+		case needed:
 			err = cnierror.With(types.ErrIOFailure, h.Store.Update(rec))
 		default:
 			err = cnierror.With(cnierror.Restore, h.Store.End(rec))

@@ -1,7 +1,6 @@
 package delegate
 
 import (
-	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -158,33 +157,6 @@ func TestDelHostNameTaken(t *testing.T) {
 	m.wantState(before)
 }
 
-// TestDelHostNameKept: another interface keeps the VF's own name on the host, as happens
-// if VFs are made anew and named in another order. A pod does not wait for ever.
-func TestDelHostNameKept(t *testing.T) {
-	m := newMachine(t)
-	m.mustAdd(request(t, standard))
-	m.AddVirtual("", "dummy", "enp1s0v0")
-	m.Limbo.GiveUp = time.Nanosecond
-	err := m.Del(t.Context(), c1)
-	for range 3 { // the first finds it, and a clock can be coarse
-		if err != nil {
-			err = m.Del(t.Context(), c1)
-		}
-	}
-	require.NoError(t, err)
-	require.False(t, hasRecord(m))
-	links, err := m.namespace("").Links()
-	require.NoError(t, err)
-	vf, there := bond.Find(links, func(l bond.Link) bool { return l.Device == vfA })
-	want := fmt.Sprintf("multibond: %s keeps the name %s: its own name is taken on the host by enp1s0v0 (dummy)\n", vfA, vf.Name)
-	assert.True(t, there)
-	assert.Contains(t, m.log.String(), want)
-	require.NoError(t, m.namespace("").Delete(m.link("", "enp1s0v0").Index))
-	down, name := false, "enp1s0v0"
-	m.change("", vf.Name, bond.Change{Up: &down, Name: &name})
-	m.wantState(newMachine(t).state())
-}
-
 // TestDelPFRenamed: a PF is identified by its address, whatever its name is now.
 func TestDelPFRenamed(t *testing.T) {
 	m := newMachine(t)
@@ -314,7 +286,7 @@ func TestDelLimbo(t *testing.T) {
 		before := m.state()
 		m.mustAdd(request(t, standard))
 		lose(m)
-		m.Limbo = Limbo{Wait: 0, GiveUp: time.Hour}
+		m.Limbo = Limbo{GiveUp: time.Hour}
 		for range 2 {
 			err := m.Del(t.Context(), c1)
 			wantError(t, err, cnierror.Restore, "network net1: link bond0-1 (0000:3b:02.0): it is neither on the host nor in the pod; if its network namespace has just ended, it will come back")
@@ -339,14 +311,14 @@ func TestDelLimbo(t *testing.T) {
 		m := newMachine(t)
 		m.mustAdd(request(t, standard))
 		lose(m)
-		m.Limbo = Limbo{Wait: 0, GiveUp: time.Hour}
+		m.Limbo = Limbo{GiveUp: time.Hour}
 		elsewhere := strings.Join(m.linesOf("/elsewhere"), "\n")
 		wantError(t, m.Del(t.Context(), c1), cnierror.Restore, "network net1: link bond0-1 (0000:3b:02.0): it is neither on the host nor in the pod; if its network namespace has just ended, it will come back")
-		m.Limbo.GiveUp = time.Nanosecond
+		m.Limbo.GiveUp = 0
 		m.mustDel(c1)
 		assert.False(t, hasRecord(m), "the Record is still there, or the VF was touched")
 		assert.Equal(t, strings.Join(m.linesOf("/elsewhere"), "\n"), elsewhere)
-		assert.Contains(t, m.log.String(), "multibond: 0000:3b:02.0 has been neither on the host nor in the pod since ")
+		assert.Contains(t, m.log.String(), "multibond: network net1: link bond0-1 (0000:3b:02.0): it is neither on the host nor in the pod; ")
 	})
 	t.Run("has no device any more", func(t *testing.T) {
 		m := newMachine(t)
@@ -408,14 +380,17 @@ func TestDelHostNICNotHome(t *testing.T) {
 	m := newMachine(t)
 	m.AddVirtual("", "", "usb0")
 	m.AddVirtual("", "", "usb1")
+	before := m.state()
 	m.mustAdd(request(t, `{"cniVersion": "1.0.0", "name": "net1", "links": [{"name": "usb0"}, {"name": "usb1"}]}`))
-	m.RemoveNamespace(pod1)
-	m.Limbo = Limbo{GiveUp: time.Hour}
+	m.AddNamespace("/ends")
+	for _, name := range []string{"usb0", "usb1"} {
+		m.change(pod1, name, bond.Change{Namespace: m.namespace("/ends")})
+	}
 	const nowhere = "it is neither on the host nor in the pod; if its network namespace has just ended, it will come back"
 	wantError(t, m.Del(t.Context(), c1), cnierror.Restore, "network net1: link usb1 (host): "+nowhere+"\nlink usb0 (host): "+nowhere)
-	m.AddVirtual("", "", "usb0")
-	m.AddVirtual("", "", "usb1")
+	m.RemoveNamespace("/ends")
 	m.mustDel(c1)
+	m.wantState(before)
 }
 
 // TestDelNewPath: DEL also looks for plugins in the CNI_PATH that it gets itself.

@@ -3,6 +3,7 @@ package delegate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/multibond/multibond/bond"
@@ -22,8 +23,8 @@ func (w *wayBack) restoreDevice(ctx context.Context, l plan.Link) error {
 		return err
 	}
 	if !there {
-		now, left, err := w.awaitOnHost(l)
-		if left || err != nil {
+		now, err := w.awaitOnHost(l)
+		if err != nil {
 			return err
 		}
 		// If the device is missing, its plugins still have files to free.
@@ -54,8 +55,13 @@ func (w *wayBack) restoreDevice(ctx context.Context, l plan.Link) error {
 // hasNewOwner reports whether another attachment has the device by now.
 func (w *wayBack) hasNewOwner(l plan.Link) (bool, error) {
 	holder, err := w.Store.Holder(l.Identity())
-	if err != nil || holder == (plan.Key{}) || holder == w.rec.Plan.Key() {
+	switch {
+	case err != nil || holder == (plan.Key{}):
 		return false, err
+	case w.rec.Aside != "":
+		return true, fmt.Errorf("VF %s belongs to container %s at present", l.Device, holder.ContainerID)
+	case holder == w.rec.Plan.Key():
+		return false, nil
 	}
 	w.leave("VF %s now belongs to container %s and is left alone", l.Device, holder.ContainerID)
 	return true, nil

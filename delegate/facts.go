@@ -33,6 +33,9 @@ func (h *Host) survey(r plan.Request, s sandbox) (plan.Facts, error) {
 	if f.Facts, err = bond.Survey(h.Sys, s.host, s.pod, sources); err != nil {
 		return plan.Facts{}, cnierror.With(cnierror.Kernel, err)
 	}
+	if f.Remains, err = h.remains(r, f.Facts, s.host); err != nil {
+		return plan.Facts{}, cnierror.With(cnierror.Kernel, err)
+	}
 	for device, d := range f.Devices {
 		if d.Link != nil && d.Link.Up {
 			if f.InUse[device], err = s.host.Addresses(d.Link.Index); err != nil {

@@ -29,8 +29,8 @@ func (h *Host) GCPod(ctx context.Context, c netconf.Cluster) (warnings []string,
 	return append(warnings, out.warnings...), err
 }
 
-// GC restores the attachments of a network that the runtime no longer has. Then it
-// executes GC of their plugins that know it, with the attachments that are left to each
+// GC restores the attachments of a network that the runtime no longer has, and tries
+// those again that were given up. Then it executes GC of their plugins that know it, with the attachments that are left to each
 // (CNI specification 1.1, section "GC"). It continues after an error and joins all
 // errors.
 func (h *Host) GC(ctx context.Context, network string, valid []netconf.GCAttachment) (warnings []string, err error) {
@@ -58,6 +58,7 @@ func (h *Host) GC(ctx context.Context, network string, valid []netconf.GCAttachm
 			errs = append(errs, err)
 		}
 	}
+	errs = append(errs, h.gcAside(ctx, network, &out))
 	errs = append(errs, h.Store.RemoveUnstarted(ctx, h.LockTimeout), h.Store.RemoveStaleHolds(ctx, h.LockTimeout))
 	for _, c := range h.collect(all, network, valid) {
 		errs = append(errs, h.forwardGC(ctx, c))

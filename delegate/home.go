@@ -1,7 +1,6 @@
 package delegate
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -29,67 +28,63 @@ func (w *wayBack) bringHome(l plan.Link) error {
 	if err != nil || !there {
 		return err
 	}
-	return moveHome(w.sandbox, inPod, l)
+	name, err := moveHome(w.sandbox, inPod, *l.Before)
+	if err != nil || l.Device != "" {
+		return err
+	}
+	home, there, err := bond.LinkIfThere(w.host, name)
+	if there {
+		w.rec.SetIndex(l, home.Index) // nothing else tells it from another interface
+	}
+	return err
 }
 
 // moveHome moves a link from the pod to the host under its own name. If the name is
-// taken by now, a device gets a name that cannot be taken.
-func moveHome(s sandbox, l bond.Link, planned plan.Link) error {
-	err := bond.MoveHome(s.pod, l, s.host, *planned.Before)
-	if err == nil {
-		return nil
+// taken by now, the link gets a name that cannot be taken. moveHome returns the name.
+func moveHome(s sandbox, l, before bond.Link) (name string, err error) {
+	if err = bond.MoveHome(s.pod, l, s.host, before); err == nil {
+		return before.Name, nil
 	}
 	err = fmt.Errorf("moving %s back to the host: %w", l.Name, err)
 	// It may have moved in spite of the error: the kernel gives the new name after the move.
 	links, unknown := s.pod.Links()
 	if unknown != nil {
-		return errors.Join(err, unknown)
+		return "", errors.Join(err, unknown)
 	}
 	if _, still := bond.Find(links, func(x bond.Link) bool { return x.Index == l.Index && x.Device == l.Device }); !still {
-		return nil
+		return l.Name, nil
 	}
-	if planned.Device == "" {
-		return err
+	spare := before
+	spare.Name = fmt.Sprintf("mb%d", l.Index)
+	if again := bond.MoveHome(s.pod, l, s.host, spare); again != nil {
+		return "", errors.Join(err, again)
 	}
-	spare := fmt.Sprintf("mb%d", l.Index)
-	if again := s.pod.Change(l.Index, bond.Change{Namespace: s.host, Name: &spare}); again != nil {
-		return errors.Join(err, again)
-	}
-	return nil
+	return spare.Name, nil
 }
 
+// errNowhere is returned for a link that is in no namespace that we know. A namespace
+// that ends returns its links a while after it is gone. Until then this cannot be told
+// from a link that somebody else has taken.
+var errNowhere = errors.New("it is neither on the host nor in the pod; if its network namespace has just ended, it will come back")
+
 // awaitOnHost waits until a device that is not in the pod is on the host, or has no
-// interface, or does not exist. left reports that the device has been nowhere for so
-// long that somebody else must have it, so that it has to be left alone.
-func (w *wayBack) awaitOnHost(l plan.Link) (now bond.DeviceFacts, left bool, err error) {
+// interface, or does not exist.
+func (w *wayBack) awaitOnHost(l plan.Link) (bond.DeviceFacts, error) {
 	const pause = 50 * time.Millisecond
 	for deadline := time.Now().Add(w.Limbo.Wait); ; time.Sleep(pause) {
-		now, err = w.survey(l)
+		now, err := w.survey(l)
 		switch {
 		case err != nil:
-			return now, false, err
+			return now, err
 		case now.Link != nil || now.Userspace() || now.Driver == "": // it is missing, too
-			return now, false, nil
-		}
-		if time.Now().After(deadline) {
-			break
+			return now, nil
+		case time.Now().After(deadline):
+			return now, errNowhere
 		}
 	}
-	left, err = w.isLost(l)
-	return now, left, err
 }
 
 // survey reads the facts about a link's device on the host.
 func (w *wayBack) survey(l plan.Link) (bond.DeviceFacts, error) {
 	return bond.SurveyDevice(w.Sys, w.host, l.Device, l.DevPort)
-}
-
-// isLost reports whether a link has been nowhere for so long that whoever has it keeps
-// it. Until then it returns an error, so that a later DEL looks again.
-func (w *wayBack) isLost(l plan.Link) (bool, error) {
-	if since := w.rec.LostAt(l); time.Since(since) > w.Limbo.GiveUp {
-		w.leave("%s has been neither on the host nor in the pod since %s; Multibond no longer waits for it", cmp.Or(l.Device, l.Name), since.Format(time.RFC3339))
-		return true, nil
-	}
-	return false, errors.New("it is neither on the host nor in the pod; if its network namespace has just ended, it will come back")
 }

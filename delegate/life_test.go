@@ -115,6 +115,7 @@ func (m *machine) do(v move) (passed int) {
 // replay returns a fresh machine after moves.
 func replay(t *testing.T, path []move) *machine {
 	m := newMachine(t)
+	m.Limbo.GiveUp = 0
 	for _, v := range path {
 		m.do(v)
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/google/go-cmp/cmp"
@@ -59,7 +60,7 @@ func newMachine(t *testing.T) *machine {
 	m.plugins = newPlugins(k, m.edges)
 	m.Host = &Host{
 		Kernel: edgedKernel{k, m.edges}, Sys: k.Sys(), Runner: m.plugins, Store: record.Store{Dir: stateDir(t)},
-		Path: []string{"/opt/cni/bin"}, BootID: "boot1", SRIOV: t.TempDir(),
+		Path: []string{"/opt/cni/bin"}, BootID: "boot1", SRIOV: t.TempDir(), Limbo: Limbo{GiveUp: time.Hour},
 	}
 	return m
 }
@@ -279,6 +280,7 @@ type edges struct {
 	passed []string
 	at     int // the number of the one where fault happens; 0: none
 	fault  func() error
+	refuse func(verb string, what any) error // nil: the kernel refuses nothing of its own
 }
 
 func (e *edges) pass(edge string) error {
@@ -339,10 +341,15 @@ type edgedNamespace struct {
 	edges *edges
 }
 
-// effect does something between two edges.
-func (n edgedNamespace) effect(verb string, do func() error) error {
+// effect does something between two edges, unless the kernel refuses what is asked.
+func (n edgedNamespace) effect(verb string, what any, do func() error) error {
 	if err := n.edges.pass(verb); err != nil {
 		return err
+	}
+	if n.edges.refuse != nil {
+		if err := n.edges.refuse(verb, what); err != nil {
+			return err
+		}
 	}
 	if err := do(); err != nil {
 		return err
@@ -379,7 +386,7 @@ func (n edgedNamespace) VFs(pf string) (map[int]bond.VF, error) {
 }
 
 func (n edgedNamespace) CreateBond(name string, o bond.Options) (made bond.Link, err error) {
-	err = n.effect("CreateBond", func() error {
+	err = n.effect("CreateBond", o, func() error {
 		made, err = n.Namespace.CreateBond(name, o)
 		return err
 	})
@@ -390,30 +397,30 @@ func (n edgedNamespace) CreateBond(name string, o bond.Options) (made bond.Link,
 }
 
 func (n edgedNamespace) Delete(index int) error {
-	return n.effect("Delete", func() error { return n.Namespace.Delete(index) })
+	return n.effect("Delete", index, func() error { return n.Namespace.Delete(index) })
 }
 
 func (n edgedNamespace) Change(index int, c bond.Change) error {
 	if to, is := c.Namespace.(edgedNamespace); is {
 		c.Namespace = to.Namespace
 	}
-	return n.effect("Change", func() error { return n.Namespace.Change(index, c) })
+	return n.effect("Change", c, func() error { return n.Namespace.Change(index, c) })
 }
 
 func (n edgedNamespace) Flush(index int) error {
-	return n.effect("Flush", func() error { return n.Namespace.Flush(index) })
+	return n.effect("Flush", index, func() error { return n.Namespace.Flush(index) })
 }
 
 func (n edgedNamespace) Configure(index int, a bond.Addresses) error {
-	return n.effect("Configure", func() error { return n.Namespace.Configure(index, a) })
+	return n.effect("Configure", a, func() error { return n.Namespace.Configure(index, a) })
 }
 
 func (n edgedNamespace) RemoveRoute(index int, r bond.Route) error {
-	return n.effect("RemoveRoute", func() error { return n.Namespace.RemoveRoute(index, r) })
+	return n.effect("RemoveRoute", r, func() error { return n.Namespace.RemoveRoute(index, r) })
 }
 
 func (n edgedNamespace) ChangeVF(pf string, number int, have, want bond.VF) error {
-	return n.effect("ChangeVF", func() error { return n.Namespace.ChangeVF(pf, number, have, want) })
+	return n.effect("ChangeVF", want, func() error { return n.Namespace.ChangeVF(pf, number, have, want) })
 }
 
 // readRecord is a Record as it is on disk.

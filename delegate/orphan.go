@@ -62,6 +62,9 @@ func (h *Host) reclaimUnrecorded(ctx context.Context, valid []netconf.GCAttachme
 			known[rec.NetnsID] = true
 		}
 	}
+	for _, rec := range h.listAside(o, func(rec *record.Record) bool { return rec.BootID == h.BootID }) {
+		known[rec.NetnsID] = true
+	}
 	unknown := func(a netconf.GCAttachment) bool { return !slices.Contains(keys, plan.Key(a)) }
 	if slices.ContainsFunc(valid, unknown) {
 		return nil
@@ -194,7 +197,8 @@ func (h *Host) reclaimVF(ctx context.Context, s sandbox, r plan.Request, l bond.
 		return err
 	}
 	home := bond.Link{Name: fmt.Sprintf("%sv%d", cmp.Or(d.PFNetdev, "mb"), d.Number)}
-	return moveHome(s, inPod, plan.Link{Name: l.Name, Device: l.Device, Before: &home})
+	_, err = moveHome(s, inPod, home)
+	return err
 }
 
 // warnOfRemains warns if a PF keeps settings for a VF that may be those of its last pod:

@@ -9,6 +9,7 @@ type outcome struct {
 	// doubtful is set if something was left as it is, or was not found. A further DEL
 	// may then have more to do.
 	doubtful bool
+	givenUp  []string // those warnings that the pod's events report
 }
 
 // warn adds a warning.
@@ -26,4 +27,5 @@ func (o *outcome) leave(format string, args ...any) {
 func (o *outcome) join(part outcome) {
 	o.warnings = append(o.warnings, part.warnings...)
 	o.doubtful = o.doubtful || part.doubtful
+	o.givenUp = append(o.givenUp, part.givenUp...)
 }

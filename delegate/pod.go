@@ -173,12 +173,12 @@ func (h *Host) delUnknown(ctx context.Context, c netconf.Cluster, r plan.Request
 	}
 }
 
-// tellDel reports a DEL to the agent, if the Record names one.
+// tellDel reports a DEL to the agent, with what was given up, if the Record names one.
 func (h *Host) tellDel(ctx context.Context, rec *record.Record, began time.Time, err error, o *outcome) {
 	if rec == nil || rec.Plan.Group.Agent == "" || rec.Plan.Group.Pod == (agentapi.Pod{}) {
 		return
 	}
-	report := agentapi.Publish{Verb: "DEL", Pod: rec.Plan.Group.Pod, Steps: []agentapi.Step{agentapi.Since("total", began)}}
+	report := agentapi.Publish{Verb: "DEL", Pod: rec.Plan.Group.Pod, Warnings: o.givenUp, Steps: []agentapi.Step{agentapi.Since("total", began)}}
 	if err != nil {
 		h.tellFailure(ctx, rec.Plan.Group.Agent, report, began, err, o)
 		return

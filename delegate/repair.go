@@ -5,22 +5,27 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/record"
 )
 
 // unlessMadeAnew returns the link as it has to be. That is as before, unless its
-// interface is a new one with the same PCI address, which is left as it is. If the VF
-// was only bound to its driver again, its PF still keeps what the ADD has set. That is
-// undone.
+// interface is a new one with the same PCI address, which is left as it is.
 func (w *wayBack) unlessMadeAnew(l plan.Link, now bond.DeviceFacts) plan.Link {
 	if now.Link == nil || w.rec.Knows(l, *now.Link) {
 		return l
 	}
 	w.leave("%s was recreated after the ADD (its own MAC is %s, was %s) and is left as it is", l.Device, now.Link.PermMAC, l.Before.PermMAC)
-	if set := w.rec.Attached[l.Name].VF; now.Admin != nil && l.VFBefore != nil && set != nil {
+	return madeAnew(w.rec, l, now)
+}
+
+// madeAnew returns the link as it has to be if its interface is a new one. If the VF was
+// only bound to its driver again, its PF still keeps what the ADD has set. That has to
+// go.
+func madeAnew(rec *record.Record, l plan.Link, now bond.DeviceFacts) plan.Link {
+	if set := rec.Attached[l.Name].VF; now.Admin != nil && l.VFBefore != nil && set != nil {
 		admin := now.Admin.Without(*set, *l.VFBefore)
 		now.Admin = &admin
 	}
@@ -35,8 +40,8 @@ func (w *wayBack) repairDevice(l plan.Link) error {
 	if err := w.bringHome(l); err != nil {
 		return err
 	}
-	now, left, err := w.awaitOnHost(l)
-	if left || err != nil {
+	now, err := w.awaitOnHost(l)
+	if err != nil {
 		return err
 	}
 	if now.Missing {
@@ -47,15 +52,12 @@ func (w *wayBack) repairDevice(l plan.Link) error {
 		w.leave("%s has no interface on the host; its driver is now %s", l.Device, cmp.Or(now.Driver, "none"))
 		return nil
 	}
-	if l, err = w.unlessNameTaken(l, *now.Link); err != nil {
-		return err
-	}
 	if len(l.AddressesBefore.IPs) == 0 && len(l.AddressesBefore.Routes) == 0 && differsFrom(l, now) == nil {
 		return nil
 	}
 	if err := w.repairBoth(l, now); err != nil {
 		if err := w.repairMAC(l, err); err != nil {
-			return err
+			return w.explainName(l, *now.Link, err)
 		}
 	}
 	if now, err = w.survey(l); err != nil {
@@ -78,22 +80,13 @@ func (w *wayBack) unlessUnheard(l plan.Link, now bond.DeviceFacts) plan.Link {
 	return l
 }
 
-// unlessNameTaken returns the link as it has to be. That is as before, unless another
-// interface has had its name for so long that it keeps it. The link then keeps the name
-// that it has now.
-func (w *wayBack) unlessNameTaken(l plan.Link, now bond.Link) (plan.Link, error) {
-	if now.Name == l.Before.Name {
-		return l, nil
-	}
+// explainName adds to an error who has the name of a link by now.
+func (w *wayBack) explainName(l plan.Link, now bond.Link, failed error) error {
 	other, taken, err := bond.LinkIfThere(w.host, l.Before.Name)
-	if err != nil || !taken || other.Index == now.Index || time.Since(w.rec.LostAt(l)) <= w.Limbo.GiveUp {
-		return l, err
+	if failed == nil || err != nil || !taken || other.Index == now.Index {
+		return failed
 	}
-	w.leave("%s keeps the name %s: its own name is taken on the host by %s", l.Device, now.Name, plan.DescribeLink(other, l.Before.Name))
-	before := *l.Before
-	before.Name = now.Name
-	l.Before = &before
-	return l, nil
+	return fmt.Errorf("%w; its name %s is now that of %s", failed, l.Before.Name, plan.DescribeLink(other, l.Before.Name))
 }
 
 // repairBoth repairs the interface and what the PF keeps. Each can depend on

@@ -18,14 +18,14 @@ import (
 // after a crash. It does not invert steps. It looks where each thing is now
 // and makes it what it was, goes on after an error, and can be called again.
 // The error names what is not as before; its code is 103, or 102 if the kernel did not
-// let us look. The caller removes the Record if there is no error, holds locks on the
-// container and its devices, and has opened the Record's namespaces.
+// let us look. The caller writes or removes the Record, holds locks on the container and
+// its devices, and has opened the Record's namespaces.
 func (h *Host) restore(ctx context.Context, s sandbox, rec *record.Record) (outcome, error) {
 	w := wayBack{Host: h, sandbox: s, rec: rec}
 	rec.Result = nil // from here on it is not attached any more
 	w.doubtful = rec.BootID != h.BootID
 	if err := w.all(ctx); err != nil {
-		return w.outcome, cnierror.With(cnierror.Restore, fmt.Errorf("network %s: %w", rec.Plan.Network, errors.Join(err, h.Store.Update(rec))))
+		return w.outcome, cnierror.With(cnierror.Restore, fmt.Errorf("network %s: %w", rec.Plan.Network, err))
 	}
 	return w.outcome, nil
 }
@@ -160,20 +160,19 @@ func (w *wayBack) restoreVirtual(l plan.Link) error {
 	if err := w.bringHome(l); err != nil {
 		return err
 	}
-	now, there, err := bond.LinkIfThere(w.host, l.Before.Name)
+	links, err := w.host.Links()
 	if err != nil {
 		return err
 	}
-	home := there && now.Name == l.Before.Name && now.Kind == l.Before.Kind
-	if !home && l.Before.Kind == "" {
-		_, err := w.isLost(l) // it has a driver, so it comes back
-		return err
+	now, home := bond.Find(links, func(x bond.Link) bool { return w.rec.KnowsVirtual(l, x) })
+	switch {
+	case home:
+		return w.explainName(l, now, bond.Restore(w.host, now, *l.Before, l.AddressesBefore))
+	case l.Before.Kind == "":
+		return errNowhere // it has a driver, so it comes back
 	}
-	if !home {
-		w.leave("%s (%s) was deleted with the pod's network namespace, like every virtual interface", l.Name, l.Before.Kind)
-		return nil
-	}
-	return bond.Restore(w.host, now, *l.Before, l.AddressesBefore)
+	w.leave("%s (%s) was deleted with the pod's network namespace, like every virtual interface", l.Name, l.Before.Kind)
+	return nil
 }
 
 // restorePodLink restores a link that was in the pod before. If the bond could not be

@@ -79,9 +79,9 @@ func (k *Kernel) AddNamespace(path string) {
 // has and which the fake leaves out.
 const loopback = 1
 
-// RemoveNamespace removes a namespace as the kernel does. Links with a device go
+// RemoveNamespace removes a namespace as the kernel does. Links with a driver go
 // back to the host and keep their name unless it is taken there; then they are
-// called dev<index>. They lose the alternative names that are taken there. Other
+// called dev<index>. They lose the alternative names that are taken there. Virtual
 // links are deleted.
 func (k *Kernel) RemoveNamespace(path string) {
 	k.mu.Lock()
@@ -95,7 +95,7 @@ func (k *Kernel) RemoveNamespace(path string) {
 	}
 	host := k.namespaces[""]
 	for _, l := range k.in(n) {
-		if l.Device == "" {
+		if l.Kind != "" {
 			k.drop(l)
 			continue
 		}

@@ -19,7 +19,7 @@ const planUsage = `usage: multibond plan [flags] < configuration
        multibond plan -container ID [-ifname NAME]
 
 Prints what an ADD of a bond network would do now, one step per line, without
-doing it; or what the ADD of a container planned.
+doing it; or what the ADD of a container planned, and what of it was given up.
 `
 
 // planOf runs "multibond plan". It prints the plan to standard output, and warnings and
@@ -68,14 +68,14 @@ func recorded(k plan.Key, cni *skel.CmdArgs) (plan.Plan, []string, error) {
 	if err != nil {
 		return plan.Plan{}, nil, err
 	}
-	rec, err := host.Store.Load(k)
+	rec, notes, err := host.Store.Find(k)
 	if err != nil {
-		return plan.Plan{}, nil, err
+		return plan.Plan{}, notes, err
 	}
 	// The plan as it was carried out: with the MTU that the links turned out to have.
 	carriedOut := rec.Plan
 	carriedOut.Bond = rec.Bond()
-	return carriedOut, rec.Warnings, nil
+	return carriedOut, append(notes, rec.Warnings...), nil
 }
 
 func dryRun(cni *skel.CmdArgs, devices string) (plan.Plan, []string, error) {

@@ -104,6 +104,7 @@ func (c *compiler) chain() Link {
 	switch {
 	case n.Device == "" || c.isHeld("deviceID", n.Device):
 	case d.Link != nil && len(d.Others) == 0 && d.PF != "" && d.PFLink != nil:
+		c.checkRemains("deviceID", "VF "+n.Device, n.Device)
 		l.Source, l.Device = netconf.FromDevice, n.Device
 		l.Before, l.AddressesBefore, l.PF, l.VF, l.VFBefore = d.Link, c.f.InUse[n.Device], d.PFNetdev, d.Number, d.Admin
 	}
@@ -186,6 +187,7 @@ func (c *compiler) device(path string, l netconf.Link, p *Link) {
 	case d.PFLink == nil:
 		c.problems.Add(path, "a VF is configured through its PF: use a VF whose PF is on the host", "the PF %s of VF %s has no interface on the host", d.PF, l.Device)
 	default:
+		c.checkRemains(path, "VF "+l.Device, l.Device)
 		c.checkDefault(path, d.Link.Name, c.f.InUse[l.Device])
 		p.Before, p.AddressesBefore, p.PF, p.VF, p.VFBefore = d.Link, c.f.InUse[l.Device], d.PFNetdev, d.Number, d.Admin
 	}
@@ -209,6 +211,14 @@ func (c *compiler) isHeld(path, device string) bool {
 	return held
 }
 
+// checkRemains refuses a link that would bring something of a pod that is gone into the
+// next one. Carrying out the ADD has just failed to take it back.
+func (c *compiler) checkRemains(path, what, key string) {
+	if r := c.f.Remains[key]; len(r.What) > 0 {
+		c.problems.Add(path, "to see why it cannot be taken back: multibond plan -container "+r.ContainerID, "%s still has what container %s has left on it: %s", what, r.ContainerID, strings.Join(r.What, ", "))
+	}
+}
+
 func (c *compiler) hostLink(path string, l netconf.Link, p *Link) {
 	found, there := c.f.Host[l.Name]
 	if !there {
@@ -225,6 +235,7 @@ func (c *compiler) hostLink(path string, l netconf.Link, p *Link) {
 	c.checkDefault(path, l.Name, found.Addresses)
 	p.Before, p.AddressesBefore, p.Device, p.DevPort = &found.Link, found.Addresses, found.Device, found.DevPort
 	c.isHeld(path, p.Identity())
+	c.checkRemains(path, l.Name, cmp.Or(p.Identity(), l.Name))
 	d, is := c.f.Devices[p.Identity()]
 	// An interface that is not the first has siblings, wherever they are.
 	p.Siblings = is && (p.Identity() != p.Device || len(d.Others) > 0 || c.podHas(p.Device, 0))

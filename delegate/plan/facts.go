@@ -11,4 +11,12 @@ type Facts struct {
 	InUse   map[string]bond.Addresses // by PCI address: what the host has on a device that is up
 	Holders map[string]Key            // by PCI address: whose Record has it
 	Netns   map[string]string         // by PCI address: the namespace to which sriov-cni has moved a VF
+	Remains map[string]Remains        // by bond.Identity, or by name if a link has no device
+}
+
+// Remains are what a pod that is gone has left on a link, and what could not be taken
+// back.
+type Remains struct {
+	ContainerID string
+	What        []string
 }

@@ -26,26 +26,29 @@ const Version = 1
 // Record is what has been done for one attachment: the plan, which is on disk before its
 // first effect, and what has become known since. Restoring needs nothing else.
 type Record struct {
-	Version     int                  `json:"version"`
-	BootID      string               `json:"bootID"`
-	NetnsID     string               `json:"netnsID"` // tells another namespace at the same path
-	Created     time.Time            `json:"created"`
-	Plan        plan.Plan            `json:"plan"`
-	Started     []string             `json:"started,omitempty"`  // links whose attachment was begun
-	Indexes     map[string]int       `json:"indexes,omitempty"`  // of VFs that were given another before they were attached
-	Attached    map[string]Attached  `json:"attached,omitempty"` // links that were seen in the pod
-	MTU         int                  `json:"mtu,omitempty"`      // the bond's, if only the attached links could tell
-	BondIndex   int                  `json:"bondIndex,omitempty"`
-	IPAMAsked   bool                 `json:"ipamAsked,omitempty"`
-	IPAMRefused bool                 `json:"ipamRefused,omitempty"` // it gave nothing
-	RefusedBy   int                  `json:"refusedBy,omitempty"`   // the plugin of a chain, counted from 1, that did nothing
-	Addresses   bond.Addresses       `json:"addresses,omitzero"`    // of the bond
-	DeviceInfo  json.RawMessage      `json:"deviceInfo,omitempty"`  // what a plugin wrote about its device; it replaces the Plan's
-	Result      json.RawMessage      `json:"result,omitempty"`      // the ADD's: the attachment is complete
-	Restored    []string             `json:"restored,omitempty"`    // links that are as before again
-	LostSince   map[string]time.Time `json:"lostSince,omitempty"`   // when a link was first found to be nowhere, or its name to be taken
-	Steps       []agentapi.Step      `json:"steps,omitempty"`
-	Warnings    []string             `json:"warnings,omitempty"`
+	Version     int                 `json:"version"`
+	BootID      string              `json:"bootID"`
+	NetnsID     string              `json:"netnsID"` // tells another namespace at the same path
+	Created     time.Time           `json:"created"`
+	Plan        plan.Plan           `json:"plan"`
+	Started     []string            `json:"started,omitempty"`  // links whose attachment was begun
+	Indexes     map[string]int      `json:"indexes,omitempty"`  // of VFs that were given another before they were attached
+	Attached    map[string]Attached `json:"attached,omitempty"` // links that were seen in the pod
+	MTU         int                 `json:"mtu,omitempty"`      // the bond's, if only the attached links could tell
+	BondIndex   int                 `json:"bondIndex,omitempty"`
+	IPAMAsked   bool                `json:"ipamAsked,omitempty"`
+	IPAMRefused bool                `json:"ipamRefused,omitempty"` // it gave nothing
+	RefusedBy   int                 `json:"refusedBy,omitempty"`   // the plugin of a chain, counted from 1, that did nothing
+	Addresses   bond.Addresses      `json:"addresses,omitzero"`    // of the bond
+	DeviceInfo  json.RawMessage     `json:"deviceInfo,omitempty"`  // what a plugin wrote about its device; it replaces the Plan's
+	Result      json.RawMessage     `json:"result,omitempty"`      // the ADD's: the attachment is complete
+	Restored    []string            `json:"restored,omitempty"`    // links that are as before again
+	Failing     time.Time           `json:"failing,omitzero"`      // when restoring failed for the first time
+	Left        string              `json:"left,omitempty"`        // what was not as before when restoring was given up
+	Steps       []agentapi.Step     `json:"steps,omitempty"`
+	Warnings    []string            `json:"warnings,omitempty"`
+
+	Aside string `json:"-"` // the file of a Record that was set aside; "": it was not
 }
 
 // Attached is a link right after it was attached.
@@ -148,18 +151,21 @@ func (rec *Record) IPAMCall(command, netns string) invoke.Call {
 	return rec.Call(command, netns, rec.Plan.IfName, rec.Plan.IPAMPlugin(), nil)
 }
 
-// LostAt returns when a link was first found to be nowhere, or its name to be taken. If
-// that is new, it records and returns the present time.
-func (rec *Record) LostAt(l plan.Link) time.Time {
-	since, before := rec.LostSince[l.Name]
-	if !before {
-		since = time.Now()
-		if rec.LostSince == nil {
-			rec.LostSince = map[string]time.Time{}
+// FailsFor reports whether restoring has failed for longer than limit. The first failure
+// does not count: it begins the time.
+func (rec *Record) FailsFor(limit time.Duration) bool {
+	return !rec.Failing.IsZero() && time.Since(rec.Failing) > limit
+}
+
+// Unrestored returns the links whose attachment was begun, and which are not as before
+// again.
+func (rec *Record) Unrestored() (links []plan.Link) {
+	for _, l := range rec.Plan.Links {
+		if slices.Contains(rec.Started, l.Name) && !slices.Contains(rec.Restored, l.Name) {
+			links = append(links, l)
 		}
-		rec.LostSince[l.Name] = since
 	}
-	return since
+	return links
 }
 
 // Made reports whether a bond in the pod is this attachment's. A Record that was damaged,
@@ -205,6 +211,9 @@ func (rec *Record) Knows(l plan.Link, now bond.Link) bool {
 	if now.Index == rec.IndexOf(l) || now.Index == rec.Attached[l.Name].Link.Index {
 		return true
 	}
+	if now.PermMAC == "" {
+		return false
+	}
 	known := []string{rec.Plan.Bond.Options[bond.MAC]}
 	for _, l := range rec.Plan.Links {
 		known = append(known, rec.Attached[l.Name].Link.MAC)
@@ -213,4 +222,17 @@ func (rec *Record) Knows(l plan.Link, now bond.Link) bool {
 		}
 	}
 	return slices.Contains(known, now.PermMAC)
+}
+
+// KnowsVirtual reports whether now is the interface that l was, which has no device. It
+// has kept its index, or the one that SetIndex has set. Another interface can get the MAC
+// of a virtual one, but not that of a NIC.
+func (rec *Record) KnowsVirtual(l plan.Link, now bond.Link) bool {
+	if now.Device != l.Before.Device || now.Kind != l.Before.Kind {
+		return false
+	}
+	if now.Index == rec.IndexOf(l) || now.Index == rec.Attached[l.Name].Link.Index {
+		return true
+	}
+	return now.Kind == "" && cmp.Or(now.PermMAC, now.MAC) == cmp.Or(l.Before.PermMAC, l.Before.MAC)
 }

@@ -2,6 +2,7 @@ package record
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ type Store struct{ Dir string }
 const (
 	recordEnd  = ".json"
 	begunEnd   = ".begun"   // as Begin wrote it, with those that were begun together
-	damagedEnd = ".damaged" // set aside
+	damagedEnd = ".damaged" // kept, because it cannot be read
 	devicesDir = "devices"
 )
 
@@ -179,7 +180,7 @@ func (s Store) Update(r *Record) error {
 	if len(data) > maxRecord {
 		return fmt.Errorf("record of %s: %w: %d bytes, at most %d can be read back", r.Plan.Key(), atomicfile.ErrTooLarge, len(data), maxRecord)
 	}
-	if err := atomicfile.Replace(s.File(r.Plan.Key()), data); err != nil {
+	if err := atomicfile.Replace(cmp.Or(r.Aside, s.File(r.Plan.Key())), data); err != nil {
 		return fmt.Errorf("record of %s: %w", r.Plan.Key(), err)
 	}
 	return nil
@@ -188,13 +189,21 @@ func (s Store) Update(r *Record) error {
 // End removes a Record and its holds on devices, even holds that were cut short when the
 // disk was full. It is no error if they are gone. The caller holds locks on the devices.
 func (s Store) End(r *Record) error {
+	if r.Aside != "" {
+		return atomicfile.Remove(r.Aside+atomicfile.Unfinished, r.Aside)
+	}
+	return errors.Join(s.release(r), s.Forget(r.Plan.Key()))
+}
+
+// release removes the holds of a Record.
+func (s Store) release(r *Record) error {
 	var errs []error
 	for _, device := range r.Plan.Devices() {
 		if holder, err := s.Holder(device); err == nil && (holder == r.Plan.Key() || holder == plan.Key{}) {
 			errs = append(errs, atomicfile.Remove(s.HoldFile(device)))
 		}
 	}
-	return errors.Join(append(errs, s.Forget(r.Plan.Key()))...)
+	return errors.Join(errs...)
 }
 
 // Forget removes all files of a Record, including those of a process that was killed while

@@ -1,0 +1,103 @@
+package delegate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/record"
+)
+
+// What cannot be restored keeps its pod for as long as Limbo.GiveUp, whatever it is.
+// Then the pod goes, and the Record is set aside. It is tried again by each GC, by a
+// further DEL of the sandbox, and by the next ADD that wants one of its devices.
+
+// failed writes a Record that could not be restored.
+func (h *Host) failed(rec *record.Record) error {
+	if rec.Failing.IsZero() {
+		rec.Failing = time.Now()
+	}
+	return cnierror.With(types.ErrIOFailure, h.Store.Update(rec))
+}
+
+// givesUp reports whether restoring a Record has failed for so long that nothing may
+// wait for it any more.
+func (h *Host) givesUp(rec *record.Record) bool {
+	return rec.Aside != "" || rec.FailsFor(h.Limbo.GiveUp)
+}
+
+// giveUp sets a Record aside. What is not as before is a warning.
+func (h *Host) giveUp(rec *record.Record, failure error, o *outcome) error {
+	rec.Left = strings.ReplaceAll(failure.Error(), "\n", "; ")
+	what := fmt.Sprintf("%s: given up, as this has failed since %s, and set aside (multibond plan -container %s)",
+		rec.Left, rec.Failing.Format(time.RFC3339), rec.Plan.ContainerID)
+	o.leave("%s", what)
+	o.givenUp = append(o.givenUp, what)
+	return cnierror.With(types.ErrIOFailure, h.Store.SetAside(rec))
+}
+
+// listAside returns the Records that were set aside and for which wanted is true. It is a
+// warning if one cannot be read.
+func (h *Host) listAside(o *outcome, wanted func(*record.Record) bool) []*record.Record {
+	all, err := h.Store.ListAside()
+	if err != nil {
+		o.leave("%v", err)
+	}
+	return slices.DeleteFunc(all, func(rec *record.Record) bool { return !wanted(rec) })
+}
+
+// retry tries to restore Records that were set aside. The caller holds locks on their
+// containers. What still cannot be restored stays set aside, and is a warning.
+func (h *Host) retry(ctx context.Context, recs []*record.Record, locks *record.Locks, o *outcome) error {
+	var errs []error
+	for _, rec := range recs {
+		errs = append(errs, h.retryOne(ctx, rec, locks, o))
+	}
+	return errors.Join(errs...)
+}
+
+func (h *Host) retryOne(ctx context.Context, rec *record.Record, locks *record.Locks, o *outcome) error {
+	if err := locks.Lock(ctx, "device", rec.Plan.Devices()...); err != nil {
+		return err
+	}
+	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	restored, err := h.restoreAll(ctx, s, []*record.Record{rec}, nil)
+	o.join(restored)
+	return err
+}
+
+// retryContainer is retry for what was set aside of one container, as far as wanted.
+func (h *Host) retryContainer(ctx context.Context, id string, o *outcome, wanted func(*record.Record) bool) error {
+	locks, err := h.lockContainer(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer locks.Close()
+	recs := h.listAside(o, func(rec *record.Record) bool { return rec.Plan.ContainerID == id && wanted(rec) })
+	return h.retry(ctx, recs, locks, o)
+}
+
+// gcAside tries everything again that was set aside of a network.
+func (h *Host) gcAside(ctx context.Context, network string, o *outcome) error {
+	of := func(rec *record.Record) bool { return rec.Network() == network }
+	var containers []string
+	for _, rec := range h.listAside(o, of) {
+		containers = append(containers, rec.Plan.ContainerID)
+	}
+	slices.Sort(containers)
+	var errs []error
+	for _, id := range slices.Compact(containers) {
+		errs = append(errs, h.retryContainer(ctx, id, o, of))
+	}
+	return errors.Join(errs...)
+}
