@@ -47,8 +47,8 @@ func (w *wayBack) restoreDevice(ctx context.Context, l plan.Link) error {
 	}
 	if failed != nil {
 		w.leave("link %s: %v; VF %s was restored nevertheless", l.Name, failed, l.Device)
-		w.removeCorruptCache(plan.Key{ContainerID: w.rec.Plan.ContainerID, IfName: l.Name}, &w.outcome)
 	}
+	w.removeCorruptCache(plan.Key{ContainerID: w.rec.Plan.ContainerID, IfName: l.Name}, &w.outcome)
 	return nil
 }
 

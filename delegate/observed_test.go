@@ -50,18 +50,20 @@ func TestDelRefusedOnce(t *testing.T) {
 	assert.Empty(t, m.log.String())
 }
 
-// TestDelTornCache: sriov-cni was killed while it wrote its file. It refuses every DEL, and
-// the file would stay for ever. Found by the campaign of faults.
+// TestDelTornCache: sriov-cni was killed while it wrote its file. It refuses every DEL, or
+// does nothing, and the file would stay for ever. Found by the campaign of faults.
 func TestDelTornCache(t *testing.T) {
-	for text, stays := range map[string]bool{"": false, `{"Master": "enp`: false, `{"Master": "enp1s0"}`: true} {
-		t.Run(text, func(t *testing.T) {
+	type torn struct{ text, refusal string }
+	const refusal = "unexpected end of JSON input"
+	for c, stays := range map[torn]bool{{"", refusal}: false, {`{"Master": "enp`, refusal}: false, {`{"Master": "enp1s0"}`, refusal}: true, {"", ""}: false, {`{"Master": "enp1s0"}`, ""}: true} {
+		t.Run(c.text+c.refusal, func(t *testing.T) {
 			m := newMachine(t)
 			before := m.state()
 			m.mustAdd(request(t, standard))
 			torn, other := filepath.Join(m.SRIOV, "c1-bond0-1"), filepath.Join(m.SRIOV, "c2-bond0-1")
-			writeFile(t, torn, text, 0o600)
+			writeFile(t, torn, c.text, 0o600)
 			writeFile(t, other, "", 0o600)
-			m.plugins.refuse["sriov DEL bond0-1"] = "unexpected end of JSON input"
+			m.plugins.refuse["sriov DEL bond0-1"] = c.refusal
 			m.mustDel(c1)
 			_, err := os.Stat(torn)
 			assert.Equal(t, stays, err == nil)

@@ -104,8 +104,9 @@ func (h *Host) lockNote(ctx context.Context, device string) (unlock func(), err 
 }
 
 // removeCorruptCache removes sriov-cni's file of an attachment if the file cannot be
-// read. sriov-cni was killed while it wrote the file, refuses every DEL since then, and
-// would keep the file for ever. It is no error if the file cannot be removed.
+// read. sriov-cni was killed while it wrote the file. Since then it refuses every DEL, or
+// does nothing in newer releases, and would keep the file for ever. It is no error if the
+// file cannot be removed.
 func (h *Host) removeCorruptCache(k plan.Key, o *outcome) {
 	file := filepath.Join(h.SRIOV, k.ContainerID+"-"+k.IfName)
 	kept, err := atomicfile.Read(file, maxCache)
