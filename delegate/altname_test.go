@@ -1,6 +1,7 @@
 package delegate
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -51,6 +52,46 @@ func TestDelAltNames(t *testing.T) {
 			m.mustAdd(other(request(t, standard)))
 			m.mustDel(c2)
 			m.wantState(before)
+		})
+	}
+}
+
+// TestAddAltNames: alternative names of a link keep it neither from the pod nor from its
+// name there, whatever happens to the ADD.
+func TestAddAltNames(t *testing.T) {
+	for name, test := range map[string]struct{ config, link string }{
+		"VFs":                             {standard, "enp2s0v0"},
+		"links of the host":               {scenarioConfig("links of the host"), "enp1s0v0"},
+		"a VF whose index is taken there": {standard, "enp1s0v0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			prepared := func() *machine {
+				m := newMachine(t)
+				m.change("", test.link, bond.Change{AddAltNames: []string{"bond0-2", "eth0", "bond0-1", "its-own"}})
+				m.AddVirtual(pod1, "veth", "eth0")
+				if name == "a VF whose index is taken there" {
+					for i := range 20 {
+						m.AddVirtual(pod1, "dummy", fmt.Sprintf("dummy%d", i))
+					}
+				}
+				return m
+			}
+			m := prepared()
+			before := m.state()
+			m.edges.reset(0, nil)
+			m.mustAdd(request(t, test.config))
+			edges := len(m.edges.passed)
+			require.NoError(t, m.Check(t.Context(), c1))
+			m.mustDel(c1)
+			m.wantState(before)
+			for at := 1; at <= edges; at++ {
+				m := prepared()
+				m.edges.reset(at, kill)
+				untilKilled(func() { m.Add(t.Context(), request(t, test.config)) })
+				m.edges.reset(0, nil)
+				m.mustDel(c1)
+				m.wantState(before)
+			}
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
 
@@ -25,15 +26,14 @@ func (h *Host) attach(ctx context.Context, s sandbox, rec *record.Record, i int)
 		return cnierror.With(types.ErrIOFailure, err)
 	}
 	l := rec.Plan.Links[i]
-	if err := freeIndex(s, rec, l); err != nil {
+	if err := makeWay(s, rec, l); err != nil {
 		return cnierror.With(cnierror.Kernel, fmt.Errorf("links[%d]: %w", i, err))
 	}
 	var seen record.Attached
 	var err error
 	switch l.Source {
 	case netconf.FromHost:
-		c := bond.Naming(*l.Before, l.Name)
-		c.Namespace, c.Up = s.pod, new(false)
+		c := bond.Change{Name: &l.Name, Namespace: s.pod, Up: new(false)}
 		if err := s.host.Change(l.Before.Index, c); err != nil {
 			return cnierror.With(cnierror.Kernel, fmt.Errorf("links[%d]: moving %s into the pod: %w", i, l.Name, err))
 		}
@@ -52,6 +52,44 @@ func (h *Host) attach(ctx context.Context, s sandbox, rec *record.Record, i int)
 		return cnierror.With(cnierror.Kernel, fmt.Errorf("links[%d]: %w", i, err))
 	}
 	rec.Attached[l.Name] = seen
+	return nil
+}
+
+// makeWay gives a link of the host names and an index with which it can move into the pod.
+func makeWay(s sandbox, rec *record.Record, l plan.Link) error {
+	if err := freeNames(s, rec, l); err != nil {
+		return err
+	}
+	return freeIndex(s, rec, l)
+}
+
+// freeNames takes from a link of the host those of its alternative names that another
+// link of the pod has or will have, or that it will have itself as its name there: the
+// kernel refuses a name that is taken as an alternative one. DEL gives them back.
+func freeNames(s sandbox, rec *record.Record, l plan.Link) error {
+	if l.Before == nil || len(l.Before.AltNames) == 0 || l.Source == netconf.FromPod {
+		return nil
+	}
+	links, err := s.pod.Links()
+	if err != nil {
+		return err
+	}
+	needed := append(slices.Clone(rec.Plan.Group.IfNames), rec.Plan.IfName)
+	for _, l := range rec.Plan.Links {
+		needed = append(needed, l.Name)
+	}
+	var drop []string
+	for _, alt := range l.Before.AltNames {
+		if _, taken := bond.Taken(links, alt); taken || slices.Contains(needed, alt) {
+			drop = append(drop, alt)
+		}
+	}
+	if len(drop) == 0 {
+		return nil
+	}
+	if err := s.host.Change(rec.IndexOf(l), bond.Change{DropAltNames: drop}); err != nil {
+		return fmt.Errorf("taking its alternative names %v away: %w", drop, err)
+	}
 	return nil
 }
 

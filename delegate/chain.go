@@ -28,7 +28,7 @@ func (h *Host) attachChain(ctx context.Context, s sandbox, rec *record.Record) e
 		return cnierror.With(types.ErrIOFailure, err)
 	}
 	l := rec.Plan.Links[0]
-	if err := freeIndex(s, rec, l); err != nil {
+	if err := makeWay(s, rec, l); err != nil {
 		return cnierror.With(cnierror.Kernel, err)
 	}
 	var seen record.Attached
