@@ -59,7 +59,8 @@ func Build(n Namespace, s Spec, links []Link) (Link, error) {
 		}
 	}
 	for _, l := range links {
-		if err := n.Change(l.Index, Change{Master: &b.Index}); err != nil {
+		enslave := func() error { return n.Change(l.Index, Change{Master: &b.Index}) }
+		if err := whileBusy(enslave); err != nil {
 			return b, fmt.Errorf("enslaving %s (%s, MAC %s) to %s (%s): %w", l.Name, l.what(), l.MAC, s.Name, s.Options[Mode], hinted(err))
 		}
 		own := s.LinkOptions[l.Name].onlySent()

@@ -109,7 +109,7 @@ func (v VFLink) take(mac string) (refused, err error) {
 // afterwards, it has heard the VF, and would let it take the new one.
 func (v VFLink) ask(mac string) (refused, err error) {
 	for deadline := time.Now().Add(macWait); ; time.Sleep(macPause) {
-		refused := v.Pod.Change(v.Index, Change{MAC: &mac})
+		refused := setMAC(v.Pod, v.Index, mac)
 		if refused == nil {
 			return nil, nil
 		}
@@ -120,7 +120,7 @@ func (v VFLink) ask(mac string) (refused, err error) {
 		if err := Bounce(v.Pod, v.Link); err != nil {
 			return nil, err
 		}
-		again := v.Pod.Change(v.Index, Change{MAC: &mac})
+		again := setMAC(v.Pod, v.Index, mac)
 		if again == nil {
 			return nil, nil
 		}
@@ -161,17 +161,7 @@ func (v VFLink) set(mac string, refused error) error {
 }
 
 // state reads what the PF keeps for v.
-func (v VFLink) state() (VF, error) {
-	vfs, err := v.Host.VFs(v.PF)
-	if err != nil {
-		return VF{}, err
-	}
-	now, there := vfs[v.Number]
-	if !there {
-		return VF{}, fmt.Errorf("PF %s no longer reports VF %d", v.PF, v.Number)
-	}
-	return now, nil
-}
+func (v VFLink) state() (VF, error) { return readVF(v.Host, v.PF, v.Number) }
 
 // change has the PF set the MAC of v, which has no effect on the link yet.
 func (v VFLink) change(mac string) error {
@@ -181,7 +171,7 @@ func (v VFLink) change(mac string) error {
 	}
 	want := have
 	want.MAC = mac
-	return v.Host.ChangeVF(v.PF, v.Number, have, want)
+	return SetVF(v.Host, v.PF, v.Number, have, want)
 }
 
 // awaitMAC waits until l has the MAC that its PF has set. Some drivers look for
@@ -198,7 +188,7 @@ func awaitMAC(n Namespace, l Link, mac string) error {
 		if now.MAC == mac {
 			return nil
 		}
-		err = n.Change(l.Index, Change{MAC: &mac})
+		err = setMAC(n, l.Index, mac)
 		if err == nil {
 			return nil
 		}

@@ -113,7 +113,7 @@ func (have Link) Differences(want Link) []string {
 func Restore(n Namespace, now, before Link, had Addresses) error {
 	var errs []error
 	change := func(what string, c Change) {
-		if err := n.Change(now.Index, c); err != nil {
+		if err := changeLate(n, now.Index, c); err != nil {
 			errs = append(errs, fmt.Errorf("restoring the %s of %s: %w", what, now.Name, err))
 		}
 	}

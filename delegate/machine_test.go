@@ -54,6 +54,11 @@ func newMachine(t *testing.T) *machine {
 	k := bondfake.New()
 	k.AddPF(pfA, "enp1s0", vfA, vfA2)
 	k.AddPF(pfB, "enp2s0", vfB, vfB2)
+	return newMachineOn(t, k)
+}
+
+// newMachineOn is a node with two pods.
+func newMachineOn(t *testing.T, k *bondfake.Kernel) *machine {
 	k.AddNamespace(pod1)
 	k.AddNamespace(pod2)
 	m := &machine{Kernel: k, t: t, edges: &edges{}, log: &bytes.Buffer{}}

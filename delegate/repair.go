@@ -114,7 +114,7 @@ func (w *wayBack) repairBoth(l plan.Link, now bond.DeviceFacts) error {
 	if own {
 		want.MAC = again.Admin.MAC // the VF tells its PF
 	}
-	if err := w.host.ChangeVF(again.PFNetdev, again.Number, *again.Admin, want); err != nil {
+	if err := bond.SetVF(w.host, again.PFNetdev, again.Number, *again.Admin, want); err != nil {
 		return errors.Join(first, err)
 	}
 	if own {
@@ -138,11 +138,11 @@ func (w *wayBack) repairMAC(l plan.Link, failed error) error {
 	}
 	trusted, yes := *now.Admin, true
 	trusted.Trust = &yes
-	if err := w.host.ChangeVF(now.PFNetdev, now.Number, *now.Admin, trusted); err != nil {
+	if err := bond.SetVF(w.host, now.PFNetdev, now.Number, *now.Admin, trusted); err != nil {
 		return errors.Join(failed, err)
 	}
 	again := bond.Restore(w.host, *now.Link, *l.Before, bond.Addresses{})
-	if err := errors.Join(again, w.host.ChangeVF(now.PFNetdev, now.Number, trusted, *now.Admin)); err != nil {
+	if err := errors.Join(again, bond.SetVF(w.host, now.PFNetdev, now.Number, trusted, *now.Admin)); err != nil {
 		return errors.Join(failed, err)
 	}
 	if now, err = w.survey(l); err != nil || now.Link == nil {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -30,8 +31,8 @@ type Kernel struct {
 	Fail func(verb string) error
 
 	// Lose, if not nil, is called for each message that a VF sends to its PF, with
-	// the VF's address. A message that it loses the VF has sent in vain: nobody
-	// reports an error. Those to a PF that is down are always lost.
+	// the VF's address, if it is of a card with messages. One that it loses the VF has
+	// sent in vain: nobody reports an error. Those to a PF that is down are always lost.
 	Lose func(address string) bool
 }
 
@@ -44,6 +45,8 @@ type device struct {
 	admin   bond.VF // a VF's administrative state
 	macSet  bool    // the PF has set its MAC
 	clear   bool    // to send: the PF answers what it asks, since it was reset
+	is      Character
+	busy    time.Time // until then its PF refuses to change it
 }
 
 type link struct {
@@ -52,12 +55,21 @@ type link struct {
 	addrs  bond.Addresses
 	ownMAC string // before it was enslaved
 	ownMTU int
-	port   int // dev_port
+
+	port     int    // dev_port
+	portName string // phys_port_name
+	late     late   // a MAC that it will have
 
 	// Only for a bond.
 	keepsIPv6 bool  // when it is set down
 	macGiven  bool  // its MAC was requested, not taken from a link
 	active    *link // in modes that have one; nil: none
+}
+
+// late is a MAC that a link will have at a time.
+type late struct {
+	mac string
+	at  time.Time
 }
 
 // New makes a machine with an empty host namespace.
@@ -107,21 +119,57 @@ func (k *Kernel) RemoveNamespace(path string) {
 	}
 }
 
-// AddPF makes a PF with an interface on the host, which is up, and its VFs, which
-// are down. They behave as igb and igbvf: the PF reports a VF's own MAC until it
-// sets another.
-func (k *Kernel) AddPF(address, name string, vfs ...string) {
+// AddPF makes a card with the character of [IGB].
+func (k *Kernel) AddPF(address, name string, vfs ...string) { k.AddCard(IGB, address, name, vfs...) }
+
+// AddCard makes a PF with an interface on the host, which is up, and its VFs, which are
+// down.
+func (k *Kernel) AddCard(is Character, address, name string, vfs ...string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.devices[address] = &device{address: address, driver: "igb"}
+	k.devices[address] = &device{address: address, driver: is.PF, is: is}
 	host := k.namespaces[""]
-	k.addLink(host, bond.Link{Name: name, Device: address, Up: true, Carrier: true, MTU: 1500, MaxMTU: 9216})
+	pf := k.addLink(host, bond.Link{Name: name, Device: address, Up: true, Carrier: true, MTU: 1500, MaxMTU: 9216})
 	for i, vf := range vfs {
 		trust := false
-		l := k.addLink(host, bond.Link{Name: fmt.Sprintf("%sv%d", name, i), Device: vf, MTU: 1500, MaxMTU: 9216})
-		k.devices[vf] = &device{address: vf, pf: address, number: i, driver: "igbvf", clear: true,
-			admin: bond.VF{MAC: l.MAC, Proto: 0x8100, SpoofChk: true, Trust: &trust}}
+		k.devices[vf] = &device{address: vf, pf: address, number: i, driver: is.VF, clear: true, is: is,
+			admin: bond.VF{MAC: bond.NoMAC, Proto: 0x8100, SpoofChk: true, Trust: &trust}}
+		k.addVF(k.devices[vf], fmt.Sprintf("%sv%d", name, i))
+		if is.Switchdev {
+			pf.portName = "p0"
+			rep := k.addLink(host, bond.Link{Name: fmt.Sprintf("%s_%d", name, i), Device: address, MTU: 1500, MaxMTU: 9216})
+			rep.portName = fmt.Sprintf("pf0vf%d", i)
+		}
 	}
+}
+
+// addVF makes the interface of a VF on the host.
+func (k *Kernel) addVF(d *device, name string) {
+	l := k.addLink(k.namespaces[""], bond.Link{Name: name, Device: d.address, MTU: 1500, MaxMTU: 9216})
+	switch {
+	case d.macSet:
+		l.MAC, l.PermMAC = d.admin.MAC, d.admin.MAC
+	case d.is.NoPermMAC:
+		l.PermMAC = ""
+	}
+	if !d.is.Unheard {
+		d.admin.MAC = l.MAC
+	}
+}
+
+// Remake removes the interface of a VF, wherever it is, and makes another one on the
+// host, as a driver does whose device is reloaded or recovers (mlx5: devlink reload). Its
+// MAC is the one that its PF has set, or a random one.
+func (k *Kernel) Remake(address, name string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, l := range slices.Clone(k.links) {
+		if l.Device == address {
+			k.release(l, ifDifferent)
+			k.drop(l)
+		}
+	}
+	k.addVF(k.devices[address], name)
 }
 
 // AddPort makes another interface of a device on the host, for the device's next port
@@ -139,7 +187,8 @@ func (k *Kernel) AddPort(address, name string) {
 	l.port = port
 }
 
-// AddVirtual makes a link without a device in the namespace at path.
+// AddVirtual makes a link without a device in the namespace at path. One without a kind is
+// a NIC on another bus than PCI, as virtio is (drivers/net/virtio_net.c).
 func (k *Kernel) AddVirtual(path, kind, name string) bond.Link {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -65,33 +66,59 @@ func (l *link) changeMAC(mac string) error {
 	}
 	slaves := l.ns.k.slaves(l)
 	for i, s := range slaves {
-		if s.setMAC(mac) {
+		err := s.setMAC(mac)
+		if err == nil {
 			continue
 		}
 		for _, changed := range slaves[:i] {
 			changed.setMAC(l.MAC)
 		}
-		return unix.EADDRNOTAVAIL
+		return err
 	}
-	if !l.setMAC(mac) {
-		return unix.EADDRNOTAVAIL
+	if err := l.setMAC(mac); err != nil {
+		return err
 	}
 	l.macGiven = true
 	return nil
 }
 
-// setMAC changes the MAC, unless the link is a VF whose PF answers no: it has set the
-// MAC, or waits for the VF to be reset. The PF then reports the MAC as the VF's. igbvf
-// takes silence for a yes.
-func (l *link) setMAC(mac string) bool {
-	if d := l.vf(); d != nil && l.ns.k.hears(d) {
-		if d.setByPF() || !d.clear {
-			return false
+// setMAC changes the MAC. A VF may not have another than the one that its PF has set, and
+// its PF reports the one that it has, unless its character says otherwise. The PF of an
+// igbvf refuses any before the VF is reset, and igbvf takes silence for a yes.
+func (l *link) setMAC(mac string) error {
+	d := l.vf()
+	if d == nil || d.is.Messages && !l.ns.k.hears(d) {
+		l.MAC = mac
+		return nil
+	}
+	if (d.setByPF() && mac != d.admin.MAC || d.is.Messages && (d.setByPF() || !d.clear)) && d.is.Refusal != nil {
+		return d.is.Refusal
+	}
+	if d.is.Late > 0 {
+		if l.late.mac != mac {
+			l.late = late{mac, time.Now().Add(d.is.Late)}
 		}
+		return unix.EAGAIN
+	}
+	l.haveMAC(d, mac)
+	return nil
+}
+
+func (l *link) haveMAC(d *device, mac string) {
+	l.MAC = mac
+	if !d.is.Unheard {
 		d.admin.MAC = mac
 	}
-	l.MAC = mac
-	return true
+}
+
+// changeLate gives links the MACs whose time has come.
+func (k *Kernel) changeLate() {
+	for _, l := range k.links {
+		if l.late.mac != "" && !time.Now().Before(l.late.at) {
+			l.haveMAC(l.vf(), l.late.mac)
+			l.late = late{}
+		}
+	}
 }
 
 // vf returns the device of a VF's link, nil for any other link.
@@ -203,10 +230,12 @@ func (l *link) enslave(b *link) error {
 	case b.takesActiveMAC():
 	case follow && !first:
 	case b.Options[bond.Mode] == bond.BalanceTLB || b.Options[bond.Mode] == bond.BalanceALB:
-	case l.MAC != b.MAC && !l.setMAC(b.MAC):
-		l.Master, l.Options, b.MAC = 0, nil, bondMAC
-		l.setMTU(l.ownMTU, ifDifferent)
-		return unix.EADDRNOTAVAIL
+	case l.MAC != b.MAC:
+		if err := l.setMAC(b.MAC); err != nil {
+			l.Master, l.Options, b.MAC = 0, nil, bondMAC
+			l.setMTU(l.ownMTU, ifDifferent)
+			return err
+		}
 	}
 	l.changeUp(true)
 	b.chooseActive(l)
@@ -236,7 +265,7 @@ func (l *link) changeUp(up bool) {
 // that it has not set; what the VF tells it after that can be lost.
 func (l *link) reset() {
 	d := l.vf()
-	if d == nil {
+	if d == nil || !d.is.Messages {
 		return
 	}
 	if l.ns.k.isUp(d.pf) {

@@ -26,6 +26,7 @@ func (n *namespace) lock(verb, name string) (unlock func(), err error) {
 		}
 	}
 	n.k.mu.Lock()
+	n.k.changeLate()
 	return n.k.mu.Unlock, nil
 }
 

@@ -38,6 +38,9 @@ func (s sysfs) now() fstest.MapFS {
 		if l.Device != "" {
 			dir := "bus/pci/devices/" + l.Device + "/net/" + l.Name
 			m[dir] = &fstest.MapFile{Mode: fs.ModeDir}
+			if l.portName != "" {
+				m[dir+"/phys_port_name"] = &fstest.MapFile{Data: fmt.Appendln(nil, l.portName)}
+			}
 			if l.port > 0 {
 				m[dir+"/dev_port"] = &fstest.MapFile{Data: fmt.Appendln(nil, l.port)}
 			}

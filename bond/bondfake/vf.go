@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,7 +24,7 @@ func (n *namespace) VFs(pf string) (map[int]bond.VF, error) {
 	}
 	out := map[int]bond.VF{}
 	for _, d := range n.k.devices {
-		if d.pf == l.Device && l.Device != "" {
+		if d.pf == l.Device && l.Device != "" && !l.represents() {
 			out[d.number] = d.admin
 		}
 	}
@@ -42,7 +43,7 @@ func (n *namespace) ChangeVF(pf string, number int, have, want bond.VF) error {
 	}
 	for _, d := range n.k.devices {
 		if d.pf == l.Device && d.number == number {
-			return d.change(have, want)
+			return n.k.changeDevice(d, have, want)
 		}
 	}
 	if len(have.Differences(want)) == 0 {
@@ -81,38 +82,71 @@ func (k *Kernel) isUp(pf string) bool {
 	return slices.ContainsFunc(k.links, func(l *link) bool { return l.Device == pf && l.Up })
 }
 
-// change accepts what igb accepts. Each setting is a request of its own.
-func (d *device) change(have, want bond.VF) error {
+// represents reports whether a link is the representor of a VF.
+func (l *link) represents() bool { return l.portName != "" && l.portName != "p0" }
+
+// changeDevice changes a VF. Each setting is a request of its own.
+func (k *Kernel) changeDevice(d *device, have, want bond.VF) error {
 	var errs []error
-	if have.VLAN != want.VLAN || have.QoS != want.QoS || want.VLAN != 0 && have.Proto != want.Proto {
+	set := func(what string, differs bool, do func() error) {
+		if !differs {
+			return
+		}
+		err := d.is.BusyError
+		if d.is.Busy == 0 || !time.Now().Before(d.busy) {
+			if err = do(); err == nil {
+				d.busy = time.Now().Add(d.is.Busy)
+			}
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("setting %s: %w", what, err))
+		}
+	}
+	legacy := func(do func()) func() error {
+		return func() error {
+			if d.is.Switchdev {
+				return unix.EOPNOTSUPP
+			}
+			do()
+			return nil
+		}
+	}
+	set("vlan", have.VLAN != want.VLAN || have.QoS != want.QoS || want.VLAN != 0 && have.Proto != want.Proto, func() error {
 		switch {
 		case want.VLAN > 4095 || want.QoS > 7:
-			errs = append(errs, fmt.Errorf("setting vlan: %w", unix.EINVAL))
+			return unix.EINVAL
 		case want.Proto != 0 && want.Proto != unix.ETH_P_8021Q:
-			errs = append(errs, fmt.Errorf("setting vlan: %w", unix.EPROTONOSUPPORT))
-		default:
-			d.admin.VLAN, d.admin.QoS = want.VLAN, want.QoS
+			return unix.EPROTONOSUPPORT
 		}
-	}
-	if have.MAC != want.MAC {
-		d.admin.MAC, d.macSet = want.MAC, want.MAC != bond.NoMAC
-	}
-	if have.MinRate != want.MinRate || have.MaxRate != want.MaxRate {
+		return legacy(func() { d.admin.VLAN, d.admin.QoS = want.VLAN, want.QoS })()
+	})
+	set("MAC", have.MAC != want.MAC, func() error {
+		k.setByPF(d, want.MAC)
+		return nil
+	})
+	set("rate", have.MinRate != want.MinRate || have.MaxRate != want.MaxRate, func() error {
 		if want.MinRate != 0 || want.MaxRate > 1000 {
-			errs = append(errs, fmt.Errorf("setting rate: %w", unix.EINVAL))
-		} else {
-			d.admin.MaxRate = want.MaxRate
+			return unix.EINVAL
+		}
+		d.admin.MaxRate = want.MaxRate
+		return nil
+	})
+	set("spoofchk", have.SpoofChk != want.SpoofChk, legacy(func() { d.admin.SpoofChk = want.SpoofChk }))
+	set("link state", have.LinkState != want.LinkState, func() error { return unix.EOPNOTSUPP })
+	set("trust", have.Trust != nil && want.Trust != nil && *have.Trust != *want.Trust, legacy(func() { d.admin.Trust = new(*want.Trust) }))
+	return errors.Join(errs...)
+}
+
+// setByPF has the PF of a VF set its MAC.
+func (k *Kernel) setByPF(d *device, mac string) {
+	d.admin.MAC, d.macSet = mac, mac != bond.NoMAC
+	for _, l := range k.links {
+		switch {
+		case l.Device != d.address || !d.is.TakesMAC:
+		case d.macSet:
+			l.MAC, l.PermMAC = mac, mac
+		default:
+			d.admin.MAC = l.MAC // which the VF tells it again after its reset
 		}
 	}
-	if have.SpoofChk != want.SpoofChk {
-		d.admin.SpoofChk = want.SpoofChk
-	}
-	if have.LinkState != want.LinkState {
-		errs = append(errs, fmt.Errorf("setting link state: %w", unix.EOPNOTSUPP))
-	}
-	if have.Trust != nil && want.Trust != nil && *have.Trust != *want.Trust {
-		trust := *want.Trust
-		d.admin.Trust = &trust
-	}
-	return errors.Join(errs...)
 }

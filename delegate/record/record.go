@@ -206,22 +206,29 @@ func (rec *Record) Is(l plan.Link, now bond.Link) bool {
 // Knows reports whether now is the interface that l was. It has kept its index, unless
 // the index was taken where it moved to. Its permanent MAC alone does not tell: at each
 // reset igbvf takes the MAC that it has for its permanent one, and that can be the
-// bond's, which is that of one of the links.
+// bond's, which is that of one of the links. If it has none, as a VF has that made its
+// MAC up, the MAC that it has tells it, or the name that it got in the pod: an interface
+// that was made anew has neither.
 func (rec *Record) Knows(l plan.Link, now bond.Link) bool {
 	if now.Index == rec.IndexOf(l) || now.Index == rec.Attached[l.Name].Link.Index {
 		return true
 	}
 	if now.PermMAC == "" {
-		return false
+		return now.Name == l.Name && l.Name != l.Before.Name || slices.Contains(rec.knownMACs(), now.MAC)
 	}
+	return slices.Contains(rec.knownMACs(), now.PermMAC)
+}
+
+// knownMACs lists the MACs that the links have had.
+func (rec *Record) knownMACs() []string {
 	known := []string{rec.Plan.Bond.Options[bond.MAC]}
 	for _, l := range rec.Plan.Links {
-		known = append(known, rec.Attached[l.Name].Link.MAC)
+		known = append(known, rec.Attached[l.Name].Link.MAC, rec.Attached[l.Name].MAC)
 		if l.Before != nil {
 			known = append(known, l.Before.MAC, l.Before.PermMAC)
 		}
 	}
-	return slices.Contains(known, now.PermMAC)
+	return known
 }
 
 // KnowsVirtual reports whether now is the interface that l was, which has no device. It

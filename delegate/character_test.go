@@ -1,0 +1,206 @@
+package delegate
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/bondfake"
+)
+
+// characters are the cards over which the life of a bond is tested.
+var characters = map[string]bondfake.Character{
+	"igb": bondfake.IGB, "i40e": bondfake.I40E, "ice": bondfake.ICE, "iavf that is slow": bondfake.SlowIAVF,
+	"mlx5": bondfake.MLX5, "mlx5 in switchdev mode": bondfake.MLX5Switchdev, "mlx4": bondfake.MLX4,
+}
+
+// settled is after how long no card is busy. Until then a PF refuses sriov-cni.
+const settled = 5 * time.Second
+
+// newMachineOf is newMachine with other cards.
+func newMachineOf(t *testing.T, is bondfake.Character) *machine {
+	m := newMachineOn(t, bondfake.New())
+	m.AddCard(is, pfA, "enp1s0", vfA, vfA2)
+	m.AddCard(is, pfB, "enp2s0", vfB, vfB2)
+	return m
+}
+
+// onEach tests something on each card. Time is the fake's.
+func onEach(t *testing.T, f func(t *testing.T, m *machine, is bondfake.Character)) {
+	for name, is := range characters {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { f(t, newMachineOf(t, is), is) })
+		})
+	}
+}
+
+// lives are the ways in which a bond can live and end.
+var lives = map[string]func(m *machine, config string){
+	"ADD, DEL": func(m *machine, config string) {
+		m.mustAdd(request(m.t, config))
+		require.NoError(m.t, m.Check(m.t.Context(), c1))
+		m.mustDel(c1)
+	},
+	"the namespace ended": func(m *machine, config string) {
+		m.mustAdd(request(m.t, config))
+		m.endNamespace()
+		m.mustDel(c1)
+	},
+	"the namespace ended, and the index is taken": func(m *machine, config string) {
+		m.mustAdd(request(m.t, config))
+		for i := range 20 {
+			m.AddVirtual("", "dummy", "dummy"+string(rune('a'+i)))
+		}
+		m.endNamespace()
+		m.mustDel(c1)
+		for i := range 20 {
+			require.NoError(m.t, m.namespace("").Delete(m.link("", "dummy"+string(rune('a'+i))).Index))
+		}
+	},
+	"IPAM fails": func(m *machine, config string) {
+		m.plugins.refuse["host-local ADD bond0"] = "no more"
+		_, err := m.Add(m.t.Context(), request(m.t, config))
+		require.Error(m.t, err)
+		delete(m.plugins.refuse, "host-local ADD bond0")
+	},
+	"the second VF fails": func(m *machine, config string) {
+		m.plugins.refuse["sriov ADD bond0-2"] = "no"
+		_, err := m.Add(m.t.Context(), request(m.t, config))
+		require.Error(m.t, err)
+		delete(m.plugins.refuse, "sriov ADD bond0-2")
+	},
+	"sriov-cni forgets": func(m *machine, config string) {
+		m.mustAdd(request(m.t, config))
+		clear(m.plugins.vfs)
+		m.mustDel(c1)
+	},
+	"a second pod": func(m *machine, config string) {
+		m.mustAdd(request(m.t, config))
+		m.mustDel(c1)
+		time.Sleep(settled)
+		m.mustAdd(other(request(m.t, config)))
+		m.mustDel(c2)
+	},
+	"the application changes what it can": func(m *machine, config string) {
+		m.mustAdd(request(m.t, config))
+		m.change(pod1, "bond0-1", bond.Change{Alias: new("mine"), MTU: new(1400), AddAltNames: []string{"x"}})
+		m.mustDel(c1)
+	},
+}
+
+func (m *machine) endNamespace() {
+	m.RemoveNamespace(pod1)
+	m.AddNamespace(pod1)
+}
+
+// configs are bonds whose MACs stay, are shared, and are changed by the kernel.
+func configs(is bondfake.Character) map[string]string {
+	vlan := `, "vlan": 100`
+	if is.Switchdev {
+		vlan = ""
+	}
+	of := func(options string) string {
+		return `{"cniVersion": "1.1.0", "name": "net1", "type": "multibond"` + options + vlan + `,
+			"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}], "ipam": {"type": "host-local", "subnet": "10.56.217.0/24"}}`
+	}
+	return map[string]string{
+		"own MACs": of(""), "one MAC": of(`, "macPolicy": "shared"`),
+		"the kernel's MAC": of(`, "mode": "balance-xor", "require": {"spoofchk": "ignore"}`),
+	}
+}
+
+// TestCharacters: whatever the card, each life of a bond leaves all as it was.
+func TestCharacters(t *testing.T) {
+	onEach(t, func(t *testing.T, m *machine, is bondfake.Character) {
+		for name, config := range configs(is) {
+			for life, live := range lives {
+				m := newMachineOf(t, is)
+				before := m.state()
+				live(m, config)
+				m.wantState(before)
+				if t.Failed() {
+					t.Fatalf("%s, %s; warnings: %s", name, life, m.log)
+				}
+			}
+		}
+	})
+}
+
+// TestPinnedCharacters: the same if the PFs have set the VFs' MACs.
+func TestPinnedCharacters(t *testing.T) {
+	onEach(t, func(t *testing.T, _ *machine, is bondfake.Character) {
+		for name, config := range configs(is) {
+			if strings.Contains(config, "balance-xor") && is.Refusal != nil {
+				continue // refused
+			}
+			for life, live := range lives {
+				m := newMachineOf(t, is)
+				m.pin()
+				time.Sleep(settled)
+				before := m.state()
+				live(m, config)
+				m.wantState(before)
+				if t.Failed() {
+					t.Fatalf("%s, %s; warnings: %s", name, life, m.log)
+				}
+			}
+		}
+	})
+}
+
+// TestRemade: the driver has made a VF's interface anew while the pod was running. The
+// new one is left alone, and what the ADD set at the PF is taken back.
+func TestRemade(t *testing.T) {
+	onEach(t, func(t *testing.T, m *machine, is bondfake.Character) {
+		m.mustAdd(request(t, configs(is)["own MACs"]))
+		m.Remake(vfA, "eth7")
+		remade := m.link("", "eth7")
+		m.mustDel(c1)
+		assert.Equal(t, remade, m.link("", "eth7"))
+		assert.Equal(t, "enp2s0v0", m.link("", "enp2s0v0").Name)
+		vfs, err := m.namespace("").VFs("enp1s0")
+		require.NoError(t, err)
+		assert.Zero(t, vfs[0].VLAN)
+		time.Sleep(settled)
+		m.mustAdd(other(request(t, configs(is)["own MACs"])))
+		m.mustDel(c2)
+	})
+}
+
+// TestVirtio: the NICs of a virtual machine have no address that tells them, and outlive
+// a namespace.
+func TestVirtio(t *testing.T) {
+	for name, end := range map[string]func(*machine){"DEL": func(*machine) {}, "the namespace ended": (*machine).endNamespace} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			m.AddVirtual("", "", "eth1")
+			m.AddVirtual("", "", "eth2")
+			before := m.state()
+			m.mustAdd(request(t, portsConfig("eth1", "eth2")))
+			end(m)
+			m.mustDel(c1)
+			m.wantState(before)
+		})
+	}
+}
+
+// TestVFInVM: a VF that was passed into a virtual machine has an address, but no PF.
+func TestVFInVM(t *testing.T) {
+	for name, end := range map[string]func(*machine){"DEL": func(*machine) {}, "the namespace ended": (*machine).endNamespace} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			m.AddCard(bondfake.I40E, "0000:00:05.0", "ens5")
+			m.AddCard(bondfake.MLX5, "0000:00:06.0", "ens6")
+			before := m.state()
+			m.mustAdd(request(t, portsConfig("ens5", "ens6")))
+			end(m)
+			m.mustDel(c1)
+			m.wantState(before)
+		})
+	}
+}
