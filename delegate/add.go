@@ -45,7 +45,7 @@ func (h *Host) addAll(ctx context.Context, rs []plan.Request, o *outcome) ([]*re
 		return nil, err
 	}
 	defer s.close()
-	locks, err := record.OpenLocks(h.Store.Dir, h.LockTimeout)
+	locks, err := h.openLocks(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +216,7 @@ func (h *Host) restoreEarlier(ctx context.Context, k plan.Key, container string,
 	if err := locks.Lock(ctx, "device", rec.Plan.Devices()...); err != nil {
 		return err
 	}
-	restored, err := h.restoreAll(ctx, theirs, []*record.Record{rec}, nil)
+	restored, err := h.restore(ctx, theirs, []*record.Record{rec}, nil)
 	o.join(restored)
 	return err
 }
@@ -334,8 +334,8 @@ func (h *Host) undo(ctx context.Context, recs []*record.Record, failure error, o
 		return notUndone(failure, err)
 	}
 	defer s.close()
-	// Restoring has its own time limits: it must not end because ctx has ended.
-	restored, err := h.restoreAll(context.WithoutCancel(ctx), s, begun, nil)
+	// It has its own time: it must not end because ctx has ended.
+	restored, err := h.restore(context.WithoutCancel(ctx), s, begun, nil)
 	o.join(restored)
 	return notUndone(failure, err)
 }

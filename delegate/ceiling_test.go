@@ -78,13 +78,14 @@ func (n *node) requests() int {
 // TestAllocations checks that an ADD and a DEL of a pod with a bond stay below a ceiling.
 // It includes what the fakes allocate, which is little.
 func TestAllocations(t *testing.T) {
-	const ceiling = 9000
+	const ceiling = 9300
 	n := newNode(t, bondOf("bond0", vfA, vfB))
 	got := testing.AllocsPerRun(10, func() {
 		_, err := n.AddPod(t.Context(), n.config, n.request())
 		require.NoError(t, err)
 		require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 	})
-	// 8748 when this was written, of which 655 are the fake's for reading each PF's port.
+	// 9047 when this was written, of which 655 are the fake's for reading each PF's port,
+	// and 300 DEL's for writing each Record before it executes a plugin.
 	assert.LessOrEqual(t, got, float64(ceiling), "allocations for an ADD and a DEL")
 }

@@ -41,7 +41,7 @@ func (h *Host) del(ctx context.Context, k plan.Key) (rec *record.Record, out out
 		return rec, out, errors.Join(incomplete, err)
 	}
 	defer s.close()
-	restored, err := h.restoreAll(ctx, s, recs, incomplete)
+	restored, err := h.restore(ctx, s, recs, incomplete)
 	out.join(restored)
 	if err == nil && !out.doubtful {
 		h.Store.Tombstones(h.BootID).Put(k)
@@ -77,28 +77,6 @@ func lockDevices(ctx context.Context, locks *record.Locks, recs []*record.Record
 		devices = append(devices, rec.Plan.Devices()...)
 	}
 	return locks.Lock(ctx, "device", devices...)
-}
-
-// restoreAll restores Records of one sandbox, in reverse, and removes each one that is
-// restored. The first Record, by which DEL finds the others, is removed only if nothing
-// has failed, here or before. It continues after an error and joins all errors.
-func (h *Host) restoreAll(ctx context.Context, s sandbox, recs []*record.Record, failed error) (out outcome, err error) {
-	for i, rec := range slices.Backward(recs) {
-		restored, err := h.restore(ctx, s, rec)
-		out.join(restored)
-		switch needed := i == 0 && failed != nil; {
-		case err != nil && !needed && h.givesUp(rec):
-			err = h.giveUp(rec, err, &out)
-		case err != nil:
-			err = errors.Join(err, h.failed(rec))
-		case needed:
-			err = cnierror.With(types.ErrIOFailure, h.Store.Update(rec))
-		default:
-			err = cnierror.With(cnierror.Restore, h.Store.End(rec))
-		}
-		failed = errors.Join(failed, err)
-	}
-	return out, failed
 }
 
 // load reads a Record. It returns nil if there is none, or if it is damaged, which is a

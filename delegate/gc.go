@@ -1,6 +1,7 @@
 package delegate
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -51,6 +52,8 @@ func (h *Host) GC(ctx context.Context, network string, valid []netconf.GCAttachm
 		}
 		errs = append(errs, err)
 	}
+	// Those whose plugins hung come last, so that they do not keep the others.
+	slices.SortStableFunc(all, func(a, b *record.Record) int { return cmp.Compare(len(a.Unanswered), len(b.Unanswered)) })
 	for _, rec := range all {
 		if rec.Network() == network && !stillValid(rec, valid) {
 			_, ended, err := h.del(ctx, rec.Plan.Key())

@@ -71,7 +71,7 @@ func (h *Host) retryOne(ctx context.Context, rec *record.Record, locks *record.L
 		return err
 	}
 	defer s.close()
-	restored, err := h.restoreAll(ctx, s, []*record.Record{rec}, nil)
+	restored, err := h.restore(ctx, s, []*record.Record{rec}, nil)
 	o.join(restored)
 	return err
 }

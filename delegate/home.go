@@ -71,7 +71,7 @@ var errNowhere = errors.New("it is neither on the host nor in the pod; if its ne
 // interface, or does not exist.
 func (w *wayBack) awaitOnHost(l plan.Link) (bond.DeviceFacts, error) {
 	const pause = 50 * time.Millisecond
-	for deadline := time.Now().Add(w.Limbo.Wait); ; time.Sleep(pause) {
+	for deadline := w.began.Add(w.Limbo.Wait); ; time.Sleep(pause) {
 		now, err := w.survey(l)
 		switch {
 		case err != nil:

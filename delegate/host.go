@@ -27,7 +27,8 @@ type Host struct {
 	Path        []string // CNI_PATH: the directories in which plugins are looked for
 	Namespaces  string   // the directory in which runtimes keep network namespaces
 	BootID      string
-	LockTimeout time.Duration
+	LockTimeout time.Duration // how long locks are waited for
+	WayBack     time.Duration // how long restoring may take
 	Limbo       Limbo
 }
 
@@ -102,9 +103,19 @@ func (h *Host) enterIfThere(netns, id string) (sandbox, error) {
 	return s, nil
 }
 
+// openLocks opens the locks. They are waited for at most half of the time that ctx has
+// left, because what they are needed for takes time too.
+func (h *Host) openLocks(ctx context.Context) (*record.Locks, error) {
+	patience := h.LockTimeout
+	if end, limited := ctx.Deadline(); limited {
+		patience = min(patience, (time.Until(end) / 2).Round(time.Millisecond))
+	}
+	return record.OpenLocks(h.Store.Dir, patience)
+}
+
 // lockContainer opens the locks and takes the one on a container. The caller closes them.
 func (h *Host) lockContainer(ctx context.Context, id string) (*record.Locks, error) {
-	locks, err := record.OpenLocks(h.Store.Dir, h.LockTimeout)
+	locks, err := h.openLocks(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -85,11 +85,11 @@ func TestPrefixOf(t *testing.T) {
 
 // TestIPAMBesideTheBond: an IPAM plugin that looks at nothing in the pod runs while the
 // bond is made, and while the bond is deleted, which is down by then. Another one runs
-// after the bond was made, and its DEL comes last.
+// after the bond was made, and its DEL before the bond is deleted.
 func TestIPAMBesideTheBond(t *testing.T) {
 	for ipam, want := range map[string][]string{
 		"host-local": {"host-local ADD bond0", "CreateBond", "Configure", "host-local DEL bond0", "Delete", "sriov DEL bond0-2", "sriov DEL bond0-1"},
-		"dhcp":       {"CreateBond", "host-local ADD bond0", "Configure", "Delete", "sriov DEL bond0-2", "sriov DEL bond0-1", "host-local DEL bond0"},
+		"dhcp":       {"CreateBond", "host-local ADD bond0", "Configure", "host-local DEL bond0", "Delete", "sriov DEL bond0-2", "sriov DEL bond0-1"},
 	} {
 		t.Run(ipam, func(t *testing.T) {
 			m := newMachine(t)

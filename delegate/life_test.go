@@ -83,7 +83,7 @@ func (m *machine) print() string {
 		if err != nil {
 			continue
 		}
-		out += fmt.Sprintf("%s %s %v %v %v %t\n", k, rec.Phase(), rec.Started, slices.Sorted(maps.Keys(rec.Attached)), rec.Restored, rec.IPAMAsked)
+		out += fmt.Sprintf("%s %s %v %v %v %t %v\n", k, rec.Phase(), rec.Started, slices.Sorted(maps.Keys(rec.Attached)), rec.Restored, rec.IPAMAsked, slices.Sorted(maps.Keys(rec.Unanswered)))
 	}
 	return out
 }

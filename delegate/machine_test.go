@@ -65,7 +65,7 @@ func newMachineOn(t *testing.T, k *bondfake.Kernel) *machine {
 	m.plugins = newPlugins(k, m.edges)
 	m.Host = &Host{
 		Kernel: edgedKernel{k, m.edges}, Sys: k.Sys(), Runner: m.plugins, Store: record.Store{Dir: stateDir(t)},
-		Path: []string{"/opt/cni/bin"}, BootID: "boot1", SRIOV: t.TempDir(), Limbo: Limbo{GiveUp: time.Hour},
+		Path: []string{"/opt/cni/bin"}, BootID: "boot1", SRIOV: t.TempDir(), WayBack: time.Minute, Limbo: Limbo{GiveUp: time.Hour},
 	}
 	return m
 }

@@ -91,7 +91,7 @@ func (h *Host) reclaimUnless(ctx context.Context, known map[string]bool, netns s
 	if s.pod == nil || known[s.pod.ID()] {
 		return nil
 	}
-	locks, err := record.OpenLocks(h.Store.Dir, h.LockTimeout)
+	locks, err := h.openLocks(ctx)
 	if err != nil {
 		return err
 	}

@@ -28,6 +28,7 @@ type plugins struct {
 	seen    func(invoke.Call) // hears of each call
 	missing map[string]bool   // programs that are not installed
 	refuse  map[string]string
+	hang    map[string]bool   // calls that do not end by themselves
 	write   map[string]string // files that a plugin writes about its device
 
 	vfs     map[string]sriovCache // by container and interface
@@ -49,7 +50,7 @@ type sriovCache struct {
 func newPlugins(k *bondfake.Kernel, e *edges) *plugins {
 	return &plugins{
 		kernel: k, edges: e, vfs: map[string]sriovCache{}, pool: map[string]string{},
-		missing: map[string]bool{}, refuse: map[string]string{}, seen: func(invoke.Call) {},
+		missing: map[string]bool{}, refuse: map[string]string{}, hang: map[string]bool{}, seen: func(invoke.Call) {},
 	}
 }
 
@@ -77,6 +78,9 @@ func (p *plugins) run(ctx context.Context, c invoke.Call) (json.RawMessage, erro
 	what := c.Type + " " + c.Command + " " + c.IfName
 	if err := p.edges.pass(what); err != nil {
 		return nil, said(c, err)
+	}
+	if p.hang[what] {
+		return nil, hang(ctx, c)
 	}
 	if why := p.refuse[what]; why != "" {
 		return nil, said(c, fmt.Errorf("%s", why))
@@ -110,6 +114,17 @@ func (p *plugins) run(ctx context.Context, c invoke.Call) (json.RawMessage, erro
 		return nil, nil
 	}
 	return strictjson.Encode(result), nil
+}
+
+// hang returns when a plugin that does not end is killed, as invoke.Exec does.
+func hang(ctx context.Context, c invoke.Call) error {
+	if c.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.Timeout)
+		defer cancel()
+	}
+	<-ctx.Done()
+	return fmt.Errorf("%s %s did not finish and was killed: %w", c.Type, c.Command, ctx.Err())
 }
 
 // said returns an error of a plugin as invoke.Exec does.

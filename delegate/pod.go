@@ -318,7 +318,9 @@ func (h *Host) publish(ctx context.Context, socket string, report agentapi.Publi
 		return nil
 	}
 	err = cnierror.With(cnierror.Code(err), fmt.Errorf("publishing the networks of pod %s: %w", report.Pod, err))
-	_, undone, failed := h.del(context.WithoutCancel(ctx), recs[0].Plan.Key())
+	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.WayBack)
+	defer cancel()
+	_, undone, failed := h.del(back, recs[0].Plan.Key())
 	o.join(undone)
 	return notUndone(err, failed)
 }

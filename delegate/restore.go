@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/containernetworking/cni/pkg/types"
+
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/netconf"
@@ -14,78 +16,81 @@ import (
 	"github.com/multibond/multibond/delegate/record"
 )
 
-// restore is the one way back: for an ADD that failed, for DEL, for GC and
-// after a crash. It does not invert steps. It looks where each thing is now
-// and makes it what it was, goes on after an error, and can be called again.
-// The error names what is not as before; its code is 103, or 102 if the kernel did not
-// let us look. The caller writes or removes the Record, holds locks on the container and
-// its devices, and has opened the Record's namespaces.
-func (h *Host) restore(ctx context.Context, s sandbox, rec *record.Record) (outcome, error) {
-	w := wayBack{Host: h, sandbox: s, rec: rec}
-	rec.Result = nil // from here on it is not attached any more
-	w.doubtful = rec.BootID != h.BootID
-	if err := w.all(ctx); err != nil {
-		return w.outcome, cnierror.With(cnierror.Restore, fmt.Errorf("network %s: %w", rec.Plan.Network, err))
+// restore is the one way back: for an ADD that failed, for DEL, for GC and after a crash.
+// It does not invert steps. It looks where each thing is now and makes it what it was,
+// goes on after an error, and can be called again. It restores Records of one sandbox, in
+// reverse, and removes those that are restored, but the first one, by which DEL finds the
+// others, only if nothing has failed, here or before. What has failed for too long is given
+// up. The error has failed, and names what is not as before.
+//
+// It takes at most h.WayBack. Each plugin gets a share of what is left of that. What has
+// been restored is on disk before the next plugin is executed, so that a further DEL
+// continues where a killed one has stopped. The caller holds locks on the container and
+// its devices, and has opened the Records' namespaces.
+func (h *Host) restore(ctx context.Context, s sandbox, recs []*record.Record, failed error) (out outcome, err error) {
+	ctx, cancel := context.WithTimeout(ctx, h.WayBack)
+	defer cancel()
+	r := h.waysBack(s, recs)
+	for _, p := range r.parts() {
+		p.run(ctx)
 	}
-	return w.outcome, nil
-}
-
-// A wayBack is a Record that is being restored, with its namespaces and its outcome so
-// far.
-type wayBack struct {
-	*Host
-	sandbox
-	outcome
-	rec *record.Record
-}
-
-// all restores everything. It continues after an error and joins all errors.
-func (w *wayBack) all(ctx context.Context) error {
-	var errs []error
-	released := false
-	if w.rec.Plan.IsChain() {
-		errs = append(errs, w.restoreChain(ctx))
-	} else if w.rec.BootID == w.BootID {
-		var err error
-		released, err = w.removeBond(ctx)
-		errs = append(errs, err)
-		for _, l := range slices.Backward(w.rec.Plan.Links) {
-			errs = append(errs, w.restoreLink(ctx, l))
+	for i, w := range slices.Backward(r.ways) {
+		out.join(w.outcome)
+		err := w.failure()
+		switch needed := i == 0 && failed != nil; {
+		case err != nil && !needed && h.givesUp(w.rec):
+			err = h.giveUp(w.rec, err, &out)
+		case err != nil:
+			err = errors.Join(err, h.failed(w.rec))
+		case needed:
+			err = cnierror.With(types.ErrIOFailure, h.Store.Update(w.rec))
+		default:
+			err = cnierror.With(cnierror.Restore, h.Store.End(w.rec))
 		}
+		failed = errors.Join(failed, err)
 	}
-	if !released {
-		errs = append(errs, w.startRelease(ctx)())
-	}
-	return errors.Join(errs...)
+	return out, failed
 }
 
 // removeBond deletes the bond. The kernel then closes its links and gives them their own
-// MAC and MTU back. That takes long, so the addresses are released meanwhile, unless
-// IPAM needs the bond for that. The bond is down by then and does not answer to them any
-// more. released reports whether IPAM was executed.
-func (w *wayBack) removeBond(ctx context.Context) (released bool, err error) {
+// MAC and MTU back. That takes long, so the addresses are released meanwhile, while the
+// bond is down and does not answer to them any more. IPAM that needs the bond for that is
+// executed before. IPAM that has not answered an earlier DEL is not executed here.
+func (w *wayBack) removeBond(ctx context.Context) error {
 	if w.pod == nil {
-		return false, nil
+		return nil
 	}
 	links, err := w.pod.Links()
 	if err != nil {
-		return false, err
+		return err
 	}
 	b, there := bond.Find(links, func(l bond.Link) bool { return l.Kind == "bond" && w.rec.Made(l, links) })
 	// If a link was never begun, no bond was made either.
 	if !there || len(w.rec.Started) < len(w.rec.Plan.Links) {
-		return false, nil
+		return nil
 	}
-	if !slices.Contains(localIPAM, w.rec.Plan.IPAM) {
-		return false, w.pod.Delete(b.Index)
+	switch {
+	case !w.rec.UnansweredSince(w.rec.Plan.IPAM, w.rec.Plan.IfName).IsZero():
+		return w.pod.Delete(b.Index)
+	case !slices.Contains(localIPAM, w.rec.Plan.IPAM):
+		refused := w.startRelease(ctx)()
+		return errors.Join(refused, w.pod.Delete(b.Index))
 	}
 	down := false
 	if err := w.pod.Change(b.Index, bond.Change{Up: &down}); err != nil {
-		return false, err
+		return err
 	}
 	wait := w.startRelease(ctx)
 	deleted := w.pod.Delete(b.Index)
-	return true, errors.Join(deleted, wait())
+	return errors.Join(deleted, wait())
+}
+
+// releaseLast releases the addresses, unless that was done with the bond.
+func (w *wayBack) releaseLast(ctx context.Context) error {
+	if w.asked {
+		return nil
+	}
+	return w.startRelease(ctx)()
 }
 
 // startRelease starts DEL of IPAM and returns a function that waits for its end. After a
@@ -95,9 +100,10 @@ func (w *wayBack) startRelease(ctx context.Context) (wait func() error) {
 	if w.rec.Plan.IPAM == "" || !w.rec.IPAMAsked && w.rec.BootID == w.BootID {
 		return func() error { return nil }
 	}
-	ended := w.start(ctx, w.rec.IPAMCall("DEL", w.netns))
+	w.asked = true
+	ended := w.startDel(ctx, w.rec.IPAMCall("DEL", w.netns))
 	return func() error {
-		_, err := ended()
+		err := ended()
 		switch {
 		case err == nil:
 			w.rec.IPAMAsked = false

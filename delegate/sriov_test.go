@@ -200,7 +200,7 @@ func TestNetnsOfDel(t *testing.T) {
 		if test.driver != "" {
 			m.SetDriver(vfA, strings.TrimSuffix(test.driver, "none"))
 		}
-		w := wayBack{Host: m.Host, rec: &record.Record{BootID: cmp.Or(test.boot, m.BootID)}}
+		w := wayBack{restoration: &restoration{Host: m.Host}, rec: &record.Record{BootID: cmp.Or(test.boot, m.BootID)}}
 		assert.Equal(t, test.want, w.netnsOfDel(netconf.Plugin{Type: cmp.Or(test.plugin, sriov)}, test.link, pod1), test.name)
 	}
 }

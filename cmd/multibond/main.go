@@ -30,11 +30,16 @@ const (
 	// withinEnv counts how many processes of this program have executed this one,
 	// directly or not. They wait for it and may hold locks, so each level has its own.
 	withinEnv = "MULTIBOND_WITHIN"
-	// The kubelet gives a pod's sandbox four minutes. What takes longer than most of
-	// them is undone here, rather than killed half-way.
-	verbTimeout   = 200 * time.Second
+	// The kubelet gives a pod's sandbox four minutes to start, and two to stop. CRI-O
+	// gives an ADD five, but a DEL only one, and ends it half-way. An ADD that fails when
+	// its time is over still has its way back.
+	addTimeout    = 165 * time.Second
+	wayBack       = 45 * time.Second
+	otherTimeout  = 200 * time.Second // CHECK, GC, STATUS
 	pluginTimeout = 60 * time.Second
 	lockTimeout   = 60 * time.Second
+	// grace is for what does not heed a limit: a device driver can take seconds.
+	grace = 5 * time.Second
 )
 
 // A namespace that ends returns its devices within milliseconds, or within seconds on
@@ -52,11 +57,11 @@ func main() {
 		os.Exit(planOf(os.Args[2:]))
 	}
 	funcs := skel.CNIFuncs{
-		Add:    withCNIError(add),
-		Del:    withCNIError(del),
-		Check:  withCNIError(check),
-		GC:     withCNIError(gc),
-		Status: withCNIError(status),
+		Add:    withCNIError(addTimeout, wayBack, add),
+		Del:    withCNIError(wayBack, 0, del),
+		Check:  withCNIError(otherTimeout, 0, check),
+		GC:     withCNIError(otherTimeout, 0, gc),
+		Status: withCNIError(otherTimeout, 0, status),
 	}
 	if err := limitStdin(); err != nil {
 		types.NewError(types.ErrDecodingFailure, "standard input: "+err.Error(), "").Print()
@@ -65,20 +70,38 @@ func main() {
 	skel.PluginMainFuncs(funcs, invoke.Versions, "multibond "+releaseVersion+": a CNI plugin that bonds SR-IOV VFs, executed by the container runtime (for people: multibond plan -help)")
 }
 
-// withCNIError prints the warnings of a verb to standard error, one per line, and turns
-// its error into what CNI prints: a code and a message.
-func withCNIError(verb func(context.Context, *skel.CmdArgs) (warnings []string, err error)) func(*skel.CmdArgs) error {
-	return func(args *skel.CmdArgs) error {
-		ctx, cancel := context.WithTimeout(context.Background(), verbTimeout)
-		defer cancel()
-		warnings, err := verb(ctx, args)
-		for _, w := range warnings {
-			fmt.Fprintln(os.Stderr, "multibond:", w)
-		}
-		if err != nil {
-			return types.NewError(cnierror.Code(err), err.Error(), "")
-		}
-		return nil
+// withCNIError gives a verb its time, prints its warnings to standard error, one per line,
+// and turns its error into what CNI prints: a code and a message. back is the time that
+// the verb may take in addition, to undo what it did.
+func withCNIError(timeout, back time.Duration, verb func(context.Context, *skel.CmdArgs) (warnings []string, err error)) func(*skel.CmdArgs) error {
+	return func(args *skel.CmdArgs) (failed error) {
+		most := timeout + back + grace
+		within(most, func() {
+			ctx, cancel := context.WithTimeout(context.Background(), timeout)
+			defer cancel()
+			warnings, err := verb(ctx, args)
+			for _, w := range warnings {
+				fmt.Fprintln(os.Stderr, "multibond:", w)
+			}
+			if err != nil {
+				failed = types.NewError(cnierror.Code(err), err.Error(), "")
+			}
+		}, func() {
+			types.NewError(types.ErrTryAgainLater, fmt.Sprintf("it has not ended after %s, because the kernel or a disk does not answer; the next DEL continues", most), "").Print()
+			os.Exit(1)
+		})
+		return failed
+	}
+}
+
+// within calls do. If that takes longer than limit, it calls late, which ends the process,
+// and does not return. What a verb has done is on disk at any time, so it may be ended
+// like that.
+func within(limit time.Duration, do, late func()) {
+	timer := time.AfterFunc(limit, late)
+	do()
+	if !timer.Stop() {
+		select {}
 	}
 }
 
@@ -106,6 +129,7 @@ func newHost(args *skel.CmdArgs) (*delegate.Host, error) {
 		Namespaces:  "/run/netns",
 		BootID:      strings.TrimSpace(string(bootID)),
 		LockTimeout: lockTimeout,
+		WayBack:     wayBack,
 		Limbo:       limbo,
 	}, nil
 }

@@ -3,17 +3,27 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"multibond": main, "flannel": flannel})
+	testscript.Main(m, map[string]func(){"multibond": main, "flannel": flannel, "hang": hang})
+}
+
+// hang is a verb that does not end.
+func hang() {
+	within(time.Millisecond, func() { select {} }, func() {
+		fmt.Println("late")
+		os.Exit(1)
+	})
 }
 
 // cni runs a plugin like a runtime: "cni VERB FILE", with the file as standard input

@@ -24,7 +24,7 @@ import (
 // per pod.
 type Exec struct {
 	Env     []string      // of every plugin
-	Timeout time.Duration // of one plugin
+	Timeout time.Duration // of one plugin; a Call can have less
 }
 
 // maxOutput is the most that is kept of a plugin's output, in bytes.
@@ -52,7 +52,11 @@ func (e Exec) Start(ctx context.Context, c Call) (wait func() (json.RawMessage, 
 	if err != nil {
 		return notExecuted(err)
 	}
-	limit, cancel := context.WithTimeout(ctx, e.Timeout)
+	timeout := e.Timeout
+	if c.Timeout > 0 {
+		timeout = min(timeout, c.Timeout)
+	}
+	limit, cancel := context.WithTimeout(ctx, timeout)
 	var stdout, stderr limited
 	cmd := exec.CommandContext(limit, program)
 	cmd.Env = append(append([]string{}, e.Env...),
@@ -81,7 +85,7 @@ func (e Exec) Start(ctx context.Context, c Call) (wait func() (json.RawMessage, 
 		case ctx.Err() != nil:
 			return nil, fmt.Errorf("%s %s was killed because the whole call ran out of time: %w", c.Type, c.Command, ctx.Err())
 		case limit.Err() != nil:
-			return nil, fmt.Errorf("%s %s did not finish within %s and was killed: %w", c.Type, c.Command, e.Timeout, limit.Err())
+			return nil, fmt.Errorf("%s %s did not finish within %s and was killed: %w", c.Type, c.Command, timeout, limit.Err())
 		case stdout.full || stderr.full:
 			return nil, fmt.Errorf("%s %s printed more than %d bytes", c.Type, c.Command, maxOutput)
 		}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
 )
@@ -22,6 +23,7 @@ type Call struct {
 	Path        []string // CNI_PATH
 	Type        string
 	Config      json.RawMessage
+	Timeout     time.Duration // if it is not 0, the plugin gets no more than this
 }
 
 // Runner executes CNI plugins.

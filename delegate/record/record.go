@@ -26,27 +26,28 @@ const Version = 1
 // Record is what has been done for one attachment: the plan, which is on disk before its
 // first effect, and what has become known since. Restoring needs nothing else.
 type Record struct {
-	Version     int                 `json:"version"`
-	BootID      string              `json:"bootID"`
-	NetnsID     string              `json:"netnsID"` // tells another namespace at the same path
-	Created     time.Time           `json:"created"`
-	Plan        plan.Plan           `json:"plan"`
-	Started     []string            `json:"started,omitempty"`  // links whose attachment was begun
-	Indexes     map[string]int      `json:"indexes,omitempty"`  // of VFs that were given another before they were attached
-	Attached    map[string]Attached `json:"attached,omitempty"` // links that were seen in the pod
-	MTU         int                 `json:"mtu,omitempty"`      // the bond's, if only the attached links could tell
-	BondIndex   int                 `json:"bondIndex,omitempty"`
-	IPAMAsked   bool                `json:"ipamAsked,omitempty"`
-	IPAMRefused bool                `json:"ipamRefused,omitempty"` // it gave nothing
-	RefusedBy   int                 `json:"refusedBy,omitempty"`   // the plugin of a chain, counted from 1, that did nothing
-	Addresses   bond.Addresses      `json:"addresses,omitzero"`    // of the bond
-	DeviceInfo  json.RawMessage     `json:"deviceInfo,omitempty"`  // what a plugin wrote about its device; it replaces the Plan's
-	Result      json.RawMessage     `json:"result,omitempty"`      // the ADD's: the attachment is complete
-	Restored    []string            `json:"restored,omitempty"`    // links that are as before again
-	Failing     time.Time           `json:"failing,omitzero"`      // when restoring failed for the first time
-	Left        string              `json:"left,omitempty"`        // what was not as before when restoring was given up
-	Steps       []agentapi.Step     `json:"steps,omitempty"`
-	Warnings    []string            `json:"warnings,omitempty"`
+	Version     int                  `json:"version"`
+	BootID      string               `json:"bootID"`
+	NetnsID     string               `json:"netnsID"` // tells another namespace at the same path
+	Created     time.Time            `json:"created"`
+	Plan        plan.Plan            `json:"plan"`
+	Started     []string             `json:"started,omitempty"`  // links whose attachment was begun
+	Indexes     map[string]int       `json:"indexes,omitempty"`  // of VFs that were given another before they were attached
+	Attached    map[string]Attached  `json:"attached,omitempty"` // links that were seen in the pod
+	MTU         int                  `json:"mtu,omitempty"`      // the bond's, if only the attached links could tell
+	BondIndex   int                  `json:"bondIndex,omitempty"`
+	IPAMAsked   bool                 `json:"ipamAsked,omitempty"`
+	IPAMRefused bool                 `json:"ipamRefused,omitempty"` // it gave nothing
+	RefusedBy   int                  `json:"refusedBy,omitempty"`   // the plugin of a chain, counted from 1, that did nothing
+	Addresses   bond.Addresses       `json:"addresses,omitzero"`    // of the bond
+	DeviceInfo  json.RawMessage      `json:"deviceInfo,omitempty"`  // what a plugin wrote about its device; it replaces the Plan's
+	Result      json.RawMessage      `json:"result,omitempty"`      // the ADD's: the attachment is complete
+	Restored    []string             `json:"restored,omitempty"`    // links that are as before again
+	Unanswered  map[string]time.Time `json:"unanswered,omitempty"`  // plugins, with their interfaces, whose DEL was executed at that time and has not ended
+	Failing     time.Time            `json:"failing,omitzero"`      // when restoring failed for the first time
+	Left        string               `json:"left,omitempty"`        // what was not as before when restoring was given up
+	Steps       []agentapi.Step      `json:"steps,omitempty"`
+	Warnings    []string             `json:"warnings,omitempty"`
 
 	Aside string `json:"-"` // the file of a Record that was set aside; "": it was not
 }
@@ -166,6 +167,36 @@ func (rec *Record) Unrestored() (links []plan.Link) {
 		}
 	}
 	return links
+}
+
+// Asks records that DEL of a plugin is executed for an interface.
+func (rec *Record) Asks(plugin, ifName string) {
+	if rec.Unanswered == nil {
+		rec.Unanswered = map[string]time.Time{}
+	}
+	rec.Unanswered[plugin+" "+ifName] = time.Now()
+}
+
+// Answers records that DEL of a plugin has ended, whether it has succeeded or not.
+func (rec *Record) Answers(plugin, ifName string) { delete(rec.Unanswered, plugin+" "+ifName) }
+
+// UnansweredSince returns when DEL of a plugin was last executed if it has not ended since:
+// it has hung, or this program was killed meanwhile. Otherwise it returns the zero Time.
+func (rec *Record) UnansweredSince(plugin, ifName string) time.Time {
+	return rec.Unanswered[plugin+" "+ifName]
+}
+
+// Owed returns how many plugins DEL has still to execute.
+func (rec *Record) Owed() (n int) {
+	for _, l := range rec.Plan.Links {
+		if slices.Contains(rec.Started, l.Name) && !slices.Contains(rec.Restored, l.Name) {
+			n += len(l.Plugins)
+		}
+	}
+	if rec.Plan.IPAM != "" && rec.IPAMAsked {
+		n++
+	}
+	return n
 }
 
 // Made reports whether a bond in the pod is this attachment's. A Record that was damaged,
