@@ -131,6 +131,37 @@ func TestCharacters(t *testing.T) {
 	})
 }
 
+// TestKilledCharacters: whatever the card, an ADD and a DEL that are killed anywhere are
+// finished by the next DEL.
+func TestKilledCharacters(t *testing.T) {
+	onEach(t, func(t *testing.T, m *machine, is bondfake.Character) {
+		for name, config := range configs(is) {
+			m := newMachineOf(t, is)
+			before := m.state()
+			life := func(m *machine) {
+				m.Add(t.Context(), request(t, config))
+				time.Sleep(settled)
+				m.Del(t.Context(), c1)
+			}
+			m.edges.reset(0, nil)
+			life(m)
+			m.wantState(before)
+			for at := 1; at <= len(m.edges.passed) && !t.Failed(); at++ {
+				m := newMachineOf(t, is)
+				m.edges.reset(at, kill)
+				untilKilled(func() { life(m) })
+				passed := m.edges.passed
+				m.edges.reset(0, nil)
+				m.mustDel(c1)
+				m.wantState(before)
+				if t.Failed() {
+					t.Logf("%s, killed at %q; warnings: %s", name, passed[len(passed)-1], m.log)
+				}
+			}
+		}
+	})
+}
+
 // TestPinnedCharacters: the same if the PFs have set the VFs' MACs.
 func TestPinnedCharacters(t *testing.T) {
 	onEach(t, func(t *testing.T, _ *machine, is bondfake.Character) {
@@ -170,6 +201,24 @@ func TestRemade(t *testing.T) {
 		m.mustAdd(other(request(t, configs(is)["own MACs"])))
 		m.mustDel(c2)
 	})
+}
+
+// TestRepresentors: an interface of a PF in switchdev mode is told from the
+// representors of its VFs, and each of these from the others.
+func TestRepresentors(t *testing.T) {
+	for _, names := range [][]string{{"enp1s0", "enp2s0"}, {"enp1s0_1", "enp2s0_0"}, {"enp1s0_0", "enp1s0_1"}} {
+		t.Run(strings.Join(names, " "), func(t *testing.T) {
+			m := newMachineOf(t, bondfake.MLX5Switchdev)
+			before := m.state()
+			for _, end := range []func(){func() {}, m.endNamespace} {
+				m.mustAdd(request(t, portsConfig(names...)))
+				require.NoError(t, m.Check(t.Context(), c1))
+				end()
+				m.mustDel(c1)
+				m.wantState(before)
+			}
+		})
+	}
 }
 
 // TestVirtio: the NICs of a virtual machine have no address that tells them, and outlive
