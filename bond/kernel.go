@@ -218,23 +218,41 @@ type VF struct {
 	LinkState uint32 `json:"linkState"`       // IFLA_VF_LINK_STATE_*: 0 auto, 1 enable, 2 disable
 }
 
+// setting is one row of [settings].
+type setting struct {
+	name    string                       // in a difference and in the documentation
+	get     func(VF) (v any, known bool) // v is comparable
+	doc     string
+	matters func(have, want VF) bool // nil: always
+}
+
+// settings lists what is compared and restored of what a PF keeps for a VF.
+var settings = []setting{
+	{name: "admin MAC", get: func(vf VF) (any, bool) { return vf.MAC, true },
+		doc: "`ip link set PF vf N mac`. A MAC that the PF only reports, because the VF has it, is restored by the VF."},
+	{name: "vlan", get: func(vf VF) (any, bool) { return vf.VLAN, true }, doc: "`ip link set PF vf N vlan`."},
+	{name: "qos", get: func(vf VF) (any, bool) { return vf.QoS, true }, doc: "The VLAN's priority."},
+	{name: "vlan protocol", get: func(vf VF) (any, bool) { return fmt.Sprintf("%#x", vf.Proto), true }, doc: "802.1q or 802.1ad, of a VF with a VLAN.",
+		matters: func(have, want VF) bool { return have.VLAN != 0 || want.VLAN != 0 }},
+	{name: "spoofchk", get: func(vf VF) (any, bool) { return vf.SpoofChk, true }, doc: "`ip link set PF vf N spoofchk`."},
+	{name: "trust", get: func(vf VF) (any, bool) { return known(vf.Trust) },
+		doc: "`ip link set PF vf N trust`. A trusted VF can be promiscuous. Some drivers do not report it."},
+	{name: "min_tx_rate", get: func(vf VF) (any, bool) { return vf.MinRate, true }, doc: "`ip link set PF vf N min_tx_rate`."},
+	{name: "max_tx_rate", get: func(vf VF) (any, bool) { return vf.MaxRate, true }, doc: "`ip link set PF vf N max_tx_rate`."},
+	{name: "link state", get: func(vf VF) (any, bool) { return vf.LinkState, true }, doc: "`ip link set PF vf N state`."},
+}
+
 // Differences compares have with want, the state that it should be. It returns
 // one sentence per difference.
 func (have VF) Differences(want VF) []string {
 	var d differences
-	d.add("admin MAC", have.MAC, want.MAC)
-	d.add("vlan", have.VLAN, want.VLAN)
-	d.add("qos", have.QoS, want.QoS)
-	if have.VLAN != 0 || want.VLAN != 0 {
-		d.add("vlan protocol", fmt.Sprintf("%#x", have.Proto), fmt.Sprintf("%#x", want.Proto))
+	for _, s := range settings {
+		is, isKnown := s.get(have)
+		was, wasKnown := s.get(want)
+		if isKnown && wasKnown && (s.matters == nil || s.matters(have, want)) {
+			d.add(s.name, is, was)
+		}
 	}
-	d.add("spoofchk", have.SpoofChk, want.SpoofChk)
-	if have.Trust != nil && want.Trust != nil {
-		d.add("trust", *have.Trust, *want.Trust)
-	}
-	d.add("min_tx_rate", have.MinRate, want.MinRate)
-	d.add("max_tx_rate", have.MaxRate, want.MaxRate)
-	d.add("link state", have.LinkState, want.LinkState)
 	return d
 }
 

@@ -15,7 +15,8 @@ import (
 	"github.com/multibond/multibond/bond/doctable"
 )
 
-// TestREADME: what README.md says of the options is what the table says.
+// TestREADME: what README.md says of the options, and of what is restored, is what the
+// tables say.
 func TestREADME(t *testing.T) {
 	rows := [][]string{{"key", "values", "default", "modes", "meaning"}}
 	for _, o := range table {
@@ -36,6 +37,12 @@ func TestREADME(t *testing.T) {
 		rows = append(rows, []string{p.name, p.doc})
 	}
 	doctable.Check(t, "README.md", "properties", rows)
+
+	rows = [][]string{{"setting", "meaning"}}
+	for _, s := range settings {
+		rows = append(rows, []string{s.name, s.doc})
+	}
+	doctable.Check(t, "README.md", "settings", rows)
 }
 
 // defaultOf is what holds of an option that nobody gives, in words. What

@@ -33,6 +33,8 @@ type Character struct {
 	// Late is how long after it was asked for a VF has another MAC. Until then the answer
 	// is EAGAIN.
 	Late time.Duration
+	// Everything: the PF also sets a VF's minimal rate, link state and a VLAN of 802.1ad.
+	Everything bool
 	// Switchdev: the PF has a representor of each VF, and changes neither VLAN nor spoof
 	// checking nor trust of a VF.
 	Switchdev bool
@@ -49,8 +51,8 @@ var (
 	// A VF to which the PF gives none makes one up (intel/iavf/iavf_main.c).
 	I40E = Character{PF: "i40e", VF: "iavf", NoPermMAC: true, Refusal: unix.EACCES, TakesMAC: true, Busy: time.Second, BusyError: unix.EAGAIN}
 	// ICE is intel/ice/ice_vf_lib.c, ice_check_vf_ready_for_cfg: after a wait of 800 ms
-	// a VF in reset is EBUSY.
-	ICE = Character{PF: "ice", VF: "iavf", NoPermMAC: true, Refusal: unix.EACCES, TakesMAC: true, Busy: 2 * time.Second, BusyError: unix.EBUSY}
+	// a VF in reset is EBUSY. ice_sriov.c has all settings.
+	ICE = Character{PF: "ice", VF: "iavf", Everything: true, NoPermMAC: true, Refusal: unix.EACCES, TakesMAC: true, Busy: 2 * time.Second, BusyError: unix.EBUSY}
 	// SlowIAVF is intel/iavf/iavf_main.c, iavf_set_mac, with a PF that does not answer
 	// within 2.5 s: EAGAIN, and the MAC changes when the answer comes.
 	SlowIAVF = Character{PF: "ice", VF: "iavf", NoPermMAC: true, Refusal: unix.EACCES, TakesMAC: true, Late: time.Second}

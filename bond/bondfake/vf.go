@@ -1,6 +1,7 @@
 package bondfake
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -115,24 +116,32 @@ func (k *Kernel) changeDevice(d *device, have, want bond.VF) error {
 		switch {
 		case want.VLAN > 4095 || want.QoS > 7:
 			return unix.EINVAL
-		case want.Proto != 0 && want.Proto != unix.ETH_P_8021Q:
+		case want.Proto != 0 && want.Proto != unix.ETH_P_8021Q && !d.is.Everything:
 			return unix.EPROTONOSUPPORT
 		}
-		return legacy(func() { d.admin.VLAN, d.admin.QoS = want.VLAN, want.QoS })()
+		return legacy(func() {
+			d.admin.VLAN, d.admin.QoS, d.admin.Proto = want.VLAN, want.QoS, cmp.Or(want.Proto, unix.ETH_P_8021Q)
+		})()
 	})
 	set("MAC", have.MAC != want.MAC, func() error {
 		k.setByPF(d, want.MAC)
 		return nil
 	})
 	set("rate", have.MinRate != want.MinRate || have.MaxRate != want.MaxRate, func() error {
-		if want.MinRate != 0 || want.MaxRate > 1000 {
+		if want.MinRate != 0 && !d.is.Everything || want.MaxRate > 1000 {
 			return unix.EINVAL
 		}
-		d.admin.MaxRate = want.MaxRate
+		d.admin.MinRate, d.admin.MaxRate = want.MinRate, want.MaxRate
 		return nil
 	})
 	set("spoofchk", have.SpoofChk != want.SpoofChk, legacy(func() { d.admin.SpoofChk = want.SpoofChk }))
-	set("link state", have.LinkState != want.LinkState, func() error { return unix.EOPNOTSUPP })
+	set("link state", have.LinkState != want.LinkState, func() error {
+		if !d.is.Everything {
+			return unix.EOPNOTSUPP
+		}
+		d.admin.LinkState = want.LinkState
+		return nil
+	})
 	set("trust", have.Trust != nil && want.Trust != nil && *have.Trust != *want.Trust, legacy(func() { d.admin.Trust = new(*want.Trust) }))
 	return errors.Join(errs...)
 }

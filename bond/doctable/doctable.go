@@ -20,13 +20,7 @@ var update = flag.Bool("update", false, "write the tables into the documents")
 // name in file. With -update it writes them there.
 func Check(t *testing.T, file, name string, rows [][]string) {
 	t.Helper()
-	data, err := os.ReadFile(file)
-	require.NoError(t, err)
-	const end = "<!-- end of the table -->\n"
-	before, rest, begins := strings.Cut(string(data), "<!-- table "+name+", ")
-	how, rest, _ := strings.Cut(rest, " -->\n")
-	found, after, ends := strings.Cut(rest, end)
-	require.Truef(t, begins && ends, "%s has no table %s", file, name)
+	before, how, found, after := read(t, file, name)
 	want := markdown(rows)
 	if *update {
 		text := before + "<!-- table " + name + ", " + how + " -->\n" + want + end + after
@@ -34,6 +28,31 @@ func Check(t *testing.T, file, name string, rows [][]string) {
 		return
 	}
 	require.Equal(t, want, found, "%s: %s", file, how)
+}
+
+const end = "<!-- end of the table -->\n"
+
+// read returns the table of that name in file, what is around it, and how it is made.
+func read(t *testing.T, file, name string) (before, how, table, after string) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	before, rest, begins := strings.Cut(string(data), "<!-- table "+name+", ")
+	how, rest, _ = strings.Cut(rest, " -->\n")
+	table, after, ends := strings.Cut(rest, end)
+	require.Truef(t, begins && ends, "%s has no table %s", file, name)
+	return before, how, table, after
+}
+
+// Keys returns the first column of the table of that name in file, without its head.
+func Keys(t *testing.T, file, name string) (keys []string) {
+	t.Helper()
+	_, _, table, _ := read(t, file, name)
+	for _, row := range strings.Split(strings.TrimSpace(table), "\n")[2:] {
+		key, _, _ := strings.Cut(strings.TrimPrefix(row, "| "), " | ")
+		keys = append(keys, key)
+	}
+	return keys
 }
 
 // markdown is a table as GitHub's markdown has it.
