@@ -62,7 +62,7 @@ func (h *Host) addAll(ctx context.Context, rs []plan.Request, o *outcome) ([]*re
 			return nil, err
 		}
 	}
-	if err := h.retry(ctx, h.listAside(o, wanted.in), locks, o); err != nil {
+	if err := h.retry(ctx, h.listAside(o, wanted.in), wanted.devices, locks, o); err != nil {
 		return nil, err
 	}
 	if err := h.Store.Tombstones(h.BootID).Drop(rs[0].Key()); err != nil {
@@ -171,7 +171,7 @@ func (w wantedLinks) in(rec *record.Record) bool {
 		case l.Device == "" && l.Before != nil:
 			return slices.Contains(w.names, l.Before.Name)
 		}
-		return slices.Contains(w.devices, l.Identity())
+		return slices.Contains(w.devices, l.Holds())
 	})
 }
 
@@ -287,8 +287,8 @@ func checkTogether(recs []*record.Record) error {
 				continue
 			}
 			claim(names, l.Name, network)
-			if l.Device != "" {
-				claim(devices, l.Identity(), fmt.Sprintf("link %s of %s", l.Name, network))
+			if l.Holds() != "" {
+				claim(devices, l.Holds(), fmt.Sprintf("link %s of %s", l.Name, network))
 			}
 		}
 	}

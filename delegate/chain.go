@@ -95,15 +95,15 @@ func (w *wayBack) restoreChain(ctx context.Context) error {
 	}
 	var err error
 	switch {
-	case l.Device == "":
-		err = w.deleteChain(ctx, l)
-	case w.rec.BootID == w.BootID:
+	case l.Holds() != "" && w.rec.BootID != w.BootID:
+		// After a reboot its VF may belong to somebody else. Only the plugins' own files remain.
+		w.freePlugins(ctx, l)
+	case l.Held != "":
+		err = w.restoreHeld(ctx, l)
+	case l.Device != "":
 		err = w.restoreDevice(ctx, l)
 	default:
-		// After a reboot its VF may belong to somebody else. Only the plugins' own files remain.
-		if failed := w.deletePlugins(ctx, noNetns, l); failed != nil {
-			w.leave("%s: %v", l.Name, failed)
-		}
+		err = w.deleteChain(ctx, l)
 	}
 	if err != nil {
 		return err

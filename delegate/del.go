@@ -28,7 +28,7 @@ func (h *Host) del(ctx context.Context, k plan.Key) (rec *record.Record, out out
 	}
 	if rec == nil {
 		if aside := h.listAside(&out, func(rec *record.Record) bool { return slices.Contains(rec.Members(), k) }); len(aside) > 0 {
-			return aside[0], out, h.retry(ctx, aside, locks, &out)
+			return aside[0], out, h.retry(ctx, aside, nil, locks, &out)
 		}
 		return nil, out, cnierror.With(types.ErrIOFailure, h.Store.Forget(k))
 	}

@@ -173,8 +173,8 @@ func TestDelPFRenamed(t *testing.T) {
 	m.wantState(before)
 }
 
-// TestDelNewOwner: if another container has a VF by now, a late DEL leaves it alone and
-// does not execute its plugin, which would remove the VLAN.
+// TestDelNewOwner: if another container has a VF by now, a late DEL leaves it alone, and its
+// plugin, which would remove the VLAN, only frees what it keeps.
 func TestDelNewOwner(t *testing.T) {
 	for _, config := range []string{standard, scenarioConfig("links of the host")} {
 		m := newMachine(t)
@@ -184,11 +184,13 @@ func TestDelNewOwner(t *testing.T) {
 		require.NoError(t, err)
 		m.mustDel(c1)
 		m.mustAdd(other(r))
-		attached, calls := m.state(), m.plugins.count("sriov", "DEL")
+		attached, calls := m.state(), len(m.plugins.calls)
 		writeFile(t, m.Store.File(c1), string(old), 0o600)
 		m.mustDel(c1)
 		m.wantState(attached)
-		assert.Equal(t, calls, m.plugins.count("sriov", "DEL"))
+		for _, c := range m.plugins.calls[calls:] {
+			assert.True(t, c.Netns == "" || c.Type != sriov, "it may touch the VF")
+		}
 		assert.Contains(t, m.log.String(), "multibond: VF 0000:5e:02.0 now belongs to container c2 and is left alone\n")
 	}
 }
@@ -259,20 +261,60 @@ func TestDelOtherBoot(t *testing.T) {
 	}
 }
 
-// TestDelDriver: a VF that was handed to a program is left alone.
-func TestDelDriver(t *testing.T) {
-	for driver, warning := range map[string]string{
-		"vfio-pci": "multibond: 0000:3b:02.0 has no interface on the host; its driver is now vfio-pci\n",
-		"":         "multibond: 0000:3b:02.0 has no interface on the host; its driver is now none\n",
-	} {
+// TestDelNoDriver: the application, or somebody else, has unbound a VF from its driver. What
+// the ADD has set at its PF goes, whatever the plugin does; what somebody has
+// set since stays.
+func TestDelNoDriver(t *testing.T) {
+	for _, refuses := range []bool{true, false} {
 		m := newMachine(t)
 		m.mustAdd(request(t, standard))
-		m.SetDriver(vfA, driver)
+		m.changeVF("enp1s0", func(vf *bond.VF) { vf.MaxRate = 10 })
+		m.SetDriver(vfA, "")
+		if refuses {
+			m.plugins.refuse["sriov DEL bond0-1"] = "no"
+		}
 		m.mustDel(c1)
-		assert.Contains(t, m.log.String(), warning)
+		vfs, err := m.namespace("").VFs("enp1s0")
+		require.NoError(t, err)
+		assert.Equal(t, 0, vfs[0].VLAN)
+		if refuses {
+			assert.EqualValues(t, 10, vfs[0].MaxRate)
+			assert.Contains(t, m.log.String(), "sriov DEL: no; its PF's settings were restored nevertheless\n")
+		}
+		assert.Contains(t, m.log.String(), "multibond: 0000:3b:02.0 has no interface on the host; its driver is now none; its PF's settings are as before\n")
+		assert.NotContains(t, m.log.String(), "VF 0000:3b:02.0 was restored")
 		assert.False(t, hasRecord(m), "the rest was not restored")
+		assert.Empty(t, m.aside())
 		assert.False(t, m.link("", "enp2s0v0").Up, "the rest was not restored")
 	}
+}
+
+// TestDelProgram: a VF that was handed to a program is left alone, because the program may
+// be another pod's. DEL does not wait for it. The next ADD of that VF takes back what the
+// first one has set.
+func TestDelProgram(t *testing.T) {
+	n := newNode(t, vlan("net2", vfA))
+	n.mustAdd(request(t, standard))
+	calls := len(n.plugins.calls)
+	n.SetDriver(vfA, "vfio-pci")
+	n.mustDel(c1)
+	for _, c := range n.plugins.calls[calls:] {
+		assert.True(t, c.Netns == "" || c.IfName != "bond0-1", "%s may touch the VF", c.Type)
+	}
+	assert.Equal(t, 100, n.vlanOf(0))
+	assert.Contains(t, n.log.String(), "multibond: network net1: link bond0-1 (0000:3b:02.0): its driver is now vfio-pci, so a program may have it, and its PF keeps its settings: vlan is 100, was 0: set aside (multibond plan -container c1)\n")
+	require.Len(t, n.aside(), 1)
+	require.NoError(t, n.GC(t.Context(), "net1", []netconf.GCAttachment{}))
+	require.Len(t, n.aside(), 1)
+	assert.Equal(t, 100, n.vlanOf(0))
+
+	r := n.nextPod()
+	_, err := n.AddPod(t.Context(), n.config, r)
+	require.NoError(t, err)
+	assert.Empty(t, n.aside())
+	assert.Equal(t, 7, n.vlanOf(0))
+	require.NoError(t, n.DelPod(t.Context(), n.config, r))
+	assert.Equal(t, 0, n.vlanOf(0))
 }
 
 // TestDelLimbo: if a VF is nowhere, several DELs wait for it before it is given up.

@@ -18,6 +18,19 @@ import (
 // Then the pod goes, and the Record is set aside. It is tried again by each GC, by a
 // further DEL of the sandbox, and by the next ADD that wants one of its devices.
 
+// A later is an error that lasts until somebody else does something. No DEL waits for
+// that: what it concerns is given up at once.
+type later struct{ error }
+
+// postpone keeps a later apart from other errors.
+func (w *wayBack) postpone(err error) error {
+	if errors.As(err, new(later)) {
+		w.later = errors.Join(w.later, err)
+		return nil
+	}
+	return err
+}
+
 // failed writes a Record that could not be restored.
 func (h *Host) failed(rec *record.Record) error {
 	if rec.Failing.IsZero() {
@@ -35,8 +48,11 @@ func (h *Host) givesUp(rec *record.Record) bool {
 // giveUp sets a Record aside. What is not as before is a warning.
 func (h *Host) giveUp(rec *record.Record, failure error, o *outcome) error {
 	rec.Left = strings.ReplaceAll(failure.Error(), "\n", "; ")
-	what := fmt.Sprintf("%s: given up, as this has failed since %s, and set aside (multibond plan -container %s)",
-		rec.Left, rec.Failing.Format(time.RFC3339), rec.Plan.ContainerID)
+	since := ""
+	if !rec.Failing.IsZero() {
+		since = "given up, as this has failed since " + rec.Failing.Format(time.RFC3339) + ", and "
+	}
+	what := fmt.Sprintf("%s: %sset aside (multibond plan -container %s)", rec.Left, since, rec.Plan.ContainerID)
 	o.leave("%s", what)
 	o.givenUp = append(o.givenUp, what)
 	return cnierror.With(types.ErrIOFailure, h.Store.SetAside(rec))
@@ -53,16 +69,17 @@ func (h *Host) listAside(o *outcome, wanted func(*record.Record) bool) []*record
 }
 
 // retry tries to restore Records that were set aside. The caller holds locks on their
-// containers. What still cannot be restored stays set aside, and is a warning.
-func (h *Host) retry(ctx context.Context, recs []*record.Record, locks *record.Locks, o *outcome) error {
+// containers. What still cannot be restored stays set aside, and is a warning. own is as
+// in sandbox.
+func (h *Host) retry(ctx context.Context, recs []*record.Record, own []string, locks *record.Locks, o *outcome) error {
 	var errs []error
 	for _, rec := range recs {
-		errs = append(errs, h.retryOne(ctx, rec, locks, o))
+		errs = append(errs, h.retryOne(ctx, rec, own, locks, o))
 	}
 	return errors.Join(errs...)
 }
 
-func (h *Host) retryOne(ctx context.Context, rec *record.Record, locks *record.Locks, o *outcome) error {
+func (h *Host) retryOne(ctx context.Context, rec *record.Record, own []string, locks *record.Locks, o *outcome) error {
 	if err := locks.Lock(ctx, "device", rec.Plan.Devices()...); err != nil {
 		return err
 	}
@@ -71,6 +88,7 @@ func (h *Host) retryOne(ctx context.Context, rec *record.Record, locks *record.L
 		return err
 	}
 	defer s.close()
+	s.own = own
 	restored, err := h.restore(ctx, s, []*record.Record{rec}, nil)
 	o.join(restored)
 	return err
@@ -84,7 +102,7 @@ func (h *Host) retryContainer(ctx context.Context, id string, o *outcome, wanted
 	}
 	defer locks.Close()
 	recs := h.listAside(o, func(rec *record.Record) bool { return rec.Plan.ContainerID == id && wanted(rec) })
-	return h.retry(ctx, recs, locks, o)
+	return h.retry(ctx, recs, nil, locks, o)
 }
 
 // gcAside tries everything again that was set aside of a network.

@@ -43,7 +43,8 @@ type Limbo struct {
 // sandbox is an open pair of namespaces. pod is nil if the pod's namespace is gone.
 type sandbox struct {
 	host, pod bond.Namespace
-	netns     string // what plugins are told
+	netns     string   // what plugins are told
+	own       []string // devices that an ADD has to itself: no other pod or program has them
 }
 
 // noNetns is the CNI_NETNS of plugins if the pod's path leads to another namespace by

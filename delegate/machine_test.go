@@ -210,12 +210,17 @@ func (m *machine) configure(path, name string, a bond.Addresses) {
 // changeVF changes what a PF keeps for its VF 0.
 func (m *machine) changeVF(pf string, change func(*bond.VF)) {
 	m.t.Helper()
+	m.changeVFOf(pf, 0, change)
+}
+
+func (m *machine) changeVFOf(pf string, number int, change func(*bond.VF)) {
+	m.t.Helper()
 	host := m.namespace("")
 	vfs, err := host.VFs(pf)
 	require.NoError(m.t, err)
-	want := vfs[0]
+	want := vfs[number]
 	change(&want)
-	require.NoError(m.t, host.ChangeVF(pf, 0, vfs[0], want))
+	require.NoError(m.t, host.ChangeVF(pf, number, vfs[number], want))
 }
 
 // state describes all that an attachment can change, also what netlink does not

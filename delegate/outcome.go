@@ -10,6 +10,7 @@ type outcome struct {
 	// may then have more to do.
 	doubtful bool
 	givenUp  []string // those warnings that the pod's events report
+	later    error    // what a Record still has to do, and no DEL waits for
 }
 
 // warn adds a warning.

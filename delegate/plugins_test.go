@@ -163,10 +163,10 @@ func (p *plugins) sriovAdd(c invoke.Call, config pluginConfig) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.Link == nil {
+	if d.Link == nil && !d.Userspace() {
 		return nil, fmt.Errorf("VF %s has no interface", config.DeviceID)
 	}
-	cache := sriovCache{device: config.DeviceID, name: d.Link.Name, mac: d.Link.MAC, netns: c.Netns, pf: d.PFNetdev, vf: d.Number, admin: *d.Admin}
+	cache := sriovCache{device: config.DeviceID, netns: c.Netns, pf: d.PFNetdev, vf: d.Number, admin: *d.Admin}
 	if config.VLAN != nil {
 		want := *d.Admin
 		want.VLAN = *config.VLAN
@@ -177,6 +177,11 @@ func (p *plugins) sriovAdd(c invoke.Call, config pluginConfig) (any, error) {
 			return nil, err
 		}
 	}
+	if d.Link == nil { // a program has it
+		p.vfs[keyOf(c)] = cache
+		return values{"cniVersion": config.CNIVersion, "interfaces": []values{{"name": c.IfName, "sandbox": c.Netns}}}, p.note(cache)
+	}
+	cache.name, cache.mac = d.Link.Name, d.Link.MAC
 	down := false
 	if err := host.Change(d.Link.Index, bond.Change{Up: &down}); err != nil {
 		return nil, err
@@ -240,7 +245,7 @@ func (p *plugins) sriovDel(c invoke.Call, _ pluginConfig) (any, error) {
 	if err := p.edges.pass("sriov has reset the VF"); err != nil {
 		return nil, err
 	}
-	if err != nil { // the namespace is gone
+	if err != nil || cache.name == "" { // the namespace is gone, or a program has the VF
 		return nil, nil
 	}
 	l, err := pod.Link(c.IfName)

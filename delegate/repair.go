@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/multibond/multibond/bond"
@@ -35,23 +36,87 @@ func madeAnew(rec *record.Record, l plan.Link, now bond.DeviceFacts) plan.Link {
 
 // repairDevice makes a VF what it was before the ADD: on the host, with its name, MAC,
 // MTU, state and everything that its PF keeps for it. It changes only what differs, and
-// looks again afterwards.
-func (w *wayBack) repairDevice(l plan.Link) error {
+// looks again afterwards. what describes what has become of the VF.
+func (w *wayBack) repairDevice(l plan.Link) (what string, err error) {
 	if err := w.bringHome(l); err != nil {
-		return err
+		return "", err
 	}
 	now, err := w.awaitOnHost(l)
 	if err != nil {
+		return "", err
+	}
+	switch {
+	case now.Missing:
+		w.leave("%s no longer exists; there is nothing to restore", l.Device)
+		return "it no longer exists", nil
+	case now.Link != nil:
+		return "VF " + l.Device + " was restored nevertheless", w.repairHome(l, now)
+	}
+	if err := w.repairAdmin(l, now); err != nil {
+		return "", err
+	}
+	w.leaveWithoutLink(l, now)
+	return "its PF's settings were restored nevertheless", nil
+}
+
+// leaveWithoutLink warns of a VF of which only the PF's settings were restored.
+func (w *wayBack) leaveWithoutLink(l plan.Link, now bond.DeviceFacts) {
+	w.leave("%s has no interface on the host; its driver is now %s; its PF's settings are as before", l.Holds(), cmp.Or(now.Driver, "none"))
+}
+
+// repairAdmin takes back what the ADD has set at the PF of a VF that has no interface:
+// the next pod would get it. What somebody has changed since stays. A program that has
+// the VF by now may be another pod's, unless an ADD has the VF to itself.
+func (w *wayBack) repairAdmin(l plan.Link, now bond.DeviceFacts) error {
+	if l.VFBefore == nil {
+		return nil
+	}
+	if now.Admin == nil {
+		return errNoPF(l)
+	}
+	want := withoutAdd(w.rec, l, *now.Admin)
+	left := now.Admin.Differences(want)
+	switch {
+	case len(left) == 0:
+		return nil
+	case now.Userspace() && now.Driver != l.Driver && !slices.Contains(w.own, l.Holds()):
+		return later{fmt.Errorf("its driver is now %s, so a program may have it, and its PF keeps its settings: %s", now.Driver, strings.Join(left, ", "))}
+	}
+	if err := bond.SetVF(w.host, now.PFNetdev, now.Number, *now.Admin, want); err != nil {
 		return err
 	}
-	if now.Missing {
-		w.leave("%s no longer exists; there is nothing to restore", l.Device)
-		return nil
+	again, err := bond.SurveyDevice(w.Sys, w.host, now.Address, l.DevPort)
+	if err != nil || again.Admin == nil {
+		return err
 	}
-	if now.Link == nil {
-		w.leave("%s has no interface on the host; its driver is now %s", l.Device, cmp.Or(now.Driver, "none"))
-		return nil
+	if left := again.Admin.Differences(want); len(left) > 0 {
+		return fmt.Errorf("is not as before: %s", strings.Join(left, ", "))
 	}
+	return nil
+}
+
+// withoutAdd returns what a PF has to keep for a VF without an interface: what it keeps
+// now, without what the ADD has set. If the PF has set a MAC in place of one that the VF
+// had chosen, it has to have none.
+func withoutAdd(rec *record.Record, l plan.Link, now bond.VF) bond.VF {
+	set := rec.Attached[l.Name].VF
+	if set == nil {
+		before := *l.VFBefore // the ADD was killed: it may have set anything
+		before.MAC = now.MAC
+		return before
+	}
+	want := now.Without(*set, *l.VFBefore)
+	if now.MAC == set.MAC && set.MAC != l.VFBefore.MAC {
+		want.MAC = l.VFBefore.MAC
+		if l.Before != nil && l.Before.MAC == l.VFBefore.MAC {
+			want.MAC = bond.NoMAC
+		}
+	}
+	return want
+}
+
+// repairHome is repairDevice for a VF whose interface is on the host.
+func (w *wayBack) repairHome(l plan.Link, now bond.DeviceFacts) (err error) {
 	if len(l.AddressesBefore.IPs) == 0 && len(l.AddressesBefore.Routes) == 0 && differsFrom(l, now) == nil {
 		return nil
 	}
@@ -158,7 +223,7 @@ func differsFrom(l plan.Link, now bond.DeviceFacts) error {
 		return fmt.Errorf("its interface has left the host")
 	}
 	if l.VFBefore != nil && now.Admin == nil {
-		return fmt.Errorf("its PF %s is not on the host, so its settings at the PF cannot be restored", l.PF)
+		return errNoPF(l)
 	}
 	differences := now.Link.Differences(*l.Before)
 	if l.VFBefore != nil {
@@ -168,4 +233,8 @@ func differsFrom(l plan.Link, now bond.DeviceFacts) error {
 		return fmt.Errorf("is not as before: %s", strings.Join(differences, ", "))
 	}
 	return nil
+}
+
+func errNoPF(l plan.Link) error {
+	return fmt.Errorf("its PF %s is not on the host, so its settings at the PF cannot be restored", l.PF)
 }

@@ -42,6 +42,8 @@ func (h *Host) restore(ctx context.Context, s sandbox, recs []*record.Record, fa
 			err = h.giveUp(w.rec, err, &out)
 		case err != nil:
 			err = errors.Join(err, h.failed(w.rec))
+		case w.later != nil && !needed:
+			err = h.giveUp(w.rec, w.of(w.later), &out)
 		case needed:
 			err = cnierror.With(types.ErrIOFailure, h.Store.Update(w.rec))
 		default:

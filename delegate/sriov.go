@@ -43,21 +43,38 @@ func (h *Host) netnsOf(device string) string {
 
 func (h *Host) noteOf(device string) string { return filepath.Join(h.SRIOV, "pci", device) }
 
+// keepsNotes reports whether a plugin is a sriov-cni that keeps notes.
+func (h *Host) keepsNotes(p netconf.Plugin) bool {
+	_, err := os.Stat(filepath.Join(h.SRIOV, "pci"))
+	return p.Type == sriov && err == nil
+}
+
 // netnsOfDel returns the namespace that a plugin of a link is told at DEL: netns, or none
 // if the plugin is a sriov-cni that keeps notes and Multibond restores the VF itself. The
 // plugin then frees what it keeps of the attachment and leaves the VF alone. Otherwise
 // the releases after 2.10 would have the PF set the MAC that the PF has reported, even
 // if the VF has chosen that MAC: the VF could have no other from then on.
 func (w *wayBack) netnsOfDel(p netconf.Plugin, l plan.Link, netns string) string {
-	if _, err := os.Stat(filepath.Join(w.SRIOV, "pci")); p.Type != sriov || err != nil {
-		return netns
-	}
-	device, err := bond.ReadDevice(w.Sys, l.Device, l.DevPort)
-	restored := l.Before != nil && l.VFBefore != nil && err == nil && device.Driver != "" && !device.Userspace()
-	if restored || w.rec.BootID != w.BootID {
-		return ""
+	if l.Before != nil && l.VFBefore != nil && w.keepsNotes(p) {
+		return noNamespace
 	}
 	return netns
+}
+
+// freeForOldSRIOV does what a sriov-cni that keeps no notes does not do at DEL without a
+// namespace: it releases the address and removes the plugin's file of the attachment.
+func (w *wayBack) freeForOldSRIOV(ctx context.Context, p netconf.Plugin, l plan.Link) error {
+	if p.Type != sriov || w.keepsNotes(p) {
+		return nil
+	}
+	if ipam := p.Config.IPAM.Type; ipam != "" {
+		c := w.rec.Call("DEL", noNamespace, l.Name, p, nil)
+		c.Type = ipam
+		if err := w.startDel(ctx, c)(); err != nil {
+			return fmt.Errorf("ipam: %w", err)
+		}
+	}
+	return atomicfile.Remove(filepath.Join(w.SRIOV, w.rec.Plan.ContainerID+"-"+l.Name))
 }
 
 // removeNote removes sriov-cni's note that a VF is in the namespace at netns. It is

@@ -174,33 +174,26 @@ func TestNoteWithoutRecord(t *testing.T) {
 }
 
 // TestNetnsOfDel: a sriov-cni that keeps notes is told of no namespace if Multibond restores
-// the VF, and if the VF is of another boot: it may be anybody's by now.
+// the VF.
 func TestNetnsOfDel(t *testing.T) {
 	known := plan.Link{Device: vfA, Before: &bond.Link{}, VFBefore: &bond.VF{}}
 	for _, test := range []struct {
-		name, plugin, boot, driver string
-		link                       plan.Link
-		older                      bool
-		want                       string
+		name, plugin string
+		link         plan.Link
+		older        bool
+		want         string
 	}{
 		{name: "restored", link: known},
 		{name: "an older release", link: known, older: true, want: pod1},
 		{name: "another plugin", plugin: "tuning", link: known, want: pod1},
 		{name: "its settings are not known", link: plan.Link{Device: vfA, Before: &bond.Link{}}, want: pod1},
 		{name: "no interface at ADD", link: plan.Link{VFBefore: &bond.VF{}}, want: pod1},
-		{name: "no interface at ADD, another boot", boot: "boot0"},
-		{name: "a program's", link: known, driver: "vfio-pci", want: pod1},
-		{name: "no driver", link: known, driver: "none", want: pod1},
-		{name: "no such VF", link: plan.Link{Device: "0000:3b:07.0", Before: &bond.Link{}, VFBefore: &bond.VF{}}, want: pod1},
 	} {
 		m := newMachine(t)
 		if !test.older {
 			m.newestSRIOV()
 		}
-		if test.driver != "" {
-			m.SetDriver(vfA, strings.TrimSuffix(test.driver, "none"))
-		}
-		w := wayBack{restoration: &restoration{Host: m.Host}, rec: &record.Record{BootID: cmp.Or(test.boot, m.BootID)}}
+		w := wayBack{restoration: &restoration{Host: m.Host}, rec: &record.Record{BootID: m.BootID}}
 		assert.Equal(t, test.want, w.netnsOfDel(netconf.Plugin{Type: cmp.Or(test.plugin, sriov)}, test.link, pod1), test.name)
 	}
 }

@@ -104,7 +104,7 @@ func (w *wayBack) linkParts(l plan.Link, restore func(context.Context) error) []
 
 // run restores one part.
 func (p part) run(ctx context.Context) {
-	if err := p.restore(ctx); err != nil {
+	if err := p.way.postpone(p.restore(ctx)); err != nil {
 		p.way.errs = append(p.way.errs, err)
 	}
 	p.way.changed = true
@@ -116,8 +116,11 @@ func (w *wayBack) failure() error {
 	if len(w.errs) == 0 {
 		return nil
 	}
-	return cnierror.With(cnierror.Restore, fmt.Errorf("network %s: %w", w.rec.Plan.Network, errors.Join(w.errs...)))
+	return cnierror.With(cnierror.Restore, w.of(errors.Join(w.errs...)))
 }
+
+// of names the network of an error.
+func (w *wayBack) of(err error) error { return fmt.Errorf("network %s: %w", w.rec.Plan.Network, err) }
 
 // startDel starts DEL of a plugin and returns a function that waits for its end. What was
 // restored before is on disk then, and which plugin this is. If it cannot be written
@@ -163,7 +166,7 @@ func (w *wayBack) repairFirst(l plan.Link) {
 	first.outcome = outcome{}
 	l, _, left, err := first.locate(l)
 	if !left && err == nil {
-		_ = first.repairDevice(l)
+		_, _ = first.repairDevice(l)
 	}
 }
 

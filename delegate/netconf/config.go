@@ -29,6 +29,7 @@ type Config struct {
 	CNIVersion string
 	DNS        types.DNS
 	VFSettings
+	IPAM          struct{ Type string }
 	RuntimeConfig struct{ MAC string }
 }
 

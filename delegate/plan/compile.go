@@ -95,19 +95,24 @@ func (c *compiler) specOf(links []plannedLink) bond.Spec {
 	return s
 }
 
-// chain plans the interface of a chain. A VF is restored like a bond's; other kinds of
-// devices are left to the plugins.
+// chain plans the interface of a chain. A VF is restored like a bond's, if it has one
+// interface on the host. One of another kind, such as one with a userspace driver, its
+// plugins reset; it is held too. Other kinds of devices are left to the plugins.
 func (c *compiler) chain() Link {
 	n := c.r.Network
 	l := Link{Name: c.r.IfName, Source: netconf.FromConfig, Plugins: n.Chain}
 	d := c.f.Devices[n.Device]
-	switch {
-	case n.Device == "" || c.isHeld("deviceID", n.Device):
-	case d.Link != nil && len(d.Others) == 0 && d.PF != "" && d.PFLink != nil:
-		c.checkRemains("deviceID", "VF "+n.Device, n.Device)
-		l.Source, l.Device = netconf.FromDevice, n.Device
-		l.Before, l.AddressesBefore, l.PF, l.VF, l.VFBefore = d.Link, c.f.InUse[n.Device], d.PFNetdev, d.Number, d.Admin
+	if n.Device == "" || c.isHeld("deviceID", n.Device) || d.PF == "" {
+		return l
 	}
+	c.checkRemains("deviceID", "VF "+n.Device, n.Device)
+	l.Driver, l.PF, l.VF, l.VFBefore = d.Driver, d.PFNetdev, d.Number, d.Admin
+	if d.Link == nil || len(d.Others) > 0 || d.PFLink == nil {
+		l.Held = n.Device
+		return l
+	}
+	l.Source, l.Device = netconf.FromDevice, n.Device
+	l.Before, l.AddressesBefore = d.Link, c.f.InUse[n.Device]
 	return l
 }
 
@@ -189,7 +194,8 @@ func (c *compiler) device(path string, l netconf.Link, p *Link) {
 	default:
 		c.checkRemains(path, "VF "+l.Device, l.Device)
 		c.checkDefault(path, d.Link.Name, c.f.InUse[l.Device])
-		p.Before, p.AddressesBefore, p.PF, p.VF, p.VFBefore = d.Link, c.f.InUse[l.Device], d.PFNetdev, d.Number, d.Admin
+		p.Before, p.AddressesBefore, p.Driver = d.Link, c.f.InUse[l.Device], d.Driver
+		p.Driver, p.PF, p.VF, p.VFBefore = d.Driver, d.PFNetdev, d.Number, d.Admin
 	}
 }
 
@@ -240,7 +246,7 @@ func (c *compiler) hostLink(path string, l netconf.Link, p *Link) {
 	// An interface that is not the first has siblings, wherever they are.
 	p.Siblings = is && (p.Identity() != p.Device || len(d.Others) > 0 || c.podHas(p.Device, 0))
 	if d.PF != "" {
-		p.PF, p.VF, p.VFBefore = d.PFNetdev, d.Number, d.Admin
+		p.Driver, p.PF, p.VF, p.VFBefore = d.Driver, d.PFNetdev, d.Number, d.Admin
 	}
 }
 

@@ -6,6 +6,7 @@
 package plan
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/netip"
 	"slices"
@@ -41,6 +42,8 @@ type Link struct {
 	Source          netconf.Source   `json:"source"`
 	Device          string           `json:"device,omitempty"`
 	DevPort         string           `json:"devPort,omitempty"`  // which interface of the device, see bond.PortOf; "": its own
+	Held            string           `json:"held,omitempty"`     // the PCI address of a VF that its plugins reset: it has no interface
+	Driver          string           `json:"driver,omitempty"`   // of the device
 	Siblings        bool             `json:"siblings,omitempty"` // the device has other interfaces, so it alone does not tell the link
 	Plugins         []netconf.Plugin `json:"plugins,omitempty"`
 	Before          *bond.Link       `json:"before,omitempty"` // nil if a plugin makes it
@@ -62,13 +65,21 @@ func (p Plan) IPAMPlugin() netconf.Plugin { return netconf.Plugin{Type: p.IPAM, 
 // Identity returns what tells the link from all others, if it has a device.
 func (l Link) Identity() string { return bond.Identity(l.Device, l.DevPort) }
 
-// Devices lists what the plan takes from the host, sorted: the PCI address of a device,
-// with the port if the device has several interfaces.
+// Holds returns what the link takes from the host: the PCI address of a device, with the
+// port if the device has several interfaces; "" for none.
+func (l Link) Holds() string {
+	if l.Source == netconf.FromPod {
+		return ""
+	}
+	return cmp.Or(l.Held, l.Identity())
+}
+
+// Devices lists what the plan takes from the host, sorted.
 func (p Plan) Devices() []string {
 	var out []string
 	for _, l := range p.Links {
-		if l.Device != "" && l.Source != netconf.FromPod {
-			out = append(out, l.Identity())
+		if held := l.Holds(); held != "" {
+			out = append(out, held)
 		}
 	}
 	slices.Sort(out)
