@@ -59,7 +59,8 @@ func (h *Host) restore(ctx context.Context, s sandbox, recs []*record.Record, fa
 // bond is down and does not answer to them any more. IPAM that needs the bond for that is
 // executed before. IPAM that has not answered an earlier DEL is not executed here.
 func (w *wayBack) removeBond(ctx context.Context) error {
-	if w.pod == nil {
+	// If a link was never begun, no bond was made either.
+	if w.pod == nil || len(w.rec.Started) < len(w.rec.Plan.Links) {
 		return nil
 	}
 	links, err := w.pod.Links()
@@ -67,11 +68,9 @@ func (w *wayBack) removeBond(ctx context.Context) error {
 		return err
 	}
 	b, there := bond.Find(links, func(l bond.Link) bool { return l.Kind == "bond" && w.rec.Made(l, links) })
-	// If a link was never begun, no bond was made either.
-	if !there || len(w.rec.Started) < len(w.rec.Plan.Links) {
-		return nil
-	}
 	switch {
+	case !there:
+		return nil
 	case !w.rec.UnansweredSince(w.rec.Plan.IPAM, w.rec.Plan.IfName).IsZero():
 		return w.pod.Delete(b.Index)
 	case !slices.Contains(localIPAM, w.rec.Plan.IPAM):

@@ -12,6 +12,7 @@ const (
 	AllAttached Phase = "attached"  // all may be, and the bond and its address too
 	Complete    Phase = "complete"  // the runtime may have the result
 	Restoring   Phase = "restoring" // some links are as before again
+	GivenUp     Phase = "given up"  // it is set aside, because it could not be restored
 )
 
 // Phase returns how far the attachment of a Record has come. rec may be nil: no Record.
@@ -19,6 +20,8 @@ func (rec *Record) Phase() Phase {
 	switch {
 	case rec == nil:
 		return None
+	case rec.Aside != "":
+		return GivenUp
 	case rec.Result != nil:
 		return Complete
 	case len(rec.Restored) > 0:
