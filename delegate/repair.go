@@ -179,10 +179,8 @@ func (w *wayBack) repairBoth(l plan.Link, now bond.DeviceFacts) error {
 	if own {
 		want.MAC = again.Admin.MAC // the VF tells its PF
 	}
-	if err := bond.SetVF(w.host, again.PFNetdev, again.Number, *again.Admin, want); err != nil {
-		return errors.Join(first, err)
-	}
-	if own {
+	err = bond.SetVF(w.host, again.PFNetdev, again.Number, *again.Admin, want)
+	if own && err == nil {
 		vf := bond.VFLink{Link: *again.Link, Pod: w.host, Host: w.host, PF: again.PFNetdev, Number: again.Number, Reported: l.VFBefore.MAC}
 		err = bond.RestoreMAC(vf, l.Before.MAC, l.HasMAC())
 	}
