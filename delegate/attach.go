@@ -132,7 +132,7 @@ func roundTrip(s sandbox, l plan.Link, index int) (int, error) {
 	if err != nil || !there {
 		return 0, errors.Join(err, fmt.Errorf("%s is not in the pod", l.Device))
 	}
-	if err := s.pod.Change(inPod.Index, bond.Change{Namespace: s.host, Name: &l.Before.Name}); err != nil {
+	if err := bond.MoveHome(s.pod, inPod, s.host, *l.Before); err != nil {
 		return 0, err
 	}
 	home, err := s.host.Link(l.Before.Name)

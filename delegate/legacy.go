@@ -38,7 +38,7 @@ func (h *Host) delBondCNI(ctx context.Context, r plan.Request, o *outcome) error
 		return err
 	}
 	_, refused := h.execute(ctx, invoke.Call{
-		Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Args: r.Args,
+		Command: "DEL", ContainerID: r.ContainerID, Netns: s.netns, IfName: r.IfName, Args: r.Args,
 		Type: r.Network.IPAM, Config: r.Network.Config.Raw,
 	})
 	switch {
@@ -71,8 +71,7 @@ func dissolve(n netconf.Network, s sandbox, name string) (found bool, err error)
 		if l.Master != b.Index || !slices.ContainsFunc(n.Links, isHosts) {
 			continue
 		}
-		down := false
-		if err := s.pod.Change(l.Index, bond.Change{Namespace: s.host, Up: &down}); err != nil {
+		if err := bond.MoveHome(s.pod, l, s.host, bond.Link{Name: l.Name}); err != nil {
 			errs = append(errs, fmt.Errorf("moving %s back to the host: %w", l.Name, err))
 		}
 	}

@@ -67,29 +67,6 @@ func TestLegacy(t *testing.T) {
 	}
 }
 
-// TestHostsNamespace: no verb takes the host's own namespace for a pod's. Its bond and
-// its interfaces stay as they are.
-func TestHostsNamespace(t *testing.T) {
-	const hosts = "/proc/1/ns/net"
-	for name, config := range map[string]string{"bond-cni's": hostBond, "ours": `{"name": "n", "links": [{"name": "enp1s0v0"}, {"name": "enp2s0v0"}]}`} {
-		t.Run(name, func(t *testing.T) {
-			m := newMachine(t)
-			host, err := m.Kernel.Host()
-			require.NoError(t, err)
-			spec := bond.Spec{Name: "bond0", Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "mtu": "1500"}}
-			_, err = bond.Build(host, spec, []bond.Link{m.link("", "enp1s0v0"), m.link("", "enp2s0v0")})
-			require.NoError(t, err)
-			before := m.state()
-			m.Host.Kernel = hostOnly{m.Kernel}
-			r := request(t, config)
-			r.Netns = hosts
-			assert.NoError(t, m.DelPod(t.Context(), netconf.Cluster{}, r))
-			m.wantState(before)
-			wantError(t, m.CheckBondCNI(r), cnierror.Check, "network "+r.Network.Name+": the network namespace /proc/1/ns/net is gone")
-		})
-	}
-}
-
 // TestLegacyCheck: CHECK finds what is no longer as bond-cni made it.
 func TestLegacyCheck(t *testing.T) {
 	down, none := false, 0

@@ -162,9 +162,15 @@ func (h *Host) delUnknown(ctx context.Context, c netconf.Cluster, r plan.Request
 		o.leave("%v", err)
 		return
 	}
+	s, err := h.enterIfThere(r.Netns, "")
+	if err != nil {
+		o.leave("%v", err)
+		return
+	}
+	defer s.close()
 	for _, p := range slices.Backward(n.Chain) {
 		_, err := h.execute(ctx, invoke.Call{
-			Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Args: r.Args,
+			Command: "DEL", ContainerID: r.ContainerID, Netns: s.netns, IfName: r.IfName, Args: r.Args,
 			Type: p.Type, Config: p.Config.Raw,
 		})
 		if err != nil {
