@@ -266,9 +266,9 @@ func TestAddErrors(t *testing.T) {
 			"network net1: links[1]: attaching bond0-2: macvlan ADD: cursed", true},
 		{"IPAM fails", standard, func(m *machine) { m.plugins.refuse["host-local ADD bond0"] = "no more" }, cnierror.Delegate,
 			"network net1: ipam: host-local ADD: no more", true},
-		{"IPAM fails, and again when it is to give back what it has not given", standard, func(m *machine) {
-			m.plugins.refuse["host-local ADD bond0"], m.plugins.refuse["host-local DEL bond0"] = "nonsense", "nonsense"
-		}, cnierror.Delegate, "network net1: ipam: host-local ADD: nonsense", true},
+		{"IPAM is not executed", standard, func(m *machine) {
+			m.plugins.seen = func(c invoke.Call) { m.plugins.missing["host-local"] = true }
+		}, cnierror.Delegate, "network net1: ipam: host-local ADD: it was not executed: CNI plugin host-local is not in [/opt/cni/bin]: file does not exist", false},
 		{"the VF does not take the bond's MAC", scenarioConfig("VFs of which the bond changes the MAC"), func(m *machine) {
 			mac := m.link("", "enp2s0v0").MAC
 			m.changeVF("enp2s0", func(vf *bond.VF) { vf.MAC = "02:00:00:00:00:aa" })

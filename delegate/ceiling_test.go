@@ -53,7 +53,9 @@ func TestRequests(t *testing.T) {
 			"open": 2, "Link": 7, "Links": 7, "VFs": 4, "Change": 6, "Flush": 3, "CreateBond": 1, "Configure": 1,
 			"bridge": 1, "portmap": 1, "sriov": 2, "host-local": 1, "agent": 2}},
 		{"ADD again", add, map[string]int{"open": 2, "Link": 1, "Links": 1, "VFs": 2, "Addresses": 1, "agent": 2}},
-		{"DEL", del, map[string]int{"open": 2, "Link": 4, "Links": 5, "VFs": 2, "Change": 1, "Delete": 1, "bridge": 1, "portmap": 1, "sriov": 2, "host-local": 1, "agent": 1}},
+		// One dump of Links is for the default network: whether its interface was there
+		// before its plugin refused.
+		{"DEL", del, map[string]int{"open": 2, "Link": 4, "Links": 6, "VFs": 2, "Change": 1, "Delete": 1, "bridge": 1, "portmap": 1, "sriov": 2, "host-local": 1, "agent": 1}},
 		{"DEL again", del, map[string]int{}},
 	} {
 		assert.Empty(t, cmp.Diff(test.want, count(test.call, test.want["agent"])), test.what)

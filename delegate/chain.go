@@ -15,6 +15,7 @@ import (
 	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
+	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
 	"github.com/multibond/multibond/delegate/record"
 	"github.com/multibond/multibond/delegate/strictjson"
@@ -35,7 +36,8 @@ func (h *Host) attachChain(ctx context.Context, s sandbox, rec *record.Record) e
 	var err error
 	var done int
 	if seen.Result, done, err = h.runPlugins(ctx, rec, l, func() {}); err != nil {
-		if invoke.HadNoEffect(err) {
+		rec.RefusedBy = done + 2
+		if errors.Is(err, invoke.ErrNotExecuted) {
 			rec.RefusedBy = done + 1
 		}
 		return cnierror.With(cnierror.Delegate, err)
@@ -97,7 +99,7 @@ func (w *wayBack) restoreChain(ctx context.Context) error {
 	switch {
 	case l.Holds() != "" && w.rec.BootID != w.BootID:
 		// After a reboot its VF may belong to somebody else. Only the plugins' own files remain.
-		w.freePlugins(ctx, l)
+		err = w.freePlugins(ctx, l)
 	case l.Held != "":
 		err = w.restoreHeld(ctx, l)
 	case l.Device != "":
@@ -112,18 +114,63 @@ func (w *wayBack) restoreChain(ctx context.Context) error {
 	return removeDeviceInfo(w.rec.Plan.DeviceInfoFile)
 }
 
-// deleteChain executes DEL of the plugins in reverse. The plugin that refused ADD made
-// nothing, and those after it were not executed, so their refusal is only a warning.
+// deleteChain executes DEL of the plugins in reverse. The refusal of a plugin that ADD did
+// not execute is only a warning. So is that of the first plugin, which made the
+// interface, if that is gone, and that of any plugin after a reboot. Some plugins cannot
+// do without the interface's namespace or its master, and would refuse for ever.
 func (w *wayBack) deleteChain(ctx context.Context, l plan.Link) error {
-	if w.rec.RefusedBy == 0 || w.rec.RefusedBy > len(l.Plugins) {
-		return w.deletePlugins(ctx, w.netns, l)
+	gone, err := w.isGone(l)
+	if err != nil {
+		return err
 	}
-	made, unmade := l, l
-	made.Plugins, unmade.Plugins = l.Plugins[:w.rec.RefusedBy-1], l.Plugins[w.rec.RefusedBy-1:]
-	if err := w.deletePlugins(ctx, w.netns, unmade); err != nil {
-		w.leave("%v", err)
+	var errs []error
+	for i, p := range w.inOrder(l) {
+		failed := w.deletePlugin(ctx, w.netns, l, p)
+		notExecuted := w.rec.RefusedBy > 0 && i+1 >= w.rec.RefusedBy
+		switch {
+		case failed == nil:
+		case notExecuted, w.rec.BootID != w.BootID, gone && i == 0:
+			w.leave("%v", failed)
+			if !notExecuted {
+				errs = append(errs, w.releaseOf(ctx, l, p))
+			}
+		default:
+			errs = append(errs, failed)
+		}
 	}
-	return w.deletePlugins(ctx, w.netns, made)
+	return errors.Join(errs...)
+}
+
+// isGone reports whether what a plugin made in the pod cannot exist any more: its
+// namespace is gone, or the interface was there and is not, because it goes with its
+// master.
+func (w *wayBack) isGone(l plan.Link) (bool, error) {
+	if w.pod == nil {
+		return true, nil
+	}
+	_, there, err := w.findInPod(l)
+	return w.rec.Attached[l.Name].Link.Index != 0 && !there, err
+}
+
+// releaseFor releases the addresses of a link whose plugins have refused to.
+func (w *wayBack) releaseFor(ctx context.Context, l plan.Link) error {
+	var errs []error
+	for _, p := range l.Plugins {
+		errs = append(errs, w.releaseOf(ctx, l, p))
+	}
+	return errors.Join(errs...)
+}
+
+// releaseOf executes DEL of a plugin's IPAM, which the plugin has refused to do.
+func (w *wayBack) releaseOf(ctx context.Context, l plan.Link, p netconf.Plugin) error {
+	ipam, there := p.IPAM()
+	if !there {
+		return nil
+	}
+	if err := w.deletePlugin(ctx, w.netns, l, ipam); err != nil {
+		return fmt.Errorf("ipam: %w", err)
+	}
+	return nil
 }
 
 // maxDeviceInfo is the most that is read of what a plugin wrote about its device, in

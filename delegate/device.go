@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
+	"time"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/netconf"
@@ -19,13 +21,12 @@ import (
 func (w *wayBack) restoreDevice(ctx context.Context, l plan.Link) error {
 	l, inPod, left, err := w.locate(l)
 	if left || err != nil {
-		w.freeIfLeft(ctx, left, l)
-		return err
+		return errors.Join(err, w.freeIfLeft(ctx, left, l))
 	}
 	if inPod == nil && w.isProgram(l) {
-		w.freePlugins(ctx, l)
+		freed := w.freePlugins(ctx, l)
 		_, err := w.repairDevice(l)
-		return err
+		return errors.Join(err, freed)
 	}
 	// If the device is missing, its plugins still have files to free.
 	netns, err := netnsForPlugins(w.sandbox, l, inPod)
@@ -46,6 +47,9 @@ func (w *wayBack) restoreDevice(ctx context.Context, l plan.Link) error {
 	}
 	if failed != nil {
 		w.leave("link %s: %v; %s", l.Name, failed, what)
+		if err := w.releaseFor(ctx, l); err != nil {
+			return err
+		}
 	}
 	w.removeCorruptCache(plan.Key{ContainerID: w.rec.Plan.ContainerID, IfName: l.Name}, &w.outcome)
 	return nil
@@ -71,18 +75,20 @@ func (w *wayBack) hasNewOwner(l plan.Link) (bool, error) {
 // driver that it had, the plugins only free what they keep.
 func (w *wayBack) restoreHeld(ctx context.Context, l plan.Link) error {
 	if left, err := w.hasNewOwner(l); left || err != nil {
-		w.freeIfLeft(ctx, left, l)
-		return err
+		return errors.Join(err, w.freeIfLeft(ctx, left, l))
 	}
 	now, err := bond.SurveyDevice(w.Sys, w.host, l.Held, "")
 	if err != nil {
 		return err
 	}
+	release := w.deleteChain
 	if now.Missing || now.Driver != l.Driver {
-		w.freePlugins(ctx, l)
-	} else if err := w.deleteChain(ctx, l); err != nil {
+		release = w.freePlugins
+	}
+	if err := release(ctx, l); err != nil {
 		return err
-	} else if now, err = bond.SurveyDevice(w.Sys, w.host, l.Held, ""); err != nil {
+	}
+	if now, err = bond.SurveyDevice(w.Sys, w.host, l.Held, ""); err != nil {
 		return err
 	}
 	if now.Missing {
@@ -99,23 +105,31 @@ func (w *wayBack) restoreHeld(ctx context.Context, l plan.Link) error {
 }
 
 // freePlugins executes DEL of the plugins of a device that they must not touch. Without a
-// namespace they free what they keep of the attachment. Their refusal is a warning.
-func (w *wayBack) freePlugins(ctx context.Context, l plan.Link) {
+// namespace they free what they keep of the attachment. Their refusal is a warning, but
+// not that of their IPAM.
+func (w *wayBack) freePlugins(ctx context.Context, l plan.Link) error {
 	failed := w.deletePlugins(ctx, noNamespace, l)
+	if errors.Is(failed, errNoTime) {
+		return failed
+	}
+	var errs []error
 	for _, p := range l.Plugins {
-		failed = errors.Join(failed, w.freeForOldSRIOV(ctx, p, l))
+		errs = append(errs, w.freeForOldSRIOV(ctx, p, l))
 	}
 	if failed != nil {
 		w.leave("%s: %v", l.Name, failed)
+		errs = append(errs, w.releaseFor(ctx, l))
 	}
+	return errors.Join(errs...)
 }
 
 // freeIfLeft is freePlugins for a device that is left alone. If its Record was set aside,
 // they were executed before.
-func (w *wayBack) freeIfLeft(ctx context.Context, left bool, l plan.Link) {
-	if left && w.rec.Aside == "" {
-		w.freePlugins(ctx, l)
+func (w *wayBack) freeIfLeft(ctx context.Context, left bool, l plan.Link) error {
+	if !left || w.rec.Aside != "" {
+		return nil
 	}
+	return w.freePlugins(ctx, l)
 }
 
 // isProgram reports whether a VF has a userspace driver that it had not at ADD.
@@ -147,19 +161,36 @@ func netnsForPlugins(s sandbox, l plan.Link, inPod *bond.Link) (string, error) {
 	return s.netns, nil
 }
 
-// deletePlugins executes DEL of the plugins of a link, in reverse. A plugin that has not
-// answered an earlier DEL comes last, so that it does not keep the others from being
-// executed. They are told of the namespace at netns, if netnsOfDel agrees.
+// deletePlugins executes DEL of the plugins of a link.
 func (w *wayBack) deletePlugins(ctx context.Context, netns string, l plan.Link) error {
-	plugins := slices.Clone(l.Plugins)
-	slices.Reverse(plugins)
-	slices.SortStableFunc(plugins, func(a, b netconf.Plugin) int {
-		return w.rec.UnansweredSince(a.Type, l.Name).Compare(w.rec.UnansweredSince(b.Type, l.Name))
-	})
 	var errs []error
-	for _, p := range plugins {
-		call := w.rec.Call("DEL", w.netnsOfDel(p, l, netns), l.Name, p, w.rec.Attached[l.Name].Result)
-		errs = append(errs, w.startDel(ctx, call)())
+	for _, p := range w.inOrder(l) {
+		errs = append(errs, w.deletePlugin(ctx, netns, l, p))
 	}
 	return errors.Join(errs...)
+}
+
+// deletePlugin executes DEL of one plugin of a link. It is told of the namespace at netns,
+// if netnsOfDel agrees.
+func (w *wayBack) deletePlugin(ctx context.Context, netns string, l plan.Link, p netconf.Plugin) error {
+	return w.startDel(ctx, w.rec.Call("DEL", w.netnsOfDel(p, l, netns), l.Name, p, w.rec.Attached[l.Name].Result))()
+}
+
+// inOrder yields the plugins of a link, with their places in ADD, in the order of DEL: the
+// reverse. A plugin that has not answered an earlier DEL comes last, so that it does not
+// keep the others from being executed.
+func (w *wayBack) inOrder(l plan.Link) iter.Seq2[int, netconf.Plugin] {
+	var order []int
+	for i := range slices.Backward(l.Plugins) {
+		order = append(order, i)
+	}
+	since := func(i int) time.Time { return w.rec.UnansweredSince(l.Plugins[i].Type, l.Name) }
+	slices.SortStableFunc(order, func(a, b int) int { return since(a).Compare(since(b)) })
+	return func(yield func(int, netconf.Plugin) bool) {
+		for _, i := range order {
+			if !yield(i, l.Plugins[i]) {
+				return
+			}
+		}
+	}
 }

@@ -2,6 +2,7 @@ package delegate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -57,7 +58,7 @@ func (h *Host) startIPAM(ctx context.Context, rec *record.Record) (answer func()
 	return func() (*current.Result, error) {
 		out, err := wait()
 		if err != nil {
-			rec.IPAMRefused = invoke.HadNoEffect(err)
+			rec.IPAMRefused = errors.Is(err, invoke.ErrNotExecuted)
 			return nil, cnierror.With(cnierror.Delegate, fmt.Errorf("ipam: %w", err))
 		}
 		result, err := invoke.ParseResult(out, rec.Plan.Config.CNIVersion)

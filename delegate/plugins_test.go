@@ -98,6 +98,7 @@ func (p *plugins) run(ctx context.Context, c invoke.Call) (json.RawMessage, erro
 		"sriov ADD": p.sriovAdd, "sriov DEL": p.sriovDel,
 		"bridge ADD": p.bridgeAdd, "bridge DEL": p.bridgeDel,
 		"macvlan ADD": p.macvlanAdd, "macvlan DEL": p.macvlanDel,
+		"vlan ADD": p.vlanAdd, "vlan DEL": p.vlanDel,
 		"host-local ADD": p.hostLocalAdd, "host-local DEL": p.hostLocalDel,
 	}[c.Type+" "+c.Command]
 	if !known { // CHECK, and plugins that change nothing
@@ -141,6 +142,7 @@ type pluginConfig struct {
 	CNIVersion string
 	DeviceID   string
 	VLAN       *int
+	Master     string
 	PrevResult json.RawMessage
 }
 
@@ -293,6 +295,33 @@ func (p *plugins) macvlanAdd(c invoke.Call, config pluginConfig) (any, error) {
 	}
 	l := p.kernel.AddVirtual(c.Netns, "macvlan", c.IfName)
 	return values{"cniVersion": config.CNIVersion, "interfaces": []values{{"name": c.IfName, "mac": l.MAC, "sandbox": c.Netns}}}, nil
+}
+
+// vlanAdd makes an interface over one of the pod, with an address.
+func (p *plugins) vlanAdd(c invoke.Call, config pluginConfig) (any, error) {
+	if err := p.findMaster(c, config); err != nil {
+		return nil, err
+	}
+	return p.bridgeAdd(c, config)
+}
+
+// vlanDel looks for its master before anything else, as the release 1.9.1 does.
+func (p *plugins) vlanDel(c invoke.Call, config pluginConfig) (any, error) {
+	if err := p.findMaster(c, config); err != nil {
+		return nil, err
+	}
+	return p.bridgeDel(c, config)
+}
+
+func (p *plugins) findMaster(c invoke.Call, config pluginConfig) error {
+	_, pod, err := p.open(c.Netns)
+	if err != nil {
+		return fmt.Errorf("failed to open netns: %w", err)
+	}
+	if _, err := pod.Link(config.Master); err != nil {
+		return errors.New("Link not found")
+	}
+	return nil
 }
 
 // bridgeAdd makes an interface with an address and a default route, as a

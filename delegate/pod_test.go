@@ -285,25 +285,6 @@ func TestPodUndoContinues(t *testing.T) {
 	n.wantState(before)
 }
 
-// TestPodRefusedTwice: a plugin of the default network refuses ADD, and then DEL for the
-// same reason. Nothing is left that the pod would have to wait for. Found by the campaign
-// of faults.
-func TestPodRefusedTwice(t *testing.T) {
-	for _, plugin := range []string{"bridge", "portmap"} {
-		t.Run(plugin, func(t *testing.T) {
-			n := newNode(t, bondOf("bond0", vfA, vfB))
-			before := n.state()
-			n.plugins.refuse[plugin+" ADD eth0"], n.plugins.refuse[plugin+" DEL eth0"] = "nonsense", "nonsense"
-			_, err := n.AddPod(t.Context(), n.config, n.request())
-			assert.EqualValues(t, cnierror.Delegate, cnierror.Code(err))
-			assert.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
-			n.wantState(before)
-			assert.NotZero(t, n.plugins.count("portmap", "DEL"))
-			assert.NotZero(t, n.plugins.count("bridge", "DEL"))
-		})
-	}
-}
-
 func TestDefaultRoute(t *testing.T) {
 	gateway := netip.MustParseAddr("10.56.217.254")
 	for _, test := range []struct {

@@ -109,7 +109,7 @@ func (w *wayBack) startRelease(ctx context.Context) (wait func() error) {
 		case err == nil:
 			w.rec.IPAMAsked = false
 		case w.rec.IPAMRefused:
-			// IPAM gave no address, so there is none to release.
+			// IPAM was not executed, so there is no address to release.
 			w.leave("ipam: %v", err)
 			return nil
 		default:
@@ -142,24 +142,25 @@ func (w *wayBack) restoreLink(ctx context.Context, l plan.Link) error {
 	return nil
 }
 
-// restoreMade executes DEL of the plugins that made a link in the pod. Their refusal is
-// only a warning if they never finished making it, or if it went with the pod's
-// namespace.
+// restoreMade executes DEL of the plugins that made a link in the pod. If the link is gone
+// their refusal is only a warning.
 func (w *wayBack) restoreMade(ctx context.Context, l plan.Link) error {
 	failed := w.deletePlugins(ctx, w.netns, l)
 	_, there, err := w.findInPod(l)
-	_, attached := w.rec.Attached[l.Name]
 	switch {
 	case err != nil:
 		return errors.Join(failed, err)
 	case there:
 		return errors.Join(failed, errors.New("it is still in the pod"))
-	case failed != nil && (!attached || w.pod == nil):
-		// What was in the pod went with its namespace.
-		w.leave("link %s: %v", l.Name, failed)
-		return nil
+	case failed == nil || errors.Is(failed, errNoTime):
+		return failed
 	}
-	return failed
+	gone, err := w.isGone(l)
+	if err != nil || !gone {
+		return errors.Join(failed, err)
+	}
+	w.leave("link %s: %v", l.Name, failed)
+	return nil
 }
 
 // restoreVirtual moves a link without a device back to the host and restores it.

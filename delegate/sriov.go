@@ -67,12 +67,8 @@ func (w *wayBack) freeForOldSRIOV(ctx context.Context, p netconf.Plugin, l plan.
 	if p.Type != sriov || w.keepsNotes(p) {
 		return nil
 	}
-	if ipam := p.Config.IPAM.Type; ipam != "" {
-		c := w.rec.Call("DEL", noNamespace, l.Name, p, nil)
-		c.Type = ipam
-		if err := w.startDel(ctx, c)(); err != nil {
-			return fmt.Errorf("ipam: %w", err)
-		}
+	if err := w.releaseOf(ctx, l, p); err != nil {
+		return err
 	}
 	return atomicfile.Remove(filepath.Join(w.SRIOV, w.rec.Plan.ContainerID+"-"+l.Name))
 }

@@ -9,8 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"time"
-
-	"github.com/containernetworking/cni/pkg/types"
 )
 
 // Call is one execution of a CNI plugin (CNI specification, section 2).
@@ -41,11 +39,3 @@ type Runner interface {
 
 // ErrNotExecuted is returned for a plugin that was not executed and so has done nothing.
 var ErrNotExecuted = errors.New("it was not executed")
-
-// HadNoEffect reports whether it is certain that an ADD that failed has left nothing: the
-// plugin answered with an error, and CNI requires it to clean up before, or it was not
-// executed at all.
-func HadNoEffect(err error) bool {
-	var said *types.Error
-	return errors.As(err, &said) || errors.Is(err, ErrNotExecuted)
-}

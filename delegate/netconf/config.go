@@ -33,6 +33,12 @@ type Config struct {
 	RuntimeConfig struct{ MAC string }
 }
 
+// IPAM returns the IPAM plugin that the plugin executes itself, with the configuration that
+// it hands on. There is none if the name is not that of a plugin.
+func (p Plugin) IPAM() (ipam Plugin, there bool) {
+	return Plugin{Type: p.Config.IPAM.Type, Config: p.Config}, isPluginName(p.Config.IPAM.Type)
+}
+
 // VFSettings are the settings of a VF in a configuration of sriov-cni. A setting
 // that is missing stays as it is.
 type VFSettings struct {

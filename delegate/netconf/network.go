@@ -202,6 +202,11 @@ func networkName(top strictjson.Object) string {
 	return name
 }
 
+// isPluginName reports whether a name is that of a file in a directory.
+func isPluginName(t string) bool {
+	return !strings.ContainsFunc(t, func(c rune) bool { return c == '/' || c <= ' ' }) && t != "" && t != "." && t != ".." && !strings.HasPrefix(t, "-")
+}
+
 // pluginType reads the name of a plugin's program. It must not lead out of the directories
 // of CNI_PATH.
 func pluginType(o strictjson.Object) string {
@@ -209,7 +214,7 @@ func pluginType(o strictjson.Object) string {
 	switch {
 	case t == "":
 		o.Problems.Add(o.At("type"), "", "is missing, want the name of a CNI plugin")
-	case strings.ContainsFunc(t, func(c rune) bool { return c == '/' || c <= ' ' }) || t == "." || t == ".." || strings.HasPrefix(t, "-"):
+	case !isPluginName(t):
 		o.Problems.Add(o.At("type"), "", "is %q, which is not a valid name of a CNI plugin", t)
 		return ""
 	}

@@ -37,8 +37,8 @@ type Record struct {
 	MTU         int                  `json:"mtu,omitempty"`      // the bond's, if only the attached links could tell
 	BondIndex   int                  `json:"bondIndex,omitempty"`
 	IPAMAsked   bool                 `json:"ipamAsked,omitempty"`
-	IPAMRefused bool                 `json:"ipamRefused,omitempty"` // it gave nothing
-	RefusedBy   int                  `json:"refusedBy,omitempty"`   // the plugin of a chain, counted from 1, that did nothing
+	IPAMRefused bool                 `json:"ipamRefused,omitempty"` // it was not executed by ADD, or refused in the time of an earlier version
+	RefusedBy   int                  `json:"refusedBy,omitempty"`   // the first plugin of a chain, counted from 1, that was not executed
 	Addresses   bond.Addresses       `json:"addresses,omitzero"`    // of the bond
 	DeviceInfo  json.RawMessage      `json:"deviceInfo,omitempty"`  // what a plugin wrote about its device; it replaces the Plan's
 	Result      json.RawMessage      `json:"result,omitempty"`      // the ADD's: the attachment is complete

@@ -1,0 +1,203 @@
+package delegate
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/multibond/multibond/delegate/agentapi"
+	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/invoke"
+	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/strictjson"
+)
+
+// vlanOver is an attachment by plugins over the pod's bond0, with an address.
+func vlanOver(ifName string) agentapi.Attachment {
+	return agentapi.Attachment{Name: "demo/vl", IfName: ifName, Config: strictjson.Encode(values{
+		"cniVersion": "1.0.0", "name": "vl", "plugins": []values{
+			{"type": "vlan", "master": "bond0", "linkInContainer": true, "vlanId": 50, "ipam": values{"type": "host-local"}}, {"type": "portmap"},
+		},
+	})}
+}
+
+// deleteInPod deletes interfaces of the first pod.
+func (m *machine) deleteInPod(names ...string) {
+	m.t.Helper()
+	for _, name := range names {
+		m.mustDelete(pod1, name)
+	}
+}
+
+// TestRefusalOfWhatIsGone: a plugin refuses each DEL, because what it made is gone. The pod
+// goes at once, and so does its address.
+func TestRefusalOfWhatIsGone(t *testing.T) {
+	for _, test := range []struct {
+		name, warning string
+		happens       func(n *node)
+	}{
+		{"the namespace is gone", "vlan DEL: failed to open netns: network namespace /run/netns/p1: file does not exist", func(n *node) { n.RemoveNamespace(pod1) }},
+		{"the application has deleted the bond", "vlan DEL: Link not found", func(n *node) { n.deleteInPod("bond0", "net1") }},
+		{"the node was started anew", "vlan DEL: failed to open netns: network namespace /run/netns/p1: file does not exist", func(n *node) {
+			n.RemoveNamespace(pod1)
+			n.BootID = "boot2"
+			n.plugins.refuse["portmap DEL net1"] = "no tables"
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			n := newNode(t, bondOf("bond0", vfA, vfB), vlanOver("net1"))
+			_, err := n.AddPod(t.Context(), n.config, n.request())
+			require.NoError(t, err)
+			require.Contains(t, n.plugins.pool, "c1/net1")
+			test.happens(n)
+			require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
+			assert.Contains(t, n.log.String(), "multibond: "+test.warning+"\n")
+			assert.Empty(t, n.plugins.pool)
+			left, err := n.Store.List()
+			require.NoError(t, err)
+			assert.Empty(t, left)
+		})
+	}
+}
+
+// TestRefusalAfterTheBond: a network over the bond that hung in a DEL comes after the bond
+// in the next one, and refuses then. It keeps nothing.
+func TestRefusalAfterTheBond(t *testing.T) {
+	n := newNode(t, bondOf("bond0", vfA, vfB), vlanOver("net1"))
+	before := n.state()
+	_, err := n.AddPod(t.Context(), n.config, n.request())
+	require.NoError(t, err)
+	n.plugins.seen = func(c invoke.Call) {
+		if c.Type+c.Command == "vlanDEL" {
+			panic(killed{})
+		}
+	}
+	require.True(t, untilKilled(func() { n.DelPod(t.Context(), n.config, n.request()) }))
+	n.plugins.seen = func(c invoke.Call) {
+		if c.Type+c.Command+c.IfName == "host-localDELbond0" {
+			n.deleteInPod("net1") // it goes with its master
+		}
+	}
+	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
+	assert.Contains(t, n.log.String(), "multibond: vlan DEL: Link not found\n")
+	n.wantState(before)
+}
+
+// TestRefusalOfIPAM: what a plugin made is gone, the plugin refuses, and so does its IPAM.
+// The address is not forgotten.
+func TestRefusalOfIPAM(t *testing.T) {
+	n := newNode(t, bondOf("bond0", vfA, vfB), vlanOver("net1"))
+	_, err := n.AddPod(t.Context(), n.config, n.request())
+	require.NoError(t, err)
+	n.RemoveNamespace(pod1)
+	n.plugins.refuse["host-local DEL net1"] = "no store"
+	for range 2 {
+		wantError(t, n.DelPod(t.Context(), n.config, n.request()), cnierror.Restore, "network demo/vl: ipam: host-local DEL: no store")
+	}
+	clear(n.plugins.refuse)
+	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
+	assert.Empty(t, n.plugins.pool)
+}
+
+// TestRefusalOfChained: the chained plugins of a network make things on the host, which do
+// not go with the pod's namespace. Their refusal is an error.
+func TestRefusalOfChained(t *testing.T) {
+	n := newNode(t, bondOf("bond0", vfA, vfB), vlanOver("net1"))
+	_, err := n.AddPod(t.Context(), n.config, n.request())
+	require.NoError(t, err)
+	n.RemoveNamespace(pod1)
+	n.plugins.refuse["portmap DEL net1"] = "locked"
+	wantError(t, n.DelPod(t.Context(), n.config, n.request()), cnierror.Restore, "network demo/vl: portmap DEL: locked")
+	clear(n.plugins.refuse)
+	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
+	assert.Empty(t, n.plugins.pool)
+}
+
+// TestRefusalOfVF: the plugin of a network over a VF refuses. Multibond restores the VF and
+// has its address released.
+func TestRefusalOfVF(t *testing.T) {
+	for _, boot := range []string{"boot1", "boot2"} {
+		t.Run(boot, func(t *testing.T) {
+			one := vlan("net2", vfA2)
+			one.Config = []byte(strings.Replace(string(one.Config), `"type"`, `"ipam":{"type":"host-local"},"type"`, 1))
+			n := newNode(t, one)
+			_, err := n.AddPod(t.Context(), n.config, n.request())
+			require.NoError(t, err)
+			n.plugins.pool["c1/net2"] = "10.56.217.99"
+			n.plugins.refuse["sriov DEL net2"] = "no"
+			n.BootID = boot
+			require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
+			assert.Empty(t, n.plugins.pool)
+		})
+	}
+}
+
+// TestRefusedTwice: a plugin refuses ADD, and DEL too. It may have kept something: the API
+// server was away for both. So each DEL executes it again, until it has succeeded or is
+// given up.
+func TestRefusedTwice(t *testing.T) {
+	for _, plugin := range []string{"bridge eth0", "portmap eth0", "host-local bond0", "sriov net2"} {
+		for _, heals := range []bool{true, false} {
+			t.Run(plugin, func(t *testing.T) {
+				name, ifName, _ := strings.Cut(plugin, " ")
+				n := newNode(t, bondOf("bond0", vfA, vfB), vlan("net2", vfA2))
+				before := n.state()
+				for _, verb := range []string{"ADD", "DEL"} {
+					n.plugins.refuse[name+" "+verb+" "+ifName] = "no API server"
+				}
+				_, err := n.AddPod(t.Context(), n.config, n.request())
+				assert.EqualValues(t, cnierror.Delegate, cnierror.Code(err))
+				if name == "sriov" { // Multibond has restored its VF
+					n.wantState(before)
+					return
+				}
+				assert.ErrorContains(t, err, "not everything could be undone")
+				calls := n.plugins.count(name, "DEL")
+				require.ErrorContains(t, n.DelPod(t.Context(), n.config, n.request()), name+" DEL: no API server")
+				assert.Equal(t, calls+1, n.plugins.count(name, "DEL"))
+				if heals {
+					clear(n.plugins.refuse)
+				} else {
+					n.Limbo.GiveUp = 0
+				}
+				require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
+				assert.Equal(t, heals, len(n.aside()) == 0)
+				clear(n.plugins.refuse)
+				require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
+				n.wantState(before)
+			})
+		}
+	}
+}
+
+// TestNeverExecuted: a plugin that ADD did not execute has kept nothing. Its refusal is only
+// a warning.
+func TestNeverExecuted(t *testing.T) {
+	n := newNode(t)
+	before := n.state()
+	n.plugins.refuse["bridge ADD eth0"], n.plugins.refuse["portmap DEL eth0"] = "nonsense", "nonsense"
+	_, err := n.AddPod(t.Context(), n.config, n.request())
+	wantError(t, err, cnierror.Delegate, "network cbr0: bridge ADD: nonsense")
+	n.wantState(before)
+	n.plugins.seen = func(c invoke.Call) { n.plugins.missing["portmap"] = c.Type == "bridge" && c.Command == "ADD" }
+	clear(n.plugins.refuse)
+	_, err = n.AddPod(t.Context(), n.config, n.request())
+	require.ErrorIs(t, err, invoke.ErrNotExecuted)
+	assert.NotContains(t, err.Error(), "undone")
+	n.wantState(before)
+}
+
+// TestRefusalOfLink: a plugin that makes a link of a bond refuses ADD and DEL.
+func TestRefusalOfLink(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	m.plugins.refuse["macvlan ADD bond0-2"], m.plugins.refuse["macvlan DEL bond0-2"] = "no", "no"
+	_, err := m.Add(t.Context(), request(t, scenarioConfig("links that plugins make")))
+	require.ErrorContains(t, err, "not everything could be undone")
+	require.Equal(t, []string{"bond0-1"}, m.readRecord(plan.Key{ContainerID: "c1", IfName: "bond0"}).Restored)
+	clear(m.plugins.refuse)
+	m.mustDel(c1)
+	m.wantState(before)
+}
