@@ -33,6 +33,7 @@ const (
 	arpValidate  = "arpValidate"
 	updelay      = "updelay"
 	downdelay    = "downdelay"
+	numGratArp   = "numGratArp"
 	notifDelay   = "peerNotifDelay"
 	nsIP6Target  = "nsIp6Target"
 	activeSlave  = "activeSlave"
@@ -132,8 +133,8 @@ var table = []option{
 		doc: "1: miimon asks the network stack. 0: it asks the driver, by ioctl. The newest kernels accept only 1."},
 	{key: reselect, attr: unix.IFLA_BOND_PRIMARY_RESELECT, kind: names(8, "always", "better", "failure"), unset: "always", needs: Primary, modes: withActive,
 		doc: "When a primary that is back becomes active: always, if it is better, or only if the active link fails."},
-	{key: "numGratArp", alias: "numUnsolNa", attr: unix.IFLA_BOND_NUM_PEER_NOTIF, kind: number(8, 0, 255, ""), unset: "1", modes: onlyBackup,
-		doc: "Gratuitous ARPs and unsolicited neighbour advertisements per failover. Both keys are one option."},
+	{key: numGratArp, alias: "numUnsolNa", attr: unix.IFLA_BOND_NUM_PEER_NOTIF, kind: number(8, 0, 255, ""), unset: "1", modes: onlyBackup,
+		doc: "Announcements (ARP, neighbour advertisement) of an address, at the start and per failover. Both keys are one option."},
 	{key: notifDelay, attr: unix.IFLA_BOND_PEER_NOTIF_DELAY, kind: number(32, 0, 300000, "ms"), unset: "0", needs: Miimon, modes: onlyBackup,
 		doc: "Time between two of these announcements. A multiple of miimon."},
 	{key: "resendIgmp", attr: unix.IFLA_BOND_RESEND_IGMP, kind: number(32, 0, 255, ""), unset: "1",

@@ -98,7 +98,9 @@ func (o Options) parse(row option, raw map[string]json.RawMessage, problems *Pro
 
 // setDefaults adds the defaults that are safer than the kernel's. The kernel's
 // own default for miimon is 0 in four modes: such a bond never notices a dead
-// link.
+// link. Of its announcements, each is lost if another process holds the lock of
+// network configuration at that moment (bond_mii_monitor only tries to get it), so
+// there are several.
 func (o Options) setDefaults() {
 	o.setDefault(Mode, ActiveBackup)
 	if o.number(arpInterval) == 0 {
@@ -106,6 +108,9 @@ func (o Options) setDefaults() {
 	}
 	if o[Mode] == ActiveBackup && (o[MAC] == "" || o[MACPolicy] == Shared) {
 		o.setDefault(FailOverMac, "active")
+	}
+	if o[Mode] == ActiveBackup {
+		o.setDefault(numGratArp, "5")
 	}
 }
 

@@ -88,7 +88,7 @@ func TestAddRecord(t *testing.T) {
 			{Name: "bond0-1", Source: netconf.FromDevice, Device: vfA, Driver: "igbvf", Plugins: plugin(vfA), PF: "enp1s0", VF: 0, VFBefore: admin("02:00:00:00:00:03", 0), Before: a.Before},
 			{Name: "bond0-2", Source: netconf.FromDevice, Device: vfB, Driver: "igbvf", Plugins: plugin(vfB), PF: "enp2s0", VF: 0, VFBefore: admin("02:00:00:00:00:06", 0), Before: b.Before},
 		},
-		Bond: bond.Spec{Name: "bond0", Links: []string{"bond0-1", "bond0-2"}, Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "mtu": "1500", "primary": "bond0-1"}},
+		Bond: bond.Spec{Name: "bond0", Links: []string{"bond0-1", "bond0-2"}, Options: bond.Options{"mode": "active-backup", "numGratArp": "5", "miimon": "100", "failOverMac": "active", "mtu": "1500", "primary": "bond0-1"}},
 	}
 	sameJSON(t, string(r.Network.Config.Raw), rec.Plan.Config.Raw)
 	rec.Plan.Config = netconf.Config{}

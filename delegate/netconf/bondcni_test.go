@@ -16,7 +16,7 @@ func TestBondCNI(t *testing.T) {
 	const head = `{"type": "bond", "cniVersion": "0.3.1", "name": "n", `
 	const links = `"linksInContainer": true, "links": [{"name": "net1"}, {"name": "net2"}]}`
 	safe := func(more ...string) bond.Options {
-		o := bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active"}
+		o := bond.Options{"mode": "active-backup", "numGratArp": "5", "miimon": "100", "failOverMac": "active"}
 		for i := 0; i < len(more); i += 2 {
 			o[more[i]] = more[i+1]
 		}
@@ -37,11 +37,11 @@ func TestBondCNI(t *testing.T) {
 		},
 		"keys in another case, which Go's decoder finds": {
 			config: `"MODE": "active-backup", "MiiMon": "200", "failovermac": 2, `,
-			want:   bond.Options{"mode": "active-backup", "miimon": "200", "failOverMac": "follow"},
+			want:   bond.Options{"mode": "active-backup", "numGratArp": "5", "miimon": "200", "failOverMac": "follow"},
 		},
 		"failOverMac as it is written": {
 			config: `"mode": "active-backup", "miimon": "100", "failOverMac": 0, `,
-			want:   bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "none"},
+			want:   bond.Options{"mode": "active-backup", "numGratArp": "5", "miimon": "100", "failOverMac": "none"},
 		},
 		"no failOverMac": {
 			config:   `"mode": "active-backup", "miimon": "100", `,

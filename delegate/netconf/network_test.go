@@ -24,7 +24,7 @@ func TestParseNetwork(t *testing.T) {
 		config := `{"cniVersion":"0.3.1","deviceID":"` + device + `","name":"n","pciBusID":"` + device + `","type":"sriov"}`
 		return Link{Name: name, Source: FromDevice, Device: device, Plugins: []Plugin{plugin("sriov", config)}}
 	}
-	safe := bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active"}
+	safe := bond.Options{"mode": "active-backup", "numGratArp": "5", "miimon": "100", "failOverMac": "active"}
 	for _, test := range []struct {
 		name, config string
 		want         Network
@@ -42,7 +42,7 @@ func TestParseNetwork(t *testing.T) {
 				"miimon": "100", "mtu": 1500, "links": [{"name": "net1"}, {"name": "net2"}],
 				"ipam": {"type": "host-local", "subnet": "10.56.217.0/24", "routes": [{"dst": "0.0.0.0/0"}], "gateway": "10.56.217.1"}}`,
 			want: Network{CNIVersion: "0.3.1", Name: "bond-net1", Lenient: true, IPAM: "host-local", Links: podLinks, PodLinks: []string{"net1", "net2"},
-				Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "mtu": "1500"}},
+				Options: bond.Options{"mode": "active-backup", "numGratArp": "5", "miimon": "100", "failOverMac": "active", "mtu": "1500"}},
 		},
 		{
 			name: "what flannel makes of bond-cni's README",
@@ -50,7 +50,7 @@ func TestParseNetwork(t *testing.T) {
 				"links": [{"name": "ens3f2"}, {"name": "ens3f2d1"}], "ipam": {"type": "host-local", "subnet": "10.1.1.0/24"}, "mtu": 1450}`,
 			want: Network{Name: "mynet", Lenient: true, IPAM: "host-local",
 				Links:   []Link{{Name: "ens3f2", Source: FromHost}, {Name: "ens3f2d1", Source: FromHost}},
-				Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "mtu": "1450"}},
+				Options: bond.Options{"mode": "active-backup", "numGratArp": "5", "miimon": "100", "failOverMac": "active", "mtu": "1450"}},
 		},
 		{
 			name:   "names and numbers, in the kernel's and in other spellings",
@@ -62,12 +62,12 @@ func TestParseNetwork(t *testing.T) {
 			name:   "a MAC that the runtime asks for, over the network's own",
 			config: `{"name": "n", "mac": "02:00:00:00:00:01", "runtimeConfig": {"mac": "02:00:00:00:00:07"}, ` + twoVFs + `}`,
 			want: Network{Name: "n", Links: []Link{sriov("bond0-1", deviceA), sriov("bond0-2", deviceB)},
-				Options: bond.Options{"mode": "active-backup", "miimon": "100", "mac": "02:00:00:00:00:07"}},
+				Options: bond.Options{"mode": "active-backup", "numGratArp": "5", "miimon": "100", "mac": "02:00:00:00:00:07"}},
 		},
 		{
 			name:   "a VLAN for all links, and where it is written twice",
 			config: `{"name": "n", "vlan": "7", "links": [{"deviceID": "0000:3b:02.0"}, {"config": {"plugins": [{"type": "sriov", "deviceID": "0000:5e:02.0", "vlan": 7}, {"type": "tuning"}]}}]}`,
-			want: Network{Name: "n", Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "vlan": "7"}, Links: []Link{
+			want: Network{Name: "n", Options: bond.Options{"mode": "active-backup", "numGratArp": "5", "miimon": "100", "failOverMac": "active", "vlan": "7"}, Links: []Link{
 				{Name: "bond0-1", Source: FromDevice, Device: deviceA, Plugins: []Plugin{
 					plugin("sriov", `{"cniVersion":"0.3.1","deviceID":"0000:3b:02.0","name":"n","pciBusID":"0000:3b:02.0","type":"sriov","vlan":7}`)}},
 				{Name: "bond0-2", Source: FromDevice, Device: deviceB, Plugins: []Plugin{
@@ -85,7 +85,7 @@ func TestParseNetwork(t *testing.T) {
 			config: `{"cniVersion": "1.0.0", "name": "n", "primary": "left", "links": [
 				{"name": "left", "config": {"name": "own", "plugins": [{"type": "sriov", "deviceID": "0000:3b:02.0"}, {"type": "tuning", "mtu": 9000}]}},
 				{"config": {"type": "macvlan", "master": "eth1"}}]}`,
-			want: Network{CNIVersion: "1.0.0", Name: "n", Options: bond.Options{"mode": "active-backup", "miimon": "100", "failOverMac": "active", "primary": "left"},
+			want: Network{CNIVersion: "1.0.0", Name: "n", Options: bond.Options{"mode": "active-backup", "numGratArp": "5", "miimon": "100", "failOverMac": "active", "primary": "left"},
 				Links: []Link{
 					{Name: "left", Source: FromDevice, Device: deviceA, Plugins: []Plugin{
 						plugin("sriov", `{"cniVersion":"0.3.1","deviceID":"0000:3b:02.0","name":"own","pciBusID":"0000:3b:02.0","type":"sriov"}`),

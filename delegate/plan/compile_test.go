@@ -46,14 +46,14 @@ func TestPlan(t *testing.T) {
 	for _, test := range []struct{ name, config, want string }{
 		{"devices", standard, `bond0-1: VF 0 of enp1s0 (0000:3b:02.0) by sriov, vlan 100
 bond0-2: VF 0 of enp2s0 (0000:5e:02.0) by sriov, vlan 100
-bond0: create active-backup mtu 1500 miimon 100 fail_over_mac active primary bond0-1
+bond0: create active-backup mtu 1500 miimon 100 fail_over_mac active primary bond0-1 num_grat_arp 5
 bond0: flush bond0-1, set it down, enslave it
 bond0: flush bond0-2, set it down, enslave it
 bond0: set it up
 bond0: get addresses from host-local, announce them`},
 		{"the host's links, and the smaller MTU", `{"name": "n", "links": [{"name": "eth1"}, {"name": "eth2"}]}`, `eth1: from the host
 eth2: from the host
-bond0: create active-backup mtu 4000 miimon 100 fail_over_mac active primary eth1
+bond0: create active-backup mtu 4000 miimon 100 fail_over_mac active primary eth1 num_grat_arp 5
 bond0: flush eth1, set it down, enslave it
 bond0: flush eth2, set it down, enslave it
 bond0: set it up`},
@@ -62,16 +62,16 @@ bond0: set it up`},
 			{"name": "enp2s0v0"}, {"config": {"type": "host-local"}}], "require": {"sameVLAN": "ignore"}}`, `bond0-1: VF 0 of enp1s0 (0000:3b:02.0) by sriov, host-local, vlan 7, mac 02:00:00:00:00:01, trust on, spoofchk off, state auto
 enp2s0v0: VF 0 of enp2s0 (0000:5e:02.0) from the host
 bond0-3: by host-local
-bond0: create active-backup miimon 100 fail_over_mac active primary bond0-1
+bond0: create active-backup miimon 100 fail_over_mac active primary bond0-1 num_grat_arp 5
 bond0: flush bond0-1, set it down, enslave it
 bond0: flush enp2s0v0, set it down, enslave it
 bond0: flush bond0-3, set it down, enslave it
 bond0: set it up`},
-		{"the pod's links, and the smaller MTU", `{"name": "n", "linksInContainer": true, "links": [{"name": "net1"}, {"name": "net2"}]}`, `bond0: create active-backup mtu 1400 miimon 100 fail_over_mac active primary net1
+		{"the pod's links, and the smaller MTU", `{"name": "n", "linksInContainer": true, "links": [{"name": "net1"}, {"name": "net2"}]}`, `bond0: create active-backup mtu 1400 miimon 100 fail_over_mac active primary net1 num_grat_arp 5
 bond0: flush net1, set it down, enslave it
 bond0: flush net2, set it down, enslave it
 bond0: set it up`},
-		{"what links shall have in the bond, and which is first", `{"name": "n", "linksInContainer": true, "activeSlave": "net2", "links": [{"name": "net1", "queueId": 2}, {"name": "net2", "prio": "-1", "queueId": 1}]}`, `bond0: create active-backup mtu 1400 miimon 100 fail_over_mac active
+		{"what links shall have in the bond, and which is first", `{"name": "n", "linksInContainer": true, "activeSlave": "net2", "links": [{"name": "net1", "queueId": 2}, {"name": "net2", "prio": "-1", "queueId": 1}]}`, `bond0: create active-backup mtu 1400 miimon 100 fail_over_mac active num_grat_arp 5
 bond0: flush net1, set it down, enslave it
 net1: queue_id 2
 bond0: flush net2, set it down, enslave it
@@ -80,7 +80,7 @@ bond0: set it up
 bond0: use net2 first, once it has a carrier`},
 		{"links that a plugin makes, whose MTU nobody knows yet", `{"name": "n", "links": [{"config": {"type": "host-local"}}, {"config": {"type": "host-local"}}]}`, `bond0-1: by host-local
 bond0-2: by host-local
-bond0: create active-backup miimon 100 fail_over_mac active primary bond0-1
+bond0: create active-backup miimon 100 fail_over_mac active primary bond0-1 num_grat_arp 5
 bond0: flush bond0-1, set it down, enslave it
 bond0: flush bond0-2, set it down, enslave it
 bond0: set it up`},

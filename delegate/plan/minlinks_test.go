@@ -34,17 +34,17 @@ func TestStartsDegraded(t *testing.T) {
 			f.Devices[vfB].PFLink.Up = false
 		}, plan: `bond0-2: VF 0 of enp2s0 (0000:5e:02.0) by sriov
 eth1: from the host
-bond0: create active-backup mtu 1500 miimon 100 fail_over_mac active primary bond0-2
+bond0: create active-backup mtu 1500 miimon 100 fail_over_mac active primary bond0-2 num_grat_arp 5
 bond0: flush bond0-2, set it down, enslave it
 bond0: flush eth1, set it down, enslave it
 bond0: set it up`, warnings: []string{driver, "links: 2" + rest, down}},
 		{name: "two of three", keys: `"minLinks": 1, "primary": "eth1", `, change: func(f *Facts) { noDriver(f); missing(f) }, plan: `eth1: from the host
-bond0: create active-backup mtu 9000 miimon 100 fail_over_mac active primary eth1
+bond0: create active-backup mtu 9000 miimon 100 fail_over_mac active primary eth1 num_grat_arp 5
 bond0: flush eth1, set it down, enslave it
 bond0: set it up`, warnings: []string{driver, gone, "links: 1" + rest}},
 		{name: "the one that is to be used first", keys: `"minLinks": 1, "activeSlave": "bond0-2", `, change: missing, plan: `bond0-1: VF 0 of enp1s0 (0000:3b:02.0) by sriov
 eth1: from the host
-bond0: create active-backup mtu 1500 miimon 100 fail_over_mac active
+bond0: create active-backup mtu 1500 miimon 100 fail_over_mac active num_grat_arp 5
 bond0: flush bond0-1, set it down, enslave it
 bond0: flush eth1, set it down, enslave it
 bond0: set it up`, warnings: []string{gone, "links: 2" + rest}},
