@@ -186,7 +186,7 @@ func (h *Host) alreadyAttached(s sandbox, rs []plan.Request, o *outcome) ([]*rec
 		}
 		same := rec.Phase() == record.Complete && rec.BootID == h.BootID && rec.NetnsID == s.pod.ID() &&
 			slices.Equal(rec.Plan.Group.IfNames, r.Group.IfNames)
-		if !same || h.verify(s, rec) != nil {
+		if !same || h.verify(s, rec, nil) != nil {
 			return nil, nil
 		}
 		recs = append(recs, rec)

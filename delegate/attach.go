@@ -149,7 +149,7 @@ func preparePrevious(s sandbox, rec *record.Record, i int) {
 }
 
 // runPlugins executes the plugins of a link in order, each with the result of the one
-// before it. It returns the last result and how many plugins have succeeded. It calls
+// before it, in the version of the list. It returns the last result and how many plugins have succeeded. It calls
 // meanwhile while the first plugin runs.
 func (h *Host) runPlugins(ctx context.Context, rec *record.Record, l plan.Link, meanwhile func()) (result json.RawMessage, done int, err error) {
 	for i, p := range l.Plugins {
@@ -161,10 +161,9 @@ func (h *Host) runPlugins(ctx context.Context, rec *record.Record, l plan.Link, 
 		if err != nil {
 			return nil, i, err
 		}
-		if _, err := invoke.ResultFields(out); err != nil {
+		if result, err = invoke.InVersion(out, p.Config.CNIVersion); err != nil {
 			return nil, i, fmt.Errorf("%s ADD: %w", p.Type, err)
 		}
-		result = out
 	}
 	return result, len(l.Plugins), nil
 }

@@ -6,10 +6,12 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // TestIdentify: a link is identified by its PCI address, whatever name its plugin has
@@ -50,4 +52,24 @@ func TestIdentifyNone(t *testing.T) {
 		wantError(t, err, cnierror.Delegate, text)
 		m.wantState(before)
 	}
+}
+
+// TestOlderResult: a plugin prints a result of an older version than its list's. The next
+// one gets it in the version of the list, without which it could not read it.
+func TestOlderResult(t *testing.T) {
+	n := newNode(t)
+	var got json.RawMessage
+	n.Runner = runnerFunc{n.plugins, func(ctx context.Context, c invoke.Call) (json.RawMessage, error) {
+		out, err := n.plugins.run(ctx, c)
+		switch c.Type + " " + c.Command {
+		case "bridge ADD":
+			out = json.RawMessage(`{"cniVersion": "0.4.0", "interfaces": [{"name": "eth0", "sandbox": "/run/netns/p1"}], "ips": [{"version": "4", "address": "10.0.0.2/24"}]}`)
+		case "portmap ADD":
+			got = netconf.NewConfig(c.Config).PrevResult
+		}
+		return out, err
+	}}
+	_, err := n.AddPod(t.Context(), n.config, n.request())
+	require.NoError(t, err)
+	sameJSON(t, `{"cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": "/run/netns/p1"}], "ips": [{"address": "10.0.0.2/24"}]}`, got)
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
+	current "github.com/containernetworking/cni/pkg/types/100"
 	"golang.org/x/sys/unix"
 
 	"github.com/multibond/multibond/bond"
@@ -21,14 +22,18 @@ import (
 )
 
 // check compares an attachment with its Record, then executes CHECK of the plugins. If
-// something differs, the error's code is 104.
-func (h *Host) check(ctx context.Context, k plan.Key, o *outcome) error {
+// something differs, the error's code is 104. left is the result of the runtime's list, or
+// nil. If the network's configuration has disableCheck, check does nothing.
+func (h *Host) check(ctx context.Context, k plan.Key, left *current.Result, o *outcome) error {
 	rec, err := h.load(k, o)
 	if err != nil {
 		return err
 	}
 	if rec == nil {
 		return cnierror.Errorf(types.ErrUnknownContainer, "container %s has no attachment %s on this node", k.ContainerID, k.IfName)
+	}
+	if rec.Plan.Config.DisableCheck {
+		return nil
 	}
 	if rec.Phase() != record.Complete {
 		return cnierror.Errorf(cnierror.Check, "network %s: its ADD or DEL was interrupted; the next DEL finishes it", rec.Plan.Network)
@@ -44,7 +49,7 @@ func (h *Host) check(ctx context.Context, k plan.Key, o *outcome) error {
 	case s.pod == nil:
 		return cnierror.Errorf(cnierror.Check, "network %s: the network namespace %s is gone", rec.Plan.Network, rec.Plan.Netns)
 	}
-	err = h.verify(s, rec)
+	err = h.verify(s, rec, left)
 	if !rec.Plan.IsChain() {
 		err = errors.Join(err, bond.VerifyCarrier(s.pod, rec.BondIndex))
 	}
@@ -54,8 +59,9 @@ func (h *Host) check(ctx context.Context, k plan.Key, o *outcome) error {
 	return h.checkPlugins(ctx, rec)
 }
 
-// verify is Verify(Record, Facts). It returns nil if everything is as the ADD left it.
-func (h *Host) verify(s sandbox, rec *record.Record) error {
+// verify is Verify(Record, Facts). It returns nil if everything is as the ADD left it, and
+// then the plugins after it in the runtime's list, whose result is left.
+func (h *Host) verify(s sandbox, rec *record.Record, left *current.Result) error {
 	if rec.Plan.IsChain() {
 		return verifyChain(s, rec)
 	}
@@ -63,7 +69,11 @@ func (h *Host) verify(s sandbox, rec *record.Record) error {
 	for _, l := range rec.Plan.Links {
 		devices[l.Name] = l.Device
 	}
-	problems, err := bond.Verify(s.pod, rec.Bond(), rec.BondIndex, devices)
+	spec, err := asLeft(s, rec.Bond(), left)
+	if err != nil {
+		return err
+	}
+	problems, err := bond.Verify(s.pod, spec, rec.BondIndex, devices)
 	if err != nil {
 		return err
 	}
@@ -85,22 +95,57 @@ func (h *Host) verify(s sandbox, rec *record.Record) error {
 			problems.Add(rec.Plan.Bond.Name, "", "route %s is missing", r)
 		}
 	}
-	if err := verifyVFs(&problems, s, rec); err != nil {
+	if err := h.verifyVFs(&problems, s, rec); err != nil {
 		return err
 	}
 	return problems.Err()
 }
 
-// verifyVFs compares what the PFs keep for the VFs with what they kept after the ADD.
-func verifyVFs(problems *bond.Problems, s sandbox, rec *record.Record) error {
+// asLeft returns a bond with the MAC and the MTU that it has in the result of the runtime's
+// list: a plugin that follows, such as tuning, may have changed them. Before CNI 1.1.0 a
+// result has no MTU. Then the bond's own is right, and its links must have the same.
+func asLeft(s sandbox, spec bond.Spec, left *current.Result) (bond.Spec, error) {
+	if left == nil {
+		return spec, nil
+	}
+	i := slices.IndexFunc(left.Interfaces, func(i *current.Interface) bool { return i.Name == spec.Name && i.Sandbox != "" })
+	if i < 0 {
+		return spec, nil
+	}
+	mtu, mac := left.Interfaces[i].Mtu, left.Interfaces[i].Mac
+	if mtu == 0 {
+		now, _, err := bond.LinkIfThere(s.pod, spec.Name)
+		if err != nil {
+			return spec, err
+		}
+		mtu = now.MTU
+	}
+	spec.Options = spec.Options.WithMTU(mtu)
+	if spec.Options[bond.MAC] != "" && mac != "" {
+		spec.Options[bond.MAC] = mac
+	}
+	return spec, nil
+}
+
+// verifyVFs compares what the PFs keep for the VFs with what they kept after the ADD. A PF
+// may have another name by now.
+func (h *Host) verifyVFs(problems *bond.Problems, s sandbox, rec *record.Record) error {
 	for _, l := range rec.Plan.Links {
 		then := rec.Attached[l.Name].VF
-		now, err := adminOf(s.host, l)
+		if then == nil {
+			continue
+		}
+		device, err := bond.ReadDevice(h.Sys, l.Device, l.DevPort)
 		if err != nil {
 			return err
 		}
-		if then == nil || now == nil {
+		if l.PF = device.PFNetdev; l.PF == "" {
+			problems.Add(l.Name, "", "the PF of %s is not on the host", l.Device)
 			continue
+		}
+		now, err := adminOf(s.host, l)
+		if err != nil {
+			return err
 		}
 		// Some PFs, such as igb's, report the MAC that the VF itself has set, and a
 		// bond may set it at any failover.
@@ -149,12 +194,19 @@ func resultFor(rec *record.Record, config netconf.Config) json.RawMessage {
 	return out.Bytes()
 }
 
-// CheckPod checks all that one ADD has attached.
-func (h *Host) CheckPod(ctx context.Context, k plan.Key) (warnings []string, err error) {
+// CheckPod checks all that one ADD has attached. prev is the prevResult of the runtime's
+// configuration, or nil.
+func (h *Host) CheckPod(ctx context.Context, k plan.Key, prev json.RawMessage) (warnings []string, err error) {
 	var out outcome
 	rec, err := h.load(k, &out)
 	if err != nil {
 		return out.warnings, err
+	}
+	var left *current.Result
+	if prev != nil && string(prev) != "null" {
+		if left, err = invoke.ParseResult(prev, ""); err != nil {
+			return out.warnings, cnierror.With(types.ErrDecodingFailure, fmt.Errorf("prevResult: %w", err))
+		}
 	}
 	members := []plan.Key{k}
 	if rec != nil {
@@ -162,7 +214,7 @@ func (h *Host) CheckPod(ctx context.Context, k plan.Key) (warnings []string, err
 	}
 	var errs []error
 	for _, k := range members {
-		errs = append(errs, h.check(ctx, k, &out))
+		errs = append(errs, h.check(ctx, k, left, &out))
 	}
 	return out.warnings, errors.Join(errs...)
 }

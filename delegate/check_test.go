@@ -2,6 +2,7 @@ package delegate
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
+	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -85,6 +87,79 @@ bond0: no link has a carrier (check the cables, the PFs and the switch)`},
 			wantError(t, err, test.code, test.text)
 			m.wantState(spoiled)
 		})
+	}
+}
+
+// TestCheckWhatTheListLeft: a plugin that follows the bond in the runtime's list has changed
+// its MTU. CHECK goes by the list's result, which has the MTU since CNI 1.1.0.
+func TestCheckWhatTheListLeft(t *testing.T) {
+	const of = `"interfaces": [{"name": "bond0"}, {"name": "bond0", "sandbox": "/run/netns/p1"%s}]`
+	m := newMachine(t)
+	m.mustAdd(request(t, standard))
+	mtu := 1400
+	m.change(pod1, "bond0", bond.Change{MTU: &mtu})
+	check := func(prev string) error {
+		_, err := m.Host.CheckPod(t.Context(), c1, []byte(prev))
+		return err
+	}
+	const differs = `network net1: bond0: mtu is 1400, was 1500; bond0-1: mtu is 1400, was 1500; bond0-2: mtu is 1400, was 1500`
+	wantError(t, check(`null`), cnierror.Check, differs)
+	wantError(t, check(`{"cniVersion": "1.1.0"}`), cnierror.Check, differs)
+	wantError(t, check(`{"cniVersion": "1.1.0", `+fmt.Sprintf(of, `, "mtu": 1500`)+`}`), cnierror.Check, differs)
+	assert.NoError(t, check(`{"cniVersion": "1.1.0", `+fmt.Sprintf(of, `, "mtu": 1400`)+`}`))
+	assert.NoError(t, check(`{"cniVersion": "1.0.0", `+fmt.Sprintf(of, ``)+`}`))
+	assert.EqualValues(t, types.ErrDecodingFailure, cnierror.Code(check(`[]`)))
+	less := 1300
+	m.change(pod1, "bond0-2", bond.Change{MTU: &less})
+	wantError(t, check(`{"cniVersion": "1.0.0", `+fmt.Sprintf(of, ``)+`}`), cnierror.Check, "network net1: bond0-2: mtu is 1300, was 1400")
+}
+
+// TestCheckMACOfTheList: the MAC of a bond that was asked for is the one that the list left.
+func TestCheckMACOfTheList(t *testing.T) {
+	m := newMachine(t)
+	const asked, now = "02:00:00:00:01:01", "02:00:00:00:01:02"
+	m.mustAdd(request(t, strings.Replace(standard, `"links"`, `"macPolicy": "shared", "mac": "`+asked+`", "links"`, 1)))
+	rec := m.readRecord(c1)
+	require.Equal(t, asked, rec.Bond().Options[bond.MAC])
+	s, err := m.enter(pod1)
+	require.NoError(t, err)
+	defer s.close()
+	left := &current.Result{Interfaces: []*current.Interface{{Name: "bond0", Sandbox: pod1, Mac: now}}}
+	spec, err := asLeft(s, rec.Bond(), left)
+	require.NoError(t, err)
+	assert.Equal(t, now, spec.Options[bond.MAC])
+	assert.Equal(t, asked, rec.Bond().Options[bond.MAC], "the Record has changed")
+}
+
+// TestCheckPFRenamed: a PF is found by its VF, whatever its name is now. If it has left the
+// host, CHECK says so.
+func TestCheckPFRenamed(t *testing.T) {
+	m := newMachine(t)
+	m.mustAdd(request(t, standard))
+	down, up, name := false, true, "uplink"
+	m.change("", "enp1s0", bond.Change{Up: &down})
+	m.change("", "enp1s0", bond.Change{Name: &name, Up: &up})
+	require.NoError(t, m.Check(t.Context(), c1))
+	m.change("", "uplink", bond.Change{Namespace: m.namespace(pod2)})
+	wantError(t, m.Check(t.Context(), c1), cnierror.Check, "network net1: bond0-1: the PF of 0000:3b:02.0 is not on the host")
+}
+
+// TestDisabled: CHECK and GC are not executed of the plugins of a list that disables them.
+func TestDisabled(t *testing.T) {
+	for value, disabled := range map[string]bool{"true": true, `"true"`: true, "false": false, `"no"`: false} {
+		list := agentapi.Attachment{Name: "demo/l", IfName: "net1", Config: json.RawMessage(
+			`{"cniVersion": "1.1.0", "name": "l", "disableCheck": ` + value + `, "disableGC": ` + value + `, "plugins": [{"type": "bridge"}]}`)}
+		n := newNode(t, list)
+		_, err := n.AddPod(t.Context(), n.config, n.request())
+		require.NoError(t, err)
+		n.plugins.calls = nil
+		require.NoError(t, n.CheckPod(t.Context(), n.request().Key()))
+		require.NoError(t, n.GC(t.Context(), "multibond", []netconf.GCAttachment{{ContainerID: "c1", IfName: "eth0"}}))
+		want := []string{"bridge CHECK eth0", "portmap CHECK eth0"} // the default network's version has no GC
+		if !disabled {
+			want = append(want, "bridge CHECK net1", "bridge GC ")
+		}
+		assert.Equal(t, want, n.plugins.executed(), value)
 	}
 }
 

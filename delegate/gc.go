@@ -120,8 +120,11 @@ func (h *Host) collect(all []*record.Record, network string, valid []netconf.GCA
 }
 
 // collected lists the plugins of a Record that know GC, each with the one attachment
-// that it has made.
+// that it has made. There are none if the network's configuration has disableGC.
 func collected(rec *record.Record) (out []collection) {
+	if rec.Plan.Config.DisableGC {
+		return nil
+	}
 	for p, ifName := range rec.Plugins() {
 		if p.Config.HasVersion("1.1.0") {
 			out = append(out, collection{plugin: p, keep: []netconf.GCAttachment{{ContainerID: rec.Plan.ContainerID, IfName: ifName}}})

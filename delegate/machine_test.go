@@ -129,13 +129,13 @@ func (m *machine) DelPod(ctx context.Context, c netconf.Cluster, r plan.Request)
 
 func (m *machine) Check(ctx context.Context, k plan.Key) error {
 	var out outcome
-	err := m.Host.check(ctx, k, &out)
+	err := m.Host.check(ctx, k, nil, &out)
 	m.keep(out.warnings)
 	return err
 }
 
 func (m *machine) CheckPod(ctx context.Context, k plan.Key) error {
-	warnings, err := m.Host.CheckPod(ctx, k)
+	warnings, err := m.Host.CheckPod(ctx, k, nil)
 	m.keep(warnings)
 	return err
 }

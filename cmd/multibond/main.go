@@ -212,7 +212,7 @@ func check(ctx context.Context, args *skel.CmdArgs) (warnings []string, err erro
 		return nil, err
 	}
 	r := requestFromEnv(args)
-	warnings, err = host.CheckPod(ctx, r.Key())
+	warnings, err = host.CheckPod(ctx, r.Key(), netconf.NewConfig(args.StdinData).PrevResult)
 	if cnierror.Code(err) != types.ErrUnknownContainer {
 		return warnings, err
 	}

@@ -1,6 +1,7 @@
 package invoke
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -75,6 +76,26 @@ func ParseResult(out json.RawMessage, configVersion string) (*current.Result, er
 		return nil, err
 	}
 	return current.NewResultFromResult(result)
+}
+
+// InVersion returns what a plugin printed in a CNI version, as the next plugin of its list
+// needs it. If it has that version, it is returned as it is.
+func InVersion(out json.RawMessage, cniVersion string) (json.RawMessage, error) {
+	fields, err := ResultFields(out)
+	if err != nil {
+		return nil, err
+	}
+	var own string
+	if json.Unmarshal(fields["cniVersion"], &own) == nil && own == cniVersion {
+		return out, nil
+	}
+	result, err := ParseResult(out, cniVersion)
+	if err != nil {
+		return nil, err
+	}
+	var converted bytes.Buffer
+	err = PrintResult(&converted, result, cniVersion)
+	return converted.Bytes(), err
 }
 
 // ResultFields reads what a plugin printed as the object that a result is.

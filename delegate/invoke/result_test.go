@@ -120,3 +120,24 @@ func TestParseResult(t *testing.T) {
 		})
 	}
 }
+
+// TestInVersion: a result goes on in the version of its list.
+func TestInVersion(t *testing.T) {
+	const new, old = `{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":"/n"}],"ips":[{"address":"10.0.0.2/24","interface":0}]}`,
+		`{"cniVersion":"0.4.0","interfaces":[{"name":"eth0","sandbox":"/n"}],"ips":[{"version":"4","interface":0,"address":"10.0.0.2/24"}],"dns":{}}`
+	for _, test := range []struct{ name, out, version, want string }{
+		{"the same", `{"cniVersion": "1.0.0", "own": 1}`, "1.0.0", `{"cniVersion": "1.0.0", "own": 1}`},
+		{"an older one", old, "1.0.0", new},
+		{"a newer one", new, "0.4.0", old},
+		{"none", `{"ips": [{"address": "10.0.0.2/24"}]}`, "1.0.0", `{"cniVersion":"1.0.0","ips":[{"address":"10.0.0.2/24"}]}`},
+		{"no address in the first version", `{"cniVersion": "1.0.0"}`, "0.1.0", `{"cniVersion":"0.1.0","dns":{}}`},
+	} {
+		got, err := InVersion([]byte(test.out), test.version)
+		require.NoError(t, err, test.name)
+		assert.JSONEq(t, test.want, string(got), test.name)
+	}
+	_, err := InVersion([]byte(`[]`), "1.0.0")
+	assert.EqualError(t, err, `it printed no result: "[]"`)
+	_, err = InVersion([]byte(`{"cniVersion": "7.0.0"}`), "1.0.0")
+	assert.Error(t, err)
+}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"maps"
+	"strconv"
+	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
@@ -31,6 +33,20 @@ type Config struct {
 	VFSettings
 	IPAM          struct{ Type string }
 	RuntimeConfig struct{ MAC string }
+	PrevResult    json.RawMessage
+	DisableCheck  Flag
+	DisableGC     Flag
+}
+
+// Flag is true or false. In JSON it may also be a string that strconv.ParseBool reads, as
+// the CNI project's library has it.
+type Flag bool
+
+// UnmarshalJSON never fails: what is neither is false.
+func (f *Flag) UnmarshalJSON(raw []byte) error {
+	is, _ := strconv.ParseBool(strings.Trim(string(raw), `"`))
+	*f = Flag(is)
+	return nil
 }
 
 // IPAM returns the IPAM plugin that the plugin executes itself, with the configuration that
