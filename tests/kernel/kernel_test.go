@@ -21,18 +21,22 @@ const limit = 25 * time.Minute
 
 var kernels = []string{"6.1", "6.12"}
 
+// newestSRIOV are the scripts that run with the stand-in for the newest sriov-cni too, on
+// the last kernel: those in which it takes part most.
+const newestSRIOV = "^TestLab$/^(asbefore|attach|del|mac|misbehave)$"
+
 // packages have tests with the build tag "lab".
 var packages = []string{"bond", "bond/bondfake", "cmd/multibond"}
 
 func TestKernel(t *testing.T) {
-	binaries := build(t)
+	binaries, standIn := build(t), buildStandIn(t)
 	for _, kernel := range kernels {
 		t.Run(kernel, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), limit)
 			defer cancel()
 			vm, err := lab.Boot(ctx, lab.Options{
 				Kernel: kernel, PFs: 2, VFs: 4, Timeout: limit, Log: os.Stdout,
-				Files: map[string]string{"bin/multibond": filepath.Join(lab.Root(), "build/multibond")},
+				Files: map[string]string{"bin/multibond": filepath.Join(lab.Root(), "build/multibond"), "newest/sriov": standIn},
 			})
 			require.NoError(t, err)
 			defer vm.Close()
@@ -43,19 +47,42 @@ func TestKernel(t *testing.T) {
 					require.NoError(t, err)
 				})
 			}
+			if kernel == kernels[len(kernels)-1] {
+				t.Run("newest sriov-cni", func(t *testing.T) { testNewestSRIOV(ctx, t, vm, binaries[len(binaries)-1]) })
+			}
 		})
 	}
+}
+
+// testNewestSRIOV runs scripts of cmd/multibond with another sriov-cni in the guest.
+func testNewestSRIOV(ctx context.Context, t *testing.T, vm *lab.VM, binary string) {
+	out, err := vm.Run(ctx, lab.Cmd{Args: []string{"cp", "/lab/newest/sriov", "/opt/cni/bin/sriov"}})
+	require.NoError(t, err)
+	require.Zero(t, out.Exit, "%s", out.Stderr)
+	_, err = vm.GoTest(ctx, binary, "-test.parallel=1", "-test.run="+newestSRIOV)
+	require.NoError(t, err)
+}
+
+// buildStandIn compiles the stand-in for the newest sriov-cni.
+func buildStandIn(t *testing.T) string {
+	file := filepath.Join(t.TempDir(), "sriov")
+	compile(t, "build", "-o", file, "./tests/kernel/sriov")
+	return file
 }
 
 // build compiles the tests of each package for the guest.
 func build(t *testing.T) (binaries []string) {
 	for _, pkg := range packages {
 		binary := filepath.Join(t.TempDir(), filepath.Base(pkg)+".test")
-		cmd := exec.Command("go", "test", "-c", "-tags", "lab", "-o", binary, "./"+pkg)
-		cmd.Dir, cmd.Env = lab.Root(), append(os.Environ(), "CGO_ENABLED=0")
-		out, err := cmd.CombinedOutput()
-		require.NoError(t, err, "go test -c ./%s\n%s", pkg, out)
+		compile(t, "test", "-c", "-tags", "lab", "-o", binary, "./"+pkg)
 		binaries = append(binaries, binary)
 	}
 	return binaries
+}
+
+func compile(t *testing.T, args ...string) {
+	cmd := exec.Command("go", args...)
+	cmd.Dir, cmd.Env = lab.Root(), append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "go %v\n%s", args, out)
 }
