@@ -42,7 +42,7 @@ func (w *wayBack) restoreDevice(ctx context.Context, l plan.Link) error {
 	if err != nil || errors.Is(failed, errNoTime) {
 		return errors.Join(err, failed)
 	}
-	if err := w.removeNote(ctx, w.host, l.Device, w.rec.Plan.Netns); err != nil {
+	if err := w.removeNote(ctx, w.host, l, w.rec.Plan.Netns); err != nil {
 		return err
 	}
 	if failed != nil {
@@ -93,9 +93,12 @@ func (w *wayBack) restoreHeld(ctx context.Context, l plan.Link) error {
 	}
 	if now.Missing {
 		w.leave("%s no longer exists; there is nothing to restore", l.Held)
-		return nil
+		return w.removeNote(ctx, w.host, l, w.rec.Plan.Netns)
 	}
 	if err := w.repairAdmin(l, now); err != nil {
+		return err
+	}
+	if err := w.removeNote(ctx, w.host, l, w.rec.Plan.Netns); err != nil {
 		return err
 	}
 	if now.Driver != l.Driver {

@@ -138,7 +138,7 @@ func (h *Host) reclaimIn(ctx context.Context, s sandbox, r plan.Request, only st
 		for _, l := range vfs {
 			err := h.reclaimVF(ctx, s, r, l, o)
 			if err == nil {
-				err = h.removeNote(ctx, s.host, l.Device, r.Netns)
+				err = h.removeNote(ctx, s.host, plan.Link{Device: l.Device}, r.Netns)
 			}
 			if err != nil {
 				errs = append(errs, fmt.Errorf("link %s (%s): %w", l.Name, l.Device, err))

@@ -1,6 +1,7 @@
 package delegate
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -55,7 +56,7 @@ func (h *Host) keepsNotes(p netconf.Plugin) bool {
 // the releases after 2.10 would have the PF set the MAC that the PF has reported, even
 // if the VF has chosen that MAC: the VF could have no other from then on.
 func (w *wayBack) netnsOfDel(p netconf.Plugin, l plan.Link, netns string) string {
-	if l.Before != nil && l.VFBefore != nil && w.keepsNotes(p) {
+	if l.VFBefore != nil && w.keepsNotes(p) {
 		return noNamespace
 	}
 	return netns
@@ -73,10 +74,11 @@ func (w *wayBack) freeForOldSRIOV(ctx context.Context, p netconf.Plugin, l plan.
 	return atomicfile.Remove(filepath.Join(w.SRIOV, w.rec.Plan.ContainerID+"-"+l.Name))
 }
 
-// removeNote removes sriov-cni's note that a VF is in the namespace at netns. It is
-// called when the VF has been taken out of there. If another pod or program can have the
-// VF by now, the note stays.
-func (h *Host) removeNote(ctx context.Context, host bond.Namespace, device, netns string) error {
+// removeNote removes sriov-cni's note that a link's VF is in the namespace at netns. It
+// is called when the VF has been taken out of there. If another pod or program can have
+// the VF by now, the note stays.
+func (h *Host) removeNote(ctx context.Context, host bond.Namespace, l plan.Link, netns string) error {
+	device := cmp.Or(l.Held, l.Device)
 	if h.netnsOf(device) != netns {
 		return nil
 	}
@@ -86,9 +88,11 @@ func (h *Host) removeNote(ctx context.Context, host bond.Namespace, device, netn
 	}
 	defer unlock()
 	now, err := bond.SurveyDevice(h.Sys, host, device, "")
-	isFree := now.Link != nil || now.Driver == "" // it is missing, too
-	if err != nil || !isFree || h.netnsOf(device) != netns {
+	if err != nil || h.netnsOf(device) != netns {
 		return err
+	}
+	if now.Link == nil && now.Driver != "" && (now.Driver != l.Driver || !now.Userspace()) {
+		return nil
 	}
 	return atomicfile.Remove(h.noteOf(device))
 }

@@ -187,7 +187,7 @@ func TestNetnsOfDel(t *testing.T) {
 		{name: "an older release", link: known, older: true, want: pod1},
 		{name: "another plugin", plugin: "tuning", link: known, want: pod1},
 		{name: "its settings are not known", link: plan.Link{Device: vfA, Before: &bond.Link{}}, want: pod1},
-		{name: "no interface at ADD", link: plan.Link{VFBefore: &bond.VF{}}, want: pod1},
+		{name: "no interface at ADD", link: plan.Link{VFBefore: &bond.VF{}}},
 	} {
 		m := newMachine(t)
 		if !test.older {
@@ -195,5 +195,21 @@ func TestNetnsOfDel(t *testing.T) {
 		}
 		w := wayBack{restoration: &restoration{Host: m.Host}, rec: &record.Record{BootID: m.BootID}}
 		assert.Equal(t, test.want, w.netnsOfDel(netconf.Plugin{Type: cmp.Or(test.plugin, sriov)}, test.link, pod1), test.name)
+	}
+}
+
+// TestNewestSRIOVHeld: the VF of a program is as before, and can be attached again.
+func TestNewestSRIOVHeld(t *testing.T) {
+	n := newNode(t, vlan("net2", vfA2))
+	n.newestSRIOV()
+	n.SetDriver(vfA2, "vfio-pci")
+	before := n.state()
+	for range 2 {
+		_, err := n.AddPod(t.Context(), n.config, n.request())
+		require.NoError(t, err)
+		assert.Equal(t, []string{vfA2}, n.noted())
+		require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
+		n.wantState(before)
+		assert.Empty(t, n.noted())
 	}
 }
