@@ -103,7 +103,8 @@ func TestBuild(t *testing.T) {
 	}, *asked)
 	assert.Equal(t, bond.Link{Index: b.Index, Name: "bond0", Kind: "bond", MAC: links[0].MAC, MTU: 1400, MaxMTU: 65535, Up: true, Carrier: true, Type: 1,
 		Options:  bond.Options{bond.Mode: bond.ActiveBackup, bond.Miimon: "100", bond.FailOverMac: "active", bond.MTU: "1400", bond.MAC: links[0].MAC},
-		AltNames: []string{}, Alias: new(""), TxQueueLen: new(1000), Flags: new(bond.Flags(unix.IFF_MULTICAST))}, b)
+		AltNames: []string{}, Alias: new(""), TxQueueLen: new(1000), Flags: new(bond.Flags(unix.IFF_MULTICAST)),
+		Offload: bond.Offload{GSOMaxSize: 65536, GSOMaxSegs: 65535, GROMaxSize: 65536}}, b)
 	for i, l := range linksOf(n, "net1", "net2") {
 		want := links[i]
 		want.MTU, want.Master, want.Up, want.Carrier = 1400, b.Index, true, true

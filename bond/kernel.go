@@ -46,7 +46,8 @@ type Namespace interface {
 	// Change changes what is not nil in c. One request changes namespace, MAC,
 	// MTU, name, alias, state with flags, master and queue, in this order.
 	// Options have a request of their own. Alternative names have two: those to
-	// drop come before everything else, those to add come last. After an error
+	// drop come before everything else, those to add come last, and the removal of
+	// XDP programs comes before these. After an error
 	// some of it may be done: look before doing more.
 	Change(index int, c Change) error
 	// Addresses lists the link's addresses and routes that somebody set. Those
@@ -97,6 +98,23 @@ type Link struct {
 	Flags      *Flags  `json:"flags,omitempty"`
 	Alias      *string `json:"alias,omitempty"`
 	TxQueueLen *int    `json:"txQueueLen,omitempty"` // packets
+
+	// The kernel reports these together. If Offload is zero, none of them is known.
+	Group   int     `json:"group,omitempty"`
+	XDP     XDP     `json:"xdp,omitempty"`
+	Offload Offload `json:"offload,omitzero"`
+}
+
+// XDP are the modes in which a link has a program (XDP_FLAGS_*_MODE in
+// include/uapi/linux/if_link.h).
+type XDP uint32
+
+// Offload is how large a packet the kernel makes for a link, and of those that it
+// receives. 0: not known, or as it is.
+type Offload struct {
+	GSOMaxSize int `json:"gsoMaxSize,omitempty"` // bytes
+	GSOMaxSegs int `json:"gsoMaxSegs,omitempty"`
+	GROMaxSize int `json:"groMaxSize,omitempty"` // bytes; Linux 5.19 and later
 }
 
 // minIPv6MTU is the smallest MTU with which a link can have IPv6 (RFC 8200, section
@@ -127,6 +145,9 @@ type Change struct {
 
 	Alias        *string
 	TxQueueLen   *int
+	Group        *int
+	Offload      Offload
+	DropXDP      XDP // the programs in these modes
 	Set, Clear   Flags
 	DropAltNames []string // each must be one of the link's
 	AddAltNames  []string // nil if there is a Namespace

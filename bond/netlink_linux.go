@@ -175,7 +175,32 @@ func (l *Link) parseAttr(a syscall.NetlinkRouteAttr) {
 		l.Alias = new(unix.ByteSliceToString(a.Value))
 	case unix.IFLA_TXQLEN:
 		l.TxQueueLen = new(int(decodeUint(a.Value)))
+	case unix.IFLA_GROUP:
+		l.Group = int(decodeUint(a.Value))
+	case unix.IFLA_GSO_MAX_SIZE:
+		l.Offload.GSOMaxSize = int(decodeUint(a.Value))
+	case unix.IFLA_GSO_MAX_SEGS:
+		l.Offload.GSOMaxSegs = int(decodeUint(a.Value))
+	case unix.IFLA_GRO_MAX_SIZE:
+		l.Offload.GROMaxSize = int(decodeUint(a.Value))
+	case unix.IFLA_XDP:
+		l.XDP = parseXDP(nested(a))
 	}
+}
+
+// parseXDP returns the modes in which there is a program.
+func parseXDP(attrs []syscall.NetlinkRouteAttr) (modes XDP) {
+	for _, a := range attrs {
+		switch a.Attr.Type {
+		case unix.IFLA_XDP_SKB_PROG_ID:
+			modes |= unix.XDP_FLAGS_SKB_MODE
+		case unix.IFLA_XDP_DRV_PROG_ID:
+			modes |= unix.XDP_FLAGS_DRV_MODE
+		case unix.IFLA_XDP_HW_PROG_ID:
+			modes |= unix.XDP_FLAGS_HW_MODE
+		}
+	}
+	return modes
 }
 
 // parseInfo reads IFLA_LINKINFO. It ignores the data of links that are neither a
@@ -306,7 +331,29 @@ func (n *namespace) Change(index int, c Change) error {
 	if err := n.changeLink(index, c); err != nil {
 		return err
 	}
+	if err := n.dropXDP(index, c.DropXDP); err != nil {
+		return err
+	}
 	return n.changeAltNames(unix.RTM_NEWLINKPROP, index, c.AddAltNames)
+}
+
+// dropXDP removes a link's programs in modes, each of which is a request of its own.
+func (n *namespace) dropXDP(index int, modes XDP) error {
+	for _, mode := range []XDP{unix.XDP_FLAGS_SKB_MODE, unix.XDP_FLAGS_DRV_MODE, unix.XDP_FLAGS_HW_MODE} {
+		if modes&mode == 0 {
+			continue
+		}
+		r := n.request(unix.RTM_SETLINK, unix.NLM_F_ACK)
+		r.AddData(infoOf(index))
+		xdp := nl.NewRtAttr(unix.IFLA_XDP|unix.NLA_F_NESTED, nil)
+		xdp.AddRtAttr(unix.IFLA_XDP_FD, uint32Attr(-1))
+		xdp.AddRtAttr(unix.IFLA_XDP_FLAGS, uint32Attr(int(mode)))
+		r.AddData(xdp)
+		if err := do(r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // changeAltNames adds alternative names to a link or drops them.
@@ -357,6 +404,14 @@ func (n *namespace) changeLink(index int, c Change) error {
 	}
 	if c.TxQueueLen != nil {
 		r.AddData(nl.NewRtAttr(unix.IFLA_TXQLEN, uint32Attr(*c.TxQueueLen)))
+	}
+	if c.Group != nil {
+		r.AddData(nl.NewRtAttr(unix.IFLA_GROUP, uint32Attr(*c.Group)))
+	}
+	for attr, value := range map[int]int{unix.IFLA_GSO_MAX_SIZE: c.Offload.GSOMaxSize, unix.IFLA_GSO_MAX_SEGS: c.Offload.GSOMaxSegs, unix.IFLA_GRO_MAX_SIZE: c.Offload.GROMaxSize} {
+		if value > 0 {
+			r.AddData(nl.NewRtAttr(attr, uint32Attr(value)))
+		}
 	}
 	if c.Namespace != nil {
 		to, ok := c.Namespace.(*namespace)

@@ -64,6 +64,12 @@ func TestParseLink(t *testing.T) {
 		{"all flags, an alias and a queue", linkMessageOf(7, 0xffffffff&^unix.IFF_MULTICAST, attr(unix.IFLA_IFALIAS, text("of the pod")), attr(unix.IFLA_TXQLEN, uint32Attr(77))),
 			Link{Index: 7, Type: 1, Up: true, Carrier: true, Alias: new("of the pod"), TxQueueLen: new(77),
 				Flags: new(Flags(unix.IFF_PROMISC | unix.IFF_ALLMULTI | unix.IFF_NOARP))}},
+		{"a group, offloads and XDP", linkMessageOf(7, 0, attr(unix.IFLA_GROUP, uint32Attr(5)), attr(unix.IFLA_GSO_MAX_SIZE, uint32Attr(65536)),
+			attr(unix.IFLA_GSO_MAX_SEGS, uint32Attr(64)), attr(unix.IFLA_GRO_MAX_SIZE, uint32Attr(9000)),
+			attr(unix.IFLA_XDP, attr(unix.IFLA_XDP_ATTACHED, []byte{2}), attr(unix.IFLA_XDP_PROG_ID, uint32Attr(9)), attr(unix.IFLA_XDP_SKB_PROG_ID, uint32Attr(9)),
+				attr(unix.IFLA_XDP_DRV_PROG_ID, uint32Attr(9)), attr(unix.IFLA_XDP_HW_PROG_ID, uint32Attr(9)))),
+			Link{Index: 7, Type: 1, Group: 5, Offload: Offload{GSOMaxSize: 65536, GSOMaxSegs: 64, GROMaxSize: 9000}, XDP: 2 | 4 | 8}},
+		{"no XDP", linkMessageOf(7, 0, attr(unix.IFLA_XDP, attr(unix.IFLA_XDP_ATTACHED, []byte{0}))), Link{Index: 7, Type: 1}},
 		{"in a bond", linkMessageOf(7, 0, attr(unix.IFLA_LINKINFO, attr(unix.IFLA_INFO_KIND, text("veth")), attr(unix.IFLA_INFO_SLAVE_KIND, text("bond")),
 			attr(unix.IFLA_INFO_SLAVE_DATA, attr(unix.IFLA_BOND_SLAVE_QUEUE_ID, []byte{3, 0}), attr(unix.IFLA_BOND_SLAVE_PRIO, uint32Attr(-7))))),
 			Link{Index: 7, Type: 1, Kind: "veth", Options: Options{queueID: "3", prio: "-7"}}},
@@ -328,15 +334,23 @@ func TestVFDifferences(t *testing.T) {
 
 func TestLinkDifferences(t *testing.T) {
 	was := Link{Index: 1, Name: "enp1s0v0", MAC: "02:00:00:00:00:01", MTU: 1500,
-		AltNames: []string{"b", "a"}, Flags: new(Flags(unix.IFF_MULTICAST)), Alias: new(""), TxQueueLen: new(1000)}
+		AltNames: []string{"b", "a"}, Flags: new(Flags(unix.IFF_MULTICAST)), Alias: new(""), TxQueueLen: new(1000),
+		Offload: Offload{GSOMaxSize: 65536, GSOMaxSegs: 65535, GROMaxSize: 65536}}
 	is := Link{Index: 9, Name: "net1", MAC: "02:00:00:00:00:02", MTU: 9000, Up: true, Carrier: true,
-		AltNames: []string{"a", "x"}, Flags: new(allFlags &^ unix.IFF_MULTICAST), Alias: new("mine"), TxQueueLen: new(77)}
+		AltNames: []string{"a", "x"}, Flags: new(allFlags &^ unix.IFF_MULTICAST), Alias: new("mine"), TxQueueLen: new(77),
+		Group: 7, XDP: 2, Offload: Offload{GSOMaxSize: 1, GSOMaxSegs: 2, GROMaxSize: 3}}
 	assert.Empty(t, was.Differences(was))
 	common := []string{"name is net1, was enp1s0v0", "MAC is 02:00:00:00:00:02, was 02:00:00:00:00:01", "MTU is 9000, was 1500"}
 	all := append(slices.Clone(common), "promisc is true, was false", "allmulticast is true, was false", "noarp is true, was false", "multicast is false, was true",
-		"alias is mine, was ", "txqueuelen is 77, was 1000", "alternative names is [a x], was [a b]", "up is true, was false")
+		"alias is mine, was ", "txqueuelen is 77, was 1000", "group is 7, was 0",
+		"gso_max_size is 1, was 65536", "gso_max_segs is 2, was 65535", "gro_max_size is 3, was 65536", "XDP is 2, was 0", "alternative names is [a x], was [a b]", "up is true, was false")
 	assert.Equal(t, all, is.Differences(was))
 	assert.Len(t, all, len(properties), "each property differs")
+
+	// A program that the link has lost cannot be brought back.
+	had := was
+	had.XDP = 2
+	assert.Empty(t, was.Differences(had))
 
 	// The order in which the kernel lists alternative names does not count.
 	same := was
@@ -346,6 +360,7 @@ func TestLinkDifferences(t *testing.T) {
 	// What a Record of an earlier version does not have is not known, and not empty.
 	earlier := was
 	earlier.AltNames, earlier.Flags, earlier.Alias, earlier.TxQueueLen = nil, nil, nil, nil
+	earlier.Offload = Offload{}
 	assert.Equal(t, append(common, "up is true, was false"), is.Differences(earlier))
 }
 

@@ -16,6 +16,7 @@ type property struct {
 	get    func(Link) (v any, known bool) // v is comparable
 	change func(now, before Link) Change  // makes now what before is; the two differ
 	atRest bool                           // a link that is up is set down for it: many drivers want that
+	goes   bool                           // what was there before and is not any more does not come back
 	doc    string                         // who sets it, and why it matters to the next pod
 }
 
@@ -42,6 +43,15 @@ var properties = []property{
 	{name: "txqueuelen", doc: "`ip link set txqueuelen`.",
 		get:    func(l Link) (any, bool) { return known(l.TxQueueLen) },
 		change: func(_, before Link) Change { return Change{TxQueueLen: before.TxQueueLen} }},
+	{name: "group", doc: "`ip link set group`.",
+		get:    func(l Link) (any, bool) { return l.Group, l.Offload != Offload{} },
+		change: func(_, before Link) Change { return Change{Group: &before.Group} }},
+	offloadRow("gso_max_size", "`ip link set gso_max_size`. The kernel sets gso_ipv4_max_size with it.", func(o *Offload) *int { return &o.GSOMaxSize }),
+	offloadRow("gso_max_segs", "`ip link set gso_max_segs`.", func(o *Offload) *int { return &o.GSOMaxSegs }),
+	offloadRow("gro_max_size", "`ip link set gro_max_size`. The kernel sets gro_ipv4_max_size with it. Linux 5.19 and later.", func(o *Offload) *int { return &o.GROMaxSize }),
+	{name: "XDP", goes: true, doc: "`ip link set xdp`. A program that the pod has left goes. One that the link had before, and lost, does not come back.",
+		get:    func(l Link) (any, bool) { return l.XDP, l.Offload != Offload{} },
+		change: func(now, before Link) Change { return Change{DropXDP: now.XDP &^ before.XDP} }},
 	{name: "alternative names", doc: "`ip link property add altname`. One that is left behind can keep the VF of another pod from the host.",
 		get: func(l Link) (any, bool) {
 			return fmt.Sprint(slices.Sorted(slices.Values(l.AltNames))), l.AltNames != nil
@@ -68,6 +78,18 @@ func flagRow(name string, bit Flags, doc string) property {
 	}
 }
 
+func offloadRow(name, doc string, field func(*Offload) *int) property {
+	return property{
+		name: name, doc: doc,
+		get: func(l Link) (any, bool) { return *field(&l.Offload), *field(&l.Offload) > 0 },
+		change: func(_, before Link) Change {
+			var c Change
+			*field(&c.Offload) = *field(&before.Offload)
+			return c
+		},
+	}
+}
+
 func known[T any](p *T) (any, bool) {
 	if p == nil {
 		return nil, false
@@ -90,7 +112,7 @@ func missing(names, others []string) (out []string) {
 func (p property) differ(now, before Link) bool {
 	is, isKnown := p.get(now)
 	was, wasKnown := p.get(before)
-	return isKnown && wasKnown && is != was
+	return isKnown && wasKnown && is != was && !(p.goes && is == XDP(0))
 }
 
 // Differences compares have with want, the link as it was. It returns one sentence

@@ -114,7 +114,8 @@ func TestDelAltNameTwice(t *testing.T) {
 
 // TestDelProperties: what a pod has set of a VF does not stay for the next one.
 func TestDelProperties(t *testing.T) {
-	set := bond.Change{Set: unix.IFF_PROMISC | unix.IFF_ALLMULTI | unix.IFF_NOARP, Clear: unix.IFF_MULTICAST, Alias: new("mine"), TxQueueLen: new(77)}
+	set := bond.Change{Set: unix.IFF_PROMISC | unix.IFF_ALLMULTI | unix.IFF_NOARP, Clear: unix.IFF_MULTICAST, Alias: new("mine"), TxQueueLen: new(77),
+		Group: new(7), Offload: bond.Offload{GSOMaxSize: 9000, GSOMaxSegs: 7, GROMaxSize: 9000}}
 	for name, config := range map[string]string{"VFs": standard, "links of the host": scenarioConfig("links of the host")} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
@@ -124,6 +125,7 @@ func TestDelProperties(t *testing.T) {
 			require.NoError(t, err)
 			for _, l := range links {
 				m.change(pod1, l.Name, set)
+				m.SetXDP(pod1, l.Name, unix.XDP_FLAGS_SKB_MODE)
 			}
 			m.mustDel(c1)
 			m.wantState(before)

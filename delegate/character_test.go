@@ -184,23 +184,39 @@ func TestPinnedCharacters(t *testing.T) {
 	})
 }
 
-// TestRemade: the driver has made a VF's interface anew while the pod was running. The
-// new one is left alone, and what the ADD set at the PF is taken back.
+// TestRemade: the driver makes a VF's interface anew while the pod is running, or while
+// DEL looks for it. The new one is left alone, and what the ADD set at the PF is taken
+// back.
 func TestRemade(t *testing.T) {
-	onEach(t, func(t *testing.T, m *machine, is bondfake.Character) {
-		m.mustAdd(request(t, configs(is)["own MACs"]))
-		m.Remake(vfA, "eth7")
-		remade := m.link("", "eth7")
-		m.mustDel(c1)
-		assert.Equal(t, remade, m.link("", "eth7"))
-		assert.Equal(t, "enp2s0v0", m.link("", "enp2s0v0").Name)
-		vfs, err := m.namespace("").VFs("enp1s0")
-		require.NoError(t, err)
-		assert.Zero(t, vfs[0].VLAN)
-		time.Sleep(settled)
-		m.mustAdd(other(request(t, configs(is)["own MACs"])))
-		m.mustDel(c2)
-	})
+	for how, remake := range map[string]func(m *machine, name string){
+		"before DEL": func(m *machine, name string) { m.Remake(vfA, name) },
+		"in DEL": func(m *machine, name string) {
+			m.SetDriver(vfA, "it is the same") // the interface goes
+			time.AfterFunc(time.Second, func() { m.Remake(vfA, name) })
+		},
+	} {
+		for _, name := range []string{"eth7", "enp1s0v0"} {
+			t.Run(how+", as "+name, func(t *testing.T) {
+				onEach(t, func(t *testing.T, m *machine, is bondfake.Character) {
+					m.Limbo = Limbo{Wait: 5 * time.Second, GiveUp: time.Hour}
+					m.mustAdd(request(t, configs(is)["own MACs"]))
+					remake(m, name)
+					m.mustDel(c1)
+					remade := m.link("", name)
+					assert.Equal(t, 1500, remade.MTU)
+					assert.False(t, remade.Up)
+					assert.Equal(t, "enp2s0v0", m.link("", "enp2s0v0").Name)
+					vfs, err := m.namespace("").VFs("enp1s0")
+					require.NoError(t, err)
+					assert.Zero(t, vfs[0].VLAN)
+					time.Sleep(settled)
+					m.mustAdd(other(request(t, configs(is)["own MACs"])))
+					m.mustDel(c2)
+					assert.Equal(t, remade.MAC, m.link("", name).MAC)
+				})
+			})
+		}
+	}
 }
 
 // TestRepresentors: an interface of a PF in switchdev mode is told from the

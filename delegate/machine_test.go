@@ -249,7 +249,7 @@ func (m *machine) state() string {
 }
 
 // usual is what most links have.
-const usual = `flags=0x1000 alias="" queue=1000 names=[] attributes=map[]`
+const usual = `flags=0x1000 alias="" queue=1000 group=0 xdp=0 offload={65536 65535 65536} names=[] attributes=map[]`
 
 func (m *machine) linesOf(path string) []string {
 	where := path
@@ -269,7 +269,7 @@ func (m *machine) linesOf(path string) []string {
 		require.NoError(m.t, err)
 		lines = append(lines, fmt.Sprintf("%s %s %s mac=%s mtu=%d up=%t master=%q kind=%q ips=%v routes=%v",
 			where, l.Name, l.Device, l.MAC, l.MTU, l.Up, master.Name, l.Kind, addrs.IPs, addrs.Routes))
-		if unusual := fmt.Sprintf("flags=%#x alias=%q queue=%d names=%v attributes=%v", *l.Flags, *l.Alias, *l.TxQueueLen, slices.Sorted(slices.Values(l.AltNames)), addrs.Attributes); unusual != usual {
+		if unusual := fmt.Sprintf("flags=%#x alias=%q queue=%d group=%d xdp=%d offload=%v names=%v attributes=%v", *l.Flags, *l.Alias, *l.TxQueueLen, l.Group, l.XDP, l.Offload, slices.Sorted(slices.Values(l.AltNames)), addrs.Attributes); unusual != usual {
 			lines = append(lines, fmt.Sprintf("%s %s %s", where, l.Name, unusual))
 		}
 		vfs, err := n.VFs(l.Name)

@@ -11,12 +11,14 @@ import (
 	"github.com/multibond/multibond/bond"
 )
 
-// ofPods are changes that a pod can make and that outlive it, by the property of
-// which bond.Restore and Differences speak.
-var ofPods = []struct {
+// ofPod is a change that a pod can make and that outlives it, by the property of which
+// bond.Restore and Differences speak.
+type ofPod struct {
 	property string
-	change   bond.Change
-}{
+	change   bond.Change // the zero Change is a program in a mode of XDP
+}
+
+var ofPods = []ofPod{
 	{"name", name("eth7")},
 	{"MAC", mac("02:00:00:00:cc:09")},
 	{"MTU", mtu(1400)},
@@ -26,8 +28,24 @@ var ofPods = []struct {
 	{"multicast", bond.Change{Clear: unix.IFF_MULTICAST}},
 	{"alias", bond.Change{Alias: new("of the pod")}},
 	{"txqueuelen", bond.Change{TxQueueLen: new(77)}},
+	{"group", bond.Change{Group: new(7)}},
+	{"gso_max_size", bond.Change{Offload: bond.Offload{GSOMaxSize: 9000}}},
+	{"gso_max_segs", bond.Change{Offload: bond.Offload{GSOMaxSegs: 7}}},
+	{"gro_max_size", bond.Change{Offload: bond.Offload{GROMaxSize: 9000}}},
+	{"XDP", bond.Change{}},
 	{"alternative names", bond.Change{AddAltNames: []string{"x", "an-alternative-name-of-more-than-15"}}},
 	{"up", state(true)},
+}
+
+// make makes the change of a link of the host.
+func (c ofPod) make(s *stage, n bond.Namespace, before bond.Link) error {
+	if c.property == "XDP" {
+		return s.attachXDP(byDevice(s, n, before.Device).Name)
+	}
+	if err := n.Change(before.Index, c.change); err != nil {
+		return fmt.Errorf("%s: %w", c.property, err)
+	}
+	return nil
 }
 
 // restoresEach makes each of these changes alone, and restores it.
@@ -35,8 +53,8 @@ func restoresEach(s *stage) error {
 	return s.in("host", func(n bond.Namespace) error {
 		before := s.link(n, a1)
 		for _, c := range ofPods {
-			if err := n.Change(before.Index, c.change); err != nil {
-				return fmt.Errorf("%s: %w", c.property, err)
+			if err := c.make(s, n, before); err != nil {
+				return err
 			}
 			now := byDevice(s, n, before.Device)
 			want := fmt.Sprintf("%s is %v, was %v", c.property, valueOf(now, c.property), valueOf(before, c.property))
@@ -59,8 +77,8 @@ func restoresAll(s *stage) error {
 	return s.in("host", func(n bond.Namespace) error {
 		before := s.link(n, a1)
 		for _, c := range ofPods {
-			if err := n.Change(before.Index, c.change); err != nil {
-				return fmt.Errorf("%s: %w", c.property, err)
+			if err := c.make(s, n, before); err != nil {
+				return err
 			}
 		}
 		now := byDevice(s, n, before.Device)
@@ -104,6 +122,16 @@ func valueOf(l bond.Link, property string) any {
 		return *l.Alias
 	case "txqueuelen":
 		return *l.TxQueueLen
+	case "group":
+		return l.Group
+	case "gso_max_size":
+		return l.Offload.GSOMaxSize
+	case "gso_max_segs":
+		return l.Offload.GSOMaxSegs
+	case "gro_max_size":
+		return l.Offload.GROMaxSize
+	case "XDP":
+		return l.XDP
 	case "alternative names":
 		return slices.Sorted(slices.Values(l.AltNames))
 	}

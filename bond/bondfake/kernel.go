@@ -195,6 +195,14 @@ func (k *Kernel) AddVirtual(path, kind, name string) bond.Link {
 	return k.addLink(k.namespaces[path], bond.Link{Name: name, Kind: kind, MTU: 1500}).Link
 }
 
+// SetXDP gives a link of the namespace at path a program in a mode.
+func (k *Kernel) SetXDP(path, name string, mode bond.XDP) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	l := k.named(k.namespaces[path], name)
+	l.XDP |= mode
+}
+
 // SetDriver binds another driver to a device and removes its interface, as a
 // userspace driver does.
 func (k *Kernel) SetDriver(address, driver string) {
@@ -243,6 +251,7 @@ func (k *Kernel) addLink(n *namespace, l bond.Link) *link {
 		l.PermMAC = l.MAC
 	}
 	l.AltNames, l.Alias, l.TxQueueLen, l.Flags = []string{}, new(""), new(1000), new(bond.Flags(unix.IFF_MULTICAST))
+	l.Offload = bond.Offload{GSOMaxSize: 65536, GSOMaxSegs: 65535, GROMaxSize: 65536}
 	added := &link{Link: l, ns: n}
 	k.links = append(k.links, added)
 	return added

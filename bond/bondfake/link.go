@@ -1,6 +1,7 @@
 package bondfake
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -171,6 +172,14 @@ func (l *link) changeName(name string) error {
 	}
 	l.Name = name
 	return nil
+}
+
+func (l *link) changeOffload(o bond.Offload) {
+	l.Offload = bond.Offload{
+		GSOMaxSize: cmp.Or(o.GSOMaxSize, l.Offload.GSOMaxSize),
+		GSOMaxSegs: cmp.Or(o.GSOMaxSegs, l.Offload.GSOMaxSegs),
+		GROMaxSize: cmp.Or(o.GROMaxSize, l.Offload.GROMaxSize),
+	}
 }
 
 func (l *link) dropAltNames(names []string) error {

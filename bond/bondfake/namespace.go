@@ -201,6 +201,11 @@ func (n *namespace) Change(index int, c bond.Change) error {
 	if c.TxQueueLen != nil {
 		l.TxQueueLen = new(*c.TxQueueLen)
 	}
+	if c.Group != nil {
+		l.Group = *c.Group
+	}
+	l.changeOffload(c.Offload)
+	l.XDP &^= c.DropXDP
 	if err := l.changeOptions(c.Options); err != nil {
 		return err
 	}

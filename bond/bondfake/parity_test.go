@@ -24,7 +24,8 @@ type machine interface {
 	bond.Kernel
 	addNamespace(t *testing.T, name string)
 	removeNamespace(t *testing.T, name string)
-	path(name string) string // of a namespace; "host" is that of this process
+	path(name string) string     // of a namespace; "host" is that of this process
+	attachXDP(name string) error // gives a link of the host a program in generic mode
 }
 
 const (
@@ -47,6 +48,11 @@ func (fake) path(name string) string {
 }
 func (f fake) addNamespace(_ *testing.T, name string)    { f.AddNamespace(name) }
 func (f fake) removeNamespace(_ *testing.T, name string) { f.RemoveNamespace(name) }
+
+func (f fake) attachXDP(name string) error {
+	f.SetXDP("", name, unix.XDP_FLAGS_SKB_MODE)
+	return nil
+}
 
 // TestParityFake runs the script against the fake. The same script, with the
 // same expected answers, runs against real kernels with the build tag "lab".

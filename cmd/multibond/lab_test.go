@@ -170,6 +170,9 @@ func linksOf(where string, ipArgs ...string) []string {
 		Device   string            `json:"parentdev"`
 		Alias    string            `json:"ifalias"`
 		Queue    int               `json:"txqlen"`
+		Group    string            `json:"group"`
+		GSOSize  int               `json:"gso_max_size"`
+		GSOSegs  int               `json:"gso_max_segs"`
 		AltNames []string          `json:"altnames"`
 		VFs      []json.RawMessage `json:"vfinfo_list"`
 		LinkInfo struct {
@@ -193,8 +196,8 @@ func linksOf(where string, ipArgs ...string) []string {
 		}
 		// Whether a link has a carrier, or is in a bond, is not said by its flags here.
 		flags := slices.DeleteFunc(l.Flags, func(f string) bool { return !slices.Contains(flagsSet, f) })
-		lines = append(lines, fmt.Sprintf("%s %s %s mac=%s mtu=%d flags=%v alias=%q queue=%d also=%q master=%q kind=%q addrs=%v",
-			where, l.Name, l.Device, l.Address, l.MTU, flags, l.Alias, l.Queue, l.AltNames, l.Master, l.LinkInfo.Kind, addrs))
+		lines = append(lines, fmt.Sprintf("%s %s %s mac=%s mtu=%d flags=%v alias=%q queue=%d group=%s gso=%d/%d also=%q master=%q kind=%q addrs=%v",
+			where, l.Name, l.Device, l.Address, l.MTU, flags, l.Alias, l.Queue, l.Group, l.GSOSize, l.GSOSegs, l.AltNames, l.Master, l.LinkInfo.Kind, addrs))
 		for _, vf := range l.VFs {
 			lines = append(lines, fmt.Sprintf("%s %s vf %s", where, l.Name, vf))
 		}
