@@ -9,8 +9,9 @@ import (
 )
 
 // ParseCNIArgs reads the pod that a container runtime names in CNI_ARGS. It tolerates
-// unknown keys, with IgnoreUnknown or without. If CNI_ARGS has no pod, it returns the zero
-// Pod: the caller is not Kubernetes. The error's code is 4.
+// unknown keys, with IgnoreUnknown or without. If CNI_ARGS has no pod's namespace, it
+// returns the zero Pod: the caller is not Kubernetes. podman names a container in
+// K8S_POD_NAME, by names that Kubernetes does not have. The error's code is 4.
 func ParseCNIArgs(args string) (Pod, error) {
 	var pod Pod
 	known := map[string]*string{
@@ -27,8 +28,11 @@ func ParseCNIArgs(args string) (Pod, error) {
 			*into = value
 		}
 	}
-	if (pod.Namespace == "") != (pod.Name == "") {
-		return Pod{}, cnierror.Errorf(types.ErrInvalidEnvironmentVariables, "CNI_ARGS has only one of K8S_POD_NAMESPACE (%q) and K8S_POD_NAME (%q), want both or none", pod.Namespace, pod.Name)
+	switch {
+	case pod.Namespace == "":
+		return Pod{}, nil
+	case pod.Name == "":
+		return Pod{}, cnierror.Errorf(types.ErrInvalidEnvironmentVariables, "CNI_ARGS has K8S_POD_NAMESPACE (%q) and no K8S_POD_NAME, want both or none", pod.Namespace)
 	}
 	for _, one := range []struct {
 		key  string

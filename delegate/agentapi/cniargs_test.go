@@ -16,6 +16,8 @@ func TestParseCNIArgs(t *testing.T) {
 	for args, want := range map[string]Pod{
 		"":                {},
 		"IgnoreUnknown=1": {},
+		"IgnoreUnknown=1;K8S_POD_NAME=My_container":                                                        {}, // podman
+		"IgnoreUnknown=1;NERDCTL_CNI_DHCP_HOSTNAME=my-container":                                           {},
 		"IgnoreUnknown=1;K8S_POD_NAMESPACE=demo;K8S_POD_NAME=p;K8S_POD_INFRA_CONTAINER_ID=c;K8S_POD_UID=u": pod,
 		"K8S_POD_UID=u;K8S_POD_NAME=p;K8S_POD_NAMESPACE=demo;WHAT_ELSE=a=b;":                               pod,
 	} {
@@ -24,7 +26,7 @@ func TestParseCNIArgs(t *testing.T) {
 		assert.Equal(t, want, got, args)
 	}
 	long := strings.Repeat("a", 64)
-	for _, args := range []string{"K8S_POD_NAME", "K8S_POD_NAME=p", "K8S_POD_NAMESPACE=demo;K8S_POD_UID=u",
+	for _, args := range []string{"K8S_POD_NAME", "K8S_POD_NAMESPACE=demo;K8S_POD_UID=u",
 		"K8S_POD_NAMESPACE=../demo;K8S_POD_NAME=p", "K8S_POD_NAMESPACE=demo;K8S_POD_NAME=P", "K8S_POD_NAMESPACE=" + long + ";K8S_POD_NAME=p"} {
 		_, err := ParseCNIArgs(args)
 		assert.EqualValues(t, types.ErrInvalidEnvironmentVariables, cnierror.Code(err), args)
