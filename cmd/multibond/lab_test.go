@@ -50,10 +50,11 @@ func TestLab(t *testing.T) {
 			} {
 				e.Setenv(key, value)
 			}
+			e.Values[nodeKey{}] = &crNode{sandboxes: map[string]*crSandbox{}}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"cni": cni, "pod": pod, "remember": remember, "same": same, "await": await,
+			"cni": cni, "pod": pod, "remember": remember, "same": same, "await": await, "runtime": runtimeVerb,
 		},
 	})
 }
