@@ -31,12 +31,15 @@ func (w *wayBack) postpone(err error) error {
 	return err
 }
 
-// failed writes a Record that could not be restored.
+// failed writes a Record that could not be restored, and lets go of the links that could.
 func (h *Host) failed(rec *record.Record) error {
 	if rec.Failing.IsZero() {
 		rec.Failing = time.Now()
 	}
-	return cnierror.With(types.ErrIOFailure, h.Store.Update(rec))
+	if err := h.Store.Update(rec); err != nil {
+		return cnierror.With(types.ErrIOFailure, err)
+	}
+	return cnierror.With(types.ErrIOFailure, h.Store.ReleaseRestored(rec))
 }
 
 // givesUp reports whether restoring a Record has failed for so long that nothing may

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
 
@@ -136,7 +137,7 @@ func (h *Host) reclaimIn(ctx context.Context, s sandbox, r plan.Request, only st
 		o.leave("there is no Record of %s in %s; the names of its links show that Multibond made it", b.Name, r.Netns)
 		errs = append(errs, s.pod.Delete(b.Index))
 		for _, l := range vfs {
-			err := h.reclaimVF(ctx, s, r, l, o)
+			err := h.reclaimVF(ctx, s, r, l, shareOf(ctx, len(devices)), o)
 			if err == nil {
 				err = h.removeNote(ctx, s.host, plan.Link{Device: l.Device}, r.Netns)
 			}
@@ -168,12 +169,12 @@ func namedByUs(l, b bond.Link) bool {
 // reclaimVF executes DEL of sriov-cni for a VF, and moves the VF to the host if it is
 // still in the pod. The VF's original state is unknown: it is left down, under the usual
 // name of VFs of its PF. If sriov-cni has not reset what the PF keeps for the VF, a
-// warning says so.
-func (h *Host) reclaimVF(ctx context.Context, s sandbox, r plan.Request, l bond.Link, o *outcome) error {
+// warning says so. It may take as long as timeout.
+func (h *Host) reclaimVF(ctx context.Context, s sandbox, r plan.Request, l bond.Link, timeout time.Duration, o *outcome) error {
 	if r.ContainerID != "" { // by which sriov-cni knows it
 		config := strictjson.Encode(map[string]string{"cniVersion": netconf.DefaultVersion, "name": "multibond", "type": "sriov", "deviceID": l.Device})
 		_, err := h.execute(ctx, invoke.Call{
-			Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: l.Name, Args: r.Args, Type: "sriov", Config: config,
+			Command: "DEL", ContainerID: r.ContainerID, Netns: r.Netns, IfName: l.Name, Args: r.Args, Type: "sriov", Config: config, Timeout: timeout,
 		})
 		if err != nil {
 			o.leave("link %s: %v", l.Name, err)

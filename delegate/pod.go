@@ -168,10 +168,10 @@ func (h *Host) delUnknown(ctx context.Context, c netconf.Cluster, r plan.Request
 		return
 	}
 	defer s.close()
-	for _, p := range slices.Backward(n.Chain) {
+	for i, p := range slices.Backward(n.Chain) {
 		_, err := h.execute(ctx, invoke.Call{
 			Command: "DEL", ContainerID: r.ContainerID, Netns: s.netns, IfName: r.IfName, Args: r.Args,
-			Type: p.Type, Config: p.Config.Raw,
+			Type: p.Type, Config: p.Config.Raw, Timeout: shareOf(ctx, i+1),
 		})
 		if err != nil {
 			o.leave("network %s: %v", n.Name, err)

@@ -201,3 +201,20 @@ func TestRefusalOfLink(t *testing.T) {
 	m.mustDel(c1)
 	m.wantState(before)
 }
+
+// TestRestoredIsFree: IPAM refuses. The VFs are as before, and the next pod gets them.
+func TestRestoredIsFree(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	m.mustAdd(request(t, standard))
+	m.plugins.refuse["host-local DEL bond0"] = "no store"
+	require.Error(t, m.Del(t.Context(), c1))
+	clear(m.plugins.refuse)
+	r := other(request(t, standard))
+	m.mustAdd(r)
+	attached := m.linesOf(pod2)
+	m.mustDel(c1)
+	assert.Equal(t, attached, m.linesOf(pod2))
+	m.mustDel(c2)
+	m.wantState(before)
+}

@@ -21,7 +21,7 @@ import (
 // goes on after an error, and can be called again. It restores Records of one sandbox, in
 // reverse, and removes those that are restored, but the first one, by which DEL finds the
 // others, only if nothing has failed, here or before. What has failed for too long is given
-// up. The error has failed, and names what is not as before.
+// up. The error contains failed, and names what is not as before.
 //
 // It takes at most h.WayBack. Each plugin gets a share of what is left of that. What has
 // been restored is on disk before the next plugin is executed, so that a further DEL

@@ -3,6 +3,8 @@ package delegate
 import (
 	"context"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -242,4 +244,25 @@ func TestIPAMOverTheBondRefuses(t *testing.T) {
 	clear(m.plugins.refuse)
 	m.mustDel(c1)
 	m.wantState(before)
+}
+
+// TestHangsWithoutRecord: without a Record, too, a plugin that hangs keeps no other from
+// being executed, and no VF from the host.
+func TestHangsWithoutRecord(t *testing.T) {
+	m, _ := addedPod(t)
+	host := newMachine(t).linesOf("")
+	synctest.Test(t, func(t *testing.T) {
+		for _, one := range podDels {
+			m.plugins.hang[one] = true
+		}
+		require.NoError(t, os.RemoveAll(m.Store.Dir))
+		limit, cancel := context.WithTimeout(t.Context(), 45*time.Second)
+		defer cancel()
+		cluster := netconf.Cluster{Name: "multibond", ConfDir: t.TempDir()}
+		writeFile(t, filepath.Join(cluster.ConfDir, "10-cbr0.conflist"), defaultFile, 0o600)
+		require.NoError(t, m.DelPod(limit, cluster, plan.Request{ContainerID: "c1", IfName: "eth0", Netns: pod1}))
+		require.NoError(t, limit.Err())
+	})
+	assert.ElementsMatch(t, []string{"sriov DEL bond0-1", "sriov DEL bond0-2", "portmap DEL eth0", "bridge DEL eth0"}, m.plugins.executed())
+	assert.Len(t, m.linesOf(""), len(host)-1, "the VF of net2, which nothing shows to be Multibond's, stays")
 }

@@ -147,15 +147,21 @@ func (w *wayBack) startDel(ctx context.Context, c invoke.Call) (wait func() erro
 	}
 }
 
-// share returns how long a plugin may take: what is left of the time, divided by the
-// plugins that are still to be executed and one more, for what Multibond does itself.
+// share returns how long a plugin may take, of those that are still to be executed for all
+// Records.
 func (w *wayBack) share(ctx context.Context) time.Duration {
-	end, _ := ctx.Deadline()
-	parts := 1
+	plugins := 0
 	for _, other := range w.ways {
-		parts += other.rec.Owed()
+		plugins += other.rec.Owed()
 	}
-	return max(leastShare, (time.Until(end) / time.Duration(parts)).Round(time.Millisecond))
+	return shareOf(ctx, plugins)
+}
+
+// shareOf returns how long one of some plugins may take: what ctx has left of its time,
+// divided by their number and one more, for what Multibond does itself.
+func shareOf(ctx context.Context, plugins int) time.Duration {
+	end, _ := ctx.Deadline()
+	return max(leastShare, (time.Until(end) / time.Duration(plugins+1)).Round(time.Millisecond))
 }
 
 // repairFirst restores a VF whose plugin has not answered an earlier DEL, as far as that

@@ -32,7 +32,7 @@ func (s Store) SetAside(r *Record) error {
 		return fmt.Errorf("state directory: %w", err)
 	}
 	aside := filepath.Join(dir, r.Plan.Key().String()+"."+r.Created.UTC().Format(asideTime)+recordEnd)
-	if err := errors.Join(s.release(r), os.Rename(s.File(r.Plan.Key()), aside)); err != nil {
+	if err := errors.Join(s.release(r, r.Plan.Devices()), os.Rename(s.File(r.Plan.Key()), aside)); err != nil {
 		return fmt.Errorf("record of %s: setting it aside: %w", r.Plan.Key(), err)
 	}
 	r.Aside = aside

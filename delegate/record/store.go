@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/multibond/multibond/delegate/atomicfile"
@@ -192,13 +193,26 @@ func (s Store) End(r *Record) error {
 	if r.Aside != "" {
 		return atomicfile.Remove(r.Aside+atomicfile.Unfinished, r.Aside)
 	}
-	return errors.Join(s.release(r), s.Forget(r.Plan.Key()))
+	return errors.Join(s.release(r, r.Plan.Devices()), s.Forget(r.Plan.Key()))
 }
 
-// release removes the holds of a Record.
-func (s Store) release(r *Record) error {
+// ReleaseRestored removes the holds of a Record on links that are as before again: what is
+// not restored of the others does not concern their next pod. The Record on disk has them
+// as restored. The caller holds locks on the devices.
+func (s Store) ReleaseRestored(r *Record) error {
+	var free []string
+	for _, l := range r.Plan.Links {
+		if held := l.Holds(); held != "" && slices.Contains(r.Restored, l.Name) {
+			free = append(free, held)
+		}
+	}
+	return s.release(r, free)
+}
+
+// release removes holds of a Record on devices.
+func (s Store) release(r *Record, devices []string) error {
 	var errs []error
-	for _, device := range r.Plan.Devices() {
+	for _, device := range devices {
 		if holder, err := s.Holder(device); err == nil && (holder == r.Plan.Key() || holder == plan.Key{}) {
 			errs = append(errs, atomicfile.Remove(s.HoldFile(device)))
 		}
