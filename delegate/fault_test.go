@@ -29,6 +29,7 @@ var scenarios = []scenario{
 		mtu, up := 9000, true
 		m.change("", "enp1s0v0", bond.Change{MTU: &mtu, Up: &up})
 	}},
+	{"VFs by the newest sriov-cni", standard, func(m *machine) { m.newestSRIOV() }},
 	{"VFs whose index is taken in the pod", standard, func(m *machine) {
 		for i, last := 0, m.link("", "enp2s0v0").Index; m.AddVirtual(pod1, "dummy", fmt.Sprintf("d%d", i)).Index < last; i++ {
 		}

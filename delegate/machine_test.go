@@ -234,6 +234,9 @@ func (m *machine) state() string {
 	for _, vf := range []string{vfA, vfA2, vfB, vfB2} {
 		lines = append(lines, fmt.Sprintf("%s has its MAC from its PF: %t", vf, m.SetByPF(vf)))
 	}
+	for _, vf := range m.noted() {
+		lines = append(lines, "note of "+vf)
+	}
 	for key, ip := range m.plugins.pool {
 		lines = append(lines, fmt.Sprintf("address %s of %s", ip, key))
 	}
