@@ -13,40 +13,50 @@ import (
 	"github.com/multibond/multibond/delegate/record"
 )
 
-// del restores an attachment, and all that were made together with it, in reverse. It
-// needs nothing but their Records, and returns the one that it found. Without a Record
-// there is nothing to restore but what was set aside. It continues after an error and joins all errors. If it is
-// certain that nothing of the sandbox is left, the sandbox gets a tombstone.
+// del restores an attachment, all that were made together with it, and what was set aside of
+// them before. It needs nothing but their Records, and returns the one that it found. It
+// continues after an error and joins all errors. If it is certain that nothing of the
+// sandbox is left, the sandbox gets a tombstone.
 func (h *Host) del(ctx context.Context, k plan.Key) (rec *record.Record, out outcome, err error) {
 	locks, err := h.lockContainer(ctx, k.ContainerID)
 	if err != nil {
 		return nil, out, err
 	}
 	defer locks.Close()
-	if rec, err = h.load(k, &out); err != nil {
-		return nil, out, err
+	aside := h.listAside(&out, func(rec *record.Record) bool { return slices.Contains(rec.Members(), k) })
+	rec, err = h.delRecords(ctx, k, locks, &out)
+	if rec == nil && len(aside) > 0 {
+		rec = aside[0]
 	}
-	if rec == nil {
-		if aside := h.listAside(&out, func(rec *record.Record) bool { return slices.Contains(rec.Members(), k) }); len(aside) > 0 {
-			return aside[0], out, h.retry(ctx, aside, nil, locks, &out)
-		}
-		return nil, out, cnierror.With(types.ErrIOFailure, h.Store.Forget(k))
-	}
-	recs, incomplete := h.loadMembers(rec, &out)
-	if err := lockDevices(ctx, locks, recs); err != nil {
-		return rec, out, err
-	}
-	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID) // the same for all of them
-	if err != nil {
-		return rec, out, errors.Join(incomplete, err)
-	}
-	defer s.close()
-	restored, err := h.restore(ctx, s, recs, incomplete)
-	out.join(restored)
-	if err == nil && !out.doubtful {
+	err = errors.Join(err, h.retry(ctx, aside, nil, locks, &out))
+	if rec != nil && err == nil && !out.doubtful {
 		h.Store.Tombstones(h.BootID).Put(k)
 	}
 	return rec, out, err
+}
+
+// delRecords is del for Records that were not set aside. Without them there is nothing to
+// restore.
+func (h *Host) delRecords(ctx context.Context, k plan.Key, locks *record.Locks, o *outcome) (*record.Record, error) {
+	rec, err := h.load(k, o)
+	if err != nil {
+		return nil, err
+	}
+	if rec == nil {
+		return nil, cnierror.With(types.ErrIOFailure, h.Store.Forget(k))
+	}
+	recs, incomplete := h.loadMembers(rec, o)
+	if err := lockDevices(ctx, locks, recs); err != nil {
+		return rec, err
+	}
+	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID) // the same for all of them
+	if err != nil {
+		return rec, errors.Join(incomplete, err)
+	}
+	defer s.close()
+	restored, err := h.restore(ctx, s, recs, incomplete)
+	o.join(restored)
+	return rec, err
 }
 
 // loadMembers reads the Records that were made together with a known one. The
