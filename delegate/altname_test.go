@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // TestDelAltNames: alternative names that udev or the pod has given a VF keep
@@ -131,4 +132,34 @@ func TestDelProperties(t *testing.T) {
 			m.wantState(before)
 		})
 	}
+}
+
+// TestAltNamesElsewhere: the same holds for a VF in a network that is not a bond, and for a
+// link of a bond that bond-cni has made.
+func TestAltNamesElsewhere(t *testing.T) {
+	names := bond.Change{AddAltNames: []string{"x", "enp2s0"}}
+	t.Run("a chain", func(t *testing.T) {
+		n := newNode(t, vlan("net2", vfA2))
+		before := n.state()
+		for _, gone := range []bool{false, true} {
+			_, err := n.AddPod(t.Context(), n.config, n.request())
+			require.NoError(t, err)
+			if gone {
+				n.RemoveNamespace(pod1)
+				n.change("", "net2", bond.Change{AddAltNames: []string{"enp1s0v1"}})
+				n.AddNamespace(pod1)
+			} else {
+				n.change(pod1, "net2", names)
+			}
+			require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
+			n.wantState(before)
+		}
+	})
+	t.Run("bond-cni's", func(t *testing.T) {
+		m := newMachine(t)
+		m.bondCNI("enp1s0v0", "enp2s0v0")
+		m.change(pod1, "enp1s0v0", names)
+		require.NoError(t, m.DelPod(t.Context(), netconf.Cluster{}, request(t, hostBond)))
+		require.Equal(t, []string{"x"}, m.link("", "enp1s0v0").AltNames, "without a Record nobody knows whose it is")
+	})
 }
