@@ -122,6 +122,24 @@ func TestHeldNoPF(t *testing.T) {
 	n.wantState(before)
 }
 
+// TestHeldRemains: the PF refuses to take a setting back. No other pod gets it.
+func TestHeldRemains(t *testing.T) {
+	n, before := heldBy(t)
+	clear(n.plugins.vfs)
+	lift := refusal(func(_ string, what any) bool { vf, is := what.(bond.VF); return is && vf.VLAN == 0 })(n.machine)
+	require.ErrorContains(t, n.DelPod(t.Context(), n.config, n.request()), "invalid argument")
+	n.Limbo.GiveUp = 0
+	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
+	require.Len(t, n.aside(), 1)
+	_, err := n.AddPod(t.Context(), n.config, n.nextPod())
+	require.ErrorContains(t, err, "deviceID: VF 0000:3b:02.1 still has what container c1 has left on it: vlan is 7, was 0 (to see why it cannot be taken back: multibond plan -container c1)")
+	lift()
+	_, err = n.AddPod(t.Context(), n.config, n.nextPod())
+	require.NoError(t, err)
+	require.NoError(t, n.DelPod(t.Context(), n.config, n.nextPod()))
+	n.wantState(before)
+}
+
 // TestFreeForOldSRIOV: a sriov-cni that keeps no notes does nothing at DEL without a
 // namespace. Its address is released and its file removed nevertheless.
 func TestFreeForOldSRIOV(t *testing.T) {

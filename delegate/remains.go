@@ -22,17 +22,16 @@ func (h *Host) remains(r plan.Request, f bond.Facts, host bond.Namespace) (map[s
 			continue
 		}
 		for _, l := range rec.Unrestored() {
-			key, now := l.Identity(), f.Devices[l.Identity()]
+			key, now := l.Holds(), f.Devices[l.Holds()]
 			if key == "" && l.Before != nil {
 				key = l.Before.Name
 				if found, there := f.Host[key]; there && rec.KnowsVirtual(l, found.Link) {
 					now.Link = &found.Link
 				}
 			}
-			if now.Link == nil || l.Before == nil || len(out[key].What) > 0 {
-				continue
+			if len(out[key].What) == 0 {
+				out[key] = plan.Remains{ContainerID: rec.Plan.ContainerID, What: remainsOf(rec, l, now)}
 			}
-			out[key] = plan.Remains{ContainerID: rec.Plan.ContainerID, What: remainsOf(rec, l, now)}
 		}
 	}
 	return out, nil
@@ -40,16 +39,20 @@ func (h *Host) remains(r plan.Request, f bond.Facts, host bond.Namespace) (map[s
 
 // remainsOf lists what a link has of a pod that is gone.
 func remainsOf(rec *record.Record, l plan.Link, now bond.DeviceFacts) (out []string) {
-	if l.Device != "" && !rec.Knows(l, *now.Link) {
+	known := l.Before != nil && now.Link != nil
+	if known && l.Device != "" && !rec.Knows(l, *now.Link) {
 		l = madeAnew(rec, l, now)
 	}
-	if now.Link.MAC != l.Before.MAC {
+	if known && now.Link.MAC != l.Before.MAC {
 		out = append(out, fmt.Sprintf("MAC is %s, was %s", now.Link.MAC, l.Before.MAC))
 	}
 	if l.VFBefore == nil || now.Admin == nil {
 		return out
 	}
 	before := *l.VFBefore
+	if !known {
+		before = withoutAdd(rec, l, *now.Admin)
+	}
 	before.MinRate, before.MaxRate, before.LinkState = now.Admin.MinRate, now.Admin.MaxRate, now.Admin.LinkState
 	if now.Admin.MAC == bond.NoMAC {
 		before.MAC = bond.NoMAC // it did not hear its VF
