@@ -3,6 +3,7 @@ package delegate
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -85,13 +86,20 @@ func TestPrefixOf(t *testing.T) {
 
 // TestIPAMBesideTheBond: an IPAM plugin that looks at nothing in the pod runs while the
 // bond is made, and while the bond is deleted, which is down by then. Another one runs
-// after the bond was made, and its DEL before the bond is deleted.
+// after the bond was made, and its DEL before the bond is deleted; if the namespace is
+// gone, before the VFs are expected on the host.
 func TestIPAMBesideTheBond(t *testing.T) {
-	for ipam, want := range map[string][]string{
-		"host-local": {"host-local ADD bond0", "CreateBond", "Configure", "host-local DEL bond0", "Delete", "sriov DEL bond0-2", "sriov DEL bond0-1"},
-		"dhcp":       {"CreateBond", "host-local ADD bond0", "Configure", "host-local DEL bond0", "Delete", "sriov DEL bond0-2", "sriov DEL bond0-1"},
+	for _, test := range []struct {
+		ipam string
+		gone bool
+		want []string
+	}{
+		{"host-local", false, []string{"host-local ADD bond0", "CreateBond", "Configure", "host-local DEL bond0", "Delete", "sriov DEL bond0-2", "sriov DEL bond0-1"}},
+		{"dhcp", false, []string{"CreateBond", "host-local ADD bond0", "Configure", "host-local DEL bond0", "Delete", "sriov DEL bond0-2", "sriov DEL bond0-1"}},
+		{"host-local", true, []string{"host-local ADD bond0", "CreateBond", "Configure", "sriov DEL bond0-2", "sriov DEL bond0-1", "host-local DEL bond0"}},
+		{"dhcp", true, []string{"CreateBond", "host-local ADD bond0", "Configure", "host-local DEL bond0", "sriov DEL bond0-2", "sriov DEL bond0-1"}},
 	} {
-		t.Run(ipam, func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s, gone %t", test.ipam, test.gone), func(t *testing.T) {
 			m := newMachine(t)
 			before := m.state()
 			m.Runner = runnerFunc{m.Runner, func(ctx context.Context, c invoke.Call) (json.RawMessage, error) {
@@ -100,10 +108,16 @@ func TestIPAMBesideTheBond(t *testing.T) {
 				}
 				return m.plugins.run(ctx, c)
 			}}
-			m.mustAdd(request(t, strings.ReplaceAll(standard, "host-local", ipam)))
+			m.mustAdd(request(t, strings.ReplaceAll(standard, "host-local", test.ipam)))
+			if test.gone {
+				m.RemoveNamespace(pod1)
+			}
 			m.mustDel(c1)
+			if test.gone {
+				m.AddNamespace(pod1)
+			}
 			m.wantState(before)
-			assert.Equal(t, want, slices.DeleteFunc(slices.Clone(m.edges.passed), func(edge string) bool { return !slices.Contains(want, edge) }))
+			assert.Equal(t, test.want, slices.DeleteFunc(slices.Clone(m.edges.passed), func(edge string) bool { return !slices.Contains(test.want, edge) }))
 		})
 	}
 }

@@ -57,11 +57,19 @@ func (h *Host) restore(ctx context.Context, s sandbox, recs []*record.Record, fa
 // removeBond deletes the bond. The kernel then closes its links and gives them their own
 // MAC and MTU back. That takes long, so the addresses are released meanwhile, while the
 // bond is down and does not answer to them any more. IPAM that needs the bond for that is
-// executed before. IPAM that has not answered an earlier DEL is not executed here.
+// executed before: also if the namespace is gone, because the daemon of dhcp keeps the
+// namespace open in which it got the lease, and the links in it. IPAM that has not answered
+// an earlier DEL is not executed here.
 func (w *wayBack) removeBond(ctx context.Context) error {
-	// If a link was never begun, no bond was made either.
-	if w.pod == nil || len(w.rec.Started) < len(w.rec.Plan.Links) {
+	local := slices.Contains(localIPAM, w.rec.Plan.IPAM)
+	late := !w.rec.UnansweredSince(w.rec.Plan.IPAM, w.rec.Plan.IfName).IsZero()
+	switch {
+	case len(w.rec.Started) < len(w.rec.Plan.Links):
+		return nil // if a link was never begun, no bond was made either
+	case w.pod == nil && (local || late):
 		return nil
+	case w.pod == nil:
+		return w.startRelease(ctx)()
 	}
 	links, err := w.pod.Links()
 	if err != nil {
@@ -71,9 +79,9 @@ func (w *wayBack) removeBond(ctx context.Context) error {
 	switch {
 	case !there:
 		return nil
-	case !w.rec.UnansweredSince(w.rec.Plan.IPAM, w.rec.Plan.IfName).IsZero():
+	case late:
 		return w.pod.Delete(b.Index)
-	case !slices.Contains(localIPAM, w.rec.Plan.IPAM):
+	case !local:
 		refused := w.startRelease(ctx)()
 		return errors.Join(refused, w.pod.Delete(b.Index))
 	}
