@@ -141,8 +141,11 @@ func (c *Cluster) State(ctx context.Context) ([]string, error) {
 const stateScript = `
 for vf in /sys/bus/pci/drivers/igbvf/0000:*; do
 	for link in $vf/net/*; do
-		link=${link##*/}
-		echo "$(basename $vf) $link $(cat /sys/class/net/$link/address) mtu $(cat /sys/class/net/$link/mtu) flags $(cat /sys/class/net/$link/flags)"
+		mac='' mtu='' flags='' # without a process for each, which takes the guest 10 ms
+		read -r mac <$link/address
+		read -r mtu <$link/mtu
+		read -r flags <$link/flags
+		echo "${vf##*/} ${link##*/} $mac mtu $mtu flags $flags"
 	done
 done
 ip link show | grep -E '^ +vf '

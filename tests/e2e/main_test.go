@@ -66,8 +66,19 @@ func run(m *testing.M) (status int, err error) {
 		return 1, err
 	}
 	status = m.Run()
-	return status, writeReport()
+	return status, errors.Join(awaitNamespaces(), writeReport())
 }
+
+// awaitNamespaces waits until the namespaces of all tests are gone, which no test
+// does: the namespace controller sleeps 5 seconds before it begins.
+func awaitNamespaces() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 6*time.Minute)
+	defer cancel()
+	_, err := c.Kubectl(ctx, "", "delete", "namespace", "-l", ofTest, "--timeout=5m")
+	return err
+}
+
+const ofTest = "multibond.test/e2e" // a label
 
 func writeReport() error {
 	dir := filepath.Join(lab.Root(), "build", "report")
@@ -87,10 +98,12 @@ func newScene(t *testing.T) *scene {
 	began := time.Now()
 	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-", ",", "", "'", "").Replace(t.Name()))
 	s := &scene{T: t, namespace: name, before: node(t)}
-	s.kubectl("create", "namespace", name)
+	s.pipe(fmt.Sprintf(`{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": %q, "labels": {%q: ""}}}`, name, ofTest), "create", "-f", "-")
 	t.Cleanup(func() {
 		s.Logf("%s", c.Events(context.WithoutCancel(t.Context()), name))
-		s.kubectl("delete", "namespace", name, "--timeout=5m")
+		// With a grace period, the API server waits for the kubelet.
+		s.kubectl("-n", name, "delete", "statefulsets,pods", "--all", "--grace-period=1", "--timeout=5m")
+		s.kubectl("delete", "namespace", name, "--wait=false")
 		s.wantBefore()
 		report.Tests = append(report.Tests, testReport{t.Name(), time.Since(began).Seconds(), !t.Failed()})
 	})
@@ -231,10 +244,13 @@ func podWith(name string, annotations map[string]string, vfs ...int) string {
 	}))
 }
 
+// endless ends when it is told to, which sleep, as the first process, does not.
+var endless = []string{"sh", "-c", "trap exit TERM; sleep 1000000 & wait"}
+
 func podSpec(vfs ...int) map[string]any {
 	var containers []map[string]any
 	for i, n := range vfs {
-		container := map[string]any{"name": fmt.Sprintf("c%d", i), "image": cluster.ToolsImage, "command": []string{"sleep", "1000000"}}
+		container := map[string]any{"name": fmt.Sprintf("c%d", i), "image": cluster.ToolsImage, "command": endless}
 		if n > 0 {
 			amounts := map[string]any{"intel.com/sriov_pf1": n, "intel.com/sriov_pf2": n}
 			container["resources"] = map[string]any{"requests": amounts, "limits": amounts}
