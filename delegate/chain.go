@@ -129,6 +129,8 @@ func (w *wayBack) deleteChain(ctx context.Context, l plan.Link) error {
 		notExecuted := w.rec.RefusedBy > 0 && i+1 >= w.rec.RefusedBy
 		switch {
 		case failed == nil:
+		case errors.Is(failed, errNoTime):
+			errs = append(errs, failed)
 		case notExecuted, w.rec.BootID != w.BootID, gone && i == 0:
 			w.leave("%v", failed)
 			if !notExecuted {

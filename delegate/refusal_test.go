@@ -218,3 +218,16 @@ func TestRestoredIsFree(t *testing.T) {
 	m.mustDel(c2)
 	m.wantState(before)
 }
+
+// TestRefusalOfGoneLink: the application has deleted a link of the bond that a plugin made,
+// and the plugin refuses DEL because of that.
+func TestRefusalOfGoneLink(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	m.mustAdd(request(t, scenarioConfig("links that plugins make")))
+	m.deleteInPod("bond0-1")
+	m.plugins.refuse["macvlan DEL bond0-1"] = "Link not found"
+	m.mustDel(c1)
+	m.wantState(before)
+	assert.Equal(t, "multibond: link bond0-1: macvlan DEL: Link not found\n", m.log.String())
+}

@@ -3,6 +3,7 @@ package delegate
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -136,25 +137,56 @@ func TestHungComesLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, _ := addedPod(t)
 		m.plugins.hang["portmap DEL eth0"], m.plugins.hang["host-local DEL bond0"] = true, true
+		m.plugins.refuse["bridge DEL eth0"] = "no"
 		require.Error(t, m.Del(t.Context(), podKey))
 		assert.Equal(t, podDels, m.plugins.executed())
+		for k, hung := range map[plan.Key]string{podKey: "portmap eth0", c1: "host-local bond0"} {
+			assert.Equal(t, []string{hung}, slices.Collect(maps.Keys(m.readRecord(k).Unanswered)))
+		}
 		require.Error(t, m.Del(t.Context(), podKey))
 		assert.Equal(t, []string{"host-local DEL bond0", "bridge DEL eth0", "portmap DEL eth0"}, m.plugins.executed())
 	})
 }
 
 // TestNoTimeLeft: a plugin that was not executed because the time is over is executed by
-// the next DEL. What needs no plugin is restored now.
+// the next DEL, even if its refusal would be only a warning. What needs no plugin is
+// restored now.
 func TestNoTimeLeft(t *testing.T) {
-	m, before := addedPod(t)
-	over, cancel := context.WithTimeout(t.Context(), 0)
-	defer cancel()
-	require.ErrorIs(t, m.Del(over, podKey), errNoTime)
-	assert.Empty(t, m.plugins.executed())
-	assert.Equal(t, newMachine(t).linesOf(""), m.linesOf(""))
-	m.mustDel(podKey)
-	assert.Subset(t, m.plugins.executed(), podDels)
-	m.wantState(before)
+	for _, gone := range []bool{false, true} {
+		m, _ := addedPod(t)
+		if gone {
+			m.RemoveNamespace(pod1)
+		}
+		over, cancel := context.WithTimeout(t.Context(), 0)
+		defer cancel()
+		require.ErrorIs(t, m.Del(over, podKey), errNoTime)
+		assert.Empty(t, m.plugins.executed())
+		assert.Equal(t, newMachine(t).linesOf(""), m.linesOf(""))
+		m.mustDel(podKey)
+		assert.Subset(t, m.plugins.executed(), podDels)
+		assert.Equal(t, newMachine(t).linesOf(""), m.linesOf(""))
+		assert.Empty(t, m.plugins.pool)
+	}
+}
+
+// TestShareOf: a plugin gets its share of the time, but never too little to do its work.
+func TestShareOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, test := range []struct {
+			left    time.Duration
+			plugins int
+			want    time.Duration
+		}{
+			{45 * time.Second, 2, 15 * time.Second},
+			{45 * time.Second, 0, 45 * time.Second},
+			{45 * time.Second, 20, leastShare},
+			{-time.Second, 1, leastShare},
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), test.left)
+			defer cancel()
+			assert.Equal(t, test.want, shareOf(ctx, test.plugins))
+		}
+	})
 }
 
 // TestAddHangs: an ADD that runs out of its time because a plugin hangs has time for its
