@@ -88,7 +88,7 @@ func (h *Host) retryOne(ctx context.Context, rec *record.Record, own []string, l
 	}
 	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID)
 	if err != nil {
-		return err
+		return h.giveUp(rec, err, o)
 	}
 	defer s.close()
 	s.own = own
