@@ -14,7 +14,7 @@ import (
 // the change when the answer comes (iavf_main.c, iavf_set_mac).
 const (
 	// busyWait bounds how long something is asked for that is busy.
-	busyWait  = 5 * time.Second
+	busyWait  = 3 * time.Second
 	busyPause = 100 * time.Millisecond
 )
 

@@ -52,7 +52,7 @@ var properties = []property{
 	{name: "XDP", goes: true, doc: "`ip link set xdp`. A program that the pod has left goes. One that the link had before, and lost, does not come back.",
 		get:    func(l Link) (any, bool) { return l.XDP, l.Offload != Offload{} },
 		change: func(now, before Link) Change { return Change{DropXDP: now.XDP &^ before.XDP} }},
-	{name: "alternative names", doc: "`ip link property add altname`. One that is left behind can keep the VF of another pod from the host.",
+	{name: "alternative names", doc: "`ip link property add altname`. One that a link of the pod needs is dropped for as long as the pod lives.",
 		get: func(l Link) (any, bool) {
 			return fmt.Sprint(slices.Sorted(slices.Values(l.AltNames))), l.AltNames != nil
 		},

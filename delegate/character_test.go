@@ -11,6 +11,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/bond/bondfake"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
 // characters are the cards over which the life of a bond is tested.
@@ -181,6 +182,24 @@ func TestPinnedCharacters(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// TestBusyPF: a PF that stays busy does not hold DEL, and a later one finishes.
+func TestBusyPF(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := bondfake.I40E
+		is.Busy = time.Hour
+		m := newMachineOf(t, is)
+		before := m.state()
+		m.mustAdd(request(t, standard))
+		began := time.Now()
+		wantError(t, m.Del(t.Context(), c1), cnierror.Restore, "network net1: link bond0-2 (0000:5e:02.0): setting vlan: resource temporarily unavailable\n"+
+			"link bond0-1 (0000:3b:02.0): setting vlan: resource temporarily unavailable")
+		assert.Less(t, time.Since(began), 10*time.Second)
+		time.Sleep(is.Busy)
+		m.mustDel(c1)
+		m.wantState(before)
 	})
 }
 
