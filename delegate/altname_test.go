@@ -68,7 +68,7 @@ func TestAddAltNames(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			prepared := func() *machine {
 				m := newMachine(t)
-				m.change("", test.link, bond.Change{AddAltNames: []string{"bond0-2", "eth0", "bond0-1", "its-own"}})
+				m.change("", test.link, bond.Change{AddAltNames: []string{"bond0", "bond0-2", "eth0", "bond0-1", "its-own"}})
 				m.AddVirtual(pod1, "veth", "eth0")
 				if name == "a VF whose index is taken there" {
 					for i := range 20 {
