@@ -48,9 +48,14 @@ func (h *Host) givesUp(rec *record.Record) bool {
 	return rec.Aside != "" || rec.FailsFor(h.Limbo.GiveUp)
 }
 
-// giveUp sets a Record aside. What is not as before is a warning.
+// giveUp sets a Record aside, unless there is nothing to try again. What is not as before
+// is a warning.
 func (h *Host) giveUp(rec *record.Record, failure error, o *outcome) error {
 	rec.Left = strings.ReplaceAll(failure.Error(), "\n", "; ")
+	if rec.KeepsNothing() {
+		o.leave("%s: given up, as this has failed since %s; ADD was refused, too, so nothing is known that is left", rec.Left, rec.Failing.Format(time.RFC3339))
+		return cnierror.With(types.ErrIOFailure, h.Store.End(rec))
+	}
 	since := ""
 	if !rec.Failing.IsZero() {
 		since = "given up, as this has failed since " + rec.Failing.Format(time.RFC3339) + ", and "

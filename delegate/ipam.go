@@ -59,6 +59,7 @@ func (h *Host) startIPAM(ctx context.Context, rec *record.Record) (answer func()
 		out, err := wait()
 		if err != nil {
 			rec.IPAMRefused = errors.Is(err, invoke.ErrNotExecuted)
+			rec.IPAMFailed = true
 			return nil, cnierror.With(cnierror.Delegate, fmt.Errorf("ipam: %w", err))
 		}
 		result, err := invoke.ParseResult(out, rec.Plan.Config.CNIVersion)

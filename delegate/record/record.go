@@ -38,6 +38,7 @@ type Record struct {
 	BondIndex   int                  `json:"bondIndex,omitempty"`
 	IPAMAsked   bool                 `json:"ipamAsked,omitempty"`
 	IPAMRefused bool                 `json:"ipamRefused,omitempty"` // it was not executed by ADD, or refused in the time of an earlier version
+	IPAMFailed  bool                 `json:"ipamFailed,omitempty"`  // its ADD ended with an error
 	RefusedBy   int                  `json:"refusedBy,omitempty"`   // the first plugin of a chain, counted from 1, that was not executed
 	Addresses   bond.Addresses       `json:"addresses,omitzero"`    // of the bond
 	DeviceInfo  json.RawMessage      `json:"deviceInfo,omitempty"`  // what a plugin wrote about its device; it replaces the Plan's
@@ -184,6 +185,16 @@ func (rec *Record) Answers(plugin, ifName string) { delete(rec.Unanswered, plugi
 // it has hung, or this program was killed meanwhile. Otherwise it returns the zero Time.
 func (rec *Record) UnansweredSince(plugin, ifName string) time.Time {
 	return rec.Unanswered[plugin+" "+ifName]
+}
+
+// KeepsNothing reports whether nothing is left of the attachment but what plugins refuse
+// to delete that have refused to make it, too: the links are as before, and nobody knows
+// of an address or an interface.
+func (rec *Record) KeepsNothing() bool {
+	if rec.Plan.IsChain() {
+		return 0 < rec.RefusedBy && rec.RefusedBy <= 2 && rec.Plan.Links[0].Device == ""
+	}
+	return rec.IPAMFailed && len(rec.Unrestored()) == 0
 }
 
 // Owed returns how many plugins DEL has still to execute.
