@@ -1,13 +1,14 @@
 // Faults is a campaign that nobody steers: in the lab, with real VFs and the real
 // sriov-cni, random sandboxes are attached, detached, checked and collected, in
 // random order and beside each other, while things go wrong: the plugin is killed
-// at a random instant or after a random system call, sriov-cni refuses, dies,
-// hangs, prints garbage or leaves a VLAN, IPAM fails after its work, the disk is
-// full or read-only, Records are cut short, namespaces go away, the application
-// in the pod deletes or renames the bond and its links, VFs are made anew, the
-// machine reboots. After each round everything is undone as a runtime undoes it,
-// and the whole state compared with what it was: every VF and what its PF keeps
-// for it, bonds, addresses, Records, sriov-cni's files.
+// at a random instant or after a random system call, a DEL is killed at its
+// deadline and repeated, as by runtimes, sriov-cni refuses, dies, hangs, prints
+// garbage or leaves a VLAN, IPAM fails after its work or hangs, the disk is full or
+// read-only, Records are cut short, namespaces go away, the application in the pod
+// deletes or renames the bond and its links, VFs are made anew, the machine
+// reboots. After each round everything is undone as a runtime undoes it, and the
+// whole state compared with what it was: every VF and what its PF keeps for it,
+// bonds, addresses, Records, sriov-cni's files.
 //
 // A round depends on the seed and its number only, up to the instants at which
 // things happen. One that leaks is tried again with fewer operations, and the

@@ -34,7 +34,7 @@ func (o Operation) String() string {
 
 // What happens, and how often beside the others.
 var (
-	calls = weighted{{"ADD", 10}, {"DEL", 5}, {"CHECK", 1}, {"GC", 1}}
+	calls = weighted{{"ADD", 10}, {"DEL", 5}, {killedDEL, 2}, {"CHECK", 1}, {"GC", 1}}
 	// worlds change under the plugin, between its calls.
 	worlds = weighted{
 		{"namespace deleted", 3}, {"bond deleted in the pod", 2}, {"bond renamed in the pod", 1}, {"link renamed in the pod", 2},
@@ -47,6 +47,12 @@ var (
 		{"IPAM fails after its work", 1}, {"IPAM killed after a time", 1}, {"agent killed after a time", 2}, {"disk full", 1}, {"state directory read-only", 1},
 	}
 )
+
+// killedDEL is what runtimes do with a DEL that takes too long: it is killed at its
+// deadline, and called again. The plugins in hanging are why.
+const killedDEL = "DEL, killed at its deadline and repeated"
+
+var hanging = weighted{{"delegate hangs, and the plugin is killed", 2}, {"IPAM hangs, and the plugin is killed", 1}}
 
 type weighted []struct {
 	what   string
@@ -77,6 +83,9 @@ func generate(r *rand.Rand) []Operation {
 			o.What = "ADD"
 		case r.IntN(4) == 0:
 			o.What = worlds.pick(r)
+		}
+		if o.What == killedDEL {
+			o.Disturb, o.At = hanging.pick(r), 1+r.IntN(1500)
 		}
 		if slices.Contains([]string{"ADD", "DEL", "GC"}, o.What) {
 			o.Disturb = disturbances.pick(r)

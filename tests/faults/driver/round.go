@@ -117,10 +117,27 @@ func (c *campaign) carryOut(operations []Operation, count bool) string {
 // whether it did what it was called for. The error is of something that must never
 // happen, whatever goes wrong.
 func (c *campaign) do(o Operation) (place string, well bool, err error) {
-	if slices.Contains([]string{"ADD", "DEL", "CHECK", "GC"}, o.What) {
+	switch {
+	case o.What == killedDEL:
+		return c.repeat(o)
+	case slices.Contains([]string{"ADD", "DEL", "CHECK", "GC"}, o.What):
 		return c.call(o)
 	}
 	return "", false, change(o)
+}
+
+// repeat calls DEL three times, of which the first two are killed at the deadline. It
+// returns where the first one was killed.
+func (c *campaign) repeat(o Operation) (place string, well bool, err error) {
+	o.What = "DEL"
+	if place, _, err = c.call(o); err != nil {
+		return place, false, err
+	}
+	if _, _, err = c.call(o); err != nil {
+		return place, false, err
+	}
+	_, well, err = c.call(Operation{What: "DEL", Sandbox: o.Sandbox})
+	return place, well, err
 }
 
 // change changes the world under the plugin.
@@ -169,7 +186,7 @@ func change(o Operation) error {
 var told = map[string]string{
 	"delegate refuses": "sriov-%s refuse", "delegate fails after its work": "sriov-%s fail", "delegate dies after its work": "sriov-%s die",
 	"delegate prints garbage": "sriov-%s garbage", "delegate hangs, and the plugin is killed": "sriov-%s hang", "delegate leaves a VLAN": "sriov-%s vlan",
-	"IPAM fails after its work":    "host-local-%s fail",
+	"IPAM fails after its work": "host-local-%s fail", "IPAM hangs, and the plugin is killed": "host-local-%s hang",
 	"delegate killed after a time": "sriov-%s killed", "IPAM killed after a time": "host-local-%s killed",
 }
 
@@ -243,7 +260,7 @@ func (c *campaign) execute(o Operation, more values) (place string, well bool, e
 		return "", false, err
 	}
 	limit := deadline
-	kill := o.Disturb == "plugin killed after a time" || o.Disturb == "delegate hangs, and the plugin is killed"
+	kill := o.Disturb == "plugin killed after a time" || strings.HasSuffix(o.Disturb, " hangs, and the plugin is killed")
 	if kill {
 		limit = time.Duration(o.At) * time.Millisecond
 	}
