@@ -115,3 +115,13 @@ func TestMoveHomeFails(t *testing.T) {
 	require.NoError(t, bond.MoveHome(n, now, host, bond.Link{Name: "enp1s0v0", AltNames: []string{}}))
 	assert.Empty(t, must(host.Link("enp1s0v0")).AltNames)
 }
+
+// TestRestoreXDP: a program that the link had before stays.
+func TestRestoreXDP(t *testing.T) {
+	k, n := pod(t)
+	k.SetXDP("pod", "net1", unix.XDP_FLAGS_DRV_MODE)
+	before := must(n.Link("net1"))
+	k.SetXDP("pod", "net1", unix.XDP_FLAGS_SKB_MODE)
+	require.NoError(t, bond.Restore(n, must(n.Link("net1")), before, bond.Addresses{}))
+	assert.Equal(t, bond.XDP(unix.XDP_FLAGS_DRV_MODE), must(n.Link("net1")).XDP)
+}
