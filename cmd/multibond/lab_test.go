@@ -39,6 +39,7 @@ func TestLab(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join(dir, "testdata/lab"),
 		Setup: func(e *testscript.Env) error {
+			require.NoError(t, os.RemoveAll("/var/lib/cni/networks")) // host-local begins with its first address
 			before := stateOfNode()
 			e.Defer(func() {
 				removeAttachments(t)
@@ -83,6 +84,13 @@ func removeAttachments(t *testing.T) {
 		cmd.Env = append(os.Environ(), "CNI_COMMAND=DEL", "CNI_CONTAINERID="+id, "CNI_IFNAME="+ifName, "CNI_PATH=/opt/cni/bin")
 		out, err := cmd.CombinedOutput()
 		assert.NoError(t, err, "removing it: %s", out)
+	}
+	aside, _ := filepath.Glob("/var/lib/cni/multibond/aside/*")
+	for _, file := range aside {
+		assert.Fail(t, "a script left "+file)
+	}
+	if len(records) > 0 || len(aside) > 0 {
+		assert.NoError(t, os.RemoveAll("/var/lib/cni/multibond")) // what DEL has not undone by now
 	}
 }
 
