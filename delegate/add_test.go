@@ -384,7 +384,7 @@ func TestAddWithoutState(t *testing.T) {
 	assert.EqualValues(t, types.ErrIOFailure, cnierror.Code(err))
 	assert.True(t, strings.HasPrefix(err.Error(), "state directory: mkdir "), err)
 	m.Store.Dir = strings.TrimSuffix(m.Store.Dir, "/file")
-	require.NoError(t, atomicfile.Remove(m.Store.Dir+"/file"))
+	require.NoError(t, atomicfile.Files{}.Remove(m.Store.Dir+"/file"))
 	// If a hold cannot be written, the Record is removed again.
 	writeFile(t, m.Store.Dir+"/lock", "", 0o600)
 	require.NoError(t, os.MkdirAll(m.Store.HoldFile(vfB), 0o700))

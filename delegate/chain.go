@@ -25,7 +25,7 @@ import (
 // the attachment.
 func (h *Host) attachChain(ctx context.Context, s sandbox, rec *record.Record) error {
 	rec.Started = []string{rec.Plan.IfName}
-	if err := errors.Join(h.Store.Update(rec), prepareDeviceInfo(rec.Plan.DeviceInfoFile)); err != nil {
+	if err := errors.Join(h.Store.Update(rec), h.prepareDeviceInfo(rec.Plan.DeviceInfoFile)); err != nil {
 		return cnierror.With(types.ErrIOFailure, err)
 	}
 	l := rec.Plan.Links[0]
@@ -111,7 +111,7 @@ func (w *wayBack) restoreChain(ctx context.Context) error {
 		return err
 	}
 	w.rec.Restored = []string{l.Name}
-	return removeDeviceInfo(w.rec.Plan.DeviceInfoFile)
+	return w.removeDeviceInfo(w.rec.Plan.DeviceInfoFile)
 }
 
 // deleteChain executes DEL of the plugins in reverse. The refusal of a plugin that ADD did
@@ -194,19 +194,19 @@ func readDeviceInfo(name string) json.RawMessage {
 
 // prepareDeviceInfo makes the directory of the file and removes the file: some plugins
 // fail if the directory is missing, others if the file exists.
-func prepareDeviceInfo(name string) error {
+func (h *Host) prepareDeviceInfo(name string) error {
 	if name == "" {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
-	return removeDeviceInfo(name)
+	return h.removeDeviceInfo(name)
 }
 
-func removeDeviceInfo(name string) error {
+func (h *Host) removeDeviceInfo(name string) error {
 	if name == "" {
 		return nil
 	}
-	return atomicfile.Remove(name)
+	return h.Store.Files.Remove(name)
 }

@@ -81,7 +81,7 @@ func TestTwoPortsOneFunction(t *testing.T) {
 			require.NoError(t, m.Check(t.Context(), c1))
 			test.meanwhile(m)
 			m.mustDel(c1)
-			require.NoError(t, atomicfile.Remove(m.Store.File(c1)+".damaged"))
+			require.NoError(t, atomicfile.Files{}.Remove(m.Store.File(c1)+".damaged"))
 			m.wantState(before)
 		})
 	}

@@ -71,7 +71,7 @@ func (w *wayBack) freeForOldSRIOV(ctx context.Context, p netconf.Plugin, l plan.
 	if err := w.releaseOf(ctx, l, p); err != nil {
 		return err
 	}
-	return atomicfile.Remove(filepath.Join(w.SRIOV, w.rec.Plan.ContainerID+"-"+l.Name))
+	return w.Store.Files.Remove(filepath.Join(w.SRIOV, w.rec.Plan.ContainerID+"-"+l.Name))
 }
 
 // removeNote removes sriov-cni's note that a link's VF is in the namespace at netns. It
@@ -94,7 +94,7 @@ func (h *Host) removeNote(ctx context.Context, host bond.Namespace, l plan.Link,
 	if now.Link == nil && now.Driver != "" && (now.Driver != l.Driver || !now.Userspace()) {
 		return nil
 	}
-	return atomicfile.Remove(h.noteOf(device))
+	return h.Store.Files.Remove(h.noteOf(device))
 }
 
 // lockNote locks the note of a VF as sriov-cni does. A release that does not lock has no
@@ -131,7 +131,7 @@ func (h *Host) removeCorruptCache(k plan.Key, o *outcome) {
 		return
 	}
 	o.warn("%s is incomplete, and sriov-cni cannot recover from that; the file is removed", file)
-	if err := atomicfile.Remove(file); err != nil {
+	if err := h.Store.Files.Remove(file); err != nil {
 		o.leave("%v", err)
 	}
 }

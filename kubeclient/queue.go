@@ -44,7 +44,7 @@ func openQueue(dir string) (queue, error) {
 		return queue{}, fmt.Errorf("state directory: %w", err)
 	}
 	unfinished, err := filepath.Glob(filepath.Join(dir, "*"+writingEnd))
-	return queue{dir}, errors.Join(err, atomicfile.Remove(unfinished...))
+	return queue{dir}, errors.Join(err, atomicfile.Files{}.Remove(unfinished...))
 }
 
 func (q queue) file(uid string) string { return filepath.Join(q.dir, uid+entryEnd) }
@@ -82,11 +82,11 @@ func (q queue) add(e entry) (entry, error) {
 // save writes an entry atomically and syncs it to disk.
 func (q queue) save(e entry) error {
 	e.Version = entryVersion
-	return atomicfile.ReplaceSynced(q.file(e.Pod.UID), "*"+writingEnd, strictjson.Encode(e), 0o600)
+	return atomicfile.Files{}.ReplaceSynced(q.file(e.Pod.UID), "*"+writingEnd, strictjson.Encode(e), 0o600)
 }
 
 // remove removes an entry, if there is one.
-func (q queue) remove(uid string) error { return atomicfile.Remove(q.file(uid)) }
+func (q queue) remove(uid string) error { return atomicfile.Files{}.Remove(q.file(uid)) }
 
 // list returns the UIDs of the pods that have an entry, sorted.
 func (q queue) list() ([]string, error) {

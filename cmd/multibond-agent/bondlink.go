@@ -49,14 +49,14 @@ func (p place) putBond(program []byte, replace bool, log *slog.Logger) error {
 		return nil
 	}
 	next := p.bond() + ".multibond-new"
-	if err := errors.Join(atomicfile.Remove(next), os.Symlink(ownBond, next)); err != nil {
+	if err := errors.Join(atomicfile.Files{}.Remove(next), os.Symlink(ownBond, next)); err != nil {
 		return err
 	}
 	if err := os.Rename(next, p.bond()); err != nil {
-		return errors.Join(err, atomicfile.Remove(next))
+		return errors.Join(err, atomicfile.Files{}.Remove(next))
 	}
 	log.Info("installed", "file", p.bond(), "changed", true)
-	return atomicfile.SyncDir(p.binDir)
+	return atomicfile.Files{}.SyncDir(p.binDir)
 }
 
 // removeBond reverts putBond.
@@ -70,5 +70,5 @@ func (p place) removeBond() error {
 			return err
 		}
 	}
-	return atomicfile.Remove(p.bondKept(), filepath.Join(p.binDir, ownBond))
+	return atomicfile.Files{}.Remove(p.bondKept(), filepath.Join(p.binDir, ownBond))
 }

@@ -80,7 +80,7 @@ func install(args []string, usage io.Writer, log *slog.Logger) error {
 		return err
 	}
 	to.warn(cluster, log)
-	return atomicfile.Remove(to.out()) // left by an uninstallation that did not finish
+	return atomicfile.Files{}.Remove(to.out()) // left by an uninstallation that did not finish
 }
 
 // put replaces a file and logs that.
@@ -136,15 +136,15 @@ const temporary = ".multibond-*.new"
 func replace(name string, data []byte, mode os.FileMode) (changed bool, err error) {
 	dir := filepath.Dir(name)
 	left, err := filepath.Glob(filepath.Join(dir, temporary))
-	if err = errors.Join(err, atomicfile.Remove(left...)); err != nil || isThere(name, data, mode) {
+	if err = errors.Join(err, atomicfile.Files{}.Remove(left...)); err != nil || isThere(name, data, mode) {
 		return false, err
 	}
-	if err := atomicfile.ReplaceSynced(name, temporary, data, mode); err != nil {
+	if err := (atomicfile.Files{}).ReplaceSynced(name, temporary, data, mode); err != nil {
 		return false, err
 	}
 	// Renames keep their order over a power failure: the configuration does not
 	// appear before its plugin.
-	return true, atomicfile.SyncDir(dir)
+	return true, atomicfile.Files{}.SyncDir(dir)
 }
 
 // isThere reports whether a file already has the content and the mode.

@@ -98,7 +98,7 @@ func (u *uninstaller) step() (done bool, err error) {
 	case u.aside.IsZero():
 		u.aside = time.Now()
 	case u.force || time.Since(u.aside) >= u.settle:
-		if err := errors.Join(u.from.removeBond(), atomicfile.Remove(u.from.plugin(), u.from.out())); err != nil {
+		if err := errors.Join(u.from.removeBond(), atomicfile.Files{}.Remove(u.from.plugin(), u.from.out())); err != nil {
 			return false, err
 		}
 		if !u.said {

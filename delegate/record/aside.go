@@ -24,7 +24,11 @@ const (
 // SetAside keeps a Record whose restoring was given up. The Record holds no device any
 // more, and List does not have it. The caller holds locks on the devices.
 func (s Store) SetAside(r *Record) error {
-	if err := s.Update(r); err != nil || r.Aside != "" {
+	if r.Aside != "" {
+		return s.Update(r)
+	}
+	file := s.File(r.Plan.Key())
+	if err := s.write(r, func(data []byte) error { return s.replaceSynced(file, data) }); err != nil {
 		return err
 	}
 	dir := filepath.Join(s.Dir, asideDir)
@@ -32,7 +36,7 @@ func (s Store) SetAside(r *Record) error {
 		return fmt.Errorf("state directory: %w", err)
 	}
 	aside := filepath.Join(dir, r.Plan.Key().String()+"."+r.Created.UTC().Format(asideTime)+recordEnd)
-	if err := errors.Join(s.release(r, r.Plan.Devices()), os.Rename(s.File(r.Plan.Key()), aside)); err != nil {
+	if err := errors.Join(s.release(r, r.Plan.Devices()), s.Files.Rename(file, aside), s.Files.SyncDir(dir)); err != nil {
 		return fmt.Errorf("record of %s: setting it aside: %w", r.Plan.Key(), err)
 	}
 	r.Aside = aside

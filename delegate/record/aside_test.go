@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/plan"
 )
 
@@ -54,6 +55,31 @@ func TestSetAside(t *testing.T) {
 	assert.Equal(t, []string{"x"}, recs[1].Restored)
 	require.NoError(t, errors.Join(s.End(recs[0]), s.End(recs[1]), s.End(recs[1]), s.End(recs[2])))
 	wantFiles(t, s.Dir, "c1:net.1.json", "c1:net.1.json.begun", "devices/"+vfA)
+}
+
+// TestSetAsideIsOnDisk: a Record that is set aside is synced, because what Begin wrote does
+// not stay beside it.
+func TestSetAsideIsOnDisk(t *testing.T) {
+	var done []string
+	s := Store{Dir: t.TempDir()}
+	s.Files.Around = func(o atomicfile.Operation, do func() error) error {
+		done = append(done, o.String())
+		return do()
+	}
+	r := newRecord("c1", "bond0", vfA)
+	require.NoError(t, s.Begin(r))
+	done = nil
+	require.NoError(t, s.SetAside(r))
+	assert.Equal(t, []string{
+		"remove c1:bond0.json.new", "write c1:bond0.json.new", "sync c1:bond0.json.new", "close c1:bond0.json.new", "rename c1:bond0.json.new",
+		"remove " + vfA, "rename c1:bond0.json", "sync directory aside",
+		"remove c1:bond0.json.new", "remove c1:bond0.json", "remove c1:bond0.json.begun",
+	}, done)
+
+	done = nil
+	const aside = "c1:bond0.00010101T000000.000000000Z.json"
+	require.NoError(t, s.SetAside(r))
+	assert.Equal(t, []string{"remove " + aside + ".new", "write " + aside + ".new", "sync " + aside + ".new", "close " + aside + ".new", "rename " + aside + ".new"}, done)
 }
 
 // TestFind: what people are shown of a container.

@@ -74,7 +74,7 @@ func (s Store) RemoveStaleHolds(ctx context.Context, timeout time.Duration) erro
 		if err := locks.Lock(ctx, "device", device); err != nil {
 			errs = append(errs, err)
 		} else if nobodys(device) { // still, now that it is locked
-			errs = append(errs, cnierror.With(types.ErrIOFailure, atomicfile.Remove(s.HoldFile(device))))
+			errs = append(errs, cnierror.With(types.ErrIOFailure, s.Files.Remove(s.HoldFile(device))))
 		}
 	}
 	return errors.Join(errs...)

@@ -2,7 +2,6 @@ package record
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,7 +19,10 @@ import (
 
 // Store keeps Records in a directory, one file each, and who holds which
 // device in the directory "devices" below it.
-type Store struct{ Dir string }
+type Store struct {
+	Dir   string
+	Files atomicfile.Files
+}
 
 const (
 	recordEnd  = ".json"
@@ -43,7 +45,7 @@ var ErrDamaged = errors.New("it is damaged")
 // Within returns the store for what the plugins of this store's Records attach: a plugin
 // may execute this program again for the same container and interface, as flannel does
 // with a delegate of type bond.
-func (s Store) Within() Store { return Store{Dir: filepath.Join(s.Dir, "within")} }
+func (s Store) Within() Store { return Store{filepath.Join(s.Dir, "within"), s.Files} }
 
 // File returns the name of a Record's file.
 func (s Store) File(k plan.Key) string { return filepath.Join(s.Dir, k.String()+recordEnd) }
@@ -58,7 +60,7 @@ func (s Store) Load(k plan.Key) (*Record, error) {
 	if !errors.Is(err, ErrDamaged) {
 		return r, err
 	}
-	if kept := atomicfile.Ignore(fs.ErrExist, os.Link(file, file+damagedEnd)); kept != nil {
+	if kept := atomicfile.Ignore(fs.ErrExist, s.Files.Link(file, file+damagedEnd)); kept != nil {
 		return nil, fmt.Errorf("%w and cannot be set aside: %v", err, kept)
 	}
 	r, missing := read(file+begunEnd, k)
@@ -130,7 +132,7 @@ func (s Store) Begin(rs ...*Record) error {
 	for _, r := range rs {
 		for _, device := range r.Plan.Devices() {
 			// One small write: a hold that is cut short has no Record.
-			if err := os.WriteFile(s.HoldFile(device), []byte(r.Plan.Key().String()), 0o600); err != nil {
+			if err := s.Files.Overwrite(s.HoldFile(device), []byte(r.Plan.Key().String())); err != nil {
 				return fmt.Errorf("hold on %s: %w", device, err)
 			}
 		}
@@ -156,44 +158,70 @@ func (s Store) begin(rs []*Record) error {
 		return of(rs[0], fmt.Errorf("%w: %d bytes, at most %d can be read back", atomicfile.ErrTooLarge, len(all), maxRecord))
 	}
 	first := s.File(rs[0].Plan.Key()) + begunEnd
-	if err := atomicfile.Create(first, all); err != nil {
+	if err := s.Files.Create(first, all); err != nil {
 		return of(rs[0], err)
 	}
 	for i, r := range rs {
 		file := s.File(r.Plan.Key())
 		if i > 0 {
-			if err := os.Link(first, file+begunEnd); err != nil {
+			if err := s.Files.Link(first, file+begunEnd); err != nil {
 				return of(r, err)
 			}
 		}
-		if err := os.Link(first, file); err != nil {
+		if err := s.Files.Link(first, file); err != nil {
 			return of(r, err)
 		}
 	}
-	return atomicfile.SyncDir(s.Dir)
+	return s.Files.SyncDir(s.Dir)
 }
 
 // Update writes a Record. It does not sync: after a crash of the machine the Record may be
 // damaged. What Begin wrote, which stays beside it, is then enough, because devices of
-// another boot are not touched.
+// another boot are not touched. A Record that was set aside has nothing beside it, so that
+// one is synced.
 func (s Store) Update(r *Record) error {
+	if r.Aside != "" {
+		return s.write(r, func(data []byte) error { return s.replaceSynced(r.Aside, data) })
+	}
+	return s.write(r, func(data []byte) error { return s.Files.Replace(s.File(r.Plan.Key()), data) })
+}
+
+// write writes a Record that can be read back.
+func (s Store) write(r *Record, replace func(data []byte) error) error {
 	data := strictjson.Encode(r)
 	if len(data) > maxRecord {
 		return fmt.Errorf("record of %s: %w: %d bytes, at most %d can be read back", r.Plan.Key(), atomicfile.ErrTooLarge, len(data), maxRecord)
 	}
-	if err := atomicfile.Replace(cmp.Or(r.Aside, s.File(r.Plan.Key())), data); err != nil {
+	if err := replace(data); err != nil {
 		return fmt.Errorf("record of %s: %w", r.Plan.Key(), err)
 	}
 	return nil
 }
 
+// replaceSynced is [atomicfile.Files.Replace] for a file that must survive a crash of the
+// machine.
+func (s Store) replaceSynced(file string, data []byte) error {
+	next := file + atomicfile.Unfinished
+	if err := s.Files.Remove(next); err != nil { // left by a process that was killed
+		return err
+	}
+	if err := s.Files.Create(next, data); err != nil {
+		return err
+	}
+	return s.Files.Rename(next, file)
+}
+
 // End removes a Record and its holds on devices, even holds that were cut short when the
-// disk was full. It is no error if they are gone. The caller holds locks on the devices.
+// disk was full. It is no error if they are gone. If a hold cannot be removed the Record
+// stays too. The caller holds locks on the devices.
 func (s Store) End(r *Record) error {
 	if r.Aside != "" {
-		return atomicfile.Remove(r.Aside+atomicfile.Unfinished, r.Aside)
+		return s.removeInOrder(r.Aside+atomicfile.Unfinished, r.Aside)
 	}
-	return errors.Join(s.release(r, r.Plan.Devices()), s.Forget(r.Plan.Key()))
+	if err := s.release(r, r.Plan.Devices()); err != nil {
+		return err
+	}
+	return s.Forget(r.Plan.Key())
 }
 
 // ReleaseRestored removes the holds of a Record on links that are as before again: what is
@@ -214,17 +242,29 @@ func (s Store) release(r *Record, devices []string) error {
 	var errs []error
 	for _, device := range devices {
 		if holder, err := s.Holder(device); err == nil && (holder == r.Plan.Key() || holder == plan.Key{}) {
-			errs = append(errs, atomicfile.Remove(s.HoldFile(device)))
+			errs = append(errs, s.Files.Remove(s.HoldFile(device)))
 		}
 	}
 	return errors.Join(errs...)
 }
 
 // Forget removes all files of a Record, including those of a process that was killed while
-// it wrote them. Copies of damaged Records stay.
+// it wrote them. Copies of damaged Records stay. What Begin wrote goes last: without it a
+// loss of power could leave a Record that cannot be read.
 func (s Store) Forget(k plan.Key) error {
 	file := s.File(k)
-	return atomicfile.Remove(file+atomicfile.Unfinished, file+begunEnd, file)
+	return s.removeInOrder(file+atomicfile.Unfinished, file, file+begunEnd)
+}
+
+// removeInOrder removes files. If one cannot be removed those after it stay: what tells
+// that it is there goes last.
+func (s Store) removeInOrder(files ...string) error {
+	for _, file := range files {
+		if err := s.Files.Remove(file); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // HoldFile returns the name of the file that says whose Record has a device.

@@ -2,6 +2,7 @@ package record
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -148,16 +149,73 @@ func TestStoreFails(t *testing.T) {
 	s := Store{Dir: t.TempDir()}
 	r := newRecord("c1", "bond0")
 	require.NoError(t, s.Begin(r))
-	// Directories in the way fail for root too.
-	require.NoError(t, os.Mkdir(s.File(c1)+atomicfile.Unfinished, 0o700))
 	r.Started = []string{"x"}
-	err := s.Update(r)
-	require.Error(t, err)
-	assert.True(t, strings.HasPrefix(err.Error(), "record of c1:bond0: open "), err)
-	got, err := s.Load(c1)
-	assert.NoError(t, err)
-	assert.Nil(t, got.Started)
-	wantFiles(t, s.Dir, "c1:bond0.json", "c1:bond0.json.begun")
+	for _, verb := range []atomicfile.Verb{atomicfile.Write, atomicfile.Close} {
+		s.Files.Around = refuse(verb)
+		require.EqualError(t, s.Update(r), "record of c1:bond0: no "+string(verb))
+		got, err := s.Load(c1)
+		assert.NoError(t, err)
+		assert.Nil(t, got.Started)
+		wantFiles(t, s.Dir, "c1:bond0.json", "c1:bond0.json.begun")
+	}
+}
+
+// refuse has each operation of a kind fail.
+func refuse(verb atomicfile.Verb) func(atomicfile.Operation, func() error) error {
+	return func(o atomicfile.Operation, do func() error) error {
+		if o.Verb == verb {
+			return fmt.Errorf("no %s", verb)
+		}
+		return do()
+	}
+}
+
+// TestBeginFails: if something of a Record or of its hold does not reach the disk, Begin
+// fails, so that nothing is done.
+func TestBeginFails(t *testing.T) {
+	for verb, want := range map[atomicfile.Verb]string{
+		atomicfile.Write:   "record of c1:bond0: no write",
+		atomicfile.Sync:    "record of c1:bond0: no sync",
+		atomicfile.Close:   "record of c1:bond0: no close",
+		atomicfile.Link:    "record of c1:bond0: no link",
+		atomicfile.SyncDir: "no sync directory",
+	} {
+		s := Store{t.TempDir(), atomicfile.Files{Around: refuse(verb)}}
+		assert.EqualError(t, s.Begin(newRecord("c1", "bond0", vfA)), want)
+	}
+}
+
+// TestBeginIsOnDisk: a Record is synced before it gets its name, and its names before Begin
+// returns.
+func TestBeginIsOnDisk(t *testing.T) {
+	var done []string
+	s := Store{Dir: filepath.Join(t.TempDir(), "state")}
+	s.Files.Around = func(o atomicfile.Operation, do func() error) error {
+		done = append(done, o.String())
+		return do()
+	}
+	require.NoError(t, s.Begin(newRecord("c1", "bond0", vfA), newRecord("c1", "net1")))
+	assert.Equal(t, []string{
+		"write c1:bond0.json.begun", "sync c1:bond0.json.begun", "close c1:bond0.json.begun",
+		"link c1:bond0.json.begun", "link c1:bond0.json.begun", "link c1:bond0.json.begun", "sync directory state", "write " + vfA,
+	}, done)
+}
+
+// TestUpdateKilled: an Update that is killed after its exchange leaves what Begin wrote,
+// which is that of other Records too. The next Update does not write into it.
+func TestUpdateKilled(t *testing.T) {
+	s := Store{Dir: t.TempDir()}
+	first, second := newRecord("c1", "bond0", vfA), newRecord("c1", "net1", vfB)
+	require.NoError(t, s.Begin(first, second))
+	require.NoError(t, os.Link(s.File(c1)+begunEnd, s.File(c1)+atomicfile.Unfinished))
+	first.Started = []string{"l" + vfA}
+	require.NoError(t, s.Update(first))
+	for _, want := range []*Record{first, second} {
+		got, err := s.Load(want.Plan.Key())
+		require.NoError(t, err)
+		assert.Empty(t, cmp.Diff(want, got))
+	}
+	wantFiles(t, s.Dir, "c1:bond0.json", "c1:bond0.json.begun", "c1:net1.json", "c1:net1.json.begun", "devices/"+vfA, "devices/"+vfB)
 }
 
 // TestStoreDamaged: if a Record cannot be read, Load returns the one that Begin wrote, with
@@ -166,7 +224,7 @@ func TestStoreDamaged(t *testing.T) {
 	s := Store{Dir: t.TempDir()}
 	r := newRecord("c1", "bond0", vfA, vfB)
 	require.NoError(t, s.Begin(r))
-	require.NoError(t, atomicfile.Replace(s.File(c1), nil))
+	require.NoError(t, s.Files.Replace(s.File(c1), nil))
 	for range 2 {
 		got, err := s.Load(c1)
 		require.NoError(t, err)
