@@ -21,6 +21,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/bond/bondfake"
+	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
@@ -47,6 +48,7 @@ type machine struct {
 	t       *testing.T
 	edges   *edges
 	plugins *plugins
+	disk    *disk
 	log     *bytes.Buffer
 }
 
@@ -61,13 +63,28 @@ func newMachine(t *testing.T) *machine {
 func newMachineOn(t *testing.T, k *bondfake.Kernel) *machine {
 	k.AddNamespace(pod1)
 	k.AddNamespace(pod2)
-	m := &machine{Kernel: k, t: t, edges: &edges{}, log: &bytes.Buffer{}}
+	m := &machine{Kernel: k, t: t, edges: &edges{}, disk: newDisk(), log: &bytes.Buffer{}}
 	m.plugins = newPlugins(k, m.edges)
 	m.Host = &Host{
-		Kernel: edgedKernel{k, m.edges}, Sys: k.Sys(), Runner: m.plugins, Store: record.Store{Dir: stateDir(t)},
+		Kernel: edgedKernel{k, m.edges}, Sys: k.Sys(), Runner: m.plugins, Store: record.Store{Dir: stateDir(t), Files: atomicfile.Files{Around: m.operate}},
 		Path: []string{"/opt/cni/bin"}, BootID: "boot1", SRIOV: t.TempDir(), WayBack: time.Minute, Limbo: Limbo{GiveUp: time.Hour},
 	}
 	return m
+}
+
+// ofFile begins the names of edges before operations on files.
+const ofFile = "file: "
+
+// operate changes a file, unless the edge before that has a fault.
+func (m *machine) operate(o atomicfile.Operation, do func() error) error {
+	if err := m.edges.pass(ofFile + o.String()); err != nil {
+		return err
+	}
+	err := do()
+	if err == nil {
+		m.disk.done(o)
+	}
+	return err
 }
 
 // stateDir is in memory where that is possible: thousands of machines sync
@@ -288,7 +305,7 @@ func (m *machine) linesOf(path string) []string {
 }
 
 // edges numbers the points at which something can go wrong: before and after
-// each effect of the kernel and of a plugin.
+// each effect of the kernel and of a plugin, and before each operation on a file.
 type edges struct {
 	passed []string
 	at     int // the number of the one where fault happens; 0: none

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
@@ -36,6 +37,8 @@ type oldCase struct {
 	expand  func(string) string // replaces what differs each time
 }
 
+// newOldCase makes a case. Operations on files are no edges of it, as they were none of
+// the version that wrote the Records.
 func newOldCase(t *testing.T, name string) oldCase {
 	if name == "the networks of a pod" {
 		dir := t.TempDir()
@@ -43,6 +46,7 @@ func newOldCase(t *testing.T, name string) oldCase {
 		one.DeviceInfo, one.DeviceInfoFile = json.RawMessage(`{"type":"pci"}`), filepath.Join(dir, "cni", "info.json")
 		n := newNode(t, bondOf("bond0", vfA, vfB), one)
 		n.plugins.write = map[string]string{"sriov ADD net2": one.DeviceInfoFile}
+		n.Store.Files = atomicfile.Files{}
 		return oldCase{
 			machine: n.machine, before: n.state(), network: n.config.Name, key: n.request().Key(),
 			add:    func() { n.AddPod(t.Context(), n.config, n.request()) },
@@ -52,6 +56,7 @@ func newOldCase(t *testing.T, name string) oldCase {
 	i := slices.IndexFunc(scenarios, func(s scenario) bool { return s.name == name })
 	require.GreaterOrEqual(t, i, 0, "there is no scenario %s", name)
 	m, r, before := stage(t, i)
+	m.Store.Files = atomicfile.Files{}
 	return oldCase{
 		machine: m, before: before, network: "net1", key: c1,
 		begin: func() {
