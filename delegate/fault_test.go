@@ -142,7 +142,7 @@ func TestDelFails(t *testing.T) {
 		done := *m.edges
 		if err != nil {
 			require.NotZero(t, edge, err)
-			if last := strings.HasPrefix(done.passed[edge-1], ofFile+"remove c1:"); !last {
+			if last := strings.HasPrefix(done.passed[edge-1], ofFile+"remove c1:bond0.json.begun"); !last {
 				assert.True(t, hasRecord(m), "DEL has failed, and the Record is gone: %v", err)
 			}
 			m.mustDel(c1)
