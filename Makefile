@@ -3,6 +3,7 @@
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 KERNEL  ?= 6.12
+KERNELS ?= 6.1 6.12
 FUZZ    ?= 20000x
 SEED    ?= 1
 SEEDS   ?= 1 2 3
@@ -23,6 +24,9 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # information, which the linker drops anyway, is a fifth of a compiler's work.
 export CGO_ENABLED = 0
 export GOFLAGS := $(sort $(shell $(GO) env GOFLAGS) -trimpath -gcflags=all=-dwarf=false)
+
+# Which kernels the lab has, and is tested on.
+export KERNELS
 
 .PHONY: help build plugin image demo demo-node failover bench faults test soak unit kernel life fuzz e2e lint lab lab-setup cluster cluster-setup clean
 
@@ -55,7 +59,7 @@ faults: build lab-setup ## a campaign of random faults, ROUNDS of it by SEED: bu
 	$(GO) run ./tests/faults -kernel $(KERNEL) -plugin $(PLUGIN) -seed $(SEED) -rounds $(ROUNDS) -report $(BUILD)/report/$(REPORT)
 
 # What fits into half an hour. The rest is soak.
-test: build lab-setup cluster-setup ## unit tests here, kernel tests in the lab on two kernels, a campaign, end-to-end tests
+test: build lab-setup cluster-setup ## unit tests here, kernel tests in the lab on each of KERNELS, a campaign, end-to-end tests
 	@tests/parts.sh unit kernel 'faults ROUNDS=60' e2e
 
 soak: build lab-setup ## what takes hours: TestLife to the end, fuzzing, campaigns of SEEDS, each of ROUNDS
@@ -64,7 +68,7 @@ soak: build lab-setup ## what takes hours: TestLife to the end, fuzzing, campaig
 unit: ## the unit tests, without the lab
 	$(GO) test ./bond/... ./delegate/... ./kubeclient/... ./cmd/... ./deploy/... ./tests/rules/... ./tests/demo/... ./tests/bench/...
 
-kernel: build lab-setup ## the kernel tests, in the lab on two kernels
+kernel: build lab-setup ## the kernel tests, in the lab on each of KERNELS
 	$(GO) test -v -count=1 -p 1 -timeout 60m ./tests/lab/... ./tests/kernel/...
 
 life: ## every crash of every step of ADD, DEL and GC, until no state is new

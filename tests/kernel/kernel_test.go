@@ -19,8 +19,6 @@ import (
 // limit is generous: the guest's processor is emulated, and machines are shared.
 const limit = 25 * time.Minute
 
-var kernels = []string{"6.1", "6.12"}
-
 // newestSRIOV are the scripts that run with the stand-in for the newest sriov-cni too, on
 // the last kernel: those in which it takes part most.
 const newestSRIOV = "^TestLab$/^(asbefore|attach|del|mac|misbehave)$"
@@ -29,7 +27,7 @@ const newestSRIOV = "^TestLab$/^(asbefore|attach|del|mac|misbehave)$"
 var packages = []string{"bond", "bond/bondfake", "cmd/multibond"}
 
 func TestKernel(t *testing.T) {
-	binaries, standIn := build(t), buildStandIn(t)
+	binaries, standIn, kernels := build(t, packages...), buildStandIn(t), lab.Kernels()
 	for _, kernel := range kernels {
 		t.Run(kernel, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), limit)
@@ -71,7 +69,7 @@ func buildStandIn(t *testing.T) string {
 }
 
 // build compiles the tests of each package for the guest.
-func build(t *testing.T) (binaries []string) {
+func build(t *testing.T, packages ...string) (binaries []string) {
 	for _, pkg := range packages {
 		binary := filepath.Join(t.TempDir(), filepath.Base(pkg)+".test")
 		compile(t, "test", "-c", "-tags", "lab", "-o", binary, "./"+pkg)

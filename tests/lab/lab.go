@@ -122,15 +122,23 @@ func Root() string {
 // Dir is where setup.sh puts what the lab needs.
 func Dir() string { return filepath.Join(Root(), "build", "lab") }
 
-// Kernels lists those that were set up, oldest first.
+// Kernels lists those that KERNELS in the environment names, or else those that were
+// set up, oldest first.
 func Kernels() []string {
+	if names := strings.Fields(os.Getenv("KERNELS")); len(names) > 0 {
+		return sorted(names)
+	}
 	files, _ := filepath.Glob(kernelFile("*", "initramfs"))
 	var names []string
 	for _, file := range files {
 		names = append(names, filepath.Base(filepath.Dir(file)))
 	}
-	slices.SortFunc(names, func(a, b string) int { return slices.Compare(version(a), version(b)) })
-	return names
+	return sorted(names)
+}
+
+func sorted(kernels []string) []string {
+	slices.SortFunc(kernels, func(a, b string) int { return slices.Compare(version(a), version(b)) })
+	return kernels
 }
 
 func newest(kernels []string) string {

@@ -31,8 +31,8 @@ source_entry() { # uri, suites; no uri, no entry
 
 # Reads the lists of this release's suites, and of those of Debian 12, which has
 # both kernels. A suite that is not there is no error: another may do.
-package_lists() {
-	[ -z "${lists_read-}" ] || return 0
+package_lists() { # further suites
+	[ -z "${lists_read-}" ] || [ $# -gt 0 ] || return 0
 	have apt-get || die "no apt-get here: put qemu-system-x86_64 >= 8.0 (or set LAB_QEMU), busybox, ip, bridge" \
 		"and zstd in PATH, and unpack a kernel package into $out/kernels/6.1/root, another into .../6.12/root"
 	say "reading the package lists"
@@ -42,7 +42,7 @@ package_lists() {
 	[ -n "$own" ] || die "apt on this machine has no source for $VERSION_CODENAME"
 	if [ "$ID" = debian ]; then components='' old='bookworm bookworm-backports' old_security=bookworm-security; fi
 	{
-		source_entry "$own" "$VERSION_CODENAME" "$VERSION_CODENAME"-{updates,backports} $old
+		source_entry "$own" "$VERSION_CODENAME" "$VERSION_CODENAME"-{updates,backports} $old "$@"
 		source_entry "$security" "$VERSION_CODENAME-security" $old_security
 	} >"$out/apt/sources/lab.sources"
 	apt get update >"$out/apt/log" 2>&1 || say "some lists cannot be read: $(tail -1 "$out/apt/log")"

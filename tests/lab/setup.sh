@@ -5,6 +5,7 @@
 # unpacked. What is there already stays; a second run does nothing.
 #
 # LAB_QEMU: a qemu-system-x86_64 to use instead of the one that is found.
+# KERNELS: series of kernels, instead of 6.1 and 6.12.
 set -euo pipefail
 shopt -s nullglob
 
@@ -64,10 +65,19 @@ debian_kernel() { # series
 	[ ! -d "$out/kernels/$1/root" ] || return 0
 	package_lists
 	local package
-	package=$(apt cache search --names-only "^linux-image-${1/./\\.}\.[^-]*(-[0-9]+)?-amd64$" |
-		cut -d' ' -f1 | sort -V | tail -1)
+	package=$(kernel_package "$1")
+	[ -n "$package" ] || { package_lists trixie-backports sid && package=$(kernel_package "$1"); }
 	[ -n "$package" ] || die "no Debian kernel $1 for amd64 in the package lists"
-	unpack_kernel "$1" "$package"
+	unpack_kernel "$1" "$package" $(kernel_parts "$package")
+}
+
+kernel_package() { # series
+	apt cache search --names-only "^linux-image-${1/./\\.}\.[^-]*(-[0-9]+)?-amd64$" | cut -d' ' -f1 | sort -V | tail -1
+}
+
+# Since 7.2 the kernel and its modules are in packages that the image's depends on.
+kernel_parts() { # package
+	apt cache depends "$1" | sed -nE 's/^ *Depends: (linux-(binary|modules)-.*)/\1/p'
 }
 
 # Ubuntu has no kernel of Debian's: the newest of each of its own last two series,
@@ -90,6 +100,7 @@ unpack_kernel() { # series, packages
 	rm -rf "$dir" && mkdir -p "$dir/deb" "$dir/part"
 	(cd "$dir/deb" && apt get download "${@:2}" >"$out/apt/log" 2>&1) || die "cannot get ${*:2}: $(tail -1 "$out/apt/log")"
 	for deb in "$dir"/deb/*.deb; do dpkg -x "$deb" "$dir/part"; done
+	[ -d "$dir/part/lib" ] || ln -s usr/lib "$dir/part/lib"
 	rm -r "$dir/deb" "$dir"/part/lib/modules/*/kernel/{sound,drivers/{gpu,media}} # large, and never in a VM
 	echo "${*:2}" >"$dir/version"
 	mv "$dir/part" "$dir/root"
@@ -159,7 +170,7 @@ guest() { # kernel's directory
 	cp -r "$out/cni" "$tree/opt/cni/bin"
 	(cd "$tree" && find . | busybox cpio -o -H newc -R 0:0 2>/dev/null) >"$1/initramfs.new"
 	mv "$1/initramfs.new" "$1/initramfs" # whole, or not there
-	[ -e "$1/vmlinux" ] || { vmlinux "$root"/boot/vmlinuz-* >"$1/vmlinux.new" && mv "$1/vmlinux.new" "$1/vmlinux"; }
+	[ -e "$1/vmlinux" ] || { vmlinux "$root"/{boot/vmlinuz-*,lib/modules/*/vmlinuz} >"$1/vmlinux.new" && mv "$1/vmlinux.new" "$1/vmlinux"; }
 	rm -r "$tree"
 }
 
@@ -182,20 +193,25 @@ compile() {
 inputs() {
 	(cd "$lab" && cat setup.sh packages.sh ../compile.sh init guest/*.go internal/*/*.go plugins/*/* && echo "${LAB_QEMU-}" && go version) | sha256sum
 }
-current() { [ "$(cat "$out/stamp" 2>/dev/null)" = "$wanted" ]; }
+current() {
+	local series
+	[ "$(cat "$out/stamp" 2>/dev/null)" = "$wanted" ] || return
+	for series in $kernels; do [ -e "$out/kernels/$series/initramfs" ] || return; done
+}
 
 have go || die "there is no go in PATH"
-wanted=$(inputs)
+. /etc/os-release
+wanted=$(inputs) kernels=${KERNELS:-6.1 6.12}
+[ "$ID" != ubuntu ] || kernels=''
 ! current || exit 0
 [ "$(uname -m)" = x86_64 ] || die "the lab's NICs and kernels are x86-64's, and this machine is not"
-. /etc/os-release
 mkdir -p "$out/cni"
 exec 9>"$out/lock" && flock 9 # another one may be at it
 ! current || exit 0
 say "compiling the agent, sriov-cni and the standard plugins"
 compile & compiling=$!
 programs
-if [ "$ID" = ubuntu ]; then ubuntu_kernels; else debian_kernel 6.1 && debian_kernel 6.12; fi
+if [ "$ID" = ubuntu ]; then ubuntu_kernels; else for series in $kernels; do debian_kernel "$series"; done; fi
 wait $compiling || die "does not compile: $(cat "$out/compile.log")"
 say "packing the guests"
 for kernel in "$out"/kernels/*/root; do guest "${kernel%/root}"; done
