@@ -26,13 +26,26 @@ func (real) removeNamespace(t *testing.T, name string) { netns(t, "del", name) }
 
 func netns(t *testing.T, verb, name string) {
 	t.Helper()
-	out, err := exec.Command("ip", "netns", verb, name).CombinedOutput()
-	require.NoError(t, err, "ip netns %s %s: %s", verb, name, out)
+	execute(t, "ip", "netns", verb, name)
 }
 
-// TestParityKernel runs the script against the running kernel.
+func execute(t *testing.T, args ...string) {
+	t.Helper()
+	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+	require.NoError(t, err, "%v: %s", args, out)
+}
+
+// TestParityKernel runs the script against the running kernel alone: udev waits until it
+// is over. VFs are set up and down, because at that igbvf makes the MAC that udev has
+// given them their permanent one.
 func TestParityKernel(t *testing.T) {
+	execute(t, "udevadm", "control", "--stop-exec-queue")
+	for _, vf := range []string{a0, a1, b0, b1} {
+		execute(t, "ip", "link", "set", vf, "up")
+		execute(t, "ip", "link", "set", vf, "down")
+	}
 	t.Cleanup(func() {
+		execute(t, "udevadm", "control", "--start-exec-queue")
 		for _, name := range spaces[1:] {
 			exec.Command("ip", "netns", "del", name).Run()
 		}
