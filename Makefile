@@ -101,7 +101,7 @@ cluster: image cluster-setup ## a Kubernetes cluster with real VFs, until interr
 cluster-setup: ## what the cluster needs, once: Kubernetes, etcd, containerd, all from modules
 	@tests/cluster/setup.sh
 
-lab-setup: ## what the lab needs, once: QEMU, two kernels, sriov-cni
+lab-setup: ## what the lab needs, once: QEMU, KERNELS, udev, sriov-cni
 	@tests/lab/setup.sh
 
 clean: ## remove everything that was built, the lab's downloads too

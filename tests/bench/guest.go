@@ -56,7 +56,7 @@ func (p LabPeer) String() string {
 // container has them, and lets the kernel trace.
 const uplink = `
 echo "root:x:0:0:root:/root:/bin/sh" >/etc/passwd
-for dev in /sys/class/net/eth*; do
+for dev in /sys/class/net/*; do
 	case $(readlink $dev/device/driver) in */virtio_net) uplink=${dev##*/} ;; esac
 done
 ip link set $uplink up

@@ -45,20 +45,11 @@ packages() {
 	. /etc/os-release
 	components=universe
 	[ "$ID" != debian ] || components=''
-	[ -x "$tools/usr/sbin/runc" ] || { package_lists; fetch runc; fetch libseccomp2; fetch pci.ids; }
+	[ -x "$tools/usr/sbin/runc" ] || fetch runc libseccomp2 pci.ids
 	mkdir -p "$disk/lib" "$disk/share"
 	cp -L "$tools/usr/sbin/runc" "$disk/bin/"
 	cp -L "$tools"/usr/lib/x86_64-linux-gnu/libseccomp.so.2 "$disk/lib/"
 	cp -L "$tools/usr/share/misc/pci.ids" "$disk/share/"
-}
-
-# A package itself, whether the machine has it or not.
-fetch() { # package
-	say "downloading $1"
-	mkdir -p "$out/apt/deb"
-	(cd "$out/apt/deb" && apt get download "$1" >"$out/apt/log" 2>&1) || die "cannot get $1: $(tail -1 "$out/apt/log")"
-	local deb
-	for deb in "$out"/apt/deb/*.deb; do dpkg -x "$deb" "$tools" && rm "$deb"; done
 }
 
 # The sandbox of every pod, and what the tests' pods are: a shell and the probe.

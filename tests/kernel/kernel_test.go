@@ -23,6 +23,10 @@ const limit = 25 * time.Minute
 // the last kernel: those in which it takes part most.
 const newestSRIOV = "^TestLab$/^(asbefore|attach|del|mac|misbehave)$"
 
+// besideNetworkd are the scripts that run on a node with systemd-networkd too: those in
+// which VFs come back to the host in every way.
+const besideNetworkd = "^TestLab$/^(asbefore|attach|del|misbehave|udev)$"
+
 // packages have tests with the build tag "lab".
 var packages = []string{"bond", "bond/bondfake", "cmd/multibond"}
 
@@ -50,6 +54,22 @@ func TestKernel(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestNetworkd runs scripts of cmd/multibond while systemd-networkd sets up every
+// interface of the host.
+func TestNetworkd(t *testing.T) {
+	binaries := build(t, "cmd/multibond")
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	vm, err := lab.Boot(ctx, lab.Options{
+		PFs: 2, VFs: 4, Networkd: true, Timeout: limit, Log: os.Stdout,
+		Files: map[string]string{"bin/multibond": filepath.Join(lab.Root(), "build/multibond")},
+	})
+	require.NoError(t, err)
+	defer vm.Close()
+	_, err = vm.GoTest(ctx, binaries[0], "-test.parallel=1", "-test.run="+besideNetworkd)
+	require.NoError(t, err)
 }
 
 // testNewestSRIOV runs scripts of cmd/multibond with another sriov-cni in the guest.

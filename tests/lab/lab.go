@@ -3,7 +3,7 @@
 //
 // The guest has two or four PFs on one switch: enp1s0 is 0000:01:00.0, its VFs
 // are enp1s0v0 (0000:01:10.0), enp1s0v1 (0000:01:10.2) and so on; enp2s0 is
-// 0000:02:00.0. PFs are up, VFs are down. The standard CNI plugins and sriov are
+// 0000:02:00.0. udev gives them these names. PFs are up, VFs are down. The standard CNI plugins and sriov are
 // in /opt/cni/bin. All is root's, in memory, and gone with the VM; /lab is a
 // directory of the host.
 //
@@ -26,14 +26,15 @@ import (
 
 // Options says which machine to boot. The zero value is a good one.
 type Options struct {
-	Kernel  string            // a directory below build/lab/kernels, as 6.1; default the newest
-	PFs     int               // 1 to 4, all on one switch; default 2
-	VFs     int               // of each PF, 1 to 7; default 4
-	Files   map[string]string // path below /lab to a file of the host, copied; those in bin/ get into /opt/cni/bin as well
-	Disk    string            // an image that the guest has as /dev/vda, read-only; with it comes an uplink, and more memory
-	Forward map[int]int       // with an uplink: a port of the host's loopback to one of the guest
-	Log     io.Writer         // progress, in single lines; default none
-	Timeout time.Duration     // of the VM's whole life, default 15 min; then it is killed
+	Kernel   string            // a directory below build/lab/kernels, as 6.1; default the newest of Kernels
+	PFs      int               // 1 to 4, all on one switch; default 2
+	VFs      int               // of each PF, 1 to 7; default 4
+	Networkd bool              // systemd-networkd sets up every interface that appears, and asks for an address by DHCP
+	Files    map[string]string // path below /lab to a file of the host, copied; those in bin/ get into /opt/cni/bin as well
+	Disk     string            // an image that the guest has as /dev/vda, read-only; with it comes an uplink, and more memory
+	Forward  map[int]int       // with an uplink: a port of the host's loopback to one of the guest
+	Log      io.Writer         // progress, in single lines; default none
+	Timeout  time.Duration     // of the VM's whole life, default 15 min; then it is killed
 }
 
 func (o Options) withDefaults() (Options, error) {

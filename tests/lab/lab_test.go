@@ -27,6 +27,7 @@ func TestGuest(t *testing.T) {
 			}{
 				{"Links", testLinks},
 				{"VFs", testVFs},
+				{"Udev", testUdev},
 				{"Attach", testAttach},
 				{"CablePulled", testCablePulled},
 				{"PFDown", testPFDown},
@@ -73,6 +74,21 @@ func testVFs(t *testing.T, vm *VM) {
 			assert.Equal(t, want, got, "VF %d of PF %d", vf, pf)
 		}
 	}
+}
+
+// A VF that comes back from a namespace keeps the name that it has there. Its own is an
+// alternative one. A VF whose driver is loaded anew has its own name.
+func testUdev(t *testing.T, vm *VM) {
+	sh(t, vm, `ip netns add pod
+		ip link set enp1s0v1 netns pod name net1
+		ip netns del pod`)
+	await(t, vm, "ip link show net1 2>/dev/null | grep -ow 'altname enp1s0v1' || true", "altname enp1s0v1\n")
+	sh(t, vm, `ip link property del dev net1 altname enp1s0v1
+		ip link set net1 name enp1s0v1
+		echo 0000:01:10.2 >/sys/bus/pci/drivers/igbvf/unbind
+		echo 0000:01:10.2 >/sys/bus/pci/drivers/igbvf/bind
+		udevadm settle`)
+	assert.Equal(t, "enp1s0v1\n", sh(t, vm, "ls /sys/bus/pci/devices/0000:01:10.2/net"))
 }
 
 // cni is a plugin's environment, for a container that is a network namespace.

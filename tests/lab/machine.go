@@ -76,12 +76,15 @@ func pf(i int) []string {
 // woke any more; a periodic one wakes it again.
 func commandLine(o Options, extra ...string) string {
 	words := append([]string{
-		"console=ttyS0", "loglevel=4", "panic=-1", "net.ifnames=0",
+		"console=ttyS0", "loglevel=4", "panic=-1", "net.naming-scheme=v252",
 		"mitigations=off", "cryptomgr.notests", "tsc=reliable", "nohz=off", "highres=off",
 		fmt.Sprintf("lab_pfs=%d", o.PFs), fmt.Sprintf("lab_vfs=%d", o.VFs),
 	}, extra...)
 	if o.Disk != "" {
 		words = append(words, "lab_disk")
+	}
+	if o.Networkd {
+		words = append(words, "lab_networkd")
 	}
 	return strings.Join(words, " ")
 }

@@ -58,3 +58,13 @@ tool() { # apt-get's options, package
 	local deb
 	for deb in "$out"/apt/cache/archives/*.deb; do dpkg -x "$deb" "$tools" && rm "$deb"; done
 }
+
+# Packages themselves, whether the machine has them or not.
+fetch() { # packages
+	package_lists
+	say "downloading $*"
+	mkdir -p "$out/apt/deb"
+	(cd "$out/apt/deb" && apt get download "$@" >"$out/apt/log" 2>&1) || die "cannot get $*: $(tail -1 "$out/apt/log")"
+	local deb
+	for deb in "$out"/apt/deb/*.deb; do dpkg -x "$deb" "$tools" && rm "$deb"; done
+}

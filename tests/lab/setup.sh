@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes all that the lab's VM needs, below build/lab: QEMU, two kernels with an
-# initramfs each, and the CNI plugins. Nothing is installed and no root is
+# Makes all that the lab's VM needs, below build/lab: QEMU, kernels with an
+# initramfs each, udev, and the CNI plugins. Nothing is installed and no root is
 # needed: packages come by way of an apt configuration of our own, and are
 # unpacked. What is there already stays; a second run does nothing.
 #
@@ -19,8 +19,8 @@ cluster_modules='virtio_net virtio_blk crc32c_generic ext4' # only loaded where 
 lab=$(cd "$(dirname "$0")" && pwd)
 out=$(cd "$lab/../.." && pwd)/build/lab
 tools=$out/tools
-libs=$tools/usr/lib/x86_64-linux-gnu:$tools/lib/x86_64-linux-gnu
-PATH=$tools/usr/sbin:$tools/usr/bin:$tools/sbin:$tools/bin:$PATH:/usr/sbin:/sbin
+libs=$tools/usr/lib/x86_64-linux-gnu:$tools/lib/x86_64-linux-gnu:$tools/usr/lib/x86_64-linux-gnu/systemd
+PATH=$tools/usr/sbin:$tools/usr/bin:$tools/sbin:$tools/bin:$PATH:/usr/sbin:/sbin:$tools/usr/lib/systemd:$tools/lib/systemd:/usr/lib/systemd
 
 name=lab
 . "$lab/packages.sh"
@@ -55,7 +55,21 @@ programs() {
 	have ip && have bridge || tool iproute2
 	have zstd || tool zstd
 	have xz || tool xz-utils
+	have udevadm && have systemd-networkd || udev
 	qemu
+}
+
+# udev and networkd themselves, whatever parts of systemd the machine has, and those
+# of their libraries that it lacks.
+udev() {
+	fetch udev systemd libsystemd-shared
+	! missing_library udevadm systemd-networkd ||
+		tool libacl1 libapparmor1 libaudit1 libblkid1 libcap2 libcrypt1 libgcrypt20 libip4tc2 libkmod2 liblz4-1 libmount1 libpam0g libseccomp2 libselinux1
+}
+
+missing_library() { # programs
+	local name
+	for name; do LD_LIBRARY_PATH=$libs ldd "$(command -v "$name")"; done | grep 'not found' >/dev/null
 }
 
 # ---- kernels --------------------------------------------------------------
@@ -145,14 +159,27 @@ module() { # name, kernel tree, guest tree
 # most, but they know no bonds and no JSON, and its shell prefers them to PATH.
 host_programs() { # guest tree
 	local name file
-	for name in busybox ip bridge bash dash nsenter unshare timeout; do
+	for name in busybox ip bridge bash dash nsenter unshare timeout udevadm systemd-networkd; do
 		cp -L "$(command -v $name)" "$1/usr/bin/"
 		LD_LIBRARY_PATH=$libs ldd "$(command -v $name)" 2>/dev/null | grep -o '/[^ ]*' || true # busybox is static
 	done | sort -u | while read -r file; do
 		mkdir -p "$1$(dirname "${file#"$tools"}")" && cp -L "$file" "$1${file#"$tools"}"
 	done
 	ln -s dash "$1/usr/bin/sh"
+	ln -s udevadm "$1/usr/bin/systemd-udevd"
 	busybox --list | while read -r name; do ln -s busybox "$1/usr/bin/$name" 2>/dev/null || true; done
+}
+
+# The rules for network interfaces, and Debian's policy for their names and MACs. The
+# other rules are for devices that the guest does not have, or load modules.
+udev_rules() { # guest tree
+	local lib
+	lib=$(dirname "$(dirname "$(command -v udevadm)")")/lib
+	mkdir -p "$1"/usr/lib/{udev/rules.d,systemd/network}
+	cp "$lib"/udev/rules.d/{75-net-description,80-net-setup-link}.rules "$1/usr/lib/udev/rules.d/"
+	cp "$lib/systemd/network/99-default.link" "$1/usr/lib/systemd/network/"
+	echo 6d756c7469626f6e642d6c61622d3031 >"$1/etc/machine-id" # from which udev makes MACs
+	printf '%s\n' root:x:0:0:root:/root:/bin/sh systemd-network:x:998:998:networkd:/:/bin/false >"$1/etc/passwd"
 }
 
 guest() { # kernel's directory
@@ -160,6 +187,7 @@ guest() { # kernel's directory
 	rm -rf "$tree" && mkdir -p "$tree"/{proc,sys,dev,run,tmp,var,lab,root,opt/cni,etc,usr/{bin,sbin,lib}}
 	for name in bin sbin lib; do ln -s usr/$name "$tree/$name"; done
 	host_programs "$tree"
+	udev_rules "$tree"
 	for name in $nic_modules; do module "$name" "$root" "$tree"; done >"$tree/etc/modules.nic"
 	for name in $other_modules; do module "$name" "$root" "$tree"; done >"$tree/etc/modules"
 	for name in $cluster_modules; do module "$name" "$root" "$tree"; done >"$tree/etc/modules.cluster"

@@ -14,7 +14,7 @@ echo "127.0.0.1 localhost" >/etc/hosts
 echo "root:x:0:0:root:/root:/bin/sh" >/etc/passwd
 
 # The uplink is the one NIC that is no igb's.
-for dev in /sys/class/net/eth*; do
+for dev in /sys/class/net/*; do
 	case $(readlink "$dev/device/driver") in */virtio_net) uplink=${dev##*/} ;; esac
 done
 ip link set "$uplink" up

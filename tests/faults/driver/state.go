@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -97,7 +98,8 @@ func prepare() error {
 }
 
 // state lists all that an attachment can change, a line each: every VF by its
-// device, what its PF keeps of it, bonds, veths, processes, and the files of Records,
+// device, what its PF keeps of it, bonds, veths, alternative names, which udev gives to
+// a link with a name that is not its own, processes, and the files of Records,
 // addresses and sriov-cni.
 func state() ([]string, error) {
 	vfs, err := filepath.Glob("/sys/class/net/*/device/virtfn*")
@@ -124,10 +126,15 @@ func state() ([]string, error) {
 		case strings.Contains(rest, " bond ") || strings.Contains(rest, " veth "):
 			lines = append(lines, "link "+index+" "+name)
 		}
+		for _, other := range altName.FindAllString(rest, -1) {
+			lines = append(lines, name+" has the "+other)
+		}
 	}
 	files, err := ofFiles()
 	return append(append(lines, files...), processes()...), err
 }
+
+var altName = regexp.MustCompile(`altname \S+`)
 
 // ofVF is a VF's interface on the host.
 func ofVF(vf string) string {
@@ -205,8 +212,7 @@ func difference(before []string, anew bool) string {
 	}
 }
 
-// makeVFs gives all PFs that have none their VFs, with the names that the lab
-// gives them.
+// makeVFs gives all PFs that have none their VFs. udev names them.
 const makeVFs = `
 for n in /sys/class/net/enp*/device/sriov_numvfs; do
 	pf=${n#/sys/class/net/}; pf=${pf%%/*}
@@ -215,9 +221,13 @@ done
 for pf in $made; do
 	for vf in /sys/class/net/$pf/device/virtfn*; do
 		for i in $(seq 600); do [ -d $vf/net ] && break; sleep 0.1; done
-		number=${vf##*virtfn}; name=$(ls $vf/net)
-		ip link set $name down
-		[ $name = ${pf}v$number ] || ip link set $name name ${pf}v$number
+	done
+done
+udevadm settle
+for pf in $made; do
+	for vf in /sys/class/net/$pf/device/virtfn*; do
+		number=${vf##*virtfn}
+		ip link set ${pf}v$number down
 		ip link set $pf vf $number mac $(cat $vf/net/*/address)
 	done
 done
@@ -232,9 +242,8 @@ const rebindVF = `
 vf=/sys/bus/pci/devices/0000:01:10.0
 echo 0000:01:10.0 >$vf/driver/unbind; echo 0000:01:10.0 >/sys/bus/pci/drivers/igbvf/bind
 for i in $(seq 600); do [ -d $vf/net ] && break; sleep 0.1; done
-name=$(ls $vf/net)
-ip link set $name down
-[ $name = enp1s0v0 ] || ip link set $name name enp1s0v0`
+udevadm settle
+ip link set enp1s0v0 down`
 
 // rebindPF takes a PF's driver away and gives it back.
 const rebindPF = `
@@ -243,8 +252,7 @@ echo 0000:01:00.0 >$pf/driver/unbind
 sleep 0.2
 echo 0000:01:00.0 >/sys/bus/pci/drivers/igb/bind
 for i in $(seq 600); do [ -d $pf/net ] && break; sleep 0.1; done
-name=$(ls $pf/net)
-[ $name = enp1s0 ] || ip link set $name name enp1s0
+udevadm settle
 ip link set enp1s0 up` + makeVFs
 
 // startAnew makes everything clean by force, for another try of a round.

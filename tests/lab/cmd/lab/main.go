@@ -1,7 +1,7 @@
 // Command lab runs a command, or a shell, in the lab's VM.
 //
-//	lab run [-kernel 6.1] [-pfs 4] [-vfs 2] [-files guest=host,...] -- command...
-//	lab shell [-kernel 6.1] [-pfs 4] [-vfs 2] [-files guest=host,...]
+//	lab run [-kernel 6.1] [-pfs 4] [-vfs 2] [-networkd] [-files guest=host,...] -- command...
+//	lab shell [-kernel 6.1] [-pfs 4] [-vfs 2] [-networkd] [-files guest=host,...]
 //
 // A run ends with the command's exit status. Leaving the shell powers the VM off.
 package main
@@ -37,6 +37,7 @@ func run(args []string) (int, error) {
 	flags.StringVar(&o.Kernel, "kernel", "", "one of "+strings.Join(lab.Kernels(), ", ")+"(default: the newest)")
 	flags.IntVar(&o.PFs, "pfs", 2, "number of physical functions, at most 4")
 	flags.IntVar(&o.VFs, "vfs", 4, "number of virtual functions of each, at most 7")
+	flags.BoolVar(&o.Networkd, "networkd", false, "have systemd-networkd set up every interface that appears")
 	flags.DurationVar(&o.Timeout, "timeout", 0, "time after which the VM is shut down (default: 15 minutes for a run, none for a shell)")
 	flags.StringVar(&o.Disk, "disk", "", "image `file` that becomes /dev/vda of the guest, which then has an uplink too")
 	flags.Func("files", "guest=host,...: `files` to put below /lab", func(s string) error { return addFiles(o.Files, s) })
