@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"embed"
 	"encoding/json"
 	"fmt"
@@ -143,8 +144,10 @@ func same(ts *testscript.TestScript, neg bool, args []string) {
 
 // stateOfNode describes everything that an attachment can change, as seen by programs
 // that are not ours: each link of the host and of every named namespace with its
-// addresses, what the PFs store for each VF, and the files of CNI.
+// addresses, what the PFs store for each VF, and the files of CNI. What udev has begun
+// is part of it.
 func stateOfNode() string {
+	exec.Command("udevadm", "settle").Run()
 	lines := linksOf("host")
 	spaces, _ := filepath.Glob("/run/netns/*")
 	for _, path := range spaces {
@@ -162,8 +165,16 @@ func stateOfNode() string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// flagsSet are the flags of a link that somebody sets, by iproute2's names.
-var flagsSet = []string{"UP", "PROMISC", "ALLMULTI", "NOARP", "MULTICAST"}
+// flagsSet returns the flags of a link that somebody sets, by iproute2's names. In a
+// guest with networkd, UP is not one: networkd sets up every link of the host, in its
+// own time.
+func flagsSet() []string {
+	flags := []string{"UP", "PROMISC", "ALLMULTI", "NOARP", "MULTICAST"}
+	if line, _ := os.ReadFile("/proc/cmdline"); bytes.Contains(line, []byte("lab_networkd")) {
+		return flags[1:]
+	}
+	return flags
+}
 
 func linksOf(where string, ipArgs ...string) []string {
 	out, err := exec.Command("ip", append(ipArgs, "-j", "-d", "addr")...).Output()
@@ -195,6 +206,7 @@ func linksOf(where string, ipArgs ...string) []string {
 		return []string{where + ": " + err.Error()}
 	}
 	var lines []string
+	set := flagsSet()
 	for _, l := range links {
 		var addrs []string
 		for _, a := range l.Addrs {
@@ -204,7 +216,7 @@ func linksOf(where string, ipArgs ...string) []string {
 			}
 		}
 		// Whether a link has a carrier, or is in a bond, is not said by its flags here.
-		flags := slices.DeleteFunc(l.Flags, func(f string) bool { return !slices.Contains(flagsSet, f) })
+		flags := slices.DeleteFunc(l.Flags, func(f string) bool { return !slices.Contains(set, f) })
 		lines = append(lines, fmt.Sprintf("%s %s %s mac=%s mtu=%d flags=%v alias=%q queue=%d group=%s gso=%d/%d also=%q master=%q kind=%q addrs=%v",
 			where, l.Name, l.Device, l.Address, l.MTU, flags, l.Alias, l.Queue, l.Group, l.GSOSize, l.GSOSegs, l.AltNames, l.Master, l.LinkInfo.Kind, addrs))
 		for _, vf := range l.VFs {
