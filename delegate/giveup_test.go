@@ -1,6 +1,7 @@
 package delegate
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -266,4 +267,66 @@ func TestGiveUpPod(t *testing.T) {
 	clear(n.plugins.refuse)
 	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 	n.wantState(before)
+}
+
+// TestGiveUpOthers: what was set aside is tried again for its own network and container
+// only. A VF that another pod has meanwhile is not touched.
+func TestGiveUpOthers(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	r := request(t, standard)
+	m.mustAdd(r)
+	lift := takeName("enp1s0v0")(m)
+	m.Limbo.GiveUp = 0
+	require.Error(t, m.Del(t.Context(), c1))
+	m.mustDel(c1)
+	require.Len(t, m.aside(), 1)
+	m.Limbo.GiveUp = time.Hour
+	require.NoError(t, m.GC(t.Context(), "net1", []netconf.GCAttachment{}), "it waits for nothing once it is set aside")
+
+	m.mustAdd(other(r))
+	lift()
+	attached := m.state()
+	require.NoError(t, m.GC(t.Context(), "net1", []netconf.GCAttachment{{ContainerID: "c2", IfName: "bond0"}}))
+	assert.Contains(t, m.log.String(), "VF 0000:3b:02.0 belongs to container c2 at present")
+	m.wantState(attached)
+	m.mustDel(c2)
+	require.Len(t, m.aside(), 1)
+
+	require.NoError(t, m.GC(t.Context(), "net2", []netconf.GCAttachment{}))
+	require.Len(t, m.aside(), 1, "GC of another network")
+	m.mustDel(c2)
+	require.Len(t, m.aside(), 1, "DEL of another container")
+	require.NoError(t, m.GC(t.Context(), "net1", []netconf.GCAttachment{}))
+	m.wantState(before)
+}
+
+// TestGiveUpNamespace: GC does not reclaim what is in the namespace of a Record that was set
+// aside, because the Record knows more.
+func TestGiveUpNamespace(t *testing.T) {
+	m := newMachine(t)
+	m.Namespaces = t.TempDir()
+	r := request(t, standard)
+	r.Netns = filepath.Join(m.Namespaces, "p1")
+	writeFile(t, r.Netns, "", 0o600)
+	m.AddNamespace(r.Netns)
+	m.mustAdd(r)
+	lift := refusal(func(verb string, what any) bool {
+		c, is := what.(bond.Change)
+		return verb == "Delete" || is && c.Namespace != nil
+	})(m)
+	for _, link := range []string{"bond0-1", "bond0-2"} {
+		m.plugins.refuse["sriov DEL "+link] = "no"
+	}
+	m.Limbo.GiveUp = 0
+	require.Error(t, m.Del(t.Context(), c1))
+	m.mustDel(c1)
+	require.Len(t, m.aside(), 1)
+	require.NoError(t, m.GCPod(t.Context(), netconf.Cluster{Name: "net1", Valid: []netconf.GCAttachment{}}))
+	assert.NotContains(t, m.log.String(), "there is no Record of")
+	clear(m.plugins.refuse)
+	lift()
+	require.NoError(t, m.GCPod(t.Context(), netconf.Cluster{Name: "net1", Valid: []netconf.GCAttachment{}}))
+	assert.Empty(t, m.aside())
+	assert.Equal(t, vfA, m.link("", "enp1s0v0").Device)
 }
