@@ -10,6 +10,7 @@ import (
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/record"
 )
 
 // heldBy is a node whose second VF has a userspace driver, and a pod that has the VF in a
@@ -157,4 +158,31 @@ func TestFreeForOldSRIOV(t *testing.T) {
 	assert.True(t, slices.ContainsFunc(n.plugins.calls, func(c invoke.Call) bool {
 		return c.Type == "host-local" && c.Command == "DEL" && c.IfName == "net2"
 	}))
+}
+
+// TestWithoutAdd: what a PF has to keep for a VF without an interface. It never sets a MAC
+// that the VF had chosen: the VF could have no other from then on.
+func TestWithoutAdd(t *testing.T) {
+	const own, pinned, pods = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03"
+	vf := func(mac string, vlan int) bond.VF { return bond.VF{MAC: mac, VLAN: vlan} }
+	for _, test := range []struct {
+		name             string
+		link             *bond.Link
+		before, set, now bond.VF
+		want             bond.VF
+		killed           bool // before it was known what ADD has set
+	}{
+		{name: "a MAC in place of the VF's own", link: &bond.Link{MAC: own}, before: vf(own, 0), set: vf(pods, 7), now: vf(pods, 7), want: vf(bond.NoMAC, 0)},
+		{name: "a MAC in place of one that the PF had set", link: &bond.Link{MAC: own}, before: vf(pinned, 5), set: vf(pods, 7), now: vf(pods, 7), want: vf(pinned, 5)},
+		{name: "the VF had no interface", before: vf(bond.NoMAC, 0), set: vf(pods, 7), now: vf(pods, 7), want: vf(bond.NoMAC, 0)},
+		{name: "no MAC was set", link: &bond.Link{MAC: own}, before: vf(own, 0), set: vf(own, 7), now: vf(own, 7), want: vf(own, 0)},
+		{name: "somebody has changed it since", link: &bond.Link{MAC: own}, before: vf(own, 0), set: vf(pods, 7), now: vf(pinned, 9), want: vf(pinned, 9)},
+		{name: "ADD was killed", link: &bond.Link{MAC: own}, before: vf(own, 0), now: vf(pods, 7), want: vf(pods, 0), killed: true},
+	} {
+		rec := &record.Record{Attached: map[string]record.Attached{"l": {VF: &test.set}}}
+		if test.killed {
+			rec.Attached = nil
+		}
+		assert.Equal(t, test.want, withoutAdd(rec, plan.Link{Name: "l", Before: test.link, VFBefore: &test.before}, test.now), test.name)
+	}
 }
