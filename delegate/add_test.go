@@ -353,6 +353,8 @@ func TestAddResults(t *testing.T) {
 		{"nothing from IPAM", "host-local", "", `network net1: ipam: host-local: it printed no result: ""`},
 		{"no address", "host-local", `{}`, `network net1: ipam: host-local returned no address`},
 		{"an address without a prefix", "host-local", `{"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.1"}]}`, `network net1: ipam: host-local: invalid CIDR address: 10.0.0.1`},
+		{"a route to nowhere", "host-local", `{"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.1/24"}], "routes": [{"gw": "10.0.0.9"}]}`,
+			`network net1: IPAM plugin host-local: <nil> with mask <nil> is not an address with a prefix length`},
 		{"a gateway far away", "host-local", `{"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.1/24"}], "routes": [{"dst": "10.9.0.0/16", "gw": "192.0.2.1"}]}`,
 			`network net1: bond0: adding route 10.9.0.0/16 via 192.0.2.1: network is unreachable`},
 	} {

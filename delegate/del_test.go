@@ -173,6 +173,37 @@ func TestDelPFRenamed(t *testing.T) {
 	m.wantState(before)
 }
 
+// TestDelPFGone: the PF leaves the host at any edge of DEL. DEL fails or has what it needs;
+// when the PF is back it finishes.
+func TestDelPFGone(t *testing.T) {
+	pass := func(edge int) []string {
+		m := newMachine(t)
+		before := m.state()
+		m.mustAdd(request(t, standard))
+		host := m.namespace("")
+		m.edges.reset(edge, func() error {
+			m.change("", "enp1s0", bond.Change{Namespace: m.namespace(pod2)})
+			return nil
+		})
+		err := m.Del(t.Context(), c1)
+		passed := m.edges.passed
+		m.edges.reset(0, nil)
+		if edge > 0 {
+			m.change(pod2, "enp1s0", bond.Change{Namespace: host})
+			up := true
+			m.change("", "enp1s0", bond.Change{Up: &up})
+		}
+		if err != nil {
+			m.mustDel(c1)
+		}
+		m.wantState(before)
+		return passed
+	}
+	for i := range pass(0) {
+		pass(i + 1)
+	}
+}
+
 // TestDelNewOwner: if another container has a VF by now, a late DEL leaves it alone, and its
 // plugin, which would remove the VLAN, only frees what it keeps.
 func TestDelNewOwner(t *testing.T) {

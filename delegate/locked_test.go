@@ -46,3 +46,16 @@ func TestLockedVerbs(t *testing.T) {
 	}
 	m.wantState(attached)
 }
+
+// TestReclaimLocked: a DEL without a Record that does not get the lock fails, so that the
+// runtime repeats it.
+func TestReclaimLocked(t *testing.T) {
+	m := newMachine(t)
+	m.mustAdd(request(t, standard))
+	attached := m.state()
+	lockAll(t, m.Store.Dir)
+	err := m.reclaim(t.Context(), request(t, standard), "", &outcome{})
+	require.Error(t, err)
+	assert.EqualValues(t, types.ErrTryAgainLater, cnierror.Code(err))
+	m.wantState(attached)
+}

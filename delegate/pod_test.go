@@ -383,6 +383,23 @@ func TestStatusPod(t *testing.T) {
 	err := n.StatusPod(t.Context(), n.config)
 	assert.EqualValues(t, types.ErrPluginNotAvailable, cnierror.Code(err))
 	assert.EqualError(t, err, "CNI plugin bridge is not in [/opt/cni/bin]: file does not exist")
+	clear(n.plugins.missing)
+	n.config.ReadyFile = "/nonexistent"
+	wantError(t, n.StatusPod(t.Context(), n.config), types.ErrPluginNotAvailable,
+		"readinessindicatorfile: stat /nonexistent: no such file or directory (the cluster's network plugin creates it when it is ready)")
+}
+
+// TestCheckChain: CHECK looks for the interface that was attached. Another one of its name
+// is not it.
+func TestCheckChain(t *testing.T) {
+	n := newNode(t)
+	_, err := n.AddPod(t.Context(), n.config, n.request())
+	require.NoError(t, err)
+	require.NoError(t, n.CheckPod(t.Context(), n.request().Key()))
+	n.mustDelete(pod1, "eth0")
+	wantError(t, n.CheckPod(t.Context(), n.request().Key()), cnierror.Check, "network cbr0: eth0 is no longer in the pod")
+	n.AddVirtual(pod1, "macvlan", "eth0")
+	wantError(t, n.CheckPod(t.Context(), n.request().Key()), cnierror.Check, "network cbr0: eth0 is not the interface that was attached")
 }
 
 // TestDelUnknown: DEL of a container that is older than Multibond on its node.

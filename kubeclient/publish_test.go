@@ -254,9 +254,22 @@ func TestDamagedQueue(t *testing.T) {
 	assert.Empty(t, left)
 }
 
+// TestEntryThatStays: an entry that cannot be removed is reported, and tried again.
+func TestEntryThatStays(t *testing.T) {
+	r := newRig(t)
+	require.NoError(t, os.MkdirAll(filepath.Join(queue{r.options.StateDir}.file("1234"), "x"), 0o700))
+	said := linesWith{"an outcome is not published yet", make(chan string, 100)}
+	r.options.Log = slog.New(slog.NewTextHandler(said, nil))
+	r.start()
+	for range 2 {
+		assert.Contains(t, <-said.found, "directory not empty")
+	}
+	r.queueHas(1)
+}
+
 func TestPublishesEvenWithoutAQueue(t *testing.T) {
 	r := newRig(t)
-	notQueued := make(notQueuedLines, 10)
+	notQueued := linesWith{"an outcome cannot be queued", make(chan string, 10)}
 	r.options.Log = slog.New(slog.NewTextHandler(notQueued, nil))
 	r.start()
 	require.NoError(t, os.RemoveAll(r.options.StateDir))
@@ -264,7 +277,7 @@ func TestPublishesEvenWithoutAQueue(t *testing.T) {
 	r.api.stop()
 	_, err := r.client().Publish(t.Context(), attachedReport())
 	refused(t, err, cnitypes.ErrTryAgainLater, "; queueing it: ")
-	assert.Len(t, notQueued, 2, "it is logged once for each outcome")
+	assert.Len(t, notQueued.found, 2, "it is logged once for each outcome")
 	require.NoError(t, os.MkdirAll(r.options.StateDir, 0o700))
 	r.api.start()
 	r.publish(attachedReport())
@@ -272,12 +285,15 @@ func TestPublishesEvenWithoutAQueue(t *testing.T) {
 	assert.Equal(t, 2, r.published())
 }
 
-// notQueuedLines receives the log lines about outcomes that cannot be queued.
-type notQueuedLines chan string
+// linesWith receives the log lines that have a text.
+type linesWith struct {
+	text  string
+	found chan string
+}
 
-func (l notQueuedLines) Write(p []byte) (int, error) {
-	if line := string(p); strings.Contains(line, "an outcome cannot be queued") {
-		l <- line
+func (l linesWith) Write(p []byte) (int, error) {
+	if line := string(p); strings.Contains(line, l.text) {
+		l.found <- line
 	}
 	return len(p), nil
 }

@@ -142,6 +142,16 @@ func TestInstallErrors(t *testing.T) {
 	}
 }
 
+// TestInstallNoRename checks that a plugin that does not get its name is not installed, and
+// that nothing is left of it.
+func TestInstallNoRename(t *testing.T) {
+	n := newNodeDirs(t)
+	require.NoError(t, os.Mkdir(filepath.Join(n.bin, "multibond"), 0o700))
+	with := n.files()
+	assert.Equal(t, 1, n.do(t.Context(), "install"))
+	n.want(with, "/multibond: file exists")
+}
+
 // TestUnreadableDirectory checks that the warning about a directory that cannot be
 // read names it.
 func TestUnreadableDirectory(t *testing.T) {

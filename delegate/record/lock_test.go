@@ -31,12 +31,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// lockUntilEOF holds the locks on container c1 and device d until its standard
+// lockUntilEOF holds the locks on containers c0 and c1 and device d until its standard
 // input ends.
 func lockUntilEOF(dir string) {
 	locks, err := OpenLocks(dir, 0)
 	if err == nil {
-		err = errors.Join(locks.Lock(context.Background(), "container", "c1"), locks.Lock(context.Background(), "device", "d"))
+		err = errors.Join(locks.Lock(context.Background(), "container", "c0", "c1"), locks.Lock(context.Background(), "device", "d"))
 	}
 	fmt.Println("locked", err)
 	io.Copy(io.Discard, os.Stdin)
@@ -75,6 +75,9 @@ func TestLocks(t *testing.T) {
 	err = locks.Lock(ctx, "container", "c4", "c1")
 	require.EqualError(t, err, "container c1 is still locked by "+holder+" after 20ms")
 	require.EqualValues(t, types.ErrTryAgainLater, cnierror.Code(err))
+	// Names are locked in one order: two processes do not wait for each other.
+	err = locks.Lock(ctx, "container", "c1", "c0")
+	require.EqualError(t, err, "container c0 is still locked by "+holder+" after 20ms")
 	// The time is for all locks together.
 	err = locks.Lock(ctx, "device", "d")
 	require.EqualError(t, err, "device d is still locked by "+holder+" after 20ms")
