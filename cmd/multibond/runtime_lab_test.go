@@ -3,10 +3,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,16 +21,16 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// containerRuntime is how a container runtime calls CNI, as its sources have it: what it
-// says of a sandbox, in which order, and how long it waits before it kills the plugin.
-// 0 is for ever. Sources are named with each of the runtimes.
+// containerRuntime is how a container runtime calls CNI: what it says of a sandbox, in
+// which order, and how long it waits before it kills the plugin. The comments of its
+// functions name the files of its sources.
 type containerRuntime struct {
 	args      func(sandboxID, pod string) [][2]string
 	idPrefix  string
-	namespace func(*crSandbox) error // makes the sandbox's namespace
-	run       func(*crSandbox) error
-	stop      func(*crSandbox) error
-	start     func(n *crNode, conflist []byte) error // of the runtime itself
+	namespace func(*crSandbox) error                                // makes the sandbox's network namespace
+	run       func(*crSandbox) error                                // a pod
+	stop      func(*crSandbox) error                                // a pod
+	start     func(n *crNode, list *libcni.NetworkConfigList) error // the runtime itself
 }
 
 var containerRuntimes = map[string]containerRuntime{
@@ -45,6 +47,7 @@ type nodeKey struct{}
 type crNode struct {
 	cni       *libcni.CNIConfig
 	limit     time.Duration // takes the place of the runtime's own, if it is not 0
+	log       io.Writer     // of errors that the runtime ignores
 	sandboxes map[string]*crSandbox
 }
 
@@ -86,48 +89,54 @@ func (n *crNode) do(ts *testscript.TestScript, r containerRuntime, args []string
 	if limit, err := time.ParseDuration(args[len(args)-1]); err == nil {
 		n.limit = limit
 	}
-	switch what, pod := args[0], args[1]; what {
+	switch what := args[0]; what {
 	case "start":
-		return r.start(n, []byte(ts.ReadFile(pod)))
+		return r.start(n, readList(ts, args[1]))
 	case "run":
-		list, err := libcni.ConfListFromBytes([]byte(ts.ReadFile(args[2])))
-		if err != nil {
-			return err
-		}
-		id := fmt.Sprintf("%s%x", r.idPrefix, sha256.Sum256([]byte(pod)))
-		s := &crSandbox{crNode: n, list: list, RuntimeConf: libcni.RuntimeConf{ContainerID: id, IfName: "eth0", Args: r.args(id, pod)}}
-		if err := r.namespace(s); err != nil {
-			return err
-		}
-		ts.Defer(func() { s.removeNamespace() })
-		ts.Setenv("NETNS_"+pod, s.NetNS)
-		n.sandboxes[pod] = s
-		return r.run(s)
+		return r.run(n.newSandbox(ts, r, args[1], readList(ts, args[2])))
 	case "stop":
-		return r.stop(n.sandboxes[pod])
+		return r.stop(n.sandboxes[args[1]])
 	default:
 		return fmt.Errorf("%s is not known", what)
 	}
 }
 
+func readList(ts *testscript.TestScript, file string) *libcni.NetworkConfigList {
+	list, err := libcni.ConfListFromBytes([]byte(ts.ReadFile(file)))
+	ts.Check(err)
+	return list
+}
+
+// newSandbox makes a sandbox of a pod. What is left of an earlier one has ended.
+func (n *crNode) newSandbox(ts *testscript.TestScript, r containerRuntime, pod string, list *libcni.NetworkConfigList) *crSandbox {
+	if earlier, there := n.sandboxes[pod]; there {
+		earlier.removeNamespace()
+	}
+	id := fmt.Sprintf("%s%x", r.idPrefix, sha256.Sum256([]byte(pod)))
+	s := &crSandbox{crNode: n, list: list, RuntimeConf: libcni.RuntimeConf{ContainerID: id, IfName: "eth0", Args: r.args(id, pod)}}
+	ts.Check(r.namespace(s))
+	ts.Defer(s.removeNamespace)
+	ts.Setenv("NETNS_"+pod, s.NetNS)
+	n.sandboxes[pod] = s
+	return s
+}
+
 // nodeOf returns the node of a script. Plugins are those of its CNI_PATH.
 func nodeOf(ts *testscript.TestScript) *crNode {
 	n := ts.Value(nodeKey{}).(*crNode)
+	n.log = ts.Stderr()
 	n.cni = libcni.NewCNIConfigWithCacheDir(filepath.SplitList(ts.Getenv("CNI_PATH")), ts.MkAbs("cni-cache"),
 		&invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: os.Stderr}, PluginDecoder: version.PluginDecoder{}})
 	return n
 }
 
-// within calls with a time limit after which the plugin is killed.
+// within calls with a time limit after which the plugin is killed. 0 is no limit.
 func (n *crNode) within(own time.Duration, call func(context.Context) error) error {
-	limit := own
-	if n.limit != 0 {
-		limit = n.limit
+	limit := cmp.Or(n.limit, own)
+	if limit == 0 {
+		return call(context.Background())
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	if limit != 0 {
-		ctx, cancel = context.WithTimeout(ctx, limit)
-	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	return call(ctx)
 }
@@ -224,7 +233,9 @@ func nameArgs(_, pod string) [][2]string {
 func runContainerd(s *crSandbox) error {
 	err := s.add(4 * time.Minute)
 	if err != nil {
-		_ = s.del(time.Minute, s.NetNS)
+		if ignored := s.del(time.Minute, s.NetNS); ignored != nil {
+			fmt.Fprintln(s.log, ignored)
+		}
 		s.removeNamespace()
 	}
 	return err
@@ -238,8 +249,11 @@ func stopContainerd(s *crSandbox) error {
 	if _, err := os.Stat(netns); err != nil {
 		netns = ""
 	}
-	if err := s.del(2*time.Minute, netns); err != nil && s.attached {
-		return err
+	if err := s.del(2*time.Minute, netns); err != nil {
+		if s.attached {
+			return err
+		}
+		fmt.Fprintln(s.log, err)
 	}
 	s.removeNamespace()
 	return nil
@@ -282,11 +296,7 @@ func stopCRIO(s *crSandbox) error {
 // internal/config/cnimgr): VERSION of each plugin; STATUS until it succeeds; then GC, for
 // which CNI's library calls DEL for each attachment that the runtime does not have any
 // more, with the path that it had.
-func startCRIO(n *crNode, conflist []byte) error {
-	list, err := libcni.ConfListFromBytes(conflist)
-	if err != nil {
-		return err
-	}
+func startCRIO(n *crNode, list *libcni.NetworkConfigList) error {
 	if _, err := n.cni.ValidateNetworkList(context.Background(), list); err != nil {
 		return err
 	}
