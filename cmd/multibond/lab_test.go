@@ -56,7 +56,7 @@ func TestLab(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"cni": cni, "pod": pod, "remember": remember, "same": same, "await": await, "runtime": runtimeVerb,
+			"cni": cni, "pod": pod, "remember": remember, "same": same, "await": await, "runtime": runtimeVerb, "agent": agent, "reboot": reboot,
 		},
 	})
 }
