@@ -60,15 +60,16 @@ func (s Store) Load(k plan.Key) (*Record, error) {
 	if !errors.Is(err, ErrDamaged) {
 		return r, err
 	}
-	if kept := atomicfile.Ignore(fs.ErrExist, s.Files.Link(file, file+damagedEnd)); kept != nil {
-		return nil, fmt.Errorf("%w and cannot be set aside: %v", err, kept)
-	}
+	notKept := atomicfile.Ignore(fs.ErrExist, s.Files.Link(file, file+damagedEnd))
 	r, missing := read(file+begunEnd, k)
-	if missing != nil {
-		return nil, fmt.Errorf("%w; it is kept as %s", err, file+damagedEnd)
+	switch {
+	case missing == nil:
+		r.assumeBegun()
+		return r, nil
+	case notKept != nil:
+		return nil, fmt.Errorf("%w and no copy of it can be kept: %v", err, notKept)
 	}
-	r.assumeBegun()
-	return r, nil
+	return nil, fmt.Errorf("%w; it is kept as %s", err, file+damagedEnd)
 }
 
 func read(file string, k plan.Key) (*Record, error) {

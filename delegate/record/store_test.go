@@ -232,8 +232,20 @@ func TestStoreDamaged(t *testing.T) {
 		assert.True(t, got.IPAMAsked)
 	}
 	wantFiles(t, s.Dir, "c1:bond0.json", "c1:bond0.json.begun", "c1:bond0.json.damaged", "devices/"+vfA, "devices/"+vfB)
+
+	// A copy that cannot be kept does not keep it from being used.
+	require.NoError(t, os.Remove(s.File(c1)+damagedEnd))
+	full := Store{s.Dir, atomicfile.Files{Around: refuse(atomicfile.Link)}}
+	got, err := full.Load(c1)
+	require.NoError(t, err)
+	assert.True(t, got.IPAMAsked)
+	require.NoError(t, s.Files.Replace(s.File(c1)+begunEnd, nil))
+	_, err = full.Load(c1)
+	assert.EqualError(t, err, "record of c1:bond0: it is damaged and no copy of it can be kept: no link")
+	assert.ErrorIs(t, err, ErrDamaged)
+
 	require.NoError(t, s.End(r))
-	wantFiles(t, s.Dir, "c1:bond0.json.damaged")
+	wantFiles(t, s.Dir)
 }
 
 // TestStoreOwner: a Record under another name is damaged.
