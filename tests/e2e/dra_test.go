@@ -34,6 +34,7 @@ func TestDRA(t *testing.T) {
 	pid := strings.TrimSpace(s.on("dra -kubeconfig /etc/e2e-dra.conf -node " + cluster.NodeName +
 		" 0000:01:10.2 0000:01:10.4 0000:02:10.2 >/var/log/node/dra 2>&1 & echo $!"))
 	t.Cleanup(func() {
+		s.deletePods() // the kubelet asks the driver to take the VFs back
 		s.on("kill " + pid + " && rm /etc/e2e-dra.conf")
 		s.kubectl("delete", "resourceslices", "--all")
 	})

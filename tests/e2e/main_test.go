@@ -101,13 +101,19 @@ func newScene(t *testing.T) *scene {
 	s.pipe(fmt.Sprintf(`{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": %q, "labels": {%q: ""}}}`, name, ofTest), "create", "-f", "-")
 	t.Cleanup(func() {
 		s.Logf("%s", c.Events(context.WithoutCancel(t.Context()), name))
-		// With a grace period, the API server waits for the kubelet.
-		s.kubectl("-n", name, "delete", "statefulsets,pods", "--all", "--grace-period=1", "--timeout=5m")
+		s.deletePods()
 		s.kubectl("delete", "namespace", name, "--wait=false")
 		s.wantBefore()
 		report.Tests = append(report.Tests, testReport{t.Name(), time.Since(began).Seconds(), !t.Failed()})
 	})
 	return s
+}
+
+// deletePods deletes all pods of the test, and waits until the kubelet has ended them: with
+// a grace period the API server waits for it.
+func (s *scene) deletePods() {
+	s.Helper()
+	s.kubectl("-n", s.namespace, "delete", "statefulsets,pods", "--all", "--grace-period=1", "--timeout=5m")
 }
 
 // kubectl runs kubectl, which must work.
