@@ -105,6 +105,25 @@ func TestLocks(t *testing.T) {
 	wantFiles(t, dir, "lock")
 }
 
+// TestStaleHoldTaken: a hold is stale when it is looked at, and another process has its
+// device locked, and begins a Record. The hold stays.
+func TestStaleHoldTaken(t *testing.T) {
+	s := Store{Dir: t.TempDir()}
+	stale := newRecord("c9", "bond0", "d")
+	require.NoError(t, s.Begin(stale))
+	require.NoError(t, s.Forget(stale.Plan.Key()))
+	_, end := otherProcess(t, s.Dir)
+	removed := make(chan error)
+	go func() { removed <- s.RemoveStaleHolds(context.Background(), time.Minute) }()
+	time.Sleep(30 * time.Millisecond)
+	require.NoError(t, s.Begin(newRecord("c1", "bond0", "d")))
+	end()
+	require.NoError(t, <-removed)
+	holder, err := s.Holder("d")
+	require.NoError(t, err)
+	assert.Equal(t, c1, holder)
+}
+
 func TestLocksUnusable(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, []byte(""), 0o600))

@@ -35,3 +35,14 @@ func TestTombstones(t *testing.T) {
 	assert.NoError(t, err)
 	assert.LessOrEqual(t, st.Size(), int64(tombstoneSlots*tombstoneSize))
 }
+
+// TestTombstoneSize: a sandbox whose names just fit has a tombstone, and one whose names do
+// not fit has none.
+func TestTombstoneSize(t *testing.T) {
+	stones := Store{Dir: t.TempDir()}.Tombstones("boot")
+	for size, want := range map[int]bool{tombstoneSize: true, tombstoneSize + 1: false} {
+		k := plan.Key{ContainerID: strings.Repeat("c", size-len("boot :bond0")), IfName: "bond0"}
+		stones.Put(k)
+		assert.Equal(t, want, stones.Has(k), size)
+	}
+}
