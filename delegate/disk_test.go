@@ -78,8 +78,6 @@ const (
 	unsynced      loss = "all that was not synced is lost"
 )
 
-var losses = []loss{kept, noData, noLast, unsynced}
-
 // afterwards returns what each loss of power leaves, as far as they differ.
 func (d *disk) afterwards() map[loss]image {
 	all := map[loss]image{}
