@@ -39,11 +39,10 @@ func (w *wayBack) restoreDevice(ctx context.Context, l plan.Link) error {
 		failed = w.deletePlugins(ctx, netns, l)
 	}
 	what, err := w.repairDevice(l)
+	// The next pod gets the VF also if the rest is given up.
+	err = errors.Join(err, w.removeNote(ctx, w.host, l, w.rec.Plan.Netns))
 	if err != nil || errors.Is(failed, errNoTime) {
 		return errors.Join(err, failed)
-	}
-	if err := w.removeNote(ctx, w.host, l, w.rec.Plan.Netns); err != nil {
-		return err
 	}
 	if failed != nil {
 		w.leave("link %s: %v; %s", l.Name, failed, what)

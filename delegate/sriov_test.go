@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -127,6 +128,19 @@ func TestNoteOfAnother(t *testing.T) {
 			assert.Equal(t, []string{vfA}, m.noted())
 		})
 	}
+}
+
+// TestNoteOfGivenUp: the note goes once the VF is on the host, also if something else of
+// it cannot be restored. Otherwise the next pod could not have the VF after it was given
+// up.
+func TestNoteOfGivenUp(t *testing.T) {
+	m := newMachine(t)
+	m.newestSRIOV()
+	m.mustAdd(request(t, standard))
+	m.AddVirtual("", "dummy", "enp1s0v0")
+	m.Limbo.GiveUp = time.Hour
+	require.Error(t, m.Del(t.Context(), c1))
+	assert.Empty(t, m.noted())
 }
 
 // TestNoteLocked: sriov-cni is at work on the VF of another container. DEL waits for it,
