@@ -1,8 +1,10 @@
 package delegate
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -230,4 +232,18 @@ func TestRefusalOfGoneLink(t *testing.T) {
 	m.mustDel(c1)
 	m.wantState(before)
 	assert.Equal(t, "multibond: link bond0-1: macvlan DEL: Link not found\n", m.log.String())
+}
+
+// TestNoTimeIsNoRefusal: a plugin that DEL had no time to execute has not refused. The next
+// DEL executes it, even after a reboot.
+func TestNoTimeIsNoRefusal(t *testing.T) {
+	n := newNode(t)
+	writeFile(t, filepath.Join(n.config.ConfDir, "10-cbr0.conflist"), `{"cniVersion": "1.0.0", "name": "cbr0", "plugins": [{"type": "macvlan", "master": "enp1s0"}]}`, 0o600)
+	_, err := n.AddPod(t.Context(), n.config, n.request())
+	require.NoError(t, err)
+	n.BootID, n.WayBack = "boot2", 0
+	require.ErrorContains(t, n.DelPod(t.Context(), n.config, n.request()), "no time is left to execute it; the next DEL does")
+	n.WayBack = time.Minute
+	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
+	require.Equal(t, 1, n.plugins.count("macvlan", "DEL"))
 }
