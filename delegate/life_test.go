@@ -190,52 +190,56 @@ func TestLife(t *testing.T) {
 		}
 		for _, path := range frontier {
 			for _, what := range slices.Sorted(maps.Keys(moves)) {
-				before := replay(t, path)
-				owned, has, lives := before.owned(), before.isAttached(c2), before.lives()
-				whole := before.do(move{what: what})
-				lost := ""
-				all := faults(path, what, whole)
-				for _, v := range all {
-					m := before
-					if v.edge > 0 {
-						m = replay(t, path)
-						m.do(v)
-					}
-					next := append(slices.Clone(path), v)
-					if has && what != "ADD c2" && what != "DEL c2" {
-						require.Equal(t, owned, m.owned(), "%v has touched c2", next)
-					}
-					now := m.lives()
-					for i := range now {
-						if len(all) > 1 { // otherwise it can have gone through several phases
-							lived[[2]record.Phase{lives[i], now[i]}] = true
+				t.Run(what, func(t *testing.T) { // which removes its machines when it ends
+					before := replay(t, path)
+					owned, has, lives := before.owned(), before.isAttached(c2), before.lives()
+					whole := before.do(move{what: what})
+					lost := ""
+					all := faults(path, what, whole)
+					for _, v := range all {
+						m := before
+						if v.edge > 0 {
+							m = replay(t, path)
+							m.do(v)
+						}
+						next := append(slices.Clone(path), v)
+						if has && what != "ADD c2" && what != "DEL c2" {
+							require.Equal(t, owned, m.owned(), "%v has touched c2", next)
+						}
+						now := m.lives()
+						for i := range now {
+							if len(all) > 1 { // otherwise it can have gone through several phases
+								lived[[2]record.Phase{lives[i], now[i]}] = true
+							}
+						}
+						look(m, next)
+						if v.fails {
+							continue
+						}
+						lives = now
+						if kept := fmt.Sprint(m.disk.operations, m.plugins.pool); kept != lost && followsWhole(path) {
+							lost = kept
+							m.loseThePower(next, look)
 						}
 					}
-					look(m, next)
-					if v.fails {
-						continue
-					}
-					lives = now
-					if kept := fmt.Sprint(m.disk.operations, m.plugins.pool); kept != lost && followsWhole(path) {
-						lost = kept
-						m.loseThePower(next, look)
-					}
-				}
+				})
 			}
 		}
 		frontier = further
 		for _, path := range frontier {
-			for _, way := range [][]string{{"DEL c1", "DEL c2"}, {"DEL c2", "DEL c1"}, {"GC that keeps c2", "DEL c2"}} {
-				m := replay(t, path)
-				for _, what := range way {
-					was := m.lives()
-					m.do(move{what: what})
-					for i, now := range m.lives() {
-						lived[[2]record.Phase{was[i], now}] = true
+			t.Run("back", func(t *testing.T) {
+				for _, way := range [][]string{{"DEL c1", "DEL c2"}, {"DEL c2", "DEL c1"}, {"GC that keeps c2", "DEL c2"}} {
+					m := replay(t, path)
+					for _, what := range way {
+						was := m.lives()
+						m.do(move{what: what})
+						for i, now := range m.lives() {
+							lived[[2]record.Phase{was[i], now}] = true
+						}
 					}
+					m.wantAsBefore(path, strings.Join(way, ", "))
 				}
-				m.wantAsBefore(path, strings.Join(way, ", "))
-			}
+			})
 			if t.Failed() {
 				return
 			}
