@@ -304,7 +304,8 @@ func TestAddNotUndone(t *testing.T) {
 	_, err := m.Add(t.Context(), request(t, standard))
 	wantError(t, err, cnierror.Delegate, "network net1: ipam: host-local ADD: signal: segmentation fault: it printed nothing; "+
 		"not everything could be undone (the next DEL continues): network net1: ipam: host-local ADD: signal: segmentation fault: it printed nothing")
-	rec := m.readRecord(c1)
+	require.Len(t, m.aside(), 1)
+	rec := m.aside()[0]
 	assert.Equal(t, []string{"bond0-2", "bond0-1"}, rec.Restored)
 	assert.True(t, rec.IPAMAsked)
 	configured = true

@@ -42,10 +42,18 @@ func (h *Host) failed(rec *record.Record) error {
 	return cnierror.With(types.ErrIOFailure, h.Store.ReleaseRestored(rec))
 }
 
+// setRefusedAside sets a Record aside before its time is over: nothing is left of it but
+// what plugins refuse to delete, and a runtime can have forgotten its sandbox by now. The
+// error has failure.
+func (h *Host) setRefusedAside(rec *record.Record, failure error) error {
+	rec.Left = strings.ReplaceAll(failure.Error(), "\n", "; ")
+	return errors.Join(failure, h.failed(rec), cnierror.With(types.ErrIOFailure, h.Store.SetAside(rec)))
+}
+
 // givesUp reports whether restoring a Record has failed for so long that nothing may
 // wait for it any more.
 func (h *Host) givesUp(rec *record.Record) bool {
-	return rec.Aside != "" || rec.FailsFor(h.Limbo.GiveUp)
+	return rec.Aside != "" && !rec.KeepsNothing() || rec.FailsFor(h.Limbo.GiveUp)
 }
 
 // giveUp sets a Record aside, unless there is nothing to try again. What is not as before
@@ -111,6 +119,21 @@ func (h *Host) retryContainer(ctx context.Context, id string, o *outcome, wanted
 	defer locks.Close()
 	recs := h.listAside(o, func(rec *record.Record) bool { return rec.Plan.ContainerID == id && wanted(rec) })
 	return h.retry(ctx, recs, nil, locks, o)
+}
+
+// retryRefused tries one Record again whose plugins have refused ADD and DEL for as long as
+// Limbo.GiveUp: the oldest one. Nobody else may: containerd forgets a sandbox whose ADD has
+// failed, and does not call GC.
+func (h *Host) retryRefused(ctx context.Context, o *outcome) {
+	over := h.listAside(&outcome{}, func(rec *record.Record) bool { return rec.KeepsNothing() && rec.FailsFor(h.Limbo.GiveUp) })
+	if len(over) == 0 {
+		return
+	}
+	oldest := over[len(over)-1]
+	is := func(rec *record.Record) bool { return rec.Aside == oldest.Aside }
+	if err := h.retryContainer(ctx, oldest.Plan.ContainerID, o, is); err != nil {
+		o.warn("%v", err)
+	}
 }
 
 // gcAside tries everything again that was set aside of a network.

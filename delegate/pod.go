@@ -147,6 +147,7 @@ func (h *Host) DelPod(ctx context.Context, c netconf.Cluster, r plan.Request) (w
 		}
 	}
 	h.tellDel(ctx, rec, began, err, &out)
+	h.retryRefused(ctx, &out)
 	return out.warnings, err
 }
 

@@ -174,6 +174,39 @@ func TestRefusedTwice(t *testing.T) {
 	}
 }
 
+// TestRefusedAndForgotten: the runtime forgets a sandbox whose ADD was refused. A later DEL of
+// another sandbox tries its Record again when its time is over, the oldest one first, and
+// does not fail with it.
+func TestRefusedAndForgotten(t *testing.T) {
+	n := newNode(t, bondOf("bond0", vfA, vfB))
+	before := n.state()
+	n.plugins.refuse["host-local ADD bond0"], n.plugins.refuse["host-local DEL bond0"] = "no API server", "no API server"
+	other := n.request()
+	other.ContainerID, other.Netns = "c2", pod2
+	for _, r := range []plan.Request{n.request(), other} {
+		_, err := n.AddPod(t.Context(), n.config, r)
+		require.ErrorContains(t, err, "not everything could be undone")
+	}
+	left, err := n.Store.List()
+	require.NoError(t, err)
+	require.Empty(t, left)
+	require.Len(t, n.aside(), 2)
+	third := n.request()
+	third.ContainerID = "c3"
+	require.NoError(t, n.DelPod(t.Context(), n.config, third))
+	require.Len(t, n.aside(), 2, "their time is not over")
+	n.Limbo.GiveUp = 0
+	calls := n.plugins.count("host-local", "DEL")
+	require.NoError(t, n.DelPod(t.Context(), n.config, third))
+	assert.Equal(t, calls+1, n.plugins.count("host-local", "DEL"))
+	require.Len(t, n.aside(), 1)
+	assert.Equal(t, "c2", n.aside()[0].Plan.ContainerID)
+	assert.Contains(t, n.log.String(), "host-local DEL: no API server: given up, as this has failed since ")
+	clear(n.plugins.refuse)
+	require.NoError(t, n.DelPod(t.Context(), n.config, third))
+	n.wantState(before)
+}
+
 // TestNeverExecuted: a plugin that ADD did not execute has kept nothing. Its refusal is only
 // a warning.
 func TestNeverExecuted(t *testing.T) {

@@ -34,12 +34,15 @@ func (h *Host) restore(ctx context.Context, s sandbox, recs []*record.Record, fa
 	for _, p := range r.parts() {
 		p.run(ctx)
 	}
+	var refused error
 	for i, w := range slices.Backward(r.ways) {
 		out.join(w.outcome)
 		err := w.failure()
 		switch needed := i == 0 && failed != nil; {
 		case err != nil && !needed && h.givesUp(w.rec):
 			err = h.giveUp(w.rec, err, &out)
+		case err != nil && !needed && w.rec.KeepsNothing():
+			refused, err = errors.Join(refused, h.setRefusedAside(w.rec, err)), nil
 		case err != nil:
 			err = errors.Join(err, h.failed(w.rec))
 		case w.later != nil && !needed:
@@ -51,7 +54,7 @@ func (h *Host) restore(ctx context.Context, s sandbox, recs []*record.Record, fa
 		}
 		failed = errors.Join(failed, err)
 	}
-	return out, failed
+	return out, errors.Join(failed, refused)
 }
 
 // removeBond deletes the bond. The kernel then closes its links and gives them their own
