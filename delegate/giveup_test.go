@@ -330,3 +330,21 @@ func TestGiveUpNamespace(t *testing.T) {
 	assert.Empty(t, m.aside())
 	assert.Equal(t, vfA, m.link("", "enp1s0v0").Device)
 }
+
+// TestFailingSince: the time until a Record is given up begins with the first failure.
+func TestFailingSince(t *testing.T) {
+	m := newMachine(t)
+	m.mustAdd(request(t, standard))
+	m.edges.refuse = func(verb string, _ any) error {
+		if verb == "Change" {
+			return errFault
+		}
+		return nil
+	}
+	m.Limbo.GiveUp = time.Hour
+	require.Error(t, m.Del(t.Context(), c1))
+	first := m.readRecord(c1)
+	require.False(t, first.Failing.IsZero())
+	require.Error(t, m.Del(t.Context(), c1))
+	assert.True(t, first.Failing.Equal(m.readRecord(c1).Failing))
+}
