@@ -98,7 +98,10 @@ func cni(verb string) []string {
 }
 
 func testAttach(t *testing.T, vm *VM) {
-	sh(t, vm, "ip netns add pod")
+	// udev gives a VF that comes back its own name as an alternative one. If it is quicker
+	// than sriov-cni, sriov-cni cannot give the VF that name and its DEL fails.
+	sh(t, vm, "ip netns add pod; udevadm control --stop-exec-queue")
+	defer sh(t, vm, "udevadm control --start-exec-queue")
 	// The newest version that this sriov takes.
 	conf := []byte(`{"cniVersion": "0.3.1", "name": "n", "type": "sriov", "deviceID": "0000:01:10.2"}`)
 	run(t, vm, Cmd{Args: []string{"sriov"}, Env: cni("ADD"), Stdin: conf})
