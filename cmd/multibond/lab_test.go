@@ -40,7 +40,8 @@ func TestLab(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join(dir, "testdata/lab"),
 		Setup: func(e *testscript.Env) error {
-			require.NoError(t, os.RemoveAll("/var/lib/cni/networks")) // host-local begins with its first address
+			require.NoError(t, os.RemoveAll("/var/lib/cni/networks"))                          // host-local begins with its first address
+			require.NoError(t, exec.Command("udevadm", "control", "--start-exec-queue").Run()) // a failed script may have stopped it
 			before := stateOfNode()
 			e.Defer(func() {
 				removeAttachments(t)
