@@ -99,6 +99,8 @@ func newScene(t *testing.T) *scene {
 	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-", ",", "", "'", "").Replace(t.Name()))
 	s := &scene{T: t, namespace: name, before: node(t)}
 	s.pipe(fmt.Sprintf(`{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": %q, "labels": {%q: ""}}}`, name, ofTest), "create", "-f", "-")
+	// No pod is accepted before. After the API server was away its controllers take half a minute.
+	s.kubectl("-n", name, "wait", "--for=create", "serviceaccount/default", "--timeout=5m")
 	t.Cleanup(func() {
 		s.Logf("%s", c.Events(context.WithoutCancel(t.Context()), name))
 		s.deletePods()
