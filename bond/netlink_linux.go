@@ -408,9 +408,13 @@ func (n *namespace) changeLink(index int, c Change) error {
 	if c.Group != nil {
 		r.AddData(nl.NewRtAttr(unix.IFLA_GROUP, uint32Attr(*c.Group)))
 	}
-	for attr, value := range map[int]int{unix.IFLA_GSO_MAX_SIZE: c.Offload.GSOMaxSize, unix.IFLA_GSO_MAX_SEGS: c.Offload.GSOMaxSegs, unix.IFLA_GRO_MAX_SIZE: c.Offload.GROMaxSize} {
-		if value > 0 {
-			r.AddData(nl.NewRtAttr(attr, uint32Attr(value)))
+	for _, size := range [...]struct{ attr, value int }{
+		{unix.IFLA_GSO_MAX_SIZE, c.Offload.GSOMaxSize},
+		{unix.IFLA_GSO_MAX_SEGS, c.Offload.GSOMaxSegs},
+		{unix.IFLA_GRO_MAX_SIZE, c.Offload.GROMaxSize},
+	} {
+		if size.value > 0 {
+			r.AddData(nl.NewRtAttr(size.attr, uint32Attr(size.value)))
 		}
 	}
 	if c.Namespace != nil {

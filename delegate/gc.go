@@ -31,9 +31,9 @@ func (h *Host) GCPod(ctx context.Context, c netconf.Cluster) (warnings []string,
 }
 
 // GC restores the attachments of a network that the runtime no longer has, and tries
-// those again that were given up. Then it executes GC of their plugins that know it, with the attachments that are left to each
-// (CNI specification 1.1, section "GC"). It continues after an error and joins all
-// errors.
+// those again that were given up. Then it executes GC of their plugins that know it,
+// with the attachments that are left to each (CNI specification 1.1, section "GC"). It
+// continues after an error and joins all errors.
 func (h *Host) GC(ctx context.Context, network string, valid []netconf.GCAttachment) (warnings []string, err error) {
 	if valid == nil {
 		return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: %s: is missing; without it every attachment would count as stale", network, netconf.ValidKey)

@@ -74,8 +74,8 @@ func (h *Host) giveUp(rec *record.Record, failure error, o *outcome) error {
 	return cnierror.With(types.ErrIOFailure, h.Store.SetAside(rec))
 }
 
-// listAside returns the Records that were set aside and for which wanted is true. It is a
-// warning if one cannot be read.
+// listAside returns those of the Records that were set aside that wanted selects. If one
+// cannot be read, it adds a warning to o.
 func (h *Host) listAside(o *outcome, wanted func(*record.Record) bool) []*record.Record {
 	all, err := h.Store.ListAside()
 	if err != nil {

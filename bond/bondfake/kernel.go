@@ -31,8 +31,8 @@ type Kernel struct {
 	Fail func(verb string) error
 
 	// Lose, if not nil, is called for each message that a VF sends to its PF, with
-	// the VF's address, if it is of a card with messages. One that it loses the VF has
-	// sent in vain: nobody reports an error. Those to a PF that is down are always lost.
+	// the VF's address, if the VF's card has messages. If it returns true the message is
+	// lost, and nobody reports an error. Messages to a PF that is down are always lost.
 	Lose func(address string) bool
 }
 
