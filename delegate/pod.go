@@ -190,7 +190,7 @@ func (h *Host) tellDel(ctx context.Context, rec *record.Record, began time.Time,
 		h.tellFailure(ctx, rec.Plan.Group.Agent, report, began, err, o)
 		return
 	}
-	if err := (agentapi.Client{Socket: rec.Plan.Group.Agent}).Post(ctx, report); err != nil {
+	if err := (agentapi.Client{Socket: rec.Plan.Group.Agent}).Post(report); err != nil {
 		o.warn("pod %s: %v", report.Pod, err)
 	}
 }

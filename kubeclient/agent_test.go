@@ -404,7 +404,7 @@ func TestAgentShowsItsHealthAndMetrics(t *testing.T) {
 	_, err = r.client().Publish(t.Context(), attachedReport())
 	assert.NoError(t, err)
 	ended := agentapi.Publish{Verb: "DEL", Pod: pLookup.Pod, Steps: []agentapi.Step{{What: "bond", Milliseconds: 1}}}
-	assert.NoError(t, r.client().Post(t.Context(), ended))
+	assert.NoError(t, r.client().Post(ended))
 	r.queueHas(0)
 	var body string
 	eventually(t, func(c *assert.CollectT) {

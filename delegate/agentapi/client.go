@@ -16,9 +16,8 @@ import (
 // ErrNoAgent is returned if the agent is not there, or does not answer.
 var ErrNoAgent = errors.New("multibond-agent does not answer")
 
-// dialTimeout limits the wait for a connection. On one machine the answer comes at once,
-// unless the machine is very busy.
-const dialTimeout = 5 * time.Second
+// postTimeout limits how long Post may write: the agent may be too busy to read.
+const postTimeout = 5 * time.Second
 
 // Client asks the agent, one connection for each request.
 //
@@ -51,13 +50,13 @@ func (c Client) Lookup(ctx context.Context, l Lookup) (LookupReply, error) {
 
 // Post is Publish for reports that nothing depends on. It does not wait for the answer,
 // so the answer's error is lost.
-func (c Client) Post(ctx context.Context, p Publish) error {
-	conn, err := c.dial(ctx)
+func (c Client) Post(p Publish) error {
+	conn, err := c.dial()
 	if err != nil {
 		return c.failed(err)
 	}
 	defer conn.Close()
-	conn.SetWriteDeadline(time.Now().Add(dialTimeout))
+	conn.SetWriteDeadline(time.Now().Add(postTimeout))
 	if err := Write(conn, Request{Version: Version, Publish: &p}); err != nil {
 		return c.failed(err)
 	}
@@ -107,7 +106,7 @@ func (c Client) ask(ctx context.Context, request Request) (Reply, error) {
 
 // exchange dials, sends one message and reads one.
 func (c Client) exchange(ctx context.Context, request Request) (reply Reply, err error) {
-	conn, err := c.dial(ctx)
+	conn, err := c.dial()
 	if err != nil {
 		return reply, err
 	}
@@ -119,9 +118,8 @@ func (c Client) exchange(ctx context.Context, request Request) (reply Reply, err
 	return reply, Read(conn, &reply)
 }
 
-// dial connects to the agent. It tries even if no time is left, because the answer comes
-// at once if nobody listens.
-func (c Client) dial(ctx context.Context) (net.Conn, error) {
-	dialer := net.Dialer{Timeout: dialTimeout}
-	return dialer.DialContext(context.WithoutCancel(ctx), "unix", c.Socket)
+// dial connects to the agent. A unix socket answers at once, whether somebody listens or
+// not. net.Dialer would link the resolver of names into the plugin.
+func (c Client) dial() (net.Conn, error) {
+	return net.DialUnix("unix", nil, &net.UnixAddr{Name: c.Socket, Net: "unix"})
 }
