@@ -3,6 +3,7 @@ package bondfake
 import (
 	"fmt"
 	"io/fs"
+	"strings"
 	"testing/fstest"
 )
 
@@ -11,32 +12,44 @@ func (k *Kernel) Sys() fs.FS { return sysfs{k} }
 
 type sysfs struct{ k *Kernel }
 
-func (s sysfs) Open(name string) (fs.File, error)          { return s.now().Open(name) }
-func (s sysfs) ReadLink(name string) (string, error)       { return s.now().ReadLink(name) }
-func (s sysfs) Lstat(name string) (fs.FileInfo, error)     { return s.now().Lstat(name) }
-func (s sysfs) ReadDir(name string) ([]fs.DirEntry, error) { return s.now().ReadDir(name) }
+func (s sysfs) Open(name string) (fs.File, error)          { return s.now(name).Open(name) }
+func (s sysfs) ReadLink(name string) (string, error)       { return s.now(name).ReadLink(name) }
+func (s sysfs) Lstat(name string) (fs.FileInfo, error)     { return s.now(name).Lstat(name) }
+func (s sysfs) ReadDir(name string) ([]fs.DirEntry, error) { return s.now(name).ReadDir(name) }
 
-func (s sysfs) now() fstest.MapFS {
+const pciDevices = "bus/pci/devices/"
+
+// now returns the part of sysfs that name is in: one device's directory, or everything
+// if name is above it. A link to another device's directory leads nowhere in it.
+func (s sysfs) now(name string) fstest.MapFS {
+	below, _ := strings.CutPrefix(name, pciDevices)
+	only, _, _ := strings.Cut(below, "/")
 	s.k.mu.Lock()
 	defer s.k.mu.Unlock()
+	shown := func(address string) bool { return below == name || address == only }
 	m := fstest.MapFS{}
 	symlink := func(name, target string) {
 		m[name] = &fstest.MapFile{Data: []byte(target), Mode: fs.ModeSymlink}
 	}
 	for address, d := range s.k.devices {
-		dir := "bus/pci/devices/" + address
+		if d.pf != "" && shown(d.pf) {
+			symlink(fmt.Sprintf("%s%s/virtfn%d", pciDevices, d.pf, d.number), "../"+address)
+		}
+		if !shown(address) {
+			continue
+		}
+		dir := pciDevices + address
 		m[dir] = &fstest.MapFile{Mode: fs.ModeDir}
 		if d.driver != "" {
 			symlink(dir+"/driver", "../../drivers/"+d.driver)
 		}
 		if d.pf != "" {
 			symlink(dir+"/physfn", "../"+d.pf)
-			symlink(fmt.Sprintf("bus/pci/devices/%s/virtfn%d", d.pf, d.number), "../"+address)
 		}
 	}
 	for _, l := range s.k.in(s.k.namespaces[""]) {
-		if l.Device != "" {
-			dir := "bus/pci/devices/" + l.Device + "/net/" + l.Name
+		if l.Device != "" && shown(l.Device) {
+			dir := pciDevices + l.Device + "/net/" + l.Name
 			m[dir] = &fstest.MapFile{Mode: fs.ModeDir}
 			if l.portName != "" {
 				m[dir+"/phys_port_name"] = &fstest.MapFile{Data: fmt.Appendln(nil, l.portName)}
