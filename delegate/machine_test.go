@@ -185,6 +185,7 @@ func (m *machine) mustAdd(r plan.Request) {
 func (m *machine) mustDel(k plan.Key) {
 	m.t.Helper()
 	require.NoError(m.t, m.Del(m.t.Context(), k), "DEL")
+	m.plugins.finishOrphans()
 }
 
 // wantState compares the whole machine with what it was.

@@ -30,6 +30,7 @@ type plugins struct {
 	refuse  map[string]string
 	hang    map[string]bool   // calls that do not end by themselves
 	write   map[string]string // files that a plugin writes about its device
+	orphans map[string]func() // what outlives a killed call, by container, and the rest of its work
 
 	vfs     map[string]sriovCache // by container and interface
 	pool    map[string]string     // addresses by container and interface
@@ -50,7 +51,7 @@ type sriovCache struct {
 func newPlugins(k *bondfake.Kernel, e *edges) *plugins {
 	return &plugins{
 		kernel: k, edges: e, vfs: map[string]sriovCache{}, pool: map[string]string{},
-		missing: map[string]bool{}, refuse: map[string]string{}, hang: map[string]bool{}, seen: func(invoke.Call) {},
+		missing: map[string]bool{}, refuse: map[string]string{}, hang: map[string]bool{}, orphans: map[string]func(){}, seen: func(invoke.Call) {},
 	}
 }
 
@@ -67,6 +68,32 @@ func (p *plugins) Start(ctx context.Context, c invoke.Call) func() (json.RawMess
 	return func() (json.RawMessage, error) { return out, err }
 }
 
+func (p *plugins) EndOrphans(_ context.Context, containerID string) error {
+	delete(p.orphans, containerID)
+	return nil
+}
+
+// passOrOutlive passes the edge before a plugin's work. If the call is killed there, IPAM
+// outlives it.
+func (p *plugins) passOrOutlive(c invoke.Call, what string) error {
+	if c.Type != "host-local" || c.Command != "ADD" {
+		return p.edges.pass(what)
+	}
+	p.orphans[c.ContainerID] = func() { p.hostLocalAdd(c, pluginConfig{}) }
+	err := p.edges.pass(what)
+	delete(p.orphans, c.ContainerID)
+	return err
+}
+
+// finishOrphans has what outlived a killed call, and was not ended, do the rest of its
+// work.
+func (p *plugins) finishOrphans() {
+	for _, finish := range p.orphans {
+		finish()
+	}
+	clear(p.orphans)
+}
+
 // run executes a plugin in this process. With refuse["sriov DEL bond0-1"] = "no" that
 // plugin answers with the error "no" and does nothing.
 func (p *plugins) run(ctx context.Context, c invoke.Call) (json.RawMessage, error) {
@@ -76,7 +103,7 @@ func (p *plugins) run(ctx context.Context, c invoke.Call) (json.RawMessage, erro
 	p.calls = append(p.calls, c)
 	p.seen(c)
 	what := c.Type + " " + c.Command + " " + c.IfName
-	if err := p.edges.pass(what); err != nil {
+	if err := p.passOrOutlive(c, what); err != nil {
 		return nil, said(c, err)
 	}
 	if p.hang[what] {

@@ -23,13 +23,19 @@ import (
 // others, only if nothing has failed, here or before. What has failed for too long is given
 // up. The error contains failed, and names what is not as before.
 //
-// It takes at most h.WayBack. Each plugin gets a share of what is left of that. What has
-// been restored is on disk before the next plugin is executed, so that a further DEL
-// continues where a killed one has stopped. The caller holds locks on the container and
-// its devices, and has opened the Records' namespaces.
+// What plugins of a killed call have left running is ended first, because it could undo
+// what is restored here. Restoring takes at most h.WayBack. Each plugin gets a share of what
+// is left of that. What has been restored is on disk before the next plugin is executed, so
+// that a further DEL continues where a killed one has stopped. The caller holds locks on the
+// container and its devices, and has opened the Records' namespaces.
 func (h *Host) restore(ctx context.Context, s sandbox, recs []*record.Record, failed error) (out outcome, err error) {
 	ctx, cancel := context.WithTimeout(ctx, h.WayBack)
 	defer cancel()
+	if slices.ContainsFunc(recs, (*record.Record).WasCut) {
+		if err := h.Runner.EndOrphans(ctx, recs[0].Plan.ContainerID); err != nil {
+			out.warn("%v", err)
+		}
+	}
 	r := h.waysBack(s, recs)
 	for _, p := range r.parts() {
 		p.run(ctx)

@@ -42,7 +42,8 @@ func (Exec) Find(plugin string, path []string) (string, error) {
 }
 
 // Start starts one plugin. At the end of the time limit, or of ctx, the plugin is killed
-// with everything that it has started. It is also killed if this process ends.
+// with everything that it has started. It is also killed if this process ends; EndOrphans
+// ends what it has started then.
 func (e Exec) Start(ctx context.Context, c Call) (wait func() (json.RawMessage, error)) {
 	notExecuted := func(err error) func() (json.RawMessage, error) {
 		err = fmt.Errorf("%s %s: %w: %w", c.Type, c.Command, ErrNotExecuted, err)
@@ -61,7 +62,7 @@ func (e Exec) Start(ctx context.Context, c Call) (wait func() (json.RawMessage, 
 	cmd := exec.CommandContext(limit, program)
 	cmd.Env = append(append([]string{}, e.Env...),
 		"CNI_COMMAND="+c.Command, "CNI_CONTAINERID="+c.ContainerID, "CNI_NETNS="+c.Netns,
-		"CNI_IFNAME="+c.IfName, "CNI_ARGS="+c.Args, "CNI_PATH="+strings.Join(c.Path, ":"))
+		"CNI_IFNAME="+c.IfName, "CNI_ARGS="+c.Args, "CNI_PATH="+strings.Join(c.Path, ":"), containerEnv+"="+c.ContainerID)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(c.Config), &stdout, &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

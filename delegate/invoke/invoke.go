@@ -35,6 +35,9 @@ type Runner interface {
 	// the plugin was not there, or could not be executed, the error is compatible with
 	// errors.Is(err, ErrNotExecuted).
 	Start(ctx context.Context, c Call) (wait func() (json.RawMessage, error))
+	// EndOrphans ends what plugins have started in earlier calls for a container, and
+	// what outlived them.
+	EndOrphans(ctx context.Context, containerID string) error
 }
 
 // ErrNotExecuted is returned for a plugin that was not executed and so has done nothing.

@@ -187,6 +187,10 @@ func (rec *Record) UnansweredSince(plugin, ifName string) time.Time {
 	return rec.Unanswered[plugin+" "+ifName]
 }
 
+// WasCut reports whether a call may have ended while a plugin was running: an ADD that has
+// no result, or a DEL that has no answer.
+func (rec *Record) WasCut() bool { return rec.Result == nil || len(rec.Unanswered) > 0 }
+
 // KeepsNothing reports whether nothing is left of the attachment but what plugins refuse
 // to delete that have refused to make it, too: the links are as before, and nobody knows
 // of an address or an interface.
