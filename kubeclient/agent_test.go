@@ -27,6 +27,7 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/strictjson"
+	"github.com/multibond/multibond/kubeclient/kubefake"
 )
 
 func TestMain(m *testing.M) {
@@ -40,8 +41,8 @@ func TestMain(m *testing.M) {
 // rig is an agent with the API server of a cluster and the kubelet of its node.
 type rig struct {
 	t       *testing.T
-	api     *fakeAPI
-	kubelet *fakeKubelet
+	api     *kubefake.API
+	kubelet *kubefake.Kubelet
 	options Options
 	agent   *Agent
 	stop    func() // stops the agent and waits until it has ended
@@ -71,20 +72,20 @@ func nodeFiles() Machine {
 // has a bond and two devices.
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t: t, api: newFakeAPI(t)}
+	r := &rig{t: t, api: kubefake.NewAPI(t)}
 	var kubelet Kubelet
-	r.kubelet, kubelet, _ = newFakeKubelet(t)
-	dir := shortDir(t)
+	r.kubelet, kubelet, _ = newKubelet(t)
+	dir := kubefake.ShortDir(t)
 	r.options = Options{
 		Node: "n1", Socket: filepath.Join(dir, "run/agent.sock"), StateDir: filepath.Join(dir, "queue"), Peer: os.Getuid(),
 		Kubelet: kubelet, Machine: nodeFiles(), Log: slog.New(slog.DiscardHandler),
 	}
 	for ref, config := range cluster {
 		namespace, name, _ := strings.Cut(ref, "/")
-		r.api.put(nadResource, namespace, name, nadObject(config))
+		r.api.Put(nadResource, namespace, name, nadObject(config))
 	}
 	r.pod("demo", "p", "uid-p", "bond-net1@bond0")
-	r.kubelet.give("demo", "p", map[string][]string{"intel.com/a": {"0000:01:10.0"}, "intel.com/b": {"0000:02:10.0"}})
+	r.kubelet.Give("demo", "p", map[string][]string{"intel.com/a": {"0000:01:10.0"}, "intel.com/b": {"0000:02:10.0"}})
 	return r
 }
 
@@ -103,7 +104,7 @@ func (r *rig) pod(namespace, name, uid, networks string) {
 }
 
 func (r *rig) podWith(namespace, name, uid string, annotations map[string]any) {
-	r.api.put(podResource, namespace, name, podObject(uid, annotations))
+	r.api.Put(podResource, namespace, name, podObject(uid, annotations))
 }
 
 func podObject(uid string, annotations map[string]any) map[string]any {
@@ -119,12 +120,12 @@ func (r *rig) start() {
 	r.t.Helper()
 	r.startUnready()
 	eventually(r.t, func(c *assert.CollectT) { require.NoError(c, r.client().Ready(context.Background())) })
-	r.api.requests()
+	r.api.Requests()
 }
 
 func (r *rig) startUnready() {
 	r.t.Helper()
-	agent, err := newAgent(r.options, r.api.config())
+	agent, err := newAgent(r.options, r.api.Config())
 	require.NoError(r.t, err)
 	agent.publisher.firstWait, agent.publisher.lastWait = 5*time.Millisecond, 50*time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
@@ -149,7 +150,7 @@ func lookupOf(namespace, name, uid string) agentapi.Lookup {
 // requests fails the test unless exactly these requests were sent, apart from watches.
 func (r *rig) requests(want map[string]int) {
 	r.t.Helper()
-	got := r.api.requests()
+	got := r.api.Requests()
 	maps.DeleteFunc(got, func(request string, _ int) bool {
 		return strings.HasPrefix(request, "watch") || strings.HasPrefix(request, "list")
 	})
@@ -203,12 +204,12 @@ func TestLookupWithoutDevicesDoesNotAskTheKubelet(t *testing.T) {
 			assert.NotNil(t, got.Attachments[0].DefaultRoute, "the default route that was asked for is lost")
 		}
 	}
-	assert.Empty(t, r.kubelet.questions())
+	assert.Empty(t, r.kubelet.Questions())
 }
 
 func TestLookupDescribesDevices(t *testing.T) {
 	r := newRig(t)
-	r.api.put(nadResource, "demo", "vfb", nadObject(`intel.com/b {"type":"sriov"}`))
+	r.api.Put(nadResource, "demo", "vfb", nadObject(`intel.com/b {"type":"sriov"}`))
 	r.pod("demo", "p", "uid-p", "vf,vfb")
 	r.start()
 	got, err := r.client().Lookup(t.Context(), pLookup)
@@ -222,9 +223,9 @@ func TestLookupDescribesDevices(t *testing.T) {
 
 func TestLookupOfTheClustersNetworks(t *testing.T) {
 	r := newRig(t)
-	r.api.put(nadResource, "kube-system", "main", nadObject(`{"type":"bridge"}`))
-	r.api.put(nadResource, "kube-system", "every", nadObject(`{"type":"ptp"}`))
-	r.api.put(nadResource, "kube-system", "filed", nadObject(``))
+	r.api.Put(nadResource, "kube-system", "main", nadObject(`{"type":"bridge"}`))
+	r.api.Put(nadResource, "kube-system", "every", nadObject(`{"type":"ptp"}`))
+	r.api.Put(nadResource, "kube-system", "filed", nadObject(``))
 	r.pod("kube-system", "s", "uid-s", "")
 	r.podWith("demo", "d", "uid-d", map[string]any{NetworksAnnotation: "lan", DefaultNetworkAnnotation: "every"})
 	r.start()
@@ -281,7 +282,7 @@ func TestLookupErrors(t *testing.T) {
 		"null": "[null]", "gone": "lan,nothing", "foreign": "other/vf", "json": "[{", "twice": "lan@a,vf@a", "few": "pair",
 	} {
 		r.pod("demo", name, "uid-"+name, annotation)
-		r.kubelet.give("demo", name, map[string][]string{"intel.com/a": {"0000:01:10.2"}})
+		r.kubelet.Give("demo", name, map[string][]string{"intel.com/a": {"0000:01:10.2"}})
 	}
 	r.start()
 	isolated := func(name string) error {
@@ -300,7 +301,7 @@ func TestLookupErrors(t *testing.T) {
 
 func TestUnknownPods(t *testing.T) {
 	r := newRig(t)
-	r.api.put(podResource, "demo", "elsewhere", merge(podObject("uid-e", nil), map[string]any{"spec": map[string]any{"nodeName": "n2"}}))
+	r.api.Put(podResource, "demo", "elsewhere", kubefake.Merge(podObject("uid-e", nil), map[string]any{"spec": map[string]any{"nodeName": "n2"}}))
 	r.start()
 	look := func(name, uid string) error {
 		_, err := r.client().Lookup(t.Context(), lookupOf("demo", name, uid))
@@ -313,7 +314,7 @@ func TestUnknownPods(t *testing.T) {
 	refused(t, look("p", ""), cnitypes.ErrInvalidEnvironmentVariables, "K8S_POD_UID")
 
 	// After the pod is created again, the old one is refused and the new one found.
-	r.api.remove(podResource, "demo", "p")
+	r.api.Remove(podResource, "demo", "p")
 	r.pod("demo", "p", "uid-new", "bond-net1")
 	eventually(t, func(c *assert.CollectT) {
 		require.True(c, r.agent.source.gone(pLookup.Pod), "the cache has the old pod still")
@@ -336,7 +337,7 @@ func TestStaticPodIsFoundByItsMirror(t *testing.T) {
 func TestMissesAreReadOnce(t *testing.T) {
 	r := newRig(t)
 	for _, request := range []string{"watch pods", "list pods", "watch " + nadResource, "list " + nadResource} {
-		r.api.refusing(request, http.StatusInternalServerError)
+		r.api.Refusing(request, http.StatusInternalServerError)
 	}
 	r.startUnready()
 	eventually(t, func(c *assert.CollectT) {
@@ -344,7 +345,7 @@ func TestMissesAreReadOnce(t *testing.T) {
 		require.ErrorContains(c, err, "caches")
 		require.Equal(c, cnitypes.ErrTryAgainLater, cnierror.Code(err))
 	})
-	r.api.requests()
+	r.api.Requests()
 	got, err := r.client().Lookup(t.Context(), pLookup)
 	require.NoError(t, err)
 	assert.Len(t, got.Attachments, 1)
@@ -353,20 +354,20 @@ func TestMissesAreReadOnce(t *testing.T) {
 
 func TestClaimsNameRequests(t *testing.T) {
 	r := newRig(t)
-	r.api.put(nadResource, "demo", "claimed", nadObject(`{"type":"multibond","links":[{"request":"left"},{"resourceName":"intel.com/dra"}]}`))
+	r.api.Put(nadResource, "demo", "claimed", nadObject(`{"type":"multibond","links":[{"request":"left"},{"resourceName":"intel.com/dra"}]}`))
 	allocated := func(request, device string) map[string]any {
 		return map[string]any{"request": request, "driver": "sriov", "pool": "n1", "device": device}
 	}
-	r.api.put(claimResource, "demo", "claim1", map[string]any{"status": map[string]any{"allocation": map[string]any{"devices": map[string]any{"results": []any{
+	r.api.Put(claimResource, "demo", "claim1", map[string]any{"status": map[string]any{"allocation": map[string]any{"devices": map[string]any{"results": []any{
 		allocated("left", "0000-02-10-2"), allocated("right", "vf7"),
 	}}}}})
-	r.api.put(sliceResource, "", "n1-sriov", map[string]any{"spec": map[string]any{"nodeName": "n1", "driver": "sriov", "pool": map[string]any{"name": "n1"}, "devices": []any{
+	r.api.Put(sliceResource, "", "n1-sriov", map[string]any{"spec": map[string]any{"nodeName": "n1", "driver": "sriov", "pool": map[string]any{"name": "n1"}, "devices": []any{
 		map[string]any{"name": "vf7", "attributes": map[string]any{deviceIDAttribute: map[string]any{"string": "0000:01:10.2"}, resourceNameAttribute: map[string]any{"string": "intel.com/dra"}}},
 	}}})
 	pod := podObject("uid-c", map[string]any{NetworksAnnotation: "claimed"})
 	pod["spec"].(map[string]any)["resourceClaims"] = []any{map[string]any{"name": "vfs", "resourceClaimName": "claim1"}}
-	r.api.put(podResource, "demo", "c", pod)
-	r.kubelet.give("demo", "c", nil)
+	r.api.Put(podResource, "demo", "c", pod)
+	r.kubelet.Give("demo", "c", nil)
 	r.start()
 	got, err := r.client().Lookup(t.Context(), lookupOf("demo", "c", "uid-c"))
 	require.NoError(t, err)
@@ -374,7 +375,7 @@ func TestClaimsNameRequests(t *testing.T) {
 	r.requests(map[string]int{"get resourceclaims": 1})
 
 	// If claims may not be read, their requests have no names.
-	r.api.refusing("get resourceclaims", http.StatusForbidden)
+	r.api.Refusing("get resourceclaims", http.StatusForbidden)
 	_, err = r.client().Lookup(t.Context(), lookupOf("demo", "c", "uid-c"))
 	refused(t, err, cnierror.Node, "network demo/claimed needs 1 x request left")
 }

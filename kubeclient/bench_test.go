@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate/agentapi"
+	"github.com/multibond/multibond/kubeclient/kubefake"
 )
 
 // The size of the node and the cluster that the agent is measured on.
@@ -27,21 +28,21 @@ const (
 // benchAPI has a node with 110 pods of realistic size in a cluster with 1,000 NADs.
 // Every pod has a macvlan network and a bond with fixed devices, so that the kubelet
 // is not asked.
-func benchAPI(b *testing.B) *fakeAPI {
-	api := newFakeAPI(b)
+func benchAPI(b *testing.B) *kubefake.API {
+	api := kubefake.NewAPI(b)
 	for i := range benchNADs {
 		config := fmt.Sprintf(`{"cniVersion":"1.0.0","name":"net-%d","type":"macvlan","master":"eth0","mode":"bridge","ipam":{"type":"host-local","ranges":[[{"subnet":"10.%d.%d.0/24"}]],"routes":[{"dst":"0.0.0.0/0"}]}}`, i, i/256, i%256)
 		if i%2 == 0 {
 			config = fmt.Sprintf(`{"cniVersion":"1.0.0","name":"bond-%d","type":"multibond","mode":"active-backup","links":[{"deviceID":"0000:01:10.0"},{"deviceID":"0000:02:10.0"}],"ipam":{"type":"host-local","subnet":"10.%d.%d.0/24"}}`, i, i/256, i%256)
 		}
-		api.put(nadResource, "demo", fmt.Sprint("net-", i), nadObject(config))
+		api.Put(nadResource, "demo", fmt.Sprint("net-", i), nadObject(config))
 	}
 	for i := range benchPods {
 		pod := podObject(fmt.Sprint("uid-", i), map[string]any{
 			NetworksAnnotation: fmt.Sprintf("net-%d,net-%d", 2*i, 2*i+1), "kubectl.kubernetes.io/last-applied-configuration": strings.Repeat("x", 2000),
 		})
 		pod["spec"].(map[string]any)["containers"] = []any{map[string]any{"name": "main", "image": "x", "command": []any{strings.Repeat("y", 3000)}}}
-		api.put(podResource, "demo", fmt.Sprint("p", i), pod)
+		api.Put(podResource, "demo", fmt.Sprint("p", i), pod)
 	}
 	return api
 }
@@ -55,7 +56,7 @@ func benchLookup() agentapi.Lookup {
 func benchAgent(b *testing.B) *Agent {
 	b.Helper()
 	api := benchAPI(b)
-	agent, err := newAgent(Options{Node: "n1", StateDir: b.TempDir(), Peer: os.Getuid(), Machine: nodeFiles(), Log: slog.New(slog.DiscardHandler)}, api.config())
+	agent, err := newAgent(Options{Node: "n1", StateDir: b.TempDir(), Peer: os.Getuid(), Machine: nodeFiles(), Log: slog.New(slog.DiscardHandler)}, api.Config())
 	require.NoError(b, err)
 	go agent.follow(b.Context())
 	eventually(b, func(c *assert.CollectT) { require.True(c, agent.source.synced()) })
@@ -87,7 +88,7 @@ func report(b *testing.B, took []time.Duration) {
 // BenchmarkAgentProcess measures the same against a process, as the plugin sees it,
 // and the memory of the process at the end.
 func BenchmarkAgentProcess(b *testing.B) {
-	p := startProcess(b, benchAPI(b), shortDir(b))
+	p := startProcess(b, benchAPI(b), kubefake.ShortDir(b))
 	var took []time.Duration
 	for b.Loop() {
 		l := benchLookup()

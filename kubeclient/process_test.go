@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/multibond/multibond/delegate/agentapi"
+	"github.com/multibond/multibond/kubeclient/kubefake"
 )
 
 // The environment of an agent in a process of its own, which executes the test binary
@@ -59,10 +60,10 @@ type process struct {
 }
 
 // startProcess starts an agent and waits until it is ready.
-func startProcess(t testing.TB, api *fakeAPI, dir string) process {
+func startProcess(t testing.TB, api *kubefake.API, dir string) process {
 	t.Helper()
 	p := process{exec.Command(os.Args[0]), dir}
-	p.cmd.Env = append(os.Environ(), processHost+"=http://"+api.address, processDir+"="+dir)
+	p.cmd.Env = append(os.Environ(), processHost+"=http://"+api.Address, processDir+"="+dir)
 	p.cmd.Stderr = os.Stderr
 	require.NoError(t, p.cmd.Start())
 	t.Cleanup(p.kill)
@@ -94,10 +95,10 @@ func (p process) memory(t testing.TB, key string) float64 {
 // even if it is killed.
 func TestKilledAgentLosesNothing(t *testing.T) {
 	const pods = 10
-	api, dir := newFakeAPI(t), shortDir(t)
+	api, dir := kubefake.NewAPI(t), kubefake.ShortDir(t)
 	name := func(i int) string { return fmt.Sprint("p", i) }
 	for i := range pods {
-		api.put(podResource, "demo", name(i), podObject("uid-"+name(i), nil))
+		api.Put(podResource, "demo", name(i), podObject("uid-"+name(i), nil))
 	}
 	p := startProcess(t, api, dir)
 	errs := make([]error, pods)
@@ -116,7 +117,7 @@ func TestKilledAgentLosesNothing(t *testing.T) {
 	startProcess(t, api, dir)
 	eventually(t, func(c *assert.CollectT) { require.Zero(c, queue{processOptions(dir).StateDir}.length()) })
 	for i := range pods {
-		meta := api.object(podResource, "demo", name(i))["metadata"].(map[string]any)
+		meta := api.Object(podResource, "demo", name(i))["metadata"].(map[string]any)
 		annotations, _ := meta["annotations"].(map[string]any)
 		if errs[i] != nil {
 			assert.ErrorIs(t, errs[i], agentapi.ErrNoAgent)

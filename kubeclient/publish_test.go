@@ -32,7 +32,7 @@ func (r *rig) publish(p agentapi.Publish) (queued string) {
 
 // published returns how many networks the status of demo/p has.
 func (r *rig) published() int {
-	annotations := r.api.object(podResource, "demo", "p")["metadata"].(map[string]any)["annotations"].(map[string]any)
+	annotations := r.api.Object(podResource, "demo", "p")["metadata"].(map[string]any)["annotations"].(map[string]any)
 	var statuses []NetworkStatus
 	if text, is := annotations[nettypes.NetworkStatusAnnot].(string); is {
 		assert.NoError(r.t, json.Unmarshal([]byte(text), &statuses), text)
@@ -48,7 +48,7 @@ func (r *rig) queueHas(want int) {
 
 // messages returns all events as text.
 func (r *rig) messages() (out []string) {
-	for _, e := range r.api.of(eventResource) {
+	for _, e := range r.api.Of(eventResource) {
 		out = append(out, fmt.Sprint(e["type"], " ", e["reason"], " ", e["involvedObject"].(map[string]any)["uid"], ": ", e["message"]))
 	}
 	return out
@@ -65,7 +65,7 @@ func TestPublishIsOnePatchAndOneEvent(t *testing.T) {
 	r.queueHas(0)
 	r.requests(map[string]int{"patch pods": 1, "create events": 1})
 	assert.Equal(t, 2, r.published())
-	pod := r.api.object(podResource, "demo", "p")
+	pod := r.api.Object(podResource, "demo", "p")
 	assert.Equal(t, "stays", pod["status"].(map[string]any)["aNewerField"])
 	m := r.messages()
 	require.Len(t, m, 1)
@@ -128,7 +128,7 @@ func TestLongMessagesAreClipped(t *testing.T) {
 func TestPublishedWhenTheAPIServerIsBack(t *testing.T) {
 	r := newRig(t)
 	r.start()
-	r.api.stop()
+	r.api.Stop()
 	_, err := r.client().Lookup(t.Context(), pLookup)
 	assert.NoError(t, err)
 	assert.NotEmpty(t, r.publish(attachedReport()), "published without an API server")
@@ -136,7 +136,7 @@ func TestPublishedWhenTheAPIServerIsBack(t *testing.T) {
 	_, err = r.client().Lookup(t.Context(), lookupOf("demo", "fresh", "u"))
 	refused(t, err, cnitypes.ErrTryAgainLater, "pod demo/fresh: asking the API server", "connection refused")
 	r.queueHas(1)
-	r.api.start()
+	r.api.Start()
 	r.queueHas(0)
 	assert.Equal(t, 2, r.published())
 	assert.Len(t, r.messages(), 2)
@@ -146,11 +146,11 @@ func TestPublishedWhenTheAPIServerIsBack(t *testing.T) {
 func TestPublishedByTheNextAgent(t *testing.T) {
 	r := newRig(t)
 	r.start()
-	r.api.stop()
+	r.api.Stop()
 	r.publish(attachedReport())
 	r.stop()
 	r.queueHas(1)
-	r.api.start()
+	r.api.Start()
 	r.start()
 	r.queueHas(0)
 	assert.Equal(t, 2, r.published())
@@ -160,28 +160,28 @@ func TestPublishedByTheNextAgent(t *testing.T) {
 func TestTheNewerStatusCounts(t *testing.T) {
 	r := newRig(t)
 	r.start()
-	r.api.stop()
+	r.api.Stop()
 	r.publish(attachedReport())
 	shorter := attachedReport()
 	shorter.Attachments = shorter.Attachments[:1]
 	r.publish(shorter)
-	r.api.start()
+	r.api.Start()
 	r.queueHas(0)
 	assert.Equal(t, 1, r.published())
 }
 
 func TestQueuedOutcomesOfGonePodsAreDropped(t *testing.T) {
 	for name, change := range map[string]func(*rig){
-		"deleted":       func(r *rig) { r.api.remove(podResource, "demo", "p") },
+		"deleted":       func(r *rig) { r.api.Remove(podResource, "demo", "p") },
 		"created again": func(r *rig) { r.pod("demo", "p", "uid-new", "") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
 			r.start()
-			r.api.stop()
+			r.api.Stop()
 			r.publish(attachedReport())
 			change(r)
-			r.api.start()
+			r.api.Start()
 			r.queueHas(0)
 			assert.Empty(t, r.messages())
 			if name != "deleted" {
@@ -191,9 +191,9 @@ func TestQueuedOutcomesOfGonePodsAreDropped(t *testing.T) {
 			eventually(t, func(c *assert.CollectT) {
 				require.True(c, r.agent.source.gone(pLookup.Pod), "the cache has the old pod still")
 			})
-			r.api.stop()
+			r.api.Stop()
 			r.publish(failedReport("wrong"))
-			r.api.start()
+			r.api.Start()
 			r.queueHas(0)
 			assert.Empty(t, r.messages())
 		})
@@ -204,13 +204,13 @@ func TestQueuedOutcomesOfGonePodsAreDropped(t *testing.T) {
 func TestARefusedPodDoesNotBlockOthers(t *testing.T) {
 	r := newRig(t)
 	r.start()
-	r.api.refusing("patch pods", http.StatusForbidden)
+	r.api.Refusing("patch pods", http.StatusForbidden)
 	assert.Contains(t, r.publish(attachedReport()), "refused by the test")
 	other := failedReport("other")
 	other.Pod = agentapi.Pod{Namespace: "demo", Name: "q", UID: "uid-q"}
 	assert.Empty(t, r.publish(other))
 	r.queueHas(1)
-	r.api.refusing("patch pods", 0)
+	r.api.Refusing("patch pods", 0)
 	r.queueHas(0)
 }
 
@@ -218,7 +218,7 @@ func TestRefusedForGoodIsDropped(t *testing.T) {
 	for _, code := range []int{http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity} {
 		r := newRig(t)
 		r.start()
-		r.api.refusing("patch pods", code)
+		r.api.Refusing("patch pods", code)
 		assert.Empty(t, r.publish(attachedReport()), code)
 		r.requests(map[string]int{"patch pods": 1})
 		r.queueHas(0)
@@ -229,13 +229,13 @@ func TestRefusedForGoodIsDropped(t *testing.T) {
 func TestEventsGoOnWhereTheyStopped(t *testing.T) {
 	r := newRig(t)
 	r.start()
-	r.api.refusing("create events", http.StatusServiceUnavailable)
+	r.api.Refusing("create events", http.StatusServiceUnavailable)
 	assert.Empty(t, r.publish(attachedReport()), "only the event was refused")
-	eventually(t, func(c *assert.CollectT) { require.NotZero(c, r.api.requests()["create events"]) })
+	eventually(t, func(c *assert.CollectT) { require.NotZero(c, r.api.Requests()["create events"]) })
 	r.stop()
-	r.api.drain()
-	r.api.refusing("create events", 0)
-	r.api.requests()
+	r.api.Drain()
+	r.api.Refusing("create events", 0)
+	r.api.Requests()
 	r.startUnready()
 	r.queueHas(0)
 	r.requests(map[string]int{"create events": 1})
@@ -274,12 +274,12 @@ func TestPublishesEvenWithoutAQueue(t *testing.T) {
 	r.start()
 	require.NoError(t, os.RemoveAll(r.options.StateDir))
 	assert.Empty(t, r.publish(attachedReport()))
-	r.api.stop()
+	r.api.Stop()
 	_, err := r.client().Publish(t.Context(), attachedReport())
 	refused(t, err, cnitypes.ErrTryAgainLater, "; queueing it: ")
 	assert.Len(t, notQueued.found, 2, "it is logged once for each outcome")
 	require.NoError(t, os.MkdirAll(r.options.StateDir, 0o700))
-	r.api.start()
+	r.api.Start()
 	r.publish(attachedReport())
 	r.queueHas(0)
 	assert.Equal(t, 2, r.published())
@@ -321,7 +321,7 @@ func TestManyPluginsAtOnce(t *testing.T) {
 	name := func(i int) string { return fmt.Sprint("p", i) }
 	for i := range pods {
 		r.pod("demo", name(i), "uid-"+name(i), "bond-net1@bond0")
-		r.kubelet.give("demo", name(i), map[string][]string{"intel.com/a": {"0000:01:10.0"}, "intel.com/b": {"0000:02:10.0"}})
+		r.kubelet.Give("demo", name(i), map[string][]string{"intel.com/a": {"0000:01:10.0"}, "intel.com/b": {"0000:02:10.0"}})
 	}
 	r.start()
 	errs := make([]error, pods)
@@ -335,7 +335,7 @@ func TestManyPluginsAtOnce(t *testing.T) {
 	r.queueHas(0)
 	assert.NoError(t, errors.Join(errs...))
 	for i := range pods {
-		meta := r.api.object(podResource, "demo", name(i))["metadata"].(map[string]any)
+		meta := r.api.Object(podResource, "demo", name(i))["metadata"].(map[string]any)
 		assert.NotNil(t, meta["annotations"].(map[string]any)[nettypes.NetworkStatusAnnot], name(i))
 	}
 	assert.Len(t, r.messages(), pods)

@@ -23,6 +23,7 @@ import (
 
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/kubeclient/kubefake"
 )
 
 // serving runs a server until stop is called, and returns a client of it.
@@ -34,7 +35,7 @@ func serving(t *testing.T, change func(*server)) (client agentapi.Client, stop f
 		log: slog.New(slog.DiscardHandler),
 	}
 	change(&s)
-	socket := filepath.Join(shortDir(t), "run/agent.sock")
+	socket := filepath.Join(kubefake.ShortDir(t), "run/agent.sock")
 	l, err := listen(socket)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -206,7 +207,7 @@ func TestNextAgentTakesTheSocketOver(t *testing.T) {
 }
 
 func TestSocketThatCannotBeMade(t *testing.T) {
-	file := filepath.Join(shortDir(t), "file")
+	file := filepath.Join(kubefake.ShortDir(t), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	for _, socket := range []string{file + "/agent.sock", filepath.Join(filepath.Dir(file), strings.Repeat("x", 200))} {
 		_, err := listen(socket)

@@ -1,4 +1,4 @@
-package kubeclient
+package kubefake
 
 import (
 	"context"
@@ -6,11 +6,9 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
@@ -19,40 +17,42 @@ import (
 	podresourcesv1 "k8s.io/kubelet/pkg/apis/podresources/v1"
 )
 
-// fakeKubelet is the kubelet's PodResources service. Like a real one, it answers in a
+// Kubelet is the kubelet's PodResources service. Like a real one, it answers in a
 // different order each time.
-type fakeKubelet struct {
+type Kubelet struct {
 	podresourcesv1.UnimplementedPodResourcesListerServer
 
-	lock      sync.Mutex
-	pods      []*podresourcesv1.PodResources
-	getFails  error // instead of an answer
-	listFails error
-	exhausted int // number of calls that are rejected first
+	lock      sync.Mutex // Set takes it
+	Pods      []*podresourcesv1.PodResources
+	GetFails  error // instead of an answer
+	ListFails error
+	Exhausted int // number of calls that are rejected first
 	asked     []string
 }
 
+// What a kubelet answers to Get if it has none.
 var (
-	errUnimplemented = grpcstatus.Error(codes.Unimplemented, "unknown method Get")
-	errDisabled      = errors.New("PodResources API Get method disabled") // the kubelet's own words
+	ErrUnimplemented = grpcstatus.Error(codes.Unimplemented, "unknown method Get")
+	ErrDisabled      = errors.New("PodResources API Get method disabled") // the kubelet's own words
 )
 
-func (f *fakeKubelet) question(name string, fails error) error {
+func (f *Kubelet) question(name string, fails error) error {
 	f.asked = append(f.asked, name)
-	if f.exhausted > 0 {
-		f.exhausted--
+	if f.Exhausted > 0 {
+		f.Exhausted--
 		return grpcstatus.Error(codes.ResourceExhausted, "rejected by rate limit")
 	}
 	return fails
 }
 
-func (f *fakeKubelet) Get(_ context.Context, r *podresourcesv1.GetPodResourcesRequest) (*podresourcesv1.GetPodResourcesResponse, error) {
+// Get is the call of that name.
+func (f *Kubelet) Get(_ context.Context, r *podresourcesv1.GetPodResourcesRequest) (*podresourcesv1.GetPodResourcesResponse, error) {
 	f.lock.Lock()
 	defer f.lock.Unlock()
-	if err := f.question("Get", f.getFails); err != nil {
+	if err := f.question("Get", f.GetFails); err != nil {
 		return nil, err
 	}
-	for _, pod := range f.pods {
+	for _, pod := range f.Pods {
 		if pod.Namespace == r.PodNamespace && pod.Name == r.PodName {
 			return &podresourcesv1.GetPodResourcesResponse{PodResources: disordered(pod)}, nil
 		}
@@ -60,15 +60,16 @@ func (f *fakeKubelet) Get(_ context.Context, r *podresourcesv1.GetPodResourcesRe
 	return nil, grpcstatus.Errorf(codes.NotFound, "pod %s in namespace %s not found", r.PodName, r.PodNamespace)
 }
 
-func (f *fakeKubelet) List(context.Context, *podresourcesv1.ListPodResourcesRequest) (*podresourcesv1.ListPodResourcesResponse, error) {
+// List is the call of that name.
+func (f *Kubelet) List(context.Context, *podresourcesv1.ListPodResourcesRequest) (*podresourcesv1.ListPodResourcesResponse, error) {
 	f.lock.Lock()
 	defer f.lock.Unlock()
-	if err := f.question("List", f.listFails); err != nil {
+	if err := f.question("List", f.ListFails); err != nil {
 		return nil, err
 	}
 	out := &podresourcesv1.ListPodResourcesResponse{}
-	for _, i := range rand.Perm(len(f.pods)) {
-		out.PodResources = append(out.PodResources, disordered(f.pods[i]))
+	for _, i := range rand.Perm(len(f.Pods)) {
+		out.PodResources = append(out.PodResources, disordered(f.Pods[i]))
 	}
 	return out, nil
 }
@@ -80,7 +81,7 @@ func disordered(pod *podresourcesv1.PodResources) *podresourcesv1.PodResources {
 		c := &podresourcesv1.ContainerResources{Name: pod.Containers[i].Name, DynamicResources: pod.Containers[i].DynamicResources}
 		for _, d := range pod.Containers[i].Devices {
 			for _, id := range d.DeviceIds {
-				c.Devices = append(c.Devices, devices(d.ResourceName, id))
+				c.Devices = append(c.Devices, devicesOf(d.ResourceName, []string{id}))
 			}
 		}
 		rand.Shuffle(len(c.Devices), func(i, j int) { c.Devices[i], c.Devices[j] = c.Devices[j], c.Devices[i] })
@@ -89,8 +90,8 @@ func disordered(pod *podresourcesv1.PodResources) *podresourcesv1.PodResources {
 	return out
 }
 
-// questions returns the names of the calls since it was last called.
-func (f *fakeKubelet) questions() []string {
+// Questions returns the names of the calls since it was last called.
+func (f *Kubelet) Questions() []string {
 	f.lock.Lock()
 	defer f.lock.Unlock()
 	out := slices.Clone(f.asked)
@@ -98,43 +99,46 @@ func (f *fakeKubelet) questions() []string {
 	return out
 }
 
-func (f *fakeKubelet) set(change func(*fakeKubelet)) {
+// Set changes the kubelet while it serves.
+func (f *Kubelet) Set(change func(*Kubelet)) {
 	f.lock.Lock()
 	defer f.lock.Unlock()
 	change(f)
 }
 
-// give assigns devices to a pod with one container, main.
-func (f *fakeKubelet) give(namespace, name string, of map[string][]string) {
+// Give assigns devices to a pod with one container, main.
+func (f *Kubelet) Give(namespace, name string, of map[string][]string) {
 	pod := &podresourcesv1.PodResources{Namespace: namespace, Name: name, Containers: []*podresourcesv1.ContainerResources{{Name: "main"}}}
 	for resource, ids := range of {
-		pod.Containers[0].Devices = append(pod.Containers[0].Devices, devices(resource, ids...))
+		pod.Containers[0].Devices = append(pod.Containers[0].Devices, devicesOf(resource, ids))
 	}
-	f.set(func(f *fakeKubelet) { f.pods = append(f.pods, pod) })
+	f.Set(func(f *Kubelet) { f.Pods = append(f.Pods, pod) })
 }
 
-// newFakeKubelet serves on a socket until the test ends or stop is called.
-func newFakeKubelet(t *testing.T) (f *fakeKubelet, client Kubelet, stop func()) {
+// NewKubelet serves on a socket until the test ends or stop is called.
+func NewKubelet(t testing.TB, socket string) (f *Kubelet, stop func()) {
 	t.Helper()
-	dir := shortDir(t)
-	client = Kubelet{Socket: filepath.Join(dir, "kubelet.sock"), Checkpoint: filepath.Join(dir, "checkpoint"), Timeout: 2 * time.Minute}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: client.Socket})
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket})
 	require.NoError(t, err)
 	l.SetUnlinkOnClose(false) // a kubelet that dies leaves its socket behind
-	f = &fakeKubelet{}
+	f = &Kubelet{}
 	server := grpc.NewServer()
 	podresourcesv1.RegisterPodResourcesListerServer(server, f)
 	go server.Serve(l)
 	t.Cleanup(server.Stop)
-	return f, client, server.Stop
+	return f, server.Stop
 }
 
-// shortDir returns a directory whose path leaves room for the name of a socket, which
+// ShortDir returns a directory whose path leaves room for the name of a socket, which
 // has at most 107 bytes.
-func shortDir(t testing.TB) string {
+func ShortDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "kube")
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
+}
+
+func devicesOf(resource string, ids []string) *podresourcesv1.ContainerDevices {
+	return &podresourcesv1.ContainerDevices{ResourceName: resource, DeviceIds: ids}
 }

@@ -1,9 +1,13 @@
-package kubeclient
+// Package kubefake is an API server and a kubelet with state, for tests. What asks
+// them is a real client.
+package kubefake
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -12,18 +16,30 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 )
 
-// fakeAPI is an API server with state that is reached over HTTP. It answers the
+// The resources that the server has.
+const (
+	Pods   = "pods"
+	NADs   = "network-attachment-definitions"
+	Events = "events"
+	Claims = "resourceclaims"
+	Slices = "resourceslices"
+)
+
+// API is an API server with state that is reached over HTTP. It answers the
 // agent's requests like a real one, and counts them.
-type fakeAPI struct {
+type API struct {
 	t       testing.TB
-	address string
+	Address string
 	server  *http.Server
 
 	lock     sync.Mutex
@@ -40,71 +56,74 @@ type change struct {
 	Object map[string]any `json:"object"`
 }
 
-func newFakeAPI(t testing.TB) *fakeAPI {
+// NewAPI starts a server without objects.
+func NewAPI(t testing.TB) *API {
 	t.Helper()
-	f := &fakeAPI{
+	f := &API{
 		t: t, objects: map[string]map[string]any{}, version: 100,
 		watchers: map[chan change]string{}, counts: map[string]int{}, refuse: map[string]int{},
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	f.address = l.Addr().String()
+	f.Address = l.Addr().String()
 	f.serve(l)
-	t.Cleanup(f.stop)
+	t.Cleanup(f.Stop)
 	return f
 }
 
-func (f *fakeAPI) config() *rest.Config { return &rest.Config{Host: "http://" + f.address} }
+// Config returns what a client needs.
+func (f *API) Config() *rest.Config { return &rest.Config{Host: "http://" + f.Address} }
 
-func (f *fakeAPI) serve(l net.Listener) {
+func (f *API) serve(l net.Listener) {
 	mux := http.NewServeMux()
 	for _, base := range []string{"/api/v1", "/apis/k8s.cni.cncf.io/v1", "/apis/resource.k8s.io/v1"} {
 		mux.HandleFunc("GET "+base+"/{resource}", f.list)
 		mux.HandleFunc("GET "+base+"/namespaces/{namespace}/{resource}/{name}", f.get)
 		mux.HandleFunc("POST "+base+"/namespaces/{namespace}/{resource}", f.create)
+		mux.HandleFunc("PUT "+base+"/namespaces/{namespace}/{resource}/{name}/status", f.update)
 		mux.HandleFunc("PATCH "+base+"/namespaces/{namespace}/{resource}/{name}/status", f.patch)
 	}
 	f.server = &http.Server{Handler: mux}
 	go f.server.Serve(l)
 }
 
-// stop ends the server and all of its connections. The state stays.
-func (f *fakeAPI) stop() { f.server.Close() }
+// Stop ends the server and all of its connections. The state stays.
+func (f *API) Stop() { f.server.Close() }
 
-// start serves again at the same address.
-func (f *fakeAPI) start() {
+// Start serves again at the same address.
+func (f *API) Start() {
 	f.t.Helper()
 	var l net.Listener
-	eventually(f.t, func(c *assert.CollectT) {
+	require.EventuallyWithT(f.t, func(c *assert.CollectT) {
 		var err error
-		l, err = net.Listen("tcp", f.address)
+		l, err = net.Listen("tcp", f.Address)
 		require.NoError(c, err)
-	})
+	}, 2*time.Minute, 5*time.Millisecond)
 	f.serve(l)
 }
 
-// drain answers all requests that were sent and then serves again. It is for requests
-// of a sender that has ended, which may arrive later.
-func (f *fakeAPI) drain() {
+// Drain answers all requests that were sent and then serves again. It is for requests
+// Of a sender that has ended, which may arrive later.
+func (f *API) Drain() {
 	f.t.Helper()
 	require.NoError(f.t, f.server.Shutdown(context.Background()))
-	f.start()
+	f.Start()
 }
 
-// put adds or replaces an object.
-func (f *fakeAPI) put(resource, namespace, name string, object map[string]any) {
+// Put adds or replaces an object.
+func (f *API) Put(resource, namespace, name string, object map[string]any) {
 	f.lock.Lock()
 	defer f.lock.Unlock()
 	f.store(resource, namespace, name, object)
 }
 
-func (f *fakeAPI) store(resource, namespace, name string, object map[string]any) {
+func (f *API) store(resource, namespace, name string, object map[string]any) {
 	key := strings.Join([]string{resource, namespace, name}, "/")
 	_, there := f.objects[key]
 	f.version++
 	meta, _ := object["metadata"].(map[string]any)
-	meta = merge(meta, map[string]any{"namespace": namespace, "name": name, "resourceVersion": strconv.Itoa(f.version)})
-	object = merge(object, map[string]any{"kind": kinds[resource], "apiVersion": versions[resource], "metadata": meta})
+	meta = Merge(meta, map[string]any{"namespace": namespace, "name": name, "resourceVersion": strconv.Itoa(f.version)})
+	object = Merge(object, map[string]any{"kind": kinds[resource], "apiVersion": versions[resource], "metadata": meta})
 	f.objects[key] = object
 	kind := "ADDED"
 	if there {
@@ -113,18 +132,19 @@ func (f *fakeAPI) store(resource, namespace, name string, object map[string]any)
 	f.tell(resource, change{kind, object})
 }
 
-func (f *fakeAPI) remove(resource, namespace, name string) {
+// Remove deletes an object.
+func (f *API) Remove(resource, namespace, name string) {
 	f.lock.Lock()
 	defer f.lock.Unlock()
 	key := strings.Join([]string{resource, namespace, name}, "/")
 	object := f.objects[key]
 	delete(f.objects, key)
 	f.version++
-	object["metadata"] = merge(object["metadata"].(map[string]any), map[string]any{"resourceVersion": strconv.Itoa(f.version)})
+	object["metadata"] = Merge(object["metadata"].(map[string]any), map[string]any{"resourceVersion": strconv.Itoa(f.version)})
 	f.tell(resource, change{"DELETED", object})
 }
 
-func (f *fakeAPI) tell(resource string, c change) {
+func (f *API) tell(resource string, c change) {
 	for w, of := range f.watchers {
 		if of == resource {
 			w <- c
@@ -133,13 +153,13 @@ func (f *fakeAPI) tell(resource string, c change) {
 }
 
 var (
-	kinds = map[string]string{podResource: "Pod", nadResource: "NetworkAttachmentDefinition", eventResource: "Event", claimResource: "ResourceClaim", sliceResource: "ResourceSlice"}
+	kinds = map[string]string{Pods: "Pod", NADs: "NetworkAttachmentDefinition", Events: "Event", Claims: "ResourceClaim", Slices: "ResourceSlice"}
 
-	versions = map[string]string{podResource: "v1", nadResource: "k8s.cni.cncf.io/v1", eventResource: "v1", claimResource: "resource.k8s.io/v1", sliceResource: "resource.k8s.io/v1"}
+	versions = map[string]string{Pods: "v1", NADs: "k8s.cni.cncf.io/v1", Events: "v1", Claims: "resource.k8s.io/v1", Slices: "resource.k8s.io/v1"}
 )
 
-// merge applies a JSON merge patch (RFC 7396) to a copy of old.
-func merge(old, patch map[string]any) map[string]any {
+// Merge applies a JSON merge patch (RFC 7396) to a copy of old.
+func Merge(old, patch map[string]any) map[string]any {
 	out := maps.Clone(old)
 	if out == nil {
 		out = map[string]any{}
@@ -151,7 +171,7 @@ func merge(old, patch map[string]any) map[string]any {
 		case value == nil:
 			delete(out, key)
 		case is:
-			out[key] = merge(was, inner)
+			out[key] = Merge(was, inner)
 		default:
 			out[key] = value
 		}
@@ -160,7 +180,7 @@ func merge(old, patch map[string]any) map[string]any {
 }
 
 // counted counts a request, and refuses it if the test asked for that.
-func (f *fakeAPI) counted(w http.ResponseWriter, verb, resource string) (refused bool) {
+func (f *API) counted(w http.ResponseWriter, verb, resource string) (refused bool) {
 	f.lock.Lock()
 	defer f.lock.Unlock()
 	f.counts[verb+" "+resource]++
@@ -171,8 +191,8 @@ func (f *fakeAPI) counted(w http.ResponseWriter, verb, resource string) (refused
 	return code != 0
 }
 
-// requests returns the number of requests by verb and resource since the last call.
-func (f *fakeAPI) requests() map[string]int {
+// Requests returns the number of requests by verb and resource since the last call.
+func (f *API) Requests() map[string]int {
 	f.lock.Lock()
 	defer f.lock.Unlock()
 	out := f.counts
@@ -180,14 +200,15 @@ func (f *fakeAPI) requests() map[string]int {
 	return out
 }
 
-func (f *fakeAPI) refusing(request string, code int) {
+// Refusing makes the server answer a request, such as "patch pods", with a code.
+func (f *API) Refusing(request string, code int) {
 	f.lock.Lock()
 	defer f.lock.Unlock()
 	f.refuse[request] = code
 }
 
-// of returns the objects of a resource, by namespace and name.
-func (f *fakeAPI) of(resource string) (out []map[string]any) {
+// Of returns the objects of a resource, by namespace and name.
+func (f *API) Of(resource string) (out []map[string]any) {
 	f.lock.Lock()
 	defer f.lock.Unlock()
 	for _, key := range slices.Sorted(maps.Keys(f.objects)) {
@@ -198,7 +219,8 @@ func (f *fakeAPI) of(resource string) (out []map[string]any) {
 	return out
 }
 
-func (f *fakeAPI) object(resource, namespace, name string) map[string]any {
+// Object returns an object, or nil.
+func (f *API) Object(resource, namespace, name string) map[string]any {
 	f.lock.Lock()
 	defer f.lock.Unlock()
 	return f.objects[strings.Join([]string{resource, namespace, name}, "/")]
@@ -217,12 +239,12 @@ func answerStatus(w http.ResponseWriter, code int, reason metav1.StatusReason, m
 	})
 }
 
-func (f *fakeAPI) get(w http.ResponseWriter, r *http.Request) {
+func (f *API) get(w http.ResponseWriter, r *http.Request) {
 	resource, namespace, name := r.PathValue("resource"), r.PathValue("namespace"), r.PathValue("name")
 	if f.counted(w, "get", resource) {
 		return
 	}
-	object := f.object(resource, namespace, name)
+	object := f.Object(resource, namespace, name)
 	if object == nil {
 		answerStatus(w, http.StatusNotFound, metav1.StatusReasonNotFound, fmt.Sprintf("%s %q not found", resource, name))
 		return
@@ -233,7 +255,7 @@ func (f *fakeAPI) get(w http.ResponseWriter, r *http.Request) {
 // patch rejects a patch with another UID like a real API server: the field is
 // immutable (k8s.io/apiserver, pkg/registry/rest/update.go, and k8s.io/apimachinery,
 // pkg/api/validation/objectmeta.go).
-func (f *fakeAPI) patch(w http.ResponseWriter, r *http.Request) {
+func (f *API) patch(w http.ResponseWriter, r *http.Request) {
 	resource, namespace, name := r.PathValue("resource"), r.PathValue("namespace"), r.PathValue("name")
 	if f.counted(w, "patch", resource) {
 		return
@@ -255,32 +277,78 @@ func (f *fakeAPI) patch(w http.ResponseWriter, r *http.Request) {
 		answerStatus(w, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, fmt.Sprintf("Pod %q is invalid: metadata.uid: Invalid value: %q: field is immutable", name, wanted))
 		return
 	}
-	f.store(resource, namespace, name, merge(old, patch))
+	f.store(resource, namespace, name, Merge(old, patch))
 	answer(w, http.StatusOK, f.objects[strings.Join([]string{resource, namespace, name}, "/")])
 }
 
-func (f *fakeAPI) create(w http.ResponseWriter, r *http.Request) {
+// update replaces an object, as clients do that do not patch.
+func (f *API) update(w http.ResponseWriter, r *http.Request) {
+	resource, namespace, name := r.PathValue("resource"), r.PathValue("namespace"), r.PathValue("name")
+	if f.counted(w, "update", resource) {
+		return
+	}
+	object, err := decode(r, resource)
+	if err != nil {
+		answerStatus(w, http.StatusBadRequest, metav1.StatusReasonBadRequest, err.Error())
+		return
+	}
+	f.Put(resource, namespace, name, object)
+	answer(w, http.StatusOK, f.Object(resource, namespace, name))
+}
+
+// decode reads an object that is written in JSON, or in protobuf, which is how many
+// clients send pods and events.
+func decode(r *http.Request, resource string) (object map[string]any, err error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	if raw, is := bytes.CutPrefix(body, []byte("k8s\x00")); is {
+		var envelope runtime.Unknown
+		if err := envelope.Unmarshal(raw); err != nil {
+			return nil, err
+		}
+		var typed interface{ Unmarshal([]byte) error }
+		switch resource {
+		case Pods:
+			typed = &corev1.Pod{}
+		case Events:
+			typed = &corev1.Event{}
+		default:
+			return nil, fmt.Errorf("%s are no resource that is sent in protobuf", resource)
+		}
+		if err := typed.Unmarshal(envelope.Raw); err != nil {
+			return nil, err
+		}
+		if body, err = json.Marshal(typed); err != nil {
+			return nil, err
+		}
+	}
+	return object, json.Unmarshal(body, &object)
+}
+
+func (f *API) create(w http.ResponseWriter, r *http.Request) {
 	resource, namespace := r.PathValue("resource"), r.PathValue("namespace")
 	if f.counted(w, "create", resource) {
 		return
 	}
-	var object map[string]any
-	if err := json.NewDecoder(r.Body).Decode(&object); err != nil {
+	object, err := decode(r, resource)
+	if err != nil {
 		answerStatus(w, http.StatusBadRequest, metav1.StatusReasonBadRequest, err.Error())
 		return
 	}
 	name := object["metadata"].(map[string]any)["name"].(string)
-	if f.object(resource, namespace, name) != nil {
+	if f.Object(resource, namespace, name) != nil {
 		answerStatus(w, http.StatusConflict, metav1.StatusReasonAlreadyExists, fmt.Sprintf("%s %q already exists", resource, name))
 		return
 	}
-	f.put(resource, namespace, name, object)
-	answer(w, http.StatusCreated, f.object(resource, namespace, name))
+	f.Put(resource, namespace, name, object)
+	answer(w, http.StatusCreated, f.Object(resource, namespace, name))
 }
 
 // list lists objects, or watches them. A watch begins with the initial events, which
 // is how client-go asks for both at once.
-func (f *fakeAPI) list(w http.ResponseWriter, r *http.Request) {
+func (f *API) list(w http.ResponseWriter, r *http.Request) {
 	resource, watching := r.PathValue("resource"), r.URL.Query().Get("watch") != ""
 	verb := "list"
 	if watching {
@@ -298,7 +366,7 @@ func (f *fakeAPI) list(w http.ResponseWriter, r *http.Request) {
 		f.watch(w, r, resource, selected)
 		return
 	}
-	items := slices.DeleteFunc(f.of(resource), func(o map[string]any) bool { return !selected(o) })
+	items := slices.DeleteFunc(f.Of(resource), func(o map[string]any) bool { return !selected(o) })
 	f.lock.Lock()
 	version := strconv.Itoa(f.version)
 	f.lock.Unlock()
@@ -307,7 +375,7 @@ func (f *fakeAPI) list(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-func (f *fakeAPI) watch(w http.ResponseWriter, r *http.Request, resource string, selected func(map[string]any) bool) {
+func (f *API) watch(w http.ResponseWriter, r *http.Request, resource string, selected func(map[string]any) bool) {
 	changes := make(chan change, 10000)
 	f.lock.Lock()
 	for _, key := range slices.Sorted(maps.Keys(f.objects)) {
