@@ -17,9 +17,7 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// configName sorts before the files of other network plugins, because container
-// runtimes use the first.
-const configName = "00-multibond.conflist"
+const configName = confdir.Ours
 
 // place has the directories of the CNI plugins and configurations of a node.
 type place struct {
@@ -36,6 +34,7 @@ func (p *place) flags(name string, usage io.Writer) *flag.FlagSet {
 
 func (p place) plugin() string { return filepath.Join(p.binDir, "multibond") }
 func (p place) config() string { return filepath.Join(p.confDir, configName) }
+func (p place) mark() string   { return filepath.Join(p.confDir, confdir.Installed) }
 
 // install writes the plugin to the node and then the cluster's configuration, each
 // atomically. They stay when the agent ends: pods that start in the meantime must not
@@ -46,6 +45,7 @@ func install(args []string, usage io.Writer, log *slog.Logger) error {
 	plugin := flags.String("plugin", "/multibond", "the plugin, a `file`")
 	config := flags.String("config", "/etc/multibond/"+configName, "the cluster's configuration, a `file`; empty if another meta plugin calls Multibond")
 	bond := flags.Bool("bond", false, "answer to type bond too, as bond-cni does, unless the node has another program of that name")
+	state := flags.String("state-dir", "", "the plugin's state, a `directory`; with an empty -config, an earlier configuration is removed once no pod needs it")
 	replaceBond := flags.Bool("replace-bond", false, "like -bond, but replace another program of that name; it is kept, and uninstall restores it")
 	if err := parseAll(flags, args); err != nil {
 		return err
@@ -63,7 +63,7 @@ func install(args []string, usage io.Writer, log *slog.Logger) error {
 		return err
 	}
 	if *config == "" {
-		return putPlugin()
+		return errors.Join(putPlugin(), to.putNoConfig(*state, log))
 	}
 	text, err := os.ReadFile(*config)
 	if err != nil {
@@ -76,7 +76,7 @@ func install(args []string, usage io.Writer, log *slog.Logger) error {
 	if err := putPlugin(); err != nil {
 		return err
 	}
-	if err := put(to.config(), text, 0o600, log); err != nil {
+	if err := to.putConfig(text, log); err != nil {
 		return err
 	}
 	to.warn(cluster, log)

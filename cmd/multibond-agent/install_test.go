@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -96,7 +97,8 @@ const (
 	defaultConfig = `{"name": "default", "type": "bridge"}`
 
 	before    = "10-default.conflist 600 " + defaultConfig
-	installed = "multibond 755 program 1\n00-multibond.conflist 600 " + clusterConfig + "\n" + before
+	mark      = ".00-multibond.conflist.installed 600 "
+	installed = "multibond 755 program 1\n" + mark + clusterConfig + "\n00-multibond.conflist 600 " + clusterConfig + "\n" + before
 )
 
 func TestInstall(t *testing.T) {
@@ -197,6 +199,88 @@ func TestInstallBesideMultus(t *testing.T) {
 	n := newNodeDirs(t)
 	n.install("-config", "")
 	n.want("multibond 755 program 1\n"+before, `"changed":true`)
+	// As in a migration from Multus, node by node.
+	n.write(filepath.Join(n.conf, configName), clusterConfig)
+	n.install("-config", "", "-state-dir", n.state)
+	n.want(strings.Replace(installed, mark+clusterConfig+"\n", "", 1), "a configuration that this installer has not written")
+}
+
+// TestInstallBesideMultusLater switches from primary to beside Multus: the configuration
+// would go on sorting first. It stays while pods need it.
+func TestInstallBesideMultusLater(t *testing.T) {
+	n := newNodeDirs(t)
+	n.install()
+	end := n.withRecord("bonded", bond.Spec{Name: "eth0"}, "eth0")
+	kept := strings.Replace(installed, mark+clusterConfig, mark, 1)
+	n.install("-config", "")
+	n.want(kept, "it is not known which pods need it")
+	n.install("-config", "", "-state-dir", filepath.Join(n.state, "none"))
+	n.want(kept, "it is not known which pods need it")
+	n.install("-config", "", "-state-dir", n.state)
+	n.want(kept, "pods with additional networks need it: demo/bonded")
+	end()
+	n.install("-config", "", "-state-dir", n.state)
+	n.want("multibond 755 program 1\n"+before, `"msg":"removed"`)
+}
+
+// chain appends a plugin to the runtime's first configuration, as istio-cni's installer does:
+// it decodes the file, and writes it anew with other blanks and another order of keys.
+func (n *nodeDirs) chain(plugin string) {
+	n.t.Helper()
+	name := filepath.Join(n.conf, configName)
+	text, err := os.ReadFile(name)
+	require.NoError(n.t, err)
+	var list map[string]any
+	require.NoError(n.t, json.Unmarshal(text, &list))
+	list["plugins"] = append(list["plugins"].([]any), map[string]any{"type": plugin, "log_level": "info"})
+	text, err = json.MarshalIndent(list, "", "  ")
+	require.NoError(n.t, err)
+	n.write(name, string(text))
+}
+
+// plugins lists the types of the plugins of the installed configuration.
+func (n *nodeDirs) plugins() (types []string) {
+	n.t.Helper()
+	text, err := os.ReadFile(filepath.Join(n.conf, configName))
+	require.NoError(n.t, err)
+	var list struct{ Plugins []struct{ Type string } }
+	require.NoError(n.t, json.Unmarshal(text, &list))
+	for _, p := range list.Plugins {
+		types = append(types, p.Type)
+	}
+	return types
+}
+
+// TestInstallChained checks that the plugins that service meshes append to our
+// configuration survive the installer's next start, also if the cluster's configuration
+// has changed, and that plugins that the administrator took out go.
+func TestInstallChained(t *testing.T) {
+	n := newNodeDirs(t)
+	tuned := strings.Replace(clusterConfig, "}]}", `}, {"type": "tuning"}]}`, 1)
+	n.write(filepath.Join(n.from, "config"), tuned)
+	n.install()
+	n.chain("istio-cni")
+	n.chain("linkerd-cni")
+	with := n.files()
+	n.install()
+	n.want(with, "istio-cni")
+	n.write(filepath.Join(n.from, "config"), strings.Replace(tuned, "{}", `{"name": "default"}`, 1))
+	n.install()
+	assert.Equal(t, []string{"multibond", "tuning", "istio-cni", "linkerd-cni"}, n.plugins())
+	assert.Contains(t, n.files(), `{"name": "default"}`)
+	n.write(filepath.Join(n.from, "config"), clusterConfig)
+	n.install()
+	assert.Equal(t, []string{"multibond", "istio-cni", "linkerd-cni"}, n.plugins())
+	n.uninstall()
+	n.want(before, "uninstalled")
+}
+
+// TestInstallOverHalfAFile checks that what is no configuration is replaced.
+func TestInstallOverHalfAFile(t *testing.T) {
+	n := newNodeDirs(t)
+	n.write(filepath.Join(n.conf, configName), clusterConfig[:40])
+	n.install()
+	n.want(installed, `"changed":true`)
 }
 
 // TestInstallRepairs checks that a plugin that is not executable is replaced, and that
@@ -280,8 +364,9 @@ func TestUninstallSteps(t *testing.T) {
 	isOut := "multibond 755 program 1\n" + out + "\n" + before
 	step("no pod is there", false, isOut)
 	end := n.withRecord("late", bond.Spec{Name: "eth0"}, "eth0")
-	step("one was being made", false, installed)
-	step("it is still there", false, installed)
+	restored := strings.Replace(installed, mark+clusterConfig+"\n", "", 1) // nobody misses it when it goes again
+	step("one was being made", false, restored)
+	step("it is still there", false, restored)
 	end()
 	step("it is gone", false, isOut)
 	step("a last look", false, isOut)

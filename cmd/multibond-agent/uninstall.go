@@ -92,13 +92,14 @@ func (u *uninstaller) step() (done bool, err error) {
 		return false, atomicfile.Ignore(fs.ErrNotExist, os.Rename(u.from.out(), u.from.config()))
 	case isFile(u.from.config()):
 		u.aside, u.said = time.Time{}, false
-		if err := os.Rename(u.from.config(), u.from.out()); err != nil {
+		// Without the mark nobody misses the configuration.
+		if err := errors.Join(u.from.removeMarks(), os.Rename(u.from.config(), u.from.out())); err != nil {
 			return false, err
 		}
 	case u.aside.IsZero():
 		u.aside = time.Now()
 	case u.force || time.Since(u.aside) >= u.settle:
-		if err := errors.Join(u.from.removeBond(), atomicfile.Files{}.Remove(u.from.plugin(), u.from.out())); err != nil {
+		if err := errors.Join(u.from.removeBond(), u.from.removeMarks(), atomicfile.Files{}.Remove(u.from.plugin(), u.from.out())); err != nil {
 			return false, err
 		}
 		if !u.said {
