@@ -51,3 +51,33 @@ func TestEndOrphans(t *testing.T) {
 	assert.True(t, runs(theirs.Process.Pid), "another meta plugin's")
 	require.NoError(t, shell.EndOrphans(t.Context(), "nobody's"))
 }
+
+// TestEndOrphansDaemon: a process that has begun a session of its own is no orphan.
+func TestEndOrphansDaemon(t *testing.T) {
+	c := script(t, `setsid sh -c 'echo $$ > "$CNI_ARGS.new"; mv "$CNI_ARGS.new" "$CNI_ARGS"; exec sleep 600' >/dev/null 2>&1 &`)
+	c.ContainerID, c.Args = "daemon", filepath.Join(t.TempDir(), "pid")
+	_, err := shell.Start(t.Context(), c)()
+	require.NoError(t, err)
+	var text []byte
+	require.Eventually(t, func() bool { text, err = os.ReadFile(c.Args); return err == nil }, time.Minute, time.Millisecond)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	require.NoError(t, err)
+	t.Cleanup(func() { syscall.Kill(pid, syscall.SIGKILL) })
+	require.NoError(t, shell.EndOrphans(t.Context(), "daemon"))
+	assert.True(t, runs(pid))
+}
+
+// TestEndOrphansWithin: a plugin that executes this program, as flannel does with a delegate
+// of type bond, waits for it and is no orphan.
+func TestEndOrphansWithin(t *testing.T) {
+	const inside = "TEST_END_ORPHANS"
+	if os.Getenv(inside) != "" {
+		require.NoError(t, Exec{}.EndOrphans(t.Context(), "within"))
+		return
+	}
+	c := script(t, inside+"=yes "+os.Args[0]+" -test.run '^TestEndOrphansWithin$' >/dev/null && echo waited\n")
+	c.ContainerID = "within"
+	out, err := shell.Start(t.Context(), c)()
+	require.NoError(t, err)
+	assert.Equal(t, "waited\n", string(out))
+}
