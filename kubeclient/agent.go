@@ -30,6 +30,7 @@ type Options struct {
 	Peer       int    // user ID that may ask: 0
 	Kubelet    Kubelet
 	Machine    Machine
+	ConfDir    string // path of Machine.ConfDir, to watch it; empty: not watched
 	Log        *slog.Logger
 }
 
@@ -50,14 +51,15 @@ var errNoNode = errors.New("the node's name is not set; without it the agent wou
 
 // Agent answers the CNI plugin of its node and publishes what the plugin reports.
 type Agent struct {
-	options   Options
-	source    source
-	kubelet   Kubelet
-	machine   Machine
-	publisher *publisher
-	metrics   *Metrics
-	listening atomic.Bool
-	log       *slog.Logger
+	options    Options
+	source     source
+	kubelet    Kubelet
+	machine    Machine
+	publisher  *publisher
+	neighbours *neighbours
+	metrics    *Metrics
+	listening  atomic.Bool
+	log        *slog.Logger
 }
 
 // NewAgent returns an agent. It does nothing until Run is called.
@@ -94,6 +96,7 @@ func newAgent(o Options, config *rest.Config) (*Agent, error) {
 		firstWait: firstRetry, lastWait: lastRetry, wake: make(chan struct{}, 1),
 	}
 	metrics.watchQueue(kept.length)
+	a.neighbours = &neighbours{machine: o.Machine, dir: o.ConfDir, node: o.Node, send: api.createEvent, metrics: metrics, log: o.Log}
 	return a, nil
 }
 
@@ -106,6 +109,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	parts := []func(context.Context) error{a.follow, a.publishQueued}
+	if a.options.ConfDir != "" {
+		parts = append(parts, a.neighbours.follow)
+	}
 	if a.options.Listen != "" {
 		l, err := net.Listen("tcp", a.options.Listen)
 		if err != nil {

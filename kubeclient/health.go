@@ -16,14 +16,22 @@ func (a *Agent) pages() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.metrics.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := a.ready(); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		w.Write([]byte("ok\n"))
-	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { a.writeReady(w, a.ready()) })
 	return mux
+}
+
+// writeReady answers with what the agent is not ready for, or ok. What neighbours did to the
+// runtime's configuration is no reason to be unready: lookups are answered, and a rollout
+// that waits for readiness could not bring the cure.
+func (a *Agent) writeReady(w http.ResponseWriter, unready error) {
+	if unready != nil {
+		http.Error(w, unready.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	w.Write([]byte("ok\n"))
+	if wrong := a.neighbours.wrong(); wrong != "" {
+		w.Write([]byte("warning: " + wrong + "\n"))
+	}
 }
 
 var (

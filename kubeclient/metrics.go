@@ -10,6 +10,7 @@ import (
 
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/netconf/confdir"
 )
 
 // Metrics are the Prometheus metrics of the agent.
@@ -21,6 +22,9 @@ type Metrics struct {
 	steps     *prometheus.HistogramVec
 	requests  *prometheus.CounterVec
 	answers   *prometheus.CounterVec
+	config    *prometheus.GaugeVec
+	changes   prometheus.Counter
+	givenUp   prometheus.Gauge
 }
 
 // NewMetrics returns metrics in a registry of their own.
@@ -31,6 +35,9 @@ func NewMetrics() *Metrics {
 	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
 		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "multibond_" + name, Help: help, Buckets: buckets}, labels)
 	}
+	gauge := func(name, help string) prometheus.GaugeOpts {
+		return prometheus.GaugeOpts{Name: "multibond_" + name, Help: help}
+	}
 	m := &Metrics{
 		registry:  prometheus.NewRegistry(),
 		lookups:   histogram("lookup_duration_seconds", "Time to find a pod's networks, including the kubelet's answer, by outcome: found, failed.", prometheus.ExponentialBuckets(0.0001, 4, 9), "outcome"),
@@ -39,8 +46,11 @@ func NewMetrics() *Metrics {
 		steps:     histogram("step_duration_seconds", "Duration of the steps of an ADD or DEL, by kind, as reported by the plugin.", prometheus.ExponentialBuckets(0.001, 2, 15), "verb", "step"),
 		requests:  counter("api_requests_total", "Requests to the API server, except watches.", "verb", "resource"),
 		answers:   counter("kubelet_answers_total", "Answers about the devices of a pod, by source: PodResources Get, PodResources List, checkpoint.", "source"),
+		config:    prometheus.NewGaugeVec(gauge("runtime_config_state", "1 for what became of our configuration: used, absent, behind, changed, renamed, gone, extra or unknown; else 0."), []string{"state"}),
+		changes:   prometheus.NewCounter(prometheus.CounterOpts{Name: "multibond_runtime_config_changes_total", Help: "Changes of what the runtime finds in its directory of configurations."}),
+		givenUp:   prometheus.NewGauge(gauge("runtime_config_given_up", "1 if the keeper gave up putting our configuration back, because another program takes it away; else 0.")),
 	}
-	m.registry.MustRegister(m.lookups, m.publishes, m.failures, m.steps, m.requests, m.answers,
+	m.registry.MustRegister(m.lookups, m.publishes, m.failures, m.steps, m.requests, m.answers, m.config, m.changes, m.givenUp,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -50,6 +60,24 @@ func (m *Metrics) watchQueue(length func() int) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "multibond_publish_queue_length", Help: "Pods whose outcome is not published yet.",
 	}, func() float64 { return float64(length()) }))
+}
+
+// standing shows what the runtime finds, and counts it if it is not what it found before.
+func (m *Metrics) standing(s confdir.Standing, changed bool) {
+	for _, state := range confdir.States {
+		m.config.WithLabelValues(string(state)).Set(oneIf(state == s.State))
+	}
+	m.givenUp.Set(oneIf(s.GivenUp != ""))
+	if changed {
+		m.changes.Inc()
+	}
+}
+
+func oneIf(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 // reasons maps the codes of errors to values of the label reason.

@@ -92,7 +92,7 @@ func parse(args []string, getenv func(string) string, usage io.Writer) (o kubecl
 	flags.DurationVar(&o.Kubelet.Timeout, "kubelet-timeout", 10*time.Second, "how long to wait for the kubelet's answer")
 	text(&o.Machine.DeviceInfoDir, "device-info-dir", "/var/run/k8s.cni.cncf.io/devinfo", "`directory` of device-info files")
 	sysfs := flags.String("sysfs", "/sys", "`directory` where sysfs is mounted")
-	confDir := flags.String("conf-dir", "/etc/cni/net.d", "`directory` of CNI configurations, for NADs without a spec.config")
+	text(&o.ConfDir, "conf-dir", "/etc/cni/net.d", "the runtime's `directory` of CNI configurations: for NADs without a spec.config, and watched")
 	flags.TextVar(&level, "log-level", slog.LevelInfo, "lowest `level` to log: DEBUG, INFO, WARN or ERROR")
 	version := flags.Bool("version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
@@ -106,6 +106,6 @@ func parse(args []string, getenv func(string) string, usage io.Writer) (o kubecl
 		fmt.Fprintln(usage, "multibond-agent:", err)
 		return o, level, err
 	}
-	o.Machine.Sys, o.Machine.ConfDir, o.Machine.DeviceInfo = os.DirFS(*sysfs), os.DirFS(*confDir), os.DirFS(o.Machine.DeviceInfoDir)
+	o.Machine.Sys, o.Machine.ConfDir, o.Machine.DeviceInfo = os.DirFS(*sysfs), os.DirFS(o.ConfDir), os.DirFS(o.Machine.DeviceInfoDir)
 	return o, level, nil
 }

@@ -27,7 +27,7 @@ var order = []string{"bond", "delegate", "kubeclient", "cmd", "tests"}
 
 // rooms lists the packages of delegate. Each imports only those of the rows before it.
 var rooms = [][]string{
-	{"delegate/cnierror", "delegate/strictjson", "delegate/atomicfile"},
+	{"delegate/cnierror", "delegate/strictjson", "delegate/atomicfile", "delegate/dirwatch"},
 	{"delegate/invoke", "delegate/agentapi"},
 	{"delegate/netconf"},
 	{"delegate/netconf/confdir"},

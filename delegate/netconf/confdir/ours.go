@@ -39,10 +39,11 @@ const (
 	Renamed State = "renamed" // another program gave it a name that the runtime does not read
 	Gone    State = "gone"    // it was removed
 	Extra   State = "extra"   // the installer should remove it, and pods still need it
+	Unknown State = "unknown" // the directory cannot be read
 )
 
 // States are all of them.
-var States = []State{Used, Absent, Behind, Changed, Renamed, Gone, Extra}
+var States = []State{Used, Absent, Behind, Changed, Renamed, Gone, Extra, Unknown}
 
 // Standing is what the runtime finds in its directory.
 type Standing struct {
@@ -53,13 +54,13 @@ type Standing struct {
 	GivenUp   string   // why the keeper does not put Ours back any more; "" if it has not given up
 }
 
-// Look returns what a runtime finds in dir.
+// Look returns what a runtime finds in dir. With an error its state is Unknown.
 func Look(dir fs.FS) (Standing, error) {
 	files, err := Files(dir)
 	if err != nil {
-		return Standing{}, err
+		return Standing{State: Unknown}, err
 	}
-	s := Standing{}
+	s := Standing{State: Unknown}
 	if len(files) > 0 {
 		s.First = files[0]
 	}
