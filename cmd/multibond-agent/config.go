@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/multibond/multibond/delegate/atomicfile"
@@ -82,5 +81,5 @@ func inUse(state string) string {
 
 // removeMarks removes what the installer and the keeper have noted.
 func (p place) removeMarks() error {
-	return atomicfile.Files{}.Remove(p.mark(), filepath.Join(p.confDir, confdir.GivenUp))
+	return atomicfile.Files{}.Remove(p.mark(), p.givenUp())
 }

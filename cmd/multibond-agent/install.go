@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -39,13 +40,14 @@ func (p place) mark() string   { return filepath.Join(p.confDir, confdir.Install
 // install writes the plugin to the node and then the cluster's configuration, each
 // atomically. They stay when the agent ends: pods that start in the meantime must not
 // come up without their networks.
-func install(args []string, usage io.Writer, log *slog.Logger) error {
+func install(ctx context.Context, args []string, usage io.Writer, log *slog.Logger) error {
 	var to place
 	flags := to.flags("install", usage)
 	plugin := flags.String("plugin", "/multibond", "the plugin, a `file`")
 	config := flags.String("config", "/etc/multibond/"+configName, "the cluster's configuration, a `file`; empty if another meta plugin calls Multibond")
 	bond := flags.Bool("bond", false, "answer to type bond too, as bond-cni does, unless the node has another program of that name")
 	state := flags.String("state-dir", "", "the plugin's state, a `directory`; with an empty -config, an earlier configuration is removed once no pod needs it")
+	keeps := flags.Bool("keep", false, "keep running, and put the configuration back when another program renames, changes or removes it")
 	replaceBond := flags.Bool("replace-bond", false, "like -bond, but replace another program of that name; it is kept, and uninstall restores it")
 	if err := parseAll(flags, args); err != nil {
 		return err
@@ -63,6 +65,9 @@ func install(args []string, usage io.Writer, log *slog.Logger) error {
 		return err
 	}
 	if *config == "" {
+		if *keeps {
+			return errors.New("-keep needs a configuration (-config); beside another meta plugin there is none")
+		}
 		return errors.Join(putPlugin(), to.putNoConfig(*state, log))
 	}
 	text, err := os.ReadFile(*config)
@@ -80,7 +85,11 @@ func install(args []string, usage io.Writer, log *slog.Logger) error {
 		return err
 	}
 	to.warn(cluster, log)
-	return atomicfile.Files{}.Remove(to.out()) // left by an uninstallation that did not finish
+	// An uninstallation that did not finish, and a keeper that gave up, left these.
+	if err := (atomicfile.Files{}).Remove(to.out(), to.givenUp()); err != nil || !*keeps {
+		return err
+	}
+	return keep(ctx, to, log)
 }
 
 // put replaces a file and logs that.

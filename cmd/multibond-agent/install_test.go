@@ -418,8 +418,8 @@ func TestUninstallReady(t *testing.T) {
 // TestDeployed checks that the program has all flags that the manifests use.
 func TestDeployed(t *testing.T) {
 	verbs := map[string]func(args []string) error{
-		"daemonset.yaml":                   func(args []string) error { return install(args, io.Discard, nil) },
-		"beside-multus/kustomization.yaml": func(args []string) error { return install(args, io.Discard, nil) },
+		"daemonset.yaml":                   func(args []string) error { return install(t.Context(), args, io.Discard, nil) },
+		"beside-multus/kustomization.yaml": func(args []string) error { return install(t.Context(), args, io.Discard, nil) },
 		"uninstall/daemonset.yaml":         func(args []string) error { return uninstall(t.Context(), args, io.Discard, nil) },
 	}
 	list := regexp.MustCompile(`(?m)(?:args|value): \[(-.*)\]$`)

@@ -63,7 +63,7 @@ func onNode(ctx context.Context, verb string, args []string, stderr io.Writer) i
 	log := slog.New(slog.NewJSONHandler(stderr, nil))
 	var err error
 	if verb == "install" {
-		err = install(args, stderr, log)
+		err = install(ctx, args, stderr, log)
 	} else {
 		err = uninstall(ctx, args, stderr, log)
 	}
