@@ -1,10 +1,10 @@
 package delegate
 
 import (
+	"context"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -274,9 +274,10 @@ func TestNoTimeIsNoRefusal(t *testing.T) {
 	writeFile(t, filepath.Join(n.config.ConfDir, "10-cbr0.conflist"), `{"cniVersion": "1.0.0", "name": "cbr0", "plugins": [{"type": "macvlan", "master": "enp1s0"}]}`, 0o600)
 	_, err := n.AddPod(t.Context(), n.config, n.request())
 	require.NoError(t, err)
-	n.BootID, n.WayBack = "boot2", 0
-	require.ErrorContains(t, n.DelPod(t.Context(), n.config, n.request()), "no time is left to execute it; the next DEL does")
-	n.WayBack = time.Minute
+	n.BootID = "boot2"
+	over, cancel := context.WithTimeout(t.Context(), 0)
+	defer cancel()
+	require.ErrorContains(t, n.DelPod(over, n.config, n.request()), "no time is left to execute it; the next DEL does")
 	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 	require.Equal(t, 1, n.plugins.count("macvlan", "DEL"))
 }

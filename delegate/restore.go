@@ -37,9 +37,7 @@ func (h *Host) restore(ctx context.Context, s sandbox, recs []*record.Record, fa
 		}
 	}
 	r := h.waysBack(s, recs)
-	for _, p := range r.parts() {
-		p.run(ctx)
-	}
+	r.run(ctx)
 	var refused error
 	for i, w := range slices.Backward(r.ways) {
 		out.join(w.outcome)

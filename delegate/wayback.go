@@ -1,6 +1,7 @@
 package delegate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,13 +37,18 @@ type restoration struct {
 // A part of a way back is what can be restored by itself.
 type part struct {
 	way     *wayBack
-	since   time.Time // when a plugin of the part was last executed and did not answer
+	link    string    // "": it is no link's
+	since   time.Time // when it last took long, or a plugin of it was executed and did not answer
 	restore func(context.Context) error
 }
 
 // leastShare is the least time that a plugin gets: one that does its work can take
 // seconds on a busy node.
 const leastShare = 5 * time.Second
+
+// slowPart is how long a part may take before what is restored is written: a DEL that is
+// killed has to do as much again.
+const slowPart = time.Second
 
 // errNoTime is returned for a plugin that was not executed because the time is over.
 var errNoTime = errors.New("no time is left to execute it; the next DEL does")
@@ -54,15 +60,45 @@ func (h *Host) waysBack(s sandbox, recs []*record.Record) *restoration {
 		w := &wayBack{restoration: r, rec: rec}
 		w.doubtful = rec.BootID != h.BootID
 		rec.Result = nil // from here on it is not attached any more
+		w.changed = rec.Aside == "" && rec.Tries(r.began)
 		r.ways = append(r.ways, w)
 	}
 	return r
 }
 
-// parts lists what is to be restored, in order: the reverse of ADD's. What waits for a
-// plugin that has not answered an earlier DEL comes last, the one that was executed
-// longest ago first. So each part is reached, even if every DEL is killed while a plugin
-// hangs.
+// run restores all parts. That it was begun is on disk before it can be killed: with what
+// is written before the first plugin or, if none is to be executed, at once.
+func (r *restoration) run(ctx context.Context) {
+	if r.owed() == 0 {
+		r.save()
+	}
+	for _, p := range r.parts() {
+		p.run(ctx)
+	}
+}
+
+// owed returns how many plugins are still to be executed for all Records.
+func (r *restoration) owed() (n int) {
+	for _, w := range r.ways {
+		n += w.rec.Owed()
+	}
+	return n
+}
+
+// save writes what has changed. If it cannot be written restoring continues: only a DEL
+// that is killed has to do it again.
+func (r *restoration) save() {
+	for _, w := range r.ways {
+		if w.changed {
+			w.changed = r.Store.Update(w.rec) != nil
+		}
+	}
+}
+
+// parts lists what is to be restored, in order: the reverse of ADD's. What took long in an
+// earlier DEL comes last, and so does what waits for a plugin that has not answered one:
+// first what was tried longest ago. So each part is reached, even if every DEL is killed
+// while a plugin hangs, or ends before it comes to all links of a busy PF.
 func (r *restoration) parts() []part {
 	var all []part
 	for _, w := range slices.Backward(r.ways) {
@@ -83,31 +119,58 @@ func (w *wayBack) parts() (all []part) {
 			all = append(all, w.linkParts(l, func(ctx context.Context) error { return w.restoreLink(ctx, l) })...)
 		}
 	}
-	return append(all, part{w, w.rec.UnansweredSince(w.rec.Plan.IPAM, w.rec.Plan.IfName), w.releaseLast})
+	return append(all, part{way: w, since: w.rec.UnansweredSince(w.rec.Plan.IPAM, w.rec.Plan.IfName), restore: w.releaseLast})
 }
 
 // linkParts lists the parts of one link. If a plugin of a VF has not answered an earlier
 // DEL, the VF is first restored without it.
 func (w *wayBack) linkParts(l plan.Link, restore func(context.Context) error) []part {
-	var since time.Time
+	slow, hung := w.rec.Slow[l.Name], w.hungSince(l)
+	since := slow
+	if hung.After(slow) {
+		since = hung
+	}
+	all := []part{{w, l.Name, since, restore}}
+	if !hung.IsZero() && l.Device != "" && w.rec.BootID == w.BootID {
+		all = append(all, part{w, l.Name, slow, func(context.Context) error { w.repairFirst(l); return nil }})
+	}
+	return all
+}
+
+// hungSince returns when a plugin of a link was last executed that has not answered since,
+// or the zero Time.
+func (w *wayBack) hungSince(l plan.Link) (since time.Time) {
 	for _, p := range l.Plugins {
 		if one := w.rec.UnansweredSince(p.Type, l.Name); one.After(since) {
 			since = one
 		}
 	}
-	all := []part{{w, since, restore}}
-	if !since.IsZero() && l.Device != "" && w.rec.BootID == w.BootID {
-		all = append(all, part{way: w, restore: func(context.Context) error { w.repairFirst(l); return nil }})
-	}
-	return all
+	return since
 }
 
-// run restores one part.
+// run restores one part, unless the time of all of them is over.
 func (p part) run(ctx context.Context) {
-	if err := p.way.postpone(p.restore(ctx)); err != nil {
-		p.way.errs = append(p.way.errs, err)
+	w, began := p.way, time.Now()
+	if began.Sub(w.began) > w.WayBack {
+		w.errs = append(w.errs, fmt.Errorf("%s: no time is left to restore it; the next DEL does", cmp.Or(p.link, w.rec.Plan.IfName)))
+		return
 	}
-	p.way.changed = true
+	if err := w.postpone(p.restore(ctx)); err != nil {
+		w.errs = append(w.errs, err)
+	}
+	w.changed = true
+	if time.Since(began) < slowPart {
+		return
+	}
+	if p.link != "" && !w.hangs(p.link) {
+		w.rec.Takes(p.link)
+	}
+	w.save()
+}
+
+// hangs reports whether a plugin of a link has not answered.
+func (w *wayBack) hangs(link string) bool {
+	return slices.ContainsFunc(w.rec.Plan.Links, func(l plan.Link) bool { return l.Name == link && !w.hungSince(l).IsZero() })
 }
 
 // failure returns what could not be restored of a Record. Its code is 103, or 102 if the
@@ -123,20 +186,15 @@ func (w *wayBack) failure() error {
 func (w *wayBack) of(err error) error { return fmt.Errorf("network %s: %w", w.rec.Plan.Network, err) }
 
 // startDel starts DEL of a plugin and returns a function that waits for its end. What was
-// restored before is on disk then, and which plugin this is. If it cannot be written
-// DEL continues: only a DEL that is killed has to do it again.
+// restored before is on disk then, and which plugin this is.
 func (w *wayBack) startDel(ctx context.Context, c invoke.Call) (wait func() error) {
 	if ctx.Err() != nil {
 		return func() error { return fmt.Errorf("%s DEL: %w", c.Type, errNoTime) }
 	}
-	c.Timeout = w.share(ctx)
+	c.Timeout = w.share(ctx, c)
 	w.rec.Asks(c.Type, c.IfName)
 	w.changed = true
-	for _, other := range w.ways {
-		if other.changed {
-			other.changed = w.Store.Update(other.rec) != nil
-		}
-	}
+	w.save()
 	ended := w.start(ctx, c)
 	return func() error {
 		_, err := ended()
@@ -148,13 +206,13 @@ func (w *wayBack) startDel(ctx context.Context, c invoke.Call) (wait func() erro
 }
 
 // share returns how long a plugin may take, of those that are still to be executed for all
-// Records.
-func (w *wayBack) share(ctx context.Context) time.Duration {
-	plugins := 0
-	for _, other := range w.ways {
-		plugins += other.rec.Owed()
+// Records. One that has not answered for so long that it is given up gets the least: this
+// DEL must come to its end, even if its runtime has killed all the others.
+func (w *wayBack) share(ctx context.Context, c invoke.Call) time.Duration {
+	if w.rec.FailsFor(w.Limbo.GiveUp) && !w.rec.UnansweredSince(c.Type, c.IfName).IsZero() {
+		return leastShare
 	}
-	return shareOf(ctx, plugins)
+	return shareOf(ctx, w.owed())
 }
 
 // shareOf returns how long one of some plugins may take: what ctx has left of its time,

@@ -45,7 +45,9 @@ type Record struct {
 	Result      json.RawMessage      `json:"result,omitempty"`      // the ADD's: the attachment is complete
 	Restored    []string             `json:"restored,omitempty"`    // links that are as before again
 	Unanswered  map[string]time.Time `json:"unanswered,omitempty"`  // plugins, with their interfaces, whose DEL was executed at that time and has not ended
-	Failing     time.Time            `json:"failing,omitzero"`      // when restoring failed for the first time
+	Slow        map[string]time.Time `json:"slow,omitempty"`        // links whose restoring took long, at that time
+	Tried       time.Time            `json:"tried,omitzero"`        // when restoring was begun for the first time
+	Failing     time.Time            `json:"failing,omitzero"`      // when restoring failed for the first time, or was begun if it was killed
 	Left        string               `json:"left,omitempty"`        // what was not as before when restoring was given up
 	Steps       []agentapi.Step      `json:"steps,omitempty"`
 	Warnings    []string             `json:"warnings,omitempty"`
@@ -153,6 +155,21 @@ func (rec *Record) IPAMCall(command, netns string) invoke.Call {
 	return rec.Call(command, netns, rec.Plan.IfName, rec.Plan.IPAMPlugin(), nil)
 }
 
+// Tries records that restoring is begun. If it was begun before and has neither succeeded
+// nor failed, its process was killed: then it has failed since. Tries reports whether the
+// Record has to be written.
+func (rec *Record) Tries(now time.Time) bool {
+	switch {
+	case rec.Tried.IsZero():
+		rec.Tried = now
+	case rec.Failing.IsZero():
+		rec.Failing = rec.Tried
+	default:
+		return false
+	}
+	return true
+}
+
 // FailsFor reports whether restoring has failed for longer than limit. The first failure
 // does not count: it begins the time.
 func (rec *Record) FailsFor(limit time.Duration) bool {
@@ -180,6 +197,14 @@ func (rec *Record) Asks(plugin, ifName string) {
 
 // Answers records that DEL of a plugin has ended, whether it has succeeded or not.
 func (rec *Record) Answers(plugin, ifName string) { delete(rec.Unanswered, plugin+" "+ifName) }
+
+// Takes records that restoring a link took long.
+func (rec *Record) Takes(link string) {
+	if rec.Slow == nil {
+		rec.Slow = map[string]time.Time{}
+	}
+	rec.Slow[link] = time.Now()
+}
 
 // UnansweredSince returns when DEL of a plugin was last executed if it has not ended since:
 // it has hung, or this program was killed meanwhile. Otherwise it returns the zero Time.
