@@ -56,7 +56,7 @@ func ReadDevice(sys fs.FS, address, port string) (Device, error) {
 		return Device{}, fmt.Errorf("PCI device %s: %w", address, err)
 	}
 	d := Device{Address: address, PF: linkBase(sys, dir+"/physfn"), Driver: linkBase(sys, dir+"/driver")}
-	all, err := netdevs(sys, dir, port)
+	all, err := netdevs(sys, dir, d.Driver, port)
 	if err != nil {
 		return Device{}, fmt.Errorf("PCI device %s: %w", address, err)
 	}
@@ -73,7 +73,7 @@ func ReadDevice(sys fs.FS, address, port string) (Device, error) {
 		return d, nil
 	}
 	pf := path.Join(pciDevices, d.PF)
-	ofPF, err := netdevs(sys, pf, port)
+	ofPF, err := netdevs(sys, pf, d.Driver, port) // virtio has one driver for both
 	if err != nil {
 		return Device{}, fmt.Errorf("PF %s: %w", d.PF, err)
 	}
@@ -104,13 +104,10 @@ type netdev struct {
 
 // netdevs lists the interfaces that a device has in the namespace in which sysfs was
 // mounted. It does not read the port of a single one if no port is asked for.
-func netdevs(sys fs.FS, dir, port string) (all []netdev, err error) {
-	entries, err := fs.ReadDir(sys, dir+"/net")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+func netdevs(sys fs.FS, dir, driver, port string) (all []netdev, err error) {
+	dir, entries, err := readNetDir(sys, dir, driver)
 	for _, e := range entries {
-		n := netdev{e.Name(), firstPort, sysText(sys, path.Join(dir, "net", e.Name(), "phys_port_name"))}
+		n := netdev{e.Name(), firstPort, sysText(sys, path.Join(dir, e.Name(), "phys_port_name"))}
 		if len(entries) > 1 || port != "" {
 			n.devPort = readDevPort(sys, dir, n.name)
 		}
@@ -119,8 +116,44 @@ func netdevs(sys fs.FS, dir, port string) (all []netdev, err error) {
 	return all, err
 }
 
-func readDevPort(sys fs.FS, dir, name string) string {
-	return cmp.Or(sysText(sys, path.Join(dir, "net", name, "dev_port")), firstPort)
+// readNetDir lists the directory of the interfaces of a PCI device, if there is one. A
+// virtio device is on a bus of its own, as a child of its PCI device, and the interface is
+// the child's (drivers/virtio/virtio_pci_common.c).
+func readNetDir(sys fs.FS, device, driver string) (dir string, entries []fs.DirEntry, err error) {
+	dir = path.Join(device, "net")
+	entries, err = fs.ReadDir(sys, dir)
+	if errors.Is(err, fs.ErrNotExist) && driver == "virtio-pci" {
+		children, _ := fs.Glob(sys, device+"/virtio*")
+		for _, child := range children {
+			dir = path.Join(child, "net")
+			entries, err = fs.ReadDir(sys, dir)
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return dir, entries, err
+}
+
+// pciOf returns the PCI address of an interface, whose parent device the kernel names: the
+// parent itself, or the PCI device of which it is a virtio child. It returns "" if there
+// is no PCI device.
+func pciOf(sys fs.FS, parent string) string {
+	if CheckPCI(parent) == nil {
+		return parent
+	}
+	target, err := fs.ReadLink(sys, "bus/virtio/devices/"+parent)
+	if err != nil {
+		return ""
+	}
+	if above := path.Base(path.Dir(target)); CheckPCI(above) == nil {
+		return above
+	}
+	return ""
+}
+
+func readDevPort(sys fs.FS, netDir, name string) string {
+	return cmp.Or(sysText(sys, path.Join(netDir, name, "dev_port")), firstPort)
 }
 
 // firstPort is the port of an interface that is the only one of its PCI device, and of
@@ -144,8 +177,9 @@ func PortOf(sys fs.FS, l Link) string {
 	if l.Device == "" {
 		return ""
 	}
-	dir := path.Join(pciDevices, l.Device)
-	return netdev{l.Name, readDevPort(sys, dir, l.Name), sysText(sys, path.Join(dir, "net", l.Name, "phys_port_name"))}.port()
+	device := path.Join(pciDevices, l.Device)
+	dir, _, _ := readNetDir(sys, device, linkBase(sys, device+"/driver"))
+	return netdev{l.Name, readDevPort(sys, dir, l.Name), sysText(sys, path.Join(dir, l.Name, "phys_port_name"))}.port()
 }
 
 // port returns the number of the interface's port, dev_port, unless that is 0, and

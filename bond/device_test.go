@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
+	"path"
 	"testing"
 	"testing/fstest"
 
@@ -24,7 +25,7 @@ func sysfs(entries map[string]string) fstest.MapFS {
 		default:
 			file.Data = []byte(what)
 		}
-		m["bus/pci/devices/"+name] = file
+		m[path.Join("bus/pci/devices", name)] = file
 	}
 	return m
 }
@@ -83,6 +84,11 @@ func TestReadDevice(t *testing.T) {
 		{"two ports", pf, map[string]string{
 			"0000:01:00.0/net/enp1s0": "", "0000:01:00.0/net/eth2/dev_port": "1\n", "0000:01:00.0/net/eth3/dev_port": "0\n"},
 			Device{Address: pf, Driver: "igb", Netdev: "eth3", Others: []string{"eth2"}}},
+		{"virtio", vf, map[string]string{
+			netdev: "", driver: "-> ../../drivers/virtio-pci", "0000:01:00.0/driver": "-> ../../drivers/virtio-pci", "0000:01:10.2/virtio3/net/enp1s0v1/dev_port": "0\n", "0000:01:10.2/uevent": "", "0000:01:00.0/net/enp1s0": "", "0000:01:00.0/virtio1/net/enp1s0": "/"},
+			but(func(d *Device) { d.Driver = "virtio-pci" })},
+		{"virtio in another namespace", vf, map[string]string{netdev: "", driver: "-> ../../drivers/virtio-pci", "0000:01:10.2/virtio3": "/"},
+			but(func(d *Device) { d.Driver, d.Netdev = "virtio-pci", "" })},
 		{"no PF known", vf, map[string]string{"0000:01:10.2/physfn": ""}, Device{Address: vf, Driver: "igbvf", Netdev: "enp1s0v1"}},
 		{"a driver that is a file", vf, map[string]string{driver: "igbvf"}, but(func(d *Device) { d.Driver = "" })},
 	} {
@@ -115,6 +121,8 @@ func TestPorts(t *testing.T) {
 			map[string]string{"p1": "eth2", "0": "eth3", "": "eth3"}, "eth3"},
 		{"switchdev", []map[string]string{net(pf, "a0", "0\n", "pf0vf0\n"), net(pf, "enp1s0np0", "0\n", "p0\n")},
 			map[string]string{"pf0vf0": "a0", "0": "enp1s0np0", "": "enp1s0np0"}, "enp1s0np0"},
+		{"virtio", []map[string]string{{"0000:01:00.0/driver": "-> ../../drivers/virtio-pci", "0000:01:10.2/driver": "-> ../../drivers/virtio-pci"}, net(pf+"/virtio1", "eth2", "1\n", ""), net(pf+"/virtio1", "eth3", "0\n", "")},
+			map[string]string{"1": "eth2", "0": "eth3", "": "eth3"}, "eth2"},
 		{"the other port is not here", []map[string]string{net(pf, "eth2", "1\n", "")}, map[string]string{"1": "eth2", "0": "", "": "eth2"}, "eth2"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

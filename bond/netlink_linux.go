@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 	"syscall"
@@ -22,7 +23,7 @@ func (n *namespace) Links() ([]Link, error) {
 	}
 	links := make([]Link, len(messages))
 	for i, m := range messages {
-		if links[i], err = parseLink(m); err != nil {
+		if links[i], err = parseLink(hostSys, m); err != nil {
 			return nil, fmt.Errorf("listing links: %w", err)
 		}
 	}
@@ -80,7 +81,7 @@ func (n *namespace) linkMessage(which []nl.NetlinkRequestData, mask int) ([]byte
 }
 
 func (n *namespace) linkOf(message []byte) (Link, error) {
-	l, err := parseLink(message)
+	l, err := parseLink(hostSys, message)
 	if err != nil {
 		return Link{}, err
 	}
@@ -104,18 +105,12 @@ func namePrimary(o Options, find func(index int) (Link, bool)) {
 	}
 }
 
-// pciOrNone returns "" for the address of a device on another bus than PCI, such as
-// virtio: sysfs has such an interface at virtio0, not at the PCI device above it.
-func pciOrNone(address string) string {
-	if CheckPCI(address) != nil {
-		return ""
-	}
-	return address
-}
+// hostSys shows the devices of all namespaces.
+var hostSys = os.DirFS("/sys")
 
 // parseLink reads a link from a netlink message. It trusts no length in the message
-// and returns an error if one is wrong.
-func parseLink(message []byte) (Link, error) {
+// and returns an error if one is wrong. sys is the root of sysfs.
+func parseLink(sys fs.FS, message []byte) (Link, error) {
 	if len(message) < unix.SizeofIfInfomsg {
 		return Link{}, fmt.Errorf("a link message of %d bytes: %w", len(message), io.ErrUnexpectedEOF)
 	}
@@ -136,7 +131,7 @@ func parseLink(message []byte) (Link, error) {
 		Flags:    new(Flags(head.Flags) & allFlags),
 	}
 	for _, a := range attrs {
-		l.parseAttr(a)
+		l.parseAttr(sys, a)
 	}
 	if l.Kind == kindBond {
 		if l.Options == nil {
@@ -149,7 +144,7 @@ func parseLink(message []byte) (Link, error) {
 
 const kindBond = "bond"
 
-func (l *Link) parseAttr(a syscall.NetlinkRouteAttr) {
+func (l *Link) parseAttr(sys fs.FS, a syscall.NetlinkRouteAttr) {
 	switch a.Attr.Type &^ unix.NLA_F_NESTED {
 	case unix.IFLA_IFNAME:
 		l.Name = unix.ByteSliceToString(a.Value)
@@ -164,7 +159,7 @@ func (l *Link) parseAttr(a syscall.NetlinkRouteAttr) {
 	case unix.IFLA_MASTER:
 		l.Master = int(decodeUint(a.Value))
 	case unix.IFLA_PARENT_DEV_NAME:
-		l.Device = pciOrNone(unix.ByteSliceToString(a.Value))
+		l.Device = pciOf(sys, unix.ByteSliceToString(a.Value))
 	case unix.IFLA_LINKINFO:
 		l.parseInfo(nested(a))
 	case unix.IFLA_PROP_LIST:

@@ -4,10 +4,12 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"io"
+	"io/fs"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -27,6 +29,12 @@ func linkMessageOf(index int32, flags uint32, attrs ...[]byte) []byte {
 	head := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	head.Index, head.Type, head.Flags = index, unix.ARPHRD_ETHER, flags
 	return append(head.Serialize(), slices.Concat(attrs...)...)
+}
+
+// virtioSys is a sysfs with two devices on the virtio bus. One is a child of a VF.
+var virtioSys = fstest.MapFS{
+	"bus/virtio/devices/virtio0": {Mode: fs.ModeSymlink, Data: []byte("../../../devices/platform/a003e00.virtio_mmio/virtio0")},
+	"bus/virtio/devices/virtio3": {Mode: fs.ModeSymlink, Data: []byte("../../../devices/pci0000:00/0000:00:02.0/0000:01:10.2/virtio3")},
 }
 
 // withNothingSet is the link with what parseLink knows although the kernel does not
@@ -75,7 +83,9 @@ func TestParseLink(t *testing.T) {
 			Link{Index: 7, Type: 1, Kind: "veth", Options: Options{queueID: "3", prio: "-7"}}},
 		{"in a bridge", linkMessageOf(7, 0, attr(unix.IFLA_LINKINFO, attr(unix.IFLA_INFO_SLAVE_KIND, text("bridge")),
 			attr(unix.IFLA_INFO_SLAVE_DATA, attr(unix.IFLA_BOND_SLAVE_PRIO, uint32Attr(7))))), Link{Index: 7, Type: 1}},
-		{"on another bus", linkMessageOf(7, up, attr(unix.IFLA_PARENT_DEV_NAME, text("virtio0"))), Link{Index: 7, Type: 1, Up: true}},
+		{"virtio over PCI", linkMessageOf(7, up, attr(unix.IFLA_PARENT_DEV_NAME, text("virtio3"))), Link{Index: 7, Type: 1, Up: true, Device: "0000:01:10.2"}},
+		{"virtio without PCI", linkMessageOf(7, up, attr(unix.IFLA_PARENT_DEV_NAME, text("virtio0"))), Link{Index: 7, Type: 1, Up: true}},
+		{"on another bus", linkMessageOf(7, up, attr(unix.IFLA_PARENT_DEV_NAME, text("1-1:1.0"))), Link{Index: 7, Type: 1, Up: true}},
 		{"a bond", linkMessageOf(8, 0,
 			attr(unix.IFLA_IFNAME, text("bond0")), attr(unix.IFLA_ADDRESS, mac), attr(unix.IFLA_MTU, uint32Attr(1400)),
 			attr(unix.IFLA_LINKINFO, attr(unix.IFLA_INFO_KIND, text("bond")), attr(unix.IFLA_INFO_DATA,
@@ -94,7 +104,7 @@ func TestParseLink(t *testing.T) {
 		{"three bytes too many", linkMessageOf(7, 0, []byte{1, 2, 3}), Link{Index: 7, Type: 1}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := parseLink(c.message)
+			got, err := parseLink(virtioSys, c.message)
 			require.NoError(t, err)
 			assert.Equal(t, withNothingSet(c.want), got)
 		})
@@ -106,7 +116,7 @@ func TestParseLink(t *testing.T) {
 		"link 7: an attribute of 3 bytes in 4: unexpected EOF":  linkMessageOf(7, 0, []byte{3, 0, 3, 0}),
 		"link 7: an attribute of 0 bytes in 4: unexpected EOF":  linkMessageOf(7, 0, []byte{0, 0, 0, 0}),
 	} {
-		_, err := parseLink(message)
+		_, err := parseLink(virtioSys, message)
 		assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
 		assert.EqualError(t, err, text)
 	}
@@ -121,7 +131,7 @@ func FuzzParseLink(f *testing.F) {
 	f.Add(linkMessageOf(9, 0, []byte{5, 0, unix.IFLA_PROP_LIST, 0, 1}))
 	f.Add(linkMessageOf(9, 0, attr(unix.IFLA_LINKINFO, []byte{6, 0, unix.IFLA_INFO_KIND, 0, 'b', 'o'})))
 	f.Fuzz(func(t *testing.T, message []byte) {
-		l, err := parseLink(message)
+		l, err := parseLink(virtioSys, message)
 		if err != nil {
 			return
 		}
@@ -132,7 +142,7 @@ func FuzzParseLink(f *testing.F) {
 			require.NoError(t, CheckPCI(l.Device))
 		}
 		// Reading does not change the message.
-		again, err := parseLink(message)
+		again, err := parseLink(virtioSys, message)
 		require.NoError(t, err)
 		assert.Equal(t, l, again)
 	})

@@ -22,7 +22,7 @@ type Port struct {
 // missing or cannot be read, such as the speed of a link without a carrier, leaves
 // its field at the zero value.
 func ReadPort(sys fs.FS, d Device) Port {
-	pf := path.Join(pciDevices, d.PF, "net", d.PFNetdev)
+	pf := path.Join("class/net", d.PFNetdev)
 	p := Port{
 		ID:   sysText(sys, path.Join(pf, "phys_port_id")),
 		NUMA: sysText(sys, path.Join(pciDevices, d.Address, "numa_node")),

@@ -12,7 +12,7 @@ type DeviceFacts struct {
 	Missing bool  // there is no such device
 	Link    *Link // its interface on the host; nil if there is none
 	PFLink  *Link // the PF's interface; nil if it is not on the host
-	Admin   *VF   // its administrative state; nil if the PF is not on the host
+	Admin   *VF   // its administrative state; nil if the PF is not on the host, or reports no VFs
 	Port    Port  // only [Survey] reads it
 }
 
@@ -124,6 +124,9 @@ func SurveyDevice(sys fs.FS, host Namespace, address, port string) (DeviceFacts,
 	vfs, err := host.VFs(d.PFNetdev)
 	if err != nil {
 		return DeviceFacts{}, err
+	}
+	if len(vfs) == 0 {
+		return f, nil // virtio, and mlx5 whose embedded processor has the switch
 	}
 	admin, there := vfs[d.Number]
 	if !there {

@@ -123,6 +123,7 @@ func (p *plugins) run(ctx context.Context, c invoke.Call) (json.RawMessage, erro
 	}
 	do, known := map[string]func(invoke.Call, pluginConfig) (any, error){
 		"sriov ADD": p.sriovAdd, "sriov DEL": p.sriovDel,
+		"host-device ADD": p.hostDeviceAdd, "host-device DEL": p.hostDeviceDel,
 		"bridge ADD": p.bridgeAdd, "bridge DEL": p.bridgeDel,
 		"macvlan ADD": p.macvlanAdd, "macvlan DEL": p.macvlanDel,
 		"vlan ADD": p.vlanAdd, "vlan DEL": p.vlanDel,
@@ -168,6 +169,7 @@ func (p *plugins) count(plugin, command string) int {
 type pluginConfig struct {
 	CNIVersion string
 	DeviceID   string
+	PCIBusID   string
 	VLAN       *int
 	Master     string
 	PrevResult json.RawMessage
@@ -302,6 +304,47 @@ func (p *plugins) sriovDel(c invoke.Call, _ pluginConfig) (any, error) {
 		return nil, err
 	}
 	return nil, os.Remove(filepath.Join(p.notes, cache.device))
+}
+
+// hostDeviceAdd moves an interface into the pod. Its alias is then the name that it had, as
+// of the release 1.9.1.
+func (p *plugins) hostDeviceAdd(c invoke.Call, config pluginConfig) (any, error) {
+	host, pod, err := p.open(c.Netns)
+	if err != nil {
+		return nil, err
+	}
+	d, err := bond.SurveyDevice(p.kernel.Sys(), host, config.PCIBusID, "")
+	if err != nil || d.Link == nil {
+		return nil, errors.Join(err, errors.New("failed to find host device"))
+	}
+	if err := host.Change(d.Link.Index, bond.Change{Namespace: pod, Name: &c.IfName, Alias: &d.Link.Name}); err != nil {
+		return nil, err
+	}
+	l, err := pod.Link(c.IfName)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.edges.pass("host-device has moved the interface"); err != nil {
+		return nil, err
+	}
+	return values{"cniVersion": config.CNIVersion, "interfaces": []values{{"name": c.IfName, "mac": l.MAC, "sandbox": c.Netns}}},
+		pod.Change(l.Index, bond.Change{Up: new(true)})
+}
+
+// hostDeviceDel moves whatever has the name to the host.
+func (p *plugins) hostDeviceDel(c invoke.Call, _ pluginConfig) (any, error) {
+	if c.Netns == "" {
+		return nil, nil
+	}
+	host, pod, err := p.open(c.Netns)
+	if err != nil {
+		return nil, fmt.Errorf("failed to open netns: %w", err)
+	}
+	l, err := pod.Link(c.IfName)
+	if err != nil || *l.Alias == "" {
+		return nil, errors.Join(err, errors.New("failed to find original ifname"))
+	}
+	return nil, pod.Change(l.Index, bond.Change{Namespace: host, Name: l.Alias, Alias: new("")})
 }
 
 func (p *plugins) open(netns string) (host, pod bond.Namespace, err error) {

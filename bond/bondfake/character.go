@@ -35,6 +35,9 @@ type Character struct {
 	Late time.Duration
 	// Everything: the PF also sets a VF's minimal rate, link state and a VLAN of 802.1ad.
 	Everything bool
+	// Virtio: the interface is that of a child of the PCI device, on the virtio bus. The PF
+	// reports no VFs, and changes none.
+	Virtio bool
 	// Switchdev: the PF has a representor of each VF, and changes neither VLAN nor spoof
 	// checking nor trust of a VF.
 	Switchdev bool
@@ -66,4 +69,7 @@ var (
 	// MLX4 is mellanox/mlx4: en_netdev.c (a VF has a random MAC, unless its PF had set one
 	// before), cmd.c. A function can have two ports, see [Kernel.AddPort].
 	MLX4 = Character{PF: "mlx4_core", VF: "mlx4_core", Unheard: true, NoPermMAC: true}
+	// Virtio is ../virtio/virtio_pci_common.c with virtio_net.c, whose net_device_ops have
+	// nothing for VFs.
+	Virtio = Character{PF: "virtio-pci", VF: "virtio-pci", Virtio: true}
 )

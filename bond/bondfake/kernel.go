@@ -188,7 +188,7 @@ func (k *Kernel) AddPort(address, name string) {
 }
 
 // AddVirtual makes a link without a device in the namespace at path. One without a kind is
-// a NIC on another bus than PCI, as virtio is (drivers/net/virtio_net.c).
+// a NIC on another bus than PCI, as virtio over MMIO is (drivers/virtio/virtio_mmio.c).
 func (k *Kernel) AddVirtual(path, kind, name string) bond.Link {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -22,11 +22,12 @@ const pciDevices = "bus/pci/devices/"
 // now returns the part of sysfs that name is in: one device's directory, or everything
 // if name is above it. A link to another device's directory leads nowhere in it.
 func (s sysfs) now(name string) fstest.MapFS {
-	below, _ := strings.CutPrefix(name, pciDevices)
+	below, is := strings.CutPrefix(name, pciDevices)
 	only, _, _ := strings.Cut(below, "/")
 	s.k.mu.Lock()
 	defer s.k.mu.Unlock()
-	shown := func(address string) bool { return below == name || address == only }
+	above := name == "." || strings.HasPrefix(pciDevices, name+"/")
+	shown := func(address string) bool { return above || is && address == only }
 	m := fstest.MapFS{}
 	symlink := func(name, target string) {
 		m[name] = &fstest.MapFile{Data: []byte(target), Mode: fs.ModeSymlink}
@@ -50,6 +51,9 @@ func (s sysfs) now(name string) fstest.MapFS {
 	for _, l := range s.k.in(s.k.namespaces[""]) {
 		if l.Device != "" && shown(l.Device) {
 			dir := pciDevices + l.Device + "/net/" + l.Name
+			if s.k.devices[l.Device].is.Virtio {
+				dir = pciDevices + l.Device + "/virtio3/net/" + l.Name
+			}
 			m[dir] = &fstest.MapFile{Mode: fs.ModeDir}
 			if l.portName != "" {
 				m[dir+"/phys_port_name"] = &fstest.MapFile{Data: fmt.Appendln(nil, l.portName)}

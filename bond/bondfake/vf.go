@@ -25,7 +25,7 @@ func (n *namespace) VFs(pf string) (map[int]bond.VF, error) {
 	}
 	out := map[int]bond.VF{}
 	for _, d := range n.k.devices {
-		if d.pf == l.Device && l.Device != "" && !l.represents() {
+		if d.pf == l.Device && l.Device != "" && !l.represents() && !d.is.Virtio {
 			out[d.number] = d.admin
 		}
 	}
@@ -43,7 +43,7 @@ func (n *namespace) ChangeVF(pf string, number int, have, want bond.VF) error {
 		return fmt.Errorf("PF %s: %w", pf, fs.ErrNotExist)
 	}
 	for _, d := range n.k.devices {
-		if d.pf == l.Device && d.number == number {
+		if d.pf == l.Device && d.number == number && !d.is.Virtio {
 			return n.k.changeDevice(d, have, want)
 		}
 	}

@@ -86,3 +86,29 @@ func TestKnows(t *testing.T) {
 		assert.Equal(t, test.want, r.Knows(l, test.now), test.name)
 	}
 }
+
+// TestKnowsVirtual: an interface without a device is known by its index, and a NIC by its
+// MAC as well. A Record of an earlier version does not know the device of a virtio NIC.
+func TestKnowsVirtual(t *testing.T) {
+	const own, others = "02:00:00:00:00:01", "02:00:00:00:00:02"
+	link := func(index int, device, kind, mac string) bond.Link {
+		return bond.Link{Index: index, Name: "eth1", Device: device, Kind: kind, MAC: mac}
+	}
+	for _, test := range []struct {
+		name        string
+		before, now bond.Link
+		want        bool
+	}{
+		{"the same", link(5, "", "veth", own), link(5, "", "veth", own), true},
+		{"another index", link(5, "", "veth", own), link(6, "", "veth", own), false},
+		{"another kind", link(5, "", "veth", own), link(5, "", "dummy", own), false},
+		{"a NIC with another index", link(5, "", "", own), link(6, "", "", own), true},
+		{"another NIC", link(5, "", "", own), link(6, "", "", others), false},
+		{"a NIC whose device was not known", link(5, "", "", own), link(6, vfA, "", own), true},
+		{"a device that has the index now", link(5, "", "dummy", own), link(5, vfA, "", own), false},
+		{"another device", link(5, vfB, "", own), link(5, vfA, "", own), false},
+	} {
+		l := plan.Link{Name: "bond0-1", Source: netconf.FromHost, Before: &test.before}
+		assert.Equal(t, test.want, (&Record{}).KnowsVirtual(l, test.now), test.name)
+	}
+}

@@ -304,9 +304,10 @@ func (rec *Record) knownMACs() []string {
 
 // KnowsVirtual reports whether now is the interface that l was, which has no device. It
 // has kept its index, or the one that SetIndex has set. Another interface can get the MAC
-// of a virtual one, but not that of a NIC.
+// of a virtual one, but not that of a NIC. A Record of an earlier version does not know the
+// device of a virtio NIC.
 func (rec *Record) KnowsVirtual(l plan.Link, now bond.Link) bool {
-	if now.Device != l.Before.Device || now.Kind != l.Before.Kind {
+	if l.Before.Device != "" && now.Device != l.Before.Device || now.Kind != l.Before.Kind {
 		return false
 	}
 	if now.Index == rec.IndexOf(l) || now.Index == rec.Attached[l.Name].Link.Index {
