@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -288,6 +289,7 @@ func requestsOf(c netconf.Cluster, r plan.Request, reply agentapi.LookupReply) (
 // requestFor is the request for one network of a pod. runtime is as in
 // netconf.ParseAttachment.
 func requestFor(a agentapi.Attachment, r plan.Request, runtime map[string]json.RawMessage) (plan.Request, error) {
+	r.Args = strings.Trim(r.Args+";"+a.Args, ";")
 	r.IfName, r.DefaultRoute, r.DeviceInfo, r.DeviceInfoFile = a.IfName, a.DefaultRoute, a.DeviceInfo, a.DeviceInfoFile
 	// The Record's file has the interface's name.
 	err := bond.CheckName(a.IfName)

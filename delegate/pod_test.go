@@ -121,6 +121,24 @@ func vlan(ifName, device string) agentapi.Attachment {
 		Config: strictjson.Encode(values{"cniVersion": "0.3.1", "name": "vlan", "type": "sriov", "vlan": 7, "deviceID": device})}
 }
 
+// TestArgsOfTheAnnotation checks that the plugins of a network get what its annotation adds to
+// CNI_ARGS, at ADD and at DEL, and those of the pod's other networks do not.
+func TestArgsOfTheAnnotation(t *testing.T) {
+	lan := vlan("net1", vfA)
+	lan.Args = "MAC=02:00:00:00:00:01;IP=10.0.0.1/24"
+	n := newNode(t, lan)
+	args := map[string]string{}
+	n.plugins.seen = func(c invoke.Call) { args[c.Command+" "+c.IfName] = c.Args }
+	_, err := n.AddPod(t.Context(), n.config, n.request())
+	require.NoError(t, err)
+	err = n.DelPod(t.Context(), n.config, n.request())
+	require.NoError(t, err)
+	for _, verb := range []string{"ADD", "DEL"} {
+		assert.Equal(t, podArgs, args[verb+" eth0"])
+		assert.Equal(t, podArgs+";"+lan.Args, args[verb+" net1"])
+	}
+}
+
 // TestAddPodBegun: the Records of all networks exist before the first plugin is executed.
 // They are removed if it fails, or by DEL if ADD was killed.
 func TestAddPodBegun(t *testing.T) {

@@ -260,6 +260,24 @@ func TestLookupOfTheClustersNetworks(t *testing.T) {
 	}
 }
 
+// TestDoubts checks that what Multus ignores is a warning, and an error if the cluster's
+// configuration is strict.
+func TestDoubts(t *testing.T) {
+	r := newRig(t)
+	r.pod("demo", "p", "uid-p", `[{"name":"lan","mac":"01:00:5e:00:00:01","bandwidth":{"ingressRate":1}}]`)
+	r.start()
+	got, err := r.client().Lookup(t.Context(), pLookup)
+	require.NoError(t, err)
+	assert.Equal(t, "MAC=01:00:5e:00:00:01", got.Attachments[0].Args)
+	require.Len(t, got.Warnings, 2)
+	assertPrefix(t, "networks[0].mac: is 01:00:5e:00:00:01, which no interface can have", got.Warnings[0])
+	assertPrefix(t, "networks[0].bandwidth: is requested, but no plugin of network demo/lan supports it", got.Warnings[1])
+	l := pLookup
+	l.Cluster.Strict = true
+	_, err = r.client().Lookup(t.Context(), l)
+	refused(t, err, cnitypes.ErrInvalidNetworkConfig, "networks[0].mac: is 01:00:5e:00:00:01", "networks[0].bandwidth: is requested")
+}
+
 func TestLookupOfAnotherMetaPlugin(t *testing.T) {
 	r := newRig(t)
 	r.pod("demo", "p", "uid-p", "lan,bond-net1@bond0")

@@ -1,6 +1,7 @@
 package kubeclient
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -48,6 +49,9 @@ type Element struct {
 	// per address family. Nil leaves the route alone. If it is empty but not
 	// nil, the route uses this network and the gateways of its result.
 	DefaultRoute []netip.Addr
+
+	// Doubts are values that no plugin can use. Multus passes them on.
+	Doubts bond.Problems
 }
 
 // ParseNetworks parses the annotation k8s.v1.cni.cncf.io/networks of a pod in
@@ -127,11 +131,12 @@ func parseElements(annotation, path, namespace string, problems *bond.Problems) 
 	return out
 }
 
-// parseWord parses an element of the comma form, namespace/name@interface.
+// parseWord parses an element of the comma form, namespace/name@interface. There may be
+// blanks around each part, as in annotations that charts make.
 func parseWord(word, path, namespace string, problems *bond.Problems) Element {
 	e := Element{Path: path, Network: types.NamespacedName{Namespace: namespace}}
-	ref, ifName, named := strings.Cut(word, "@")
-	if ns, name, found := strings.Cut(ref, "/"); found {
+	ref, ifName, named := cutBlanks(word, "@")
+	if ns, name, found := cutBlanks(ref, "/"); found {
 		e.Network = types.NamespacedName{Namespace: ns, Name: name}
 	} else {
 		e.Network.Name = ref
@@ -141,6 +146,12 @@ func parseWord(word, path, namespace string, problems *bond.Problems) Element {
 		checkInterface(ifName, path+".interface", problems)
 	}
 	return e
+}
+
+// cutBlanks is strings.Cut without the blanks around both parts.
+func cutBlanks(s, separator string) (before, after string, found bool) {
+	before, after, found = strings.Cut(s, separator)
+	return strings.TrimSpace(before), strings.TrimSpace(after), found
 }
 
 func parseList(raw json.RawMessage, path, namespace string, problems *bond.Problems) []Element {
@@ -163,8 +174,11 @@ func parseList(raw json.RawMessage, path, namespace string, problems *bond.Probl
 // the standard requires.
 var elementKeys = []string{
 	"name", "namespace", "interface", "ips", "mac", "infiniband-guid", "portMappings", "bandwidth", "deviceID",
-	"cni-args", "default-route", "ipam-claim-reference",
+	"cni-args", "default-route", "ipam-claim-reference", oldInterface,
 }
+
+// oldInterface is the key of Multus for interface before version 3.2, which it still reads.
+const oldInterface = "interfaceRequest"
 
 // parseObject parses an element of the JSON form.
 func parseObject(raw json.RawMessage, path, namespace string, problems *bond.Problems) Element {
@@ -179,14 +193,14 @@ func parseObject(raw json.RawMessage, path, namespace string, problems *bond.Pro
 		e.Network.Namespace = namespace
 	}
 	checkNetworkName(e.Network, path, problems)
-	if e.Interface = o.Text("interface"); e.Interface != "" {
+	if e.Interface = cmp.Or(o.Text("interface"), o.Text(oldInterface)); e.Interface != "" {
 		checkInterface(e.Interface, o.At("interface"), problems)
 	}
-	e.IPs = readIPs(o)
-	e.MAC = readMAC(o)
+	e.IPs = readIPs(o, &e.Doubts)
+	e.MAC = readMAC(o, &e.Doubts)
 	e.InfinibandGUID = readGUID(o)
-	e.PortMappings = readPortMappings(o)
-	e.Bandwidth = readBandwidth(o)
+	e.PortMappings = readPortMappings(o, &e.Doubts)
+	e.Bandwidth = readBandwidth(o, &e.Doubts)
 	e.DeviceID = readDeviceID(o)
 	e.DefaultRoute = readDefaultRoute(o)
 	o.Read("cni-args", &e.CNIArgs, "a JSON object")

@@ -8,6 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
@@ -18,6 +19,12 @@ type Attachment struct {
 	Config  json.RawMessage // what its plugins get
 	Devices []string        // devices assigned to it; for a bond, in the order of its links
 	Bond    bool
+
+	// Args are the pairs that its plugins get in CNI_ARGS in addition to the runtime's.
+	Args string
+
+	// Doubts are what Multus does without a word, and is likely a mistake.
+	Doubts bond.Problems
 }
 
 // Node provides what the node knows about the pod's devices.
@@ -55,13 +62,17 @@ func Attachments(pod types.NamespacedName, elements []Element, r Resolver, node 
 	var errs []error
 	var total int
 	for i, f := range found {
-		config, err := f.configure(devices[i], node.InfoFile)
+		config, doubts, err := f.configure(devices[i], node.InfoFile)
 		if total += len(config); total > maxConfigs {
 			return nil, fmt.Errorf("the configurations of all networks of pod %s have more than %d bytes", pod, maxConfigs)
 		}
 		errs = append(errs, err)
 		assigned := slices.DeleteFunc(devices[i], func(device string) bool { return device == "" })
-		out = append(out, Attachment{Element: f.element, Network: f.network, Config: config, Devices: assigned, Bond: f.bond != nil})
+		one := Attachment{Element: f.element, Network: f.network, Config: config, Devices: assigned, Bond: f.bond != nil, Doubts: slices.Concat(f.element.Doubts, doubts)}
+		if !one.Bond {
+			one.Args = f.element.cniArgs()
+		}
+		out = append(out, one)
 	}
 	if err := join(errs...); err != nil {
 		return nil, err
@@ -133,12 +144,17 @@ func (f found) need() Need {
 	n := Need{Network: f.network.label()}
 	if f.network.Resource != "" || f.element.DeviceID != "" {
 		n.Wants = []Want{{Resource: f.network.Resource, Device: f.element.DeviceID}}
+		if !f.network.Config.has(plugin.needsDevice) {
+			// The resource may be a marker that only the scheduler reads, as of a node
+			// with a bridge. A plugin that needs a device says so itself.
+			n.Spare = 1
+		}
 	}
 	return n
 }
 
 // configure returns the configuration that the network's plugins get.
-func (f found) configure(devices []string, infoFile func(Element) string) (json.RawMessage, error) {
+func (f found) configure(devices []string, infoFile func(Element) string) (json.RawMessage, bond.Problems, error) {
 	if f.bond != nil {
 		return f.bond.Network(devices).Configure(f.element, "", "")
 	}

@@ -105,6 +105,23 @@ func TestDeviceIDOfTheAnnotation(t *testing.T) {
 	assert.EqualError(t, err, "network demo/vf requests device c of intel.com/a, pod demo/p has 2 (a, b)")
 }
 
+// TestNoDeviceLeft checks that a network is attached without a device of its resource, unless
+// its plugin can do nothing without one.
+func TestNoDeviceLeft(t *testing.T) {
+	r := Resolver{NAD: nads(map[string]string{
+		"demo/marked": `br/br1 {"type":"cnv-bridge"}`, "demo/vf": `intel.com/a {"type":"sriov"}`, "demo/list": `intel.com/a {"plugins":[{"type":"sriov"},{"type":"tuning"}]}`,
+	})}
+	node := Node{Containers: gives(has("other", "x")), PF: letterPF, InfoFile: func(Element) string { return "" }}
+	got, err := Attachments(named("demo", "p"), parse(t, "marked"), r, node)
+	require.NoError(t, err)
+	assert.Empty(t, got[0].Devices)
+	assert.NotContains(t, string(got[0].Config), "deviceID")
+	for _, name := range []string{"vf", "list"} {
+		_, err = Attachments(named("demo", "p"), parse(t, name), r, node)
+		assert.EqualError(t, err, "network demo/"+name+" needs 1 x intel.com/a, pod demo/p has 0")
+	}
+}
+
 func TestIsolationHoldsForLinksToo(t *testing.T) {
 	_, err := attachments(t, parse(t, "outside"), has("intel.com/a", "a", "b"))
 	assert.ErrorIs(t, err, ErrNamespace)
@@ -138,8 +155,8 @@ func TestAttachmentProblemsAllAtOnce(t *testing.T) {
 	} {
 		assert.ErrorContains(t, err, want)
 	}
-	_, err = attachments(t, parse(t, `[{"name":"lan","mac":"02:00:00:00:00:01"},{"name":"pair"},{"name":"lan","ips":["10.0.0.1"]}]`), has("intel.com/a", "a", "b"))
-	assert.Equal(t, 2, strings.Count(fmt.Sprint(err), "no plugin of network demo/lan supports it"), err)
+	_, err = attachments(t, parse(t, `[{"name":"pair","bandwidth":{"ingressRate":1}},{"name":"lan"},{"name":"pair","bandwidth":{"ingressRate":1}}]`), has("intel.com/a", "a", "b", "c", "d"))
+	assert.Equal(t, 2, strings.Count(fmt.Sprint(err), "no plugin of network demo/pair supports it"), err)
 }
 
 // BenchmarkLookup measures the pure part of a lookup for a pod with 8 networks, three

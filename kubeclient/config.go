@@ -121,6 +121,9 @@ func readPlugin(text json.RawMessage, o strictjson.Object) plugin {
 	return p
 }
 
+// needsDevice reports whether the plugin can do nothing without a device.
+func (p plugin) needsDevice() bool { return p.pluginType == "sriov" || p.pluginType == "ib-sriov" }
+
 func (p plugin) hasIPAM() bool {
 	ipam, _ := p.rest.Object("ipam")
 	return len(ipam.Fields) > 0

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/strictjson"
@@ -38,9 +39,9 @@ func capabilities(e Element, device, deviceInfoFile string) []capability {
 
 // Configure returns the configuration of one attachment: that of the network, with
 // what the pod asks for. device is the assigned device, "" for none. In
-// deviceInfoFile the plugin may describe the device. The error lists each value
-// that no plugin of the network supports, with the path of the element.
-func (n Network) Configure(e Element, device, deviceInfoFile string) (json.RawMessage, error) {
+// deviceInfoFile the plugin may describe the device. A value that no plugin takes is an
+// error for a bond. For other networks it is a doubt, because Multus ignores it.
+func (n Network) Configure(e Element, device, deviceInfoFile string) (config json.RawMessage, doubts bond.Problems, err error) {
 	var problems bond.Problems
 	offered := capabilities(e, device, deviceInfoFile)
 	if n.IsBond() {
@@ -51,13 +52,37 @@ func (n Network) Configure(e Element, device, deviceInfoFile string) (json.RawMe
 		offered = slices.DeleteFunc(offered, func(c capability) bool { return c.name == "mac" })
 	}
 	taken := map[string]bool{}
-	config := n.Config.each(func(p plugin) json.RawMessage { return p.configure(offered, taken, e.CNIArgs, device) })
+	config = n.Config.each(func(p plugin) json.RawMessage { return p.configure(offered, taken, e.CNIArgs, device) })
 	for _, c := range offered {
-		if c.asked != "" && c.value != nil && !taken[c.name] {
-			problems.Add(e.Path+"."+c.asked, `its configuration needs "capabilities": {"`+c.name+`": true}`, "is requested, but no plugin of network %s supports it", n.Name)
+		if c.asked == "" || c.value == nil || taken[c.name] {
+			continue
+		}
+		hint, text := `its configuration needs "capabilities": {"`+c.name+`": true}`, "is requested, but no plugin of network %s supports it"
+		switch {
+		case n.IsBond():
+			problems.Add(e.Path+"."+c.asked, hint, text, n.Name)
+		case !slices.Contains(inArgs, c.name):
+			doubts.Add(e.Path+"."+c.asked, hint, text, n.Name)
 		}
 	}
-	return config, problems.Err()
+	return config, doubts, problems.Err()
+}
+
+// inArgs are the values that every plugin gets in CNI_ARGS too.
+var inArgs = []string{"mac", "ips"}
+
+// cniArgs returns what the plugins of a network that is not a bond get in CNI_ARGS in
+// addition. Multus passes it whether or not a capability is declared: bridge,
+// sriov-cni, tuning, static and host-local read it.
+func (e Element) cniArgs() string {
+	var pairs []string
+	if e.MAC != "" {
+		pairs = append(pairs, "MAC="+e.MAC)
+	}
+	if len(e.IPs) > 0 {
+		pairs = append(pairs, "IP="+strings.Join(e.IPs, ","))
+	}
+	return strings.Join(pairs, ";")
 }
 
 // asBond returns the configuration of a bond with what it takes without declaring a

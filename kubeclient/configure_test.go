@@ -31,7 +31,7 @@ func TestStandard3CapabilitiesBecomeRuntimeConfig(t *testing.T) {
 		{"type":"a","capabilities":{"ips":true,"mac":true,"infinibandGUID":true,"deviceID":true,"CNIDeviceInfoFile":true,"bandwidth":false}},
 		{"type":"b","capabilities":{"portMappings":true,"bandwidth":true,"mac":true}},
 		{"type":"c"}]}`)
-	got, err := n.Configure(wish(t, everything), "0000:3b:02.1", "/run/info.json")
+	got, _, err := n.Configure(wish(t, everything), "0000:3b:02.1", "/run/info.json")
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"cniVersion":"1.0.0","name":"x","plugins":[
 		{"type":"a","capabilities":{"ips":true,"mac":true,"infinibandGUID":true,"deviceID":true,"CNIDeviceInfoFile":true,"bandwidth":false},
@@ -44,22 +44,27 @@ func TestStandard3CapabilitiesBecomeRuntimeConfig(t *testing.T) {
 		{"type":"c","deviceID":"0000:3b:02.1","pciBusID":"0000:3b:02.1"}]}`, string(got))
 }
 
-func TestStandard3MissingCapabilityFailsTheAttachment(t *testing.T) {
-	_, err := network(`{"type":"a","capabilities":{"ips":false,"deviceID":true}}`).Configure(wish(t, everything), "", "")
-	for key, capability := range map[string]string{"ips": "ips", "mac": "mac", "infiniband-guid": "infinibandGUID", "portMappings": "portMappings", "bandwidth": "bandwidth"} {
-		assert.ErrorContains(t, err, `networks[0].`+key+`: is requested, but no plugin of network demo/net-a supports it (its configuration needs "capabilities": {"`+capability+`": true})`)
+// TestMissingCapability checks that what Multus ignores is a doubt, and that what it passes
+// on in CNI_ARGS is none.
+func TestMissingCapability(t *testing.T) {
+	_, doubts, err := network(`{"type":"a","capabilities":{"ips":false,"deviceID":true}}`).Configure(wish(t, everything), "", "")
+	require.NoError(t, err)
+	for key, capability := range map[string]string{"infiniband-guid": "infinibandGUID", "portMappings": "portMappings", "bandwidth": "bandwidth"} {
+		assert.ErrorContains(t, doubts.Err(), `networks[0].`+key+`: is requested, but no plugin of network demo/net-a supports it (its configuration needs "capabilities": {"`+capability+`": true})`)
 	}
+	assert.Len(t, doubts, 3)
+	assert.Equal(t, "MAC=02:00:00:00:00:01;IP=10.0.0.1/24", wish(t, everything).cniArgs())
 }
 
 func TestConfigurationStaysWhereNothingIsAsked(t *testing.T) {
 	const config = `{ "type":"a", "capabilities": {"ips": true, "CNIDeviceInfoFile": true}, "args": {"cni": {}} }`
-	got, err := network(config).Configure(wish(t, ""), "", "")
+	got, _, err := network(config).Configure(wish(t, ""), "", "")
 	require.NoError(t, err)
 	assert.Equal(t, config, string(got))
 }
 
 func TestRuntimeConfigIsMerged(t *testing.T) {
-	got, err := network(`{"type":"a","capabilities":{"mac":true},"runtimeConfig":{"mac":"x","other":{"y":1}}}`).Configure(wish(t, `"mac":"02:00:00:00:00:01"`), "", "")
+	got, _, err := network(`{"type":"a","capabilities":{"mac":true},"runtimeConfig":{"mac":"x","other":{"y":1}}}`).Configure(wish(t, `"mac":"02:00:00:00:00:01"`), "", "")
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"type":"a","capabilities":{"mac":true},"runtimeConfig":{"mac":"02:00:00:00:00:01","other":{"y":1}}}`, string(got))
 }
@@ -74,7 +79,7 @@ func TestStandard5PodsArgsWin(t *testing.T) {
 		`{"plugins":[{"type":"p"},{"type":"q","args":{"cni":{"b":0}}}]}`: `{"plugins":[
 			{"type":"p","args":{"cni":{"a":{"x":1},"b":2}}},{"type":"q","args":{"cni":{"a":{"x":1},"b":2}}}]}`,
 	} {
-		got, err := network(config).Configure(asked, "", "")
+		got, _, err := network(config).Configure(asked, "", "")
 		require.NoError(t, err, config)
 		assert.JSONEq(t, want, string(got))
 	}
@@ -84,7 +89,7 @@ const plainBond = `{"cniVersion":"1.0.0","name":"x","type":"multibond","links":[
 
 func TestStandard3BondTakesMACAndIPs(t *testing.T) {
 	n := network(plainBond + `,"mac":"02:00:00:00:00:99","failOverMac":"none","ipam":{"type":"static"}}`)
-	got, err := n.Configure(wish(t, `"mac":"02:00:00:00:00:01","ips":["10.0.0.1/24"]`), "", "")
+	got, _, err := n.Configure(wish(t, `"mac":"02:00:00:00:00:01","ips":["10.0.0.1/24"]`), "", "")
 	require.NoError(t, err)
 	assert.JSONEq(t, plainBond+`,"mac":"02:00:00:00:00:01","failOverMac":"none","ipam":{"type":"static"},"runtimeConfig":{"ips":["10.0.0.1/24"]}}`, string(got))
 	parsed, err := netconf.ParseNetwork(got, "bond0")
@@ -93,11 +98,11 @@ func TestStandard3BondTakesMACAndIPs(t *testing.T) {
 }
 
 func TestStandard3BondWithoutIPAMTakesNoIPs(t *testing.T) {
-	_, err := network(plainBond+`,"ipam":{}}`).Configure(wish(t, `"ips":["10.0.0.1/24"]`), "", "")
+	_, _, err := network(plainBond+`,"ipam":{}}`).Configure(wish(t, `"ips":["10.0.0.1/24"]`), "", "")
 	assert.EqualError(t, err, "networks[0].ips: is requested, but network demo/net-a has no ipam to assign addresses")
 }
 
 func TestStandard3BondTakesNoOtherCapability(t *testing.T) {
-	_, err := network(plainBond+`}`).Configure(wish(t, `"bandwidth":{"egressRate":1}`), "", "")
+	_, _, err := network(plainBond+`}`).Configure(wish(t, `"bandwidth":{"egressRate":1}`), "", "")
 	assertPrefix(t, "networks[0].bandwidth: is requested, but no plugin of network demo/net-a supports it", fmt.Sprint(err))
 }

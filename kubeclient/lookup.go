@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 )
@@ -40,6 +41,9 @@ func (a *Agent) lookup(ctx context.Context, l agentapi.Lookup) (reply agentapi.L
 	}
 	s := search{Agent: a, ctx: ctx, request: l, pod: pod}
 	attachments, err := Attachments(types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}, networks.elements, s.resolver(), s.node(networks))
+	if err == nil {
+		err = s.doubt(attachments)
+	}
 	if err != nil {
 		return reply, err
 	}
@@ -73,6 +77,22 @@ type search struct {
 	request  agentapi.Lookup
 	pod      *corev1.Pod
 	warnings []string
+}
+
+// doubt warns of what Multus accepts and is likely a mistake. It returns an error instead
+// if the cluster's configuration asks for that.
+func (s *search) doubt(attachments []Attachment) error {
+	var all bond.Problems
+	for _, a := range attachments {
+		all = append(all, a.Doubts...)
+	}
+	if s.request.Cluster.Strict {
+		return cnierror.With(cnitypes.ErrInvalidNetworkConfig, all.Err())
+	}
+	for _, one := range all {
+		s.warnings = append(s.warnings, one.Error())
+	}
+	return nil
 }
 
 func (s *search) resolver() Resolver {
@@ -119,7 +139,7 @@ func (s *search) containers() ([]Container, error) {
 func (s *search) attachment(a Attachment) agentapi.Attachment {
 	out := agentapi.Attachment{
 		Name: a.Network.label(), IfName: a.Element.Interface, Config: a.Config, Bond: a.Bond,
-		Devices: a.Devices, DefaultRoute: a.Element.DefaultRoute,
+		Devices: a.Devices, DefaultRoute: a.Element.DefaultRoute, Args: a.Args,
 	}
 	if !out.Bond {
 		out.DeviceInfoFile = s.machine.infoFile(s.request.ContainerID, a.Element)

@@ -62,7 +62,7 @@ func FuzzNADConfig(f *testing.F) {
 			}
 			n = b.Network(slices.Repeat([]string{"0000:3b:02.0"}, len(b.Need().Wants)))
 		}
-		out, err := n.Configure(e, "0000:3b:02.1", "/x")
+		out, _, err := n.Configure(e, "0000:3b:02.1", "/x")
 		require.True(t, json.Valid(out), "%q became %q, %v", text, out, err)
 	})
 }

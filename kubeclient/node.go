@@ -6,6 +6,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -30,11 +31,15 @@ func (m Machine) pf(device string) string {
 }
 
 // deviceInfo returns the device-info of a device: that of its device plugin, or one
-// made from sysfs, because the file may be missing after the plugin restarted.
+// made from sysfs, because the file may be missing after the plugin restarted. It returns
+// nil if neither knows the device.
 func (m Machine) deviceInfo(resource, device string) json.RawMessage {
 	name := strings.ReplaceAll(resource, "/", "-") + "-" + device + "-device.json"
 	if raw, err := fs.ReadFile(m.DeviceInfo, "dp/"+name); err == nil && json.Valid(raw) {
 		return raw
+	}
+	if bond.CheckPCI(device) != nil {
+		return nil
 	}
 	return strictjson.Encode(PCIInfo(device, m.pf(device)))
 }

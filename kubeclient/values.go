@@ -17,7 +17,7 @@ import (
 )
 
 // readIPs reads addresses, each with or without a prefix length.
-func readIPs(o strictjson.Object) []string {
+func readIPs(o strictjson.Object, doubts *bond.Problems) []string {
 	var list []string
 	o.Read("ips", &list, "a list of addresses")
 	for i, s := range list {
@@ -30,14 +30,14 @@ func readIPs(o strictjson.Object) []string {
 		case err != nil || addr.Zone() != "":
 			o.Problems.Add(path, "", "is %q, want an address such as 10.1.2.3, 10.1.2.3/24 or 2001:db8::3/64", s)
 		case addr.IsUnspecified() || addr.IsMulticast():
-			o.Problems.Add(path, "", "is %s, which no interface can have", s)
+			doubts.Add(path, "", "is %s, which no interface can have", s)
 		}
 	}
 	return list
 }
 
 // readMAC reads an Ethernet address and returns it in the kernel's spelling.
-func readMAC(o strictjson.Object) string {
+func readMAC(o strictjson.Object, doubts *bond.Problems) string {
 	text := o.Text("mac")
 	if text == "" {
 		return ""
@@ -47,7 +47,7 @@ func readMAC(o strictjson.Object) string {
 	case err != nil || len(mac) != 6:
 		o.Problems.Add(o.At("mac"), "", "is %q, want a MAC address such as 02:00:00:00:00:01", text)
 	case mac[0]&1 != 0 || slices.Equal(mac, make(net.HardwareAddr, 6)):
-		o.Problems.Add(o.At("mac"), "", "is %s, which no interface can have", mac)
+		doubts.Add(o.At("mac"), "", "is %s, which no interface can have", mac)
 	}
 	return mac.String()
 }
@@ -65,71 +65,71 @@ func readGUID(o strictjson.Object) string {
 	return guid.String()
 }
 
-func readPortMappings(o strictjson.Object) []nettypes.PortMapEntry {
+func readPortMappings(o strictjson.Object, doubts *bond.Problems) []nettypes.PortMapEntry {
 	var raws []json.RawMessage
 	o.Read("portMappings", &raws, "a list of port mappings")
 	var out []nettypes.PortMapEntry
 	for i, raw := range raws {
 		path := fmt.Sprintf("%s[%d]", o.At("portMappings"), i)
 		mapping, _ := strictjson.Decode(raw, path, o.Problems)
-		out = append(out, readPortMapping(mapping))
+		out = append(out, readPortMapping(mapping, doubts))
 	}
 	return out
 }
 
-func readPortMapping(o strictjson.Object) nettypes.PortMapEntry {
+func readPortMapping(o strictjson.Object, doubts *bond.Problems) nettypes.PortMapEntry {
 	m := nettypes.PortMapEntry{Protocol: strings.ToLower(o.Text("protocol")), HostIP: o.Text("hostIP")}
-	readPort(o, "hostPort", &m.HostPort)
-	readPort(o, "containerPort", &m.ContainerPort)
+	readPort(o, "hostPort", &m.HostPort, doubts)
+	readPort(o, "containerPort", &m.ContainerPort, doubts)
 	if m.Protocol == "" {
 		m.Protocol = "tcp"
 	}
 	if !slices.Contains([]string{"tcp", "udp", "sctp"}, m.Protocol) {
-		o.Problems.Add(o.At("protocol"), "", "is %q, want tcp, udp or sctp", m.Protocol)
+		doubts.Add(o.At("protocol"), "", "is %q, want tcp, udp or sctp", m.Protocol)
 	}
 	if _, err := netip.ParseAddr(m.HostIP); m.HostIP != "" && err != nil {
-		o.Problems.Add(o.At("hostIP"), "", "is %q, want an address", m.HostIP)
+		doubts.Add(o.At("hostIP"), "", "is %q, want an address", m.HostIP)
 	}
 	return m
 }
 
-func readPort(o strictjson.Object, key string, into *int) {
+func readPort(o strictjson.Object, key string, into *int, doubts *bond.Problems) {
 	const wanted = "a port from 1 to 65535"
 	switch {
 	case !o.Has(key):
-		o.Problems.Add(o.At(key), "", "is missing, want %s", wanted)
+		doubts.Add(o.At(key), "", "is missing, want %s", wanted)
 	case o.Read(key, into, wanted) && (*into < 1 || *into > 65535):
-		o.Problems.Add(o.At(key), "", "is %d, want %s", *into, wanted)
+		doubts.Add(o.At(key), "", "is %d, want %s", *into, wanted)
 	}
 }
 
 // readBandwidth reads rates in bits per second and bursts in bits.
-func readBandwidth(o strictjson.Object) *nettypes.BandwidthEntry {
+func readBandwidth(o strictjson.Object, doubts *bond.Problems) *nettypes.BandwidthEntry {
 	if !o.Has("bandwidth") {
 		return nil
 	}
 	limits, _ := o.Object("bandwidth")
 	var b nettypes.BandwidthEntry
-	in := readLimit(limits, "ingress", &b.IngressRate, &b.IngressBurst)
-	out := readLimit(limits, "egress", &b.EgressRate, &b.EgressBurst)
+	in := readLimit(limits, "ingress", &b.IngressRate, &b.IngressBurst, doubts)
+	out := readLimit(limits, "egress", &b.EgressRate, &b.EgressBurst, doubts)
 	if !in && !out {
-		o.Problems.Add(limits.Path, "", "limits nothing, want ingressRate, egressRate or both")
+		doubts.Add(limits.Path, "", "limits nothing, want ingressRate, egressRate or both")
 	}
 	return &b
 }
 
 // readLimit reads the limits of one direction, and returns whether it has a rate.
-func readLimit(o strictjson.Object, direction string, rate, burst *int) (given bool) {
-	given = readBits(o, direction+"Rate", rate)
-	if readBits(o, direction+"Burst", burst) && !given {
-		o.Problems.Add(o.At(direction+"Burst"), "", "is set without %sRate", direction)
+func readLimit(o strictjson.Object, direction string, rate, burst *int, doubts *bond.Problems) (given bool) {
+	given = readBits(o, direction+"Rate", rate, doubts)
+	if readBits(o, direction+"Burst", burst, doubts) && !given {
+		doubts.Add(o.At(direction+"Burst"), "", "is set without %sRate", direction)
 	}
 	return given
 }
 
-func readBits(o strictjson.Object, key string, into *int) (given bool) {
+func readBits(o strictjson.Object, key string, into *int, doubts *bond.Problems) (given bool) {
 	if o.Has(key) && o.Read(key, into, "a whole number of bits") && *into <= 0 {
-		o.Problems.Add(o.At(key), "", "is %d, want more than 0", *into)
+		doubts.Add(o.At(key), "", "is %d, want more than 0", *into)
 	}
 	return o.Has(key)
 }

@@ -76,6 +76,7 @@ type Cluster struct {
 	System    []string `json:"systemNamespaces,omitempty"` // whose pods get no Defaults; default: kube-system
 	Namespace string   `json:"multusNamespace,omitempty"`  // of Network's and Defaults' NADs; default: kube-system
 	Network   string   `json:"clusterNetwork,omitempty"`   // a NAD; "" if the plugin knows the default network
+	Strict    bool     `json:"strict,omitempty"`           // what Multus only ignores is an error
 	Defaults  []string `json:"defaultNetworks,omitempty"`  // NADs that every pod gets after its default network
 }
 
@@ -99,6 +100,10 @@ type Attachment struct {
 	Bond    bool            `json:"bond,omitempty"`
 	Default bool            `json:"default,omitempty"` // the pod's default network
 	Devices []string        `json:"devices,omitempty"` // of the pod, as they were assigned
+
+	// Args are pairs for CNI_ARGS in addition to the runtime's, such as MAC=... They are
+	// for the plugins of a chain.
+	Args string `json:"args,omitempty"`
 
 	// DefaultRoute has the gateways of the pod's default route if it goes over this
 	// network. If it is empty but not nil, the gateways are those of the result.

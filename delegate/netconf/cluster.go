@@ -47,10 +47,10 @@ type Cluster struct {
 // configuration the cluster's.
 var defaultKeys = []string{"defaultNetwork", "clusterNetwork", "delegates"}
 
-// clusterKeys are the keys of a cluster configuration. All but defaultNetwork and agent
-// are also Multus's.
+// clusterKeys are the keys of a cluster configuration. All but defaultNetwork, agent and
+// strict are also Multus's.
 var clusterKeys = slices.Concat(defaultKeys, []string{
-	"cniVersion", "cniVersions", "name", "type", "agent", "confDir", "binDir", "namespaceIsolation", "globalNamespaces", "systemNamespaces",
+	"cniVersion", "cniVersions", "name", "type", "agent", "strict", "confDir", "binDir", "namespaceIsolation", "globalNamespaces", "systemNamespaces",
 	"multusNamespace", "defaultNetworks", "readinessindicatorfile", "capabilities", "runtimeConfig", "args", "prevResult",
 	"disableCheck", "disableGC", ValidKey, AttachmentsKey,
 })
@@ -138,7 +138,7 @@ func readDefault(top strictjson.Object) defaultNetwork {
 // the NAD of the default network, "" if it is none.
 func readLookup(top strictjson.Object, defaultNAD string) agentapi.Cluster {
 	c := agentapi.Cluster{
-		Network: defaultNAD, Isolated: top.Bool("namespaceIsolation"), Namespace: top.Text("multusNamespace"),
+		Network: defaultNAD, Isolated: top.Bool("namespaceIsolation"), Namespace: top.Text("multusNamespace"), Strict: top.Bool("strict"),
 		Global: namespaces(top, "globalNamespaces"), System: namespaces(top, "systemNamespaces"),
 	}
 	top.Read("defaultNetworks", &c.Defaults, "a list of names")

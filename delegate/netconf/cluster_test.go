@@ -21,10 +21,10 @@ func TestParseCluster(t *testing.T) {
 		{"ours", `{"cniVersion": "1.1.0", "name": "m", "type": "multibond", "agent": "/a.sock", "defaultNetwork": {"confDir": "/d", "name": "cbr0"}, "runtimeConfig": {"mac": "x"}}`,
 			Cluster{CNIVersion: "1.1.0", Name: "m", Agent: "/a.sock", ConfDir: "/d", DefaultName: "cbr0", RuntimeConfig: map[string]json.RawMessage{"mac": []byte(`"x"`)}}},
 		{"the least", `{"name": "m", "defaultNetwork": {}}`, Cluster{Name: "m", Agent: DefaultAgent, ConfDir: DefaultConfDir}},
-		{"Multus's", `{"name": "m", "clusterNetwork": "main", "defaultNetworks": ["a", "b"], "systemNamespaces": ["s"], "multusNamespace": "n", "namespaceIsolation": true,
+		{"Multus's", `{"name": "m", "clusterNetwork": "main", "defaultNetworks": ["a", "b"], "systemNamespaces": ["s"], "multusNamespace": "n", "namespaceIsolation": true, "strict": true,
 			"globalNamespaces": "default, other", "confDir": "/c", "binDir": "/b", "readinessindicatorfile": "/r", "logLevel": "debug", "kubeconfig": "/k"}`,
 			Cluster{Name: "m", Agent: DefaultAgent, ConfDir: "/c", BinDir: "/b", ReadyFile: "/r", Warnings: []string{"network m: these keys are ignored: kubeconfig, logLevel"}, Cluster: agentapi.Cluster{
-				Isolated: true, Global: []string{"default", "other"}, System: []string{"s"}, Namespace: "n", Network: "main", Defaults: []string{"a", "b"}}}},
+				Isolated: true, Strict: true, Global: []string{"default", "other"}, System: []string{"s"}, Namespace: "n", Network: "main", Defaults: []string{"a", "b"}}}},
 		{"a path", `{"name": "m", "clusterNetwork": "/etc/cni/x.conf"}`, Cluster{Name: "m", Agent: DefaultAgent, ConfDir: DefaultConfDir, File: "/etc/cni/x.conf"}},
 		{"inline", `{"name": "m", "delegates": [{"type": "bridge"}]}`, Cluster{Name: "m", Agent: DefaultAgent, ConfDir: DefaultConfDir, Inline: []byte(`{"type":"bridge"}`)}},
 		{"GC", `{"name": "m", "defaultNetwork": {}, "cni.dev/valid-attachments": null}`,

@@ -67,7 +67,7 @@ func TestConformance(t *testing.T) {
 // delegates are the names under which the recorder is installed.
 var delegates = []string{
 	"noop", "bridge", "macvlan", "ipvlan", "tuning", "sbr", "ptp", "host-device", "passthru", "bandwidth", "portmap", "cnv-bridge", "ovs",
-	"calico", "ovn-k8s-cni-overlay", "istio-cni", "ib-sriov", "static-main", "vdpa",
+	"calico", "ovn-k8s-cni-overlay", "istio-cni", "sriov", "ib-sriov", "static-main", "vdpa",
 }
 
 // check compares what was observed with the table.
