@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -405,4 +406,29 @@ func TestAddDNS(t *testing.T) {
 	result, err := m.Add(t.Context(), r)
 	require.NoError(t, err)
 	assert.Equal(t, types.DNS{Nameservers: []string{"192.0.2.53"}}, result.DNS)
+}
+
+// TestAddTwiceOtherBoot: what a Record of another boot has is not there any more, even if
+// it looks so: the number of a namespace begins anew with each boot.
+func TestAddTwiceOtherBoot(t *testing.T) {
+	n := newNode(t)
+	for _, boot := range []string{"boot1", "boot1", "boot2"} {
+		n.BootID = boot
+		_, err := n.AddPod(t.Context(), n.config, n.request())
+		require.NoError(t, err)
+	}
+	assert.Equal(t, 2, n.plugins.count("bridge", "ADD"))
+}
+
+// TestAddAfterOtherBoot: an attachment of another boot is restored by the next ADD of its
+// VF, even if its pod seems to be there: the namespace at that path is a new one.
+func TestAddAfterOtherBoot(t *testing.T) {
+	before := newMachine(t)
+	before.mustAdd(request(t, sharedFirst))
+	m := before.rebooted(before.disk.names.survive(true))
+	require.Equal(t, before.readRecord(c1).NetnsID, m.namespace(pod1).ID())
+	m.mustAdd(other(request(t, sharedOther)))
+	assert.Len(t, m.plugins.pool, 1)
+	_, err := m.Store.Load(c1)
+	assert.ErrorIs(t, err, fs.ErrNotExist)
 }

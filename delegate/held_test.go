@@ -186,3 +186,16 @@ func TestWithoutAdd(t *testing.T) {
 		assert.Equal(t, test.want, withoutAdd(rec, plan.Link{Name: "l", Before: test.link, VFBefore: &test.before}, test.now), test.name)
 	}
 }
+
+// TestHeldMissing: the plugins of a VF that does not exist any more only free what they
+// keep, also if the VF had no driver at ADD.
+func TestHeldMissing(t *testing.T) {
+	n, _ := heldBy(t)
+	k := plan.Key{ContainerID: "c1", IfName: "net2"}
+	rec := n.readRecord(k)
+	rec.Plan.Links[0].Held, rec.Plan.Links[0].Driver = "0000:3b:0f.0", ""
+	require.NoError(t, n.Store.Update(rec))
+	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
+	assert.Equal(t, []string{""}, n.netnsAtDel())
+	assert.Contains(t, n.log.String(), "0000:3b:0f.0 no longer exists")
+}

@@ -121,3 +121,19 @@ func TestIPAMBesideTheBond(t *testing.T) {
 		})
 	}
 }
+
+// TestIPAMIsReleasedOnce: IPAM that has released its addresses is not executed again if
+// something else has failed.
+func TestIPAMIsReleasedOnce(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	m.mustAdd(request(t, standard))
+	m.plugins.refuse["sriov DEL bond0-1"] = "no"
+	m.edges.refuse = refuses("ChangeVF")
+	require.Error(t, m.Del(t.Context(), c1))
+	m.edges.refuse = nil
+	clear(m.plugins.refuse)
+	m.mustDel(c1)
+	m.wantState(before)
+	assert.Equal(t, 1, m.plugins.count("host-local", "DEL"))
+}

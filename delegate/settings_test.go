@@ -56,3 +56,26 @@ func TestEachSettingIsRestored(t *testing.T) {
 	}
 	assert.Equal(t, doctable.Keys(t, "../bond/README.md", "settings"), tested)
 }
+
+// TestChangedWhileDown: what a PF keeps for a VF is changed while the VF is down: an igb VF
+// that is up hears nothing after that.
+func TestChangedWhileDown(t *testing.T) {
+	m := newMachine(t)
+	m.change("", "enp1s0v0", bond.Change{Up: new(true)})
+	before := m.state()
+	m.mustAdd(request(t, standard))
+	m.plugins.refuse["sriov DEL bond0-1"] = "no"
+	changed := 0
+	m.edges.refuse = func(verb string, _ any) error {
+		if verb == "ChangeVF" {
+			changed++
+			assert.False(t, m.link("", "enp1s0v0").Up)
+		}
+		return nil
+	}
+	m.mustDel(c1)
+	m.edges.refuse = nil
+	assert.NotZero(t, changed)
+	clear(m.plugins.vfs)
+	m.wantState(before)
+}

@@ -225,3 +225,32 @@ func TestNewestSRIOVHeld(t *testing.T) {
 		n.wantState(before)
 	}
 }
+
+// meanwhile is a namespace in which something happens whenever it is looked at.
+type meanwhile struct {
+	bond.Namespace
+	happens func()
+}
+
+func (n meanwhile) Link(name string) (bond.Link, error) {
+	n.happens()
+	return n.Namespace.Link(name)
+}
+
+// TestNoteChangesMeanwhile: a note that sriov-cni has written for the next pod, after the
+// first look at it, stays.
+func TestNoteChangesMeanwhile(t *testing.T) {
+	for netns, stays := range map[string]bool{pod1: false, pod2: true} {
+		m := newMachine(t)
+		m.newestSRIOV()
+		writeFile(t, m.noteOf(vfA), pod1, 0o600)
+		looked := false
+		host := meanwhile{m.namespace(""), func() {
+			looked = true
+			writeFile(t, m.noteOf(vfA), netns, 0o600)
+		}}
+		require.NoError(t, m.removeNote(t.Context(), host, plan.Link{Device: vfA}, pod1))
+		require.True(t, looked)
+		assert.Equal(t, stays, len(m.noted()) == 1, netns)
+	}
+}
