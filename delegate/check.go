@@ -220,18 +220,14 @@ func (h *Host) CheckPod(ctx context.Context, k plan.Key, prev json.RawMessage) (
 }
 
 // Status returns why an ADD would fail now, as one error with the code 50. It only
-// looks: it executes no plugin, loads no module and waits for nobody.
-func (h *Host) Status(ctx context.Context, n netconf.Network) error {
+// looks: it executes no plugin, loads no module and asks nobody. An agent that is away is
+// no reason, as in StatusPod.
+func (h *Host) Status(n netconf.Network) error {
 	if err := h.Kernel.HasBonding(); err != nil {
 		return cnierror.With(types.ErrPluginNotAvailable, err)
 	}
 	for _, plugin := range n.PluginTypes() {
 		if _, err := h.Runner.Find(plugin, h.Path); err != nil {
-			return cnierror.With(types.ErrPluginNotAvailable, err)
-		}
-	}
-	if n.NeedsAgent() {
-		if err := agentReady(ctx, n.Agent); err != nil {
 			return cnierror.With(types.ErrPluginNotAvailable, err)
 		}
 	}

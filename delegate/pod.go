@@ -27,7 +27,6 @@ import (
 // asks the kubelet and the API server, within time limits of its own. If it cannot
 // publish at once it keeps trying.
 const (
-	readyTimeout   = 30 * time.Millisecond
 	lookupTimeout  = 30 * time.Second
 	publishTimeout = 10 * time.Second
 	// An agent that was replaced during an ADD is back within this time.
@@ -197,8 +196,9 @@ func (h *Host) tellDel(ctx context.Context, rec *record.Record, began time.Time,
 }
 
 // StatusPod returns why an ADD would fail now, as one error with the code 50. It
-// executes no plugin and waits for nobody.
-func (h *Host) StatusPod(ctx context.Context, c netconf.Cluster) error {
+// executes no plugin and asks nobody. An agent that is away is no reason: runtimes make
+// the node NotReady by a failed STATUS, and an ADD answers that it is to be tried again.
+func (h *Host) StatusPod(c netconf.Cluster) error {
 	raw, err := confdir.DefaultNetwork(c)
 	if err == nil {
 		err = confdir.CheckReady(c)
@@ -206,21 +206,10 @@ func (h *Host) StatusPod(ctx context.Context, c netconf.Cluster) error {
 	if err == nil && raw != nil {
 		err = h.findPlugins(raw)
 	}
-	err = errors.Join(err, agentReady(ctx, c.Agent))
 	if own := writable(h.Store.Dir); own != nil {
 		err = errors.Join(err, fmt.Errorf("state directory: %w", own))
 	}
 	return cnierror.With(types.ErrPluginNotAvailable, err)
-}
-
-// agentReady returns an error if the agent cannot answer. It is no error if the agent is
-// slow: an ADD waits for it.
-func agentReady(ctx context.Context, socket string) error {
-	err := agentapi.Client{Socket: socket, Timeout: readyTimeout}.Ready(ctx)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return nil
-	}
-	return err
 }
 
 func (h *Host) findPlugins(raw json.RawMessage) error {

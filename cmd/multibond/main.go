@@ -235,13 +235,13 @@ func gc(ctx context.Context, args *skel.CmdArgs) (warnings []string, err error) 
 	return host.GC(ctx, r.Network.Name, r.Network.Valid)
 }
 
-func status(ctx context.Context, args *skel.CmdArgs) (warnings []string, err error) {
+func status(_ context.Context, args *skel.CmdArgs) (warnings []string, err error) {
 	host, cluster, r, err := configured(args)
 	switch {
 	case err != nil:
 		return nil, err
 	case cluster != nil:
-		return nil, host.StatusPod(ctx, *cluster)
+		return nil, host.StatusPod(*cluster)
 	}
-	return nil, host.Status(ctx, r.Network)
+	return nil, host.Status(r.Network)
 }

@@ -98,7 +98,8 @@ func TestUnknownPod(t *testing.T) {
 }
 
 // TestAgentAway: DEL works whole, ADD fails at once with code 11, STATUS
-// with 50, and pods that were to start do so when the agent is back.
+// succeeds and the node stays Ready, and pods that were to start do so when
+// the agent is back.
 func TestAgentAway(t *testing.T) {
 	s := newScene(t)
 	s.apply(bondNAD("bond-net1", "10.56.217.0/24"))
@@ -106,6 +107,8 @@ func TestAgentAway(t *testing.T) {
 	s.ready("p1")
 	with := node(t)
 	ns := netns(s)
+	readiness := []string{"get", "nodes", "-o", `jsonpath={.items[*].status.conditions[?(@.type=="Ready")].lastTransitionTime}`}
+	ready := s.kubectl(readiness...)
 	daemonset := []string{"-n", "multibond-system", "patch", "daemonset", "multibond-agent", "-p"}
 	s.kubectl(append(daemonset, `{"spec": {"template": {"spec": {"nodeSelector": {"away": "yes"}}}}}`)...)
 	s.kubectl("-n", "multibond-system", "wait", "--for=delete", "pod", "-l", "app=multibond-agent", "--timeout=5m")
@@ -114,9 +117,12 @@ func TestAgentAway(t *testing.T) {
 	assert.Contains(t, answer["msg"], "multibond-agent does not answer")
 	report.AgentAway = map[string]int64{"ADD": took.Milliseconds()}
 	answer, took = plugin(s, "STATUS", "", "", "")
-	assert.Equal(t, 50.0, answer["code"], "STATUS: %v", answer)
+	assert.Empty(t, answer, "STATUS")
 	report.AgentAway["STATUS"] = took.Milliseconds()
 	s.apply(pod("p2", "bond-net1@bond0", 1))
+	// A kubelet that took the node for NotReady would not try.
+	s.wantEvent("p2", "FailedCreatePodSandBox", "multibond-agent does not answer")
+	assert.Equal(t, ready, s.kubectl(readiness...), "when the node became Ready")
 	s.kubectl("-n", s.namespace, "delete", "pod", "p1", "--timeout=5m")
 	s.wantBefore()
 	s.kubectl(append(daemonset, `{"spec": {"template": {"spec": {"nodeSelector": {"away": null}}}}}`)...)
