@@ -42,7 +42,8 @@ const (
 	workTimeout  = 20 * time.Second
 	gracePeriod  = 10 * time.Second
 	firstRetry   = 500 * time.Millisecond
-	lastRetry    = 15 * time.Second
+	lastRetry    = 15 * time.Second // while the API server cannot be reached
+	longestRetry = 5 * time.Minute  // of one outcome that it refuses
 	parallelWork = 64
 )
 
@@ -75,6 +76,7 @@ func NewAgent(o Options) (*Agent, error) {
 }
 
 func newAgent(o Options, config *rest.Config) (*Agent, error) {
+	o.Log = calmLog(o.Log)
 	metrics := NewMetrics()
 	api, err := newAPI(config, apiTimeout, func(verb, resource string) { metrics.requests.WithLabelValues(verb, resource).Inc() })
 	if err != nil {
@@ -92,8 +94,8 @@ func newAgent(o Options, config *rest.Config) (*Agent, error) {
 		return nil, err
 	}
 	a.publisher = &publisher{
-		queue: kept, api: api, node: o.Node, gone: a.source.gone, metrics: metrics, log: o.Log,
-		firstWait: firstRetry, lastWait: lastRetry, wake: make(chan struct{}, 1),
+		queue: kept, api: api, source: a.source, metrics: metrics, log: o.Log, now: time.Now,
+		firstWait: firstRetry, lastWait: lastRetry, longestWait: longestRetry, wake: make(chan struct{}, 1), turns: turns{},
 	}
 	metrics.watchQueue(kept.length)
 	a.neighbours = &neighbours{machine: o.Machine, dir: o.ConfDir, node: o.Node, send: api.createEvent, metrics: metrics, log: o.Log}
@@ -101,7 +103,7 @@ func newAgent(o Options, config *rest.Config) (*Agent, error) {
 }
 
 // UseLog makes client-go log to log.
-func UseLog(log *slog.Logger) { klog.SetSlogLogger(log) }
+func UseLog(log *slog.Logger) { klog.SetSlogLogger(calmLog(log)) }
 
 // Run serves until ctx ends. Requests in progress then have a grace period to
 // finish. What is not published by then stays in the queue.
@@ -192,7 +194,7 @@ func (a *Agent) answer(ctx context.Context, r agentapi.Request) agentapi.Reply {
 // that the plugin reports.
 func (a *Agent) Publish(ctx context.Context, p agentapi.Publish) (reply agentapi.PublishReply, err error) {
 	a.metrics.reported(p)
-	e, err := entryOf(p, time.Now())
+	e, err := entryOf(p, a.publisher.now())
 	if err != nil {
 		return reply, err
 	}

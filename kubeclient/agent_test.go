@@ -45,7 +45,9 @@ type rig struct {
 	kubelet *kubefake.Kubelet
 	options Options
 	agent   *Agent
-	stop    func() // stops the agent and waits until it has ended
+	front   string       // address in front of the API server, if not empty
+	prepare func(*Agent) // before it runs
+	stop    func()       // stops the agent and waits until it has ended
 }
 
 // nodeFiles returns a node with two PFs of two VFs each. The device plugin describes
@@ -125,9 +127,16 @@ func (r *rig) start() {
 
 func (r *rig) startUnready() {
 	r.t.Helper()
-	agent, err := newAgent(r.options, r.api.Config())
+	config := r.api.Config()
+	if r.front != "" {
+		config.Host = r.front
+	}
+	agent, err := newAgent(r.options, config)
 	require.NoError(r.t, err)
-	agent.publisher.firstWait, agent.publisher.lastWait = 5*time.Millisecond, 50*time.Millisecond
+	agent.publisher.firstWait, agent.publisher.lastWait, agent.publisher.longestWait = 5*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
+	if r.prepare != nil {
+		r.prepare(agent)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- agent.Run(ctx) }()
@@ -335,7 +344,7 @@ func TestUnknownPods(t *testing.T) {
 	r.api.Remove(podResource, "demo", "p")
 	r.pod("demo", "p", "uid-new", "bond-net1")
 	eventually(t, func(c *assert.CollectT) {
-		require.True(c, r.agent.source.gone(pLookup.Pod), "the cache has the old pod still")
+		require.True(c, r.agent.source.absent(pLookup.Pod), "the cache has the old pod still")
 	})
 	refused(t, look("p", "uid-p"), cnitypes.ErrInvalidEnvironmentVariables, "uid-new")
 	assert.NoError(t, look("p", "uid-new"))

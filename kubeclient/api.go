@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -142,6 +143,16 @@ func (a *api) patchStatus(ctx context.Context, pod agentapi.Pod, patch json.RawM
 	a.count("patch", podResource)
 	return a.core.Patch(k8stypes.MergePatchType).Namespace(pod.Namespace).Resource(podResource).Name(pod.Name).
 		SubResource("status").Body([]byte(patch)).Do(ctx).Error()
+}
+
+// alive reports whether the API server answers, and has not lost its own storage.
+func (a *api) alive(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	a.count("get", "livez")
+	var refusal apierrors.APIStatus
+	err := a.core.Get().AbsPath("/livez").Do(ctx).Error()
+	return err == nil || errors.As(err, &refusal) && refusal.Status().Code < http.StatusInternalServerError
 }
 
 func (a *api) createEvent(ctx context.Context, event *corev1.Event) error {

@@ -41,7 +41,7 @@ func NewMetrics() *Metrics {
 	m := &Metrics{
 		registry:  prometheus.NewRegistry(),
 		lookups:   histogram("lookup_duration_seconds", "Time to find a pod's networks, including the kubelet's answer, by outcome: found, failed.", prometheus.ExponentialBuckets(0.0001, 4, 9), "outcome"),
-		publishes: counter("publishes_total", "Outcomes by what happened to them: published, queued (the API server cannot be reached), dropped (the pod is gone).", "outcome"),
+		publishes: counter("publishes_total", "Outcomes: published, queued, dropped (its pod is gone), given_up (an event that was refused for an hour).", "outcome"),
 		failures:  counter("failures_total", "Lookups, ADDs and DELs that failed, by reason.", "verb", "reason"),
 		steps:     histogram("step_duration_seconds", "Duration of the steps of an ADD or DEL, by kind, as reported by the plugin.", prometheus.ExponentialBuckets(0.001, 2, 15), "verb", "step"),
 		requests:  counter("api_requests_total", "Requests to the API server, except watches.", "verb", "resource"),

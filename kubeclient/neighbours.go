@@ -73,9 +73,9 @@ func (n *neighbours) look(ctx context.Context, now time.Time) {
 	}
 	switch {
 	case problem != "":
-		n.event(ctx, outcome{corev1.EventTypeWarning, reasonConfigLost, text, now})
+		n.event(ctx, outcome{Type: corev1.EventTypeWarning, Reason: reasonConfigLost, Message: text, Time: now})
 	case n.sent.last != "":
-		n.event(ctx, outcome{corev1.EventTypeNormal, reasonConfigUsed, text, now})
+		n.event(ctx, outcome{Type: corev1.EventTypeNormal, Reason: reasonConfigUsed, Message: text, Time: now})
 	}
 }
 

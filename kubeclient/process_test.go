@@ -36,7 +36,7 @@ func agentProcess(host, dir string) int {
 	defer stop()
 	agent, err := newAgent(processOptions(dir), &rest.Config{Host: host})
 	if err == nil {
-		agent.publisher.firstWait, agent.publisher.lastWait = 5*time.Millisecond, 50*time.Millisecond
+		agent.publisher.firstWait, agent.publisher.lastWait, agent.publisher.longestWait = 5*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
 		err = agent.Run(ctx)
 	}
 	if err != nil {
@@ -115,7 +115,7 @@ func TestKilledAgentLosesNothing(t *testing.T) {
 	}
 	running.Wait()
 	startProcess(t, api, dir)
-	eventually(t, func(c *assert.CollectT) { require.Zero(c, queue{processOptions(dir).StateDir}.length()) })
+	eventually(t, func(c *assert.CollectT) { require.Zero(c, queue{dir: processOptions(dir).StateDir}.length()) })
 	for i := range pods {
 		meta := api.Object(podResource, "demo", name(i))["metadata"].(map[string]any)
 		annotations, _ := meta["annotations"].(map[string]any)

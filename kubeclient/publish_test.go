@@ -43,7 +43,7 @@ func (r *rig) published() int {
 // queueHas waits until want pods are queued.
 func (r *rig) queueHas(want int) {
 	r.t.Helper()
-	eventually(r.t, func(c *assert.CollectT) { require.Equal(c, want, queue{r.options.StateDir}.length(), "queued") })
+	eventually(r.t, func(c *assert.CollectT) { require.Equal(c, want, queue{dir: r.options.StateDir}.length(), "queued") })
 }
 
 // messages returns all events as text.
@@ -189,7 +189,7 @@ func TestQueuedOutcomesOfGonePodsAreDropped(t *testing.T) {
 			}
 			// A failure is not patched, so only the cache shows that the pod is gone.
 			eventually(t, func(c *assert.CollectT) {
-				require.True(c, r.agent.source.gone(pLookup.Pod), "the cache has the old pod still")
+				require.True(c, r.agent.source.absent(pLookup.Pod), "the cache has the old pod still")
 			})
 			r.api.Stop()
 			r.publish(failedReport("wrong"))
@@ -212,17 +212,6 @@ func TestARefusedPodDoesNotBlockOthers(t *testing.T) {
 	r.queueHas(1)
 	r.api.Refusing("patch pods", 0)
 	r.queueHas(0)
-}
-
-func TestRefusedForGoodIsDropped(t *testing.T) {
-	for _, code := range []int{http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity} {
-		r := newRig(t)
-		r.start()
-		r.api.Refusing("patch pods", code)
-		assert.Empty(t, r.publish(attachedReport()), code)
-		r.requests(map[string]int{"patch pods": 1})
-		r.queueHas(0)
-	}
 }
 
 // TestEventsGoOnWhereTheyStopped checks that no event is lost, and that no pod waits.
@@ -249,22 +238,22 @@ func TestDamagedQueue(t *testing.T) {
 	}
 	r.start()
 	r.queueHas(0)
-	left, err := os.ReadDir(r.options.StateDir)
+	left, err := filepath.Glob(filepath.Join(r.options.StateDir, "*.*"))
 	require.NoError(t, err)
-	assert.Empty(t, left)
+	assert.Equal(t, []string{filepath.Join(r.options.StateDir, lockFile)}, left)
 }
 
-// TestEntryThatStays: an entry that cannot be removed is reported, and tried again.
+// TestEntryThatStays: an entry that cannot be removed is reported.
 func TestEntryThatStays(t *testing.T) {
 	r := newRig(t)
-	require.NoError(t, os.MkdirAll(filepath.Join(queue{r.options.StateDir}.file("1234"), "x"), 0o700))
-	said := linesWith{"an outcome is not published yet", make(chan string, 100)}
+	require.NoError(t, os.MkdirAll(filepath.Join(queue{dir: r.options.StateDir}.file("1234"), "x"), 0o700))
+	said := linesWith{"outcomes are not published yet", make(chan string, 100)}
 	r.options.Log = slog.New(slog.NewTextHandler(said, nil))
 	r.start()
-	for range 2 {
-		assert.Contains(t, <-said.found, "directory not empty")
-	}
+	assert.Contains(t, <-said.found, "directory not empty")
 	r.queueHas(1)
+	require.NoError(t, os.RemoveAll(queue{dir: r.options.StateDir}.file("1234")))
+	r.queueHas(0)
 }
 
 func TestPublishesEvenWithoutAQueue(t *testing.T) {

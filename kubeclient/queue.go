@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/atomicfile"
@@ -16,8 +19,11 @@ import (
 )
 
 // queue is a directory with what is not published yet, one file per pod. It survives
-// the agent.
-type queue struct{ dir string }
+// the agent. While an agent is replaced, two have the same queue.
+type queue struct {
+	dir   string
+	locks *os.File
+}
 
 // entryVersion is the version of the format on disk.
 const entryVersion = 1
@@ -33,6 +39,11 @@ type entry struct {
 const (
 	entryEnd   = ".json"
 	writingEnd = ".new"
+	lockFile   = ".lock"
+
+	// maxEvents is the most events that one entry has. If there are more, the oldest
+	// are dropped.
+	maxEvents = 20
 )
 
 // uidForm matches the UID of a pod, which is also the name of its file.
@@ -44,7 +55,30 @@ func openQueue(dir string) (queue, error) {
 		return queue{}, fmt.Errorf("state directory: %w", err)
 	}
 	unfinished, err := filepath.Glob(filepath.Join(dir, "*"+writingEnd))
-	return queue{dir}, errors.Join(err, atomicfile.Files{}.Remove(unfinished...))
+	if err = errors.Join(err, atomicfile.Files{}.Remove(unfinished...)); err != nil {
+		return queue{}, err
+	}
+	locks, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
+	return queue{dir, locks}, err
+}
+
+// lock locks the entry of a pod, against another agent too, and returns the function that
+// unlocks it (fcntl(2), open file description locks). Each lock is one byte of a file, and
+// needs a descriptor of its own.
+func (q queue) lock(uid string) (unlock func(), err error) {
+	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", q.locks.Fd()), os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("locking the queue: %w", err)
+	}
+	place := unix.Flock_t{Type: unix.F_WRLCK, Start: int64(crc32.ChecksumIEEE([]byte(uid))), Len: 1}
+	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+		err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLKW, &place)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("locking the queue: %w", err)
+	}
+	return func() { f.Close() }, nil
 }
 
 func (q queue) file(uid string) string { return filepath.Join(q.dir, uid+entryEnd) }
@@ -67,16 +101,37 @@ func (q queue) load(uid string) (entry, error) {
 }
 
 // add merges an entry with what is queued for its pod: the newer status replaces the
-// older one, and all events stay. It returns the merged entry.
-func (q queue) add(e entry) (entry, error) {
-	old, err := q.load(e.Pod.UID)
+// older one, and the same event is counted. It returns the merged entry, and what was
+// queued before.
+func (q queue) add(e entry) (both, before entry, err error) {
+	before, err = q.load(e.Pod.UID)
 	if err == nil {
 		if e.Patch == nil {
-			e.Patch = old.Patch
+			e.Patch = before.Patch
 		}
-		e.Events = append(old.Events, e.Events...)
+		e.Events = mergeEvents(before.Events, e.Events)
 	}
-	return e, q.save(e)
+	return e, before, q.save(e)
+}
+
+// restore replaces the entry of a pod by one that was queued before, if there was any.
+func (q queue) restore(uid string, before entry) error {
+	if before.Patch == nil && len(before.Events) == 0 {
+		return q.remove(uid)
+	}
+	return q.save(before)
+}
+
+func mergeEvents(old, more []outcome) []outcome {
+	out := slices.Clone(old)
+	for _, o := range more {
+		if i := slices.IndexFunc(out, o.same); i >= 0 {
+			out[i].Repeated += 1 + o.Repeated
+			continue
+		}
+		out = append(out, o)
+	}
+	return out[max(0, len(out)-maxEvents):]
 }
 
 // save writes an entry atomically and syncs it to disk.

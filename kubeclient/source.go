@@ -64,10 +64,20 @@ func (s source) nad(ctx context.Context, name types.NamespacedName) (*nettypes.N
 	return s.api.nad(ctx, name)
 }
 
-// gone reports whether a pod is known to exist no longer.
-func (s source) gone(pod agentapi.Pod) bool {
+// absent reports whether the cache has no such pod: it is gone, or it is newer than the
+// cache.
+func (s source) absent(pod agentapi.Pod) bool {
 	cached, there := s.pods.cached(types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name})
 	return s.pods.synced() && !(there && isPod(cached, pod.UID))
+}
+
+// gone asks the API server whether a pod exists no longer.
+func (s source) gone(ctx context.Context, pod agentapi.Pod) (bool, error) {
+	found, err := s.api.pod(ctx, types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name})
+	if apierrors.IsNotFound(err) {
+		return true, nil
+	}
+	return err == nil && !isPod(found, pod.UID), err
 }
 
 func (s source) synced() bool { return s.pods.synced() && s.nads.synced() }
