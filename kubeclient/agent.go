@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,6 +45,7 @@ const (
 	lastRetry    = 15 * time.Second // while the API server cannot be reached
 	longestRetry = 5 * time.Minute  // of one outcome that it refuses
 	parallelWork = 64
+	portRetry    = time.Second // how often an agent looks at the port of its pages
 )
 
 // errNoNode is returned by NewAgent when Options has no node name.
@@ -60,6 +61,7 @@ type Agent struct {
 	neighbours *neighbours
 	metrics    *Metrics
 	listening  atomic.Bool
+	socket     os.FileInfo // the agent's own, to see whether another agent has replaced it
 	log        *slog.Logger
 }
 
@@ -114,18 +116,17 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.options.ConfDir != "" {
 		parts = append(parts, a.neighbours.follow)
 	}
-	if a.options.Listen != "" {
-		l, err := net.Listen("tcp", a.options.Listen)
-		if err != nil {
-			return fmt.Errorf("serving metrics and health: %w", err)
-		}
-		parts = append(parts, func(ctx context.Context) error { return a.show(ctx, l) })
-	}
 	socket, err := listen(a.options.Socket)
 	if err != nil {
 		return err
 	}
+	if a.socket, err = os.Lstat(a.options.Socket); err != nil {
+		return fmt.Errorf("the agent's socket: %w", err)
+	}
 	a.listening.Store(true)
+	if a.options.Listen != "" {
+		parts = append(parts, a.show)
+	}
 	parts = append(parts, func(ctx context.Context) error { return a.server().serve(ctx, socket) })
 	return runAll(ctx, stop, parts)
 }

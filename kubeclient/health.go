@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -50,13 +51,51 @@ func (a *Agent) ready() error {
 	return nil
 }
 
-// show serves pages on l until ctx ends.
-func (a *Agent) show(ctx context.Context, l net.Listener) error {
+// show serves pages until ctx ends, or until a newer agent has taken over the socket:
+// the port is then left to that one. An agent whose port is taken serves without pages
+// and tries again, because the plugin needs the socket only.
+func (a *Agent) show(ctx context.Context) error {
+	for ctx.Err() == nil {
+		l, err := net.Listen("tcp", a.options.Listen)
+		if err == nil {
+			return a.showOn(ctx, l)
+		}
+		a.log.WarnContext(ctx, "metrics and health are not served yet; the agent tries again", "error", err)
+		pause(ctx, portRetry)
+	}
+	return nil
+}
+
+func (a *Agent) showOn(ctx context.Context, l net.Listener) error {
 	const slowest = 10 * time.Second
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	s := &http.Server{Handler: a.pages(), ReadTimeout: slowest, WriteTimeout: slowest, IdleTimeout: time.Minute}
 	defer context.AfterFunc(ctx, func() { s.Close() })()
+	go func() {
+		a.awaitSuccessor(ctx)
+		stop()
+	}()
 	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
+}
+
+// awaitSuccessor waits until another agent has replaced the socket, or ctx ends.
+func (a *Agent) awaitSuccessor(ctx context.Context) {
+	for ctx.Err() == nil {
+		if now, err := os.Lstat(a.options.Socket); err == nil && !os.SameFile(a.socket, now) {
+			return
+		}
+		pause(ctx, portRetry)
+	}
+}
+
+// pause waits for a time, or until ctx ends.
+func pause(ctx context.Context, wait time.Duration) {
+	select {
+	case <-time.After(wait):
+	case <-ctx.Done():
+	}
 }

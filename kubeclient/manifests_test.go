@@ -15,6 +15,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	klabels "k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
 	"sigs.k8s.io/yaml"
 
 	"github.com/multibond/multibond/delegate/netconf"
@@ -106,9 +108,53 @@ func TestPowers(t *testing.T) {
 			assert.False(t, *s.Privileged, where)
 			assert.False(t, *s.AllowPrivilegeEscalation, where)
 			assert.True(t, *s.ReadOnlyRootFilesystem, where)
-			assert.Equal(t, &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}, s.Capabilities, where)
+			want := &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}
+			if c.Name == "install" {
+				want.Add = []corev1.Capability{"DAC_OVERRIDE"} // for directories of other users
+			}
+			assert.Equal(t, want, s.Capabilities, where)
 			assert.Equal(t, corev1.SeccompProfileTypeRuntimeDefault, s.SeccompProfile.Type, where)
 		}
+	}
+}
+
+// TestRollout checks that no node is without an agent while agents are replaced: two can run
+// beside each other, and nothing but the new agent's readiness ends the old one.
+func TestRollout(t *testing.T) {
+	t.Chdir(manifests)
+	set := onlyObject[*appsv1.DaemonSet](t, "daemonset.yaml").Spec
+	assert.Equal(t, "0", set.UpdateStrategy.RollingUpdate.MaxUnavailable.String())
+	assert.NotEqual(t, "0", set.UpdateStrategy.RollingUpdate.MaxSurge.String())
+	for _, c := range set.Template.Spec.Containers {
+		assert.Empty(t, c.Ports, "the scheduler would not place two agents on a node")
+		assert.Nil(t, c.LivenessProbe, "the port may be another program's")
+	}
+}
+
+// TestPlacement checks that the agent is kept off nodes that it cannot run on.
+func TestPlacement(t *testing.T) {
+	t.Chdir(manifests)
+	spec := onlyObject[*appsv1.DaemonSet](t, "daemonset.yaml").Spec.Template.Spec
+	operators := map[corev1.NodeSelectorOperator]selection.Operator{corev1.NodeSelectorOpIn: selection.In, corev1.NodeSelectorOpNotIn: selection.NotIn}
+	all := klabels.NewSelector()
+	terms := spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
+	require.Len(t, terms, 1, "nodes need to match one term only")
+	for _, e := range terms[0].MatchExpressions {
+		one, err := klabels.NewRequirement(e.Key, operators[e.Operator], e.Values)
+		require.NoError(t, err)
+		all = all.Add(*one)
+	}
+	const arch = "kubernetes.io/arch"
+	for _, test := range []struct {
+		labels klabels.Set
+		want   bool
+	}{
+		{klabels.Set{arch: "amd64"}, true},
+		{klabels.Set{arch: "arm64"}, false},
+		{klabels.Set{arch: "amd64", "type": "virtual-kubelet"}, false},
+		{klabels.Set{arch: "amd64", "eks.amazonaws.com/compute-type": "fargate"}, false},
+	} {
+		assert.Equal(t, test.want, all.Matches(test.labels), test.labels)
 	}
 }
 
