@@ -12,7 +12,7 @@ REPORT  ?= faults.json
 BUILD   := build
 PLUGIN  := $(BUILD)/multibond
 AGENT   := $(BUILD)/multibond-agent
-IMAGE   ?= ghcr.io/multibond/multibond-agent:latest
+IMAGE   ?= ghcr.io/multibond/multibond-agent:unreleased
 
 # A static sriov-cni that takes the place of the lab's own wherever the lab is booted.
 override SRIOV := $(abspath $(SRIOV))

@@ -131,6 +131,19 @@ func TestRollout(t *testing.T) {
 	}
 }
 
+// TestImagesAreTagged checks that no manifest names an image that a node may have in another
+// version already: applying it again would change nothing.
+func TestImagesAreTagged(t *testing.T) {
+	t.Chdir(manifests)
+	for _, file := range []string{"daemonset.yaml", "uninstall/daemonset.yaml"} {
+		spec := onlyObject[*appsv1.DaemonSet](t, file).Spec.Template.Spec
+		for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
+			_, tag, _ := strings.Cut(c.Image, ":")
+			assert.NotContains(t, []string{"", "latest"}, tag, file)
+		}
+	}
+}
+
 // TestPlacement checks that the agent is kept off nodes that it cannot run on.
 func TestPlacement(t *testing.T) {
 	t.Chdir(manifests)

@@ -47,7 +47,7 @@ func TestUpdate(t *testing.T) {
 		s.kubectl(append([]string{"-n", "multibond-system"}, strings.Fields(fmt.Sprintf(set, releaseImage+":"+tag))...)...)
 	}
 	t.Cleanup(func() {
-		update("latest")
+		update("unreleased")
 		s.rollout("status")
 	})
 	update("next")
