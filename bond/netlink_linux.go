@@ -280,7 +280,7 @@ func (n *namespace) CreateBond(name string, o Options) (Link, error) {
 		if errors.Is(err, unix.EOPNOTSUPP) {
 			return Link{}, fmt.Errorf("creating bond %s: %w: %w", name, ErrNoBonding, err)
 		}
-		return Link{}, fmt.Errorf("creating bond %s (%s): %w", name, o, err)
+		return Link{}, fmt.Errorf("creating bond %s (%s): %w", name, o, o.explain(err))
 	}
 	b, err := n.Link(name)
 	if err != nil {

@@ -40,6 +40,7 @@ const (
 	reselect     = "primaryReselect"
 	queueID      = "queueId"
 	prio         = "prio"
+	portPrio     = "actor_port_prio"
 	maxDelay     = 1<<31 - 1
 	maxARPTarget = 16
 	maxVLAN      = 4094
@@ -70,6 +71,8 @@ type option struct {
 	unset string   // the kernel's value if none was sent; "" if that depends on something
 	needs string   // another option without which this one has no effect; may be empty
 	since string   // the first Linux release that has it; "": every one that Multibond supports
+
+	newer map[string]string // values that later releases have, with the first such release
 
 	ofLink  bool   // attr is IFLA_*, which every link has
 	perLink bool   // an option of each link in the bond: attr is IFLA_BOND_SLAVE_*
@@ -149,8 +152,8 @@ var table = []option{
 		doc: "How often the switch is asked to send LACPDUs: every 30 s (slow) or every second (fast)."},
 	{key: "lacpActive", attr: unix.IFLA_BOND_AD_LACP_ACTIVE, kind: number(8, 0, 1, ""), unset: "1", modes: onlyLACP, since: "5.15",
 		doc: "1: send LACPDUs periodically. 0: only answer."},
-	{key: "adSelect", attr: unix.IFLA_BOND_AD_SELECT, kind: names(8, "stable", "bandwidth", "count"), unset: "stable", modes: onlyLACP,
-		doc: "Which group of links is used: the first until it fails, the one with the most bandwidth, or with the most links."},
+	{key: "adSelect", attr: unix.IFLA_BOND_AD_SELECT, kind: names(8, "stable", "bandwidth", "count", portPrio), unset: "stable", modes: onlyLACP, newer: map[string]string{portPrio: "6.18"},
+		doc: "Group of links: the first until it fails, or by bandwidth, links or port priority."},
 	{key: "adActorSysPrio", attr: unix.IFLA_BOND_AD_ACTOR_SYS_PRIO, kind: number(16, 1, 65535, ""), unset: "65535", modes: onlyLACP,
 		doc: "LACP system priority of the bond."},
 	{key: "adActorSystem", attr: unix.IFLA_BOND_AD_ACTOR_SYSTEM, kind: hardwareAddr{}, modes: onlyLACP,

@@ -2,11 +2,14 @@ package bond
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Options are the options of a bond, or of a link in one, by key, as canonical
@@ -308,6 +311,24 @@ func (o Options) unknown(found Options) error {
 		}
 	}
 	return problems.Err()
+}
+
+// explain adds to an error of the kernel which of the values that were sent only later
+// kernels have. The kernel refuses them as it refuses any wrong value.
+func (o Options) explain(err error) error {
+	if !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	var problems Problems
+	for _, row := range o.sent() {
+		if since, is := row.newer[o[row.key]]; is {
+			problems.Add(row.key, "use another value, or a newer kernel", "is %s, a value that Linux %s and later have", o[row.key], since)
+		}
+	}
+	if len(problems) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, problems)
 }
 
 // Differences compares o, the options that were asked for, with found, those that

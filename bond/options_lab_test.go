@@ -59,6 +59,13 @@ func TestLabOptions(t *testing.T) {
 					assert.ErrorIs(t, err, fs.ErrNotExist)
 					continue
 				}
+				if since := row.newer[text]; row.hasMode(mode) && older(t, since) && err != nil {
+					assert.ErrorIs(t, err, unix.EINVAL)
+					assert.ErrorContains(t, err, fmt.Sprintf(": %s: is %s, a value that Linux %s and later have (use another value, or a newer kernel)", row.key, text, since))
+					_, err := n.Link("bond0")
+					assert.ErrorIs(t, err, fs.ErrNotExist)
+					continue
+				}
 				if row.key == "useCarrier" && text == "0" && !older(t, "6.18") {
 					assert.EqualError(t, err, fmt.Sprintf("creating bond bond0 (%s): invalid argument: option obsolete, use_carrier cannot be disabled", o))
 					continue

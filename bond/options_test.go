@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 func rawOptions(t *testing.T, text string) map[string]json.RawMessage {
@@ -261,6 +262,16 @@ func TestOptionsUnknown(t *testing.T) {
 	assert.EqualError(t, asked.unknown(Options{Mode: LACP, "lacpActive": "0"}),
 		"coupledControl: is 0, but this kernel does not have this option; Linux 6.9 and later have it (leave it out, or use a newer kernel)")
 	assert.NoError(t, Options{Mode: LACP, "coupledControl": "1"}.unknown(Options{Mode: LACP}), "the default is not sent")
+}
+
+// TestOptionsExplain: a kernel that is older than a value refuses it as any wrong one.
+func TestOptionsExplain(t *testing.T) {
+	newest, old := Options{Mode: LACP, "adSelect": "actor_port_prio"}, Options{Mode: LACP, "adSelect": "count"}
+	err := newest.explain(unix.EINVAL)
+	assert.EqualError(t, err, "invalid argument: adSelect: is actor_port_prio, a value that Linux 6.18 and later have (use another value, or a newer kernel)")
+	assert.ErrorIs(t, err, unix.EINVAL)
+	assert.Equal(t, unix.EINVAL, old.explain(unix.EINVAL))
+	assert.Equal(t, unix.EEXIST, newest.explain(unix.EEXIST))
 }
 
 func TestOptionsDifferences(t *testing.T) {

@@ -7,6 +7,9 @@ package bond
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,6 +30,9 @@ func TestREADME(t *testing.T) {
 		since := ""
 		if o.since != "" {
 			since = " Linux " + o.since + " and later."
+		}
+		for _, value := range slices.Sorted(maps.Keys(o.newer)) {
+			since += fmt.Sprintf(" %s: Linux %s and later.", value, o.newer[value])
 		}
 		rows = append(rows, []string{key, o.kind.values(), defaultOf(t, o), cmp.Or(strings.Join(o.modes, ", "), "all"), o.doc + since})
 	}
