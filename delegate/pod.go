@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -157,7 +158,7 @@ func (h *Host) delUnknown(ctx context.Context, c netconf.Cluster, r plan.Request
 	raw, err := confdir.DefaultNetwork(c)
 	var n netconf.Network
 	if err == nil && raw != nil {
-		n, err = netconf.ParseChain(raw)
+		n, err = netconf.ParseChain(confdir.WithoutRepeated(raw, os.DirFS(c.ConfDir)))
 	}
 	if err != nil {
 		o.leave("%v", err)
@@ -243,7 +244,7 @@ func requestsOf(c netconf.Cluster, r plan.Request, reply agentapi.LookupReply) (
 	if err := confdir.CheckReady(c); err != nil {
 		return nil, err
 	}
-	attachments := reply.Attachments
+	attachments := slices.Clone(reply.Attachments)
 	if len(attachments) == 0 || !attachments[0].Default {
 		raw, err := confdir.DefaultNetwork(c)
 		if err != nil {
@@ -252,8 +253,9 @@ func requestsOf(c netconf.Cluster, r plan.Request, reply agentapi.LookupReply) (
 		if raw == nil {
 			return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: clusterNetwork is %s, a NAD, which cannot be looked up without a pod (CNI_ARGS)", c.Name, c.Cluster.Network)
 		}
-		attachments = slices.Insert(slices.Clone(attachments), 0, agentapi.Attachment{IfName: r.IfName, Config: raw, Default: true})
+		attachments = slices.Insert(attachments, 0, agentapi.Attachment{IfName: r.IfName, Config: raw, Default: true})
 	}
+	attachments[0].Config = confdir.WithoutRepeated(attachments[0].Config, os.DirFS(c.ConfDir))
 	group := plan.Group{Network: c.Name, Agent: c.Agent, Pod: reply.Pod}
 	var rs []plan.Request
 	var errs []error

@@ -148,7 +148,7 @@ func DefaultNetwork(c netconf.Cluster) (json.RawMessage, error) {
 	if err != nil {
 		return nil, cnierror.Errorf(types.ErrTryAgainLater, "the default network in %s: %w (the cluster's network plugin writes it when it is installed)", where, err)
 	}
-	return withoutRepeated(raw, os.DirFS(c.ConfDir)), nil
+	return raw, nil
 }
 
 func fromFile(c netconf.Cluster) (json.RawMessage, error) {

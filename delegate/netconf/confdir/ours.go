@@ -237,10 +237,10 @@ func typeOf(plugin json.RawMessage) string {
 	return h.Type
 }
 
-// withoutRepeated takes the plugins out of a default network that another installer has
+// WithoutRepeated takes the plugins out of a default network that another installer has
 // also appended to Ours in dir: the runtime executes them after Multibond. The first plugin
 // stays.
-func withoutRepeated(raw json.RawMessage, dir fs.FS) json.RawMessage {
+func WithoutRepeated(raw json.RawMessage, dir fs.FS) json.RawMessage {
 	now, _, _ := readIfThere(dir, Ours)
 	installed, known, _ := readIfThere(dir, Installed)
 	if !known {

@@ -103,7 +103,7 @@ func TestWithoutRepeated(t *testing.T) {
 		{"none of ours", files(), calico, calico},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			assert.Equal(t, test.want, string(withoutRepeated([]byte(test.raw), test.dir)))
+			assert.Equal(t, test.want, string(WithoutRepeated([]byte(test.raw), test.dir)))
 		})
 	}
 }
