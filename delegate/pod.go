@@ -140,6 +140,7 @@ func (h *Host) DelPod(ctx context.Context, c netconf.Cluster, r plan.Request) (w
 	case c.Name == "":
 		err = h.reclaim(ctx, r, r.IfName, &out)
 	case !h.Store.Tombstones(h.BootID).Has(r.Key()):
+		h.endOrphans(ctx, r.ContainerID, &out)
 		err = h.reclaim(ctx, r, "", &out)
 		h.delUnknown(ctx, c, r, &out)
 		// Without a namespace it is not known what is left in it.

@@ -425,6 +425,18 @@ func TestDelUnknown(t *testing.T) {
 	assert.Equal(t, 1, n.plugins.count("bridge", "DEL"))
 }
 
+// TestDelUnknownAgain: what the plugins of a killed DEL have started ends with the next
+// one, although there is no Record of it.
+func TestDelUnknownAgain(t *testing.T) {
+	n := newNode(t)
+	n.plugins.seen = func(invoke.Call) { panic(killed{}) }
+	require.True(t, untilKilled(func() { n.DelPod(t.Context(), n.config, n.request()) }))
+	n.plugins.seen = func(invoke.Call) {}
+	n.plugins.orphans["c1"] = func() {}
+	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
+	assert.Empty(t, n.plugins.orphans)
+}
+
 func TestGCPod(t *testing.T) {
 	n := newNode(t, bondOf("bond0", vfA, vfB))
 	before := n.state()

@@ -32,9 +32,7 @@ func (h *Host) restore(ctx context.Context, s sandbox, recs []*record.Record, fa
 	ctx, cancel := context.WithTimeout(ctx, h.WayBack)
 	defer cancel()
 	if slices.ContainsFunc(recs, (*record.Record).WasCut) {
-		if err := h.Runner.EndOrphans(ctx, recs[0].Plan.ContainerID); err != nil {
-			out.warn("%v", err)
-		}
+		h.endOrphans(ctx, recs[0].Plan.ContainerID, &out)
 	}
 	r := h.waysBack(s, recs)
 	r.run(ctx)
@@ -59,6 +57,13 @@ func (h *Host) restore(ctx context.Context, s sandbox, recs []*record.Record, fa
 		failed = errors.Join(failed, err)
 	}
 	return out, errors.Join(failed, refused)
+}
+
+// endOrphans ends what plugins of a killed call for a container have left running.
+func (h *Host) endOrphans(ctx context.Context, container string, o *outcome) {
+	if err := h.Runner.EndOrphans(ctx, container); err != nil {
+		o.warn("%v", err)
+	}
 }
 
 // removeBond deletes the bond. The kernel then closes its links and gives them their own
