@@ -13,7 +13,9 @@ import (
 	cnitypes "github.com/containernetworking/cni/pkg/types"
 	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
 	"github.com/multibond/multibond/delegate/agentapi"
@@ -88,7 +90,11 @@ func newAgent(o Options, config *rest.Config) (*Agent, error) {
 	if a.source.pods, err = watch(api.podsOf(o.Node), &corev1.Pod{}, trimPod, o.Log); err != nil {
 		return nil, err
 	}
-	if a.source.nads, err = watch(api.allNADs(), &nettypes.NetworkAttachmentDefinition{}, trimNAD, o.Log); err != nil {
+	budget := &nadBudget{left: maxNADs, kept: map[types.UID]int{}}
+	if a.source.nads, err = watch(api.allNADs(), &nettypes.NetworkAttachmentDefinition{}, budget.trim, o.Log); err != nil {
+		return nil, err
+	}
+	if _, err = a.source.nads.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{DeleteFunc: budget.released}); err != nil {
 		return nil, err
 	}
 	kept, err := openQueue(o.StateDir)

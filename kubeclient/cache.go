@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +20,7 @@ import (
 // server.
 type watched[T runtime.Object] struct {
 	informer cache.SharedIndexInformer
+	failed   *atomic.Bool // whether the API server has refused to list or watch them
 }
 
 // watch returns a cache that keeps what trim leaves of each object.
@@ -32,7 +35,9 @@ func watch[T runtime.Object](from cache.ListerWatcher, of T, trim func(T) T, log
 	if err != nil {
 		return watched[T]{}, err
 	}
-	return watched[T]{informer}, informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
+	w := watched[T]{informer, &atomic.Bool{}}
+	return w, informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
+		w.failed.Store(true)
 		log.WarnContext(ctx, "the watch of the API server was interrupted; cached objects stay in use", "kind", kindName(of), "error", err)
 	})
 }
@@ -58,12 +63,27 @@ func (w watched[T]) cached(name types.NamespacedName) (object T, there bool) {
 
 func (w watched[T]) synced() bool { return w.informer.HasSynced() }
 
+// How much of what other people write the caches keep. What is above is read again when
+// it is used, or refused, so that nobody can exhaust the memory of all agents.
+const (
+	maxPodAnnotations = 16 << 10 // of one pod
+	maxNADs           = 32 << 20 // configurations of all NADs
+)
+
 // podAnnotations are the annotations of a pod that a lookup reads.
 var podAnnotations = []string{NetworksAnnotation, DefaultNetworkAnnotation, corev1.MirrorPodAnnotationKey}
 
 // trimPod returns a pod with only what a lookup reads.
 func trimPod(pod *corev1.Pod) *corev1.Pod {
 	out := &corev1.Pod{ObjectMeta: trimMeta(pod.ObjectMeta, podAnnotations)}
+	switch size := sizeOf(out.Annotations); {
+	case omitted(pod) > 0: // trimmed before
+		omit(out, omitted(pod))
+	case size > maxPodAnnotations:
+		delete(out.Annotations, NetworksAnnotation)
+		delete(out.Annotations, DefaultNetworkAnnotation)
+		omit(out, size)
+	}
 	out.Spec.NodeName = pod.Spec.NodeName
 	out.Spec.ResourceClaims = pod.Spec.ResourceClaims
 	out.Spec.InitContainers = trimContainers(pod.Spec.InitContainers)
@@ -80,9 +100,71 @@ func trimContainers(containers []corev1.Container) (out []corev1.Container) {
 	return out
 }
 
-// trimNAD returns a NAD with only what a lookup reads.
-func trimNAD(nad *nettypes.NetworkAttachmentDefinition) *nettypes.NetworkAttachmentDefinition {
-	return &nettypes.NetworkAttachmentDefinition{ObjectMeta: trimMeta(nad.ObjectMeta, []string{ResourceAnnotation}), Spec: nad.Spec}
+func sizeOf(annotations map[string]string) (size int) {
+	for _, value := range annotations {
+		size += len(value)
+	}
+	return size
+}
+
+// omit marks an object of which a part of that size was not kept: nobody but the API
+// server sets the generation, and it is never negative.
+func omit(object metav1.Object, size int) { object.SetGeneration(-int64(size)) }
+
+// omitted returns the size of what was not kept of an object, or 0.
+func omitted(object metav1.Object) int { return int(max(-object.GetGeneration(), 0)) }
+
+// nadBudget limits the bytes of configurations that a cache of NADs keeps.
+type nadBudget struct {
+	lock sync.Mutex
+	left int
+	kept map[types.UID]int
+}
+
+// trim returns a NAD with only what a lookup reads. A configuration that is too large to
+// be used, or does not fit into the budget, is omitted.
+func (b *nadBudget) trim(nad *nettypes.NetworkAttachmentDefinition) *nettypes.NetworkAttachmentDefinition {
+	out := &nettypes.NetworkAttachmentDefinition{ObjectMeta: trimMeta(nad.ObjectMeta, []string{ResourceAnnotation})}
+	size := len(nad.Spec.Config)
+	switch {
+	case omitted(nad) > 0: // trimmed before
+		omit(out, omitted(nad))
+	case size > maxConfig || !b.take(nad.UID, size):
+		b.release(nad.UID)
+		omit(out, size)
+	default:
+		out.Spec = nad.Spec
+	}
+	return out
+}
+
+// take reports whether a configuration fits, in the place of an older one of its NAD.
+func (b *nadBudget) take(uid types.UID, size int) bool {
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	left := b.left + b.kept[uid] - size
+	if left < 0 {
+		return false
+	}
+	b.left, b.kept[uid] = left, size
+	return true
+}
+
+func (b *nadBudget) release(uid types.UID) {
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	b.left += b.kept[uid]
+	delete(b.kept, uid)
+}
+
+// released is called when a NAD has left the cache.
+func (b *nadBudget) released(object any) {
+	if last, is := object.(cache.DeletedFinalStateUnknown); is {
+		object = last.Obj
+	}
+	if nad, is := object.(*nettypes.NetworkAttachmentDefinition); is {
+		b.release(nad.UID)
+	}
 }
 
 func trimMeta(meta metav1.ObjectMeta, annotations []string) metav1.ObjectMeta {

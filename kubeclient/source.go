@@ -8,6 +8,7 @@ import (
 	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/multibond/multibond/delegate/agentapi"
@@ -31,7 +32,7 @@ func (s source) pod(ctx context.Context, want agentapi.Pod) (*corev1.Pod, error)
 		return nil, cnierror.With(cnitypes.ErrInvalidEnvironmentVariables, fmt.Errorf("the container runtime names pod %q with UID %q, want namespace, name and UID (K8S_POD_NAMESPACE, K8S_POD_NAME and K8S_POD_UID in CNI_ARGS)", want, want.UID))
 	}
 	name := types.NamespacedName{Namespace: want.Namespace, Name: want.Name}
-	if pod, there := s.pods.cached(name); there && isPod(pod, want.UID) {
+	if pod, there := s.pods.cached(name); there && isPod(pod, want.UID) && omitted(pod) == 0 {
 		return pod, nil
 	}
 	pod, err := s.api.pod(ctx, name)
@@ -59,9 +60,18 @@ func isPod(pod *corev1.Pod, uid string) bool {
 // reached.
 func (s source) nad(ctx context.Context, name types.NamespacedName) (*nettypes.NetworkAttachmentDefinition, error) {
 	if nad, there := s.nads.cached(name); there {
-		return nad, nil
+		switch size := omitted(nad); {
+		case size == 0:
+			return nad, nil
+		case size > maxConfig:
+			return nil, fmt.Errorf("spec.config: has %d bytes, want at most %d", size, maxConfig)
+		}
 	}
-	return s.api.nad(ctx, name)
+	nad, err := s.api.nad(ctx, name)
+	if apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) && apierrors.IsNotFound(err) {
+		return nil, cnierror.With(cnitypes.ErrTryAgainLater, fmt.Errorf("the API server serves no NetworkAttachmentDefinitions (check that their CustomResourceDefinition is installed: kubectl get crd %s.k8s.cni.cncf.io): %w", nadResource, err))
+	}
+	return nad, err
 }
 
 // absent reports whether the cache has no such pod: it is gone, or it is newer than the
@@ -80,4 +90,9 @@ func (s source) gone(ctx context.Context, pod agentapi.Pod) (bool, error) {
 	return err == nil && !isPod(found, pod.UID), err
 }
 
-func (s source) synced() bool { return s.pods.synced() && s.nads.synced() }
+// synced reports whether the caches are filled. That of NADs need not be if the API server
+// does not list them: without their CustomResourceDefinition there are none, and pods
+// without networks can start.
+func (s source) synced() bool {
+	return s.pods.synced() && (s.nads.synced() || s.nads.failed.Load())
+}

@@ -23,21 +23,50 @@ import (
 // slowFront puts a proxy in front of the API server. It does not answer the requests that
 // hangs selects.
 func (r *rig) slowFront(hangs func(*http.Request) bool) {
+	r.inFront(func(_ http.ResponseWriter, request *http.Request) bool {
+		is := hangs(request)
+		if is {
+			<-request.Context().Done()
+		}
+		return is
+	})
+	r.prepare = func(a *Agent) { a.source.api.timeout = time.Second }
+}
+
+// inFront puts a proxy in front of the API server. It passes on what answered does not
+// answer.
+func (r *rig) inFront(answered func(http.ResponseWriter, *http.Request) bool) {
 	target, err := url.Parse(r.api.Config().Host)
 	require.NoError(r.t, err)
 	proxy := httputil.NewSingleHostReverseProxy(target)
 	proxy.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	proxy.FlushInterval = -1
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		if hangs(request) {
-			<-request.Context().Done()
-			return
+		if !answered(w, request) {
+			proxy.ServeHTTP(w, request)
 		}
-		proxy.ServeHTTP(w, request)
 	}))
 	r.t.Cleanup(server.CloseClientConnections)
 	r.front = server.URL
-	r.prepare = func(a *Agent) { a.source.api.timeout = time.Second }
+}
+
+// TestNoCRD checks that pods without networks start in a cluster that serves no NADs, and
+// that others are told.
+func TestNoCRD(t *testing.T) {
+	r := newRig(t)
+	r.pod("demo", "plain", "uid-plain", "")
+	r.inFront(func(w http.ResponseWriter, request *http.Request) bool {
+		is := strings.HasPrefix(request.URL.Path, "/apis/k8s.cni.cncf.io/")
+		if is {
+			http.NotFound(w, request)
+		}
+		return is
+	})
+	r.start()
+	_, err := r.client().Lookup(t.Context(), lookupOf("demo", "plain", "uid-plain"))
+	assert.NoError(t, err)
+	_, err = r.client().Lookup(t.Context(), pLookup)
+	refused(t, err, cnitypes.ErrTryAgainLater, "network demo/bond-net1: the API server serves no NetworkAttachmentDefinitions", "CustomResourceDefinition")
 }
 
 func reportOf(name string) agentapi.Publish {
