@@ -34,6 +34,10 @@ type Options struct {
 	Machine    Machine
 	ConfDir    string // path of Machine.ConfDir, to watch it; empty: not watched
 	Log        *slog.Logger
+
+	// Misconfigured is why the cluster's configuration was not installed, which an event
+	// on the node tells.
+	Misconfigured error
 }
 
 // The timeouts of an agent. All requests of one lookup fit into workTimeout.
@@ -119,6 +123,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	parts := []func(context.Context) error{a.follow, a.publishQueued}
+	if a.options.Misconfigured != nil {
+		parts = append(parts, a.tellMisconfigured)
+	}
 	if a.options.ConfDir != "" {
 		parts = append(parts, a.neighbours.follow)
 	}

@@ -20,6 +20,7 @@ import (
 const (
 	reasonConfigLost = "RuntimeConfigLost"
 	reasonConfigUsed = "RuntimeConfigUsed"
+	reasonConfigBad  = "ClusterConfigInvalid"
 )
 
 // The times of neighbours. An installer writes and renames within settleTime.
@@ -152,4 +153,20 @@ func (s *sayings) due(text string, now time.Time, repeat bool) bool {
 	}
 	s.at, s.last = kept, text
 	return true
+}
+
+// tellMisconfigured publishes an event on the node, and again before the API server forgets
+// it, as long as the agent runs.
+func (a *Agent) tellMisconfigured(ctx context.Context) error {
+	text := fmt.Sprintf("the ConfigMap's configuration is not used on this node: %v (the one that was installed before stays; correct the ConfigMap and restart the DaemonSet)", a.options.Misconfigured)
+	for ctx.Err() == nil {
+		wait := remind
+		o := outcome{Type: corev1.EventTypeWarning, Reason: reasonConfigBad, Message: text, Time: time.Now()}
+		if err := a.source.api.createEvent(ctx, nodeEvent(a.options.Node, o)); err != nil {
+			a.log.WarnContext(ctx, "an event about the node is not published yet", "message", text, "error", err)
+			wait = lookEvery
+		}
+		pause(ctx, wait)
+	}
+	return nil
 }

@@ -180,3 +180,18 @@ func TestAgentWatches(t *testing.T) {
 		assert.Equal(c, "default", found[0]["metadata"].(map[string]any)["namespace"])
 	})
 }
+
+// TestMisconfigured checks that a node whose installer has refused the cluster's configuration
+// has an event.
+func TestMisconfigured(t *testing.T) {
+	r := newRig(t)
+	r.options.Misconfigured = errors.New("defaultNetworkk: is not known")
+	r.start()
+	eventually(t, func(c *assert.CollectT) {
+		events := r.api.Of(eventResource)
+		require.Len(c, events, 1)
+		require.Equal(c, reasonConfigBad, events[0]["reason"])
+		require.Contains(c, events[0]["message"], "defaultNetworkk")
+		require.Equal(c, "Node", events[0]["involvedObject"].(map[string]any)["kind"])
+	})
+}

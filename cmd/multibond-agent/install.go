@@ -70,13 +70,11 @@ func install(ctx context.Context, args []string, usage io.Writer, log *slog.Logg
 		}
 		return errors.Join(putPlugin(), to.putNoConfig(*state, log))
 	}
-	text, err := os.ReadFile(*config)
+	text, cluster, err := readConfig(*config)
 	if err != nil {
-		return err
-	}
-	cluster, err := checkConfig(text)
-	if err != nil {
-		return fmt.Errorf("%s: %w", *config, err)
+		if text, cluster, err = to.installed(err, log); err != nil {
+			return err
+		}
 	}
 	if err := putPlugin(); err != nil {
 		return err
@@ -90,6 +88,60 @@ func install(ctx context.Context, args []string, usage io.Writer, log *slog.Logg
 		return err
 	}
 	return keep(ctx, to, log)
+}
+
+// readConfig reads the cluster's configuration, and checks that the plugin accepts it.
+func readConfig(name string) (text []byte, c netconf.Cluster, err error) {
+	if text, err = os.ReadFile(name); err != nil {
+		return nil, c, err
+	}
+	if c, err = checkConfig(text); err != nil {
+		return nil, c, fmt.Errorf("%s: %w", name, err)
+	}
+	return text, c, nil
+}
+
+// installed returns the configuration that was installed before, in the place of one that
+// is wrong: a mistake in the ConfigMap must not keep the agent from a node that works. The
+// agent has an event for the mistake. Without such a configuration the error is wrong's.
+func (p place) installed(wrong error, log *slog.Logger) (text []byte, c netconf.Cluster, err error) {
+	before := p.mark()
+	if !isFile(before) {
+		before = p.config() // by an earlier version
+	}
+	if text, c, err = readConfig(before); err != nil {
+		return nil, c, wrong
+	}
+	log.Error("the cluster's configuration is not installed; the one that was installed before stays (correct the ConfigMap and restart the DaemonSet)", "error", wrong)
+	return text, c, nil
+}
+
+// check checks a cluster's configuration before it is applied: a file as the installer
+// writes it, or - for the standard input.
+func check(args []string, stdin io.Reader, stdout io.Writer) error {
+	if len(args) != 1 {
+		return errors.New("want one argument: multibond-agent check FILE (- for the standard input)")
+	}
+	text, err := readAll(args[0], stdin)
+	if err != nil {
+		return err
+	}
+	c, err := checkConfig(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", args[0], err)
+	}
+	for _, w := range c.Warnings {
+		fmt.Fprintln(stdout, "warning:", w)
+	}
+	fmt.Fprintln(stdout, "ok")
+	return nil
+}
+
+func readAll(name string, stdin io.Reader) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(stdin)
+	}
+	return os.ReadFile(name)
 }
 
 // put replaces a file and logs that.

@@ -24,6 +24,7 @@ import (
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/netconf/confdir"
 	"github.com/multibond/multibond/delegate/plan"
 	"github.com/multibond/multibond/delegate/record"
 )
@@ -141,6 +142,52 @@ func TestInstallErrors(t *testing.T) {
 			n.bin = bin
 			n.want(before, test.text)
 		})
+	}
+}
+
+// TestInstallOverMistake checks that a mistake in the ConfigMap does not keep the agent from a
+// node whose installed configuration is valid. The plugin is updated.
+func TestInstallOverMistake(t *testing.T) {
+	for name, spoil := range map[string]func(*nodeDirs){
+		"a typo":       func(n *nodeDirs) { n.write(filepath.Join(n.from, "config"), clusterConfig[:40]) },
+		"no ConfigMap": func(n *nodeDirs) { os.Remove(filepath.Join(n.from, "config")) },
+		"a typo, and an earlier version has installed": func(n *nodeDirs) {
+			n.write(filepath.Join(n.from, "config"), clusterConfig[:40])
+			os.Remove(filepath.Join(n.conf, confdir.Installed))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNodeDirs(t)
+			n.install()
+			with := n.files()
+			spoil(n)
+			n.write(filepath.Join(n.from, "multibond"), "program 2")
+			n.install()
+			n.want(strings.Replace(with, "program 1", "program 2", 1), `"level":"ERROR","msg":"the cluster's configuration is not installed`)
+		})
+	}
+}
+
+// TestCheckFile checks a ConfigMap's text before it is applied.
+func TestCheckFile(t *testing.T) {
+	n := newNodeDirs(t)
+	file := filepath.Join(n.from, "config")
+	code, out, _ := call(t, nil, "check", file)
+	assert.Zero(t, code)
+	assert.Equal(t, "ok\n", out)
+	n.write(file, strings.Replace(clusterConfig, `"defaultNetwork"`, `"defaultNetworkk"`, 1))
+	code, out, said := call(t, nil, "check", file)
+	assert.Equal(t, 1, code)
+	assert.Empty(t, out)
+	assert.Contains(t, said, file+": ")
+	assert.Contains(t, said, "defaultNetworkk")
+	n.write(file, strings.Replace(clusterConfig, `"defaultNetwork"`, `"kubeconfig": "/x", "defaultNetwork"`, 1))
+	code, out, _ = call(t, nil, "check", file)
+	assert.Zero(t, code)
+	assert.Contains(t, out, "warning: ")
+	for _, args := range [][]string{{"check"}, {"check", file, file}, {"check", filepath.Join(n.from, "none")}} {
+		code, _, _ = call(t, nil, args...)
+		assert.Equal(t, 1, code, args)
 	}
 }
 

@@ -33,6 +33,13 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if len(args) > 0 && (args[0] == "install" || args[0] == "uninstall") {
 		return onNode(ctx, args[0], args[1:], stderr)
 	}
+	if len(args) > 0 && args[0] == "check" {
+		if err := check(args[1:], os.Stdin, stdout); err != nil {
+			fmt.Fprintln(stderr, "multibond-agent check:", err)
+			return 1
+		}
+		return 0
+	}
 	o, level, err := parse(args, getenv, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -93,6 +100,7 @@ func parse(args []string, getenv func(string) string, usage io.Writer) (o kubecl
 	text(&o.Machine.DeviceInfoDir, "device-info-dir", "/var/run/k8s.cni.cncf.io/devinfo", "`directory` of device-info files")
 	sysfs := flags.String("sysfs", "/sys", "`directory` where sysfs is mounted")
 	text(&o.ConfDir, "conf-dir", "/etc/cni/net.d", "the runtime's `directory` of CNI configurations: for NADs without a spec.config, and watched")
+	cluster := flags.String("cluster-config", "", "the cluster's configuration, a `file`: an event on the node tells if the plugin would refuse it")
 	flags.TextVar(&level, "log-level", slog.LevelInfo, "lowest `level` to log: DEBUG, INFO, WARN or ERROR")
 	version := flags.Bool("version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
@@ -105,6 +113,9 @@ func parse(args []string, getenv func(string) string, usage io.Writer) (o kubecl
 		err := fmt.Errorf("unexpected argument %q: all arguments are flags", flags.Arg(0))
 		fmt.Fprintln(usage, "multibond-agent:", err)
 		return o, level, err
+	}
+	if *cluster != "" {
+		_, _, o.Misconfigured = readConfig(*cluster)
 	}
 	o.Machine.Sys, o.Machine.ConfDir, o.Machine.DeviceInfo = os.DirFS(*sysfs), os.DirFS(o.ConfDir), os.DirFS(o.Machine.DeviceInfoDir)
 	return o, level, nil
