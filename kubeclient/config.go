@@ -59,7 +59,7 @@ func ParseConfig(raw []byte, name string) (Config, error) {
 		return Config{}, problems.Err()
 	}
 	text := json.RawMessage(raw)
-	if o.Text("cniVersion") == "" {
+	if o.Text("cniVersion") == "" && !(o.Has("plugins") && o.Has("cniVersions")) {
 		text = strictjson.SetField(text, "cniVersion", strictjson.Encode(netconf.DefaultVersion))
 	}
 	if own := o.Text("name"); own == "" {

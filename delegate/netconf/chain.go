@@ -3,7 +3,10 @@ package netconf
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"maps"
+
+	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/strictjson"
@@ -27,6 +30,7 @@ func readChain(raw json.RawMessage, fields, runtime map[string]json.RawMessage) 
 	n := Network{Config: NewConfig(raw), CNIVersion: cmp.Or(top.Text("cniVersion"), DefaultVersion), Name: networkName(top)}
 	plugins := []strictjson.Object{top}
 	if top.Has("plugins") {
+		n.CNIVersion = cmp.Or(listVersion(top), DefaultVersion)
 		if plugins = pluginObjects(top); len(plugins) == 0 && len(problems) == 0 {
 			top.Problems.Add("plugins", "", "has no plugin configuration")
 		}
@@ -41,6 +45,28 @@ func readChain(raw json.RawMessage, fields, runtime map[string]json.RawMessage) 
 		}
 	}
 	return n, problemsOf(n.Name, problems)
+}
+
+// newestVersion is the newest CNI version that Multibond knows.
+const newestVersion = "1.1.0"
+
+// listVersion returns the newest version of a list's cniVersions and cniVersion that
+// Multibond knows. If it knows none of them, that is cniVersion.
+func listVersion(top strictjson.Object) string {
+	own := top.Text("cniVersion")
+	var all []string
+	top.Read("cniVersions", &all, "a list of CNI versions")
+	var newest string
+	for i, v := range append(all, own) {
+		known, err := version.GreaterThanOrEqualTo(newestVersion, v)
+		if err != nil && i < len(all) {
+			top.Problems.Add(top.At(fmt.Sprintf("cniVersions[%d]", i)), "", "is %q, want a CNI version", v)
+		}
+		if newer, err := version.GreaterThan(v, newest); err == nil && known && (newer || newest == "") {
+			newest = v
+		}
+	}
+	return cmp.Or(newest, own)
 }
 
 // podMaster returns the interface of the pod that a plugin makes its own interface over,

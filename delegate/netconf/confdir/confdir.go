@@ -25,6 +25,9 @@ import (
 // networks themselves, which would then be attached twice.
 var metaTypes = []string{"multibond", "multus", "multus-shim"}
 
+// loopback is the plugin of a pod's lo, for which runtimes may have a file of its own.
+const loopback = "loopback"
+
 // errNoConfig is returned for a file that has another configuration.
 var errNoConfig = errors.New("is another configuration")
 
@@ -61,17 +64,16 @@ func isList(file string) int {
 	return 0
 }
 
-// first returns the configuration that the runtime would use without meta plugins. A file
-// before it that cannot be used is an error: it may be the right one, half-written.
+// first returns the configuration that the runtime would use without meta plugins and
+// loopback's. A file before it that cannot be used is an error: it may be the right one,
+// half-written, and so may a list without plugins.
 func first(dir fs.FS) (json.RawMessage, error) {
 	files, err := Files(dir)
 	if err != nil {
 		return nil, err
 	}
 	for _, file := range files {
-		raw, err := readConfig(dir, file, func(c head) bool {
-			return !slices.ContainsFunc(c.types(), func(t string) bool { return slices.Contains(metaTypes, t) })
-		})
+		raw, err := readConfig(dir, file, head.isDefault)
 		if !errors.Is(err, errNoConfig) {
 			return raw, err
 		}
@@ -100,37 +102,6 @@ func withoutPath(err error) error {
 		return in.Err
 	}
 	return err
-}
-
-// head is what identifies a configuration.
-type head struct {
-	Name, Type string
-	Plugins    []struct{ Type string }
-}
-
-func (h head) types() []string {
-	types := []string{h.Type}
-	for _, p := range h.Plugins {
-		types = append(types, p.Type)
-	}
-	return types
-}
-
-func readConfig(dir fs.FS, file string, wanted func(head) bool) (json.RawMessage, error) {
-	raw, err := fs.ReadFile(dir, file)
-	if err != nil {
-		return nil, err
-	}
-	var h head
-	switch err := json.Unmarshal(raw, &h); {
-	case err != nil:
-		return nil, fmt.Errorf("%s: %w", file, err)
-	case h.Type == "" && h.Plugins == nil:
-		return nil, fmt.Errorf("%s: has neither type nor plugins", file)
-	case !wanted(h):
-		return nil, errNoConfig
-	}
-	return raw, nil
 }
 
 // DefaultNetwork returns the configuration of the default network, or nil if only the
