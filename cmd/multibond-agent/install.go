@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/netconf"
@@ -233,7 +234,15 @@ func (p place) warn(c netconf.Cluster, log *slog.Logger) {
 		return // the file is not mounted here
 	}
 	c.ConfDir = p.confDir
-	if _, err := confdir.DefaultNetwork(c); err != nil {
+	raw, err := confdir.DefaultNetwork(c)
+	if err != nil {
 		log.Warn("there is no default network yet; no pod starts until there is one", "error", err)
+		return
+	}
+	if name := netconf.NewConfig(raw).Name; c.DefaultName == "" && slices.Contains(foreignBridges, name) {
+		log.Warn("the default network is the bridge of another container program, which does not connect nodes; remove its file, or name the default network in defaultNetwork", "network", name)
 	}
 }
+
+// foreignBridges are the networks that packages of CRI-O and podman put into the directory.
+var foreignBridges = []string{"crio", "podman"}

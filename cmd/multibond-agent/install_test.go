@@ -220,6 +220,8 @@ func TestInstallWarnings(t *testing.T) {
 		{"beside Multus", "00-multus.conf", `{"name": "multus", "type": "multus"}`, ""},
 		{"one before ours", "00-aaa.conf", defaultConfig, "00-aaa.conf"},
 		{"no default network", "10-default.conflist", "", none},
+		{"only loopback", "10-default.conflist", `{"name": "lo", "type": "loopback"}`, none},
+		{"CRI-O's bridge", "10-default.conflist", `{"name": "crio", "plugins": [{"type": "bridge"}]}`, `"network":"crio"`},
 		{"half a default network", "10-default.conflist", defaultConfig[:9], none},
 		{"a name that is not there", "", "", "no file in the configuration directory has the name other"},
 	} {
