@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -151,7 +152,15 @@ func put(name string, data []byte, mode os.FileMode, log *slog.Logger) error {
 	if err == nil {
 		log.Info("installed", "file", name, "changed", changed)
 	}
-	return err
+	return withHint(err, filepath.Dir(name))
+}
+
+// withHint adds to the error of a directory that may not be written to what is needed.
+func withHint(err error, dir string) error {
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return fmt.Errorf("%w (the container install needs the capability DAC_OVERRIDE if %s belongs to another user, and the SELinux type spc_t where SELinux is enforced)", err, dir)
 }
 
 // parseAll parses flags and rejects any other argument.

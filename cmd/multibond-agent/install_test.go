@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/agentapi"
@@ -166,6 +168,15 @@ func TestInstallOverMistake(t *testing.T) {
 			n.want(strings.Replace(with, "program 1", "program 2", 1), `"level":"ERROR","msg":"the cluster's configuration is not installed`)
 		})
 	}
+}
+
+// TestInstallNotAllowed checks that the error of a directory that the installer may not write
+// to tells what it needs.
+func TestInstallNotAllowed(t *testing.T) {
+	err := withHint(&fs.PathError{Op: "open", Path: "/opt/cni/bin/multibond", Err: unix.EACCES}, "/opt/cni/bin")
+	require.ErrorIs(t, err, fs.ErrPermission)
+	assert.ErrorContains(t, err, "DAC_OVERRIDE if /opt/cni/bin belongs to another user")
+	assert.NoError(t, withHint(nil, ""))
 }
 
 // TestCheckFile checks a ConfigMap's text before it is applied.
