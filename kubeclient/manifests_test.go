@@ -35,15 +35,24 @@ var objectKinds = map[string]func() any{
 	"DaemonSet":                        func() any { return &appsv1.DaemonSet{} },
 	"ValidatingAdmissionPolicy":        func() any { return &admissionv1.ValidatingAdmissionPolicy{} },
 	"ValidatingAdmissionPolicyBinding": func() any { return &admissionv1.ValidatingAdmissionPolicyBinding{} },
+	"Role":                             func() any { return &rbacv1.Role{} },
+	"RoleBinding":                      func() any { return &rbacv1.RoleBinding{} },
+	"SecurityContextConstraints":       func() any { return &map[string]any{} },
 	"CustomResourceDefinition":         func() any { return &map[string]any{} },
 	"NetworkAttachmentDefinition":      func() any { return &map[string]any{} },
 }
 
 // objects returns all objects of a file.
-func objects(t *testing.T, file string) (out []any) {
+func objects(t *testing.T, file string) []any {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
+	return decode(t, text, file)
+}
+
+// decode returns all objects of a text.
+func decode(t *testing.T, text []byte, file string) (out []any) {
+	t.Helper()
 	for part := range bytes.SplitSeq(text, []byte("\n---\n")) {
 		var head struct{ Kind string }
 		require.NoError(t, yaml.Unmarshal(part, &head), file)
@@ -174,15 +183,21 @@ func TestPlacement(t *testing.T) {
 // TestClusterConfig checks that the plugin accepts what the runtime passes to it.
 func TestClusterConfig(t *testing.T) {
 	t.Chdir(manifests)
+	assert.Empty(t, clusterOf(t, onlyObject[*corev1.ConfigMap](t, "config.yaml")).Warnings)
+}
+
+// clusterOf returns the configuration that the plugin gets from the runtime.
+func clusterOf(t *testing.T, m *corev1.ConfigMap) netconf.Cluster {
+	t.Helper()
 	var list struct {
 		Name, CNIVersion string
 		Plugins          []map[string]any
 	}
-	require.NoError(t, json.Unmarshal([]byte(onlyObject[*corev1.ConfigMap](t, "config.yaml").Data["00-multibond.conflist"]), &list))
+	require.NoError(t, json.Unmarshal([]byte(m.Data["00-multibond.conflist"]), &list))
 	list.Plugins[0]["name"], list.Plugins[0]["cniVersion"] = list.Name, list.CNIVersion
 	c, err := netconf.ParseCluster(strictjson.Encode(list.Plugins[0]))
 	require.NoError(t, err)
-	assert.Empty(t, c.Warnings)
+	return c
 }
 
 // TestExamples checks that the plugin accepts the example.
