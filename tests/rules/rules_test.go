@@ -169,3 +169,10 @@ func TestPluginIsLight(t *testing.T) {
 		}
 	}
 }
+
+// TestNoProgramRenders checks that kustomize stays with the tests of the manifests.
+func TestNoProgramRenders(t *testing.T) {
+	for _, p := range list(t, "-deps", module+"cmd/...") {
+		assert.False(t, strings.HasPrefix(p.ImportPath, "sigs.k8s.io/kustomize"), "a program links %s: tests only", p.ImportPath)
+	}
+}
