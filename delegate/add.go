@@ -329,10 +329,7 @@ func (h *Host) begin(recs []*record.Record) error {
 // undo restores all that was begun before an error.
 func (h *Host) undo(ctx context.Context, recs []*record.Record, failure error, o *outcome) error {
 	begun := slices.DeleteFunc(recs, func(rec *record.Record) bool { return rec == nil })
-	s, err := h.enterIfThere(begun[0].Plan.Netns, begun[0].NetnsID)
-	if err != nil {
-		return notUndone(failure, err)
-	}
+	s := h.enterToRestore(begun[0])
 	defer s.close()
 	// It has its own time: it must not end because ctx has ended.
 	restored, err := h.restore(context.WithoutCancel(ctx), s, begun, nil)

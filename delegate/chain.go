@@ -82,7 +82,7 @@ func verifyChain(s sandbox, rec *record.Record) error {
 		return err
 	case !there:
 		return fmt.Errorf("%s is no longer in the pod", l.Name)
-	case now.Index != then.Index || now.Device != then.Device:
+	case now.Index != then.Index || then.Device != "" && now.Device != then.Device:
 		return fmt.Errorf("%s is not the interface that was attached", l.Name)
 	}
 	return nil

@@ -44,7 +44,7 @@ func (h *Host) check(ctx context.Context, k plan.Key, left *current.Result, o *o
 	}
 	defer s.close()
 	switch {
-	case s.netns == noNetns:
+	case s.netns == netnsNowhere:
 		return cnierror.Errorf(cnierror.Check, "network %s: another network namespace now has the path %s", rec.Plan.Network, rec.Plan.Netns)
 	case s.pod == nil:
 		return cnierror.Errorf(cnierror.Check, "network %s: the network namespace %s is gone", rec.Plan.Network, rec.Plan.Netns)

@@ -49,10 +49,7 @@ func (h *Host) delRecords(ctx context.Context, k plan.Key, locks *record.Locks, 
 	if err := lockDevices(ctx, locks, recs); err != nil {
 		return rec, err
 	}
-	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID) // the same for all of them
-	if err != nil {
-		return rec, errors.Join(incomplete, err)
-	}
+	s := h.enterToRestore(rec) // the same for all of them
 	defer s.close()
 	restored, err := h.restore(ctx, s, recs, incomplete)
 	o.join(restored)

@@ -133,7 +133,7 @@ func TestDelNamespaceGone(t *testing.T) {
 			m.wantState(before)
 			for _, c := range m.plugins.calls {
 				if c.Command == "DEL" {
-					assert.Equal(t, map[bool]string{true: noNetns, false: pod1}[name == "another under its path"], c.Netns, c.Type)
+					assert.Equal(t, map[bool]string{true: netnsNowhere, false: pod1}[name == "another under its path"], c.Netns, c.Type)
 				}
 			}
 		})

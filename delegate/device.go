@@ -110,7 +110,7 @@ func (w *wayBack) restoreHeld(ctx context.Context, l plan.Link) error {
 // namespace they free what they keep of the attachment. Their refusal is a warning, but
 // not that of their IPAM.
 func (w *wayBack) freePlugins(ctx context.Context, l plan.Link) error {
-	failed := w.deletePlugins(ctx, noNamespace, l)
+	failed := w.deletePlugins(ctx, netnsUntold, l)
 	if errors.Is(failed, errNoTime) {
 		return failed
 	}
@@ -140,8 +140,8 @@ func (w *wayBack) isProgram(l plan.Link) bool {
 	return err == nil && d.Userspace() && d.Driver != l.Driver
 }
 
-// noNamespace is the CNI_NETNS of plugins that only free what they keep.
-const noNamespace = ""
+// netnsUntold is an empty CNI_NETNS. Plugins get it if they are only to free what they keep.
+const netnsUntold = ""
 
 // netnsForPlugins gives a link back the name by which its plugins look for it, and
 // returns the namespace that they are told. If another interface has that name, the
@@ -156,7 +156,7 @@ func netnsForPlugins(s sandbox, l plan.Link, inPod *bond.Link) (string, error) {
 	case err != nil:
 		return "", err
 	case taken:
-		return noNetns, nil
+		return netnsNowhere, nil
 	case inPod != nil:
 		return s.netns, rename(s.pod, *inPod, l.Name)
 	}

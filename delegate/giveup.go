@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -46,7 +45,7 @@ func (h *Host) failed(rec *record.Record) error {
 // what plugins refuse to delete, and a runtime can have forgotten its sandbox by now. The
 // error has failure.
 func (h *Host) setRefusedAside(rec *record.Record, failure error) error {
-	rec.Left = strings.ReplaceAll(failure.Error(), "\n", "; ")
+	rec.SetLeft(failure)
 	return errors.Join(failure, h.failed(rec), cnierror.With(types.ErrIOFailure, h.Store.SetAside(rec)))
 }
 
@@ -59,7 +58,7 @@ func (h *Host) givesUp(rec *record.Record) bool {
 // giveUp sets a Record aside, unless there is nothing to try again. What is not as before
 // is a warning.
 func (h *Host) giveUp(rec *record.Record, failure error, o *outcome) error {
-	rec.Left = strings.ReplaceAll(failure.Error(), "\n", "; ")
+	rec.SetLeft(failure)
 	if rec.KeepsNothing() {
 		o.leave("%s: given up, as this has failed since %s; ADD was refused, too, so nothing is known that is left", rec.Left, rec.Failing.Format(time.RFC3339))
 		return cnierror.With(types.ErrIOFailure, h.Store.End(rec))
@@ -99,10 +98,7 @@ func (h *Host) retryOne(ctx context.Context, rec *record.Record, own []string, l
 	if err := locks.Lock(ctx, "device", rec.Plan.Devices()...); err != nil {
 		return err
 	}
-	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID)
-	if err != nil {
-		return h.giveUp(rec, err, o)
-	}
+	s := h.enterToRestore(rec)
 	defer s.close()
 	s.own = own
 	restored, err := h.restore(ctx, s, []*record.Record{rec}, nil)

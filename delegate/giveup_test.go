@@ -56,6 +56,11 @@ func refusedChange(refused func(bond.Change) bool) func(m *machine) func() {
 	})
 }
 
+// refusedOpen makes the pod's namespace one that cannot be opened.
+func refusedOpen(m *machine) func() {
+	return refusal(func(verb string, what any) bool { return verb == "open" && what == pod1 })(m)
+}
+
 // inPod changes the link usb0 or bond0-1 in the pod, which takes it out of the bond first.
 func inPod(m *machine, name string, c bond.Change) {
 	m.change(pod1, name, bond.Change{Master: new(0)})
@@ -153,6 +158,8 @@ var hindrances = []hindrance{
 	{name: "the VF cannot be moved", config: standard,
 		hinder: noPlugin(refusedChange(func(c bond.Change) bool { return c.Namespace != nil })),
 		want:   "moving bond0-1 back to the host: invalid argument", next: "VF 0000:3b:02.0 has no interface on the host"},
+	{name: "the namespace cannot be opened", config: standard, hinder: refusedOpen,
+		want: "network net1: invalid argument", next: "VF 0000:3b:02.0 has no interface on the host"},
 	{name: "the bond cannot be deleted", config: standard, hinder: refusal(func(verb string, _ any) bool { return verb == "Delete" }),
 		want: "network net1: invalid argument", gcOnly: true},
 	{name: "IPAM refuses", config: standard, hinder: refusedDel("host-local DEL bond0"), want: "ipam: host-local DEL: no", gcOnly: true},
@@ -347,4 +354,18 @@ func TestFailingSince(t *testing.T) {
 	require.False(t, first.Failing.IsZero())
 	require.Error(t, m.Del(t.Context(), c1))
 	assert.True(t, first.Failing.Equal(m.readRecord(c1).Failing))
+}
+
+// TestUnreadableNamespace: where there is no Record, a namespace that cannot be opened keeps
+// no pod.
+func TestUnreadableNamespace(t *testing.T) {
+	for name, config := range map[string]netconf.Cluster{"one network": {}, "the cluster's configuration": {Name: "cluster", Inline: []byte(`{"name": "cbr0", "type": "bridge"}`)}} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			refusedOpen(m)
+			require.NoError(t, m.DelPod(t.Context(), config, request(t, standard)))
+			assert.Contains(t, m.log.String(), "invalid argument")
+			assert.False(t, m.Store.Tombstones(m.BootID).Has(c1))
+		})
+	}
 }

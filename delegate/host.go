@@ -45,15 +45,19 @@ type sandbox struct {
 	host, pod bond.Namespace
 	netns     string   // what plugins are told
 	own       []string // devices that an ADD has to itself: no other pod or program has them
+
+	unreadable error // why the namespaces could not be opened; both are nil then
 }
 
-// noNetns is the CNI_NETNS of plugins if the pod's path leads to another namespace by
-// now. It leads nowhere. sriov-cni then frees what it keeps, which it does not do if
+// netnsNowhere is a CNI_NETNS at which there is no file. Plugins get it if the pod's path leads
+// to another namespace by now. sriov-cni then frees what it keeps, which it does not do if
 // CNI_NETNS is empty.
-const noNetns = "/proc/self/ns/gone"
+const netnsNowhere = "/proc/self/ns/gone"
 
 func (s sandbox) close() {
-	s.host.Close()
+	if s.host != nil {
+		s.host.Close()
+	}
 	if s.pod != nil {
 		s.pod.Close()
 	}
@@ -65,7 +69,7 @@ func (h *Host) enter(netns string) (sandbox, error) {
 	switch {
 	case err != nil:
 		return s, err
-	case s.netns == noNetns:
+	case s.netns == netnsNowhere:
 		s.close()
 		return sandbox{}, cnierror.Errorf(types.ErrInvalidNetNS, "CNI_NETNS is %s, which is the host's own network namespace", netns)
 	case s.pod == nil:
@@ -97,11 +101,32 @@ func (h *Host) enterIfThere(netns, id string) (sandbox, error) {
 		return sandbox{}, cnierror.With(cnierror.Kernel, err)
 	case pod.ID() == host.ID(), id != "" && pod.ID() != id:
 		pod.Close()
-		s.netns = noNetns
+		s.netns = netnsNowhere
 		return s, nil
 	}
 	s.pod = pod
 	return s, nil
+}
+
+// enterToRestore is enterIfThere for a Record. If a namespace cannot be opened, restore
+// fails with that until it gives up.
+func (h *Host) enterToRestore(rec *record.Record) sandbox {
+	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID)
+	s.unreadable = err
+	return s
+}
+
+// enterOrLeave is enterIfThere where no Record remembers how long that has failed. A pod's
+// namespace that cannot be opened is a warning, and what is in it is left.
+func (h *Host) enterOrLeave(netns string, o *outcome) (sandbox, error) {
+	s, err := h.enterIfThere(netns, "")
+	if err == nil {
+		return s, nil
+	}
+	o.leave("%v", err)
+	s, err = h.enterIfThere("", "")
+	s.netns = netns
+	return s, err
 }
 
 // openLocks opens the locks. They are waited for at most half of the time that ctx has

@@ -25,7 +25,7 @@ func (h *Host) delBondCNI(ctx context.Context, r plan.Request, o *outcome) error
 		return err
 	}
 	defer locks.Close()
-	s, err := h.enterIfThere(r.Netns, "")
+	s, err := h.enterOrLeave(r.Netns, o)
 	if err != nil {
 		return err
 	}

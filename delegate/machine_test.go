@@ -360,6 +360,11 @@ func (k edgedKernel) Open(path string) (bond.Namespace, error) {
 	if err := k.edges.pass("open " + path); err != nil {
 		return nil, err
 	}
+	if k.edges.refuse != nil {
+		if err := k.edges.refuse("open", path); err != nil {
+			return nil, err
+		}
+	}
 	n, err := k.Kernel.Open(path)
 	if err != nil {
 		return nil, err

@@ -36,7 +36,7 @@ func (h *Host) reclaim(ctx context.Context, r plan.Request, only string, o *outc
 		return err
 	}
 	defer locks.Close()
-	s, err := h.enterIfThere(r.Netns, "")
+	s, err := h.enterOrLeave(r.Netns, o)
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func (h *Host) reclaimUnrecorded(ctx context.Context, valid []netconf.GCAttachme
 // reclaimUnless is reclaim in one namespace, unless its ID is known. sriov-cni cannot
 // help here: it knows VFs by their containers.
 func (h *Host) reclaimUnless(ctx context.Context, known map[string]bool, netns string, o *outcome) error {
-	s, err := h.enterIfThere(netns, "")
+	s, err := h.enterOrLeave(netns, o)
 	if err != nil {
 		return err
 	}

@@ -165,7 +165,7 @@ func (h *Host) delUnknown(ctx context.Context, c netconf.Cluster, r plan.Request
 		o.leave("%v", err)
 		return
 	}
-	s, err := h.enterIfThere(r.Netns, "")
+	s, err := h.enterOrLeave(r.Netns, o)
 	if err != nil {
 		o.leave("%v", err)
 		return

@@ -57,7 +57,7 @@ func (h *Host) keepsNotes(p netconf.Plugin) bool {
 // if the VF has chosen that MAC: the VF could have no other from then on.
 func (w *wayBack) netnsOfDel(p netconf.Plugin, l plan.Link, netns string) string {
 	if l.VFBefore != nil && w.keepsNotes(p) {
-		return noNamespace
+		return netnsUntold
 	}
 	return netns
 }

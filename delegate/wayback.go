@@ -111,6 +111,8 @@ func (r *restoration) parts() []part {
 // parts lists the parts of one Record.
 func (w *wayBack) parts() (all []part) {
 	switch {
+	case w.unreadable != nil:
+		return []part{{way: w, restore: func(context.Context) error { return w.unreadable }}}
 	case w.rec.Plan.IsChain():
 		return w.linkParts(w.rec.Plan.Links[0], w.restoreChain)
 	case w.rec.BootID == w.BootID:

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"iter"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/multibond/multibond/bond"
@@ -168,6 +169,11 @@ func (rec *Record) Tries(now time.Time) bool {
 		return false
 	}
 	return true
+}
+
+// SetLeft notes, in one line, what could not be restored.
+func (rec *Record) SetLeft(failure error) {
+	rec.Left = strings.ReplaceAll(failure.Error(), "\n", "; ")
 }
 
 // FailsFor reports whether restoring has failed for longer than limit. The first failure
