@@ -162,7 +162,7 @@ func (h *Host) verifyVFs(problems *bond.Problems, s sandbox, rec *record.Record)
 func (h *Host) checkPlugins(ctx context.Context, rec *record.Record) error {
 	var errs []error
 	check := func(ifName string, p netconf.Plugin, prevResult json.RawMessage) {
-		if p.Config.HasVersion("0.4.0") {
+		if p.Config.HasVersion("0.4.0") && !bool(p.DisableCheck) {
 			_, err := h.execute(ctx, rec.Call("CHECK", rec.Plan.Netns, ifName, p, prevResult))
 			errs = append(errs, err)
 		}

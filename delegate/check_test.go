@@ -162,6 +162,25 @@ func TestDisabled(t *testing.T) {
 	}
 }
 
+// TestDisabledOfLink: the same for the plugins of a link. The bond is still checked.
+func TestDisabledOfLink(t *testing.T) {
+	for value, disabled := range map[string]bool{"true": true, `"true"`: true, "false": false} {
+		m := newMachine(t)
+		m.mustAdd(request(t, `{"cniVersion": "1.1.0", "name": "net1", "links": [{"deviceID": "0000:3b:02.0"},
+			{"config": {"disableCheck": `+value+`, "disableGC": `+value+`, "plugins": [{"type": "macvlan"}, {"type": "tuning"}]}}]}`))
+		m.plugins.calls = nil
+		require.NoError(t, m.Check(t.Context(), c1))
+		require.NoError(t, m.GC(t.Context(), "net1", []netconf.GCAttachment{{ContainerID: "c1", IfName: "bond0"}}))
+		var want []string // sriov has a version without CHECK
+		if !disabled {
+			want = []string{"macvlan CHECK bond0-2", "tuning CHECK bond0-2", "macvlan GC ", "tuning GC "}
+		}
+		assert.Equal(t, want, m.plugins.executed(), value)
+		m.mustDelete(pod1, "bond0")
+		assert.Error(t, m.Check(t.Context(), c1))
+	}
+}
+
 func (m *machine) mustDelete(path, name string) {
 	m.t.Helper()
 	require.NoError(m.t, m.namespace(path).Delete(m.link(path, name).Index))

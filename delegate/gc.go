@@ -126,7 +126,7 @@ func collected(rec *record.Record) (out []collection) {
 		return nil
 	}
 	for p, ifName := range rec.Plugins() {
-		if p.Config.HasVersion("1.1.0") {
+		if p.Config.HasVersion("1.1.0") && !bool(p.DisableGC) {
 			out = append(out, collection{plugin: p, keep: []netconf.GCAttachment{{ContainerID: rec.Plan.ContainerID, IfName: ifName}}})
 		}
 	}

@@ -18,6 +18,10 @@ import (
 type Plugin struct {
 	Type   string `json:"type"`
 	Config Config `json:"config"`
+
+	// What the list of a link's plugins says. That of a network says it in its own Config.
+	DisableCheck Flag `json:"disableCheck,omitempty"`
+	DisableGC    Flag `json:"disableGC,omitempty"`
 }
 
 // Config is a CNI configuration as a plugin gets it, and those of its fields that

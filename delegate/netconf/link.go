@@ -228,7 +228,13 @@ func readPlugin(o, list strictjson.Object, h head, device string) Plugin {
 		fields["deviceID"], fields["pciBusID"] = strictjson.Encode(device), strictjson.Encode(device)
 	}
 	p.Config = NewConfig(strictjson.Encode(fields))
+	p.DisableCheck, p.DisableGC = flagOf(list, "disableCheck"), flagOf(list, "disableGC")
 	return p
+}
+
+func flagOf(o strictjson.Object, key string) (f Flag) {
+	_ = f.UnmarshalJSON(o.Fields[key])
+	return f
 }
 
 // checkSRIOV finds words that sriov-cni misunderstands: it takes every word except "on"

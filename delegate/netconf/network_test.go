@@ -123,7 +123,7 @@ func TestParseNetwork(t *testing.T) {
 	}
 }
 
-func plugin(t, config string) Plugin { return Plugin{t, NewConfig([]byte(config))} }
+func plugin(t, config string) Plugin { return Plugin{Type: t, Config: NewConfig([]byte(config))} }
 
 // withPrimary returns o with link as the primary, if the mode has one and o names none.
 func withPrimary(o bond.Options, link string) bond.Options {
