@@ -51,15 +51,26 @@ func (l Link) how() string {
 	return what + "by " + strings.Join(append(plugins, vfWords(l.vfSettings())...), ", ")
 }
 
-// vfWords returns the settings of a VF as ip link prints them.
+// vfWords returns the settings of a VF in the words of ip link set.
 func vfWords(s netconf.VFSettings) (out []string) {
-	if s.VLAN != nil {
-		out = append(out, fmt.Sprintf("vlan %d", *s.VLAN))
-	}
-	for _, one := range [][2]string{{"mac", s.MAC}, {"trust", s.Trust}, {"spoofchk", s.SpoofChk}, {"state", s.LinkState}} {
-		if one[1] != "" {
-			out = append(out, one[0]+" "+one[1])
+	number := func(name string, n *int) {
+		if n != nil {
+			out = append(out, fmt.Sprintf("%s %d", name, *n))
 		}
 	}
+	word := func(name, w string) {
+		if w != "" {
+			out = append(out, name+" "+w)
+		}
+	}
+	number("vlan", s.VLAN)
+	number("qos", s.VLANQoS)
+	word("proto", s.VLANProto)
+	word("mac", s.MAC)
+	word("trust", s.Trust)
+	word("spoofchk", s.SpoofChk)
+	word("state", s.LinkState)
+	number("min_tx_rate", s.MinRate)
+	number("max_tx_rate", s.MaxRate)
 	return out
 }
