@@ -68,6 +68,25 @@ func TestHeld(t *testing.T) {
 	}
 }
 
+// TestHeldStatic: a VF that a network's configuration names is held like one that the
+// kubelet has assigned.
+func TestHeldStatic(t *testing.T) {
+	static := vlan("net2", vfA2)
+	static.Devices = nil
+	n := newNode(t, static)
+	before := n.state()
+	_, err := n.AddPod(t.Context(), n.config, n.request())
+	require.NoError(t, err)
+	holder, err := n.Store.Holder(vfA2)
+	require.NoError(t, err)
+	assert.Equal(t, plan.Key{ContainerID: "c1", IfName: "net2"}, holder)
+	_, err = n.AddPod(t.Context(), n.config, n.nextPod())
+	assert.ErrorContains(t, err, "VF 0000:3b:02.1 is in use by container c1, as a link of net2")
+	clear(n.plugins.vfs) // sriov-cni does not restore it
+	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
+	n.wantState(before)
+}
+
 // TestHeldByAnother: a late DEL does not touch a VF that another pod has by now, after a
 // boot or not. The plugin only frees what it keeps.
 func TestHeldByAnother(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"strings"
 
 	"github.com/containernetworking/cni/pkg/version"
 
@@ -38,6 +39,7 @@ func readChain(raw json.RawMessage, fields, runtime map[string]json.RawMessage) 
 	for _, o := range plugins {
 		p := chainPlugin(o, n.Name, n.CNIVersion, runtime)
 		n.Chain = append(n.Chain, p)
+		n.Device = cmp.Or(n.Device, staticDevice(o))
 		if p.Type == BondCNI {
 			n.PodLinks = append(n.PodLinks, bondCNIPodLinks(o)...)
 		} else {
@@ -78,6 +80,18 @@ func podMaster(o strictjson.Object) []string {
 		return []string{master}
 	}
 	return nil
+}
+
+// staticDevice returns the PCI address that a plugin's configuration names, where sriov-cni
+// and host-device read it, or "".
+func staticDevice(o strictjson.Object) string {
+	o.Problems = &bond.Problems{}
+	for _, key := range []string{"deviceID", "pciBusID"} {
+		if address := strings.ToLower(o.Text(key)); bond.CheckPCI(address) == nil {
+			return address
+		}
+	}
+	return ""
 }
 
 // chainPlugin returns one plugin with its standard input. Every plugin of a list gets the
