@@ -55,6 +55,9 @@ func (h *Host) GC(ctx context.Context, network string, valid []netconf.GCAttachm
 	// Those whose plugins hung come last, so that they do not keep the others.
 	slices.SortStableFunc(all, func(a, b *record.Record) int { return cmp.Compare(len(a.Unanswered), len(b.Unanswered)) })
 	for _, rec := range all {
+		if ctx.Err() != nil {
+			return out.warnings, errors.Join(append(errs, cnierror.With(types.ErrTryAgainLater, errGCTime))...)
+		}
 		if rec.Network() == network && !stillValid(rec, valid) {
 			_, ended, err := h.del(ctx, rec.Plan.Key())
 			out.join(ended)
@@ -68,6 +71,9 @@ func (h *Host) GC(ctx context.Context, network string, valid []netconf.GCAttachm
 	}
 	return out.warnings, errors.Join(errs...)
 }
+
+// errGCTime is returned by a GC that could not look at everything.
+var errGCTime = errors.New("the time of this GC is over; the next one continues")
 
 // stillValid reports whether the runtime still has the attachment. Of a group the
 // runtime knows only the first attachment.

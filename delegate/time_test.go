@@ -259,6 +259,45 @@ func TestGCKilledWhileHanging(t *testing.T) {
 	assert.Equal(t, []plan.Key{c1}, left)
 }
 
+// TestGCInTime: GC ends when its time is over, whatever hangs. The next one continues with
+// what this one has not reached.
+func TestGCInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t)
+		m.mustAdd(request(t, standard))
+		m.mustAdd(other(request(t, strings.NewReplacer(vfA, vfA2, vfB, vfB2).Replace(standard))))
+		hangs := "c1"
+		m.Runner = runnerFunc{m.Runner, func(ctx context.Context, c invoke.Call) (json.RawMessage, error) {
+			if c.Command == "DEL" && c.ContainerID == hangs {
+				return nil, hang(ctx, c)
+			}
+			return m.plugins.run(ctx, c)
+		}}
+		gc := func() error {
+			const limit = 12 * time.Second
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
+			defer cancel()
+			began := time.Now()
+			err := m.GC(ctx, "net1", []netconf.GCAttachment{})
+			assert.LessOrEqual(t, time.Since(began), limit)
+			return err
+		}
+		require.ErrorIs(t, gc(), errGCTime)
+		left, err := m.Store.List()
+		require.NoError(t, err)
+		require.Len(t, left, 2)
+		require.Error(t, gc())
+		left, err = m.Store.List()
+		require.NoError(t, err)
+		assert.Equal(t, []plan.Key{c1}, left)
+		hangs = ""
+		require.NoError(t, gc())
+		left, err = m.Store.List()
+		require.NoError(t, err)
+		assert.Empty(t, left)
+	})
+}
+
 // TestIPAMOverTheBondRefuses: IPAM that needs the bond refuses DEL. The bond and its links
 // are restored, and a further DEL asks IPAM again.
 func TestIPAMOverTheBondRefuses(t *testing.T) {

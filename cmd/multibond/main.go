@@ -33,9 +33,11 @@ const (
 	// The kubelet gives a pod's sandbox four minutes to start, and two to stop. CRI-O
 	// gives an ADD five, but a DEL only one, and ends it half-way. An ADD that fails when
 	// its time is over still has its way back.
-	addTimeout    = 165 * time.Second
-	wayBack       = 45 * time.Second
-	otherTimeout  = 200 * time.Second // CHECK, GC, STATUS
+	addTimeout = 165 * time.Second
+	wayBack    = 45 * time.Second
+	// CRI-O ends GC after 30 seconds. The next GC continues.
+	gcTimeout     = 22 * time.Second
+	otherTimeout  = 200 * time.Second // CHECK, STATUS
 	pluginTimeout = 60 * time.Second
 	lockTimeout   = 60 * time.Second
 	// grace is for what does not heed a limit: a device driver can take seconds.
@@ -60,7 +62,7 @@ func main() {
 		Add:    withCNIError(addTimeout, wayBack, add),
 		Del:    withCNIError(wayBack, 0, del),
 		Check:  withCNIError(otherTimeout, 0, check),
-		GC:     withCNIError(otherTimeout, 0, gc),
+		GC:     withCNIError(gcTimeout, 0, gc),
 		Status: withCNIError(otherTimeout, 0, status),
 	}
 	if err := limitStdin(); err != nil {
