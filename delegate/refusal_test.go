@@ -191,6 +191,7 @@ func TestRefusedAndForgotten(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, left)
 	require.Len(t, n.aside(), 2)
+	assert.Contains(t, n.aside()[0].Left, "host-local DEL: no API server")
 	third := n.request()
 	third.ContainerID = "c3"
 	require.NoError(t, n.DelPod(t.Context(), n.config, third))
@@ -280,4 +281,17 @@ func TestNoTimeIsNoRefusal(t *testing.T) {
 	require.ErrorContains(t, n.DelPod(over, n.config, n.request()), "no time is left to execute it; the next DEL does")
 	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 	require.Equal(t, 1, n.plugins.count("macvlan", "DEL"))
+}
+
+// TestIPAMNeverExecuted: IPAM that ADD could not execute has given no address. Its refusal
+// is only a warning.
+func TestIPAMNeverExecuted(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	m.plugins.seen = func(invoke.Call) { m.plugins.missing["host-local"] = true }
+	_, err := m.Add(t.Context(), request(t, standard))
+	require.ErrorIs(t, err, invoke.ErrNotExecuted)
+	assert.NotContains(t, err.Error(), "not everything could be undone")
+	m.wantState(before)
+	assert.Contains(t, m.log.String(), "multibond: ipam: host-local DEL: it was not executed: ")
 }
