@@ -40,7 +40,8 @@ func capabilities(e Element, device, deviceInfoFile string) []capability {
 // Configure returns the configuration of one attachment: that of the network, with
 // what the pod asks for. device is the assigned device, "" for none. In
 // deviceInfoFile the plugin may describe the device. A value that no plugin takes is an
-// error for a bond. For other networks it is a doubt, because Multus ignores it.
+// error for a bond. For other networks it is a doubt, because Multus ignores it. So is a
+// value for which a bond declares a capability that no bond has.
 func (n Network) Configure(e Element, device, deviceInfoFile string) (config json.RawMessage, doubts bond.Problems, err error) {
 	var problems bond.Problems
 	offered := capabilities(e, device, deviceInfoFile)
@@ -54,7 +55,13 @@ func (n Network) Configure(e Element, device, deviceInfoFile string) (config jso
 	taken := map[string]bool{}
 	config = n.Config.each(func(p plugin) json.RawMessage { return p.configure(offered, taken, e.CNIArgs, device) })
 	for _, c := range offered {
-		if c.asked == "" || c.value == nil || taken[c.name] {
+		if c.asked == "" || c.value == nil {
+			continue
+		}
+		if taken[c.name] {
+			if n.IsBond() && c.name != "ips" {
+				doubts.Add(e.Path+"."+c.asked, "", "is requested and has no effect: network %s declares the capability, but a bond does not implement it", n.Name)
+			}
 			continue
 		}
 		hint, text := `its configuration needs "capabilities": {"`+c.name+`": true}`, "is requested, but no plugin of network %s supports it"

@@ -102,6 +102,16 @@ func TestStandard3BondWithoutIPAMTakesNoIPs(t *testing.T) {
 	assert.EqualError(t, err, "networks[0].ips: is requested, but network demo/net-a has no ipam to assign addresses")
 }
 
+// TestBondDeclaresCapability checks that a capability that a bond's configuration declares,
+// and nothing implements, is a doubt.
+func TestBondDeclaresCapability(t *testing.T) {
+	const declared = `,"ipam":{"type":"static"},"capabilities":{"bandwidth":true,"portMappings":true,"ips":true}}`
+	_, doubts, err := network(plainBond+declared).Configure(wish(t, `"bandwidth":{"egressRate":1},"ips":["10.0.0.1/24"],"mac":"02:00:00:00:00:01"`), "", "")
+	require.NoError(t, err)
+	require.Len(t, doubts, 1)
+	assert.EqualError(t, doubts.Err(), "networks[0].bandwidth: is requested and has no effect: network demo/net-a declares the capability, but a bond does not implement it")
+}
+
 func TestStandard3BondTakesNoOtherCapability(t *testing.T) {
 	_, _, err := network(plainBond+`}`).Configure(wish(t, `"bandwidth":{"egressRate":1}`), "", "")
 	assertPrefix(t, "networks[0].bandwidth: is requested, but no plugin of network demo/net-a supports it", fmt.Sprint(err))
