@@ -115,7 +115,6 @@ func TestInstall(t *testing.T) {
 	n.want(strings.Replace(installed, "program 1", "program 2", 1), `"changed":true`)
 	n.uninstall()
 	n.want(before, "uninstalled")
-	n.uninstall()
 }
 
 func TestInstallErrors(t *testing.T) {
@@ -437,6 +436,27 @@ func TestUninstallSteps(t *testing.T) {
 	u.settle = time.Hour
 	step("a last look", false, isOut)
 	step("it is too early", false, isOut)
+}
+
+// TestUninstallWithoutATrace checks that uninstall is not done where it finds nothing, as with
+// other paths than the installation's, unless it has removed that itself.
+func TestUninstallWithoutATrace(t *testing.T) {
+	n := newNodeDirs(t)
+	begun := filepath.Join(t.TempDir(), "begun")
+	for _, flags := range [][]string{nil, {"-force"}, {"-begun", begun}, {"-listen", "127.0.0.1:0"}} {
+		assert.Equal(t, 1, n.do(t.Context(), "uninstall", flags...), flags)
+		n.want(before, "nothing of Multibond")
+	}
+	n.install()
+	n.uninstall("-begun", begun)
+	n.want(before, "uninstalled")
+	n.uninstall("-begun", begun)
+	n.want(before, "uninstalled")
+	for _, left := range []string{filepath.Join(n.bin, "multibond"), filepath.Join(n.conf, configName), filepath.Join(n.conf, "."+configName+".out")} {
+		n.write(left, clusterConfig)
+		n.uninstall()
+		n.want(before, "uninstalled")
+	}
 }
 
 // TestUninstallErrors checks that what cannot be read is reported.

@@ -31,9 +31,13 @@ func uninstall(ctx context.Context, args []string, usage io.Writer, log *slog.Lo
 	flags.StringVar(&u.records.Dir, "state-dir", "/host/var/lib/cni/multibond", "the plugin's state, a `directory`")
 	flags.BoolVar(&u.force, "force", false, "do not wait for pods; their VFs are not restored")
 	flags.DurationVar(&u.settle, "settle", 10*time.Second, "how long to wait for the Records of ADDs that began before the configuration was removed")
+	begun := flags.String("begun", "", "`file` to note that an installation was found, for a later start after it was removed")
 	listen := flags.String("listen", "", "`address` of /readyz: keep running when done (default: exit when done)")
 	pause := flags.Duration("interval", 2*time.Second, "time between two checks for pods")
 	if err := parseAll(flags, args); err != nil {
+		return err
+	}
+	if err := u.from.findTrace(*begun); err != nil {
 		return err
 	}
 	var done atomic.Bool
@@ -61,6 +65,20 @@ func uninstall(ctx context.Context, args []string, usage io.Writer, log *slog.Lo
 			return u.unfinished(now, ctx.Err())
 		}
 	}
+}
+
+// findTrace returns an error if the node has nothing of an installation: with other paths than
+// the installation's everything would seem to be done. A start that finds something notes that.
+func (p place) findTrace(begun string) error {
+	switch {
+	case begun != "" && isFile(begun):
+		return nil
+	case !slices.ContainsFunc([]string{p.plugin(), p.config(), p.out(), p.mark()}, isFile):
+		return fmt.Errorf("%s and %s have nothing of Multibond: it was installed with other directories, or never on this node (use the paths of the installation)", p.binDir, p.confDir)
+	case begun != "":
+		return os.WriteFile(begun, nil, 0o600)
+	}
+	return nil
 }
 
 // uninstaller is the progress on a node.
