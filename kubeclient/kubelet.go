@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	cnitypes "github.com/containernetworking/cni/pkg/types"
@@ -108,6 +109,9 @@ func (q question) list(ctx context.Context) ([]Container, error) {
 
 func (q question) checkpoint(context.Context) ([]Container, error) {
 	raw, err := atomicfile.Read(q.kubelet.Checkpoint, maxAnswer)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w (the agent has it with the component deploy/checkpoint)", err)
+	}
 	if err != nil {
 		return nil, err
 	}

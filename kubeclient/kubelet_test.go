@@ -83,7 +83,7 @@ func TestKubeletIsDead(t *testing.T) {
 	_, client, stop := newKubelet(t)
 	stop()
 	_, _, err := client.Containers(t.Context(), kubeletPod(), nil)
-	refused(t, err, cnitypes.ErrTryAgainLater, "devices of pod demo/p", "PodResources Get", "PodResources List", "checkpoint", "Unavailable")
+	refused(t, err, cnitypes.ErrTryAgainLater, "devices of pod demo/p", "PodResources Get", "PodResources List", "checkpoint", "component deploy/checkpoint", "Unavailable")
 	assert.ErrorIs(t, err, os.ErrNotExist)
 	require.NoError(t, os.WriteFile(client.Checkpoint, []byte(savedDevices), 0o600))
 	_, how, err := client.Containers(t.Context(), kubeletPod(), nil)

@@ -127,6 +127,65 @@ func TestPowers(t *testing.T) {
 	}
 }
 
+// TestMounts lists everything that containers reach of the node and of the API. Only the
+// agent has a token, and nobody has the directory in which device plugins register.
+func TestMounts(t *testing.T) {
+	t.Chdir(manifests)
+	got := map[string]string{}
+	for _, file := range []string{"daemonset.yaml", "uninstall/daemonset.yaml"} {
+		spec := onlyObject[*appsv1.DaemonSet](t, file).Spec.Template.Spec
+		require.NotNil(t, spec.AutomountServiceAccountToken, file)
+		assert.False(t, *spec.AutomountServiceAccountToken, "%s: every container would have the token", file)
+		for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
+			got[c.Name] = mountsOf(t, spec, c)
+		}
+	}
+	want := map[string]string{
+		"install": "cluster:ro /opt/cni/bin /etc/cni/net.d",
+		"agent": "cluster:ro token:ro /run/multibond /var/lib/kubelet/pod-resources:ro /sys:ro /etc/cni/net.d:ro " +
+			"/var/run/k8s.cni.cncf.io/devinfo:ro",
+		"uninstall": "/opt/cni/bin /etc/cni/net.d /var/lib/cni/multibond:ro",
+	}
+	assert.Equal(t, want, got)
+}
+
+// mountsOf returns the volumes that a container mounts: the node's path, or the name of
+// a volume that is not the node's.
+func mountsOf(t *testing.T, spec corev1.PodSpec, c corev1.Container) string {
+	t.Helper()
+	var out []string
+	for _, m := range c.VolumeMounts {
+		i := slices.IndexFunc(spec.Volumes, func(v corev1.Volume) bool { return v.Name == m.Name })
+		require.GreaterOrEqual(t, i, 0, "there is no volume %s", m.Name)
+		one := m.Name
+		if p := spec.Volumes[i].HostPath; p != nil {
+			one = p.Path
+		}
+		if m.ReadOnly {
+			one += ":ro"
+		}
+		out = append(out, one)
+	}
+	return strings.Join(out, " ")
+}
+
+// TestCheckpointComponent checks that the component gives the checkpoint to the agent, and
+// nothing to another container.
+func TestCheckpointComponent(t *testing.T) {
+	t.Chdir(manifests)
+	text, err := os.ReadFile("checkpoint/kustomization.yaml")
+	require.NoError(t, err)
+	var k struct{ Patches []struct{ Patch string } }
+	require.NoError(t, yaml.Unmarshal(text, &k))
+	require.Len(t, k.Patches, 1)
+	var patch appsv1.DaemonSet
+	require.NoError(t, yaml.UnmarshalStrict([]byte(k.Patches[0].Patch), &patch))
+	spec := patch.Spec.Template.Spec
+	require.Len(t, spec.Containers, 1)
+	assert.Equal(t, "agent", spec.Containers[0].Name)
+	assert.Equal(t, "/var/lib/kubelet/device-plugins:ro", mountsOf(t, spec, spec.Containers[0]))
+}
+
 // TestRollout checks that no node is without an agent while agents are replaced: two can run
 // beside each other, and nothing but the new agent's readiness ends the old one.
 func TestRollout(t *testing.T) {
