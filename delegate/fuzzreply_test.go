@@ -23,6 +23,7 @@ var replyInputs = []struct{ name, text string }{
 	{"a plugin with a device", `{"version":1,"lookup":{"attachments":[{"name":"demo/a","ifName":"net1","devices":["0000:3b:02.0"],"config":{"type":"macvlan","name":"a"}}]}}`},
 	{"a bond and a list of plugins", `{"lookup":{"attachments":[{"ifName":"bond0","bond":true,"config":{"name":"b","links":[{"deviceID":"0000:3b:02.0"},{"config":{"type":"macvlan"}}],"delegate":{"type":"sriov","vlan":7}}},{"ifName":"net2","config":{"name":"c","plugins":[{"type":"x"},{"type":"y"}]}}]}}`},
 	{"a default network with a device-info file outside", `{"lookup":{"attachments":[{"default":true,"ifName":"eth0","config":{"name":"c","type":"x"},"deviceInfoFile":"/a/../b","deviceInfo":{},"defaultRoute":[]}]}}`},
+	{"its own device-info file", `{"lookup":{"attachments":[{"default":true,"ifName":"eth0","config":{"name":"c","type":"x"},"deviceInfoFile":"/info/cni/demo-c-c1_eth0"}]}}`},
 	{"null for attachments, and an error", `{"lookup":{"attachments":null},"error":{"code":7}}`},
 	{"the first byte of a character", "\xc6"},
 	{"the first byte of another character", "\xc7"},
@@ -48,13 +49,14 @@ func FuzzAgentReply(f *testing.F) {
 	for _, input := range replyInputs {
 		f.Add([]byte(input.text))
 	}
+	h := &Host{DeviceInfo: "/info/cni"}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var reply agentapi.Reply
 		if agentapi.Read(bytes.NewReader(raw), &reply) != nil || reply.Lookup == nil {
 			return
 		}
 		c := netconf.Cluster{Name: "multibond", Inline: json.RawMessage(`{"name": "cbr0", "type": "bridge"}`), RuntimeConfig: map[string]json.RawMessage{"bandwidth": json.RawMessage(`{}`)}}
-		rs, err := requestsOf(c, plan.Request{ContainerID: "c1", IfName: "eth0", Netns: pod1}, *reply.Lookup)
+		rs, err := h.requestsOf(c, plan.Request{ContainerID: "c1", IfName: "eth0", Netns: pod1}, *reply.Lookup)
 		boundedError(t, raw, err)
 		if err != nil {
 			assert.Contains(t, []uint{types.ErrDecodingFailure, types.ErrInvalidNetworkConfig}, cnierror.Code(err), err)
@@ -66,7 +68,9 @@ func FuzzAgentReply(f *testing.F) {
 			if r.Network.Device != "" {
 				assert.NoError(t, bond.CheckPCI(r.Network.Device))
 			}
-			assert.NotContains(t, r.DeviceInfoFile, "..")
+			if r.DeviceInfoFile != "" {
+				assert.Equal(t, h.DeviceInfo, filepath.Dir(r.DeviceInfoFile))
+			}
 			for _, plugin := range r.Network.PluginTypes() {
 				assert.Equal(t, plugin, filepath.Base(plugin), plugin)
 				assert.False(t, strings.HasPrefix(plugin, "-"), "plugin %q", plugin)

@@ -26,6 +26,7 @@ type Host struct {
 	Store       record.Store
 	Path        []string // CNI_PATH: the directories in which plugins are looked for
 	Namespaces  string   // the directory in which runtimes keep network namespaces
+	DeviceInfo  string   // the only directory in which an agent may name a device-info file
 	BootID      string
 	LockTimeout time.Duration // how long locks are waited for
 	WayBack     time.Duration // how long restoring may take

@@ -67,7 +67,7 @@ func newMachineOn(t *testing.T, k *bondfake.Kernel) *machine {
 	m.plugins = newPlugins(k, m.edges)
 	m.Host = &Host{
 		Kernel: edgedKernel{k, m.edges}, Sys: k.Sys(), Runner: m.plugins, Store: record.Store{Dir: stateDir(t), Files: atomicfile.Files{Around: m.operate}},
-		Path: []string{"/opt/cni/bin"}, BootID: "boot1", SRIOV: t.TempDir(), WayBack: time.Minute, Limbo: Limbo{GiveUp: time.Hour},
+		Path: []string{"/opt/cni/bin"}, BootID: "boot1", SRIOV: t.TempDir(), DeviceInfo: t.TempDir(), WayBack: time.Minute, Limbo: Limbo{GiveUp: time.Hour},
 	}
 	return m
 }

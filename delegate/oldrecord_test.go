@@ -43,9 +43,10 @@ func newOldCase(t *testing.T, name string) oldCase {
 	if name == "the networks of a pod" {
 		dir := t.TempDir()
 		one := vlan("net2", vfA2)
-		one.DeviceInfo, one.DeviceInfoFile = json.RawMessage(`{"type":"pci"}`), filepath.Join(dir, "cni", "info.json")
+		one.DeviceInfo = json.RawMessage(`{"type":"pci"}`)
 		n := newNode(t, bondOf("bond0", vfA, vfB), one)
-		n.plugins.write = map[string]string{"sriov ADD net2": one.DeviceInfoFile}
+		n.reply.Lookup.Attachments[1].DeviceInfoFile = n.infoFile("net2")
+		n.plugins.write = map[string]string{"sriov ADD net2": n.infoFile("net2")}
 		n.Store.Files = atomicfile.Files{}
 		return oldCase{
 			machine: n.machine, before: n.state(), network: n.config.Name, key: n.request().Key(),

@@ -2,7 +2,9 @@ package delegate
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -97,8 +99,7 @@ func TestTooLarge(t *testing.T) {
 	assert.Equal(t, vfA, m.link("", "enp1s0v0").Device)
 }
 
-// TestDeviceFromOutside: what an agent says about a chain's device, or about the file that
-// describes it, leads nowhere else.
+// TestDeviceFromOutside: what an agent says about a chain's device leads nowhere else.
 func TestDeviceFromOutside(t *testing.T) {
 	of := func(a agentapi.Attachment) (plan.Request, error) {
 		a.Name, a.IfName, a.Config = "demo/a", "net1", json.RawMessage(`{"type": "macvlan", "name": "a"}`)
@@ -108,16 +109,41 @@ func TestDeviceFromOutside(t *testing.T) {
 		r, err := of(agentapi.Attachment{Devices: []string{name}})
 		assert.NoError(t, err, "%.40q", name)
 		assert.Empty(t, r.Network.Device, "%.40q", name)
-		if name == "/etc/passwd" {
-			continue // a path as good as any
-		}
-		_, err = of(agentapi.Attachment{DeviceInfoFile: name})
-		assert.EqualValues(t, types.ErrInvalidNetworkConfig, cnierror.Code(err), "%.40q", name)
 	}
-	r, err := of(agentapi.Attachment{Devices: []string{vfA}, DeviceInfoFile: "/run/info/cni/a.json"})
+	r, err := of(agentapi.Attachment{Devices: []string{vfA}})
 	assert.NoError(t, err)
 	assert.Equal(t, vfA, r.Network.Device)
-	assert.Equal(t, "/run/info/cni/a.json", r.DeviceInfoFile)
+}
+
+// TestAgentNamesAnotherFile: whatever file an agent names for the description of a device,
+// no file is removed or made but the interface's own.
+func TestAgentNamesAnotherFile(t *testing.T) {
+	n := newNode(t, vlan("net2", vfA2))
+	before := n.state()
+	victim := filepath.Join(t.TempDir(), "x-c1_net2")
+	writeFile(t, victim, "kept", 0o600)
+	for _, name := range append(outside, victim, "x-c1_net2",
+		n.infoFile("net3"),
+		filepath.Join(n.DeviceInfo, "demo-vlan-c2_net2"),
+		filepath.Join(n.DeviceInfo, "sub", "demo-vlan-c1_net2"),
+		n.DeviceInfo+"/../"+filepath.Base(n.DeviceInfo)+"/demo-vlan-c1_net2",
+		n.DeviceInfo+"//demo-vlan-c1_net2",
+	) {
+		if name == "" {
+			continue // no file
+		}
+		n.reply.Lookup.Attachments[0].DeviceInfoFile = name
+		_, err := n.AddPod(t.Context(), n.config, n.request())
+		wantError(t, err, types.ErrInvalidNetworkConfig, fmt.Sprintf("network demo/vlan: the agent names the device-info file %.200q, want %s (leave the agent's -device-info-dir as it is)",
+			name, filepath.Join(n.DeviceInfo, "NETWORK-c1_net2")))
+		n.wantState(before)
+	}
+	text, err := os.ReadFile(victim)
+	require.NoError(t, err)
+	assert.Equal(t, "kept", string(text))
+	found, err := os.ReadDir(n.DeviceInfo)
+	require.NoError(t, err)
+	assert.Empty(t, found)
 }
 
 // TestStoreTooDeep: if a Record could be written but not read back, nothing is begun.

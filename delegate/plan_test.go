@@ -2,7 +2,6 @@ package delegate
 
 import (
 	"encoding/json"
-	"path/filepath"
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -55,12 +54,13 @@ func TestPlanIsNotWritten(t *testing.T) {
 	}
 	t.Run("the networks of a pod", func(t *testing.T) {
 		one := vlan("net3", vfA2)
-		one.DeviceInfo, one.DeviceInfoFile = json.RawMessage(`{"type":"pci"}`), filepath.Join(t.TempDir(), "info.json")
+		one.DeviceInfo = json.RawMessage(`{"type":"pci"}`)
 		list := agentapi.Attachment{Name: "demo/list", IfName: "net2", Config: json.RawMessage(`{"cniVersion": "1.0.0", "name": "list", "plugins": [{"type": "macvlan"}, {"type": "tuning"}]}`)}
 		n := newNode(t, bondOf("bond0", vfA, vfB), list, one)
-		n.plugins.write = map[string]string{"sriov ADD net3": one.DeviceInfoFile}
+		n.reply.Lookup.Attachments[2].DeviceInfoFile = n.infoFile("net3")
+		n.plugins.write = map[string]string{"sriov ADD net3": n.infoFile("net3")}
 		before := n.state()
-		rs, err := requestsOf(n.config, n.request(), *n.reply.Lookup)
+		rs, err := n.requestsOf(n.config, n.request(), *n.reply.Lookup)
 		require.NoError(t, err)
 		wantPlans(t, n.machine, rs, func() error { _, err := n.AddPod(t.Context(), n.config, n.request()); return err })
 		assert.JSONEq(t, `{"type":"written"}`, string(n.readRecord(plan.Key{ContainerID: "c1", IfName: "net3"}).DeviceInfo))

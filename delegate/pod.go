@@ -50,7 +50,7 @@ func (h *Host) AddPod(ctx context.Context, c netconf.Cluster, r plan.Request) (r
 	var recs []*record.Record
 	if err == nil {
 		var rs []plan.Request
-		if rs, err = requestsOf(c, r, reply); err == nil {
+		if rs, err = h.requestsOf(c, r, reply); err == nil {
 			rs[0].Steps = steps
 			recs, err = h.addAll(ctx, rs, &out)
 		}
@@ -241,7 +241,7 @@ func (h *Host) lookup(ctx context.Context, agent agentapi.Client, l agentapi.Loo
 }
 
 // requestsOf makes a request for each network of a pod, the default network first.
-func requestsOf(c netconf.Cluster, r plan.Request, reply agentapi.LookupReply) ([]plan.Request, error) {
+func (h *Host) requestsOf(c netconf.Cluster, r plan.Request, reply agentapi.LookupReply) ([]plan.Request, error) {
 	if err := confdir.CheckReady(c); err != nil {
 		return nil, err
 	}
@@ -266,7 +266,7 @@ func requestsOf(c netconf.Cluster, r plan.Request, reply agentapi.LookupReply) (
 			runtime = c.RuntimeConfig
 		}
 		one, err := requestFor(a, r, runtime)
-		errs = append(errs, err)
+		errs = append(errs, err, h.checkDeviceInfo(one))
 		rs = append(rs, one)
 	}
 	for _, one := range plan.InOrder(rs, plan.Order(rs)) {
@@ -288,11 +288,21 @@ func requestFor(a agentapi.Attachment, r plan.Request, runtime map[string]json.R
 	if err != nil {
 		return r, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: its interface %w", a.Name, err)
 	}
-	if f := a.DeviceInfoFile; f != "" && (!filepath.IsAbs(f) || filepath.Clean(f) != f) {
-		return r, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: its device-info file is %q, want an absolute path", a.Name, f)
-	}
 	r.Network, err = netconf.ParseAttachment(a, runtime)
 	return r, err
+}
+
+// checkDeviceInfo checks the device-info file that an agent names, because it is removed
+// with root's rights. It must be this interface's own file in the one directory, as the
+// Device Information Specification names it: NETWORK-CONTAINER_INTERFACE.
+func (h *Host) checkDeviceInfo(r plan.Request) error {
+	f := r.DeviceInfoFile
+	own := "-" + r.ContainerID + "_" + r.IfName
+	if f == "" || filepath.Clean(f) == f && filepath.Dir(f) == h.DeviceInfo && strings.HasSuffix(f, own) {
+		return nil
+	}
+	return cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: the agent names the device-info file %.200q, want %s (leave the agent's -device-info-dir as it is)",
+		r.Network.Name, f, filepath.Join(h.DeviceInfo, "NETWORK"+own))
 }
 
 // publish tells the agent the networks of a pod before the ADD is over: otherwise a

@@ -95,6 +95,11 @@ func (n *node) request() plan.Request {
 	return plan.Request{ContainerID: "c1", IfName: "eth0", Netns: pod1, Args: podArgs}
 }
 
+// infoFile returns the only device-info file that an agent may name for an interface.
+func (n *node) infoFile(ifName string) string {
+	return filepath.Join(n.DeviceInfo, "demo-vlan-c1_"+ifName)
+}
+
 // published returns the reports that the agent has got.
 func (n *node) published() (out []agentapi.Publish) {
 	n.mutex.Lock()
@@ -479,14 +484,15 @@ func TestAddSecondary(t *testing.T) {
 func TestDeviceInfoFile(t *testing.T) {
 	one := vlan("net2", vfA2)
 	one.DeviceInfo = json.RawMessage(`{"type":"pci"}`)
-	one.DeviceInfoFile = filepath.Join(t.TempDir(), "cni", "info.json")
 	n := newNode(t, one)
-	n.plugins.write = map[string]string{"sriov ADD net2": one.DeviceInfoFile}
+	file := n.infoFile("net2")
+	n.reply.Lookup.Attachments[0].DeviceInfoFile = file
+	n.plugins.write = map[string]string{"sriov ADD net2": file}
 	_, err := n.AddPod(t.Context(), n.config, n.request())
 	require.NoError(t, err)
 	assert.Equal(t, `{"type":"written"}`, string(n.published()[0].Attachments[1].DeviceInfo))
 	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
-	_, err = os.Stat(one.DeviceInfoFile)
+	_, err = os.Stat(file)
 	assert.ErrorIs(t, err, os.ErrNotExist)
 }
 

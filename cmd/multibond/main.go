@@ -129,6 +129,7 @@ func newHost(args *skel.CmdArgs) (*delegate.Host, error) {
 		Store:       store,
 		Path:        filepath.SplitList(args.Path),
 		Namespaces:  "/run/netns",
+		DeviceInfo:  "/var/run/k8s.cni.cncf.io/devinfo/cni",
 		BootID:      strings.TrimSpace(string(bootID)),
 		LockTimeout: lockTimeout,
 		WayBack:     wayBack,
