@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// maxName is IFNAMSIZ without the terminating zero, in bytes.
-const maxName = 15
+// MaxName is IFNAMSIZ without the terminating zero, in bytes.
+const MaxName = 15
 
 // CheckName returns an error if name is not valid for an interface. The rules are
 // those of dev_valid_name in net/core/dev.c, which takes each byte for a character
@@ -16,8 +16,8 @@ func CheckName(name string) error {
 	switch {
 	case name == "":
 		return fmt.Errorf("is empty, want an interface name")
-	case len(name) > maxName:
-		return fmt.Errorf("is %q, which has %d bytes, but an interface name has at most %d", name, len(name), maxName)
+	case len(name) > MaxName:
+		return fmt.Errorf("is %q, which has %d bytes, but an interface name has at most %d", name, len(name), MaxName)
 	case name == "." || name == "..":
 		return fmt.Errorf("is %q, which cannot be an interface name", name)
 	}

@@ -36,7 +36,7 @@ func (n *namespace) Links() ([]Link, error) {
 }
 
 func (n *namespace) Link(name string) (Link, error) {
-	if len(name) > maxName {
+	if len(name) > MaxName {
 		// The kernel would answer ERANGE; no link can have such a name.
 		return Link{}, fmt.Errorf("link %s: %w", name, fs.ErrNotExist)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"slices"
 	"strings"
@@ -79,12 +80,26 @@ func readLinks(top strictjson.Object, elements []strictjson.Object, h head, bond
 			l = readLink(o, attach, h, inPod)
 		}
 		if l.Name == "" {
-			l.Name = fmt.Sprintf("%s-%d", bondName, i+1)
+			l.Name = defaultName(bondName, i)
 		}
 		links = append(links, l)
 	}
 	checkNames(links, bondName, top.Problems)
 	return links
+}
+
+// defaultName returns the name of link i of a bond. If the bond's name leaves no room for
+// the number, most of it becomes a hash: the links of two bonds whose names begin alike
+// have different names.
+func defaultName(bondName string, i int) string {
+	number := fmt.Sprintf("-%d", i+1)
+	if len(bondName)+len(number) <= bond.MaxName || len(bondName) > bond.MaxName {
+		return bondName + number
+	}
+	hash := fnv.New32a()
+	hash.Write([]byte(bondName))
+	end := fmt.Sprintf("-%08x%s", hash.Sum32(), number)
+	return bondName[:bond.MaxName-len(end)] + end
 }
 
 func readLink(o, attach strictjson.Object, h head, inPod bool) Link {
@@ -262,11 +277,7 @@ func checkNames(links []Link, bondName string, problems *bond.Problems) {
 			continue
 		}
 		if err := bond.CheckName(l.Name); err != nil {
-			hint := ""
-			if l.Name == fmt.Sprintf("%s-%d", bondName, i+1) {
-				hint = "that is its default name; set another"
-			}
-			problems.Add(path, hint, "%v", err)
+			problems.Add(path, "", "%v", err)
 		}
 		if first, twice := seen[l.Name]; twice {
 			problems.Add(path, "", "is %s, which links[%d] already has", l.Name, first)

@@ -198,7 +198,6 @@ func TestParseNetworkProblems(t *testing.T) {
 		{"link name of nothing", links(vfs + `, {"name": ""}`), "", 7, `network n: links[2]: has no source, want one of deviceID, config or name`},
 		{"equal names", links(`{"name": "a"}, {"name": "a"}`), "", 7, `network n: links[1].name: is a, which links[0] already has`},
 		{"the bond's name", links(`{"name": "bond0"}, {"name": "a"}`), "", 7, `network n: links[0].name: is bond0, which is the bond's name`},
-		{"default names too long", links(vfs), "fourteen-bytes", 7, `network n: links[0].name: is "fourteen-bytes-1", which has 16 bytes, but an interface name has at most 15 (that is its default name; set another); links[1].name: is "fourteen-bytes-2", which has 16 bytes, but an interface name has at most 15 (that is its default name; set another)`},
 		{"no PCI address", links(`{"deviceID": "3b:02.0"}, {"deviceID": 7}`), "", 7, `network n: links[0].deviceID: is "3b:02.0", want a PCI address in lower case such as 0000:3b:02.1; links[1].deviceID: is 7, want a string`},
 		{"no PCI address in config", links(`{"deviceID": "0000:3b:02.0"}, {"config": {"type": "sriov", "deviceID": "eth0"}}`), "", 7, `network n: links[1].config.deviceID: is "eth0", want a PCI address in lower case such as 0000:3b:02.1`},
 		{"two addresses of one link", links(`{"deviceID": "0000:3b:02.0", "config": {"type": "sriov", "deviceID": "0000:3b:02.1"}}, {"deviceID": "0000:5e:02.0"}`), "", 7, `network n: links[0].config.deviceID: is 0000:3b:02.1, but links[0].deviceID is 0000:3b:02.0 (set it once)`},
@@ -254,4 +253,20 @@ func mustParse(t *testing.T, config string) Network {
 	n, err := ParseNetwork([]byte(config), "bond0")
 	require.NoError(t, err)
 	return n
+}
+
+// TestDefaultNamesFit checks that the default names of links fit and are unique, however long
+// the bond's name is.
+func TestDefaultNamesFit(t *testing.T) {
+	seen := map[string]bool{}
+	for _, name := range []string{"b", "bond0", "twelve-bytes", "thirteenbytes", "pod37a8eec1ce1", "pod37a8eec1ce2", "pod37a8eec1ce12"} {
+		for i := range MaxLinks {
+			got := defaultName(name, i)
+			assert.NoError(t, bond.CheckName(got))
+			assert.False(t, seen[got], got)
+			seen[got] = true
+		}
+	}
+	assert.Equal(t, "bond0-1", defaultName("bond0", 0))
+	assert.Equal(t, "thirteenbytes-2", defaultName("thirteenbytes", 1))
 }
