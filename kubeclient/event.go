@@ -56,8 +56,10 @@ func outcomesOf(p agentapi.Publish, now time.Time) (out []outcome) {
 func describe(attachments []agentapi.Result) string {
 	var words []string
 	for _, a := range attachments {
-		s := Attached{Name: a.Name, IfName: a.IfName, Result: a.Result}.status()
-		words = append(words, strings.Join(append([]string{s.Interface}, s.IPs...), " ")+" ("+a.Name+")")
+		entries, _ := Attached{Name: a.Name, IfName: a.IfName, Bond: a.Bond, Result: a.Result}.statuses()
+		for _, s := range entries {
+			words = append(words, strings.Join(append([]string{s.Interface}, s.IPs...), " ")+" ("+a.Name+")")
+		}
 	}
 	return strings.Join(words, ", ")
 }

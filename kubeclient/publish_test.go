@@ -64,7 +64,7 @@ func TestPublishIsOnePatchAndOneEvent(t *testing.T) {
 	assert.Empty(t, r.publish(attachedReport()))
 	r.queueHas(0)
 	r.requests(map[string]int{"patch pods": 1, "create events": 1})
-	assert.Equal(t, 2, r.published())
+	assert.Equal(t, 3, r.published())
 	pod := r.api.Object(podResource, "demo", "p")
 	assert.Equal(t, "stays", pod["status"].(map[string]any)["aNewerField"])
 	m := r.messages()
@@ -138,7 +138,7 @@ func TestPublishedWhenTheAPIServerIsBack(t *testing.T) {
 	r.queueHas(1)
 	r.api.Start()
 	r.queueHas(0)
-	assert.Equal(t, 2, r.published())
+	assert.Equal(t, 3, r.published())
 	assert.Len(t, r.messages(), 2)
 	assert.Empty(t, r.publish(failedReport("now")))
 }
@@ -153,7 +153,7 @@ func TestPublishedByTheNextAgent(t *testing.T) {
 	r.api.Start()
 	r.start()
 	r.queueHas(0)
-	assert.Equal(t, 2, r.published())
+	assert.Equal(t, 3, r.published())
 	assert.Len(t, r.messages(), 1)
 }
 
@@ -167,7 +167,7 @@ func TestTheNewerStatusCounts(t *testing.T) {
 	r.publish(shorter)
 	r.api.Start()
 	r.queueHas(0)
-	assert.Equal(t, 1, r.published())
+	assert.Equal(t, 2, r.published())
 }
 
 func TestQueuedOutcomesOfGonePodsAreDropped(t *testing.T) {
@@ -271,7 +271,7 @@ func TestPublishesEvenWithoutAQueue(t *testing.T) {
 	r.api.Start()
 	r.publish(attachedReport())
 	r.queueHas(0)
-	assert.Equal(t, 2, r.published())
+	assert.Equal(t, 3, r.published())
 }
 
 // linesWith receives the log lines that have a text.

@@ -3,6 +3,7 @@ package kubeclient
 import (
 	"bytes"
 	"encoding/json"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -42,58 +43,81 @@ type LinkStatus struct {
 	DeviceInfo *nettypes.DeviceInfo `json:"device-info,omitempty"`
 }
 
-// Statuses returns the status of each network. The first is marked as the pod's
-// default.
+// Statuses returns the status of each network: an entry for each of its interfaces in the
+// pod. One entry of the first network is marked as the pod's default.
 func Statuses(attached []Attached) []NetworkStatus {
 	out := []NetworkStatus{}
 	for i, a := range attached {
-		s := a.status()
-		s.Default = i == 0
-		out = append(out, s)
+		entries, first := a.statuses()
+		entries[first].Default = i == 0
+		out = append(out, entries...)
 	}
 	return out
 }
 
-func (a Attached) status() NetworkStatus {
-	s := NetworkStatus{NetworkStatus: nettypes.NetworkStatus{Name: a.Name, Interface: a.IfName, DeviceInfo: a.DeviceInfo}}
+// statuses returns the entries of a network, at least one, and which of them is the first
+// whose interface has a gateway. An address that is on no interface of the pod, which is
+// how Calico reports it, belongs to the first entry.
+func (a Attached) statuses() (entries []NetworkStatus, withGateway int) {
+	base := NetworkStatus{NetworkStatus: nettypes.NetworkStatus{Name: a.Name, Interface: a.IfName, DeviceInfo: a.DeviceInfo}}
 	if a.Result == nil {
-		return s
+		return []NetworkStatus{base}, 0
 	}
-	first := slices.IndexFunc(a.Result.Interfaces, inSandbox)
-	if first >= 0 {
-		i := a.Result.Interfaces[first]
-		s.Interface, s.Mac, s.Mtu = i.Name, i.Mac, i.Mtu
+	base.DNS, base.Gateway = nettypes.DNS(a.Result.DNS), a.gateways()
+	entryOf := map[int]int{} // index of an interface -> its entry
+	for i, one := range a.Result.Interfaces {
+		if !inSandbox(one) || a.Bond && len(entries) > 0 {
+			continue
+		}
+		s := base
+		s.Interface, s.Mac, s.Mtu = one.Name, one.Mac, one.Mtu
+		if a.Bond {
+			s.Links = links(a.Result.Interfaces[i+1:])
+		}
+		entryOf[i] = len(entries)
+		entries = append(entries, s)
 	}
+	if entries == nil {
+		entries = []NetworkStatus{base}
+	}
+	withGateway = -1
 	for _, ip := range a.Result.IPs {
-		if ip.Interface == nil || *ip.Interface == first {
-			s.IPs = append(s.IPs, ip.Address.IP.String())
+		at := 0
+		if ip.Interface != nil {
+			at = entryOf[*ip.Interface]
+		}
+		entries[at].IPs = append(entries[at].IPs, ip.Address.IP.String())
+		if ip.Gateway != nil && withGateway < 0 {
+			withGateway = at
 		}
 	}
-	s.DNS = nettypes.DNS(a.Result.DNS)
-	s.Gateway = a.gateways(first)
-	if a.Bond && first >= 0 {
-		s.Links = links(a.Result.Interfaces[first+1:])
-	}
-	return s
+	return entries, max(0, withGateway)
 }
 
 func inSandbox(i *current.Interface) bool { return i != nil && i.Sandbox != "" }
 
-// gateways returns the gateways of the default route if it uses this network: those
-// that were asked for, or else those of the result.
-func (a Attached) gateways(first int) (out []string) {
-	if a.DefaultRoute == nil {
-		return nil
-	}
+// gateways returns the gateways of the default route if it uses this network: those that
+// were asked for, or else those of the result.
+func (a Attached) gateways() (out []string) {
 	for _, gateway := range a.DefaultRoute {
 		out = append(out, gateway.String())
 	}
-	if out != nil {
-		return out
+	add := func(gateway net.IP) {
+		if gateway != nil && !slices.Contains(out, gateway.String()) {
+			out = append(out, gateway.String())
+		}
 	}
-	for _, ip := range a.Result.IPs {
-		if ip.Gateway != nil && (ip.Interface == nil || *ip.Interface == first) && !slices.Contains(out, ip.Gateway.String()) {
-			out = append(out, ip.Gateway.String())
+	switch {
+	case out != nil:
+	case a.DefaultRoute != nil:
+		for _, ip := range a.Result.IPs {
+			add(ip.Gateway)
+		}
+	default:
+		for _, route := range a.Result.Routes {
+			if ones, _ := route.Dst.Mask.Size(); ones == 0 {
+				add(route.GW)
+			}
 		}
 	}
 	return out

@@ -61,24 +61,43 @@ func bonded() *current.Result {
 func status(a Attached) NetworkStatus { return Statuses([]Attached{{}, a})[1] }
 
 func TestStandard9ExactlyOneDefault(t *testing.T) {
-	got := Statuses([]Attached{{Name: "cbr0", Result: bridged()}, {Name: "demo/a", Result: bonded()}, {Name: "demo/a", Result: bonded()}})
+	got := Statuses([]Attached{{Name: "cbr0", Result: bridged()}, {Name: "demo/a", Bond: true, Result: bonded()}, {Name: "demo/a", Bond: true, Result: bonded()}})
 	var names []string
 	for i, s := range got {
 		names = append(names, s.Name)
 		assert.Equal(t, i == 0, s.Default, i)
 	}
-	assert.Equal(t, []string{"cbr0", "demo/a", "demo/a"}, names)
+	assert.Equal(t, []string{"cbr0", "cbr0", "demo/a", "demo/a"}, names)
 	assert.Empty(t, Statuses(nil))
 }
 
-func TestStandard9FirstSandboxInterfaceAndItsOwnIPs(t *testing.T) {
-	got := status(Attached{Name: "cbr0", IfName: "eth9", Result: bridged()})
-	want := NetworkStatus{NetworkStatus: nettypes.NetworkStatus{
-		Name: "cbr0", Interface: "eth0", Mac: "02:00:00:00:00:01", Mtu: 1450,
-		IPs: []string{"10.244.1.5", "2001:db8::5", "10.244.1.6"},
-		DNS: nettypes.DNS{Nameservers: []string{"10.96.0.10"}, Domain: "x", Search: []string{"y"}, Options: []string{"ndots:5"}},
-	}}
+func TestAnEntryForEachInterfaceOfThePod(t *testing.T) {
+	got := Statuses([]Attached{{Name: "cbr0", IfName: "eth9", Result: bridged()}})
+	dns := nettypes.DNS{Nameservers: []string{"10.96.0.10"}, Domain: "x", Search: []string{"y"}, Options: []string{"ndots:5"}}
+	want := []NetworkStatus{
+		{NetworkStatus: nettypes.NetworkStatus{
+			Name: "cbr0", Interface: "eth0", Mac: "02:00:00:00:00:01", Mtu: 1450, Default: true, DNS: dns,
+			IPs: []string{"10.244.1.5", "2001:db8::5", "198.51.100.1", "10.244.1.6"},
+		}},
+		{NetworkStatus: nettypes.NetworkStatus{Name: "cbr0", Interface: "eth0.5", Mac: "02:00:00:00:00:02", Mtu: 1400, IPs: []string{"192.0.2.5"}, DNS: dns}},
+	}
 	assert.Equal(t, want, got)
+}
+
+// TestDefaultIsWhereTheGatewayIs checks that the entry with the gateway is the default one, as
+// of a pod whose primary network is its second interface.
+func TestDefaultIsWhereTheGatewayIs(t *testing.T) {
+	result := &current.Result{
+		Interfaces: []*current.Interface{{Name: "eth0", Sandbox: "/n"}, {Name: "udn1", Sandbox: "/n"}},
+		IPs:        []*current.IPConfig{address("10.244.1.5/24", "", 0), address("10.100.0.5/16", "10.100.0.1", 1)},
+		Routes:     []*cni.Route{{Dst: net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}, GW: net.ParseIP("10.100.0.1")}},
+	}
+	got := Statuses([]Attached{{Name: "ovn", IfName: "eth0", Result: result}})
+	require.Len(t, got, 2)
+	assert.False(t, got[0].Default)
+	assert.True(t, got[1].Default)
+	assert.Equal(t, []string{"10.100.0.1"}, got[0].Gateway)
+	assert.Equal(t, []string{"10.100.0.1"}, got[1].Gateway)
 }
 
 func TestStatusWithoutInterfaces(t *testing.T) {
@@ -90,9 +109,9 @@ func TestStatusWithoutInterfaces(t *testing.T) {
 	assert.Equal(t, "net1", got.Interface)
 	assert.Nil(t, got.IPs)
 	hostOnly := &current.Result{Interfaces: []*current.Interface{nil, {Name: "veth1"}}, IPs: []*current.IPConfig{address("10.0.0.1/8", "", 1)}}
-	got = status(Attached{IfName: "net1", Bond: true, Result: hostOnly})
+	got = status(Attached{IfName: "net1", Result: hostOnly})
 	assert.Equal(t, "net1", got.Interface)
-	assert.Nil(t, got.IPs)
+	assert.Equal(t, []string{"10.0.0.1"}, got.IPs)
 	assert.Nil(t, got.Links)
 }
 
@@ -102,7 +121,7 @@ func TestStandard9Gateway(t *testing.T) {
 	}
 	assert.Nil(t, gateways(nil))
 	assert.Equal(t, []string{"10.0.0.9", "fe80::9"}, gateways([]netip.Addr{netip.MustParseAddr("10.0.0.9"), netip.MustParseAddr("fe80::9")}))
-	assert.Equal(t, []string{"10.244.1.1", "2001:db8::1"}, gateways([]netip.Addr{}))
+	assert.Equal(t, []string{"10.244.1.1", "2001:db8::1", "192.0.2.1"}, gateways([]netip.Addr{}))
 }
 
 func TestStandard9BondsEntry(t *testing.T) {
@@ -121,7 +140,7 @@ func TestStandard9DeviceInfo(t *testing.T) {
 }
 
 func TestConsumersReadTheStatus(t *testing.T) {
-	patch := StatusPatch("u1", Statuses([]Attached{{Name: "cbr0", Result: bridged()}, {Name: "demo/b", Bond: true, Result: bonded()}}))
+	patch := StatusPatch("u1", Statuses([]Attached{{Name: "cbr0", IfName: "eth0"}, {Name: "demo/b", Bond: true, Result: bonded()}}))
 	var body struct {
 		Metadata struct {
 			UID         string
