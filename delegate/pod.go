@@ -63,7 +63,9 @@ func (h *Host) AddPod(ctx context.Context, c netconf.Cluster, r plan.Request) (r
 		err = h.publish(ctx, c.Agent, report, recs, began, &out)
 	}
 	if err != nil {
-		report.Pod = pod
+		if report.Pod == (agentapi.Pod{}) {
+			report.Pod = pod
+		}
 		h.tellFailure(ctx, c.Agent, report, began, err, &out)
 		return nil, out.warnings, err
 	}
@@ -363,9 +365,9 @@ func podResult(rec *record.Record) (agentapi.Result, error) {
 }
 
 // tellFailure has the agent report on the pod why it has no networks. It does nothing
-// if there is no agent.
+// if there is no agent, or if nobody knows the pod's UID.
 func (h *Host) tellFailure(ctx context.Context, socket string, report agentapi.Publish, began time.Time, failure error, o *outcome) {
-	if report.Pod == (agentapi.Pod{}) || errors.Is(failure, agentapi.ErrNoAgent) {
+	if report.Pod.UID == "" || errors.Is(failure, agentapi.ErrNoAgent) {
 		return
 	}
 	report.Failure = types.NewError(cnierror.Code(failure), failure.Error(), "")

@@ -338,7 +338,6 @@ func TestUnknownPods(t *testing.T) {
 	r.requests(map[string]int{"get pods": 1})
 	refused(t, look("p", "uid-old"), cnitypes.ErrInvalidEnvironmentVariables, "pod demo/p has UID uid-p, but the container runtime asks for uid-old")
 	refused(t, look("elsewhere", "uid-e"), cnitypes.ErrInvalidEnvironmentVariables, `runs on node "n2"`)
-	refused(t, look("p", ""), cnitypes.ErrInvalidEnvironmentVariables, "K8S_POD_UID")
 
 	// After the pod is created again, the old one is refused and the new one found.
 	r.api.Remove(podResource, "demo", "p")
@@ -348,6 +347,23 @@ func TestUnknownPods(t *testing.T) {
 	})
 	refused(t, look("p", "uid-p"), cnitypes.ErrInvalidEnvironmentVariables, "uid-new")
 	assert.NoError(t, look("p", "uid-new"))
+}
+
+// TestRuntimeWithoutUID checks that a runtime that names no UID gets the pod of that name, as
+// the API server has it, unless that is terminating.
+func TestRuntimeWithoutUID(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	got, err := r.client().Lookup(t.Context(), lookupOf("demo", "p", ""))
+	require.NoError(t, err)
+	assert.Equal(t, "uid-p", got.Pod.UID)
+	r.requests(map[string]int{"get pods": 1})
+	r.api.Put(podResource, "demo", "p", kubefake.Merge(podObject("uid-p", nil), map[string]any{"metadata": map[string]any{"deletionTimestamp": "2026-01-01T00:00:00Z"}}))
+	_, err = r.client().Lookup(t.Context(), lookupOf("demo", "p", ""))
+	refused(t, err, cnitypes.ErrInvalidEnvironmentVariables, "pod demo/p is terminating")
+	r.api.Put(podResource, "demo", "p", kubefake.Merge(podObject("uid-p", nil), map[string]any{"spec": map[string]any{"nodeName": "n2"}}))
+	_, err = r.client().Lookup(t.Context(), lookupOf("demo", "p", ""))
+	refused(t, err, cnitypes.ErrInvalidEnvironmentVariables, `runs on node "n2"`)
 }
 
 func TestStaticPodIsFoundByItsMirror(t *testing.T) {

@@ -6,12 +6,16 @@ import (
 	"github.com/multibond/multibond/delegate/netconf/confdir"
 )
 
-// findConfig returns the configuration of that name on the node, parsed by
-// ParseConfig. Its errors are those of confdir.Find and ParseConfig.
-func findConfig(dir fs.FS, name string) (Config, error) {
-	raw, err := confdir.Find(dir, name)
-	if err != nil {
-		return Config{}, err
+// findConfig returns the configuration of that name in the first directory that has it,
+// parsed by ParseConfig. Its errors are those of confdir.Find and ParseConfig.
+func findConfig(dirs []fs.FS, name string) (Config, error) {
+	var errs []error
+	for _, dir := range dirs {
+		raw, err := confdir.Find(dir, name)
+		if err == nil {
+			return ParseConfig(raw, name)
+		}
+		errs = append(errs, err)
 	}
-	return ParseConfig(raw, name)
+	return Config{}, join(errs...)
 }

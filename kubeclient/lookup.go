@@ -102,7 +102,7 @@ func (s *search) resolver() Resolver {
 		NAD: func(name types.NamespacedName) (*nettypes.NetworkAttachmentDefinition, error) {
 			return s.source.nad(s.ctx, name)
 		},
-		ConfDir: s.machine.ConfDir,
+		ConfDirs: s.machine.confDirs(s.request.Cluster.ConfDir),
 	}
 }
 

@@ -43,8 +43,8 @@ type Resolver struct {
 	// NAD returns the NAD of that name. Its error is wrapped.
 	NAD func(types.NamespacedName) (*nettypes.NetworkAttachmentDefinition, error)
 
-	// ConfDir has the configurations of the NADs without a spec.config.
-	ConfDir fs.FS
+	// ConfDirs have the configurations of the NADs without a spec.config.
+	ConfDirs []fs.FS
 }
 
 // Resolve returns the network that ref names. from are the namespaces whose NADs the
@@ -64,7 +64,7 @@ func (r Resolver) Resolve(ref types.NamespacedName, from ...string) (Network, er
 	}
 	n := Network{Name: ref, Resource: nad.Annotations[ResourceAnnotation]}
 	if strings.TrimSpace(nad.Spec.Config) == "" {
-		n.Config, err = findConfig(r.ConfDir, ref.Name)
+		n.Config, err = findConfig(r.ConfDirs, ref.Name)
 	} else if n.Config, err = ParseConfig([]byte(nad.Spec.Config), ref.Name); err != nil {
 		err = fmt.Errorf("spec.config: %w", err)
 	}
@@ -78,7 +78,7 @@ func (r Resolver) Resolve(ref types.NamespacedName, from ...string) (Network, er
 // Only the cluster's administrator can name one. missing is the error of the NAD
 // that does not exist.
 func (r Resolver) fromFile(ref types.NamespacedName, missing error) (Network, error) {
-	raw, err := findConfig(r.ConfDir, ref.Name)
+	raw, err := findConfig(r.ConfDirs, ref.Name)
 	if err != nil {
 		return Network{}, errors.Join(missing, err)
 	}

@@ -46,7 +46,7 @@ func decoded(text string) Config {
 
 func resolve(t *testing.T, config string, dir fs.FS) (Network, error) {
 	t.Helper()
-	r := Resolver{NAD: nads(map[string]string{"demo/net-a": config}), ConfDir: dir}
+	r := Resolver{NAD: nads(map[string]string{"demo/net-a": config}), ConfDirs: []fs.FS{dir}}
 	return r.Resolve(named("demo", "net-a"), "demo")
 }
 
@@ -205,5 +205,23 @@ func TestIsBond(t *testing.T) {
 		`{"type":"x","links":[{"type":"y"}]}  `: false,
 	} {
 		assert.Equal(t, want, Network{Config: decoded(config)}.IsBond(), config)
+	}
+}
+
+// TestConfDirOfTheCluster checks that the configuration of a NAD without one is looked for
+// where the cluster's configuration says, and then in the agent's directory.
+func TestConfDirOfTheCluster(t *testing.T) {
+	file := func(name string) *fstest.MapFile {
+		return &fstest.MapFile{Data: []byte(`{"cniVersion":"1.0.0","name":"` + name + `","type":"istio-cni"}`)}
+	}
+	m := Machine{
+		Root:    fstest.MapFS{"etc/cni/multus/net.d/istio-cni.conf": file("istio-cni")},
+		ConfDir: fstest.MapFS{"10-own.conf": file("own")},
+	}
+	for dir, found := range map[string][]string{"": {"own"}, "/etc/cni/multus/net.d": {"istio-cni", "own"}, "/etc/cni/multus/net.d/": {"istio-cni", "own"}, "/none": {"own"}} {
+		for _, name := range []string{"istio-cni", "own"} {
+			_, err := findConfig(m.confDirs(dir), name)
+			assert.Equal(t, slices.Contains(found, name), err == nil, "%s in %q: %v", name, dir, err)
+		}
 	}
 }

@@ -14,10 +14,20 @@ import (
 type Machine struct {
 	Sys        fs.FS // root of sysfs
 	ConfDir    fs.FS // CNI configurations, for NADs without a spec.config
+	Root       fs.FS // the node's files, for a directory that the cluster's configuration names
 	DeviceInfo fs.FS // files of the device-info specification (v1.1), in cni and dp
 
 	// DeviceInfoDir is the path at which plugins find DeviceInfo.
 	DeviceInfoDir string
+}
+
+// confDirs returns where the configurations of NADs without a spec.config are: the directory
+// that the cluster's configuration names, if any, and the agent's own.
+func (m Machine) confDirs(named string) []fs.FS {
+	if dir, err := fs.Sub(m.Root, strings.Trim(path.Clean(named), "/")); named != "" && m.Root != nil && err == nil {
+		return []fs.FS{dir, m.ConfDir}
+	}
+	return []fs.FS{m.ConfDir}
 }
 
 // pf returns the PCI address of a VF's PF, or "" if the device is not a VF

@@ -25,14 +25,16 @@ type source struct {
 }
 
 // pod returns the pod that the container runtime names, and no other pod of the same
-// name. The code of an error is 4 if there is no such pod, and 11 if the API server
-// could not be reached.
+// name. A runtime that passes no UID, such as cri-dockerd, means the pod of that name
+// that is not terminating; the cache may have an older one, so the API server is asked.
+// The code of an error is 4 if there is no such pod, and 11 if the API server could not be
+// reached.
 func (s source) pod(ctx context.Context, want agentapi.Pod) (*corev1.Pod, error) {
-	if want.Namespace == "" || want.Name == "" || want.UID == "" {
-		return nil, cnierror.With(cnitypes.ErrInvalidEnvironmentVariables, fmt.Errorf("the container runtime names pod %q with UID %q, want namespace, name and UID (K8S_POD_NAMESPACE, K8S_POD_NAME and K8S_POD_UID in CNI_ARGS)", want, want.UID))
+	if want.Namespace == "" || want.Name == "" {
+		return nil, cnierror.With(cnitypes.ErrInvalidEnvironmentVariables, fmt.Errorf("the container runtime names pod %q, want namespace and name (K8S_POD_NAMESPACE and K8S_POD_NAME in CNI_ARGS)", want))
 	}
 	name := types.NamespacedName{Namespace: want.Namespace, Name: want.Name}
-	if pod, there := s.pods.cached(name); there && isPod(pod, want.UID) && omitted(pod) == 0 {
+	if pod, there := s.pods.cached(name); there && want.UID != "" && isPod(pod, want.UID) && omitted(pod) == 0 {
 		return pod, nil
 	}
 	pod, err := s.api.pod(ctx, name)
@@ -41,7 +43,9 @@ func (s source) pod(ctx context.Context, want agentapi.Pod) (*corev1.Pod, error)
 		err = cnierror.With(cnitypes.ErrInvalidEnvironmentVariables, fmt.Errorf("the API server has no pod %s: %w", name, err))
 	case err != nil:
 		err = fmt.Errorf("pod %s: %w", name, err)
-	case !isPod(pod, want.UID):
+	case want.UID == "" && pod.DeletionTimestamp != nil:
+		err = cnierror.With(cnitypes.ErrInvalidEnvironmentVariables, fmt.Errorf("pod %s is terminating, and the container runtime names no UID (K8S_POD_UID in CNI_ARGS) that tells it from a new pod of that name", name))
+	case want.UID != "" && !isPod(pod, want.UID):
 		err = cnierror.With(cnitypes.ErrInvalidEnvironmentVariables, fmt.Errorf("pod %s has UID %s, but the container runtime asks for %s: the pod was recreated with the same name", name, pod.UID, want.UID))
 	case pod.Spec.NodeName != s.node:
 		err = cnierror.With(cnitypes.ErrInvalidEnvironmentVariables, fmt.Errorf("pod %s runs on node %q, but this agent serves node %q", name, pod.Spec.NodeName, s.node))

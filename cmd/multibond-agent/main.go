@@ -117,6 +117,6 @@ func parse(args []string, getenv func(string) string, usage io.Writer) (o kubecl
 	if *cluster != "" {
 		_, _, o.Misconfigured = readConfig(*cluster)
 	}
-	o.Machine.Sys, o.Machine.ConfDir, o.Machine.DeviceInfo = os.DirFS(*sysfs), os.DirFS(o.ConfDir), os.DirFS(o.Machine.DeviceInfoDir)
+	o.Machine.Root, o.Machine.Sys, o.Machine.ConfDir, o.Machine.DeviceInfo = os.DirFS("/"), os.DirFS(*sysfs), os.DirFS(o.ConfDir), os.DirFS(o.Machine.DeviceInfoDir)
 	return o, level, nil
 }

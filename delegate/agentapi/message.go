@@ -76,6 +76,7 @@ type Cluster struct {
 	System    []string `json:"systemNamespaces,omitempty"` // whose pods get no Defaults; default: kube-system
 	Namespace string   `json:"multusNamespace,omitempty"`  // of Network's and Defaults' NADs; default: kube-system
 	Network   string   `json:"clusterNetwork,omitempty"`   // a NAD; "" if the plugin knows the default network
+	ConfDir   string   `json:"confDir,omitempty"`          // searched before the agent's own directory
 	Strict    bool     `json:"strict,omitempty"`           // what Multus only ignores is an error
 	Defaults  []string `json:"defaultNetworks,omitempty"`  // NADs that every pod gets after its default network
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -55,6 +56,14 @@ var clusterKeys = slices.Concat(defaultKeys, []string{
 	"disableCheck", "disableGC", ValidKey, AttachmentsKey,
 })
 
+// multusKeys are the other keys of Multus, thin and thick. They mean nothing here, and
+// resemble none of ours by mistake.
+var multusKeys = []string{
+	"kubeconfig", "cniDir", "logFile", "logLevel", "logToStderr", "logOptions", "retryDeleteOnError", "auxiliaryCNIChainName", "perNodeCertificate",
+	"daemonSocketDir", "socketDir", "chrootDir", "metricsPort", "cniConfigDir", "multusConfigFile", "multusAutoconfigDir", "multusMasterCNI",
+	"forceCNIVersion", "overrideNetworkName", "ipam", "dns",
+}
+
 // ParseCluster reads the cluster's configuration. All problems are returned at once,
 // each with its path. The error's code is 6 if raw is not JSON, and 7 if something in it
 // is wrong.
@@ -68,6 +77,7 @@ func ParseCluster(raw []byte) (Cluster, error) {
 
 func readCluster(fields map[string]json.RawMessage) (Cluster, error) {
 	var problems bond.Problems
+	fields, strays := withoutStrays(fields)
 	top := strictjson.Object{Fields: fields, Problems: &problems}
 	runtime, _ := top.Object("runtimeConfig")
 	d := readDefault(top)
@@ -84,9 +94,9 @@ func readCluster(fields map[string]json.RawMessage) (Cluster, error) {
 			problems.Add(path[0], "", "is %q, want an absolute path", path[1])
 		}
 	}
-	if others := top.Unknown(clusterKeys); len(others) > 0 {
+	if others := append(top.Unknown(clusterKeys), strays...); len(others) > 0 {
 		for _, key := range others {
-			if hint := strictjson.DidYouMean(key, clusterKeys); hint != "" {
+			if hint := strictjson.DidYouMean(key, clusterKeys); !slices.Contains(strays, key) && hint != "" && !slices.Contains(multusKeys, key) {
 				problems.Add(key, hint, "is not a known key")
 			}
 		}
@@ -96,6 +106,19 @@ func readCluster(fields map[string]json.RawMessage) (Cluster, error) {
 		return c, cnierror.With(types.ErrInvalidNetworkConfig, fmt.Errorf("network %s: %w", c.Name, err))
 	}
 	return c, nil
+}
+
+// withoutStrays returns the fields without an empty list as defaultNetwork, which files of
+// Multus have: it is a misspelt defaultNetworks that says nothing.
+func withoutStrays(fields map[string]json.RawMessage) (rest map[string]json.RawMessage, strays []string) {
+	const key = "defaultNetwork"
+	var list []json.RawMessage
+	if err := json.Unmarshal(fields[key], &list); err != nil || list == nil || len(list) > 0 {
+		return fields, nil
+	}
+	rest = maps.Clone(fields)
+	delete(rest, key)
+	return rest, []string{key}
 }
 
 // defaultNetwork is the network that every pod has: a NAD, a configuration in confDir
@@ -138,7 +161,7 @@ func readDefault(top strictjson.Object) defaultNetwork {
 // the NAD of the default network, "" if it is none.
 func readLookup(top strictjson.Object, defaultNAD string) agentapi.Cluster {
 	c := agentapi.Cluster{
-		Network: defaultNAD, Isolated: top.Bool("namespaceIsolation"), Namespace: top.Text("multusNamespace"), Strict: top.Bool("strict"),
+		Network: defaultNAD, Isolated: top.Bool("namespaceIsolation"), Namespace: top.Text("multusNamespace"), Strict: top.Bool("strict"), ConfDir: top.Text("confDir"),
 		Global: namespaces(top, "globalNamespaces"), System: namespaces(top, "systemNamespaces"),
 	}
 	top.Read("defaultNetworks", &c.Defaults, "a list of names")

@@ -24,7 +24,9 @@ func TestParseCluster(t *testing.T) {
 		{"Multus's", `{"name": "m", "clusterNetwork": "main", "defaultNetworks": ["a", "b"], "systemNamespaces": ["s"], "multusNamespace": "n", "namespaceIsolation": true, "strict": true,
 			"globalNamespaces": "default, other", "confDir": "/c", "binDir": "/b", "readinessindicatorfile": "/r", "logLevel": "debug", "kubeconfig": "/k"}`,
 			Cluster{Name: "m", Agent: DefaultAgent, ConfDir: "/c", BinDir: "/b", ReadyFile: "/r", Warnings: []string{"network m: these keys are ignored: kubeconfig, logLevel"}, Cluster: agentapi.Cluster{
-				Isolated: true, Strict: true, Global: []string{"default", "other"}, System: []string{"s"}, Namespace: "n", Network: "main", Defaults: []string{"a", "b"}}}},
+				Isolated: true, Strict: true, ConfDir: "/c", Global: []string{"default", "other"}, System: []string{"s"}, Namespace: "n", Network: "main", Defaults: []string{"a", "b"}}}},
+		{"Multus's own keys", `{"name": "m", "clusterNetwork": "main", "cniDir": "/var/lib/cni/multus", "logFile": "/x", "defaultNetwork": []}`,
+			Cluster{Name: "m", Agent: DefaultAgent, ConfDir: DefaultConfDir, Warnings: []string{"network m: these keys are ignored: cniDir, logFile, defaultNetwork"}, Cluster: agentapi.Cluster{Network: "main"}}},
 		{"a path", `{"name": "m", "clusterNetwork": "/etc/cni/x.conf"}`, Cluster{Name: "m", Agent: DefaultAgent, ConfDir: DefaultConfDir, File: "/etc/cni/x.conf"}},
 		{"inline", `{"name": "m", "delegates": [{"type": "bridge"}]}`, Cluster{Name: "m", Agent: DefaultAgent, ConfDir: DefaultConfDir, Inline: []byte(`{"type":"bridge"}`)}},
 		{"GC", `{"name": "m", "defaultNetwork": {}, "cni.dev/valid-attachments": null}`,
