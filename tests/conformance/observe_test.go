@@ -49,7 +49,7 @@ func (n *node) observe(c *testCase, who contender) (o observation, err error) {
 	namespace, name, _ := strings.Cut(c.sections["pod"], "/")
 	args := fmt.Sprintf(runtimeArgs, namespace, name, container, uid)
 	if own, there := c.sections["args"]; there {
-		args = strings.ReplaceAll(own, "UID", uid)
+		args = strings.ReplaceAll(own, "$UID", uid)
 	}
 	env := []string{"CNI_CONTAINERID=" + container, "CNI_NETNS=" + netns, "CNI_ARGS=" + args}
 	var text strings.Builder
