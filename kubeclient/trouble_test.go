@@ -90,7 +90,7 @@ func TestSlowPodDelaysNoOther(t *testing.T) {
 	assert.Contains(t, r.publish(reportOf("a-slow")), "deadline exceeded")
 	assert.False(t, r.agent.publisher.away.Load())
 	assert.Empty(t, r.publish(attachedReport()), "another pod's status")
-	assert.Equal(t, 2, r.published())
+	assert.Equal(t, 3, r.published())
 	eventually(t, func(c *assert.CollectT) { require.Len(c, r.messages(), 2, "events do not wait for the status") })
 	r.queueHas(1)
 	slow.Clear()
@@ -113,7 +113,7 @@ func TestSilentServer(t *testing.T) {
 	assert.Equal(t, "the API server cannot be reached", r.publish(attachedReport()))
 	silent.Clear()
 	r.queueHas(0)
-	assert.Equal(t, 2, r.published())
+	assert.Equal(t, 3, r.published())
 }
 
 // TestStatusThatIsRefused checks that only a pod that is gone is dropped. A live one
@@ -157,7 +157,7 @@ func TestStatusThatIsRefused(t *testing.T) {
 		assert.NotEmpty(t, r.publish(attachedReport()))
 		r.api.Refusing("patch pods", 0)
 		r.queueHas(0)
-		assert.Equal(t, 2, r.published())
+		assert.Equal(t, 3, r.published())
 	})
 }
 
@@ -174,7 +174,7 @@ func TestQueuedStatusThatIsRefused(t *testing.T) {
 	r.queueHas(1)
 	r.api.Refusing("patch pods", 0)
 	r.queueHas(0)
-	assert.Equal(t, 2, r.published())
+	assert.Equal(t, 3, r.published())
 }
 
 // TestRefusalsAreOneLine checks that many pods that are refused again and again are one
@@ -256,7 +256,7 @@ func TestEventsAreGivenUp(t *testing.T) {
 	r.queueHas(0)
 	r.api.Refusing("create events", 0)
 	assert.Empty(t, r.messages())
-	assert.Equal(t, 2, r.published())
+	assert.Equal(t, 3, r.published())
 }
 
 // TestPodThatGoesOnFailing checks that there is one event in ten minutes, which has the
