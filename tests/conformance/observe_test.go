@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/multibond/multibond/kubeclient/kubefake"
 )
@@ -82,6 +83,14 @@ func (n *node) observe(c *testCase, who contender) (o observation, err error) {
 	}
 	w.deletions(deleted, added)
 	o.events = n.eventsOf(uid)
+	for range 50 { // an agent tells of a DEL that failed after that has ended
+		if !strings.Contains(text.String(), "DEL fails") || len(o.events) > 0 && strings.HasPrefix(o.events[len(o.events)-1], "Warning") {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+		o.events = n.eventsOf(uid)
+		slices.Sort(o.events)
+	}
 	w.events(o.events)
 	o.text = c.shared(strings.NewReplacer(container, "CONTAINER", uid, "UID").Replace(text.String()))
 	n.take(c)
