@@ -144,7 +144,7 @@ func TestMounts(t *testing.T) {
 		"install": "cluster:ro /opt/cni/bin /etc/cni/net.d",
 		"agent": "cluster:ro token:ro /run/multibond /var/lib/kubelet/pod-resources:ro /sys:ro /etc/cni/net.d:ro " +
 			"/var/run/k8s.cni.cncf.io/devinfo:ro",
-		"uninstall": "/opt/cni/bin /etc/cni/net.d /var/lib/cni/multibond:ro",
+		"uninstall": "begun /opt/cni/bin /etc/cni/net.d /var/lib/cni/multibond:ro",
 	}
 	assert.Equal(t, want, got)
 }
