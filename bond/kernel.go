@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"time"
 )
 
@@ -21,6 +22,11 @@ type Kernel interface {
 	// ctx ends before it can, the error is compatible with
 	// errors.Is(err, ErrNoBonding).
 	EnableBonding(ctx context.Context) error
+	// OpenEvents opens a socket that hears of each change of a link, in this network
+	// namespace and in all that have a number in it. It needs CAP_NET_ADMIN and
+	// CAP_NET_BROADCAST. Whoever has the socket can listen to it by [ReadEvents], and
+	// needs no capability for that.
+	OpenEvents() (*os.File, error)
 }
 
 // Namespace is what this project asks of the kernel in one network namespace.
@@ -73,6 +79,13 @@ type Namespace interface {
 	// ChangeVF changes a VF's administrative state from have to want, only where
 	// they differ. It continues after an error and joins all errors.
 	ChangeVF(pf string, n int, have, want VF) error
+	// Number returns the number that another namespace has in this one, and gives it one
+	// if it has none. The kernel gives the number to the next namespace once that one is
+	// gone.
+	Number(other Namespace) (int, error)
+	// Observe lists all links of the namespace as events would tell of them, with its
+	// number.
+	Observe(number int) ([]Event, error)
 	// Close closes the sockets.
 	Close() error
 }

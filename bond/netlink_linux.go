@@ -201,10 +201,7 @@ func parseXDP(attrs []syscall.NetlinkRouteAttr) (modes XDP) {
 // parseInfo reads IFLA_LINKINFO. It ignores the data of links that are neither a
 // bond nor in one, because they have other meanings.
 func (l *Link) parseInfo(attrs []syscall.NetlinkRouteAttr) {
-	info := map[uint16]syscall.NetlinkRouteAttr{}
-	for _, a := range attrs {
-		info[a.Attr.Type&^unix.NLA_F_NESTED] = a
-	}
+	info := byType(attrs)
 	l.Kind = unix.ByteSliceToString(info[unix.IFLA_INFO_KIND].Value)
 	switch master := unix.ByteSliceToString(info[unix.IFLA_INFO_SLAVE_KIND].Value); {
 	case l.Kind == kindBond:
@@ -242,14 +239,11 @@ func attributes(b []byte) ([]syscall.NetlinkRouteAttr, error) {
 
 // parseBondData reads the options of a bond, or of a link in one.
 func parseBondData(attrs []syscall.NetlinkRouteAttr, perLink bool) Options {
-	payload := map[uint16][]byte{}
-	for _, a := range attrs {
-		payload[a.Attr.Type&^unix.NLA_F_NESTED] = a.Value
-	}
+	payload := byType(attrs)
 	o := Options{}
 	for _, row := range table {
 		if p, there := payload[row.attr]; there && !row.ofLink && !row.ours && !row.once && row.perLink == perLink {
-			if text := row.kind.decode(p); text != "" {
+			if text := row.kind.decode(p.Value); text != "" {
 				o[row.key] = text
 			}
 		}

@@ -16,6 +16,7 @@ type namespace struct {
 	k         *Kernel
 	id        string
 	lastIndex int
+	number    *int // in the host's namespace; nil: none
 }
 
 // lock begins a verb. The caller calls unlock, even after an error.
