@@ -15,7 +15,7 @@ import (
 
 // verbs are the requests to the kernel; those in the plural are dumps. sync waits for the
 // disk.
-var verbs = []string{"sync", "open", "Link", "Links", "Addresses", "VFs", "CreateBond", "Delete", "Change", "Flush", "Configure", "RemoveRoute", "ChangeVF"}
+var verbs = []string{"Number", "sync", "open", "Link", "Links", "Addresses", "VFs", "CreateBond", "Delete", "Change", "Flush", "Configure", "RemoveRoute", "ChangeVF"}
 
 // TestRequests counts what an ADD and a DEL of a pod with a bond ask of the kernel and of
 // the agent, and what they execute. Each is a system call, a round trip or a process that
@@ -53,7 +53,7 @@ func TestRequests(t *testing.T) {
 		want map[string]int
 	}{
 		{"ADD", add, map[string]int{
-			"open": 2, "Link": 7, "Links": 7, "VFs": 4, "Change": 6, "Flush": 3, "CreateBond": 1, "Configure": 1,
+			"open": 2, "Link": 7, "Links": 7, "VFs": 4, "Change": 6, "Flush": 3, "CreateBond": 1, "Configure": 1, "Number": 1,
 			"bridge": 1, "portmap": 1, "sriov": 2, "host-local": 1, "agent": 2, "sync": 2}},
 		{"ADD again", add, map[string]int{"open": 2, "Link": 1, "Links": 1, "VFs": 2, "Addresses": 1, "agent": 2}},
 		// One dump of Links is for the default network: whether its interface was there

@@ -414,6 +414,13 @@ func (n edgedNamespace) Addresses(index int) (bond.Addresses, error) {
 	return n.Namespace.Addresses(index)
 }
 
+func (n edgedNamespace) Number(other bond.Namespace) (int, error) {
+	if err := n.edges.pass("Number"); err != nil {
+		return 0, err
+	}
+	return n.Namespace.Number(other)
+}
+
 func (n edgedNamespace) VFs(pf string) (map[int]bond.VF, error) {
 	if err := n.edges.pass("VFs " + pf); err != nil {
 		return nil, err

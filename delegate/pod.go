@@ -99,6 +99,7 @@ func (h *Host) AddSecondary(ctx context.Context, r plan.Request) (result *curren
 		h.tellFailure(ctx, socket, report, began, err, &out)
 		return nil, out.warnings, err
 	}
+	report.Bonds = watched(recs)
 	report.Steps = append(allSteps(report, recs), agentapi.Since("total", began))
 	h.tell(ctx, socket, report, &out)
 	result, err = invoke.DecodeResult(recs[0].Result)
@@ -321,11 +322,15 @@ func (h *Host) publish(ctx context.Context, socket string, report agentapi.Publi
 		}
 		report.Attachments = append(report.Attachments, one)
 	}
+	report.Bonds = watched(recs)
 	report.Steps = append(allSteps(report, recs), agentapi.Since("total", began))
-	err := h.publishOnce(ctx, socket, report)
+	blind, err := h.publishOnce(ctx, socket, report)
 	for deadline := time.Now().Add(publishWindow); errors.Is(err, agentapi.ErrNoAgent) && time.Now().Before(deadline) && ctx.Err() == nil; {
 		time.Sleep(publishPause)
-		err = h.publishOnce(ctx, socket, report)
+		blind, err = h.publishOnce(ctx, socket, report)
+	}
+	if blind {
+		warnBlind(h.giveEyes(ctx, socket), o)
 	}
 	if err == nil {
 		return nil
@@ -338,9 +343,9 @@ func (h *Host) publish(ctx context.Context, socket string, report agentapi.Publi
 	return notUndone(err, failed)
 }
 
-func (h *Host) publishOnce(ctx context.Context, socket string, report agentapi.Publish) error {
-	_, err := agentapi.Client{Socket: socket, Timeout: publishTimeout}.Publish(ctx, report)
-	return err
+func (h *Host) publishOnce(ctx context.Context, socket string, report agentapi.Publish) (blind bool, err error) {
+	reply, err := agentapi.Client{Socket: socket, Timeout: publishTimeout}.Publish(ctx, report)
+	return reply.Blind, err
 }
 
 // allSteps lists the steps of a report and of all its attachments.
@@ -380,7 +385,11 @@ func (h *Host) tell(ctx context.Context, socket string, report agentapi.Publish,
 	const patience = 2 * time.Second
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	if err := h.publishOnce(limit, socket, report); err != nil {
+	blind, err := h.publishOnce(limit, socket, report)
+	if err != nil {
 		o.warn("pod %s: %v", report.Pod, err)
+	}
+	if blind {
+		warnBlind(h.giveEyes(limit, socket), o)
 	}
 }

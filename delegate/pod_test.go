@@ -64,6 +64,7 @@ type node struct {
 	config netconf.Cluster
 	mutex  sync.Mutex
 	reply  agentapi.Reply
+	blind  bool // what the agent says of itself
 	asked  []agentapi.Request
 }
 
@@ -79,6 +80,7 @@ func newNode(t *testing.T, attachments ...agentapi.Attachment) *node {
 		if r.Publish == nil {
 			reply = n.reply
 		}
+		reply.Blind = n.blind
 		agentapi.Write(conn, reply)
 	})
 	dir := t.TempDir()

@@ -238,13 +238,16 @@ func gc(ctx context.Context, args *skel.CmdArgs) (warnings []string, err error) 
 	return host.GC(ctx, r.Network.Name, r.Network.Valid)
 }
 
-func status(_ context.Context, args *skel.CmdArgs) (warnings []string, err error) {
+func status(ctx context.Context, args *skel.CmdArgs) (warnings []string, err error) {
 	host, cluster, r, err := configured(args)
 	switch {
 	case err != nil:
 		return nil, err
 	case cluster != nil:
+		host.OpenEyes(ctx, cluster.Agent)
 		return nil, host.StatusPod(*cluster)
+	case r.Network.NeedsAgent():
+		host.OpenEyes(ctx, r.Network.Agent)
 	}
 	return nil, host.Status(r.Network)
 }

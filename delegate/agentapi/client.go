@@ -32,7 +32,19 @@ type Client struct {
 
 // Ready returns an error if the agent cannot answer.
 func (c Client) Ready(ctx context.Context) error {
-	_, err := c.ask(ctx, Request{})
+	_, err := c.Blind(ctx)
+	return err
+}
+
+// Blind returns whether the agent needs a Watch, or an error if it cannot answer.
+func (c Client) Blind(ctx context.Context) (bool, error) {
+	reply, err := c.ask(ctx, Request{})
+	return reply.Blind, err
+}
+
+// Watch gives the agent a socket of events.
+func (c Client) Watch(ctx context.Context, w Watch) error {
+	_, err := c.ask(ctx, Request{Watch: &w})
 	return err
 }
 
@@ -72,6 +84,7 @@ func (c Client) Publish(ctx context.Context, p Publish) (PublishReply, error) {
 	if reply.Publish == nil {
 		return PublishReply{}, c.failed(errors.New("it sent an unexpected reply"))
 	}
+	reply.Publish.Blind = reply.Blind
 	return *reply.Publish, nil
 }
 
@@ -112,6 +125,11 @@ func (c Client) exchange(ctx context.Context, request Request) (reply Reply, err
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	if request.Watch != nil {
+		if err := writeFile(conn, request.Watch.Events); err != nil {
+			return reply, err
+		}
+	}
 	if err := Write(conn, request); err != nil {
 		return reply, err
 	}
@@ -120,6 +138,6 @@ func (c Client) exchange(ctx context.Context, request Request) (reply Reply, err
 
 // dial connects to the agent. A unix socket answers at once, whether somebody listens or
 // not. net.Dialer would link the resolver of names into the plugin.
-func (c Client) dial() (net.Conn, error) {
+func (c Client) dial() (*net.UnixConn, error) {
 	return net.DialUnix("unix", nil, &net.UnixAddr{Name: c.Socket, Net: "unix"})
 }

@@ -11,11 +11,13 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
 
+	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
@@ -35,6 +37,7 @@ type Request struct {
 	Version int      `json:"version"`
 	Lookup  *Lookup  `json:"lookup,omitempty"`
 	Publish *Publish `json:"publish,omitempty"`
+	Watch   *Watch   `json:"watch,omitempty"`
 }
 
 // Reply is the one message that the agent answers with.
@@ -43,6 +46,10 @@ type Reply struct {
 	Lookup  *LookupReply  `json:"lookup,omitempty"`
 	Publish *PublishReply `json:"publish,omitempty"`
 	Error   *types.Error  `json:"error,omitempty"` // with a CNI code
+
+	// Blind says that the agent does not hear of its node's bonds, or has missed
+	// something: it needs a Watch.
+	Blind bool `json:"blind,omitempty"`
 }
 
 // Pod is a pod as the container runtime names it (CNI_ARGS).
@@ -125,6 +132,35 @@ type Publish struct {
 	Failure     *types.Error `json:"failure,omitempty"`
 	Warnings    []string     `json:"warnings,omitempty"` // each names its network
 	Steps       []Step       `json:"steps,omitempty"`
+	Bonds       []Bond       `json:"bonds,omitempty"` // those of Attachments
+}
+
+// Watch gives the agent a socket of events (see [bond.ReadEvents]), and has what was there
+// when the socket was open already.
+type Watch struct {
+	Events *os.File `json:"-"` // sent beside the message; the agent closes it
+
+	Bonds []Bond       `json:"bonds"`
+	Now   []bond.Event `json:"now"` // the bonds, their links, and the host's devices
+}
+
+// Bond is a pod's bond, as the agent watches it.
+type Bond struct {
+	Pod     Pod        `json:"pod"`
+	Network string     `json:"network"` // the NAD, "demo/bond-net1"
+	IfName  string     `json:"ifName"`
+	NSID    int        `json:"nsid"` // the pod's network namespace, as the host numbers it
+	Index   int        `json:"index"`
+	Links   []BondLink `json:"links"`  // in their order, without those that are missing
+	Wanted  int        `json:"wanted"` // how many links it has if none is missing
+}
+
+// BondLink is a link of a pod's bond.
+type BondLink struct {
+	Name   string `json:"name"`
+	Index  int    `json:"index"`
+	Device string `json:"device,omitempty"` // the PCI address
+	PF     string `json:"pf,omitempty"`     // the PF's interface
 }
 
 // Result is one network that a pod got.
@@ -141,6 +177,7 @@ type Result struct {
 type PublishReply struct {
 	// Queued says why it is not published yet. The agent keeps trying.
 	Queued string `json:"queued,omitempty"`
+	Blind  bool   `json:"-"` // as in Reply
 }
 
 // ErrVersion is returned if the versions of plugin and agent are too far apart.

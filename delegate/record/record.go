@@ -29,7 +29,8 @@ const Version = 1
 type Record struct {
 	Version     int                  `json:"version"`
 	BootID      string               `json:"bootID"`
-	NetnsID     string               `json:"netnsID"` // tells another namespace at the same path
+	NetnsID     string               `json:"netnsID"`        // tells another namespace at the same path
+	NSID        *int                 `json:"nsid,omitempty"` // the namespace's number in the host's; nil: nobody watches the bond
 	Created     time.Time            `json:"created"`
 	Plan        plan.Plan            `json:"plan"`
 	Started     []string             `json:"started,omitempty"`  // links whose attachment was begun
