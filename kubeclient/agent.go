@@ -65,6 +65,7 @@ type Agent struct {
 	machine    Machine
 	publisher  *publisher
 	neighbours *neighbours
+	watcher    *watcher
 	metrics    *Metrics
 	listening  atomic.Bool
 	socket     os.FileInfo // the agent's own, to see whether another agent has replaced it
@@ -111,6 +112,8 @@ func newAgent(o Options, config *rest.Config) (*Agent, error) {
 	}
 	metrics.watchQueue(kept.length)
 	a.neighbours = &neighbours{machine: o.Machine, dir: o.ConfDir, node: o.Node, send: api.createEvent, metrics: metrics, log: o.Log}
+	a.watcher = newWatcher(a.report, o.Log)
+	metrics.registry.MustRegister(a.watcher)
 	return a, nil
 }
 
@@ -180,9 +183,20 @@ func (a *Agent) server() server {
 	}
 }
 
-// answer answers one request of the plugin.
+// answer answers one request of the plugin. An answer says whether the agent needs a Watch.
 func (a *Agent) answer(ctx context.Context, r agentapi.Request) agentapi.Reply {
+	reply := a.answerOne(ctx, r)
+	reply.Blind = a.watcher.blind()
+	return reply
+}
+
+func (a *Agent) answerOne(ctx context.Context, r agentapi.Request) agentapi.Reply {
 	switch {
+	case r.Watch != nil:
+		if err := a.watcher.take(*r.Watch); err != nil {
+			return failure(cnierror.With(cnitypes.ErrDecodingFailure, err))
+		}
+		return agentapi.Reply{}
 	case r.Lookup != nil:
 		reply, err := a.Lookup(ctx, *r.Lookup)
 		if err != nil {
@@ -213,5 +227,13 @@ func (a *Agent) Publish(ctx context.Context, p agentapi.Publish) (reply agentapi
 		return reply, err
 	}
 	reply.Queued, err = a.publisher.publish(ctx, e)
+	a.watcher.add(p.Bonds)
 	return reply, err
+}
+
+// report publishes an event about a pod's bond.
+func (a *Agent) report(pod agentapi.Pod, o outcome) {
+	if _, err := a.publisher.publish(context.Background(), entry{Pod: pod, Events: []outcome{o}}); err != nil {
+		a.log.Error("an event about a bond is lost", "pod", pod.String(), "event", o.Reason, "error", err)
+	}
 }

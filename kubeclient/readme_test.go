@@ -18,6 +18,7 @@ import (
 func TestREADME(t *testing.T) {
 	m := NewMetrics()
 	m.watchQueue(func() int { return 0 })
+	m.registry.MustRegister(newWatcher(nil, nil))
 	found := make(chan *prometheus.Desc)
 	go func() {
 		m.registry.Describe(found)

@@ -120,7 +120,9 @@ func (s server) handle(ctx context.Context, conn *net.UnixConn) {
 
 func (s server) reply(ctx context.Context, conn *net.UnixConn) (agentapi.Reply, error) {
 	var request agentapi.Request
-	if err := agentapi.Read(conn, &request); err != nil {
+	from := agentapi.FileReader{Conn: conn}
+	defer from.Close()
+	if err := agentapi.Read(&from, &request); err != nil {
 		return agentapi.Reply{}, err
 	}
 	// This comes after the request is read: if a socket is closed with unread data,
@@ -130,6 +132,9 @@ func (s server) reply(ctx context.Context, conn *net.UnixConn) (agentapi.Reply, 
 	}
 	if err := agentapi.CheckVersion(request.Version, agentapi.Version); err != nil {
 		return failure(err), nil
+	}
+	if request.Watch != nil {
+		request.Watch.Events = from.Take()
 	}
 	reply := s.answer(ctx, request)
 	reply.Version = agentapi.Version

@@ -29,13 +29,13 @@ type FileReader struct {
 func (r *FileReader) Read(p []byte) (int, error) {
 	control := make([]byte, unix.CmsgSpace(4))
 	n, controls, _, _, err := r.Conn.ReadMsgUnix(p, control)
-	if err == nil && n == 0 {
-		err = io.EOF
+	switch {
+	case err != nil:
+		return 0, err // n is -1 then
+	case n == 0 && len(p) > 0:
+		return 0, io.EOF
 	}
-	if keep := r.keep(control[:controls]); keep != nil && err == nil {
-		err = keep
-	}
-	return n, err
+	return n, r.keep(control[:controls])
 }
 
 func (r *FileReader) keep(control []byte) error {

@@ -1,10 +1,12 @@
 package agentapi
 
 import (
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -43,4 +45,34 @@ func TestWatchBringsItsFile(t *testing.T) {
 	assert.True(t, os.SameFile(want, have))
 	require.NoError(t, Write(conn, Reply{Version: Version}))
 	assert.NoError(t, <-answered)
+}
+
+// TestFileReaderEnds: a connection that breaks, or is silent for too long, is an error as
+// on any other reader.
+func TestFileReaderEnds(t *testing.T) {
+	here, there := socketPair(t)
+	require.NoError(t, here.SetReadDeadline(time.Unix(1, 0)))
+	from := FileReader{Conn: here}
+	n, err := from.Read(make([]byte, 10))
+	assert.Zero(t, n)
+	assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	require.NoError(t, here.SetReadDeadline(time.Time{}))
+	require.NoError(t, there.Close())
+	n, err = from.Read(make([]byte, 10))
+	assert.Zero(t, n)
+	assert.ErrorIs(t, err, io.EOF)
+}
+
+func socketPair(t *testing.T) (*net.UnixConn, *net.UnixConn) {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "pair.sock")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket})
+	require.NoError(t, err)
+	defer l.Close()
+	there, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket})
+	require.NoError(t, err)
+	here, err := l.AcceptUnix()
+	require.NoError(t, err)
+	t.Cleanup(func() { here.Close(); there.Close() })
+	return here, there
 }

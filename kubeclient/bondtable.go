@@ -1,0 +1,176 @@
+package kubeclient
+
+import (
+	"slices"
+
+	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/agentapi"
+)
+
+// linkKey identifies a link. The kernel gives the numbers of namespaces that are gone to
+// others, but tells of that before.
+type linkKey struct{ nsid, index int }
+
+// bondTable is what is known of the bonds of a node: which there are, from the plugin; how
+// their links are, from the kernel. It only computes.
+type bondTable struct {
+	bonds map[linkKey]*watchedBond
+	of    map[linkKey]*watchedBond // by their links
+	links map[linkKey]bond.Event   // the last event of each bond, link of a bond, and device of the host
+}
+
+// watchedBond is one bond, and what has become of it.
+type watchedBond struct {
+	agentapi.Bond
+	failovers int
+	reported  bondState // what the pod's events say of it
+	last      reporting
+}
+
+// condition is how well a bond is.
+type condition int
+
+const (
+	healthy condition = iota
+	degraded
+	down
+)
+
+// bondState is what an event is about.
+type bondState struct {
+	condition condition
+	active    int // the index of the active link
+	failovers int
+}
+
+func newBondTable() bondTable {
+	return bondTable{bonds: map[linkKey]*watchedBond{}, of: map[linkKey]*watchedBond{}, links: map[linkKey]bond.Event{}}
+}
+
+func (t bondTable) add(b agentapi.Bond) *watchedBond {
+	key := linkKey{b.NSID, b.Index}
+	t.remove(key)
+	one := &watchedBond{Bond: b}
+	t.bonds[key] = one
+	for _, l := range b.Links {
+		t.of[linkKey{b.NSID, l.Index}] = one
+	}
+	one.reported.active = t.links[key].ActiveLink
+	return one
+}
+
+// remove forgets a bond, but not what was heard of it.
+func (t bondTable) remove(key linkKey) {
+	if b := t.bonds[key]; b != nil {
+		delete(t.bonds, key)
+		for _, l := range b.Links {
+			delete(t.of, linkKey{b.NSID, l.Index})
+		}
+	}
+}
+
+// apply takes an event over, and returns the bond that it concerns, or nil. It keeps what
+// it hears of bonds that the plugin has not told of yet: their ADD is still going on.
+func (t bondTable) apply(e bond.Event) *watchedBond {
+	key := linkKey{e.NSID, e.Link.Index}
+	switch {
+	case e.Kind == bond.Forgotten:
+		t.forget(e.NSID)
+		return nil
+	case e.Kind == bond.Vanished:
+		delete(t.links, key)
+		t.remove(key)
+		return t.of[key]
+	case e.NSID == bond.OwnNamespace:
+		if e.Link.Device != "" {
+			t.links[key] = e
+		}
+		return nil
+	case e.Link.Kind != "bond" && e.Member == nil:
+		delete(t.links, key) // it may have left its bond
+		return t.of[key]
+	}
+	t.links[key] = e
+	b := t.bonds[key]
+	if b == nil {
+		return t.of[key]
+	}
+	if e.FailedOver {
+		b.failovers++
+	}
+	return b
+}
+
+// forget removes all that was in a namespace.
+func (t bondTable) forget(nsid int) {
+	for key := range t.links {
+		if key.nsid == nsid {
+			delete(t.links, key)
+		}
+	}
+	for key := range t.bonds {
+		if key.nsid == nsid {
+			t.remove(key)
+		}
+	}
+}
+
+// sorted lists the bonds by pod and interface.
+func (t bondTable) sorted() (all []*watchedBond) {
+	for _, b := range t.bonds {
+		all = append(all, b)
+	}
+	slices.SortFunc(all, func(a, b *watchedBond) int {
+		return slices.Compare([]string{a.Pod.Namespace, a.Pod.Name, a.IfName}, []string{b.Pod.Namespace, b.Pod.Name, b.IfName})
+	})
+	return all
+}
+
+// master returns the last event of a bond.
+func (t bondTable) master(b *watchedBond) bond.Event { return t.links[linkKey{b.NSID, b.Index}] }
+
+// member returns how a bond sees its link. there is false if the link is not in it.
+func (t bondTable) member(b *watchedBond, l agentapi.BondLink) (m bond.Member, there bool) {
+	e, heard := t.links[linkKey{b.NSID, l.Index}]
+	if !heard || e.Member == nil || e.Link.Master != b.Index {
+		return bond.Member{}, false
+	}
+	return *e.Member, true
+}
+
+// works reports whether a bond uses a link, or would.
+func (t bondTable) works(b *watchedBond, l agentapi.BondLink) bool {
+	m, there := t.member(b, l)
+	return there && (m.MII == bond.MIIUp || m.MII == bond.MIIFail)
+}
+
+// working counts the links of a bond that work.
+func (t bondTable) working(b *watchedBond) (n int) {
+	for _, l := range b.Links {
+		if t.works(b, l) {
+			n++
+		}
+	}
+	return n
+}
+
+// pf returns the last event of a link's PF. there is false if nothing is known of it.
+func (t bondTable) pf(l agentapi.BondLink) (e bond.Event, there bool) {
+	for key, e := range t.links {
+		if key.nsid == bond.OwnNamespace && e.Link.Name == l.PF {
+			return e, true
+		}
+	}
+	return bond.Event{}, false
+}
+
+func (t bondTable) state(b *watchedBond) bondState {
+	s := bondState{active: t.master(b).ActiveLink, failovers: b.failovers}
+	switch working := t.working(b); {
+	case !t.master(b).Link.Carrier:
+		s.condition = down
+	case working < b.Wanted:
+		s.condition = degraded
+	}
+	return s
+}

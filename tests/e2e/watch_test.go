@@ -1,0 +1,81 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// onNode runs a shell command on the node.
+func (s *scene) onNode(command string) string {
+	s.Helper()
+	out, err := c.On(context.WithoutCancel(s.Context()), "sh", "-c", command)
+	require.NoError(s, err)
+	return out
+}
+
+// wantMetric waits until the agent's metric has a value.
+func (s *scene) wantMetric(series, value string) {
+	s.Helper()
+	s.eventually(func() error {
+		if page := s.onNode("wget -qO- http://127.0.0.1:9476/metrics"); !strings.Contains(page, series+" "+value+"\n") {
+			return fmt.Errorf("%s is not %s: %s", series, value, grep(page, "multibond_bond_|multibond_pf_|multibond_watch"))
+		}
+		return nil
+	})
+}
+
+// grep returns the lines that contain one of the words, which "|" separates.
+func grep(text, words string) string {
+	var out []string
+	for line := range strings.Lines(text) {
+		for word := range strings.SplitSeq(words, "|") {
+			if strings.HasPrefix(line, word) {
+				out = append(out, line)
+			}
+		}
+	}
+	return strings.Join(out, "")
+}
+
+// TestWatch: the agent, which has no capability, sees a failover in a running pod and its
+// end, and the pod's events tell of it. After a restart it sees the bond again.
+func TestWatch(t *testing.T) {
+	s := newScene(t)
+	s.apply(bondNAD("bond-net1", "10.56.217.0/24"), pod("p", "bond-net1@bond0", 1))
+	s.ready("p")
+	of := fmt.Sprintf(`{bond="bond0",namespace=%q,pod="p"}`, s.namespace)
+	s.wantMetric("multibond_watching", "1")
+	s.wantMetric("multibond_bond_links_up"+of, "2")
+	s.wantMetric("multibond_bond_failovers_total"+of, "0")
+
+	pf := strings.TrimSpace(s.onNode("ls /sys/bus/pci/devices/0000:01:00.0/net"))
+	up := func() { s.onNode("ip link set " + pf + " up") }
+	s.onNode("ip link set " + pf + " down")
+	t.Cleanup(up)
+	s.wantMetric("multibond_bond_links_up"+of, "1")
+	s.wantMetric("multibond_bond_failovers_total"+of, "1")
+	s.wantMetric(fmt.Sprintf(`multibond_pf_up{pf=%q}`, pf), "0")
+	s.wantEvent("p", "BondFailedOver", "traffic moved to bond0-2")
+	s.wantEvent("p", "BondDegraded", "1 of 2 links work: bond0-1", "its PF has no carrier")
+	up()
+	s.wantMetric("multibond_bond_links_up"+of, "2")
+	s.wantEvent("p", "BondRestored", "all 2 links work again")
+
+	s.rollout("restart")
+	s.wantMetric("multibond_watching", "1")
+	s.wantMetric("multibond_bond_links_up"+of, "2")
+	assert.Equal(t, "bond0-1 bond0-2\n", s.exec("p", "cat", "/sys/class/net/bond0/bonding/slaves"))
+
+	s.remove("p")
+	s.eventually(func() error {
+		if left := grep(s.onNode("wget -qO- http://127.0.0.1:9476/metrics"), "multibond_bond_up{|multibond_bond_info{"); strings.Contains(left, s.namespace) {
+			return fmt.Errorf("the bond of a pod that is gone: %s", left)
+		}
+		return nil
+	})
+}
