@@ -67,7 +67,7 @@ func TestNeighbours(t *testing.T) {
 	s.wantNodeEvent("RuntimeConfigLost", "00-multibond.conflist was renamed to 00-multibond.conflist.cilium_bak: the container runtime takes 05-cilium.conflist")
 
 	overlay := filepath.Join(lab.Root(), "build", "keep")
-	const kustomization = "resources: [../../deploy]\ncomponents: [../../deploy/keep]\n"
+	const kustomization = "resources: [../../deploy]\ncomponents: [../../deploy/keep-config]\n"
 	require.NoError(t, errors.Join(os.MkdirAll(overlay, 0o755), os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte(kustomization), 0o644)))
 	s.kubectl("apply", "-k", overlay)
 	s.rollout("status")
