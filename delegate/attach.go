@@ -168,6 +168,10 @@ func (h *Host) runPlugins(ctx context.Context, rec *record.Record, l plan.Link, 
 	return result, len(l.Plugins), nil
 }
 
+// errNotInPod is returned for a link that its plugin has attached, and that is not in the
+// pod.
+var errNotInPod = errors.New("no interface of the pod is this link")
+
 // identify finds the link in the pod. If the plugin gave it another name, identify
 // gives it its planned one.
 func (h *Host) identify(s sandbox, l plan.Link) (bond.Link, error) {
@@ -179,7 +183,7 @@ func (h *Host) identify(s sandbox, l plan.Link) (bond.Link, error) {
 		return (l.Device == "" || x.Device == l.Device) && (l.Device != "" && !l.Siblings || x.Name == l.Name)
 	})
 	if !there {
-		return bond.Link{}, fmt.Errorf("%s was attached, but no interface of the pod is this link", cmp.Or(l.Device, l.Name))
+		return bond.Link{}, fmt.Errorf("%s was attached, but %w", cmp.Or(l.Device, l.Name), errNotInPod)
 	}
 	if found.Name == l.Name {
 		return found, nil

@@ -60,10 +60,19 @@ func (h *Host) attachChain(ctx context.Context, s sandbox, rec *record.Record) e
 	return nil
 }
 
-// identifyChain looks for the interface of a chain. A chain need not make one.
+// identifyChain looks for the interface of a chain. A chain need not make one. One with a
+// device can leave it on the host and make another interface of it, as macvlan over a VF
+// and virtio-vdpa do.
 func (h *Host) identifyChain(s sandbox, l plan.Link) (bond.Link, error) {
 	if l.Device != "" {
-		return h.identify(s, l)
+		found, err := h.identify(s, l)
+		if !errors.Is(err, errNotInPod) {
+			return found, err
+		}
+		links, failed := s.host.Links()
+		if _, onHost := bond.Find(links, func(x bond.Link) bool { return x.Device == l.Device }); !onHost {
+			return bond.Link{}, errors.Join(err, failed)
+		}
 	}
 	found, _, err := bond.LinkIfThere(s.pod, l.Name)
 	return found, err

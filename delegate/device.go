@@ -12,6 +12,7 @@ import (
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/record"
 )
 
 // restoreDevice executes DEL of the plugins of a device, if it has any, and then makes
@@ -29,7 +30,7 @@ func (w *wayBack) restoreDevice(ctx context.Context, l plan.Link) error {
 		return errors.Join(err, freed)
 	}
 	// If the device is missing, its plugins still have files to free.
-	netns, err := netnsForPlugins(w.sandbox, l, inPod)
+	netns, err := netnsForPlugins(w.sandbox, l, w.rec.Attached[l.Name], inPod)
 	if err != nil {
 		return err
 	}
@@ -144,17 +145,19 @@ func (w *wayBack) isProgram(l plan.Link) bool {
 const netnsUntold = ""
 
 // netnsForPlugins gives a link back the name by which its plugins look for it, and
-// returns the namespace that they are told. If another interface has that name, the
-// plugins would take that one. They are then told of no namespace, and only free what
-// they keep.
-func netnsForPlugins(s sandbox, l plan.Link, inPod *bond.Link) (string, error) {
+// returns the namespace that they are told. If another interface has that name, and they
+// have not made it of a device that stayed on the host, the plugins would take that one.
+// They are then told of no namespace, and only free what they keep.
+func netnsForPlugins(s sandbox, l plan.Link, made record.Attached, inPod *bond.Link) (string, error) {
 	if s.pod == nil || inPod != nil && inPod.Name == l.Name {
 		return s.netns, nil
 	}
-	_, taken, err := bond.LinkIfThere(s.pod, l.Name)
+	other, taken, err := bond.LinkIfThere(s.pod, l.Name)
 	switch {
 	case err != nil:
 		return "", err
+	case taken && other.Index == made.Link.Index && other.Device == made.Link.Device && made.Link.Device != l.Device:
+		return s.netns, nil
 	case taken:
 		return netnsNowhere, nil
 	case inPod != nil:

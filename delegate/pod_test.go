@@ -128,6 +128,24 @@ func vlan(ifName, device string) agentapi.Attachment {
 		Config: strictjson.Encode(values{"cniVersion": "0.3.1", "name": "vlan", "type": "sriov", "vlan": 7, "deviceID": device})}
 }
 
+// TestDeviceStaysOnHost: a plugin may leave the VF where it is, and make the pod's interface
+// of it. The VF is held, and DEL has nothing to restore.
+func TestDeviceStaysOnHost(t *testing.T) {
+	over := vlan("net1", vfA)
+	over.Config = strictjson.Encode(values{"cniVersion": "1.0.0", "name": "lan", "type": "macvlan", "master": "enp1s0v0", "deviceID": vfA})
+	n := newNode(t, over)
+	before := n.state()
+	_, err := n.AddPod(t.Context(), n.config, n.request())
+	require.NoError(t, err)
+	pod, err := n.Host.Kernel.Open(pod1)
+	require.NoError(t, err)
+	_, err = pod.Link("net1")
+	require.NoError(t, err)
+	require.NoError(t, n.CheckPod(t.Context(), n.request().Key()))
+	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
+	n.wantState(before)
+}
+
 // TestArgsOfTheAnnotation checks that the plugins of a network get what its annotation adds to
 // CNI_ARGS, at ADD and at DEL, and those of the pod's other networks do not.
 func TestArgsOfTheAnnotation(t *testing.T) {
