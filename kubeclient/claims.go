@@ -11,22 +11,29 @@ import (
 // pod.
 const (
 	deviceIDAttribute     = "k8s.cni.cncf.io/deviceID"
+	pciBusIDAttribute     = "resource.kubernetes.io/pciBusID"
 	resourceNameAttribute = "k8s.cni.cncf.io/resourceName"
 )
+
+type attributes = map[resourcev1.QualifiedName]resourcev1.DeviceAttribute
+
+// Claims has the resource claims of a pod, and the slices of its node that describe
+// the devices.
+type Claims struct {
+	Claims []*resourcev1.ResourceClaim
+	Slices []*resourcev1.ResourceSlice
+}
 
 // FromClaims returns the devices of a pod's allocated resource claims, with their
 // attributes from the slices of the node. Unlike the kubelet's answer it has the
 // resource names of the devices. Claims belong to the pod, so all their devices
 // are in one container without a name, which comes after the others.
-func FromClaims(claims []*resourcev1.ResourceClaim, slices []*resourcev1.ResourceSlice) Container {
+func FromClaims(claims Claims) Container {
 	out := newContainer("")
-	for _, claim := range claims {
+	for _, claim := range claims.Claims {
 		for _, result := range results(claim) {
-			attributes := attributesOf(slices, result)
-			device, is := pciOf(result.Device)
-			if id := attributes[deviceIDAttribute].StringValue; id != nil {
-				device, is = *id, true
-			}
+			attributes := attributesOf(claims.Slices, result)
+			device, is := deviceOf(result.Device, attributes)
 			if !is {
 				continue
 			}
@@ -38,6 +45,17 @@ func FromClaims(claims []*resourcev1.ResourceClaim, slices []*resourcev1.Resourc
 		}
 	}
 	return out
+}
+
+// deviceOf returns the device that the network plugins know: the one that its
+// attributes name, otherwise the PCI address in its name.
+func deviceOf(name string, attributes attributes) (string, bool) {
+	for _, key := range []resourcev1.QualifiedName{deviceIDAttribute, pciBusIDAttribute} {
+		if id := attributes[key].StringValue; id != nil {
+			return *id, true
+		}
+	}
+	return pciOf(name)
 }
 
 // results returns the devices that are allocated to a claim.
@@ -66,7 +84,7 @@ func requestName(result resourcev1.DeviceRequestAllocationResult) string {
 
 // attributesOf finds a device by driver, pool and name, in the newest generation
 // of the pool, and returns its attributes.
-func attributesOf(slices []*resourcev1.ResourceSlice, result resourcev1.DeviceRequestAllocationResult) (out map[resourcev1.QualifiedName]resourcev1.DeviceAttribute) {
+func attributesOf(slices []*resourcev1.ResourceSlice, result resourcev1.DeviceRequestAllocationResult) (out attributes) {
 	newest := int64(-1)
 	for _, s := range slices {
 		if s.Spec.Driver != result.Driver || s.Spec.Pool.Name != result.Pool || s.Spec.Pool.Generation <= newest {

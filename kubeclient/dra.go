@@ -5,20 +5,13 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
-
-// claimed is what the API knows about the devices of a pod's claims.
-type claimed struct {
-	claims []*resourcev1.ResourceClaim
-	slices []*resourcev1.ResourceSlice
-}
 
 // claimsOf reads the claims of a pod, without a request if the pod has none. If
 // they cannot be read, the devices still come from the kubelet, but without the
 // names of their requests and resources.
-func (a *Agent) claimsOf(ctx context.Context, pod *corev1.Pod) (out claimed, err error) {
+func (a *Agent) claimsOf(ctx context.Context, pod *corev1.Pod) (out Claims, err error) {
 	names := claimNames(pod)
 	if len(names) == 0 {
 		return out, nil
@@ -26,16 +19,16 @@ func (a *Agent) claimsOf(ctx context.Context, pod *corev1.Pod) (out claimed, err
 	for _, name := range names {
 		claim, err := a.source.api.claim(ctx, types.NamespacedName{Namespace: pod.Namespace, Name: name})
 		if err != nil {
-			return claimed{}, fmt.Errorf("resource claim %s of pod %s/%s: %w", name, pod.Namespace, pod.Name, err)
+			return Claims{}, fmt.Errorf("resource claim %s of pod %s/%s: %w", name, pod.Namespace, pod.Name, err)
 		}
-		out.claims = append(out.claims, claim)
+		out.Claims = append(out.Claims, claim)
 	}
 	list, err := a.source.api.slicesOf(ctx, a.source.node)
 	if err != nil {
-		return claimed{}, fmt.Errorf("resource slices of node %s: %w", a.source.node, err)
+		return Claims{}, fmt.Errorf("resource slices of node %s: %w", a.source.node, err)
 	}
 	for i := range list.Items {
-		out.slices = append(out.slices, &list.Items[i])
+		out.Slices = append(out.Slices, &list.Items[i])
 	}
 	return out, nil
 }

@@ -13,7 +13,6 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	grpcstatus "google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
-	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/types"
 	podresourcesv1 "k8s.io/kubelet/pkg/apis/podresources/v1"
 
@@ -44,7 +43,7 @@ var errNoAnswer = errors.New("it has no answer")
 // Containers returns the devices of a pod from Get, List or the checkpoint, whichever
 // is the first to have an answer. how names that source. The code of an error is
 // 11.
-func (k Kubelet) Containers(ctx context.Context, pod *corev1.Pod, claims []*resourcev1.ResourceClaim) (containers []Container, how string, err error) {
+func (k Kubelet) Containers(ctx context.Context, pod *corev1.Pod, claims Claims) (containers []Container, how string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, k.Timeout)
 	defer cancel()
 	connection, err := grpc.NewClient("unix://"+k.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -78,7 +77,7 @@ type question struct {
 	kubelet Kubelet
 	client  podresourcesv1.PodResourcesListerClient
 	pod     *corev1.Pod
-	claims  []*resourcev1.ResourceClaim
+	claims  Claims
 }
 
 func (q question) get(ctx context.Context) ([]Container, error) {

@@ -58,7 +58,7 @@ func TestKubeletIsAskedInOrder(t *testing.T) {
 			f.Give("other", "p", map[string][]string{"intel.com/a": {"c"}})
 			f.Set(c.set)
 			require.NoError(t, os.WriteFile(client.Checkpoint, []byte(savedDevices), 0o600))
-			got, how, err := client.Containers(t.Context(), kubeletPod(), nil)
+			got, how, err := client.Containers(t.Context(), kubeletPod(), Claims{})
 			require.NoError(t, err)
 			assert.Equal(t, c.how, how)
 			assert.Equal(t, c.asked, strings.Join(f.Questions(), " "))
@@ -73,7 +73,7 @@ func TestKubeletDoesNotKnowThePod(t *testing.T) {
 		f, client, _ := newKubelet(t)
 		f.Set(func(f *kubefake.Kubelet) { f.GetFails = fails })
 		require.NoError(t, os.WriteFile(client.Checkpoint, []byte(savedDevices), 0o600))
-		got, _, err := client.Containers(t.Context(), kubeletPod(), nil)
+		got, _, err := client.Containers(t.Context(), kubeletPod(), Claims{})
 		refused(t, err, cnitypes.ErrTryAgainLater)
 		assert.Nil(t, got)
 	}
@@ -82,11 +82,11 @@ func TestKubeletDoesNotKnowThePod(t *testing.T) {
 func TestKubeletIsDead(t *testing.T) {
 	_, client, stop := newKubelet(t)
 	stop()
-	_, _, err := client.Containers(t.Context(), kubeletPod(), nil)
+	_, _, err := client.Containers(t.Context(), kubeletPod(), Claims{})
 	refused(t, err, cnitypes.ErrTryAgainLater, "devices of pod demo/p", "PodResources Get", "PodResources List", "checkpoint", "component deploy/checkpoint", "Unavailable")
 	assert.ErrorIs(t, err, os.ErrNotExist)
 	require.NoError(t, os.WriteFile(client.Checkpoint, []byte(savedDevices), 0o600))
-	_, how, err := client.Containers(t.Context(), kubeletPod(), nil)
+	_, how, err := client.Containers(t.Context(), kubeletPod(), Claims{})
 	require.NoError(t, err)
 	assert.Equal(t, "checkpoint", how)
 }
@@ -95,7 +95,7 @@ func TestKubeletIsAskedTooOftenForTooLong(t *testing.T) {
 	f, client, _ := newKubelet(t)
 	f.Set(func(f *kubefake.Kubelet) { f.Exhausted = 1 << 30 })
 	client.Timeout = 100 * time.Millisecond
-	_, _, err := client.Containers(t.Context(), kubeletPod(), nil)
+	_, _, err := client.Containers(t.Context(), kubeletPod(), Claims{})
 	refused(t, err, cnitypes.ErrTryAgainLater)
 	for _, asked := range f.Questions() {
 		assert.Equal(t, "Get", asked)

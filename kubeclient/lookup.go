@@ -121,17 +121,17 @@ func (s *search) node(n podNetworks) Node {
 }
 
 func (s *search) containers() ([]Container, error) {
-	claimed, err := s.claimsOf(s.ctx, s.pod)
+	claims, err := s.claimsOf(s.ctx, s.pod)
 	if err != nil {
 		s.warnings = append(s.warnings, err.Error())
 	}
-	containers, how, err := s.kubelet.Containers(s.ctx, s.pod, claimed.claims)
+	containers, how, err := s.kubelet.Containers(s.ctx, s.pod, claims)
 	if err != nil {
 		return nil, err
 	}
 	s.metrics.answers.WithLabelValues(how).Inc()
-	if len(claimed.claims) > 0 {
-		containers = append(containers, FromClaims(claimed.claims, claimed.slices))
+	if len(claims.Claims) > 0 {
+		containers = append(containers, FromClaims(claims))
 	}
 	return containers, nil
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/types"
 	podresourcesv1 "k8s.io/kubelet/pkg/apis/podresources/v1"
 
@@ -69,10 +68,10 @@ func FindPod(list *podresourcesv1.ListPodResourcesResponse, pod types.Namespaced
 }
 
 // FromPodResources returns the devices of a pod from the kubelet's answer to Get or
-// List, with the containers in order. Of DRA it returns the devices whose name is a
-// PCI address. Their requests come from the pod's resource claims, because the
-// kubelet does not report them.
-func FromPodResources(pod *podresourcesv1.PodResources, order []string, claims []*resourcev1.ResourceClaim) []Container {
+// List, with the containers in order. Of DRA it returns the devices whose address is
+// in their attributes or their name. Attributes and requests come from the pod's
+// claims, because the kubelet does not report them.
+func FromPodResources(pod *podresourcesv1.PodResources, order []string, claims Claims) []Container {
 	var out []Container
 	for _, c := range pod.GetContainers() {
 		one := newContainer(c.GetName())
@@ -92,27 +91,28 @@ func newContainer(name string) Container {
 }
 
 // addDynamic adds the devices of one claim.
-func (c Container) addDynamic(d *podresourcesv1.DynamicResource, claims []*resourcev1.ResourceClaim) {
-	results := resultsOf(claims, types.NamespacedName{Namespace: d.GetClaimNamespace(), Name: d.GetClaimName()})
+func (c Container) addDynamic(d *podresourcesv1.DynamicResource, claims Claims) {
+	results := resultsOf(claims.Claims, types.NamespacedName{Namespace: d.GetClaimNamespace(), Name: d.GetClaimName()})
 	for _, r := range d.GetClaimResources() {
-		device, is := pciOf(r.GetDeviceName())
-		if !is {
-			continue
-		}
 		request := ""
+		var known attributes
 		for _, result := range results {
 			if result.Driver == r.GetDriverName() && result.Pool == r.GetPoolName() && result.Device == r.GetDeviceName() {
-				request = requestName(result)
+				request, known = requestName(result), attributesOf(claims.Slices, result)
 			}
+		}
+		device, is := deviceOf(r.GetDeviceName(), known)
+		if !is {
+			continue
 		}
 		c.Requests[request] = append(c.Requests[request], device)
 	}
 }
 
 // pciOf returns the PCI address in a device name of DRA, where hyphens replace the
-// colons and the dot: 0000-3b-02-1.
+// colons and the dot: 0000-3b-02-1, or pci-0000-3b-02-1.
 func pciOf(name string) (string, bool) {
-	parts := strings.Split(strings.ToLower(name), "-")
+	parts := strings.Split(strings.TrimPrefix(strings.ToLower(name), "pci-"), "-")
 	if len(parts) != 4 {
 		return "", false
 	}

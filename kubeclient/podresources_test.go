@@ -32,8 +32,8 @@ func TestFromPodResources(t *testing.T) {
 		{Name: "aa", Resources: map[string][]string{}, Requests: map[string][]string{}},
 		{Name: "zz", Resources: map[string][]string{"r": {"z1"}}, Requests: map[string][]string{}},
 	}
-	assert.Equal(t, want, FromPodResources(pod, []string{"first", "second"}, nil))
-	assert.Empty(t, FromPodResources(nil, nil, nil))
+	assert.Equal(t, want, FromPodResources(pod, []string{"first", "second"}, Claims{}))
+	assert.Empty(t, FromPodResources(nil, nil, Claims{}))
 }
 
 // TestKubeletsOrderDoesNotMatter shuffles the kubelet's answer, as the kubelet does
@@ -53,7 +53,7 @@ func TestKubeletsOrderDoesNotMatter(t *testing.T) {
 		for _, c := range answer.Containers {
 			r.Shuffle(len(c.Devices), func(i, j int) { c.Devices[i], c.Devices[j] = c.Devices[j], c.Devices[i] })
 		}
-		got, err := Allocate("demo/p", FromPodResources(answer, []string{"x", "y"}, nil), needs, letterPF)
+		got, err := Allocate("demo/p", FromPodResources(answer, []string{"x", "y"}, Claims{}), needs, letterPF)
 		require.NoError(t, err)
 		if first == nil {
 			first = got
@@ -116,9 +116,9 @@ func TestDynamicResources(t *testing.T) {
 		}},
 	}}}
 	unallocated := &resourcev1.ResourceClaim{}
-	got := FromPodResources(pod, nil, []*resourcev1.ResourceClaim{unallocated, claim(
+	got := FromPodResources(pod, nil, Claims{Claims: []*resourcev1.ResourceClaim{unallocated, claim(
 		result("left", "0000-3b-02-1"), result("right/fast", "0000-5E-02-1"), result("", "none"),
-	)})
+	)}})
 	want := map[string][]string{"left": {"0000:3b:02.1"}, "right": {"0000:5e:02.1"}, "": {"0000:5e:02.2", "0000:3b:02.1"}}
 	assert.Equal(t, want, got[0].Requests)
 }
@@ -130,13 +130,12 @@ func TestFromClaims(t *testing.T) {
 			Driver: "sriov", Pool: resourcev1.ResourcePool{Name: "node1", Generation: generation}, Devices: devices,
 		}}
 	}
-	type attributes = map[resourcev1.QualifiedName]resourcev1.DeviceAttribute
 	slices := []*resourcev1.ResourceSlice{
 		slice(2, resourcev1.Device{Name: "vf-0", Attributes: attributes{deviceIDAttribute: text("0000:3b:02.1"), resourceNameAttribute: text("intel.com/a")}}),
 		slice(1, resourcev1.Device{Name: "vf-0", Attributes: attributes{deviceIDAttribute: text("0000:99:02.1")}}),
 		{Spec: resourcev1.ResourceSliceSpec{Driver: "other", Pool: resourcev1.ResourcePool{Name: "node1", Generation: 9}, Devices: []resourcev1.Device{{Name: "vf-0"}}}},
 	}
-	got := FromClaims([]*resourcev1.ResourceClaim{{}, claim(result("left", "vf-0"), result("right", "0000-5e-02-1"), result("gpu", "gpu-0"))}, slices)
+	got := FromClaims(Claims{[]*resourcev1.ResourceClaim{{}, claim(result("left", "vf-0"), result("right", "0000-5e-02-1"), result("gpu", "gpu-0"))}, slices})
 	want := Container{
 		Resources: map[string][]string{"intel.com/a": {"0000:3b:02.1"}},
 		Requests:  map[string][]string{"left": {"0000:3b:02.1"}, "right": {"0000:5e:02.1"}},
@@ -144,9 +143,40 @@ func TestFromClaims(t *testing.T) {
 	assert.Equal(t, want, got)
 }
 
+// TestAddressOfClaimedDevice: the attributes of a device win over its name, whether
+// the kubelet or the claim is asked.
+func TestAddressOfClaimedDevice(t *testing.T) {
+	for _, test := range []struct {
+		name, deviceID, pciBusID, want string
+	}{
+		{"vf-0", "", "0000:3b:02.1", "0000:3b:02.1"},
+		{"0000-99-02-1", "", "0000:3b:02.1", "0000:3b:02.1"},
+		{"pci-0000-99-02-1", "", "0000:3b:02.1", "0000:3b:02.1"},
+		{"pci-0000-3b-02-1", "", "", "0000:3b:02.1"},
+		{"0000-99-02-1", "mlx5_core.sf.2", "0000:3b:02.1", "mlx5_core.sf.2"},
+	} {
+		device := resourcev1.Device{Name: test.name, Attributes: attributes{}}
+		for key, value := range map[resourcev1.QualifiedName]string{deviceIDAttribute: test.deviceID, pciBusIDAttribute: test.pciBusID} {
+			if value != "" {
+				device.Attributes[key] = resourcev1.DeviceAttribute{StringValue: &value}
+			}
+		}
+		claims := Claims{[]*resourcev1.ResourceClaim{claim(result("left", test.name))}, []*resourcev1.ResourceSlice{{Spec: resourcev1.ResourceSliceSpec{
+			Driver: "sriov", Pool: resourcev1.ResourcePool{Name: "node1"}, Devices: []resourcev1.Device{device},
+		}}}}
+		pod := &podresourcesv1.PodResources{Containers: []*podresourcesv1.ContainerResources{{DynamicResources: []*podresourcesv1.DynamicResource{{
+			ClaimNamespace: "demo", ClaimName: "p-vfs-x7",
+			ClaimResources: []*podresourcesv1.ClaimResource{{DriverName: "sriov", PoolName: "node1", DeviceName: test.name}},
+		}}}}}
+		want := map[string][]string{"left": {test.want}}
+		assert.Equal(t, want, FromClaims(claims).Requests, test)
+		assert.Equal(t, want, FromPodResources(pod, nil, claims)[0].Requests, test)
+	}
+}
+
 func TestPCIOfDeviceName(t *testing.T) {
 	for name, want := range map[string]string{
-		"0000-3b-02-1": "0000:3b:02.1", "0000-3B-02-1": "0000:3b:02.1", "gpu-0": "", "0000-3b-02-9": "", "a-b-c-d-e": "", "": "",
+		"0000-3b-02-1": "0000:3b:02.1", "0000-3B-02-1": "0000:3b:02.1", "pci-0000-3b-02-1": "0000:3b:02.1", "pci-pci-0000-3b-02-1": "", "gpu-0": "", "0000-3b-02-9": "", "a-b-c-d-e": "", "": "",
 	} {
 		got, is := pciOf(name)
 		assert.Equal(t, want != "", is, name)
@@ -172,7 +202,7 @@ func FuzzPodResources(f *testing.F) {
 	seed(own)
 	seed(own, own)
 	seed(&podresourcesv1.PodResources{Name: "p", Namespace: "demo", Containers: []*podresourcesv1.ContainerResources{{Devices: []*podresourcesv1.ContainerDevices{devices("", "", "")}}}})
-	claims := []*resourcev1.ResourceClaim{{}}
+	claims := Claims{Claims: []*resourcev1.ResourceClaim{{}}}
 	needs := []Need{wants("n", "r", 2), wants("m", "s", 1)}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var list podresourcesv1.ListPodResourcesResponse
