@@ -15,6 +15,8 @@ const (
 	resourceNameAttribute = "k8s.cni.cncf.io/resourceName"
 )
 
+type allocated = resourcev1.DeviceRequestAllocationResult
+
 type attributes = map[resourcev1.QualifiedName]resourcev1.DeviceAttribute
 
 // Claims has the resource claims of a pod, and the slices of its node that describe
@@ -32,6 +34,9 @@ func FromClaims(claims Claims) Container {
 	out := newContainer("")
 	for _, claim := range claims.Claims {
 		for _, result := range results(claim) {
+			if forAdmin(result) {
+				continue
+			}
 			attributes := attributesOf(claims.Slices, result)
 			device, is := deviceOf(result.Device, attributes)
 			if !is {
@@ -59,14 +64,14 @@ func deviceOf(name string, attributes attributes) (string, bool) {
 }
 
 // results returns the devices that are allocated to a claim.
-func results(claim *resourcev1.ResourceClaim) []resourcev1.DeviceRequestAllocationResult {
+func results(claim *resourcev1.ResourceClaim) []allocated {
 	if claim.Status.Allocation == nil {
 		return nil
 	}
 	return claim.Status.Allocation.Devices.Results
 }
 
-func resultsOf(claims []*resourcev1.ResourceClaim, name types.NamespacedName) []resourcev1.DeviceRequestAllocationResult {
+func resultsOf(claims []*resourcev1.ResourceClaim, name types.NamespacedName) []allocated {
 	for _, claim := range claims {
 		if claim.Namespace == name.Namespace && claim.Name == name.Name {
 			return results(claim)
@@ -75,16 +80,28 @@ func resultsOf(claims []*resourcev1.ResourceClaim, name types.NamespacedName) []
 	return nil
 }
 
+// forAdmin reports whether a device is allocated only to be looked after, while others
+// use it. It is no device for a network.
+func forAdmin(result allocated) bool { return result.AdminAccess != nil && *result.AdminAccess }
+
+// shareOf returns the share of a device that is allocated several times, otherwise "".
+func shareOf(result allocated) string {
+	if result.ShareID == nil {
+		return ""
+	}
+	return string(*result.ShareID)
+}
+
 // requestName returns the name of the request in the claim, without the name of
 // the alternative if the request has alternatives.
-func requestName(result resourcev1.DeviceRequestAllocationResult) string {
+func requestName(result allocated) string {
 	name, _, _ := strings.Cut(result.Request, "/")
 	return name
 }
 
 // attributesOf finds a device by driver, pool and name, in the newest generation
 // of the pool, and returns its attributes.
-func attributesOf(slices []*resourcev1.ResourceSlice, result resourcev1.DeviceRequestAllocationResult) (out attributes) {
+func attributesOf(slices []*resourcev1.ResourceSlice, result allocated) (out attributes) {
 	newest := int64(-1)
 	for _, s := range slices {
 		if s.Spec.Driver != result.Driver || s.Spec.Pool.Name != result.Pool || s.Spec.Pool.Generation <= newest {

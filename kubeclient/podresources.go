@@ -96,10 +96,11 @@ func (c Container) addDynamic(d *podresourcesv1.DynamicResource, claims Claims) 
 	for _, r := range d.GetClaimResources() {
 		request := ""
 		var known attributes
-		for _, result := range results {
-			if result.Driver == r.GetDriverName() && result.Pool == r.GetPoolName() && result.Device == r.GetDeviceName() {
-				request, known = requestName(result), attributesOf(claims.Slices, result)
+		if i := slices.IndexFunc(results, func(result allocated) bool { return isResult(r, result) }); i >= 0 {
+			if forAdmin(results[i]) {
+				continue
 			}
+			request, known = requestName(results[i]), attributesOf(claims.Slices, results[i])
 		}
 		device, is := deviceOf(r.GetDeviceName(), known)
 		if !is {
@@ -107,6 +108,13 @@ func (c Container) addDynamic(d *podresourcesv1.DynamicResource, claims Claims) 
 		}
 		c.Requests[request] = append(c.Requests[request], device)
 	}
+}
+
+// isResult reports whether the kubelet's device is the one of an allocation result:
+// the share too, if a device is allocated several times.
+func isResult(r *podresourcesv1.ClaimResource, result allocated) bool {
+	return result.Driver == r.GetDriverName() && result.Pool == r.GetPoolName() && result.Device == r.GetDeviceName() &&
+		shareOf(result) == r.GetShareId()
 }
 
 // pciOf returns the PCI address in a device name of DRA, where hyphens replace the

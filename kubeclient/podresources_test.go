@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/types"
 	podresourcesv1 "k8s.io/kubelet/pkg/apis/podresources/v1"
 )
 
@@ -172,6 +173,35 @@ func TestAddressOfClaimedDevice(t *testing.T) {
 		assert.Equal(t, want, FromClaims(claims).Requests, test)
 		assert.Equal(t, want, FromPodResources(pod, nil, claims)[0].Requests, test)
 	}
+}
+
+// TestSharesAndAdminAccess: a device may be allocated several times, each share for a
+// request of its own, and with admin access while others use it.
+func TestSharesAndAdminAccess(t *testing.T) {
+	one, two := types.UID("11111111-1111-1111-1111-111111111111"), types.UID("22222222-2222-2222-2222-222222222222")
+	shared := func(request string, share types.UID) resourcev1.DeviceRequestAllocationResult {
+		r := result(request, "0000-3b-02-1")
+		r.ShareID = &share
+		return r
+	}
+	watched := result("watched", "0000-5e-02-1")
+	admin := true
+	watched.AdminAccess = &admin
+	claims := Claims{Claims: []*resourcev1.ResourceClaim{claim(shared("left", one), shared("right", two), watched)}}
+	resource := func(device string, share types.UID) *podresourcesv1.ClaimResource {
+		r := &podresourcesv1.ClaimResource{DriverName: "sriov", PoolName: "node1", DeviceName: device}
+		if share != "" {
+			r.ShareId = (*string)(&share)
+		}
+		return r
+	}
+	pod := &podresourcesv1.PodResources{Containers: []*podresourcesv1.ContainerResources{{DynamicResources: []*podresourcesv1.DynamicResource{{
+		ClaimNamespace: "demo", ClaimName: "p-vfs-x7",
+		ClaimResources: []*podresourcesv1.ClaimResource{resource("0000-3b-02-1", one), resource("0000-3b-02-1", two), resource("0000-5e-02-1", "")},
+	}}}}}
+	want := map[string][]string{"left": {"0000:3b:02.1"}, "right": {"0000:3b:02.1"}}
+	assert.Equal(t, want, FromClaims(claims).Requests)
+	assert.Equal(t, want, FromPodResources(pod, nil, claims)[0].Requests)
 }
 
 func TestPCIOfDeviceName(t *testing.T) {
