@@ -39,7 +39,7 @@ func (h *Host) giveEyes(ctx context.Context, socket string) error {
 		return err
 	}
 	defer host.Close()
-	w := agentapi.Watch{Events: events, Bonds: []agentapi.Bond{}}
+	w := agentapi.Watch{Events: events, At: time.Now(), Bonds: []agentapi.Bond{}}
 	keys, err := h.Store.List()
 	if err != nil {
 		return err

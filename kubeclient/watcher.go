@@ -37,10 +37,11 @@ type watcher struct {
 
 	mu      sync.Mutex
 	table   bondTable
-	socket  *os.File // nil: none
-	lost    bool     // events were lost: the table may be wrong
-	heard   uint64   // events
-	resyncs uint64   // Watches after the first one
+	socket  *os.File  // nil: none
+	at      time.Time // of the Watch that it came with
+	lost    bool      // events were lost: the table may be wrong
+	heard   uint64    // events
+	resyncs uint64    // Watches after the first one
 }
 
 func newWatcher(tell func(agentapi.Pod, outcome), log *slog.Logger) *watcher {
@@ -55,19 +56,23 @@ func (w *watcher) blind() bool {
 }
 
 // take listens to another socket. What was there when it was opened replaces all that is
-// known; what happened since is still to be heard.
+// known; what happened since is still to be heard. Two calls of the plugin can bring a
+// Watch at the same time: the older one may lack the bond of an ADD that has ended since.
 func (w *watcher) take(from agentapi.Watch) error {
 	if from.Events == nil {
 		return errNoEvents
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.socket != nil && from.At.Before(w.at) {
+		return from.Events.Close()
+	}
 	if w.socket != nil {
 		w.socket.Close()
 		w.resyncs++
 	}
 	old := w.table
-	w.socket, w.lost, w.table = from.Events, false, newBondTable()
+	w.socket, w.at, w.lost, w.table = from.Events, from.At, false, newBondTable()
 	for _, e := range from.Now {
 		w.table.apply(e)
 	}
@@ -84,12 +89,15 @@ func (w *watcher) take(from agentapi.Watch) error {
 	return nil
 }
 
-// add takes over the bonds of an ADD. If the watcher is blind it hears of them again.
+// add takes over the bonds of an ADD, which can have told of them before. If the watcher is
+// blind it hears of them again.
 func (w *watcher) add(bonds []agentapi.Bond) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, b := range bonds {
-		w.settle(w.table.add(b))
+		if known := w.table.bonds[linkKey{b.NSID, b.Index}]; known == nil || known.Pod != b.Pod || known.IfName != b.IfName {
+			w.settle(w.table.add(b))
+		}
 	}
 }
 

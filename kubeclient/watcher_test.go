@@ -237,14 +237,21 @@ func TestWatcherTakes(t *testing.T) {
 	w := newWatcher(o.tell, slog.New(slog.DiscardHandler))
 	assert.True(t, w.blind())
 	require.ErrorIs(t, w.take(agentapi.Watch{}), errNoEvents)
+	at := time.Now()
 	next := func() agentapi.Watch {
 		r, p, err := os.Pipe()
 		require.NoError(t, err)
 		t.Cleanup(func() { p.Close() })
-		return agentapi.Watch{Events: r, Bonds: []agentapi.Bond{aBond()}, Now: wellBond()}
+		at = at.Add(time.Second)
+		return agentapi.Watch{Events: r, At: at, Bonds: []agentapi.Bond{aBond()}, Now: wellBond()}
 	}
+	late := next()
+	late.Bonds = nil
 	require.NoError(t, w.take(next()))
+	require.NoError(t, w.take(late))
+	assert.Len(t, w.table.bonds, 1, "a Watch that was overtaken")
 	w.table.apply(masterEvent(secondLink, true, true))
+	w.add([]agentapi.Bond{aBond()})
 	other := aBond()
 	other.Index, other.IfName = 50, "bond1"
 	w.add([]agentapi.Bond{other})

@@ -138,7 +138,8 @@ type Publish struct {
 // Watch gives the agent a socket of events (see [bond.ReadEvents]), and has what was there
 // when the socket was open already.
 type Watch struct {
-	Events *os.File `json:"-"` // sent beside the message; the agent closes it
+	Events *os.File  `json:"-"`  // sent beside the message; the agent closes it
+	At     time.Time `json:"at"` // when the Records were listed: of two, the later one counts
 
 	Bonds []Bond       `json:"bonds"`
 	Now   []bond.Event `json:"now"` // the bonds, their links, and the host's devices
