@@ -24,6 +24,7 @@ type attributes = map[resourcev1.QualifiedName]resourcev1.DeviceAttribute
 type Claims struct {
 	Claims []*resourcev1.ResourceClaim
 	Slices []*resourcev1.ResourceSlice
+	InPod  map[string][]string // claim -> its names in the pod's specification
 }
 
 // FromClaims returns the devices of a pod's allocated resource claims, with their
@@ -42,8 +43,7 @@ func FromClaims(claims Claims) Container {
 			if !is {
 				continue
 			}
-			request := requestName(result)
-			out.Requests[request] = append(out.Requests[request], device)
+			out.addRequest(requestNames(result, claims.InPod[claim.Name]), device)
 			if resource := attributes[resourceNameAttribute].StringValue; resource != nil {
 				out.Resources[*resource] = append(out.Resources[*resource], device)
 			}
@@ -92,11 +92,25 @@ func shareOf(result allocated) string {
 	return string(*result.ShareID)
 }
 
-// requestName returns the name of the request in the claim, without the name of
-// the alternative if the request has alternatives.
-func requestName(result allocated) string {
-	name, _, _ := strings.Cut(result.Request, "/")
-	return name
+// requestNames returns the names of a result's request: claim/request for each name
+// that the claim has in the pod, without the name of the alternative if the request
+// has alternatives. The claim for extended resources has no name in the pod.
+func requestNames(result allocated, inPod []string) (names []string) {
+	request, _, _ := strings.Cut(result.Request, "/")
+	if len(inPod) == 0 {
+		return []string{request}
+	}
+	for _, claim := range inPod {
+		names = append(names, claim+"/"+request)
+	}
+	return names
+}
+
+// addRequest adds a device of a request that has these names.
+func (c Container) addRequest(names []string, device string) {
+	for _, name := range names {
+		c.Requests[name] = append(c.Requests[name], device)
+	}
 }
 
 // attributesOf finds a device by driver, pool and name, in the newest generation

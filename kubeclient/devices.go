@@ -14,14 +14,14 @@ import (
 type Container struct {
 	Name      string
 	Resources map[string][]string // resource name -> devices
-	Requests  map[string][]string // request of a claim -> devices
+	Requests  map[string][]string // request, or claim/request -> devices
 }
 
 // Want is one device that a network wants: any device of a resource or of a
 // claim's request, or exactly Device.
 type Want struct {
 	Resource string
-	Request  string
+	Request  string // or claim/request
 	Device   string
 }
 
@@ -48,6 +48,10 @@ func Allocate(pod string, containers []Container, needs []Need, pfOf func(device
 	a := allocator{pod: pod, containers: containers, needs: needs, pfOf: pfOf, owner: map[string]string{}}
 	for _, n := range needs {
 		a.out, a.spare = append(a.out, make([]string, len(n.Wants))), append(a.spare, n.Spare)
+	}
+	a.findRequests()
+	if err := a.problems.Err(); err != nil {
+		return nil, err
 	}
 	a.takeFixed()
 	a.takeNamed()

@@ -3,6 +3,7 @@ package kubeclient
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -12,7 +13,7 @@ import (
 // they cannot be read, the devices still come from the kubelet, but without the
 // names of their requests and resources.
 func (a *Agent) claimsOf(ctx context.Context, pod *corev1.Pod) (out Claims, err error) {
-	names := claimNames(pod)
+	names, inPod := claimNames(pod)
 	if len(names) == 0 {
 		return out, nil
 	}
@@ -27,27 +28,35 @@ func (a *Agent) claimsOf(ctx context.Context, pod *corev1.Pod) (out Claims, err 
 	if err != nil {
 		return Claims{}, fmt.Errorf("resource slices of node %s: %w", a.source.node, err)
 	}
+	out.InPod = inPod
 	for i := range list.Items {
 		out.Slices = append(out.Slices, &list.Items[i])
 	}
 	return out, nil
 }
 
-// claimNames returns the names of all claims of a pod: those that it names, those
-// made from templates, and the one for its extended resources.
-func claimNames(pod *corev1.Pod) (names []string) {
-	for _, c := range pod.Spec.ResourceClaims {
-		if c.ResourceClaimName != nil {
-			names = append(names, *c.ResourceClaimName)
+// claimNames returns all claims of a pod: those that it names, those made from
+// templates, and the one for its extended resources. inPod has the names of each in
+// the pod's specification.
+func claimNames(pod *corev1.Pod) (claims []string, inPod map[string][]string) {
+	inPod = map[string][]string{}
+	add := func(claim *string, name ...string) {
+		if claim == nil {
+			return
 		}
+		if !slices.Contains(claims, *claim) {
+			claims = append(claims, *claim)
+		}
+		inPod[*claim] = append(inPod[*claim], name...)
+	}
+	for _, c := range pod.Spec.ResourceClaims {
+		add(c.ResourceClaimName, c.Name)
 	}
 	for _, c := range pod.Status.ResourceClaimStatuses {
-		if c.ResourceClaimName != nil {
-			names = append(names, *c.ResourceClaimName)
-		}
+		add(c.ResourceClaimName, c.Name)
 	}
 	if c := pod.Status.ExtendedResourceClaimStatus; c != nil {
-		names = append(names, c.ResourceClaimName)
+		add(&c.ResourceClaimName)
 	}
-	return names
+	return claims, inPod
 }

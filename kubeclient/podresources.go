@@ -94,19 +94,19 @@ func newContainer(name string) Container {
 func (c Container) addDynamic(d *podresourcesv1.DynamicResource, claims Claims) {
 	results := resultsOf(claims.Claims, types.NamespacedName{Namespace: d.GetClaimNamespace(), Name: d.GetClaimName()})
 	for _, r := range d.GetClaimResources() {
-		request := ""
+		names := []string{""}
 		var known attributes
 		if i := slices.IndexFunc(results, func(result allocated) bool { return isResult(r, result) }); i >= 0 {
 			if forAdmin(results[i]) {
 				continue
 			}
-			request, known = requestName(results[i]), attributesOf(claims.Slices, results[i])
+			names, known = requestNames(results[i], claims.InPod[d.GetClaimName()]), attributesOf(claims.Slices, results[i])
 		}
 		device, is := deviceOf(r.GetDeviceName(), known)
 		if !is {
 			continue
 		}
-		c.Requests[request] = append(c.Requests[request], device)
+		c.addRequest(names, device)
 	}
 }
 

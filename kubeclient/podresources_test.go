@@ -136,7 +136,7 @@ func TestFromClaims(t *testing.T) {
 		slice(1, resourcev1.Device{Name: "vf-0", Attributes: attributes{deviceIDAttribute: text("0000:99:02.1")}}),
 		{Spec: resourcev1.ResourceSliceSpec{Driver: "other", Pool: resourcev1.ResourcePool{Name: "node1", Generation: 9}, Devices: []resourcev1.Device{{Name: "vf-0"}}}},
 	}
-	got := FromClaims(Claims{[]*resourcev1.ResourceClaim{{}, claim(result("left", "vf-0"), result("right", "0000-5e-02-1"), result("gpu", "gpu-0"))}, slices})
+	got := FromClaims(Claims{Claims: []*resourcev1.ResourceClaim{{}, claim(result("left", "vf-0"), result("right", "0000-5e-02-1"), result("gpu", "gpu-0"))}, Slices: slices})
 	want := Container{
 		Resources: map[string][]string{"intel.com/a": {"0000:3b:02.1"}},
 		Requests:  map[string][]string{"left": {"0000:3b:02.1"}, "right": {"0000:5e:02.1"}},
@@ -162,7 +162,7 @@ func TestAddressOfClaimedDevice(t *testing.T) {
 				device.Attributes[key] = resourcev1.DeviceAttribute{StringValue: &value}
 			}
 		}
-		claims := Claims{[]*resourcev1.ResourceClaim{claim(result("left", test.name))}, []*resourcev1.ResourceSlice{{Spec: resourcev1.ResourceSliceSpec{
+		claims := Claims{Claims: []*resourcev1.ResourceClaim{claim(result("left", test.name))}, Slices: []*resourcev1.ResourceSlice{{Spec: resourcev1.ResourceSliceSpec{
 			Driver: "sriov", Pool: resourcev1.ResourcePool{Name: "node1"}, Devices: []resourcev1.Device{device},
 		}}}}
 		pod := &podresourcesv1.PodResources{Containers: []*podresourcesv1.ContainerResources{{DynamicResources: []*podresourcesv1.DynamicResource{{
