@@ -62,7 +62,7 @@ func TestMessagesArriveWhole(t *testing.T) {
 		asked <- r
 		Write(conn, Reply{Version: Version, Lookup: &want, Publish: &PublishReply{Queued: "why"}})
 	})
-	lookup := Lookup{ContainerID: "c", Netns: "/n", IfName: "eth0", Pod: want.Pod, Cluster: Cluster{Isolated: true, Network: "n"}, Secondary: true}
+	lookup := Lookup{ContainerID: "c", Netns: "/n", IfName: "eth0", Pod: want.Pod, Cluster: Cluster{Isolated: true, Network: "n", Global: []string{}, System: []string{}}, Secondary: true}
 	got, err := c.Lookup(t.Context(), lookup)
 	assert.NoError(t, err)
 	assert.Empty(t, cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })))

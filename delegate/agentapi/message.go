@@ -78,14 +78,14 @@ type Lookup struct {
 // Cluster has the keys of the cluster's configuration that the agent needs. They mean
 // what they mean to Multus.
 type Cluster struct {
-	Isolated  bool     `json:"isolated,omitempty"`         // namespaceIsolation
-	Global    []string `json:"globalNamespaces,omitempty"` // default: the namespace default
-	System    []string `json:"systemNamespaces,omitempty"` // whose pods get no Defaults; default: kube-system
-	Namespace string   `json:"multusNamespace,omitempty"`  // of Network's and Defaults' NADs; default: kube-system
-	Network   string   `json:"clusterNetwork,omitempty"`   // a NAD; "" if the plugin knows the default network
-	ConfDir   string   `json:"confDir,omitempty"`          // searched before the agent's own directory
-	Strict    bool     `json:"strict,omitempty"`           // what Multus only ignores is an error
-	Defaults  []string `json:"defaultNetworks,omitempty"`  // NADs that every pod gets after its default network
+	Isolated  bool     `json:"isolated,omitempty"`        // namespaceIsolation
+	Global    []string `json:"globalNamespaces,omitzero"` // nil: the namespace default; none if it is empty
+	System    []string `json:"systemNamespaces,omitzero"` // whose pods get no Defaults; nil: kube-system; none if it is empty
+	Namespace string   `json:"multusNamespace,omitempty"` // of Network's and Defaults' NADs; default: kube-system
+	Network   string   `json:"clusterNetwork,omitempty"`  // a NAD; "" if the plugin knows the default network
+	ConfDir   string   `json:"confDir,omitempty"`         // searched before the agent's own directory
+	Strict    bool     `json:"strict,omitempty"`          // what Multus only ignores is an error
+	Defaults  []string `json:"defaultNetworks,omitempty"` // NADs that every pod gets after its default network
 }
 
 // LookupReply has a pod's networks.
