@@ -84,9 +84,10 @@ END`)
 	const asked = `[{"name": "from-node", "interface": "lan0", "mac": "02:00:00:00:0e:63", "infiniband-guid": "02:00:00:00:00:00:0e:63",
 		"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "udp"}], "bandwidth": {"ingressRate": 2048, "ingressBurst": 1600},
 		"cni-args": {"color": "red"}}]`
-	s.apply(pod("p", asked, 0), pod("refused", `[{"name": "from-node", "ips": ["10.63.0.9/24"]}]`, 0))
+	s.apply(pod("p", asked, 0), nad("plain", `{"cniVersion": "1.0.0", "name": "plain", "type": "macvlan", "master": "enp1s0"}`),
+		pod("warned", `[{"name": "plain", "bandwidth": {"ingressRate": 2048, "ingressBurst": 1600}}]`, 0))
 	s.ready("p")
-	s.wantEvent("refused", "NetworksFailed", "networks[0].ips", "no plugin of network "+s.namespace+"/from-node supports it")
+	s.wantEvent("warned", "NetworksWarned", "networks[0].bandwidth", "no plugin of network "+s.namespace+"/plain supports it")
 
 	assert.Equal(t, "02:00:00:00:0e:63\n1\n", s.exec("p", "sh", "-c", "cat /sys/class/net/lan0/address /proc/sys/net/ipv4/conf/lan0/arp_filter"), "what macvlan and tuning did")
 	var told struct {
@@ -105,6 +106,6 @@ END`)
 	assert.Equal(t, []struct{ Name, Mac string }{{"lan0", "02:00:00:00:0e:63"}}, told.PrevResult.Interfaces, "prevResult's interfaces")
 	entry := s.status("p")[1]
 	assert.Equal(t, "lan0 [10.63.0.7]", fmt.Sprint(entry["interface"], " ", entry["ips"]), "network-status")
-	s.remove("p", "refused")
+	s.remove("p", "warned")
 	s.wantBefore() // its DEL needs the plugins that its ADD had
 }

@@ -1,28 +1,18 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 )
-
-// onNode runs a shell command on the node.
-func (s *scene) onNode(command string) string {
-	s.Helper()
-	out, err := c.On(context.WithoutCancel(s.Context()), "sh", "-c", command)
-	require.NoError(s, err)
-	return out
-}
 
 // wantMetric waits until the agent's metric has a value.
 func (s *scene) wantMetric(series, value string) {
 	s.Helper()
 	s.eventually(func() error {
-		if page := s.onNode("wget -qO- http://127.0.0.1:9476/metrics"); !strings.Contains(page, series+" "+value+"\n") {
+		if page := s.on("wget -qO- http://127.0.0.1:9476/metrics"); !strings.Contains(page, series+" "+value+"\n") {
 			return fmt.Errorf("%s is not %s: %s", series, value, grep(page, "multibond_bond_|multibond_pf_|multibond_watch"))
 		}
 		return nil
@@ -53,9 +43,9 @@ func TestWatch(t *testing.T) {
 	s.wantMetric("multibond_bond_links_up"+of, "2")
 	s.wantMetric("multibond_bond_failovers_total"+of, "0")
 
-	pf := strings.TrimSpace(s.onNode("ls /sys/bus/pci/devices/0000:01:00.0/net"))
-	up := func() { s.onNode("ip link set " + pf + " up") }
-	s.onNode("ip link set " + pf + " down")
+	pf := strings.TrimSpace(s.on("ls /sys/bus/pci/devices/0000:01:00.0/net"))
+	up := func() { s.on("ip link set " + pf + " up") }
+	s.on("ip link set " + pf + " down")
 	t.Cleanup(up)
 	s.wantMetric("multibond_bond_links_up"+of, "1")
 	s.wantMetric("multibond_bond_failovers_total"+of, "1")
@@ -73,7 +63,7 @@ func TestWatch(t *testing.T) {
 
 	s.remove("p")
 	s.eventually(func() error {
-		if left := grep(s.onNode("wget -qO- http://127.0.0.1:9476/metrics"), "multibond_bond_up{|multibond_bond_info{"); strings.Contains(left, s.namespace) {
+		if left := grep(s.on("wget -qO- http://127.0.0.1:9476/metrics"), "multibond_bond_up{|multibond_bond_info{"); strings.Contains(left, s.namespace) {
 			return fmt.Errorf("the bond of a pod that is gone: %s", left)
 		}
 		return nil
