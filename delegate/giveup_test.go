@@ -356,7 +356,7 @@ func TestFailingSince(t *testing.T) {
 	assert.True(t, first.Failing.Equal(m.readRecord(c1).Failing))
 }
 
-// TestUnreadableNamespace: where there is no Record, a namespace that cannot be opened keeps
+// TestUnreadableNamespace: without a Record, a namespace that cannot be opened keeps
 // no pod.
 func TestUnreadableNamespace(t *testing.T) {
 	for name, config := range map[string]netconf.Cluster{"one network": {}, "the cluster's configuration": {Name: "cluster", Inline: []byte(`{"name": "cbr0", "type": "bridge"}`)}} {

@@ -128,7 +128,7 @@ func vlan(ifName, device string) agentapi.Attachment {
 		Config: strictjson.Encode(values{"cniVersion": "0.3.1", "name": "vlan", "type": "sriov", "vlan": 7, "deviceID": device})}
 }
 
-// TestDeviceStaysOnHost: a plugin may leave the VF where it is, and make the pod's interface
+// TestDeviceStaysOnHost: a plugin may leave the VF on the host, and make the pod's interface
 // of it. The VF is held, and DEL has nothing to restore.
 func TestDeviceStaysOnHost(t *testing.T) {
 	over := vlan("net1", vfA)

@@ -1,6 +1,6 @@
 // Package dirwatch tells when the files of a directory may have changed.
 //
-// What they mean is decided where it is used.
+// The caller decides what they mean.
 package dirwatch
 
 import (
