@@ -24,8 +24,8 @@ type Kernel interface {
 	EnableBonding(ctx context.Context) error
 	// OpenEvents opens a socket that hears of each change of a link, in this network
 	// namespace and in all that have a number in it. It needs CAP_NET_ADMIN and
-	// CAP_NET_BROADCAST. Whoever has the socket can listen to it by [ReadEvents], and
-	// needs no capability for that.
+	// CAP_NET_BROADCAST. Whoever has the socket can listen to it by [AwaitEvents] and
+	// [ReadEvents], and needs no capability for that.
 	OpenEvents() (*os.File, error)
 }
 

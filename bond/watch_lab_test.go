@@ -16,27 +16,35 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// ear is a socket of events, and what was read of it and not looked at yet.
+type ear struct {
+	*os.File
+	heard []Event
+}
+
 // listen opens a socket of events for one test.
-func listen(t *testing.T) *os.File {
+func listen(t *testing.T) *ear {
 	t.Helper()
 	socket, err := System{}.OpenEvents()
 	require.NoError(t, err)
 	t.Cleanup(func() { socket.Close() })
 	require.NoError(t, socket.SetReadDeadline(time.Now().Add(time.Minute)))
-	return socket
+	return &ear{File: socket}
 }
 
 // hear reads events until one is as is wants.
-func hear(t *testing.T, socket *os.File, what string, is func(Event) bool) Event {
+func hear(t *testing.T, socket *ear, what string, is func(Event) bool) Event {
 	t.Helper()
 	for {
-		events, err := ReadEvents(socket)
-		require.NoError(t, err, what)
-		for _, e := range events {
+		for len(socket.heard) > 0 {
+			e := socket.heard[0]
+			socket.heard = socket.heard[1:]
 			if is(e) {
 				return e
 			}
 		}
+		require.NoError(t, AwaitEvents(socket.File), what)
+		require.NoError(t, ReadEvents(socket.File, func(e Event) { socket.heard = append(socket.heard, e) }), what)
 	}
 }
 
@@ -142,7 +150,8 @@ func TestLabEventsLost(t *testing.T) {
 	}
 	lost := false
 	for !lost {
-		_, err := ReadEvents(socket)
+		require.NoError(t, AwaitEvents(socket.File))
+		err := ReadEvents(socket.File, func(Event) {})
 		if lost = err != nil; lost {
 			require.ErrorIs(t, err, ErrEventsLost)
 		}
@@ -164,7 +173,7 @@ func TestLabWithoutCapabilities(t *testing.T) {
 	require.NoError(t, err)
 	listener := exec.Command("/proc/self/exe", "-test.run", "^"+t.Name()+"$", "-test.v")
 	listener.Env = append(os.Environ(), child+"=1")
-	listener.ExtraFiles = []*os.File{socket}
+	listener.ExtraFiles = []*os.File{socket.File}
 	listener.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	var out strings.Builder
 	listener.Stdout, listener.Stderr = &out, &out
@@ -180,6 +189,6 @@ func hearWithoutCapabilities(t *testing.T) {
 	require.Contains(t, string(status), "CapEff:\t0000000000000000")
 	_, err = System{}.OpenEvents()
 	require.ErrorIs(t, err, os.ErrPermission)
-	e := hear(t, os.NewFile(3, "events"), "a link of the pod", func(e Event) bool { return e.Link.Name == "heard" })
+	e := hear(t, &ear{File: os.NewFile(3, "events")}, "a link of the pod", func(e Event) bool { return e.Link.Name == "heard" })
 	assert.GreaterOrEqual(t, e.NSID, 0)
 }

@@ -39,35 +39,71 @@ func (System) OpenEvents() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "events"), nil
 }
 
-// ReadEvents waits until there is something to hear on a socket that [Kernel] has
-// opened, and returns it. It ends when the socket is closed. If the error is compatible
-// with errors.Is(err, ErrEventsLost), the socket is empty and still good: what is read of
-// the links from now on, and the events after it, are complete again.
-func ReadEvents(socket *os.File) ([]Event, error) {
+// AwaitEvents waits until there is something to hear on a socket that [Kernel] has
+// opened. Its error is compatible with errors.Is(err, os.ErrClosed) once the socket is
+// closed.
+func AwaitEvents(socket *os.File) error {
 	raw, err := socket.SyscallConn()
-	if err != nil {
-		return nil, fmt.Errorf("reading events: %w", err)
+	if err == nil {
+		err = raw.Read(func(fd uintptr) bool { return isReady(int(fd)) })
 	}
+	if err != nil {
+		return fmt.Errorf("waiting for events: %w", err)
+	}
+	return nil
+}
+
+// isReady reports whether reading from a socket returns something, be it an error.
+func isReady(fd int) bool {
+	one := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for {
+		if n, err := unix.Poll(one, 0); !errors.Is(err, unix.EINTR) {
+			return n != 0
+		}
+	}
+}
+
+// ReadEvents passes all that the kernel has told by now to hear, and does not wait for
+// more. If the error is compatible with errors.Is(err, ErrEventsLost), the socket is empty
+// and still good: what is read of the links from now on, and the events after it, are
+// complete again.
+func ReadEvents(socket *os.File, hear func(Event)) error {
+	raw, err := socket.SyscallConn()
+	if err == nil {
+		var failed error
+		err = raw.Control(func(fd uintptr) { failed = readEvents(int(fd), hear) })
+		err = errors.Join(err, failed)
+	}
+	if err != nil {
+		return fmt.Errorf("reading events: %w", err)
+	}
+	return nil
+}
+
+func readEvents(fd int, hear func(Event)) error {
 	// The kernel sends one message at a time, and no larger ones than this.
 	buffer, control := make([]byte, 32<<10), make([]byte, 64)
-	var n, controls int
-	var failed error
-	err = raw.Read(func(fd uintptr) bool {
-		n, controls, _, _, failed = unix.Recvmsg(int(fd), buffer, control, 0)
-		if errors.Is(failed, unix.ENOBUFS) {
-			drain(int(fd), buffer)
+	for {
+		n, controls, _, _, err := unix.Recvmsg(fd, buffer, control, 0)
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return nil
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.ENOBUFS):
+			drain(fd, buffer)
+			return fmt.Errorf("%w: %w", ErrEventsLost, err)
+		case err != nil:
+			return err
 		}
-		return !errors.Is(failed, unix.EAGAIN)
-	})
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("reading events: %w", err)
-	case errors.Is(failed, unix.ENOBUFS):
-		return nil, fmt.Errorf("reading events: %w: %w", ErrEventsLost, failed)
-	case failed != nil:
-		return nil, fmt.Errorf("reading events: %w", failed)
+		events, err := parseEvents(hostSys, nsidOf(control[:controls]), buffer[:n])
+		for _, e := range events {
+			hear(e)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return parseEvents(hostSys, nsidOf(control[:controls]), buffer[:n])
 }
 
 // drain discards what the socket still holds. After it was full once, the kernel adds
@@ -85,11 +121,11 @@ func parseEvents(sys fs.FS, nsid int, received []byte) (events []Event, err erro
 	for len(received) >= unix.SizeofNlMsghdr {
 		size := int(binary.NativeEndian.Uint32(received))
 		if size < unix.SizeofNlMsghdr || size > len(received) {
-			return events, fmt.Errorf("reading events: a message of %d bytes in %d", size, len(received))
+			return events, fmt.Errorf("a message of %d bytes in %d", size, len(received))
 		}
 		e, known, err := parseEvent(sys, nsid, binary.NativeEndian.Uint16(received[4:]), received[unix.SizeofNlMsghdr:size])
 		if err != nil {
-			return events, fmt.Errorf("reading events: %w", err)
+			return events, err
 		}
 		if known {
 			events = append(events, e)

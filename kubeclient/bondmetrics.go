@@ -41,6 +41,7 @@ func (w *watcher) Describe(out chan<- *prometheus.Desc) {
 func (w *watcher) Collect(out chan<- prometheus.Metric) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.hear()
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}

@@ -27,6 +27,11 @@ type watchedBond struct {
 	last      reporting
 }
 
+// is reports whether the plugin tells of the same bond again.
+func (b *watchedBond) is(told agentapi.Bond) bool {
+	return b.Pod == told.Pod && b.IfName == told.IfName
+}
+
 // condition is how well a bond is.
 type condition int
 
@@ -41,6 +46,11 @@ type bondState struct {
 	condition condition
 	active    int // the index of the active link
 	failovers int
+}
+
+// differs reports whether there is something new to tell.
+func (s bondState) differs(now bondState) bool {
+	return now.condition != s.condition || now.failovers != s.failovers
 }
 
 func newBondTable() bondTable {
@@ -113,6 +123,11 @@ func (t bondTable) forget(nsid int) {
 			t.remove(key)
 		}
 	}
+}
+
+// knows reports whether the kernel has told of a bond.
+func (t bondTable) knows(b agentapi.Bond) bool {
+	return t.links[linkKey{b.NSID, b.Index}].Link.Kind == "bond"
 }
 
 // sorted lists the bonds by pod and interface.

@@ -13,7 +13,8 @@ import (
 
 // How often a pod is told about one bond. What happens in between is told together.
 const (
-	carrierTime = 5 * time.Second // after ADD: links get their carrier
+	carrierTime = 5 * time.Second        // after ADD: links get their carrier
+	oneFailure  = 100 * time.Millisecond // in which the kernel tells of all that one failure does
 	firstPause  = 10 * time.Second
 	lastPause   = 10 * time.Minute // of a bond that goes on changing
 )
@@ -32,8 +33,10 @@ type reporting struct {
 // watcher knows how every bond of this node is. It listens to a socket that the plugin has
 // opened, and needs no capability and no namespace for that.
 type watcher struct {
-	tell func(agentapi.Pod, outcome)
-	log  *slog.Logger
+	tell  func(agentapi.Pod, outcome)
+	await func(*os.File) error                   // until there is something to hear
+	read  func(*os.File, func(bond.Event)) error // all that is to be heard by now
+	log   *slog.Logger
 
 	mu      sync.Mutex
 	table   bondTable
@@ -45,7 +48,7 @@ type watcher struct {
 }
 
 func newWatcher(tell func(agentapi.Pod, outcome), log *slog.Logger) *watcher {
-	return &watcher{tell: tell, log: log, table: newBondTable()}
+	return &watcher{tell: tell, await: bond.AwaitEvents, read: bond.ReadEvents, log: log, table: newBondTable()}
 }
 
 // blind reports whether the watcher needs a Watch.
@@ -68,6 +71,7 @@ func (w *watcher) take(from agentapi.Watch) error {
 		return from.Events.Close()
 	}
 	if w.socket != nil {
+		w.hear()
 		w.socket.Close()
 		w.resyncs++
 	}
@@ -76,9 +80,13 @@ func (w *watcher) take(from agentapi.Watch) error {
 	for _, e := range from.Now {
 		w.table.apply(e)
 	}
+	w.hear()
 	for _, b := range from.Bonds {
+		if !w.table.knows(b) {
+			continue // it has ended since
+		}
 		one := w.table.add(b)
-		if before := old.bonds[linkKey{b.NSID, b.Index}]; before != nil && before.Pod == b.Pod && before.IfName == b.IfName {
+		if before := old.bonds[linkKey{b.NSID, b.Index}]; before != nil && before.is(b) {
 			one.failovers, one.reported, one.last = before.failovers, before.reported, before.last
 			w.report(one)
 			continue
@@ -89,13 +97,20 @@ func (w *watcher) take(from agentapi.Watch) error {
 	return nil
 }
 
-// add takes over the bonds of an ADD, which can have told of them before. If the watcher is
-// blind it hears of them again.
+// add takes over the bonds of an ADD, which can have told of them before. All that the
+// kernel has told until now comes first: it may be the end of a namespace whose number the
+// pod of this ADD has got. A bond that was not heard of is older than the socket. The
+// watcher then needs a Watch, which has that bond.
 func (w *watcher) add(bonds []agentapi.Bond) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.hear()
 	for _, b := range bonds {
-		if known := w.table.bonds[linkKey{b.NSID, b.Index}]; known == nil || known.Pod != b.Pod || known.IfName != b.IfName {
+		known := w.table.bonds[linkKey{b.NSID, b.Index}]
+		switch {
+		case !w.table.knows(b):
+			w.lost = true
+		case known == nil || !known.is(b):
 			w.settle(w.table.add(b))
 		}
 	}
@@ -107,41 +122,61 @@ func (w *watcher) settle(b *watchedBond) {
 	w.report(b)
 }
 
-// listen reads events until the socket is closed.
+// listen hears of bonds until the socket is closed.
 func (w *watcher) listen(socket *os.File) {
 	for {
-		events, err := bond.ReadEvents(socket)
-		if errors.Is(err, os.ErrClosed) {
+		err := w.await(socket)
+		w.mu.Lock()
+		if w.socket != socket {
+			w.mu.Unlock()
 			return // another one has taken its place
 		}
-		w.mu.Lock()
-		w.lost = w.lost || err != nil
-		for _, e := range events {
-			w.heard++
-			if b := w.table.apply(e); b != nil {
-				w.report(b)
-			}
+		if err == nil {
+			err = w.hear()
 		}
 		w.mu.Unlock()
-		if err != nil {
-			w.log.Warn("the state of bonds may be out of date until the next ADD or STATUS", "error", err)
-		}
 		if err != nil && !errors.Is(err, bond.ErrEventsLost) {
 			return
 		}
 	}
 }
 
-// report tells the pod what has become of its bond, unless it was told a moment ago: then
-// later. The caller holds the lock.
+// hear takes over all that the kernel has told until now. The caller holds the lock.
+func (w *watcher) hear() error {
+	if w.socket == nil {
+		return nil
+	}
+	err := w.read(w.socket, func(e bond.Event) {
+		w.heard++
+		if b := w.table.apply(e); b != nil {
+			w.report(b)
+		}
+	})
+	if err != nil {
+		w.lost = true
+		w.log.Warn("the state of bonds may be out of date until the next ADD or STATUS", "error", err)
+	}
+	return err
+}
+
+// report has the pod told what has become of its bond, soon, or when the pause since the
+// last time is over. The caller holds the lock.
 func (w *watcher) report(b *watchedBond) {
-	now := w.table.state(b)
-	if now.condition == b.reported.condition && now.failovers == b.reported.failovers && time.Now().After(b.last.next) || b.last.waiting {
+	if b.last.waiting || !b.reported.differs(w.table.state(b)) {
 		return
 	}
-	if wait := time.Until(b.last.next); wait > 0 {
-		b.last.waiting = true
-		time.AfterFunc(wait, func() { w.reportLate(b) })
+	b.last.waiting = true
+	time.AfterFunc(max(oneFailure, time.Until(b.last.next)), func() { w.reportNow(b) })
+}
+
+// reportNow tells a bond's pod what is different now from what it was told, unless the bond
+// is gone.
+func (w *watcher) reportNow(b *watchedBond) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	b.last.waiting = false
+	now := w.table.state(b)
+	if w.table.bonds[linkKey{b.NSID, b.Index}] != b || !b.reported.differs(now) {
 		return
 	}
 	outcomes := w.table.outcomesOfBond(b, now, time.Now())
@@ -161,14 +196,4 @@ func (r *reporting) passed(now time.Time) {
 		r.pause = firstPause
 	}
 	r.next = now.Add(r.pause)
-}
-
-// reportLate reports a bond unless it is gone.
-func (w *watcher) reportLate(b *watchedBond) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	b.last.waiting = false
-	if w.table.bonds[linkKey{b.NSID, b.Index}] == b {
-		w.report(b)
-	}
 }

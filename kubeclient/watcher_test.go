@@ -224,7 +224,7 @@ func TestWatcherPauses(t *testing.T) {
 	assert.True(t, b.last.waiting)
 	b.last.next = time.Now()
 	w.mu.Unlock()
-	w.reportLate(b)
+	w.reportNow(b)
 	eventually(t, func(c *assert.CollectT) {
 		assert.Equal(c, []string{"demo/p BondDegraded", "demo/p BondRestored"}, o.all())
 	})
