@@ -66,14 +66,8 @@ func newAPI(config *rest.Config, timeout time.Duration, count func(verb, resourc
 			return nil, err
 		}
 	}
-	codecs := serializer.NewCodecFactory(scheme).WithoutConversion()
 	client := func(path string, version schema.GroupVersion, accept string) (rest.Interface, error) {
-		c := rest.CopyConfig(config)
-		c.APIPath, c.GroupVersion, c.NegotiatedSerializer = path, &version, codecs
-		c.ContentType, c.AcceptContentTypes = runtime.ContentTypeJSON, accept
-		c.UserAgent = "multibond-agent"
-		c.QPS = -1 // the server has limits of its own, and the agent's concurrency is limited
-		return rest.RESTClientFor(c)
+		return newClient(config, scheme, path, version, accept)
 	}
 	const compact = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	a := &api{timeout: timeout, count: count}
@@ -82,6 +76,17 @@ func newAPI(config *rest.Config, timeout time.Duration, count func(verb, resourc
 	a.resources, errs[1] = client("/apis", resourcev1.SchemeGroupVersion, compact)
 	a.nads, errs[2] = client("/apis", nettypes.SchemeGroupVersion, runtime.ContentTypeJSON)
 	return a, errors.Join(errs[:]...)
+}
+
+// newClient returns a client for one version of one group of the API.
+func newClient(config *rest.Config, scheme *runtime.Scheme, path string, version schema.GroupVersion, accept string) (rest.Interface, error) {
+	c := rest.CopyConfig(config)
+	c.APIPath, c.GroupVersion = path, &version
+	c.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	c.ContentType, c.AcceptContentTypes = runtime.ContentTypeJSON, accept
+	c.UserAgent = "multibond-agent"
+	c.QPS = -1 // the server has limits of its own, and ours is a limit of what runs at once
+	return rest.RESTClientFor(c)
 }
 
 // podsOf lists and watches the pods of one node.

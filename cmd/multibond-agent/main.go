@@ -30,8 +30,8 @@ func main() {
 // run is main with its environment as arguments. It returns the exit code, which is 2
 // for invalid flags.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	if len(args) > 0 && (args[0] == "install" || args[0] == "uninstall") {
-		return onNode(ctx, args[0], args[1:], stderr)
+	if len(args) > 0 && (args[0] == "install" || args[0] == "uninstall" || args[0] == "metrics") {
+		return runVerb(ctx, args[0], args[1:], stderr)
 	}
 	if len(args) > 0 && args[0] == "check" {
 		if err := check(args[1:], os.Stdin, stdout); err != nil {
@@ -65,15 +65,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	return 0
 }
 
-// onNode installs Multibond on the node of this container, or uninstalls it.
-func onNode(ctx context.Context, verb string, args []string, stderr io.Writer) int {
+// runVerb installs Multibond on the node of this container, uninstalls it, or serves the
+// agent's metrics.
+func runVerb(ctx context.Context, verb string, args []string, stderr io.Writer) int {
 	log := slog.New(slog.NewJSONHandler(stderr, nil))
-	var err error
-	if verb == "install" {
-		err = install(ctx, args, stderr, log)
-	} else {
-		err = uninstall(ctx, args, stderr, log)
-	}
+	verbs := map[string]func(context.Context, []string, io.Writer, *slog.Logger) error{"install": install, "uninstall": uninstall, "metrics": serveMetrics}
+	err := verbs[verb](ctx, args, stderr, log)
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		log.Error("multibond-agent "+verb, "error", err)
 		return 1
