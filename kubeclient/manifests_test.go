@@ -40,6 +40,9 @@ var objectKinds = map[string]func() any{
 	"SecurityContextConstraints":       func() any { return &map[string]any{} },
 	"CustomResourceDefinition":         func() any { return &map[string]any{} },
 	"NetworkAttachmentDefinition":      func() any { return &map[string]any{} },
+	"Secret":                           func() any { return &corev1.Secret{} },
+	"PodMonitor":                       func() any { return &map[string]any{} }, // tests/monitoring reads them strictly
+	"PrometheusRule":                   func() any { return &map[string]any{} },
 }
 
 // objects returns all objects of a file.
@@ -77,7 +80,7 @@ func onlyObject[T any](t *testing.T, file string) T {
 // of its folder names it.
 func TestFiles(t *testing.T) {
 	t.Chdir(manifests)
-	for _, dir := range []string{".", "dra", "uninstall"} {
+	for _, dir := range []string{".", "dra", "uninstall", "monitoring", "monitoring/metrics"} {
 		text, err := os.ReadFile(filepath.Join(dir, "kustomization.yaml"))
 		require.NoError(t, err)
 		var k struct{ Resources []string }

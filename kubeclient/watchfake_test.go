@@ -91,9 +91,10 @@ func (n *fakeNode) end(nsid int) {
 
 // fail has the active link of a bond fail, and the other take over.
 func (n *fakeNode) fail(b agentapi.Bond) {
-	down, over := memberEvent(firstLink, bond.Member{MII: bond.MIIDown, Failures: 1}), masterEvent(secondLink, true, true)
-	down.NSID, over.NSID = b.NSID, b.NSID
-	n.say(down, over)
+	for _, e := range []bond.Event{memberEvent(firstLink, bond.Member{MII: bond.MIIDown, Failures: 1}), memberEvent(secondLink, bond.Member{Active: true}), masterEvent(secondLink, true, true)} {
+		e.NSID = b.NSID
+		n.say(e)
+	}
 }
 
 // open opens a socket.

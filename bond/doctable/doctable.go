@@ -66,3 +66,16 @@ func markdown(rows [][]string) string {
 	}
 	return b.String()
 }
+
+// File compares text with a file. With -update it writes the file. how is the command that
+// does that.
+func File(t *testing.T, file, text, how string) {
+	t.Helper()
+	if *update {
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
+		return
+	}
+	found, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, string(found), text, "%s is made by: %s", file, how)
+}
