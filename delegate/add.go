@@ -45,6 +45,7 @@ func (h *Host) addAll(ctx context.Context, rs []plan.Request, o *outcome) ([]*re
 		return nil, err
 	}
 	defer s.close()
+	h.retryForgotten(ctx, "", networksOf(rs), o)
 	locks, err := h.openLocks(ctx)
 	if err != nil {
 		return nil, err
@@ -65,6 +66,7 @@ func (h *Host) addAll(ctx context.Context, rs []plan.Request, o *outcome) ([]*re
 	if err := h.retry(ctx, h.listAside(o, wanted.in), wanted.devices, locks, o); err != nil {
 		return nil, err
 	}
+	o.warnOfRefused()
 	if err := h.Store.Tombstones(h.BootID).Drop(rs[0].Key()); err != nil {
 		return nil, cnierror.With(types.ErrIOFailure, err)
 	}
@@ -77,6 +79,13 @@ func (h *Host) addAll(ctx context.Context, rs []plan.Request, o *outcome) ([]*re
 		return nil, h.undo(ctx, plan.InOrder(recs, order), err, o)
 	}
 	return recs, nil
+}
+
+func networksOf(rs []plan.Request) (names []string) {
+	for _, r := range rs {
+		names = append(names, r.Network.Name)
+	}
+	return names
 }
 
 // lockAll locks the container and the devices of the requests, together with those of
@@ -338,6 +347,7 @@ func (h *Host) undo(ctx context.Context, recs []*record.Record, failure error, o
 	defer s.close()
 	// It has its own time: it must not end because ctx has ended.
 	restored, err := h.restore(context.WithoutCancel(ctx), s, begun, nil)
+	err = errors.Join(err, restored.takeRefused())
 	o.join(restored)
 	return notUndone(failure, err)
 }

@@ -68,7 +68,7 @@ bond0: no link has a carrier (check the cables, the PFs and the switch)`},
 		{"another namespace in its place", func(m *machine) { m.RemoveNamespace(pod1); m.AddNamespace(pod1) }, cnierror.Check, `network net1: another network namespace now has the path /run/netns/p1`},
 		{"no attachment", func(m *machine) { m.mustDel(c1) }, types.ErrUnknownContainer, `container c1 has no attachment bond0 on this node`},
 		{"half a DEL", func(m *machine) {
-			m.plugins.refuse["host-local DEL bond0"] = "no"
+			takeName("enp1s0v0")(m)
 			m.Del(m.t.Context(), c1)
 		}, cnierror.Check, `network net1: its ADD or DEL was interrupted; the next DEL finishes it`},
 		{"IPAM's part", func(m *machine) { m.plugins.refuse["host-local CHECK bond0"] = "whose address is this?" }, cnierror.Delegate, `host-local CHECK: whose address is this?`},

@@ -28,7 +28,7 @@ func (h *Host) del(ctx context.Context, k plan.Key) (rec *record.Record, out out
 	if rec == nil && len(aside) > 0 {
 		rec = aside[0]
 	}
-	err = errors.Join(err, h.retry(ctx, aside, nil, locks, &out))
+	err = errors.Join(err, h.retry(ctx, aside, nil, locks, &out), out.takeRefused())
 	if rec != nil && err == nil && !out.doubtful {
 		h.Store.Tombstones(h.BootID).Put(k)
 	}

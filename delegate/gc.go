@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
 
@@ -38,6 +39,7 @@ func (h *Host) GC(ctx context.Context, network string, valid []netconf.GCAttachm
 	if valid == nil {
 		return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: %s: is missing; without it every attachment would count as stale", network, netconf.ValidKey)
 	}
+	began := time.Now()
 	keys, err := h.Store.List()
 	if err != nil {
 		return nil, err
@@ -64,7 +66,7 @@ func (h *Host) GC(ctx context.Context, network string, valid []netconf.GCAttachm
 			errs = append(errs, err)
 		}
 	}
-	errs = append(errs, h.gcAside(ctx, network, &out))
+	errs = append(errs, h.gcAside(ctx, network, began, &out))
 	errs = append(errs, h.Store.RemoveUnstarted(ctx, h.LockTimeout), h.Store.RemoveStaleHolds(ctx, h.LockTimeout))
 	for _, c := range h.collect(all, network, valid) {
 		errs = append(errs, h.forwardGC(ctx, c))

@@ -130,14 +130,19 @@ func (h *Host) enterOrLeave(netns string, o *outcome) (sandbox, error) {
 	return s, err
 }
 
-// openLocks opens the locks. They are waited for at most half of the time that ctx has
-// left, because what they are needed for takes time too.
+// openLocks opens the locks.
 func (h *Host) openLocks(ctx context.Context) (*record.Locks, error) {
+	return record.OpenLocks(h.Store.Dir, h.patience(ctx))
+}
+
+// patience returns how long locks may be waited for: at most half of the time that ctx has
+// left, because what they are needed for takes time too.
+func (h *Host) patience(ctx context.Context) time.Duration {
 	patience := h.LockTimeout
 	if end, limited := ctx.Deadline(); limited {
 		patience = min(patience, (time.Until(end) / 2).Round(time.Millisecond))
 	}
-	return record.OpenLocks(h.Store.Dir, patience)
+	return patience
 }
 
 // lockContainer opens the locks and takes the one on a container. The caller closes them.

@@ -2,6 +2,7 @@ package delegate
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -97,8 +98,12 @@ func reach(t *testing.T, name, phases string, edge int) (c oldCase, there, all b
 		c.begin()
 	case strings.Contains(phases, string(record.Restoring)):
 		c.add()
+		head := c.readRecord(c.key)
 		c.edges.reset(edge, fail)
 		c.Del(t.Context(), c.key)
+		passed := c.edges.passed
+		c.leftInPlace(head)
+		c.edges.passed = passed
 	default:
 		c.edges.reset(edge, kill)
 		untilKilled(c.add)
@@ -106,6 +111,20 @@ func reach(t *testing.T, name, phases string, edge int) (c oldCase, there, all b
 	all = edge > len(c.edges.passed)
 	c.edges.reset(0, nil)
 	return c, c.phases() == phases, all
+}
+
+// leftInPlace is what earlier versions did with Records that could not be restored, and with
+// the first one of a sandbox that has such a Record.
+func (c oldCase) leftInPlace(head *record.Record) {
+	c.edges.reset(0, nil)
+	aside := c.aside()
+	for _, rec := range aside {
+		require.NoError(c.t, os.Rename(rec.Aside, c.Store.File(rec.Plan.Key())))
+	}
+	if len(aside) > 0 && !c.Store.Has(c.key) {
+		head.Restored, head.Result = head.Started, nil
+		require.NoError(c.t, c.Store.Begin(head))
+	}
 }
 
 // TestOldRecords: what an earlier version has attached, or was killed at, is

@@ -152,7 +152,7 @@ func (h *Host) DelPod(ctx context.Context, c netconf.Cluster, r plan.Request) (w
 		}
 	}
 	h.tellDel(ctx, rec, began, err, &out)
-	h.retryRefused(ctx, &out)
+	h.retryForgotten(ctx, r.ContainerID, nil, &out)
 	return out.warnings, err
 }
 

@@ -174,9 +174,9 @@ func TestRefusedTwice(t *testing.T) {
 	}
 }
 
-// TestRefusedAndForgotten: the runtime forgets a sandbox whose ADD was refused. A later DEL of
-// another sandbox tries its Record again when its time is over, the oldest one first, and
-// does not fail with it.
+// TestRefusedAndForgotten: the runtime forgets a sandbox whose ADD was refused. Each DEL of
+// another sandbox tries one such Record again, the one that was tried longest ago, and does
+// not fail with it. It ends when its time is over.
 func TestRefusedAndForgotten(t *testing.T) {
 	n := newNode(t, bondOf("bond0", vfA, vfB))
 	before := n.state()
@@ -194,7 +194,10 @@ func TestRefusedAndForgotten(t *testing.T) {
 	assert.Contains(t, n.aside()[0].Left, "host-local DEL: no API server")
 	third := n.request()
 	third.ContainerID = "c3"
-	require.NoError(t, n.DelPod(t.Context(), n.config, third))
+	for _, next := range []string{"c1", "c2", "c1", "c2"} {
+		require.NoError(t, n.DelPod(t.Context(), n.config, third))
+		require.Equal(t, "host-local DEL "+next, lastCall(n.machine))
+	}
 	require.Len(t, n.aside(), 2, "their time is not over")
 	n.Limbo.GiveUp = 0
 	calls := n.plugins.count("host-local", "DEL")
@@ -206,6 +209,12 @@ func TestRefusedAndForgotten(t *testing.T) {
 	clear(n.plugins.refuse)
 	require.NoError(t, n.DelPod(t.Context(), n.config, third))
 	n.wantState(before)
+}
+
+// lastCall is the last plugin that was executed, with its container.
+func lastCall(m *machine) string {
+	c := m.plugins.calls[len(m.plugins.calls)-1]
+	return c.Type + " " + c.Command + " " + c.ContainerID
 }
 
 // TestNeverExecuted: a plugin that ADD did not execute has kept nothing. Its refusal is only
@@ -232,7 +241,7 @@ func TestRefusalOfLink(t *testing.T) {
 	m.plugins.refuse["macvlan ADD bond0-2"], m.plugins.refuse["macvlan DEL bond0-2"] = "no", "no"
 	_, err := m.Add(t.Context(), request(t, scenarioConfig("links that plugins make")))
 	require.ErrorContains(t, err, "not everything could be undone")
-	require.Equal(t, []string{"bond0-1"}, m.readRecord(plan.Key{ContainerID: "c1", IfName: "bond0"}).Restored)
+	require.Equal(t, []string{"bond0-1"}, m.recordOf(c1).Restored)
 	clear(m.plugins.refuse)
 	m.mustDel(c1)
 	m.wantState(before)

@@ -21,7 +21,8 @@ import (
 // goes on after an error, and can be called again. It restores Records of one sandbox, in
 // reverse, and removes those that are restored, but the first one, by which DEL finds the
 // others, only if nothing has failed, here or before. What has failed for too long is given
-// up. The error contains failed, and names what is not as before.
+// up. The error contains failed, and names what is not as before. If only plugins keep
+// something, that is not in the error but in the outcome.
 //
 // What plugins of a killed call have left running is ended first, because it could undo
 // what is restored here. Restoring takes at most h.WayBack. Each plugin gets a share of what
@@ -36,15 +37,15 @@ func (h *Host) restore(ctx context.Context, s sandbox, recs []*record.Record, fa
 	}
 	r := h.waysBack(s, recs)
 	r.run(ctx)
-	var refused error
 	for i, w := range slices.Backward(r.ways) {
 		out.join(w.outcome)
 		err := w.failure()
-		switch needed := i == 0 && failed != nil; {
+		switch needed := i == 0 && failed != nil && w.rec.Aside == ""; {
 		case err != nil && !needed && h.givesUp(w.rec):
 			err = h.giveUp(w.rec, err, &out)
-		case err != nil && !needed && w.rec.KeepsNothing():
-			refused, err = errors.Join(refused, h.setRefusedAside(w.rec, err)), nil
+		case err != nil && !needed && w.rec.KeepsNoDevice(h.BootID):
+			out.refused = errors.Join(out.refused, err)
+			err = h.setAsideEarly(w.rec, err)
 		case err != nil:
 			err = errors.Join(err, h.failed(w.rec))
 		case w.later != nil && !needed:
@@ -56,7 +57,7 @@ func (h *Host) restore(ctx context.Context, s sandbox, recs []*record.Record, fa
 		}
 		failed = errors.Join(failed, err)
 	}
-	return out, errors.Join(failed, refused)
+	return out, failed
 }
 
 // endOrphans ends what plugins of a killed call for a container have left running.

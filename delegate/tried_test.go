@@ -11,6 +11,7 @@ import (
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/record"
 )
 
 // TestTried: if every DEL is killed before its end, the time until a Record is given up
@@ -73,9 +74,9 @@ func TestTriedOnce(t *testing.T) {
 	m.Limbo.GiveUp = 0
 	m.plugins.refuse["host-local DEL bond0"] = "no"
 	require.Error(t, m.Del(t.Context(), c1))
-	assert.Empty(t, m.aside())
+	assert.Equal(t, record.Early, m.lifeOf(c1))
 	m.mustDel(c1)
-	assert.Len(t, m.aside(), 1)
+	assert.Equal(t, record.GivenUp, m.lifeOf(c1))
 }
 
 // TestOverdueHangs: a plugin that has not answered for as long as Limbo.GiveUp gets the

@@ -60,7 +60,8 @@ func (h *Host) waysBack(s sandbox, recs []*record.Record) *restoration {
 		w := &wayBack{restoration: r, rec: rec}
 		w.doubtful = rec.BootID != h.BootID
 		rec.Result = nil // from here on it is not attached any more
-		w.changed = rec.Aside == "" && rec.Tries(r.began)
+		rec.LastTried = r.began
+		w.changed = rec.Aside != "" || rec.Tries(r.began)
 		r.ways = append(r.ways, w)
 	}
 	return r

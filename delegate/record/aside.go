@@ -88,7 +88,11 @@ func (s Store) Find(k plan.Key) (found *Record, notes []string, err error) {
 		if r.Plan.ContainerID != k.ContainerID {
 			continue
 		}
-		notes = append(notes, fmt.Sprintf("given up and set aside as %s: %s", r.Aside, r.Left))
+		what := "given up and set aside"
+		if r.IsEarly() {
+			what = "set aside and tried again"
+		}
+		notes = append(notes, fmt.Sprintf("%s as %s: %s", what, r.Aside, r.Left))
 		if found == nil || found.Plan.Key() != k {
 			found = r
 		}

@@ -12,6 +12,7 @@ const (
 	AllAttached Phase = "attached"  // all may be, and the bond and its address too
 	Complete    Phase = "complete"  // the runtime may have the result
 	Restoring   Phase = "restoring" // some links are as before again
+	Early       Phase = "set aside" // only plugins keep something, and refuse to let go of it
 	GivenUp     Phase = "given up"  // it is set aside, because it could not be restored
 )
 
@@ -20,6 +21,8 @@ func (rec *Record) Phase() Phase {
 	switch {
 	case rec == nil:
 		return None
+	case rec.IsEarly():
+		return Early
 	case rec.Aside != "":
 		return GivenUp
 	case rec.Result != nil:

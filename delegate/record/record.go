@@ -50,6 +50,8 @@ type Record struct {
 	Slow        map[string]time.Time `json:"slow,omitempty"`        // links whose restoring took long, at that time
 	Tried       time.Time            `json:"tried,omitzero"`        // when restoring was begun for the first time
 	Failing     time.Time            `json:"failing,omitzero"`      // when restoring failed for the first time, or was begun if it was killed
+	LastTried   time.Time            `json:"lastTried,omitzero"`    // when restoring was begun for the last time
+	Early       bool                 `json:"early,omitempty"`       // it was set aside before its time was over
 	Left        string               `json:"left,omitempty"`        // what was not as before when restoring was given up
 	Steps       []agentapi.Step      `json:"steps,omitempty"`
 	Warnings    []string             `json:"warnings,omitempty"`
@@ -177,6 +179,18 @@ func (rec *Record) SetLeft(failure error) {
 	rec.Left = strings.ReplaceAll(failure.Error(), "\n", "; ")
 }
 
+// IsEarly reports whether a Record was set aside before its time was over. DELs of its
+// sandbox still fail. Earlier versions set only those aside that keep nothing.
+func (rec *Record) IsEarly() bool {
+	return rec.Aside != "" && (rec.Early || rec.KeepsNothing())
+}
+
+// IsDue reports whether a Record that was given up is to be tried again by a call that has
+// nothing to do with it: after pauses that double.
+func (rec *Record) IsDue(now time.Time) bool {
+	return now.Sub(rec.LastTried) >= rec.LastTried.Sub(rec.Failing)
+}
+
 // FailsFor reports whether restoring has failed for longer than limit. The first failure
 // does not count: it begins the time.
 func (rec *Record) FailsFor(limit time.Duration) bool {
@@ -192,6 +206,14 @@ func (rec *Record) Unrestored() (links []plan.Link) {
 		}
 	}
 	return links
+}
+
+// KeepsNoDevice reports whether no link of the host is left to restore, in the boot of this
+// ID: what is left is the plugins', or in the pod. Links of another boot are not touched.
+func (rec *Record) KeepsNoDevice(bootID string) bool {
+	return rec.BootID != bootID || !slices.ContainsFunc(rec.Unrestored(), func(l plan.Link) bool {
+		return l.Holds() != "" || l.Source == netconf.FromHost
+	})
 }
 
 // Asks records that DEL of a plugin is executed for an interface.

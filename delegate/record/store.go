@@ -50,6 +50,12 @@ func (s Store) Within() Store { return Store{filepath.Join(s.Dir, "within"), s.F
 // File returns the name of a Record's file.
 func (s Store) File(k plan.Key) string { return filepath.Join(s.Dir, k.String()+recordEnd) }
 
+// Has reports whether there is a Record that was not set aside, damaged or not.
+func (s Store) Has(k plan.Key) bool {
+	_, err := os.Lstat(s.File(k))
+	return err == nil
+}
+
 // Load reads a Record. If there is none, the error is compatible with errors.Is(err,
 // fs.ErrNotExist). If the Record is damaged, a copy of it is kept under another name,
 // and Load returns the Record that Begin wrote, with every step marked as begun. If that
