@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate/agentapi"
+	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
@@ -187,6 +188,33 @@ func TestForgottenKilled(t *testing.T) {
 		require.True(t, untilKilled(func() { m.DelPod(t.Context(), netconf.Cluster{}, plan.Request{ContainerID: "c3", IfName: "bond0"}) }))
 	}
 	assert.Equal(t, []string{"c1", "c2"}, tried)
+}
+
+// TestLetGo: a DEL is killed after it has let go of the VFs and before the Record is gone, and
+// another pod gets a VF. If the Record is given up then, it does not wait for that pod.
+func TestLetGo(t *testing.T) {
+	m := newMachine(t)
+	m.mustAdd(request(t, standard))
+	m.Store.Files.Around = func(o atomicfile.Operation, do func() error) error {
+		if o.Verb == atomicfile.Remove && o.Name == m.Store.File(c1) {
+			panic(killed{})
+		}
+		return m.operate(o, do)
+	}
+	require.True(t, untilKilled(func() { m.Del(t.Context(), c1) }))
+	m.Store.Files.Around = m.operate
+	m.mustAdd(other(request(t, standard)))
+	attached := m.linesOf(pod2)
+	m.Limbo.GiveUp = 0
+	refusedOpen(m)
+	for m.Del(t.Context(), c1) != nil {
+	}
+	require.Equal(t, record.GivenUp, m.lifeOf(c1))
+	m.edges.refuse = nil
+	m.mustDel(c1)
+	assert.Empty(t, m.aside())
+	assert.Equal(t, attached, m.linesOf(pod2))
+	m.mustDel(c2)
 }
 
 // TestIsDue: what was given up is tried again after pauses that double.

@@ -27,6 +27,7 @@ func (s Store) SetAside(r *Record) error {
 	if r.Aside != "" {
 		return s.Update(r)
 	}
+	r.LetGo = s.heldByOthers(r)
 	file := s.File(r.Plan.Key())
 	if err := s.write(r, func(data []byte) error { return s.replaceSynced(file, data) }); err != nil {
 		return err
@@ -41,6 +42,17 @@ func (s Store) SetAside(r *Record) error {
 	}
 	r.Aside = aside
 	return s.Forget(r.Plan.Key())
+}
+
+// heldByOthers returns the links of a Record whose devices another Record has: this one has
+// let go of them, and was killed before it was removed.
+func (s Store) heldByOthers(r *Record) (links []string) {
+	for _, l := range r.Plan.Links {
+		if holder, err := s.Holder(l.Holds()); err == nil && holder != (plan.Key{}) && holder != r.Plan.Key() {
+			links = append(links, l.Name)
+		}
+	}
+	return links
 }
 
 // ListAside returns the Records that were set aside, the newest first: so that what one

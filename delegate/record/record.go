@@ -52,6 +52,7 @@ type Record struct {
 	Failing     time.Time            `json:"failing,omitzero"`      // when restoring failed for the first time, or was begun if it was killed
 	LastTried   time.Time            `json:"lastTried,omitzero"`    // when restoring was begun for the last time
 	Early       bool                 `json:"early,omitempty"`       // it was set aside before its time was over
+	LetGo       []string             `json:"letGo,omitempty"`       // links whose devices another Record had when this one was set aside
 	Left        string               `json:"left,omitempty"`        // what was not as before when restoring was given up
 	Steps       []agentapi.Step      `json:"steps,omitempty"`
 	Warnings    []string             `json:"warnings,omitempty"`
