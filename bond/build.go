@@ -26,7 +26,7 @@ type Spec struct {
 // Steps lists what Build and Activate do, one line per step, in the words of a
 // network engineer.
 func (s Spec) Steps() []string {
-	steps := []string{fmt.Sprintf("%s: create %s", s.Name, s.Options)}
+	steps := []string{fmt.Sprintf("%s: create %s", s.Name, s.Options.WithGateways(nil))}
 	for _, l := range s.Links {
 		steps = append(steps, fmt.Sprintf("%s: flush %s, set it down, enslave it", s.Name, l))
 		if own := s.LinkOptions[l]; len(own.sent()) > 0 {
@@ -36,6 +36,9 @@ func (s Spec) Steps() []string {
 	steps = append(steps, fmt.Sprintf("%s: set it up", s.Name))
 	if first := s.Options[activeSlave]; first != "" {
 		steps = append(steps, fmt.Sprintf("%s: use %s first, once it has a carrier", s.Name, first))
+	}
+	if s.Options.AwaitsGateway() {
+		steps = append(steps, fmt.Sprintf("%s: if IPAM's gateway answers, probe it every %s ms", s.Name, s.Options[arpInterval]))
 	}
 	return steps
 }

@@ -72,6 +72,9 @@ type Namespace interface {
 	// Announce sends a gratuitous ARP or an unsolicited neighbour advertisement
 	// for each address.
 	Announce(index int, addrs []netip.Addr) error
+	// Solicit has the kernel ask for the link-layer address of a neighbour, unless it
+	// knows it, and reports whether it knows it by now. It does not wait for the answer.
+	Solicit(index int, ip netip.Addr) (bool, error)
 	// VFs reads the administrative state of all VFs of a PF, by number. If no
 	// link has the PF's name, the error is compatible with
 	// errors.Is(err, fs.ErrNotExist).

@@ -250,6 +250,10 @@ func (l addresses) silent(a netip.Addr) bool {
 }
 
 func (l addresses) parse(raw json.RawMessage) (string, error) {
+	var only string
+	if json.Unmarshal(raw, &only) == nil && only == gateway {
+		return gateway, nil
+	}
 	var list []string
 	if json.Unmarshal(raw, &list) != nil || list == nil {
 		w, err := word(raw)
@@ -303,7 +307,9 @@ func (l addresses) decode(payload []byte) string {
 	return strings.Join(out, ",")
 }
 
-func (l addresses) values() string { return fmt.Sprintf("1 to %d IPv%d addresses", l.most, l.family) }
+func (l addresses) values() string {
+	return fmt.Sprintf("1 to %d IPv%d addresses, or %s", l.most, l.family, gateway)
+}
 
 func encodeUint(bits int, v uint32) []byte {
 	switch bits {

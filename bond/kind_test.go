@@ -30,7 +30,7 @@ func TestParse(t *testing.T) {
 		notFlag    = "want 0 or 1"
 		notMode    = "want one of balance-rr, active-backup, balance-xor, broadcast, 802.3ad, balance-tlb, balance-alb"
 		notMAC     = "want a MAC address such as 02:00:00:00:00:01"
-		notTargets = "want 1 to 16 IPv4 addresses"
+		notTargets = "want 1 to 16 IPv4 addresses, or gateway"
 		notSingle  = "want a single value"
 	)
 	for _, c := range []struct{ key, raw, want, err string }{
@@ -122,9 +122,9 @@ func TestParse(t *testing.T) {
 		{arpIPTarget, `["255.255.255.255"]`, "", "has 255.255.255.255, which never answers ARP requests"},
 		{arpIPTarget, `["224.0.0.1"]`, "", "has 224.0.0.1, which never answers ARP requests"},
 		{nsIP6Target, `["fd00:0::1", "fe80::1"]`, "fd00::1,fe80::1", ""},
-		{nsIP6Target, `"10.0.0.1"`, "", `has "10.0.0.1", want 1 to 16 IPv6 addresses`},
-		{nsIP6Target, `"::ffff:10.0.0.1"`, "", `has "::ffff:10.0.0.1", want 1 to 16 IPv6 addresses`},
-		{nsIP6Target, `"fe80::1%eth0"`, "", `has "fe80::1%eth0", want 1 to 16 IPv6 addresses`},
+		{nsIP6Target, `"10.0.0.1"`, "", `has "10.0.0.1", want 1 to 16 IPv6 addresses, or gateway`},
+		{nsIP6Target, `"::ffff:10.0.0.1"`, "", `has "::ffff:10.0.0.1", want 1 to 16 IPv6 addresses, or gateway`},
+		{nsIP6Target, `"fe80::1%eth0"`, "", `has "fe80::1%eth0", want 1 to 16 IPv6 addresses, or gateway`},
 		{nsIP6Target, `"ff02::1"`, "", "has ff02::1, which never answers neighbour solicitations"},
 		{nsIP6Target, `"::"`, "", "has ::, which never answers neighbour solicitations"},
 		{"adUserPortKey", `1023`, "1023", ""},

@@ -106,7 +106,10 @@ func (o Options) parse(row option, raw map[string]json.RawMessage, problems *Pro
 // there are several.
 func (o Options) setDefaults() {
 	o.setDefault(Mode, ActiveBackup)
-	if o.number(arpInterval) == 0 {
+	if o.AwaitsGateway() {
+		o.setDefault(arpInterval, "1000")
+	}
+	if o.number(arpInterval) == 0 || o.AwaitsGateway() {
 		o.setDefault(Miimon, "100")
 	}
 	if o[Mode] == ActiveBackup && (o[MAC] == "" || o[MACPolicy] == Shared) {
@@ -216,7 +219,10 @@ func (o Options) checkMonitor(problems *Problems) {
 	if mii == 0 && arp == 0 && !targets {
 		problems.Add(Miimon, "set miimon, usually to 100, or set arpInterval and arpIpTarget", "is 0, and there are no ARP targets: the bond would never notice a dead link")
 	}
-	if mii > 0 && arp > 0 {
+	if o.AwaitsGateway() && mii == 0 {
+		problems.Add(Miimon, "leave miimon out", "is 0, but a bond whose gateway does not answer needs it")
+	}
+	if mii > 0 && arp > 0 && !o.AwaitsGateway() {
 		problems.Add(arpInterval, "the kernel accepts only one of the two; leave miimon out to use ARP", "is %d ms, but miimon is %d ms", arp, mii)
 	}
 }

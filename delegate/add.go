@@ -412,7 +412,7 @@ func (h *Host) bondSteps(ctx context.Context, s sandbox, rec *record.Record, o *
 	}
 	var made bond.Link
 	var result *current.Result
-	return append(steps,
+	steps = append(steps,
 		step{"bond", func() (err error) {
 			if slices.Contains(localIPAM, rec.Plan.IPAM) {
 				made, result, err = h.buildBesideIPAM(ctx, s, rec)
@@ -434,6 +434,10 @@ func (h *Host) bondSteps(ctx context.Context, s sandbox, rec *record.Record, o *
 			}
 			return err
 		}})
+	if rec.Plan.Bond.Options.AwaitsGateway() {
+		steps = append(steps, step{"gateway", func() error { return watchGateways(s, rec, result, o) }})
+	}
+	return steps
 }
 
 func (h *Host) chainSteps(ctx context.Context, s sandbox, rec *record.Record, _ *outcome) []step {

@@ -176,3 +176,14 @@ func (n *namespace) Announce(index int, addrs []netip.Addr) error {
 	_, err = n.read(index)
 	return err
 }
+
+// Solicit reports at once that a neighbour answers over a link that has a carrier.
+func (n *namespace) Solicit(index int, ip netip.Addr) (bool, error) {
+	unlock, err := n.lock("Solicit", n.nameOf(index))
+	defer unlock()
+	if err != nil {
+		return false, err
+	}
+	l, err := n.read(index)
+	return err == nil && l.Carrier && slices.Contains(n.k.neighbours, ip), err
+}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -25,6 +26,7 @@ type Kernel struct {
 	made       int // counts namespaces and links, for IDs and MACs
 	noBonding  bool
 	parameters map[string]parameter // of the bonding module, by option
+	neighbours []netip.Addr         // that answer
 
 	// Fail, if not nil, is called before each verb and can fail it. It gets the
 	// name of the method and of the link: "Change enp1s0v0".
@@ -85,6 +87,13 @@ func (k *Kernel) AddNamespace(path string) {
 	defer k.mu.Unlock()
 	k.made++
 	k.namespaces[path] = &namespace{k: k, id: fmt.Sprintf("fake:%d", k.made), lastIndex: loopback}
+}
+
+// AddNeighbour has a host answer, in every network, to those who ask for its address.
+func (k *Kernel) AddNeighbour(ip netip.Addr) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.neighbours = append(k.neighbours, ip)
 }
 
 // loopback is the index of the loopback link, which each namespace of a real kernel

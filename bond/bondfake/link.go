@@ -14,6 +14,9 @@ import (
 
 const activeSlave = "activeSlave"
 
+// monitors are the two ways to monitor links. Each ends the other.
+var monitors = map[string]string{bond.Miimon: "arpInterval", "arpInterval": bond.Miimon}
+
 // changeOptions sets options of a bond or of a link in one.
 func (l *link) changeOptions(o bond.Options) error {
 	for key, text := range o {
@@ -22,6 +25,9 @@ func (l *link) changeOptions(o bond.Options) error {
 				return unix.EOPNOTSUPP
 			}
 			l.Options[key] = text
+			if replaced := monitors[key]; replaced != "" && text != "0" {
+				l.Options[replaced] = "0"
+			}
 			continue
 		}
 		s := l.ns.k.named(l.ns, text)

@@ -63,6 +63,12 @@ var script = []step{
 			return n.Announce(4711, []netip.Addr{netip.MustParseAddr("10.0.0.1")})
 		})
 	}, err: fs.ErrNotExist},
+	{name: "ask for a neighbour over a link that is not there", do: func(s *stage) error {
+		return s.in("pod", func(n bond.Namespace) error {
+			_, err := n.Solicit(4711, netip.MustParseAddr("10.0.0.1"))
+			return err
+		})
+	}, err: fs.ErrNotExist},
 	{name: "a VF cannot be deleted", do: del("host", a0), err: unix.EOPNOTSUPP},
 
 	{name: "move two VFs", do: all(move("host", a0, "pod", name("net1")), move("host", b0, "pod", name("net2"))), state: `
@@ -189,6 +195,15 @@ pod bond0 up mac b0 primary net2
 pod net1 up mac a0 in bond0
 pod net2 up mac b0 in bond0
 `},
+	{name: "ARP monitoring replaces miimon in a bond with links", do: on("pod", "bond0", func(n bond.Namespace, l bond.Link) error {
+		return n.Change(l.Index, bond.Change{Options: bond.Options{"arpInterval": "1000", "arpIpTarget": "10.0.0.9"}})
+	})},
+	{name: "and is replaced by it", do: on("pod", "bond0", func(n bond.Namespace, l bond.Link) error {
+		if o := l.Options; o["miimon"] != "0" || o["arpInterval"] != "1000" || o["arpIpTarget"] != "10.0.0.9" {
+			return fmt.Errorf("miimon %s, arpInterval %s, arpIpTarget %s", o["miimon"], o["arpInterval"], o["arpIpTarget"])
+		}
+		return n.Change(l.Index, bond.Change{Options: bond.Options{"miimon": "100"}})
+	})},
 	{name: "of one link too", do: on("pod", "bond0", func(_ bond.Namespace, l bond.Link) error {
 		if l.Options[bond.Primary] != "net2" {
 			return fmt.Errorf("primary is %q", l.Options[bond.Primary])

@@ -113,6 +113,9 @@ func readNetwork(raw json.RawMessage, fields map[string]json.RawMessage, bondNam
 	elements, whole := readElements(top)
 	links := readLinks(top, elements, h, cmp.Or(bondName, h.ifName))
 	options := readOptions(top, links, cmp.Or(bondName, h.ifName))
+	if options.AwaitsGateway() && h.ipam == "" {
+		problems.Add("ipam", "set ipam, or write the target's address", "is missing, but the bond is to probe the gateway that IPAM names")
+	}
 	n := Network{
 		Config: NewConfig(raw), CNIVersion: h.cniVersion, Name: h.name, Agent: h.agent, IPAM: h.ipam,
 		Links: withVLAN(links, options[bond.VLAN], &problems), PodLinks: podLinks(links), Options: options,

@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"iter"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -43,6 +44,7 @@ type Record struct {
 	IPAMFailed  bool                 `json:"ipamFailed,omitempty"`  // its ADD ended with an error
 	RefusedBy   int                  `json:"refusedBy,omitempty"`   // the first plugin of a chain, counted from 1, that was not executed
 	Addresses   bond.Addresses       `json:"addresses,omitzero"`    // of the bond
+	Gateways    []netip.Addr         `json:"gateways,omitempty"`    // that have answered and watch the bond's links
 	DeviceInfo  json.RawMessage      `json:"deviceInfo,omitempty"`  // what a plugin wrote about its device; it replaces the Plan's
 	Result      json.RawMessage      `json:"result,omitempty"`      // the ADD's: the attachment is complete
 	Restored    []string             `json:"restored,omitempty"`    // links that are as before again
@@ -102,9 +104,10 @@ func (r *Record) Plugins() iter.Seq2[netconf.Plugin, string] {
 }
 
 // Bond returns the plan's bond. It has the bond's MTU even if that was not known before
-// the links were attached.
+// the links were attached, and of the gateways those as targets that have answered.
 func (r *Record) Bond() bond.Spec {
 	spec := r.Plan.Bond
+	spec.Options = spec.Options.WithGateways(r.Gateways)
 	if r.MTU > 0 {
 		spec.Options = spec.Options.WithMTU(r.MTU)
 	}
