@@ -89,6 +89,10 @@ type Namespace interface {
 	// Observe lists all links of the namespace as events would tell of them, with its
 	// number.
 	Observe(number int) ([]Event, error)
+	// ObserveIn does what Observe does for the namespace that has a number in this one,
+	// without entering it. Options do not name a primary. If no namespace has the number,
+	// the error is compatible with errors.Is(err, unix.EINVAL).
+	ObserveIn(number int) ([]Event, error)
 	// Close closes the sockets.
 	Close() error
 }
@@ -157,6 +161,7 @@ type Change struct {
 	Name      *string
 	Master    *int // 0: no master
 	Namespace Namespace
+	Number    *int    // the number of a namespace in this one, in place of Namespace; Master is then a link there
 	Options   Options // those of a bond that exists, or of a link in one; all other fields are nil then
 
 	Alias        *string
@@ -166,7 +171,7 @@ type Change struct {
 	DropXDP      XDP // the programs in these modes
 	Set, Clear   Flags
 	DropAltNames []string // each must be one of the link's
-	AddAltNames  []string // nil if there is a Namespace
+	AddAltNames  []string // nil if there is a Namespace or a Number
 }
 
 // Addresses are the addresses and routes of a link. If an address has several

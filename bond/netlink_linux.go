@@ -413,6 +413,9 @@ func (n *namespace) changeLink(index int, c Change) error {
 		}
 		r.AddData(nl.NewRtAttr(unix.IFLA_NET_NS_FD, uint32Attr(int(to.file.Fd()))))
 	}
+	if c.Number != nil {
+		r.AddData(nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, uint32Attr(*c.Number)))
+	}
 	if c.Options != nil {
 		return n.changeOptions(r, index, c.Options)
 	}

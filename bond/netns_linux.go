@@ -21,15 +21,22 @@ type System struct{}
 
 // Host opens the namespace of this process. It opens that of the current thread:
 // /proc/self has the namespace of the first thread, which can be in another one at
-// the moment.
+// the moment. It needs no capability, because no thread has to enter the namespace.
 func (System) Host() (Namespace, error) {
-	return System{}.Open("/proc/thread-self/ns/net")
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	return openPath("/proc/thread-self/ns/net", func(_ *namespace, f func() error) error { return f() })
 }
 
 // Open opens the namespace at path. If there is none, the error is compatible with
 // errors.Is(err, fs.ErrNotExist): the path does not exist, or is only the empty
 // file on which a namespace was mounted.
 func (System) Open(path string) (Namespace, error) {
+	return openPath(path, (*namespace).inside)
+}
+
+// openPath opens the namespace at path. enter calls a function that opens sockets in it.
+func openPath(path string, enter func(n *namespace, f func() error) error) (Namespace, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("network namespace: %w", err)
@@ -43,7 +50,7 @@ func (System) Open(path string) (Namespace, error) {
 		file.Close()
 		return nil, fmt.Errorf("%s is not a network namespace: %w", path, fs.ErrNotExist)
 	}
-	n, err := open(file)
+	n, err := open(file, enter)
 	if err != nil {
 		file.Close()
 		return nil, fmt.Errorf("network namespace %s: %w", path, err)
@@ -60,9 +67,9 @@ type namespace struct {
 	packet int // AF_PACKET; -1 until it is needed
 }
 
-func open(file *os.File) (*namespace, error) {
+func open(file *os.File, enter func(n *namespace, f func() error) error) (*namespace, error) {
 	n := &namespace{file: file, packet: -1}
-	err := n.inside(func() (err error) {
+	err := enter(n, func() (err error) {
 		n.route, err = openRoute()
 		return err
 	})
@@ -173,10 +180,13 @@ func execute(r *nl.NetlinkRequest, answer uint16) ([][]byte, error) {
 const dumpTries = 10
 
 // dump asks for a list of all objects of one kind.
-func (n *namespace) dump(kind int, head nl.NetlinkRequestData, answer uint16) ([][]byte, error) {
+func (n *namespace) dump(kind int, head nl.NetlinkRequestData, answer uint16, more ...nl.NetlinkRequestData) ([][]byte, error) {
 	for range dumpTries {
 		r := n.request(kind, unix.NLM_F_DUMP)
 		r.AddData(head)
+		for _, d := range more {
+			r.AddData(d)
+		}
 		messages, err := execute(r, answer)
 		if !errors.Is(err, nl.ErrDumpInterrupted) && !errors.Is(err, unix.EINTR) {
 			return messages, err

@@ -169,8 +169,21 @@ func (n *namespace) Number(other Namespace) (int, error) {
 	return n.number(of)
 }
 
-func (n *namespace) Observe(number int) ([]Event, error) {
-	messages, err := n.dump(unix.RTM_GETLINK, nl.NewIfInfomsg(unix.AF_UNSPEC), unix.RTM_NEWLINK)
+func (n *namespace) Observe(number int) ([]Event, error) { return n.observe(number) }
+
+// ObserveIn does without the kernel's own words: the library expects the echo of the request
+// before them, and a list that is refused has none. It would panic.
+func (n *namespace) ObserveIn(number int) ([]Event, error) {
+	if err := n.route.Socket.SetExtAck(false); err != nil {
+		return nil, fmt.Errorf("listing links: %w", err)
+	}
+	defer n.route.Socket.SetExtAck(true)
+	return n.observe(number, nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, uint32Attr(number)))
+}
+
+// observe lists links. where tells of which namespace, if it is not this one.
+func (n *namespace) observe(number int, where ...nl.NetlinkRequestData) ([]Event, error) {
+	messages, err := n.dump(unix.RTM_GETLINK, nl.NewIfInfomsg(unix.AF_UNSPEC), unix.RTM_NEWLINK, where...)
 	if err != nil {
 		return nil, fmt.Errorf("listing links: %w", err)
 	}

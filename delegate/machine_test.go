@@ -421,6 +421,13 @@ func (n edgedNamespace) Number(other bond.Namespace) (int, error) {
 	return n.Namespace.Number(other)
 }
 
+func (n edgedNamespace) ObserveIn(number int) ([]bond.Event, error) {
+	if err := n.edges.pass("ObserveIn"); err != nil {
+		return nil, err
+	}
+	return n.Namespace.ObserveIn(number)
+}
+
 func (n edgedNamespace) VFs(pf string) (map[int]bond.VF, error) {
 	if err := n.edges.pass("VFs " + pf); err != nil {
 		return nil, err

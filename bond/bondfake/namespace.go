@@ -167,8 +167,12 @@ func (n *namespace) Change(index int, c bond.Change) error {
 	if err := l.dropAltNames(c.DropAltNames); err != nil {
 		return err
 	}
-	if c.Namespace != nil {
-		if err := l.move(c.Namespace.(*namespace), c.Name); err != nil {
+	to, err := n.target(c)
+	if err != nil {
+		return err
+	}
+	if to != nil {
+		if err := l.move(to, c.Name); err != nil {
 			return err
 		}
 	}
@@ -211,4 +215,19 @@ func (n *namespace) Change(index int, c bond.Change) error {
 		return err
 	}
 	return l.addAltNames(c.AddAltNames)
+}
+
+// target returns the namespace to which a link moves, or nil.
+func (n *namespace) target(c bond.Change) (*namespace, error) {
+	switch {
+	case c.Number != nil:
+		to := n.k.numbered(*c.Number)
+		if to == nil {
+			return nil, unix.EINVAL
+		}
+		return to, nil
+	case c.Namespace != nil:
+		return c.Namespace.(*namespace), nil
+	}
+	return nil, nil
 }

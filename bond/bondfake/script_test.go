@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -130,6 +131,42 @@ pod bond0 up mac of its active link mtu 1400
 pod net1 mac a0
 pod net2 up mac b0 mtu 1400 in bond0
 `},
+	{name: "no namespace has the number", do: func(s *stage) error {
+		return s.in("host", func(n bond.Namespace) error { _, err := n.ObserveIn(4711); return err })
+	}, err: unix.EINVAL},
+	{name: "back to the host, and into a bond of the pod that is not there", do: all(
+		move("pod", "net1", "host", name(a0)), moveByNumber(a0, "pod", 4711, name("net1"))), err: unix.EINVAL, state: `
+host enp1s0v1 mac a1
+host enp2s0v1 mac b1
+pod bond0 up mac of its active link mtu 1400
+pod net1 mac a0
+pod net2 up mac b0 mtu 1400 in bond0
+`},
+	{name: "back to the host, and by number into the bond in the pod", do: all(
+		move("pod", "net1", "host", name(a0)), func(s *stage) error {
+			return moveByNumber(a0, "pod", s.indexIn("pod", "bond0"), name("net1"))(s)
+		}), state: `
+host enp1s0v1 mac a1
+host enp2s0v1 mac b1
+pod bond0 up mac of its active link mtu 1400
+pod net1 up mac a0 mtu 1400 in bond0
+pod net2 up mac b0 mtu 1400 in bond0
+`},
+	{name: "the pod's links as the host sees them", do: func(s *stage) error {
+		return s.in("host", func(n bond.Namespace) error {
+			number := s.numberOf("pod")
+			seen, err := n.ObserveIn(number)
+			at := slices.IndexFunc(seen, func(e bond.Event) bool { return e.Link.Name == "net1" })
+			if assert.GreaterOrEqual(s, at, 0) {
+				assert.Equal(s, number, seen[at].NSID)
+				assert.Equal(s, vfDevices[0], seen[at].Link.Device)
+				assert.Equal(s, s.indexIn("pod", "bond0"), seen[at].Link.Master)
+				assert.NotNil(s, seen[at].Member)
+			}
+			return err
+		})
+	}},
+	{name: "release it again", do: change("pod", "net1", bond.Change{Master: new(0)})},
 	{name: "release the last", do: change("pod", "net2", bond.Change{Master: new(0)}), state: `
 host enp1s0v1 mac a1
 host enp2s0v1 mac b1

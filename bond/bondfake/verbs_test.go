@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+
 	"github.com/multibond/multibond/bond"
 )
 
@@ -188,3 +190,35 @@ func mac(s string) bond.Change  { return bond.Change{MAC: &s} }
 func mtu(v int) bond.Change     { return bond.Change{MTU: &v} }
 func name(s string) bond.Change { return bond.Change{Name: &s} }
 func state(v bool) bond.Change  { return bond.Change{Up: &v} }
+
+// moveByNumber moves a link of the host by the number of a namespace, into a bond there.
+func moveByNumber(link, to string, master int, c bond.Change) func(*stage) error {
+	return func(s *stage) error {
+		return s.in("host", func(n bond.Namespace) error {
+			c.Number, c.Master = new(s.numberOf(to)), &master
+			return n.Change(s.link(n, link).Index, c)
+		})
+	}
+}
+
+// numberOf returns the number of a namespace in the host's.
+func (s *stage) numberOf(space string) (number int) {
+	err := s.in("host", func(host bond.Namespace) error {
+		return s.in(space, func(n bond.Namespace) (err error) {
+			number, err = host.Number(n)
+			return err
+		})
+	})
+	assert.NoError(s, err)
+	return number
+}
+
+// indexIn returns the index of a link in a namespace.
+func (s *stage) indexIn(space, name string) (index int) {
+	err := s.in(space, func(n bond.Namespace) error {
+		index = s.link(n, name).Index
+		return nil
+	})
+	assert.NoError(s, err)
+	return index
+}

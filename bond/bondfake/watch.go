@@ -1,7 +1,10 @@
 package bondfake
 
 import (
+	"fmt"
 	"os"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/multibond/multibond/bond"
 )
@@ -44,7 +47,38 @@ func (n *namespace) Observe(number int) ([]bond.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []bond.Event
+	return n.observe(number), nil
+}
+
+// ObserveIn finds the namespace by its number.
+func (n *namespace) ObserveIn(number int) ([]bond.Event, error) {
+	unlock, err := n.lock("ObserveIn", "")
+	defer unlock()
+	if err != nil {
+		return nil, err
+	}
+	of := n.k.numbered(number)
+	if of == nil {
+		return nil, fmt.Errorf("listing links: %w", unix.EINVAL)
+	}
+	out := of.observe(number)
+	for _, e := range out {
+		delete(e.Link.Options, bond.Primary)
+	}
+	return out, nil
+}
+
+// numbered returns the namespace that has a number in the host's, or nil.
+func (k *Kernel) numbered(number int) *namespace {
+	for _, n := range k.namespaces {
+		if n.number != nil && *n.number == number {
+			return n
+		}
+	}
+	return nil
+}
+
+func (n *namespace) observe(number int) (out []bond.Event) {
 	for _, l := range n.k.in(n) {
 		e := bond.Event{NSID: number, Link: l.report()}
 		if l.active != nil {
@@ -58,5 +92,5 @@ func (n *namespace) Observe(number int) ([]bond.Event, error) {
 		}
 		out = append(out, e)
 	}
-	return out, nil
+	return out
 }
