@@ -29,6 +29,11 @@ func (h *Host) OpenEyes(ctx context.Context, socket string) {
 // that nothing is missed in between. The agent needs no capability to listen to it, and can
 // do nothing else with it.
 func (h *Host) giveEyes(ctx context.Context, socket string) error {
+	return h.giveEyesBy(ctx, socket, h.observe)
+}
+
+// giveEyesBy is giveEyes. observe adds the bond of a Record to what is there.
+func (h *Host) giveEyesBy(ctx context.Context, socket string, observe func(bond.Namespace, *record.Record, *agentapi.Watch)) error {
 	events, err := h.Kernel.OpenEvents()
 	if err != nil {
 		return err
@@ -47,7 +52,7 @@ func (h *Host) giveEyes(ctx context.Context, socket string) error {
 	for _, k := range keys {
 		// A Record that cannot be read is a warning of its own DEL.
 		if rec, err := h.Store.Load(k); err == nil {
-			h.observe(host, rec, &w)
+			observe(host, rec, &w)
 		}
 	}
 	if err := observeDevices(host, &w); err != nil {
@@ -83,6 +88,11 @@ func (h *Host) observe(host bond.Namespace, rec *record.Record, w *agentapi.Watc
 	if err != nil {
 		return
 	}
+	addBond(rec, number, now, w)
+}
+
+// addBond adds a Record's bond and its links, which are among those of the pod.
+func addBond(rec *record.Record, number int, now []bond.Event, w *agentapi.Watch) {
 	b := bondOfRecord(rec, number)
 	w.Bonds = append(w.Bonds, b)
 	for _, e := range now {

@@ -55,8 +55,13 @@ func main() {
 	// The plugin does one thing after the other. Threads that looked for work for a
 	// second processor took a sixth of the time of an ADD, and a third of a DEL's.
 	runtime.GOMAXPROCS(1)
-	if len(os.Args) > 1 && os.Args[1] == "plan" {
-		os.Exit(planOf(os.Args[2:]))
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "plan":
+			os.Exit(planOf(os.Args[2:]))
+		case "keep":
+			os.Exit(keepOf(os.Args[2:]))
+		}
 	}
 	funcs := skel.CNIFuncs{
 		Add:    withCNIError(addTimeout, wayBack, add),

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+
+	"github.com/containernetworking/cni/pkg/skel"
+)
+
+const keepUsage = `usage: multibond keep [flags]
+
+Looks after the bonds of this node until it is ended, and gives the agent sight of
+them. It needs root, NET_ADMIN and NET_BROADCAST in the host's network namespace,
+and nothing of the API. It is optional: deploy/keep.
+`
+
+// keepOf runs "multibond keep". It prints what it does to standard error, one line each. It
+// returns the exit status. A signal may end it at any time.
+func keepOf(args []string) (status int) {
+	flags := flag.NewFlagSet("keep", flag.ContinueOnError)
+	flags.Usage = func() {
+		fmt.Fprint(flags.Output(), keepUsage)
+		flags.PrintDefaults()
+	}
+	agent := flags.String("agent", "/run/multibond/agent.sock", "the agent's socket")
+	if err := flags.Parse(args); err != nil {
+		return 2
+	}
+	say := func(line string) { fmt.Fprintln(os.Stderr, "multibond keep:", line) }
+	host, err := newHost(&skel.CmdArgs{})
+	if err == nil {
+		err = host.Keep(context.Background(), *agent, say)
+	}
+	if err != nil {
+		say(err.Error())
+		return 1
+	}
+	return 0
+}

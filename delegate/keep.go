@@ -1,0 +1,407 @@
+package delegate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/agentapi"
+	"github.com/multibond/multibond/delegate/dirwatch"
+	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/record"
+)
+
+// A duty is something that Keep does for each bond. It compares the bond with what it has
+// to be, and returns the first step that is missing, or nil. It changes nothing itself. It
+// is the same for a restart and for each event.
+type duty func(k *keeper, rec *record.Record, now sight) (*errand, error)
+
+// An errand is one step. Keep holds the locks on the Record's container and devices
+// meanwhile. What do changes is undone by restore, so it is in the Record, on disk, before
+// that.
+type errand struct {
+	what string
+	do   func(ctx context.Context) error
+}
+
+// duties are done in this order.
+var duties = []duty{}
+
+const (
+	firstPause = 250 * time.Millisecond // before something that has failed is tried again
+	longPause  = time.Minute            // each pause is twice as long as the one before, but not longer than this
+	sureLook   = time.Minute            // between two looks at a directory, in case that its changes cannot be heard
+	mostSteps  = 3 * 32                 // for one Record at once: more than all its links need
+)
+
+// Keep looks after the bonds of this node until ctx ends: whenever a link or a Record
+// changes, it does its duties for the Records that this concerns. It keeps nothing that it
+// could not find out again, so it can be killed at any time. It needs CAP_NET_ADMIN and
+// CAP_NET_BROADCAST in the host's network namespace, and enters no other. say gets what it
+// has done, and what it could not do, one line each. It returns an error if it cannot hear
+// what the kernel tells.
+func (h *Host) Keep(ctx context.Context, agent string, say func(string)) error {
+	if err := os.MkdirAll(h.Store.Dir, 0o700); err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	events, err := h.Kernel.OpenEvents()
+	if err != nil {
+		return err
+	}
+	defer events.Close()
+	k, err := h.newKeeper(agent, say)
+	if err != nil {
+		return err
+	}
+	defer k.host.Close()
+	heard, read, deaf := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() { deaf <- await(events, heard, read) }()
+	written, restarted := make(chan struct{}, 1), make(chan struct{}, 1)
+	go dirwatch.Follow(ctx, h.Store.Dir, 0, sureLook, func() { signal(written) })
+	go dirwatch.Follow(ctx, filepath.Dir(agent), 0, sureLook, func() { signal(restarted) })
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-deaf:
+			return err
+		case <-heard:
+			if err := k.listen(ctx, events); err != nil {
+				return err
+			}
+			read <- struct{}{}
+		case <-written:
+			if err := k.refresh(); err != nil {
+				k.say("%v", err)
+			}
+		case <-restarted:
+			k.openEyes(ctx)
+		case <-time.After(k.pause()):
+		}
+		k.doDuties(ctx)
+	}
+}
+
+// await sends to heard whenever there are events, and then waits for read.
+func await(events *os.File, heard chan<- struct{}, read <-chan struct{}) error {
+	for {
+		if err := bond.AwaitEvents(events); err != nil {
+			return err
+		}
+		heard <- struct{}{}
+		<-read
+	}
+}
+
+// signal sends to c, unless there is a message already that nobody has read.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// keeper is what Keep knows. One goroutine has it: locks of one process do not keep its
+// own goroutines from each other.
+type keeper struct {
+	*Host
+	agent   string // its socket
+	tell    func(string)
+	host    bond.Namespace
+	records map[plan.Key]keptRecord
+	due     map[plan.Key]time.Time // the Records to look at, and when
+	failed  map[plan.Key]failure   // those for which something has failed
+	ended   map[int]time.Time      // when the last namespace with a number ended
+}
+
+// keptRecord is a Record with the file that it was read from.
+type keptRecord struct {
+	*record.Record
+	file os.FileInfo
+}
+
+// failure is what has failed for a Record, and how long it then waited.
+type failure struct {
+	text  string
+	pause time.Duration
+}
+
+func (h *Host) newKeeper(agent string, say func(string)) (*keeper, error) {
+	host, err := h.Kernel.Host()
+	if err != nil {
+		return nil, err
+	}
+	return &keeper{
+		Host: h, agent: agent, tell: say, host: host, records: map[plan.Key]keptRecord{},
+		due: map[plan.Key]time.Time{}, failed: map[plan.Key]failure{}, ended: map[int]time.Time{},
+	}, nil
+}
+
+func (k *keeper) say(format string, args ...any) { k.tell(fmt.Sprintf(format, args...)) }
+
+// openEyes is [Host.OpenEyes]. It does not enter the pods' namespaces.
+func (k *keeper) openEyes(ctx context.Context) {
+	if blind, err := (agentapi.Client{Socket: k.agent, Timeout: blindTimeout}).Blind(ctx); err != nil || !blind {
+		return
+	}
+	k.show(ctx)
+}
+
+// show gives the agent a socket of events and the state of all bonds.
+func (k *keeper) show(ctx context.Context) {
+	err := k.giveEyesBy(ctx, k.agent, func(_ bond.Namespace, rec *record.Record, w *agentapi.Watch) {
+		if now, there, err := k.see(rec); err == nil && there {
+			addBond(rec, *rec.NSID, now.pod, w)
+		}
+	})
+	if err != nil {
+		k.say("the agent cannot watch the bonds of this node: %v", err)
+	}
+}
+
+// listen reads what the kernel has told. If something was lost, all has to be looked at.
+func (k *keeper) listen(ctx context.Context, events *os.File) error {
+	err := bond.ReadEvents(events, k.hear)
+	if !errors.Is(err, bond.ErrEventsLost) {
+		return err
+	}
+	for key := range k.records {
+		k.look(key)
+	}
+	k.openEyes(ctx) // it will have lost them, too
+	return nil
+}
+
+// hear has the Records looked at that an event concerns: those of its namespace, or, if
+// that is the host's, those that have the device, or a VF of the PF.
+func (k *keeper) hear(e bond.Event) {
+	if e.Kind == bond.Forgotten {
+		k.ended[e.NSID] = time.Now()
+		return
+	}
+	for key, rec := range k.records {
+		concerns := e.NSID == *rec.NSID
+		if e.NSID == bond.OwnNamespace {
+			concerns = slices.ContainsFunc(rec.Plan.Links, func(l plan.Link) bool {
+				return l.Device != "" && l.Device == e.Link.Device || l.PF != "" && l.PF == e.Link.Name
+			})
+		}
+		if concerns {
+			k.look(key)
+		}
+	}
+}
+
+// look has a Record looked at next.
+func (k *keeper) look(key plan.Key) { k.due[key] = time.Now() }
+
+// refresh reads the Records that are new or have changed, and forgets those that are gone.
+func (k *keeper) refresh() error {
+	keys, err := k.Store.List()
+	if err != nil {
+		return err
+	}
+	for key := range k.records {
+		if !slices.Contains(keys, key) {
+			k.forget(key)
+		}
+	}
+	for _, key := range keys {
+		now, err := os.Stat(k.Store.File(key))
+		if was := k.records[key].file; err != nil || was != nil && os.SameFile(was, now) && was.ModTime().Equal(now.ModTime()) {
+			continue
+		}
+		k.reload(key, now)
+	}
+	return nil
+}
+
+// reload reads a Record, and has it looked at if its bond is kept. A Record that cannot be
+// read is a warning of its own DEL.
+func (k *keeper) reload(key plan.Key, file os.FileInfo) {
+	rec, err := k.Store.Load(key)
+	if err != nil || !k.isKept(rec) {
+		k.forget(key)
+		return
+	}
+	k.records[key] = keptRecord{rec, file}
+	k.look(key)
+}
+
+func (k *keeper) forget(key plan.Key) {
+	delete(k.records, key)
+	delete(k.due, key)
+	delete(k.failed, key)
+}
+
+// isKept reports whether a Record has a bond that Keep looks after: its ADD is complete,
+// its DEL has not begun, and its namespace has a number.
+func (h *Host) isKept(rec *record.Record) bool {
+	return !rec.Plan.IsChain() && rec.BootID == h.BootID && rec.Phase() == record.Complete &&
+		rec.Tried.IsZero() && rec.NSID != nil && rec.BondIndex != 0
+}
+
+// pause returns the time until the next Record is due.
+func (k *keeper) pause() time.Duration {
+	next := time.Hour
+	for _, at := range k.due {
+		next = min(next, time.Until(at))
+	}
+	return max(next, 0)
+}
+
+// doDuties does the duties for all Records that are due.
+func (k *keeper) doDuties(ctx context.Context) {
+	now := time.Now()
+	for key, at := range k.due {
+		if at.After(now) {
+			continue
+		}
+		delete(k.due, key)
+		if err := k.serve(ctx, key); err != nil {
+			k.again(key, err)
+		} else {
+			delete(k.failed, key)
+		}
+	}
+}
+
+// again has a Record looked at later, after something has failed. What has failed the same
+// way before is not told again.
+func (k *keeper) again(key plan.Key, err error) {
+	was := k.failed[key]
+	now := failure{err.Error(), min(max(2*was.pause, firstPause), longPause)}
+	if now.text != was.text && !errors.Is(err, errBusy) {
+		k.say("%s: %v; it is tried again", key, err)
+	}
+	k.failed[key], k.due[key] = now, time.Now().Add(now.pause)
+}
+
+// serve does all duties for one Record, one step after the other, and looks again after
+// each. It takes locks only if there is something to do.
+func (k *keeper) serve(ctx context.Context, key plan.Key) error {
+	for range mostSteps {
+		rec, known := k.records[key]
+		if !known {
+			return nil
+		}
+		if todo, err := k.next(rec.Record); todo == nil || err != nil {
+			return err
+		}
+		if more, err := k.step(ctx, key); !more || err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("it is not as it has to be after %d steps", mostSteps)
+}
+
+// next returns the first step that is missing for a Record, or nil.
+func (k *keeper) next(rec *record.Record) (*errand, error) {
+	now, there, err := k.see(rec)
+	if err != nil || !there {
+		return nil, err
+	}
+	for _, d := range duties {
+		if todo, err := d(k, rec, now); todo != nil || err != nil {
+			return todo, err
+		}
+	}
+	return nil, nil
+}
+
+// errBusy is returned while an ADD or a DEL has the Record.
+var errBusy = errors.New("an ADD or a DEL is at work")
+
+// step takes the Record's locks, reads it and looks again, and does the first step that is
+// missing. It waits for no lock, so that no ADD or DEL waits for more than that step. more is
+// false if nothing was missing any more.
+func (k *keeper) step(ctx context.Context, key plan.Key) (more bool, err error) {
+	locks, err := record.OpenLocks(k.Store.Dir, 0)
+	if err != nil {
+		return false, err
+	}
+	defer locks.Close()
+	devices := k.records[key].Plan.Devices()
+	if err := errors.Join(locks.Lock(ctx, "container", key.ContainerID), locks.Lock(ctx, "device", devices...)); err != nil {
+		return false, fmt.Errorf("%w: %w", errBusy, err)
+	}
+	file, err := os.Stat(k.Store.File(key))
+	if errors.Is(err, fs.ErrNotExist) {
+		k.forget(key)
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if k.reload(key, file); k.records[key].Record == nil {
+		return false, nil
+	}
+	delete(k.due, key) // it is looked at now
+	todo, err := k.next(k.records[key].Record)
+	if todo == nil || err != nil {
+		return false, err
+	}
+	if err := todo.do(ctx); err != nil {
+		return false, fmt.Errorf("%s: %w", todo.what, err)
+	}
+	k.say("%s: %s", key, todo.what)
+	return true, nil
+}
+
+// sight is what is there of a Record's bond.
+type sight struct {
+	pod  []bond.Event // all links of the pod
+	bond bond.Event
+}
+
+// links lists the links of the pod.
+func (s sight) links() (all []bond.Link) {
+	for _, e := range s.pod {
+		all = append(all, e.Link)
+	}
+	return all
+}
+
+// see looks at the bond of a Record. there is false if the bond is gone, or if the number
+// of its namespace is another's by now: the kernel gives it to the next namespace. What has
+// the number is the Record's namespace only if no end of it was heard, if no later Record has
+// the number, and if it has a bond of the same index and name in which there is no device but
+// the Record's.
+func (k *keeper) see(rec *record.Record) (now sight, there bool, err error) {
+	if !k.isKept(rec) || k.ended[*rec.NSID].After(rec.Created) || k.isSucceeded(rec) {
+		return sight{}, false, nil
+	}
+	now.pod, err = k.host.ObserveIn(*rec.NSID)
+	if errors.Is(err, unix.EINVAL) {
+		return sight{}, false, nil
+	}
+	for _, e := range now.pod {
+		switch l := e.Link; {
+		case l.Index == rec.BondIndex:
+			there = l.Kind == "bond" && l.Name == rec.Plan.Bond.Name
+			now.bond = e
+		case l.Master == rec.BondIndex && !slices.ContainsFunc(rec.Plan.Links, func(p plan.Link) bool { return rec.Is(p, l) }):
+			return sight{}, false, nil
+		}
+	}
+	return now, there, err
+}
+
+// isSucceeded reports whether a Record of another container has the number of this one's
+// namespace, and is later.
+func (k *keeper) isSucceeded(rec *record.Record) bool {
+	for _, other := range k.records {
+		if *other.NSID == *rec.NSID && other.Plan.ContainerID != rec.Plan.ContainerID && other.Created.After(rec.Created) {
+			return true
+		}
+	}
+	return false
+}
