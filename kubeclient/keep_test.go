@@ -1,0 +1,63 @@
+package kubeclient
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+)
+
+// TestKeepComponent lists everything that the component keep adds: two capabilities and
+// three directories of the node, and nothing of the API.
+func TestKeepComponent(t *testing.T) {
+	without, with := render(t, ""), render(t, "components: [../deploy/keep]")
+	assert.Len(t, with, len(without)+2)
+	sets := all[*appsv1.DaemonSet](with)
+	at := slices.IndexFunc(sets, func(d *appsv1.DaemonSet) bool { return d.Name == "multibond-keep" })
+	require.GreaterOrEqual(t, at, 0)
+	assert.Contains(t, without, any(sets[1-at]), "the agent's is as it was")
+	spec := sets[at].Spec.Template.Spec
+	assert.True(t, spec.HostNetwork)
+	assert.False(t, spec.HostPID)
+	assert.False(t, spec.HostIPC)
+	require.NotNil(t, spec.AutomountServiceAccountToken)
+	assert.False(t, *spec.AutomountServiceAccountToken)
+	require.Len(t, slices.Concat(spec.InitContainers, spec.Containers), 1)
+	c := spec.Containers[0]
+	assert.Equal(t, &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}, Add: []corev1.Capability{"NET_ADMIN", "NET_BROADCAST"}}, c.SecurityContext.Capabilities)
+	assert.False(t, *c.SecurityContext.Privileged)
+	assert.False(t, *c.SecurityContext.AllowPrivilegeEscalation)
+	assert.True(t, *c.SecurityContext.ReadOnlyRootFilesystem)
+	assert.Equal(t, corev1.SeccompProfileTypeRuntimeDefault, c.SecurityContext.SeccompProfile.Type)
+	assert.Equal(t, "/var/lib/cni/multibond /run/multibond:ro /sys:ro", mountsOf(t, spec, c))
+	for _, b := range all[*rbacv1.ClusterRoleBinding](with) {
+		for _, s := range b.Subjects {
+			assert.NotEqual(t, spec.ServiceAccountName, s.Name, b.Name)
+		}
+	}
+}
+
+// TestKeepUsesTheImage checks that keep's image is the agent's, in which the plugin is, and
+// that it is told of the agent's socket, which is in a directory that it has.
+func TestKeepUsesTheImage(t *testing.T) {
+	t.Chdir(manifests)
+	agent := onlyObject[*appsv1.DaemonSet](t, "daemonset.yaml").Spec.Template.Spec
+	keep := onlyObject[*appsv1.DaemonSet](t, "keep/daemonset.yaml").Spec.Template.Spec
+	c := keep.Containers[0]
+	assert.Equal(t, agent.Containers[0].Image, c.Image)
+	assert.Equal(t, agent.Affinity, keep.Affinity)
+	assert.Equal(t, []string{"/multibond", "keep"}, c.Command)
+	text, err := os.ReadFile("config.yaml")
+	require.NoError(t, err)
+	socket := flagsOf(c, map[string]string{})["agent"]
+	assert.True(t, strings.HasPrefix(socket, "/run/multibond/"), socket)
+	if strings.Contains(string(text), `"agent"`) {
+		assert.Contains(t, string(text), socket)
+	}
+}
