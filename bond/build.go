@@ -161,20 +161,6 @@ func verifyLinks(problems *Problems, links []Link, b Link, s Spec, devices map[s
 // what describes a link to a reader who knows its name.
 func (l Link) what() string { return cmp.Or(l.Device, l.Kind, "an interface without a PCI device") }
 
-// VerifyCarrier returns a [Problem] if no link of the bond has a carrier.
-func VerifyCarrier(n Namespace, index int) error {
-	links, err := n.Links()
-	if err != nil {
-		return err
-	}
-	b, there := Find(links, func(l Link) bool { return l.Index == index })
-	_, carries := Find(links, func(l Link) bool { return l.Master == index && l.Carrier })
-	if there && !carries {
-		return Problem{Path: b.Name, Text: "no link has a carrier", Hint: "check the cables, the PFs and the switch"}
-	}
-	return nil
-}
-
 // Taken returns the link that already has name, as its own or as an alternative
 // name.
 func Taken(links []Link, name string) (Link, bool) {

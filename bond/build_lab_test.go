@@ -30,7 +30,7 @@ func TestLabBuild(t *testing.T) {
 	problems, err = Verify(n, s, b.Index, devices)
 	require.NoError(t, err)
 	assert.Empty(t, lines(problems))
-	require.EventuallyWithT(t, func(c *assert.CollectT) { assert.NoError(c, VerifyCarrier(n, b.Index)) }, 2*time.Minute, 100*time.Millisecond)
+	require.EventuallyWithT(t, func(c *assert.CollectT) { assert.NoError(c, VerifyHealth(n, b.Index)) }, 2*time.Minute, 100*time.Millisecond)
 	require.NoError(t, Announce(n, s, Addresses{IPs: []netip.Prefix{prefix("10.0.0.7/24")}}))
 	assert.Equal(t, Addresses{}, addressesOf(t, n, first))
 	require.NoError(t, n.Delete(b.Index))

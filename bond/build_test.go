@@ -335,20 +335,6 @@ func TestVerify(t *testing.T) {
 	assert.ErrorIs(t, err, errBroken)
 }
 
-func TestVerifyCarrier(t *testing.T) {
-	k, n := pod(t)
-	b := must(bond.Build(n, spec, linksOf(n, "net1", "net2")))
-	assert.NoError(t, bond.VerifyCarrier(n, b.Index))
-	for _, l := range linksOf(n, "net1", "net2") {
-		require.NoError(t, n.Change(l.Index, bond.Change{Up: new(false)}))
-	}
-	err := bond.VerifyCarrier(n, b.Index)
-	assert.EqualError(t, err, "bond0: no link has a carrier (check the cables, the PFs and the switch)")
-	assert.NoError(t, bond.VerifyCarrier(n, 4711))
-	k.Fail = func(string) error { return errBroken }
-	assert.ErrorIs(t, bond.VerifyCarrier(n, b.Index), errBroken)
-}
-
 func TestTaken(t *testing.T) {
 	links := []bond.Link{{Name: "net1", AltNames: []string{"one", "eins"}}, {Name: "net2"}}
 	for name, want := range map[string]string{"net1": "net1", "one": "net1", "eins": "net1", "net2": "net2", "net3": "", "": ""} {

@@ -51,7 +51,7 @@ func (h *Host) check(ctx context.Context, k plan.Key, left *current.Result, o *o
 	}
 	err = h.verify(s, rec, left)
 	if !rec.Plan.IsChain() {
-		err = errors.Join(err, bond.VerifyCarrier(s.pod, rec.BondIndex))
+		err = errors.Join(err, bond.VerifyHealth(s.pod, rec.BondIndex))
 	}
 	if err != nil {
 		return cnierror.With(cnierror.Check, fmt.Errorf("network %s: %w", rec.Plan.Network, err))

@@ -46,7 +46,7 @@ func TestCheck(t *testing.T) {
 				m.change(pod1, name, bond.Change{Up: &down})
 			}
 		}, cnierror.Check, `network net1: bond0-1: the link is down; bond0-2: the link is down
-bond0: no link has a carrier (check the cables, the PFs and the switch)`},
+bond0: the bond has no carrier: no link works (check the cables, the PFs and the switch)`},
 		{"a link gone", func(m *machine) { m.change(pod1, "bond0-2", bond.Change{Namespace: m.namespace(pod2)}) }, cnierror.Check, `network net1: bond0-2: the link is gone`},
 		{"the address gone", func(m *machine) {
 			require.NoError(m.t, m.namespace(pod1).Flush(m.link(pod1, "bond0").Index))

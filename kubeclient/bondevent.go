@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/agentapi"
 )
 
@@ -36,9 +37,9 @@ func (t bondTable) outcomesOfBond(b *watchedBond, now bondState, at time.Time) (
 	}
 	switch was := b.reported.condition; {
 	case now.condition == was:
-	case now.condition == down:
+	case now.condition == bond.Down:
 		say(corev1.EventTypeWarning, reasonDown, "no link works: %s", t.broken(b))
-	case now.condition == degraded:
+	case now.condition == bond.Degraded:
 		say(corev1.EventTypeWarning, reasonDegraded, "%d of %d links work: %s", t.working(b), b.Wanted, t.broken(b))
 	default:
 		say(corev1.EventTypeNormal, reasonRestored, "all %d links work again", b.Wanted)

@@ -32,18 +32,9 @@ func (b *watchedBond) is(told agentapi.Bond) bool {
 	return b.Pod == told.Pod && b.IfName == told.IfName
 }
 
-// condition is how well a bond is.
-type condition int
-
-const (
-	healthy condition = iota
-	degraded
-	down
-)
-
 // bondState is what an event is about.
 type bondState struct {
-	condition condition
+	condition bond.Condition
 	active    int // the index of the active link
 	failovers int
 }
@@ -146,28 +137,26 @@ func (t bondTable) master(b *watchedBond) bond.Event { return t.links[linkKey{b.
 
 // member returns how a bond sees its link. there is false if the link is not in it.
 func (t bondTable) member(b *watchedBond, l agentapi.BondLink) (m bond.Member, there bool) {
-	e, heard := t.links[linkKey{b.NSID, l.Index}]
-	if !heard || e.Member == nil || e.Link.Master != b.Index {
-		return bond.Member{}, false
-	}
-	return *e.Member, true
+	return t.links[linkKey{b.NSID, l.Index}].MemberOf(b.Index)
 }
 
 // works reports whether a bond uses a link, or would.
 func (t bondTable) works(b *watchedBond, l agentapi.BondLink) bool {
 	m, there := t.member(b, l)
-	return there && (m.MII == bond.MIIUp || m.MII == bond.MIIFail)
+	return there && m.Works()
+}
+
+// health is how a bond is, by the comparison that CHECK makes too.
+func (t bondTable) health(b *watchedBond) bond.Health {
+	var links []int
+	for _, l := range b.Links {
+		links = append(links, l.Index)
+	}
+	return bond.HealthOf(b.Index, links, b.Wanted, func(index int) bond.Event { return t.links[linkKey{b.NSID, index}] })
 }
 
 // working counts the links of a bond that work.
-func (t bondTable) working(b *watchedBond) (n int) {
-	for _, l := range b.Links {
-		if t.works(b, l) {
-			n++
-		}
-	}
-	return n
-}
+func (t bondTable) working(b *watchedBond) int { return t.health(b).Working() }
 
 // pf returns the last event of a link's PF. there is false if nothing is known of it.
 func (t bondTable) pf(l agentapi.BondLink) (e bond.Event, there bool) {
@@ -180,12 +169,6 @@ func (t bondTable) pf(l agentapi.BondLink) (e bond.Event, there bool) {
 }
 
 func (t bondTable) state(b *watchedBond) bondState {
-	s := bondState{active: t.master(b).ActiveLink, failovers: b.failovers}
-	switch working := t.working(b); {
-	case !t.master(b).Link.Carrier:
-		s.condition = down
-	case working < b.Wanted:
-		s.condition = degraded
-	}
-	return s
+	is := t.health(b)
+	return bondState{condition: is.Condition, active: is.Active, failovers: b.failovers}
 }
