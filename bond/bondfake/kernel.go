@@ -57,6 +57,7 @@ type link struct {
 	addrs  bond.Addresses
 	ownMAC string // before it was enslaved
 	ownMTU int
+	failed uint32 // how often monitoring has found that, since it was enslaved
 
 	port     int    // dev_port
 	portName string // phys_port_name
@@ -396,6 +397,33 @@ func (b *link) chooseActive(l *link) {
 	if b.takesActiveMAC() {
 		b.MAC = b.active.MAC
 	}
+}
+
+// monitor does what a bond does when it finds that a link has failed, or works again.
+func (b *link) monitor(l *link) {
+	if l.Carrier {
+		b.chooseActive(l)
+		return
+	}
+	l.failed++
+	if b.active != l {
+		return
+	}
+	b.active = nil
+	for _, s := range b.ns.k.slaves(b) {
+		if s.Carrier {
+			b.chooseActive(s)
+		}
+	}
+}
+
+// hasActive reports whether one link of a bond carries all its traffic.
+func (b *link) hasActive() bool {
+	switch b.Options[bond.Mode] {
+	case bond.ActiveBackup, bond.BalanceTLB, bond.BalanceALB:
+		return true
+	}
+	return false
 }
 
 func (k *Kernel) deleteBond(b *link) {

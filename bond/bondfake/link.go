@@ -236,7 +236,7 @@ func (l *link) enslave(b *link) error {
 	if first && !b.macGiven {
 		b.MAC = l.MAC
 	}
-	l.ownMTU, l.Master = l.MTU, b.Index
+	l.ownMTU, l.Master, l.failed = l.MTU, b.Index, 0
 	l.Options = bond.Options{"queueId": "0", "prio": "0"}
 	l.setMTU(b.MTU, ifDifferent)
 	l.ownMAC = l.MAC
@@ -253,7 +253,6 @@ func (l *link) enslave(b *link) error {
 		}
 	}
 	l.changeUp(true)
-	b.chooseActive(l)
 	return nil
 }
 
@@ -271,7 +270,11 @@ func (l *link) changeUp(up bool) {
 	if l.Up != up {
 		l.ns.k.resetPF(l.Device)
 	}
+	changed := l.Carrier != up
 	l.Up, l.Carrier = up, up
+	if b := l.ns.k.master(l); b != nil && changed {
+		b.monitor(l)
+	}
 }
 
 // reset does what igbvf does when it is closed or gets an MTU: it takes the MAC that

@@ -44,6 +44,36 @@ var script = []step{
 		assert.NotEqual(s, id["host"], id["pod2"])
 		return nil
 	}},
+	{name: "numbers of namespaces differ and stay", do: func(s *stage) error {
+		number := map[string]int{}
+		for range 2 {
+			for _, space := range spaces[1:] {
+				n, err := s.number(space)
+				if err != nil {
+					return err
+				}
+				if was, known := number[space]; known {
+					assert.Equal(s, was, n, space)
+				}
+				number[space] = n
+			}
+		}
+		assert.NotEqual(s, number["pod"], number["pod2"])
+		assert.GreaterOrEqual(s, min(number["pod"], number["pod2"]), 0)
+		return nil
+	}},
+	{name: "the next namespace gets the number of one that is gone", do: func(s *stage) error {
+		before, err := s.number("pod2")
+		if err != nil {
+			return err
+		}
+		return s.within(fmt.Sprint(before), func() (string, error) {
+			s.removeNamespace(s.T, "pod2")
+			s.addNamespace(s.T, "pod2")
+			n, err := s.number("pod2")
+			return fmt.Sprint(n), err
+		})
+	}},
 	{name: "a link that is not there", do: func(s *stage) error {
 		return s.in("pod", func(n bond.Namespace) error { _, err := n.Link("nope"); return err })
 	}, err: fs.ErrNotExist},
@@ -247,7 +277,17 @@ pod net2 up mac b0 in bond0
 		}
 		return nil
 	})},
+	{name: "what a bond says of its links", do: observes("pod", "bond0", "over net2: net1 waits, net2 carries")},
+	{name: "when its active link fails", do: all(change("pod", "net2", state(false)), observes("pod", "bond0", "over net1: net1 carries, net2 has failed 1 times"))},
+	{name: "when none is left", do: all(change("pod", "net1", state(false)), observes("pod", "bond0", "over none, no carrier: net1 has failed 1 times, net2 has failed 1 times"))},
+	{name: "when all work again", do: all(change("pod", "net1", state(true)), change("pod", "net2", state(true)),
+		observes("pod", "bond0", "over net2: net1 waits after 1, net2 carries after 1"))},
+	{name: "a link that is enslaved again has not failed yet", do: all(change("pod", "net1", bond.Change{Master: new(0)}), change("pod", "net1", state(false)),
+		enslave("pod", "bond0", "net1"), observes("pod", "bond0", "over net2: net1 waits, net2 carries after 1"))},
 	{name: "delete it", do: del("pod", "bond0")},
+	{name: "in modes without an active link all carry", do: all(create("pod", "bond0", balance), enslave("pod", "bond0", "net1", "net2"), change("pod", "bond0", state(true)),
+		observes("pod", "bond0", "over none: net1 carries, net2 carries"))},
+	{name: "delete that", do: del("pod", "bond0")},
 
 	{name: "an untrusted VF keeps its MAC", do: all(
 		setVF("enp2s0", 0, func(v *bond.VF) { v.MAC = "02:00:00:00:cc:05" }),

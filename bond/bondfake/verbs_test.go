@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -84,6 +86,82 @@ func configure(space, name string, a bond.Addresses) func(*stage) error {
 
 func flush(space, name string) func(*stage) error {
 	return on(space, name, func(n bond.Namespace, l bond.Link) error { return n.Flush(l.Index) })
+}
+
+// number returns the number that a namespace has on the host.
+func (s *stage) number(space string) (number int, err error) {
+	return number, s.in("host", func(host bond.Namespace) error {
+		return s.in(space, func(n bond.Namespace) error {
+			number, err = host.Number(n)
+			return err
+		})
+	})
+}
+
+// within waits until what read returns is as expected, or patience is over.
+func (s *stage) within(want string, read func() (string, error)) error {
+	for end := time.Now().Add(s.patience); ; time.Sleep(100 * time.Millisecond) {
+		got, err := read()
+		if err != nil || got == want {
+			return err
+		}
+		if !time.Now().Before(end) {
+			return fmt.Errorf("is %q, want %q", got, want)
+		}
+	}
+}
+
+// observes checks what a bond says of itself and its links.
+func observes(space, name, want string) func(*stage) error {
+	return func(s *stage) error {
+		return s.within(want, func() (got string, err error) {
+			return got, s.in(space, func(n bond.Namespace) error {
+				const number = 4711
+				events, err := n.Observe(number)
+				got = observed(events, name)
+				for _, e := range events {
+					assert.Equal(s, number, e.NSID, e.Link.Name)
+				}
+				return err
+			})
+		})
+	}
+}
+
+// observed puts into words what events say of a bond.
+func observed(events []bond.Event, name string) string {
+	i := slices.IndexFunc(events, func(e bond.Event) bool { return e.Link.Name == name })
+	if i < 0 {
+		return "no such bond"
+	}
+	b, over, members := events[i], "none", []string{}
+	for _, e := range events {
+		if e.Link.Index == b.ActiveLink {
+			over = e.Link.Name
+		}
+		if m, there := e.MemberOf(b.Link.Index); there {
+			members = append(members, e.Link.Name+" "+describe(m))
+		}
+	}
+	if !b.Link.Carrier {
+		over += ", no carrier"
+	}
+	slices.Sort(members)
+	return "over " + over + ": " + strings.Join(members, ", ")
+}
+
+func describe(m bond.Member) string {
+	switch {
+	case !m.Works():
+		return fmt.Sprintf("has failed %d times", m.Failures)
+	case m.Failures > 0 && m.Active:
+		return fmt.Sprint("carries after ", m.Failures)
+	case m.Failures > 0:
+		return fmt.Sprint("waits after ", m.Failures)
+	case m.Active:
+		return "carries"
+	}
+	return "waits"
 }
 
 // setVF changes the administrative state of VF 0 or 1 of a PF and checks that it

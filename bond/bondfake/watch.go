@@ -81,11 +81,11 @@ func (k *Kernel) numbered(number int) *namespace {
 func (n *namespace) observe(number int) (out []bond.Event) {
 	for _, l := range n.k.in(n) {
 		e := bond.Event{NSID: number, Link: l.report()}
-		if l.active != nil {
+		if l.active != nil && l.hasActive() {
 			e.ActiveLink = l.active.Index
 		}
 		if b := n.k.master(l); b != nil && b.Kind == "bond" {
-			e.Member = &bond.Member{Active: b.active == nil || b.active == l}
+			e.Member = &bond.Member{Active: b.active == l || !b.hasActive(), Failures: l.failed}
 			if !e.Link.Carrier {
 				e.Member.MII = bond.MIIDown
 			}
