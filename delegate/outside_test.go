@@ -146,6 +146,117 @@ func TestAgentNamesAnotherFile(t *testing.T) {
 	assert.Empty(t, found)
 }
 
+// answer is an agent's answer that has a string wherever it can have one.
+const answer = `{"version": 1, "lookup": {"pod": {"namespace": "demo", "name": "p", "uid": "1234"}, "warnings": ["w"], "attachments": [
+	{"name": "demo/main", "ifName": "eth0", "default": true, "config": {"cniVersion": "1.0.0", "name": "main", "plugins": [{"type": "bridge"}, {"type": "tuning"}]}},
+	{"name": "demo/vlan", "ifName": "net2", "devices": ["` + vfA2 + `"], "args": "MAC=02:00:00:00:00:02",
+		"deviceInfo": {"type": "pci"}, "deviceInfoFile": "INFO/demo-vlan-c1_net2",
+		"config": {"cniVersion": "0.3.1", "name": "vlan", "type": "sriov", "vlan": 7, "deviceID": "` + vfA2 + `",
+			"runtimeConfig": {"CNIDeviceInfoFile": "INFO/demo-vlan-c1_net2"}, "ipam": {"type": "host-local", "dataDir": "d"}}},
+	{"name": "demo/lan", "ifName": "net3", "config": {"name": "lan", "type": "macvlan", "master": "enp2s0"}},
+	{"name": "demo/bond0", "ifName": "bond0", "bond": true, "devices": ["` + vfA + `", "` + vfB + `"], "config": {"cniVersion": "1.0.0", "name": "net-bond0",
+		"type": "multibond", "mode": "active-backup", "primary": "x1", "agent": "/a", "delegate": {"type": "sriov", "spoofchk": "off"},
+		"links": [{"deviceID": "` + vfA + `", "name": "x1"}, {"name": "x2", "config": {"type": "sriov", "name": "n", "deviceID": "` + vfB + `"}}], "ipam": {"type": "host-local"}}}]}}`
+
+// leaves calls do for each string of a decoded JSON value, with a function that sets it.
+func leaves(value any, set func(any), do func(path, text string, set func(any)), path string) {
+	switch v := value.(type) {
+	case string:
+		do(path, v, set)
+	case map[string]any:
+		for key, inner := range v {
+			leaves(inner, func(to any) { v[key] = to }, do, path+"."+key)
+		}
+	case []any:
+		for i, inner := range v {
+			leaves(inner, func(to any) { v[i] = to }, do, fmt.Sprintf("%s[%d]", path, i))
+		}
+	}
+}
+
+// TestAnswersLeadNowhereElse: whatever string of its answer an agent fills with a path, the
+// plugin makes, changes and removes no file but its own and the device-info file, executes
+// nothing but a name in the directories that it was given, and leads plugins to no namespace
+// but the pod's. DEL puts everything back.
+func TestAnswersLeadNowhereElse(t *testing.T) {
+	type change struct{ path, name string }
+	var changes []change
+	walk := func(n *node, do func(path, text string, set func(any))) any {
+		var decoded any
+		require.NoError(t, json.Unmarshal([]byte(strings.ReplaceAll(answer, "INFO", n.DeviceInfo)), &decoded))
+		leaves(decoded, nil, do, "")
+		return decoded
+	}
+	walk(newNode(t), func(path, _ string, _ func(any)) {
+		for _, name := range []string{"..", "../../etc/passwd", "/etc/passwd", "../victim", "victim", "net2"} {
+			changes = append(changes, change{path, name})
+		}
+	})
+	require.Greater(t, len(changes), 200)
+	for _, c := range append(changes, change{}) {
+		n := newNode(t)
+		root := n.below(filepath.Join(stateDir(t), "a", "b"))
+		before, files := n.state(), filesOf(t, root, n.Store.Dir)
+		decoded := walk(n, func(path, _ string, set func(any)) {
+			if path == c.path {
+				set(c.name)
+			}
+		})
+		n.mutex.Lock()
+		err := json.Unmarshal(strictjson.Encode(decoded), &n.reply)
+		n.mutex.Unlock()
+		if err != nil {
+			continue // the client refuses the whole answer
+		}
+		_, err = n.AddPod(t.Context(), n.config, n.request())
+		if c.path == "" {
+			require.NoError(t, err, "the answer as it is")
+		}
+		assert.Equal(t, files, filesOf(t, root, n.Store.Dir), "ADD, %s: %q", c.path, c.name)
+		require.NoError(t, n.DelPod(t.Context(), n.config, n.request()), "%s: %q", c.path, c.name)
+		assert.Equal(t, files, filesOf(t, root, n.Store.Dir), "DEL, %s: %q", c.path, c.name)
+		n.wantState(before)
+		for _, call := range n.plugins.calls {
+			assert.Equal(t, filepath.Base(call.Type), call.Type, "%s: %q", c.path, c.name)
+			assert.Equal(t, n.Path, call.Path, "%s: %q", c.path, c.name)
+			assert.Equal(t, pod1, call.Netns, "%s: %q", c.path, c.name)
+		}
+	}
+}
+
+// below moves all directories of the node into one, and has the process stand beside them.
+// Every place that a path from there could lead to has a file.
+func (n *node) below(dir string) (root string) {
+	root = filepath.Dir(filepath.Dir(dir))
+	require.NoError(n.t, os.MkdirAll(dir, 0o755))
+	n.t.Chdir(dir)
+	n.Store.Dir, n.SRIOV, n.DeviceInfo = filepath.Join(dir, "state"), filepath.Join(dir, "sriov"), filepath.Join(dir, "info")
+	for _, one := range []string{n.Store.Dir, n.SRIOV, n.DeviceInfo, filepath.Join(dir, "etc"), filepath.Join(dir, "..", "etc"), filepath.Join(root, "etc")} {
+		require.NoError(n.t, os.MkdirAll(one, 0o755))
+		writeFile(n.t, filepath.Join(one, "passwd"), "kept", 0o600)
+		writeFile(n.t, filepath.Join(one, "victim"), "kept", 0o600)
+	}
+	writeFile(n.t, filepath.Join(dir, "victim"), "kept", 0o600)
+	return root
+}
+
+// filesOf lists the files below root, with what is in them, without those in except.
+func filesOf(t *testing.T, root, except string) (found []string) {
+	t.Helper()
+	require.NoError(t, filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+		if err == nil && path == except {
+			return filepath.SkipDir
+		}
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		found = append(found, path+": "+string(text))
+		return err
+	}))
+	return found
+}
+
 // TestStoreTooDeep: if a Record could be written but not read back, nothing is begun.
 func TestStoreTooDeep(t *testing.T) {
 	m := newMachine(t)

@@ -259,6 +259,10 @@ func (h *Host) requestsOf(c netconf.Cluster, r plan.Request, reply agentapi.Look
 		}
 		attachments = slices.Insert(attachments, 0, agentapi.Attachment{IfName: r.IfName, Config: raw, Default: true})
 	}
+	if own := attachments[0].IfName; own != r.IfName {
+		// The runtime's DEL would not find its Record.
+		return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: the agent names the default network's interface %.200q, want %s (CNI_IFNAME)", attachments[0].Name, own, r.IfName)
+	}
 	attachments[0].Config = confdir.WithoutRepeated(attachments[0].Config, os.DirFS(c.ConfDir))
 	group := plan.Group{Network: c.Name, Agent: c.Agent, Pod: reply.Pod}
 	var rs []plan.Request

@@ -44,7 +44,7 @@ func (m Machine) pf(device string) string {
 // made from sysfs, because the file may be missing after the plugin restarted. It returns
 // nil if neither knows the device.
 func (m Machine) deviceInfo(resource, device string) json.RawMessage {
-	name := strings.ReplaceAll(resource, "/", "-") + "-" + device + "-device.json"
+	name := strings.ReplaceAll(resource+"-"+device, "/", "-") + "-device.json"
 	if raw, err := fs.ReadFile(m.DeviceInfo, "dp/"+name); err == nil && json.Valid(raw) {
 		return raw
 	}

@@ -30,8 +30,12 @@ type Exec struct {
 // maxOutput is the most that is kept of a plugin's output, in bytes.
 const maxOutput = 4 << 20
 
-// Find looks for the plugin in the directories of path, in order.
+// Find looks for the plugin in the directories of path, in order. A name that leads out of
+// them is that of no plugin.
 func (Exec) Find(plugin string, path []string) (string, error) {
+	if plugin != filepath.Base(plugin) {
+		return "", fmt.Errorf("CNI plugin %.200q is no name of a file: %w", plugin, fs.ErrNotExist)
+	}
 	for _, dir := range path {
 		file := filepath.Join(dir, plugin)
 		if st, err := os.Stat(file); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {

@@ -42,6 +42,20 @@ func TestExecBeside(t *testing.T) {
 	assert.Equal(t, "done\n", string(out))
 }
 
+// TestFindStaysInside: no name leads to a program outside of the plugins' directories.
+func TestFindStaysInside(t *testing.T) {
+	c := script(t, "echo executed")
+	dir := c.Path[1]
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "sub"), 0o755))
+	for _, name := range []string{filepath.Join(dir, "p"), "sub/../p", "./p", "../" + filepath.Base(dir) + "/p", "p/", "/", "..", "."} {
+		c.Type, c.Path = name, []string{dir, filepath.Join(dir, "sub"), "/"}
+		out, err := shell.Start(t.Context(), c)()
+		assert.ErrorIs(t, err, ErrNotExecuted, name)
+		assert.ErrorIs(t, err, fs.ErrNotExist, name)
+		assert.Empty(t, out, name)
+	}
+}
+
 // TestExecSays: a plugin gets what the CNI specification says, and nothing that the runtime
 // gave to us.
 func TestExecSays(t *testing.T) {
