@@ -33,6 +33,10 @@ type Element struct {
 	// name, in addition to the global ones, if namespaces are isolated.
 	Namespaces []string
 
+	// System is the namespace of the cluster's own networks if the element may name
+	// a NAD of it. A NAD of that namespace may then name others there.
+	System string
+
 	// OrFile allows a configuration of that name on the node if there is no
 	// such NAD.
 	OrFile bool
@@ -93,8 +97,24 @@ func ParseDefaultNetwork(annotation, namespace, system, ifName string) (Element,
 		return Element{}, fmt.Errorf("annotation %s: %w", DefaultNetworkAnnotation, err)
 	}
 	e := elements[0]
-	e.Interface, e.Namespaces = ifName, []string{namespace, system}
+	e.Interface, e.Namespaces, e.System = ifName, []string{namespace}, system
 	return e, nil
+}
+
+// mayName returns the namespaces whose NADs the element may name.
+func (e Element) mayName() []string {
+	if e.System == "" {
+		return e.Namespaces
+	}
+	return append(slices.Clone(e.Namespaces), e.System)
+}
+
+// linksMayName returns the namespaces whose NADs the element's NAD may name.
+func (e Element) linksMayName() []string {
+	if e.Network.Namespace == e.System {
+		return e.mayName()
+	}
+	return e.Namespaces
 }
 
 // maxNetworks limits the work that one annotation can cause.

@@ -323,7 +323,7 @@ func TestDefaultNetworkAnnotation(t *testing.T) {
 		}
 		assert.NoError(t, err, annotation)
 		assert.Equal(t, "eth0", e.Interface, annotation)
-		assert.Equal(t, []string{"demo", "kube-system"}, e.Namespaces, annotation)
+		assert.Equal(t, []string{"demo", "kube-system"}, e.mayName(), annotation)
 	}
 	_, err := parse("a,b")
 	assert.ErrorContains(t, err, "default-network: has 2 networks, want one")

@@ -117,7 +117,7 @@ func findAll(elements []Element, r Resolver) ([]found, error) {
 func find(e Element, r Resolver) (found, error) {
 	f := found{element: e}
 	var err error
-	f.network, err = r.Resolve(e.Network, e.Namespaces...)
+	f.network, err = r.Resolve(e.Network, e.mayName()...)
 	if e.OrFile && apierrors.IsNotFound(err) {
 		f.network, err = r.fromFile(e.Network, err)
 	}
@@ -132,7 +132,7 @@ func find(e Element, r Resolver) (found, error) {
 	case e.DeviceID != "":
 		return f, fmt.Errorf("deviceID: is %s, but network %s is a bond, whose links have devices of their own", e.DeviceID, e.Network)
 	}
-	b, err := ReadBond(f.network, func(ref types.NamespacedName) (Network, error) { return r.Resolve(ref, e.Namespaces...) })
+	b, err := ReadBond(f.network, func(ref types.NamespacedName) (Network, error) { return r.Resolve(ref, e.linksMayName()...) })
 	f.bond = &b
 	return f, err
 }

@@ -2,6 +2,7 @@ package kubeclient
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -140,6 +141,55 @@ func TestIsolationHoldsForTheDefaultNetworkToo(t *testing.T) {
 	assert.Equal(t, "eth0", got[0].Element.Interface)
 	_, err = attachments(t, parse("other/vf"), has("intel.com/a", "a"))
 	assert.ErrorIs(t, err, ErrNamespace)
+}
+
+// TestIsolationInEachWay: with isolation, a pod of demo gets NADs of demo and of the global
+// namespaces, in each way in which an annotation, or a NAD that it names, can name a NAD. The
+// one exception is the default network, which may be one of the cluster's own, with links of
+// the same namespace.
+func TestIsolationInEachWay(t *testing.T) {
+	over := func(link string) string {
+		return `{"type":"multibond","links":[{"network":"` + link + `"},{"network":"` + link + `"}]}`
+	}
+	all := map[string]string{}
+	for _, namespace := range []string{"demo", "shared", "system", "other"} {
+		all[namespace+"/vf"] = `{"type":"sriov"}`
+		for _, of := range []string{"demo", "shared", "system", "other"} {
+			all[namespace+"/over-"+of] = over(of + "/vf")
+		}
+		all[namespace+"/over-own"] = over("vf")
+	}
+	r := Resolver{Isolated: true, Global: []string{"shared"}, NAD: nads(all)}
+	allowed := func(e Element) bool {
+		_, err := Attachments(named("demo", "p"), []Element{e}, r, Node{Containers: gives(), PF: noPF, InfoFile: func(Element) string { return "" }})
+		if err != nil {
+			assert.ErrorIs(t, err, ErrNamespace, "%v", e.Network)
+		}
+		return err == nil
+	}
+	inNetworks := map[string]string{ // where the NAD is: what its links may name
+		"demo": "demo shared own", "shared": "demo shared own", "system": "", "other": "",
+	}
+	inDefault := map[string]string{
+		"demo": "demo shared own", "shared": "demo shared own", "system": "demo shared system own", "other": "",
+	}
+	for namespace := range inNetworks {
+		for _, link := range []string{"", "demo", "shared", "system", "other", "own"} {
+			name := "vf"
+			if link != "" {
+				name = "over-" + link
+			}
+			for _, annotation := range []string{namespace + "/" + name, `[{"name":"` + name + `","namespace":"` + namespace + `"}]`} {
+				want := func(may map[string]string) bool {
+					return may[namespace] != "" && (link == "" || slices.Contains(strings.Fields(may[namespace]), link))
+				}
+				assert.Equal(t, want(inNetworks), allowed(parse(t, annotation)[0]), "networks: %s", annotation)
+				e, err := ParseDefaultNetwork(annotation, "demo", "system", "eth0")
+				require.NoError(t, err)
+				assert.Equal(t, want(inDefault), allowed(e), "default-network: %s", annotation)
+			}
+		}
+	}
 }
 
 func TestAttachmentProblemsAllAtOnce(t *testing.T) {

@@ -47,9 +47,9 @@ type Resolver struct {
 	ConfDirs []fs.FS
 }
 
-// Resolve returns the network that ref names. from are the namespaces whose NADs the
-// pod may name, in addition to the global ones. They also apply to what a NAD of
-// another namespace names, so that a NAD cannot extend them.
+// Resolve returns the network that ref names. from are the namespaces whose NADs may be
+// named, in addition to the global ones: those of the pod, wherever the NAD is that names
+// another one, so that a NAD cannot extend them.
 //
 // The error is compatible with errors.Is(err, ErrNamespace) if the namespace is
 // forbidden, and with errors.Is(err, fs.ErrNotExist) if neither the NAD nor the
