@@ -112,6 +112,57 @@ func TestLabSmallMTU(t *testing.T) {
 	assert.NoError(t, n.Configure(b.Index, six))
 }
 
+// TestLabRouter: a router on the network of two bonds. The one that does not accept its
+// advertisements gets neither an address nor a default route, however often it is set down
+// and up.
+func TestLabRouter(t *testing.T) {
+	router, n := space(t, "router"), space(t, "hears")
+	ip(t, "-n router link add br0 type bridge")
+	for i, accept := range []string{"0", "1"} {
+		ip(t, fmt.Sprintf("-n hears link add v%d type veth peer name r%d netns router", i, i))
+		ip(t, fmt.Sprintf("-n router link set r%d up master br0", i))
+		name := fmt.Sprintf("bond%d", i)
+		made, err := Build(n, Spec{Name: name, Options: Options{Mode: ActiveBackup, Miimon: "100", AcceptRA: accept}}, []Link{find(t, n, fmt.Sprintf("v%d", i))})
+		require.NoError(t, err)
+		require.NoError(t, n.Configure(made.Index, Addresses{IPs: []netip.Prefix{prefix(fmt.Sprintf("10.0.%d.1/24", i))}}))
+		ip(t, "-n hears link set "+name+" down")
+		ip(t, "-n hears link set "+name+" up")
+	}
+	ip(t, "-n router addr add fe80::1/64 dev br0 nodad")
+	ip(t, "-n router link set br0 up")
+	br0 := find(t, router, "br0")
+	heard := func() bool {
+		require.NoError(t, router.inside(func() error { return advertise(br0.Index) }))
+		return strings.Contains(ip(t, "-n hears -6 route show default"), "dev bond1")
+	}
+	assert.Eventually(t, heard, 2*time.Minute, 200*time.Millisecond, "the advertisement")
+	assert.NotContains(t, ip(t, "-n hears -6 route show default"), "dev bond0")
+	assert.NotContains(t, ip(t, "-n hears -6 addr show dev bond0"), "fd77:")
+	assert.Contains(t, ip(t, "-n hears -6 addr show dev bond1"), "fd77:")
+}
+
+// advertise sends a router advertisement for fd77::/64 over a link (RFC 4861, sections 4.2
+// and 4.6.2). The kernel fills in the checksum.
+func advertise(index int) error {
+	s, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMPV6)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s)
+	if err := unix.SetsockoptInt(s, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, 255); err != nil {
+		return err
+	}
+	const (
+		routerLifetime = 30 * 60 / 256
+		onLinkAutonom  = 0xc0
+	)
+	lifetimes := []byte{0, 0, 0x0e, 0x10, 0, 0, 0x0e, 0x10}
+	dst, from := netip.MustParseAddr("ff02::1"), netip.MustParseAddr("fd77::")
+	message := slices.Concat([]byte{134, 0, 0, 0, 64, 0, routerLifetime, 0}, make([]byte, 8),
+		[]byte{3, 4, 64, onLinkAutonom}, lifetimes, make([]byte, 4), from.AsSlice())
+	return unix.Sendto(s, message, 0, &unix.SockaddrInet6{Addr: dst.As16(), ZoneId: uint32(index)})
+}
+
 // TestLabFlush: Flush removes addresses of every kind, also one with a peer and
 // link-local ones.
 func TestLabFlush(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/netip"
 	"os"
@@ -399,11 +400,37 @@ func (n *namespace) allowIPv6(index int) error {
 	if link.Kind == kindBond {
 		settings["keep_addr_on_down"] = "1"
 	}
+	if err := n.setIPv6(link, settings); err != nil {
+		return fmt.Errorf("turning IPv6 on for %s: %w", link.Name, err)
+	}
+	return nil
+}
+
+// acceptRA sets whether a link that is down will accept router advertisements. "" leaves
+// that to the kernel. A link that cannot have IPv6 accepts none.
+func (n *namespace) acceptRA(link Link, value string) error {
+	if value == "" {
+		return nil
+	}
+	err := n.setIPv6(link, map[string]string{"accept_ra": value})
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if value == "0" {
+		return nil
+	}
+	return cmp.Or(link.CheckIPv6(), err)
+}
+
+// setIPv6 writes IPv6 settings of a link (Documentation/networking/ip-sysctl.rst of the
+// kernel). If the link cannot have IPv6, the error is compatible with
+// errors.Is(err, fs.ErrNotExist).
+func (n *namespace) setIPv6(link Link, settings map[string]string) error {
 	return n.inside(func() error {
 		for name, value := range settings {
 			file := filepath.Join("/proc/sys/net/ipv6/conf", link.Name, name)
 			if err := os.WriteFile(file, []byte(value), 0); err != nil {
-				return fmt.Errorf("turning IPv6 on for %s: %w", link.Name, err)
+				return err
 			}
 		}
 		return nil

@@ -27,6 +27,9 @@ type Spec struct {
 // network engineer.
 func (s Spec) Steps() []string {
 	steps := []string{fmt.Sprintf("%s: create %s", s.Name, s.Options.WithGateways(nil))}
+	if accept := s.Options[AcceptRA]; accept != "" {
+		steps = append(steps, fmt.Sprintf("%s: accept_ra %s", s.Name, accept))
+	}
 	for _, l := range s.Links {
 		steps = append(steps, fmt.Sprintf("%s: flush %s, set it down, enslave it", s.Name, l))
 		if own := s.LinkOptions[l]; len(own.sent()) > 0 {

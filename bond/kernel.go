@@ -42,7 +42,8 @@ type Namespace interface {
 	// Link reads one link by its name or an alternative one. If no link has it,
 	// the error is compatible with errors.Is(err, fs.ErrNotExist).
 	Link(name string) (Link, error)
-	// CreateBond makes a bond, down and without links, and returns it. If the
+	// CreateBond makes a bond, down and without links, and returns it. Whether it
+	// accepts router advertisements is settled before it can hear one. If the
 	// kernel refuses an option, nothing is made. If the kernel has no bonding,
 	// the error is compatible with errors.Is(err, ErrNoBonding).
 	CreateBond(name string, o Options) (Link, error)

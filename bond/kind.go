@@ -103,6 +103,19 @@ func (n numeric) values() string {
 	return strings.TrimSpace(s + " " + n.unit)
 }
 
+// boolean is a number that is 0 or 1, which users write as false or true.
+type boolean struct{ numeric }
+
+func (b boolean) parse(raw json.RawMessage) (string, error) {
+	text, err := b.numeric.parse(raw)
+	if err != nil {
+		return "", fmt.Errorf("is %s, want %s", abridged(raw), b.values())
+	}
+	return text, nil
+}
+
+func (boolean) values() string { return "true or false" }
+
 // signed is a number of 32 bits that can be negative.
 type signed struct{}
 

@@ -133,6 +133,10 @@ func TestParse(t *testing.T) {
 		{notifDelay, `300001`, "", "is 300001, want 0 to 300000 ms"},
 		{"lacpRate", `"1"`, "fast", ""},
 		{"lpInterval", `0`, "", "is 0, want at least 1 s"},
+		{AcceptRA, `false`, "0", ""},
+		{AcceptRA, `"1"`, "1", ""},
+		{AcceptRA, `2`, "", "is 2, want true or false"},
+		{AcceptRA, `"yes"`, "", `is "yes", want true or false`},
 	} {
 		t.Run(c.key+" "+c.raw, func(t *testing.T) {
 			got, err := tableByKey[c.key].kind.parse(json.RawMessage(c.raw))
@@ -152,6 +156,8 @@ func samples(t *testing.T, row option) []string {
 	switch k := row.kind.(type) {
 	case numeric:
 		return []string{fmt.Sprint(k.min), fmt.Sprint(k.max)}
+	case boolean:
+		return []string{"0", "1"}
 	case signed:
 		return []string{"-2147483648", "-1", "2147483647"}
 	case enumeration:

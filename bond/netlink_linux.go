@@ -283,6 +283,9 @@ func (n *namespace) CreateBond(name string, o Options) (Link, error) {
 	if err := o.unknown(b.Options); err != nil {
 		return Link{}, errors.Join(fmt.Errorf("creating bond %s: %w: %w", name, unix.EOPNOTSUPP, err), n.Delete(b.Index))
 	}
+	if err := n.acceptRA(b, o[AcceptRA]); err != nil {
+		return Link{}, errors.Join(fmt.Errorf("creating bond %s: %s: %w", name, AcceptRA, err), n.Delete(b.Index))
+	}
 	return b, nil
 }
 

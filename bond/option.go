@@ -28,6 +28,7 @@ const (
 	MinLinks     = "minLinks"
 	MACPolicy    = "macPolicy"
 	VLAN         = "vlan"
+	AcceptRA     = "acceptRA"
 	arpInterval  = "arpInterval"
 	arpIPTarget  = "arpIpTarget"
 	arpValidate  = "arpValidate"
@@ -100,6 +101,8 @@ var table = []option{
 		doc: "own: failOverMac decides. shared: all links have one MAC, which does not change in a failover."},
 	{key: VLAN, kind: number(16, 0, maxVLAN, ""), ours: true,
 		fallback: "as the links' own configurations set it", doc: "VLAN of every link, set on each VF through its PF; the pod sees no tag. 0: no VLAN."},
+	{key: AcceptRA, kind: boolean{numeric{bits: 8, max: 1}}, ours: true,
+		fallback: "false with ipam; otherwise the kernel's", doc: "Whether router advertisements on the bond give the pod IPv6 addresses and routes, also a default route."},
 	{key: Miimon, attr: unix.IFLA_BOND_MIIMON, kind: number(32, 0, maxDelay, "ms"),
 		fallback: "100; 0 with arpInterval, unless a target is gateway", doc: "Interval at which the carrier of each link is checked."},
 	{key: updelay, attr: unix.IFLA_BOND_UPDELAY, kind: number(32, 0, maxDelay, "ms"), unset: "0", needs: Miimon,

@@ -236,7 +236,7 @@ func TestTable(t *testing.T) {
 			assert.Equal(t, row.unset, parsed, row.key)
 		}
 	}
-	assert.Equal(t, []string{"mode", "mtu", "mac", "macPolicy", "vlan", "miimon", "updelay", "downdelay", "failOverMac", "primary", "activeSlave", "xmitHashPolicy",
+	assert.Equal(t, []string{"mode", "mtu", "mac", "macPolicy", "vlan", "acceptRA", "miimon", "updelay", "downdelay", "failOverMac", "primary", "activeSlave", "xmitHashPolicy",
 		"allSlavesActive", "tlbDynamicLb", "arpInterval", "arpIpTarget", "arpValidate",
 		"arpAllTargets", "arpMissedMax", "nsIp6Target", "useCarrier", "primaryReselect", "numGratArp", "numUnsolNa", "peerNotifDelay", "resendIgmp",
 		"packetsPerSlave", "lpInterval", "minLinks", "lacpRate", "lacpActive", "adSelect", "adActorSysPrio", "adActorSystem",

@@ -65,6 +65,15 @@ func TestAdd(t *testing.T) {
 	assert.Empty(t, m.log.String())
 }
 
+// TestAddAcceptsNoRouter: a bond whose IPAM gives only an IPv4 address hears no router.
+func TestAddAcceptsNoRouter(t *testing.T) {
+	for fields, want := range map[string]string{"": "0", `"acceptRA": true, `: "1"} {
+		m := newMachine(t)
+		m.mustAdd(request(t, strings.Replace(standard, `"delegate"`, fields+`"delegate"`, 1)))
+		assert.Equal(t, want, m.AcceptRA(pod1, "bond0"), fields)
+	}
+}
+
 // TestAddRecord: the Record says what was planned, what was there before, and
 // what was done.
 func TestAddRecord(t *testing.T) {
@@ -89,7 +98,7 @@ func TestAddRecord(t *testing.T) {
 			{Name: "bond0-1", Source: netconf.FromDevice, Device: vfA, Driver: "igbvf", Plugins: plugin(vfA), PF: "enp1s0", VF: 0, VFBefore: admin("02:00:00:00:00:03", 0), Before: a.Before},
 			{Name: "bond0-2", Source: netconf.FromDevice, Device: vfB, Driver: "igbvf", Plugins: plugin(vfB), PF: "enp2s0", VF: 0, VFBefore: admin("02:00:00:00:00:06", 0), Before: b.Before},
 		},
-		Bond: bond.Spec{Name: "bond0", Links: []string{"bond0-1", "bond0-2"}, Options: bond.Options{"mode": "active-backup", "numGratArp": "5", "miimon": "100", "failOverMac": "active", "mtu": "1500", "primary": "bond0-1"}},
+		Bond: bond.Spec{Name: "bond0", Links: []string{"bond0-1", "bond0-2"}, Options: bond.Options{"mode": "active-backup", "acceptRA": "0", "numGratArp": "5", "miimon": "100", "failOverMac": "active", "mtu": "1500", "primary": "bond0-1"}},
 	}
 	sameJSON(t, string(r.Network.Config.Raw), rec.Plan.Config.Raw)
 	rec.Plan.Config = netconf.Config{}

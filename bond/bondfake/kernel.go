@@ -4,6 +4,7 @@
 package bondfake
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -64,9 +65,10 @@ type link struct {
 	late     late   // a MAC that it will have
 
 	// Only for a bond.
-	keepsIPv6 bool  // when it is set down
-	macGiven  bool  // its MAC was requested, not taken from a link
-	active    *link // in modes that have one; nil: none
+	keepsIPv6 bool   // when it is set down
+	acceptRA  string // as it was set; "": the kernel's default
+	macGiven  bool   // its MAC was requested, not taken from a link
+	active    *link  // in modes that have one; nil: none
 }
 
 // late is a MAC that a link will have at a time.
@@ -211,6 +213,18 @@ func (k *Kernel) SetXDP(path, name string, mode bond.XDP) {
 	defer k.mu.Unlock()
 	l := k.named(k.namespaces[path], name)
 	l.XDP |= mode
+}
+
+// AcceptRA returns the setting accept_ra of a link in the namespace at path, "" if the
+// link cannot have IPv6.
+func (k *Kernel) AcceptRA(path, name string) string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	l := k.named(k.namespaces[path], name)
+	if l.CheckIPv6() != nil {
+		return ""
+	}
+	return cmp.Or(l.acceptRA, "1")
 }
 
 // SetDriver binds another driver to a device and removes its interface, as a

@@ -122,9 +122,13 @@ func (n *namespace) CreateBond(name string, o bond.Options) (bond.Link, error) {
 		return bond.Link{}, fmt.Errorf("creating bond %s: primary: link %s: %w", name, o[bond.Primary], fs.ErrNotExist)
 	}
 	l := n.k.addLink(n, bond.Link{Name: name, Kind: "bond", MTU: 1500, MaxMTU: 65535, MAC: o[bond.MAC]})
-	l.macGiven = o[bond.MAC] != ""
+	l.macGiven, l.acceptRA = o[bond.MAC] != "", o[bond.AcceptRA]
 	if mtu, err := strconv.Atoi(o[bond.MTU]); err == nil {
 		l.MTU = mtu
+	}
+	if err := l.CheckIPv6(); err != nil && l.acceptRA == "1" {
+		n.k.drop(l)
+		return bond.Link{}, fmt.Errorf("creating bond %s: %s: %w", name, bond.AcceptRA, err)
 	}
 	l.Options = maps.Clone(o)
 	for key, p := range n.k.parameters {

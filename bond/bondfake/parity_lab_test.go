@@ -4,6 +4,7 @@ package bondfake_test
 
 import (
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +24,11 @@ func (real) path(name string) string {
 
 func (real) addNamespace(t *testing.T, name string)    { netns(t, "add", name) }
 func (real) removeNamespace(t *testing.T, name string) { netns(t, "del", name) }
+
+func (real) acceptRA(space, name string) string {
+	out, _ := exec.Command("ip", "netns", "exec", space, "cat", "/proc/sys/net/ipv6/conf/"+name+"/accept_ra").Output()
+	return strings.TrimSpace(string(out))
+}
 
 func netns(t *testing.T, verb, name string) {
 	t.Helper()

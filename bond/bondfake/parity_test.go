@@ -24,8 +24,9 @@ type machine interface {
 	bond.Kernel
 	addNamespace(t *testing.T, name string)
 	removeNamespace(t *testing.T, name string)
-	path(name string) string     // of a namespace; "host" is that of this process
-	attachXDP(name string) error // gives a link of the host a program in generic mode
+	path(name string) string            // of a namespace; "host" is that of this process
+	attachXDP(name string) error        // gives a link of the host a program in generic mode
+	acceptRA(space, name string) string // accept_ra of a link; "" if there is no such setting
 }
 
 const (
@@ -53,6 +54,8 @@ func (f fake) attachXDP(name string) error {
 	f.SetXDP("", name, unix.XDP_FLAGS_SKB_MODE)
 	return nil
 }
+
+func (f fake) acceptRA(space, name string) string { return f.AcceptRA(space, name) }
 
 // TestParityFake runs the script against the fake. The same script, with the
 // same expected answers, runs against real kernels with the build tag "lab".

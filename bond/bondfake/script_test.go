@@ -211,6 +211,21 @@ pod net1 mac a0
 pod net2 mac b0
 `},
 
+	{name: "router advertisements: as the kernel does", do: all(create("pod", "bond0", active), acceptsRA("pod", "bond0", "1"), del("pod", "bond0"))},
+	{name: "router advertisements: none", do: all(create("pod", "bond0", with(active, "acceptRA", "0")), acceptsRA("pod", "bond0", "0"), del("pod", "bond0"))},
+	{name: "router advertisements: accepted", do: all(create("pod", "bond0", with(active, "acceptRA", "1")), acceptsRA("pod", "bond0", "1"), del("pod", "bond0"))},
+	{name: "none without IPv6", do: all(create("pod", "bond0", with(active, "acceptRA", "0", "mtu", "1279")), acceptsRA("pod", "bond0", ""), del("pod", "bond0"))},
+	{name: "accepted without IPv6", do: func(s *stage) error {
+		err := create("pod", "bond0", with(active, "acceptRA", "1", "mtu", "1279"))(s)
+		assert.ErrorContains(s, err, "IPv6 on bond0: mtu is 1279, but IPv6 needs at least 1280")
+		return nil
+	}, state: `
+host enp1s0v1 mac a1
+host enp2s0v1 mac b1
+pod net1 mac a0
+pod net2 mac b0
+`},
+
 	{name: "a bond whose links take its MAC and MTU", do: all(
 		create("pod", "bond0", with(balance, "mtu", "1450")), enslave("pod", "bond0", "net1", "net2")), state: `
 host enp1s0v1 mac a1

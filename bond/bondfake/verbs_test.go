@@ -80,6 +80,13 @@ func on(space, name string, f func(n bond.Namespace, l bond.Link) error) func(*s
 	}
 }
 
+func acceptsRA(space, name, want string) func(*stage) error {
+	return func(s *stage) error {
+		assert.Equal(s, want, s.acceptRA(space, name))
+		return nil
+	}
+}
+
 func configure(space, name string, a bond.Addresses) func(*stage) error {
 	return on(space, name, func(n bond.Namespace, l bond.Link) error { return n.Configure(l.Index, a) })
 }

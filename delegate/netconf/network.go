@@ -116,6 +116,9 @@ func readNetwork(raw json.RawMessage, fields map[string]json.RawMessage, bondNam
 	if options.AwaitsGateway() && h.ipam == "" {
 		problems.Add("ipam", "set ipam, or write the target's address", "is missing, but the bond is to probe the gateway that IPAM names")
 	}
+	if h.ipam != "" && options[bond.AcceptRA] == "" && !isBondCNI {
+		options[bond.AcceptRA] = "0"
+	}
 	n := Network{
 		Config: NewConfig(raw), CNIVersion: h.cniVersion, Name: h.name, Agent: h.agent, IPAM: h.ipam,
 		Links: withVLAN(links, options[bond.VLAN], &problems), PodLinks: podLinks(links), Options: options,

@@ -163,6 +163,27 @@ func TestParseNetworkWithoutName(t *testing.T) {
 	}
 }
 
+// TestAcceptRA: a bond with IPAM hears no router unless its configuration asks for that.
+// Without IPAM, and with bond-cni's configurations, the kernel's setting stays.
+func TestAcceptRA(t *testing.T) {
+	const ipam = `, "ipam": {"type": "host-local"}`
+	for _, c := range []struct{ fields, want string }{
+		{`"type": "multibond"`, ""},
+		{`"type": "multibond"` + ipam, "0"},
+		{`"type": "multibond", "ipam": {}`, ""},
+		{`"type": "multibond", "acceptRA": false`, "0"},
+		{`"type": "multibond", "acceptRA": true` + ipam, "1"},
+		{`"type": "bond", "linksInContainer": true` + ipam, ""},
+		{`"type": "bond", "linksInContainer": true, "acceptRA": true` + ipam, ""},
+	} {
+		n, err := ParseNetwork([]byte(`{"name": "n", "links": [{"name": "net1"}, {"name": "net2"}], `+c.fields+`}`), "bond0")
+		require.NoError(t, err, c.fields)
+		assert.Equal(t, c.want, n.Options[bond.AcceptRA], c.fields)
+	}
+	_, err := ParseNetwork([]byte(`{"name": "n", "type": "multibond", "links": [{"name": "net1"}, {"name": "net2"}], "acceptRA": "maybe"}`), "bond0")
+	assert.EqualError(t, err, `network n: acceptRA: is "maybe", want true or false`)
+}
+
 func TestParseNetworkProblems(t *testing.T) {
 	const vfs = `{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}`
 	const example = ` (for a bond over two VFs: "links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]; to allow one link: "minLinks": 1)`

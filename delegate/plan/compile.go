@@ -280,11 +280,16 @@ func (c *compiler) checkDefault(path, name string, a bond.Addresses) {
 	}
 }
 
-// checkMTUs refuses an MTU above the maximum of a link.
+// checkMTUs refuses an MTU above the maximum of a link, and router advertisements on a
+// bond that cannot have IPv6.
 func (c *compiler) checkMTUs(b plannedBond) {
 	mtu, err := strconv.Atoi(b.Options[bond.MTU])
 	if err != nil {
 		return
+	}
+	made := bond.Link{Name: b.Name, MTU: mtu}
+	if err := made.CheckIPv6(); err != nil && b.Options[bond.AcceptRA] == "1" {
+		c.problems.Add(bond.AcceptRA, "leave it out, or set a larger mtu", "is true, but without IPv6 there are none: %v", err)
 	}
 	for _, l := range b.links {
 		if l.Before != nil && l.Before.MaxMTU > 0 && mtu > l.Before.MaxMTU {

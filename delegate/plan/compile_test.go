@@ -47,6 +47,7 @@ func TestPlan(t *testing.T) {
 		{"devices", standard, `bond0-1: VF 0 of enp1s0 (0000:3b:02.0) by sriov, vlan 100
 bond0-2: VF 0 of enp2s0 (0000:5e:02.0) by sriov, vlan 100
 bond0: create active-backup mtu 1500 miimon 100 fail_over_mac active primary bond0-1 num_grat_arp 5
+bond0: accept_ra 0
 bond0: flush bond0-1, set it down, enslave it
 bond0: flush bond0-2, set it down, enslave it
 bond0: set it up
@@ -204,6 +205,7 @@ func TestCompileProblems(t *testing.T) {
 			host(func(l *bond.HostLink) { l.Device = vfB })(f)
 			f.Holders[vfB] = Key{"c7", "net3"}
 		}, `network n: links[1].name: VF 0000:5e:02.0 is in use by container c7, as a link of net3 (delete that pod, or use another VF)`},
+		{"router advertisements without IPv6", with(`"mtu": 1279, "acceptRA": true`), nil, `network n: acceptRA: is true, but without IPv6 there are none: IPv6 on bond0: mtu is 1279, but IPv6 needs at least 1280 (leave it out, or set a larger mtu)`},
 		{"the host's link and an MTU", `{"name": "n", "mtu": 9001, "links": [{"name": "eth1"}, {"name": "eth2"}]}`, nil, `network n: mtu: is 9001, but links[0].name (eth1) allows at most 9000`},
 		{"no link in the pod", pods, func(f *Facts) { f.Pod[1].Name = "net7" }, `network n: links[1].name: the pod has no interface net2, it has net1, net7 (another network of the pod must make it, under this name; with Multus as the meta plugin, the annotation must name that network before the bond)`},
 		{"nothing in the pod", pods, func(f *Facts) { f.Pod = nil }, `network n: links[0].name: the pod has no interface net1, it has none (another network of the pod must make it, under this name; with Multus as the meta plugin, the annotation must name that network before the bond); links[1].name: the pod has no interface net2, it has none (another network of the pod must make it, under this name; with Multus as the meta plugin, the annotation must name that network before the bond)`},
