@@ -329,7 +329,7 @@ func (h *Host) runAll(ctx context.Context, rs []plan.Request, recs []*record.Rec
 			return cnierror.With(cnierror.Code(err), fmt.Errorf("network %s: %w", recs[i].Plan.Network, err))
 		}
 	}
-	return h.moveDefaultRoutes(s, recs)
+	return h.moveDefaultRoutes(s, recs, o)
 }
 
 // begin writes new Records to disk. The first one gets the time that this took.

@@ -362,6 +362,43 @@ func TestDefaultRoute(t *testing.T) {
 	}
 }
 
+// TestDefaultRouteWarns: the interface that had the pod's default route is named with what
+// it still reaches. If it has other routes over a gateway, its administrator has planned
+// that.
+func TestDefaultRouteWarns(t *testing.T) {
+	nextHop := bond.Route{Dst: netip.MustParsePrefix("169.254.1.1/32")}
+	services := bond.Route{Dst: netip.MustParsePrefix("10.96.0.0/12"), Gateway: netip.MustParseAddr("10.56.217.1")}
+	six := bond.Route{Dst: netip.MustParsePrefix("fd00:96::/64"), Gateway: netip.MustParseAddr("fd00::1")}
+	const removed = "network demo/bond0: default-route: the pod's default route 0.0.0.0/0 via 10.56.217.1 over eth0 was removed for 0.0.0.0/0 via 10.56.217.254 over bond0; eth0 reaches only %s now, " +
+		"and services of the cluster and pods of other nodes may be unreachable (add routes to them in the configuration of that network, or leave default-route out)"
+	for _, test := range []struct {
+		name   string
+		routes []bond.Route // that eth0 has as well
+		want   []string
+	}{
+		{"a bridge", nil, []string{fmt.Sprintf(removed, "10.56.217.0/24")}},
+		{"a next hop of the link", []bond.Route{nextHop}, []string{fmt.Sprintf(removed, "10.56.217.0/24, 169.254.1.1/32")}},
+		{"routes of the other family", []bond.Route{six}, []string{fmt.Sprintf(removed, "10.56.217.0/24")}},
+		{"routes to the cluster", []bond.Route{services}, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			to := bondOf("bond0", vfA, vfB)
+			to.DefaultRoute = []netip.Addr{netip.MustParseAddr("10.56.217.254")}
+			n := newNode(t, to)
+			n.Fail = func(verb string) error {
+				if verb == "CreateBond bond0" {
+					require.NoError(t, n.namespace(pod1).Configure(n.link(pod1, "eth0").Index, bond.Addresses{IPs: []netip.Prefix{netip.MustParsePrefix("fd00::2/64")}, Routes: test.routes}))
+				}
+				return nil
+			}
+			_, err := n.AddPod(t.Context(), n.config, n.request())
+			require.NoError(t, err)
+			assert.Equal(t, test.want, n.published()[0].Warnings, "what events report")
+			assert.Equal(t, test.want, n.readRecord(plan.Key{ContainerID: "c1", IfName: "bond0"}).Warnings, "the Record's")
+		})
+	}
+}
+
 // TestAddPodErrors: each error is found before anything is touched.
 func TestAddPodErrors(t *testing.T) {
 	noRoute := vlan("net2", vfA2)

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
@@ -19,19 +20,19 @@ import (
 // moveDefaultRoutes makes the pod's default route go over the network that the pod asks
 // for, for each address family of its gateways (NPWG multi-network standard v1.3,
 // "default-route"). It removes the default routes and gateways of the other networks.
-func (h *Host) moveDefaultRoutes(s sandbox, recs []*record.Record) error {
+func (h *Host) moveDefaultRoutes(s sandbox, recs []*record.Record, o *outcome) error {
 	for _, rec := range recs {
 		if rec.Plan.DefaultRoute == nil {
 			continue
 		}
-		if err := h.moveDefaultRoute(s, rec, recs); err != nil {
+		if err := h.moveDefaultRoute(s, rec, recs, o); err != nil {
 			return fmt.Errorf("network %s: default-route: %w", rec.Plan.Network, err)
 		}
 	}
 	return nil
 }
 
-func (h *Host) moveDefaultRoute(s sandbox, to *record.Record, recs []*record.Record) error {
+func (h *Host) moveDefaultRoute(s sandbox, to *record.Record, recs []*record.Record, o *outcome) error {
 	result, err := invoke.DecodeResult(to.Result)
 	if err != nil {
 		return err
@@ -45,9 +46,11 @@ func (h *Host) moveDefaultRoute(s sandbox, to *record.Record, recs []*record.Rec
 		return cnierror.With(cnierror.Kernel, err)
 	}
 	for _, r := range routes {
-		if err := dropDefaults(s, links, r.Dst); err != nil {
+		cut, err := dropDefaults(s, links, r.Dst)
+		if err != nil {
 			return cnierror.With(cnierror.Kernel, err)
 		}
+		warnOfCut(to, r, cut, o)
 		for _, rec := range recs {
 			if err := dropDefault(rec, r.Dst); err != nil {
 				return err
@@ -86,24 +89,74 @@ func defaultRoutes(result *current.Result, gateways []netip.Addr) (routes []bond
 	return routes
 }
 
+// cut is a link of the pod that has lost its default route.
+type cut struct {
+	link  string
+	gone  bond.Route
+	still bond.Addresses
+}
+
 // dropDefaults removes the pod's default routes to dst, in the main table.
-func dropDefaults(s sandbox, links []bond.Link, dst netip.Prefix) error {
+func dropDefaults(s sandbox, links []bond.Link, dst netip.Prefix) (lost []cut, err error) {
 	const mainTable = 254
 	for _, l := range links {
 		now, err := s.pod.Addresses(l.Index)
 		if err != nil {
-			return err
+			return nil, err
 		}
+		isDefault := func(r bond.Route) bool { return r.Dst == dst && (r.Table == 0 || r.Table == mainTable) }
+		still := now
+		still.Routes = slices.DeleteFunc(slices.Clone(now.Routes), isDefault)
 		for _, r := range now.Routes {
-			if r.Dst != dst || r.Table != 0 && r.Table != mainTable {
+			if !isDefault(r) {
 				continue
 			}
 			if err := s.pod.RemoveRoute(l.Index, r); err != nil {
-				return fmt.Errorf("%s: %w", l.Name, err)
+				return nil, fmt.Errorf("%s: %w", l.Name, err)
 			}
+			lost = append(lost, cut{l.Name, r, still})
 		}
 	}
-	return nil
+	return lost, nil
+}
+
+// warnOfCut warns of each other interface that had the pod's default route and has no
+// gateway left. Everything behind it, the cluster's services and the pods of other nodes
+// among them, was reached through it. An interface with routes over a gateway has what
+// its administrator has planned.
+func warnOfCut(to *record.Record, now bond.Route, lost []cut, o *outcome) {
+	for _, c := range lost {
+		reached := c.reaches(now.Dst.Addr().Is4())
+		if c.link == to.Plan.IfName || reached == nil {
+			continue
+		}
+		warning := fmt.Sprintf("network %s: default-route: the pod's default route %s over %s was removed for %s over %s; %s reaches only %s now, and services of the cluster and pods of other nodes may be unreachable (add routes to them in the configuration of that network, or leave default-route out)",
+			to.Plan.Network, c.gone, c.link, now, to.Plan.IfName, c.link, strings.Join(reached, ", "))
+		to.Warnings = append(to.Warnings, warning)
+		o.warn("%s", warning)
+	}
+}
+
+// reaches lists what the link reaches in one address family. It is nil if there is a
+// gateway for some of it.
+func (c cut) reaches(is4 bool) []string {
+	all := []string{}
+	for _, ip := range c.still.IPs {
+		if ip.Addr().Is4() == is4 {
+			all = append(all, ip.Masked().String())
+		}
+	}
+	for _, r := range c.still.Routes {
+		switch {
+		case r.Dst.Addr().Is4() != is4:
+		case r.Gateway.IsValid():
+			return nil
+		default:
+			all = append(all, r.Dst.String())
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // dropDefault removes a default route from a Record, so that CHECK does not miss it.

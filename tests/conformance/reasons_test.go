@@ -19,7 +19,7 @@ var reasons = []reason{
 	{"early-failure", "attaches networks until one fails, and detaches them", "finds what is wrong in an annotation before it attaches any"},
 	{"detached-once", "an ADD that fails calls DEL of each network, and the runtime's DEL does it again", "each is detached once"},
 	{"del-unattached", "DEL of a pod without networks is DEL of all that its annotation names", "DEL of what was attached, or of the default network"},
-	{"default-route", "`default-route` leaves the old default route, and the status of the default network", "the route goes over the network; result and status say so"},
+	{"default-route", "`default-route` leaves the old default route, and the status of the default network", "it moves; result, status and, if the cluster is cut off, `NetworksWarned` say so"},
 	{"entry", "no `interface`, or no entry, in the status of a result without an interface of the pod", "an entry with the interface that was asked for"},
 	{"nil-gateway", "the gateway of a default route without one is `<nil>`", "it is left out"},
 	{"result-version", "the result is in the version of the default network's configuration", "in that of the cluster's configuration, as CNI requires"},

@@ -166,6 +166,7 @@ func TestDefaultRoute(t *testing.T) {
 	}
 	assert.Equal(t, []string{"default via 10.56.217.254 dev bond0"}, defaults, "default routes")
 	assert.Equal(t, "[10.56.217.254]", fmt.Sprint(s.status("p")[1]["gateway"]), "gateway")
+	s.wantEvent("p", "NetworksWarned", "default route 0.0.0.0/0 via 10.244.0.1 over eth0 was removed", "eth0 reaches only 10.244.0.0/")
 }
 
 // TestIPs: a bond takes the addresses that the pod asks for.
