@@ -437,6 +437,9 @@ func (h *Host) bondSteps(ctx context.Context, s sandbox, rec *record.Record, o *
 	if rec.Plan.Bond.Options.AwaitsGateway() {
 		steps = append(steps, step{"gateway", func() error { return watchGateways(s, rec, result, o) }})
 	}
+	if len(rec.Plan.After) > 0 {
+		steps = append(steps, step{"plugins after", func() error { return h.callAfter(ctx, rec) }})
+	}
 	return steps
 }
 
@@ -505,7 +508,7 @@ func lookAgain(s sandbox, rec *record.Record, made *bond.Link) error {
 	return nil
 }
 
-// finish turns the result of IPAM into that of the attachment. The bond is the first
+// finish turns the result of IPAM into that of the bond. The bond is the first
 // interface, its links follow, and every address is on the bond.
 func finish(rec *record.Record, result *current.Result, made bond.Link) {
 	result.CNIVersion = current.ImplementedSpecVersion

@@ -149,23 +149,32 @@ func preparePrevious(s sandbox, rec *record.Record, i int) {
 }
 
 // runPlugins executes the plugins of a link in order, each with the result of the one
-// before it, in the version of the list. It returns the last result and how many plugins have succeeded. It calls
+// before it. It returns the last result and how many plugins have succeeded. It calls
 // meanwhile while the first plugin runs.
 func (h *Host) runPlugins(ctx context.Context, rec *record.Record, l plan.Link, meanwhile func()) (result json.RawMessage, done int, err error) {
 	for i, p := range l.Plugins {
-		wait := h.start(ctx, rec.Call("ADD", rec.Plan.Netns, l.Name, p, result))
-		if i == 0 {
-			meanwhile()
-		}
-		out, err := wait()
-		if err != nil {
+		if result, err = h.runPlugin(ctx, rec, l.Name, p, result, meanwhile); err != nil {
 			return nil, i, err
 		}
-		if result, err = invoke.InVersion(out, p.Config.CNIVersion); err != nil {
-			return nil, i, fmt.Errorf("%s ADD: %w", p.Type, err)
-		}
+		meanwhile = func() {}
 	}
 	return result, len(l.Plugins), nil
+}
+
+// runPlugin executes one plugin of a list, with the result of the one before it. It
+// returns its result in the version of the list, and calls meanwhile while the plugin runs.
+func (h *Host) runPlugin(ctx context.Context, rec *record.Record, ifName string, p netconf.Plugin, prev json.RawMessage, meanwhile func()) (json.RawMessage, error) {
+	wait := h.start(ctx, rec.Call("ADD", rec.Plan.Netns, ifName, p, prev))
+	meanwhile()
+	out, err := wait()
+	if err != nil {
+		return nil, err
+	}
+	result, err := invoke.InVersion(out, p.Config.CNIVersion)
+	if err != nil {
+		return nil, fmt.Errorf("%s ADD: %w", p.Type, err)
+	}
+	return result, nil
 }
 
 // errNotInPod is returned for a link that its plugin has attached, and that is not in the

@@ -60,7 +60,8 @@ func (h *Host) check(ctx context.Context, k plan.Key, left *current.Result, o *o
 }
 
 // verify is Verify(Record, Facts). It returns nil if everything is as the ADD left it, and
-// then the plugins after it in the runtime's list, whose result is left.
+// then the plugins after it in the runtime's list, whose result is left. If the plugins
+// after the bond are the network's own, the Record has their result.
 func (h *Host) verify(s sandbox, rec *record.Record, left *current.Result) error {
 	if rec.Plan.IsChain() {
 		return verifyChain(s, rec)
@@ -68,6 +69,12 @@ func (h *Host) verify(s sandbox, rec *record.Record, left *current.Result) error
 	devices := map[string]string{}
 	for _, l := range rec.Plan.Links {
 		devices[l.Name] = l.Device
+	}
+	if len(rec.Plan.After) > 0 {
+		var err error
+		if left, err = invoke.DecodeResult(rec.Result); err != nil {
+			return err
+		}
 	}
 	spec, err := asLeft(s, rec.Bond(), left)
 	if err != nil {
@@ -101,7 +108,7 @@ func (h *Host) verify(s sandbox, rec *record.Record, left *current.Result) error
 	return problems.Err()
 }
 
-// asLeft returns a bond with the MAC and the MTU that it has in the result of the runtime's
+// asLeft returns a bond with the MAC and the MTU that it has in the result of its
 // list: a plugin that follows, such as tuning, may have changed them. Before CNI 1.1.0 a
 // result has no MTU. Then the bond's own is right, and its links must have the same.
 func asLeft(s sandbox, spec bond.Spec, left *current.Result) (bond.Spec, error) {
@@ -179,6 +186,9 @@ func (h *Host) checkPlugins(ctx context.Context, rec *record.Record) error {
 	// whereabouts answers every CHECK with an error.
 	if rec.Plan.IPAM != "" && rec.Plan.IPAM != "whereabouts" {
 		check(rec.Plan.IfName, rec.Plan.IPAMPlugin(), resultFor(rec, rec.Plan.Config))
+	}
+	for _, p := range rec.Plan.After {
+		check(rec.Plan.IfName, p, resultFor(rec, p.Config))
 	}
 	return cnierror.With(cnierror.Delegate, errors.Join(errs...))
 }

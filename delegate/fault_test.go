@@ -51,6 +51,7 @@ var scenarios = []scenario{
 	}},
 	{"four VFs", `{"cniVersion": "1.0.0", "name": "net1", "delegate": {"type": "sriov"}, "require": {"distinctPF": "ignore"}, "ipam": {"type": "host-local"},
 		"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}, {"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]}`, func(*machine) {}},
+	{"VFs, and plugins after the bond", followed, func(*machine) {}},
 	{"links of the host", `{"cniVersion": "1.0.0", "name": "net1", "links": [{"name": "enp1s0v0"}, {"name": "enp2s0v0"}],
 		"ipam": {"type": "host-local"}}`, func(m *machine) {
 		up := true
@@ -204,7 +205,9 @@ func TestKilledAndGone(t *testing.T) {
 		fresh.RemoveNamespace(pod1)
 		m.mustAdd(other(r))
 		theirs := func() string {
-			return strings.Join(slices.DeleteFunc(strings.Split(m.state(), "\n"), func(l string) bool { return strings.HasPrefix(l, "file /c1:") }), "\n")
+			return strings.Join(slices.DeleteFunc(strings.Split(m.state(), "\n"), func(l string) bool {
+				return strings.HasPrefix(l, "file /c1:") || strings.HasPrefix(l, "host ifb-c1 ")
+			}), "\n")
 		}
 		attached := theirs()
 		m.mustDel(c1)

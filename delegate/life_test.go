@@ -23,7 +23,7 @@ import (
 
 // shared are two sandboxes that share one VF, 0000:3b:02.0.
 const (
-	sharedFirst = standard
+	sharedFirst = followed
 	sharedOther = `{"cniVersion": "1.1.0", "name": "net1", "type": "multibond",
 	"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.1"}],
 	"delegate": {"type": "sriov", "vlan": 200}, "ipam": {"type": "host-local", "subnet": "10.56.217.0/24"}}`
@@ -106,7 +106,7 @@ func (m *machine) print() string {
 		if rec == nil {
 			continue
 		}
-		out += fmt.Sprintf("%s %s %t %v %v %v %t %v\n", k, rec.Phase(), rec.BootID == m.BootID, rec.Started, slices.Sorted(maps.Keys(rec.Attached)), rec.Restored, rec.IPAMAsked, slices.Sorted(maps.Keys(rec.Unanswered)))
+		out += fmt.Sprintf("%s %s %t %v %v %v %t %v %v\n", k, rec.Phase(), rec.BootID == m.BootID, rec.Started, slices.Sorted(maps.Keys(rec.Attached)), rec.Restored, rec.IPAMAsked, rec.After, slices.Sorted(maps.Keys(rec.Unanswered)))
 	}
 	return out
 }

@@ -41,6 +41,9 @@ const standard = `{"cniVersion": "1.1.0", "name": "net1", "type": "multibond",
 	"delegate": {"type": "sriov", "vlan": 100},
 	"ipam": {"type": "host-local", "subnet": "10.56.217.0/24"}}`
 
+// followed is standard with plugins after the bond.
+const followed = `{"cniVersion": "1.1.0", "name": "net1", "plugins": [` + standard + `, {"type": "tuning"}, {"type": "bandwidth"}]}`
+
 // machine is a node: a kernel, CNI plugins and a Host over both.
 type machine struct {
 	*bondfake.Kernel

@@ -123,6 +123,7 @@ func (h *Host) addOne(ctx context.Context, socket string, r plan.Request, reply 
 	if err != nil {
 		return nil, err
 	}
+	one.Network.After = nil // the caller executes them
 	one.Group = plan.Group{Network: r.Network.Name, IfNames: []string{r.IfName}, Agent: socket, Pod: reply.Pod}
 	return h.addAll(ctx, []plan.Request{one}, o)
 }

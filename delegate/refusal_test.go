@@ -140,11 +140,11 @@ func TestRefusalOfVF(t *testing.T) {
 // server was away for both. So each DEL executes it again, until it has succeeded or is
 // given up.
 func TestRefusedTwice(t *testing.T) {
-	for _, plugin := range []string{"bridge eth0", "portmap eth0", "host-local bond0", "sriov net2"} {
+	for _, plugin := range []string{"bridge eth0", "portmap eth0", "host-local bond0", "sriov net2", "tuning bond0"} {
 		for _, heals := range []bool{true, false} {
 			t.Run(plugin, func(t *testing.T) {
 				name, ifName, _ := strings.Cut(plugin, " ")
-				n := newNode(t, bondOf("bond0", vfA, vfB), vlan("net2", vfA2))
+				n := newNode(t, followedBy("1.0.0", values{"type": "tuning"}), vlan("net2", vfA2))
 				before := n.state()
 				for _, verb := range []string{"ADD", "DEL"} {
 					n.plugins.refuse[name+" "+verb+" "+ifName] = "no API server"

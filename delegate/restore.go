@@ -84,14 +84,10 @@ func (w *wayBack) removeBond(ctx context.Context) error {
 	case w.pod == nil:
 		return w.startRelease(ctx)()
 	}
-	links, err := w.pod.Links()
-	if err != nil {
-		return err
-	}
-	b, there := bond.Find(links, func(l bond.Link) bool { return l.Kind == "bond" && w.rec.Made(l, links) })
+	b, there, err := w.findBond()
 	switch {
-	case !there:
-		return nil
+	case err != nil || !there:
+		return err
 	case late:
 		return w.pod.Delete(b.Index)
 	case !local:
@@ -105,6 +101,16 @@ func (w *wayBack) removeBond(ctx context.Context) error {
 	wait := w.startRelease(ctx)
 	deleted := w.pod.Delete(b.Index)
 	return errors.Join(deleted, wait())
+}
+
+// findBond looks for the bond in the pod.
+func (w *wayBack) findBond() (b bond.Link, there bool, err error) {
+	links, err := w.pod.Links()
+	if err != nil {
+		return b, false, err
+	}
+	b, there = bond.Find(links, func(l bond.Link) bool { return l.Kind == "bond" && w.rec.Made(l, links) })
+	return b, there, nil
 }
 
 // releaseLast releases the addresses, unless that was done with the bond.

@@ -116,7 +116,11 @@ func (w *wayBack) parts() (all []part) {
 		return []part{{way: w, restore: func(context.Context) error { return w.unreadable }}}
 	case w.rec.Plan.IsChain():
 		return w.linkParts(w.rec.Plan.Links[0], w.restoreChain)
-	case w.rec.BootID == w.BootID:
+	}
+	if len(w.rec.After) > 0 {
+		all = append(all, part{way: w, since: w.hungSince(w.rec.Plan.Made()), restore: w.deleteAfter})
+	}
+	if w.rec.BootID == w.BootID {
 		all = append(all, part{way: w, restore: w.removeBond})
 		for _, l := range slices.Backward(w.rec.Plan.Links) {
 			all = append(all, w.linkParts(l, func(ctx context.Context) error { return w.restoreLink(ctx, l) })...)

@@ -17,6 +17,8 @@ func ParseAttachment(a agentapi.Attachment, runtime map[string]json.RawMessage) 
 	fields, err := decodeTop(a.Config)
 	switch {
 	case err != nil:
+	case a.Bond && isBondList(fields):
+		n, err = readBondList(fields, a.IfName, runtime)
 	case a.Bond:
 		raw := a.Config
 		if addRuntimeConfig(fields, runtime) {

@@ -57,6 +57,13 @@ func WithDevices(raw json.RawMessage, devices []string) (json.RawMessage, error)
 	if err != nil {
 		return nil, err
 	}
+	var plugins []json.RawMessage
+	if isBondList(fields) && lenient(fields).Read("plugins", &plugins, "") && len(plugins) > 0 {
+		if plugins[0], err = WithDevices(plugins[0], devices); err != nil {
+			return nil, err
+		}
+		return strictjson.SetField(raw, "plugins", strictjson.JoinList(plugins)), nil
+	}
 	var problems bond.Problems
 	top := strictjson.Object{Fields: fields, Problems: &problems}
 	var elements []json.RawMessage

@@ -25,6 +25,7 @@ import (
 // Network is a network as its configuration describes it: a bond, or a chain of plugins.
 type Network struct {
 	Chain      []Plugin // in order; nil for a bond
+	After      []Plugin // those after the bond in its list, in order
 	Device     string   // PCI address that is assigned to a chain; "" for none
 	Agent      string   // the agent's socket, for links that only the agent can resolve
 	CNIVersion string
@@ -86,7 +87,8 @@ var topKeys = []string{
 	"runtimeConfig", "capabilities", "args", "prevResult", "disableCheck", "disableGC", ValidKey, AttachmentsKey,
 }
 
-// ParseNetwork reads the configuration of a bond network. bondName is the name that the runtime asks for (CNI_IFNAME), "" if
+// ParseNetwork reads the configuration of a bond network, which can be a list whose first
+// plugin is the bond. bondName is the name that the runtime asks for (CNI_IFNAME), "" if
 // it does not say. All problems are returned at once, each with its path. The
 // error's code is 6 if raw is not JSON, and 7 if something in it is wrong.
 func ParseNetwork(raw []byte, bondName string) (Network, error) {
@@ -94,14 +96,23 @@ func ParseNetwork(raw []byte, bondName string) (Network, error) {
 	if err != nil {
 		return Network{}, err
 	}
+	if isBondList(fields) {
+		return readBondList(fields, bondName, nil)
+	}
 	return readNetwork(raw, fields, bondName)
 }
 
-// readNetwork reads a network step by step: each step takes what it needs and
-// returns what it has read. Only problems and warnings are collected.
+// readNetwork reads a bond network that is not a list.
 func readNetwork(raw json.RawMessage, fields map[string]json.RawMessage, bondName string) (Network, error) {
 	var problems bond.Problems
-	top := strictjson.Object{Fields: fields, Problems: &problems}
+	n := readBond(raw, fields, bondName, &problems)
+	return n, problemsOf(n.Name, problems)
+}
+
+// readBond reads a bond step by step: each step takes what it needs and returns what it
+// has read. Only problems and warnings are collected.
+func readBond(raw json.RawMessage, fields map[string]json.RawMessage, bondName string, problems *bond.Problems) Network {
+	top := strictjson.Object{Fields: fields, Problems: problems}
 	valid := readValid(top)
 	top.Fields = withoutNulls(top)
 	isBondCNI := lenient(top.Fields).Text("type") == BondCNI
@@ -121,14 +132,14 @@ func readNetwork(raw json.RawMessage, fields map[string]json.RawMessage, bondNam
 	}
 	n := Network{
 		Config: NewConfig(raw), CNIVersion: h.cniVersion, Name: h.name, Agent: h.agent, IPAM: h.ipam,
-		Links: withVLAN(links, options[bond.VLAN], &problems), PodLinks: podLinks(links), Options: options,
+		Links: withVLAN(links, options[bond.VLAN], problems), PodLinks: podLinks(links), Options: options,
 		Require: readRequire(top), AllowLACP: readLACP(top, options[bond.Mode]), Lenient: isBondCNI,
 		Valid: valid, Warnings: append(warnings, checkUnknown(top, h.name)...),
 	}
 	if whole {
 		n.MinLinks = readMinLinks(top, elements, options)
 	}
-	return n, problemsOf(n.Name, problems)
+	return n
 }
 
 // withoutNulls returns the fields that are not null: null means absent everywhere.
@@ -287,7 +298,7 @@ func (n Network) PluginTypes() []string {
 			types = append(types, p.Type)
 		}
 	}
-	for _, p := range n.Chain {
+	for _, p := range slices.Concat(n.Chain, n.After) {
 		types = append(types, p.Type)
 	}
 	if n.IPAM != "" {

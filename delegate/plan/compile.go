@@ -20,7 +20,7 @@ func Compile(r Request, f Facts) (p Plan, warnings []string, err error) {
 	c.checkNode()
 	p = Plan{
 		ContainerID: r.ContainerID, IfName: r.IfName, Netns: r.Netns, Args: r.Args, Path: f.Path,
-		Network: r.Network.Name, Config: r.Network.Config, IPAM: r.Network.IPAM, Group: r.Group,
+		Network: r.Network.Name, Config: r.Network.Config, IPAM: r.Network.IPAM, After: r.Network.After, Group: r.Group,
 		DefaultRoute: r.DefaultRoute, DeviceInfo: r.DeviceInfo, DeviceInfoFile: r.DeviceInfoFile,
 	}
 	if r.Network.Chain == nil {

@@ -30,6 +30,8 @@ type Plan struct {
 	IPAM        string         `json:"ipam,omitempty"`
 	Group       Group          `json:"group,omitzero"`
 
+	After []netconf.Plugin `json:"after,omitempty"` // those after the bond in its list
+
 	// These are as in agentapi.Attachment.
 	DefaultRoute   []netip.Addr    `json:"defaultRoute,omitzero"`
 	DeviceInfo     json.RawMessage `json:"deviceInfo,omitempty"`
@@ -61,6 +63,9 @@ func (p Plan) IsChain() bool { return p.Bond.Name == "" }
 
 // IPAMPlugin returns the plugin that gives the bond its addresses.
 func (p Plan) IPAMPlugin() netconf.Plugin { return netconf.Plugin{Type: p.IPAM, Config: p.Config} }
+
+// Made returns the bond as a link that the plugins after it work on.
+func (p Plan) Made() Link { return Link{Name: p.IfName, Source: netconf.FromConfig, Plugins: p.After} }
 
 // Identity returns what tells the link from all others, if it has a device.
 func (l Link) Identity() string { return bond.Identity(l.Device, l.DevPort) }

@@ -25,6 +25,9 @@ func (p Plan) String() string {
 	if p.IPAM != "" {
 		lines = append(lines, fmt.Sprintf("%s: get addresses from %s, announce them", p.IfName, p.IPAM))
 	}
+	if len(p.After) > 0 {
+		lines = append(lines, fmt.Sprintf("%s: call %s with the result", p.IfName, strings.Join(typesOf(p.After), ", ")))
+	}
 	return strings.Join(lines, "\n")
 }
 
@@ -44,11 +47,14 @@ func (l Link) how() string {
 	case netconf.FromPod:
 		return ""
 	}
-	var plugins []string
-	for _, p := range l.Plugins {
-		plugins = append(plugins, p.Type)
+	return what + "by " + strings.Join(append(typesOf(l.Plugins), vfWords(l.vfSettings())...), ", ")
+}
+
+func typesOf(plugins []netconf.Plugin) (types []string) {
+	for _, p := range plugins {
+		types = append(types, p.Type)
 	}
-	return what + "by " + strings.Join(append(plugins, vfWords(l.vfSettings())...), ", ")
+	return types
 }
 
 // vfWords returns the settings of a VF in the words of ip link set.

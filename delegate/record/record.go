@@ -42,7 +42,8 @@ type Record struct {
 	IPAMAsked   bool                 `json:"ipamAsked,omitempty"`
 	IPAMRefused bool                 `json:"ipamRefused,omitempty"` // it was not executed by ADD, or refused in the time of an earlier version
 	IPAMFailed  bool                 `json:"ipamFailed,omitempty"`  // its ADD ended with an error
-	RefusedBy   int                  `json:"refusedBy,omitempty"`   // the first plugin of a chain, counted from 1, that was not executed
+	RefusedBy   int                  `json:"refusedBy,omitempty"`   // the first plugin of a chain, or after a bond, counted from 1, that was not executed
+	After       []int                `json:"after,omitempty"`       // places in Plan.After of plugins that ADD has executed and DEL has not
 	Addresses   bond.Addresses       `json:"addresses,omitzero"`    // of the bond
 	Gateways    []netip.Addr         `json:"gateways,omitempty"`    // that have answered and watch the bond's links
 	DeviceInfo  json.RawMessage      `json:"deviceInfo,omitempty"`  // what a plugin wrote about its device; it replaces the Plan's
@@ -97,8 +98,13 @@ func (r *Record) Plugins() iter.Seq2[netconf.Plugin, string] {
 				}
 			}
 		}
-		if r.Plan.IPAM != "" {
-			yield(r.Plan.IPAMPlugin(), r.Plan.IfName)
+		if r.Plan.IPAM != "" && !yield(r.Plan.IPAMPlugin(), r.Plan.IfName) {
+			return
+		}
+		for _, p := range r.Plan.After {
+			if !yield(p, r.Plan.IfName) {
+				return
+			}
 		}
 	}
 }
@@ -139,6 +145,10 @@ func (r *Record) assumeBegun() {
 		r.Started = append(r.Started, l.Name)
 	}
 	r.IPAMAsked = true
+	r.After = nil
+	for i := range r.Plan.After {
+		r.After = append(r.After, i)
+	}
 }
 
 // AddStep adds a step and the time it took.
@@ -256,7 +266,11 @@ func (rec *Record) KeepsNothing() bool {
 	if rec.Plan.IsChain() {
 		return 0 < rec.RefusedBy && rec.RefusedBy <= 2 && rec.Plan.Links[0].Device == ""
 	}
-	return rec.IPAMFailed && len(rec.Unrestored()) == 0
+	if len(rec.Unrestored()) > 0 {
+		return false
+	}
+	onlyRefused := []int{rec.RefusedBy - 2}
+	return rec.IPAMFailed || !rec.IPAMAsked && slices.Equal(rec.After, onlyRefused)
 }
 
 // Owed returns how many plugins DEL has still to execute.
@@ -269,7 +283,7 @@ func (rec *Record) Owed() (n int) {
 	if rec.Plan.IPAM != "" && rec.IPAMAsked {
 		n++
 	}
-	return n
+	return n + len(rec.After)
 }
 
 // Made reports whether a bond in the pod is this attachment's. A Record that was damaged,
