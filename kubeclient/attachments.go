@@ -124,11 +124,12 @@ func find(e Element, r Resolver) (found, error) {
 	if err != nil {
 		return f, err
 	}
+	if i := f.network.Config.laterBond(); i > 0 {
+		return f, fmt.Errorf("network %s: plugins[%d].type: is %s, but a bond can only be the first plugin of a list: make it the first, or a network of its own", e.Network, i, bondType)
+	}
 	switch {
-	case f.network.Config.isList && f.network.Config.has(func(p plugin) bool { return p.pluginType == bondType }):
-		return f, fmt.Errorf("network %s: plugins has one of type %s, but a bond is a network of its own, not part of a list", e.Network, bondType)
 	case !f.network.IsBond():
-		return f, nil // a list that contains bond-cni is executed like any other
+		return f, nil // a list that has bond-cni later is executed like any other
 	case e.DeviceID != "":
 		return f, fmt.Errorf("deviceID: is %s, but network %s is a bond, whose links have devices of their own", e.DeviceID, e.Network)
 	}

@@ -18,8 +18,10 @@ var cluster = map[string]string{
 	"demo/pair":      `{"type":"multibond","links":[{"resourceName":"intel.com/a","count":2}]}`,
 	"demo/outside":   `{"type":"multibond","links":[{"network":"other/vf"},{"network":"other/vf"}]}`,
 	"demo/bond-cni":  `{"type":"bond","ifname":"bond0","mode":"active-backup","failOverMac":1,"linksInContainer":true,"miimon":"100","links":[{"name":"net2"},{"name":"net3","resourceName":"intel.com/a"}],"ipam":{"type":"host-local"}}`,
-	"demo/listed":    `{"plugins":[{"type":"bond","links":[{"name":"net2"},{"name":"net3"}]},{"type":"tuning"}]}`,
-	"demo/chained":   `{"plugins":[{"type":"multibond","links":[]},{"type":"tuning"}]}`,
+	"demo/listed":    `{"plugins":[{"type":"bond","linksInContainer":true,"links":[{"name":"net2"},{"name":"net3"}]},{"type":"tuning"}]}`,
+	"demo/later":     `{"plugins":[{"type":"sriov"},{"type":"bond","links":[{"name":"net2"},{"name":"net3"}]},{"type":"tuning"}]}`,
+	"demo/followed":  `{"cniVersion":"1.0.0","plugins":[{"type":"multibond","links":[{"resourceName":"intel.com/a","count":2}]},{"type":"tuning","sysctl":{"x":"1"},"capabilities":{"mac":true}},{"type":"bandwidth","capabilities":{"bandwidth":true}}],"disableCheck":true}`,
+	"demo/chained":   `{"plugins":[{"type":"tuning"},{"type":"multibond","links":[]}]}`,
 	"demo/bad":       `{"type":7}`,
 	"demo/vf":        `intel.com/a {"type":"sriov","capabilities":{"CNIDeviceInfoFile":true}}`,
 	"demo/lan":       `{"type":"macvlan"}`,
@@ -78,15 +80,16 @@ func TestSameNetworkTwiceTakesTwoDevices(t *testing.T) {
 
 // TestBondCNI checks that a network of type bond is a bond of ours. It takes no
 // device of the pod, whatever its links say, and keeps its position and its name in
-// the annotation. In a list of plugins, bond-cni is executed like any other.
+// the annotation. In a list, it is one if it is the first plugin; later ones are executed
+// like any other.
 func TestBondCNI(t *testing.T) {
-	got, err := attachments(t, parse(t, `bond-cni,vf,vf,listed`), has("intel.com/a", "b", "a"))
+	got, err := attachments(t, parse(t, `bond-cni,vf,vf,listed,later`), has("intel.com/a", "b", "a"))
 	require.NoError(t, err)
 	var lines []string
 	for _, a := range got {
 		lines = append(lines, fmt.Sprint(a.Element.Interface, " ", a.Network.Name, " ", a.Devices, " ", a.Bond))
 	}
-	want := []string{"net1 demo/bond-cni [] true", "net2 demo/vf [a] false", "net3 demo/vf [b] false", "net4 demo/listed [] false"}
+	want := []string{"net1 demo/bond-cni [] true", "net2 demo/vf [a] false", "net3 demo/vf [b] false", "net4 demo/listed [] true", "net5 demo/later [] false"}
 	assert.Equal(t, want, lines)
 	assert.JSONEq(t, `{"cniVersion":"0.3.1","name":"bond-cni",`+cluster["demo/bond-cni"][1:], string(got[0].Config))
 	n, err := netconf.ParseNetwork(got[0].Config, "net1")
@@ -94,6 +97,23 @@ func TestBondCNI(t *testing.T) {
 	assert.False(t, n.NeedsAgent())
 	assert.Equal(t, "net3", n.Links[1].Name)
 	assert.Equal(t, netconf.FromPod, n.Links[1].Source)
+}
+
+// TestBondInAList: a bond that is the first plugin of a list gets its devices. The plugins
+// after it get what the pod asks for, if they declare the capability.
+func TestBondInAList(t *testing.T) {
+	got, err := attachments(t, parse(t, `[{"name":"followed","interface":"bond0","mac":"02:00:00:00:00:01","bandwidth":{"egressRate":1}}]`), has("intel.com/a", "0000:5e:02.1", "0000:3b:02.1"))
+	require.NoError(t, err)
+	assert.True(t, got[0].Bond)
+	assert.Empty(t, got[0].Doubts)
+	assert.JSONEq(t, `{"cniVersion":"1.0.0","name":"followed","disableCheck":true,"plugins":[
+		{"type":"multibond","mac":"02:00:00:00:00:01","links":[{"deviceID":"0000:3b:02.1"},{"deviceID":"0000:5e:02.1"}]},
+		{"type":"tuning","sysctl":{"x":"1"},"capabilities":{"mac":true},"runtimeConfig":{"mac":"02:00:00:00:00:01"}},
+		{"type":"bandwidth","capabilities":{"bandwidth":true},"runtimeConfig":{"bandwidth":{"ingressRate":0,"ingressBurst":0,"egressRate":1,"egressBurst":0}}}]}`, string(got[0].Config))
+	n, err := netconf.ParseNetwork(got[0].Config, "bond0")
+	require.NoError(t, err)
+	assert.Equal(t, got[0].Devices, []string{n.Links[0].Device, n.Links[1].Device})
+	assert.Len(t, n.After, 2)
 }
 
 func TestDeviceIDOfTheAnnotation(t *testing.T) {
@@ -199,7 +219,7 @@ func TestAttachmentProblemsAllAtOnce(t *testing.T) {
 	for _, want := range []string{
 		"networks[0]: network demo/gone: not found",
 		"networks[1]: network demo/bad: spec.config: type: is 7, want a string",
-		"networks[2]: network demo/chained: plugins has one of type multibond, but a bond is a network of its own, not part of a list",
+		"networks[2]: network demo/chained: plugins[1].type: is multibond, but a bond can only be the first plugin of a list: make it the first, or a network of its own",
 		"networks[3]: deviceID: is a, but network demo/pair is a bond, whose links have devices of their own",
 		"networks[4]: network other/vf: the pod may only use NADs of demo, default: namespaces are isolated",
 	} {

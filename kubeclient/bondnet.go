@@ -202,6 +202,6 @@ func (b BondNetwork) Network(devices []string) Network {
 	}
 	n, p := b.network, b.network.Config.plugins[0]
 	p.text = netconf.FillLinks(p.text, open, devices)
-	n.Config = Config{text: p.text, plugins: []plugin{p}}
+	n.Config = n.Config.withFirst(p)
 	return n
 }

@@ -141,5 +141,23 @@ func (c Config) each(change func(plugin) json.RawMessage) json.RawMessage {
 	return strictjson.SetField(c.text, "plugins", strictjson.JoinList(list))
 }
 
+// withFirst returns the configuration with another first plugin.
+func (c Config) withFirst(p plugin) Config {
+	c.plugins = slices.Clone(c.plugins)
+	c.plugins[0] = p
+	c.text = c.each(func(p plugin) json.RawMessage { return p.text })
+	return c
+}
+
+// laterBond returns the place of a plugin of ours that is not the first of its list, or 0.
+func (c Config) laterBond() int {
+	for i, p := range c.plugins {
+		if i > 0 && p.pluginType == bondType {
+			return i
+		}
+	}
+	return 0
+}
+
 // has reports whether one of the plugins matches.
 func (c Config) has(match func(plugin) bool) bool { return slices.ContainsFunc(c.plugins, match) }

@@ -41,31 +41,33 @@ func capabilities(e Element, device, deviceInfoFile string) []capability {
 // what the pod asks for. device is the assigned device, "" for none. In
 // deviceInfoFile the plugin may describe the device. A value that no plugin takes is an
 // error for a bond. For other networks it is a doubt, because Multus ignores it. So is a
-// value for which a bond declares a capability that no bond has.
+// value for which only a bond declares a capability, and no bond has it.
 func (n Network) Configure(e Element, device, deviceInfoFile string) (config json.RawMessage, doubts bond.Problems, err error) {
 	var problems bond.Problems
 	offered := capabilities(e, device, deviceInfoFile)
+	taken, declared := map[string]bool{}, map[string]bool{} // declared is by a bond, which has no use for it
 	if n.IsBond() {
 		if len(e.IPs) > 0 && !n.Config.plugins[0].hasIPAM() {
 			problems.Add(e.Path+".ips", "", "is requested, but network %s has no ipam to assign addresses", n.Name)
 		}
-		n.Config = n.Config.asBond(e.MAC)
-		offered = slices.DeleteFunc(offered, func(c capability) bool { return c.name == "mac" })
+		n.Config = n.Config.withFirst(n.Config.plugins[0].asBond(e.MAC))
+		taken["mac"], taken["ips"] = true, true
 	}
-	taken := map[string]bool{}
-	config = n.Config.each(func(p plugin) json.RawMessage { return p.configure(offered, taken, e.CNIArgs, device) })
-	for _, c := range offered {
-		if c.asked == "" || c.value == nil {
-			continue
+	config = n.Config.each(func(p plugin) json.RawMessage {
+		if n.IsBond() && p.isBond() {
+			toBond := slices.DeleteFunc(slices.Clone(offered), func(c capability) bool { return c.name == "mac" })
+			return p.configure(toBond, declared, e.CNIArgs, "")
 		}
-		if taken[c.name] {
-			if n.IsBond() && c.name != "ips" {
-				doubts.Add(e.Path+"."+c.asked, "", "is requested and has no effect: network %s declares the capability, but a bond does not implement it", n.Name)
-			}
+		return p.configure(offered, taken, e.CNIArgs, device)
+	})
+	for _, c := range offered {
+		if c.asked == "" || c.value == nil || taken[c.name] {
 			continue
 		}
 		hint, text := `its configuration needs "capabilities": {"`+c.name+`": true}`, "is requested, but no plugin of network %s supports it"
 		switch {
+		case declared[c.name]:
+			doubts.Add(e.Path+"."+c.asked, "", "is requested and has no effect: network %s declares the capability, but a bond does not implement it", n.Name)
 		case n.IsBond():
 			problems.Add(e.Path+"."+c.asked, hint, text, n.Name)
 		case !slices.Contains(inArgs, c.name):
@@ -94,8 +96,7 @@ func (e Element) cniArgs() string {
 
 // asBond returns the configuration of a bond with what it takes without declaring a
 // capability: mac is an option of the bond, and its IPAM plugin assigns ips.
-func (c Config) asBond(mac string) Config {
-	p := c.plugins[0]
+func (p plugin) asBond(mac string) plugin {
 	capabilities := map[string]bool{}
 	maps.Copy(capabilities, p.capabilities)
 	capabilities["ips"] = true
@@ -103,7 +104,7 @@ func (c Config) asBond(mac string) Config {
 	if mac != "" {
 		p.text = strictjson.SetField(p.text, bond.MAC, strictjson.Encode(mac))
 	}
-	return Config{text: p.text, plugins: []plugin{p}}
+	return p
 }
 
 // configure returns the complete configuration of a plugin, and adds the capabilities

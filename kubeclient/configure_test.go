@@ -112,6 +112,17 @@ func TestBondDeclaresCapability(t *testing.T) {
 	assert.EqualError(t, doubts.Err(), "networks[0].bandwidth: is requested and has no effect: network demo/net-a declares the capability, but a bond does not implement it")
 }
 
+// TestListOfABondDeclaresCapability: what a plugin after the bond takes is no doubt, and
+// what nothing in the list takes is one.
+func TestListOfABondDeclaresCapability(t *testing.T) {
+	n := network(`{"cniVersion":"1.0.0","name":"x","plugins":[` + plainBond + `,"capabilities":{"bandwidth":true,"portMappings":true}},{"type":"bandwidth","capabilities":{"bandwidth":true}}]}`)
+	_, doubts, err := n.Configure(wish(t, `"bandwidth":{"egressRate":1},"portMappings":[{"hostPort":1,"containerPort":2}]`), "", "")
+	require.NoError(t, err)
+	assert.EqualError(t, doubts.Err(), "networks[0].portMappings: is requested and has no effect: network demo/net-a declares the capability, but a bond does not implement it")
+	_, _, err = n.Configure(wish(t, `"infiniband-guid":"c2:11:22:33:44:55:66:77"`), "", "")
+	assertPrefix(t, "networks[0].infiniband-guid: is requested, but no plugin of network demo/net-a supports it", fmt.Sprint(err))
+}
+
 func TestStandard3BondTakesNoOtherCapability(t *testing.T) {
 	_, _, err := network(plainBond+`}`).Configure(wish(t, `"bandwidth":{"egressRate":1}`), "", "")
 	assertPrefix(t, "networks[0].bandwidth: is requested, but no plugin of network demo/net-a supports it", fmt.Sprint(err))

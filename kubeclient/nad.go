@@ -29,9 +29,10 @@ type Network struct {
 // label returns the name of the network for people: that of its NAD or its own.
 func (n Network) label() string { return strings.TrimPrefix(n.Name.String(), "/") }
 
-// IsBond reports whether the network is a bond, which Multibond builds itself.
+// IsBond reports whether the network is a bond, which Multibond builds itself. It can be
+// the first plugin of a list.
 func (n Network) IsBond() bool {
-	return !n.Config.isList && n.Config.has(plugin.isBond)
+	return len(n.Config.plugins) > 0 && n.Config.plugins[0].isBond()
 }
 
 // Resolver finds networks by reference, both those that annotations name and those

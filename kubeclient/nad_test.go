@@ -195,14 +195,16 @@ func TestResourceName(t *testing.T) {
 
 func TestIsBond(t *testing.T) {
 	for config, want := range map[string]bool{
-		`{"type":"multibond","links":[]}`:       true,
-		`{"type":"sriov"}`:                      false,
-		`{"plugins":[{"type":"multibond"}]}`:    false,
-		`{"type":"bond","links":[{}]}`:          true,
-		`{"plugins":[{"type":"bond"}]}`:         false,
-		`{"plugins":null,"type":"multibond"}`:   true,
-		`{"delegate":{"type":"multibond"}}`:     false,
-		`{"type":"x","links":[{"type":"y"}]}  `: false,
+		`{"type":"multibond","links":[]}`:            true,
+		`{"type":"sriov"}`:                           false,
+		`{"plugins":[{"type":"multibond"}]}`:         true,
+		`{"type":"bond","links":[{}]}`:               true,
+		`{"plugins":[{"type":"bond"}]}`:              true,
+		`{"plugins":[{"type":"a"},{"type":"bond"}]}`: false,
+		`{"plugins":[]}`:                             false,
+		`{"plugins":null,"type":"multibond"}`:        true,
+		`{"delegate":{"type":"multibond"}}`:          false,
+		`{"type":"x","links":[{"type":"y"}]}  `:      false,
 	} {
 		assert.Equal(t, want, Network{Config: decoded(config)}.IsBond(), config)
 	}
