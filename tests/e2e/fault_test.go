@@ -191,8 +191,8 @@ func TestAPIServerAway(t *testing.T) {
 // TestPolicy: what RBAC cannot say. The token is the agent's own.
 func TestPolicy(t *testing.T) {
 	s := newScene(t)
-	s.apply(pod("p", "", 0))
-	s.ready("p")
+	s.apply(pod("p", "", 0), gated(pod("gated", "", 0)))
+	s.ready("p", "gated")
 	agent := s.kubectl("-n", "multibond-system", "get", "pods", "-l", "app=multibond-agent", "-o", "jsonpath={.items[0].metadata.name}")
 	token := strings.TrimSpace(s.kubectl("-n", "multibond-system", "create", "token", "multibond-agent", "--bound-object-kind=Pod", "--bound-object-name="+agent))
 	s.apply(`{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "elsewhere"}, "spec": {"nodeName": "elsewhere", "containers": [{"name": "c", "image": "x"}]}}`)
@@ -203,6 +203,9 @@ func TestPolicy(t *testing.T) {
 		require.NoError(t, err)
 		return out
 	}
+	condition := func(kind string) string {
+		return fmt.Sprintf(`{"status": {"conditions": [{"type": %q, "status": "False", "reason": "Test"}]}}`, kind)
+	}
 	const ours = `{"metadata": {"annotations": {"k8s.v1.cni.cncf.io/network-status": "[]"}}}`
 	for _, test := range []struct{ name, pod, patch, subresource, words string }{
 		{"its own annotation", "p", ours, "/status", "200 OK"},
@@ -210,6 +213,11 @@ func TestPolicy(t *testing.T) {
 		{"another annotation", "p", `{"metadata": {"annotations": {"a": "b"}}}`, "/status", "the agent may change only the annotation k8s.v1.cni.cncf.io/network-status"},
 		{"a label", "p", `{"metadata": {"labels": {"a": "b"}}}`, "/status", "the agent may not change a pod's labels"},
 		{"the status", "p", `{"status": {"reason": "x"}}`, "/status", "the agent may not change a pod's status"},
+		{"its own condition", "gated", condition("multibond.io/BondHealthy"), "/status", "200 OK"},
+		{"that of a pod that does not wait for it", "p", condition("multibond.io/BondHealthy"), "/status", "the agent may change only the condition multibond.io/BondHealthy, and only of a pod that has it"},
+		{"another condition", "gated", condition("Ready"), "/status", "the agent may change only the condition multibond.io/BondHealthy"},
+		{"a condition that is not there", "gated", condition("example.com/Other"), "/status", "the agent may change only the condition multibond.io/BondHealthy"},
+		{"all conditions", "gated", `{"status": {"conditions": [{"$patch": "replace"}]}}`, "/status", "the agent may change only the condition multibond.io/BondHealthy"},
 		{"the pod itself", "p", `{"metadata": {"labels": {"a": "b"}}}`, "", "cannot patch resource"},
 	} {
 		assert.Contains(t, patch(test.pod, test.patch, test.subresource), test.words, test.name)

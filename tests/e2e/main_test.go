@@ -252,6 +252,16 @@ func podWith(name string, annotations map[string]string, vfs ...int) string {
 	}))
 }
 
+// gated returns a pod that waits for its bonds.
+func gated(pod string) string {
+	var object map[string]any
+	if err := json.Unmarshal([]byte(pod), &object); err != nil {
+		panic(err)
+	}
+	object["spec"].(map[string]any)["readinessGates"] = []any{map[string]any{"conditionType": "multibond.io/BondHealthy"}}
+	return string(encode(object))
+}
+
 // endless ends when it is told to, which sleep, as the first process, does not.
 var endless = []string{"sh", "-c", "trap exit TERM; sleep 1000000 & wait"}
 
