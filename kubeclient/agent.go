@@ -66,6 +66,7 @@ type Agent struct {
 	publisher  *publisher
 	neighbours *neighbours
 	watcher    *watcher
+	teller     *teller
 	metrics    *Metrics
 	listening  atomic.Bool
 	socket     os.FileInfo // the agent's own, to see whether another agent has replaced it
@@ -113,6 +114,11 @@ func newAgent(o Options, config *rest.Config) (*Agent, error) {
 	metrics.watchQueue(kept.length)
 	a.neighbours = &neighbours{machine: o.Machine, dir: o.ConfDir, node: o.Node, send: api.createEvent, metrics: metrics, log: o.Log}
 	a.watcher = newWatcher(a.report, o.Log)
+	a.teller = newTeller(a.publisher, a.watcher.statuses)
+	a.watcher.changed = a.teller.changed
+	if _, err = a.source.pods.informer.AddEventHandler(a.teller.handler()); err != nil {
+		return nil, err
+	}
 	metrics.registry.MustRegister(a.watcher)
 	return a, nil
 }
@@ -125,7 +131,7 @@ func UseLog(log *slog.Logger) { klog.SetSlogLogger(calmLog(log)) }
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	parts := []func(context.Context) error{a.follow, a.publishQueued}
+	parts := []func(context.Context) error{a.follow, a.publishQueued, a.teller.follow}
 	if a.options.Misconfigured != nil {
 		parts = append(parts, a.tellMisconfigured)
 	}
@@ -222,12 +228,11 @@ func (a *Agent) answerOne(ctx context.Context, r agentapi.Request) agentapi.Repl
 // that the plugin reports.
 func (a *Agent) Publish(ctx context.Context, p agentapi.Publish) (reply agentapi.PublishReply, err error) {
 	a.metrics.reported(p)
-	e, err := entryOf(p, a.publisher.now())
+	e, err := entryOf(p, a.source.known(p.Pod), a.watcher.add(p.Bonds), a.publisher.now())
 	if err != nil {
 		return reply, err
 	}
 	reply.Queued, err = a.publisher.publish(ctx, e)
-	a.watcher.add(p.Bonds)
 	return reply, err
 }
 

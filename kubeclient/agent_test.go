@@ -18,6 +18,7 @@ import (
 	"time"
 
 	cnitypes "github.com/containernetworking/cni/pkg/types"
+	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -471,7 +472,8 @@ func TestNodeNameIsRequired(t *testing.T) {
 	assert.Equal(t, errNoNode, err)
 }
 
-// TestTrimmedPod checks that the cache keeps of a pod exactly what a lookup reads.
+// TestTrimmedPod checks that the cache keeps of a pod exactly what a lookup and the teller
+// read.
 func TestTrimmedPod(t *testing.T) {
 	pod := &corev1.Pod{}
 	require.NoError(t, json.Unmarshal(strictjson.Encode(podObject("u", map[string]any{NetworksAnnotation: "a", DefaultNetworkAnnotation: "b", "big": "x"})), pod))
@@ -481,4 +483,19 @@ func TestTrimmedPod(t *testing.T) {
 	assert.Equal(t, types.UID("u"), trimmed.UID)
 	assert.Equal(t, "n1", trimmed.Spec.NodeName)
 	assert.Equal(t, trimmed, trimPod(trimmed))
+
+	const status = nettypes.NetworkStatusAnnot
+	pod.Annotations[status] = `[{"name": "cbr0"}]`
+	assert.NotContains(t, trimPod(pod).Annotations, status, "without a bond")
+	pod.Annotations[status] = `[{"multibond.io/links": []}]`
+	pod.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: "other"}, {ConditionType: bondHealthy}}
+	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady}, {Type: bondHealthy}}
+	trimmed = trimPod(pod)
+	assert.Equal(t, pod.Annotations[status], trimmed.Annotations[status])
+	assert.Equal(t, pod.Spec.ReadinessGates[1:], trimmed.Spec.ReadinessGates)
+	assert.Equal(t, pod.Status.Conditions[1:], trimmed.Status.Conditions)
+	assert.Equal(t, trimmed, trimPod(trimmed))
+	pod.Annotations[status] += strings.Repeat(" ", maxPodAnnotations)
+	assert.NotContains(t, trimPod(pod).Annotations, status, "too large")
+	assert.Equal(t, "a", trimPod(pod).Annotations[NetworksAnnotation])
 }

@@ -141,12 +141,12 @@ func unreachable(err error) error {
 	return cnierror.With(types.ErrTryAgainLater, fmt.Errorf("asking the API server: %w", err))
 }
 
-// patchStatus sends a merge patch to the status of a pod.
+// patchStatus sends a strategic merge patch to the status of a pod.
 func (a *api) patchStatus(ctx context.Context, pod agentapi.Pod, patch json.RawMessage) error {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
 	a.count("patch", podResource)
-	return a.core.Patch(k8stypes.MergePatchType).Namespace(pod.Namespace).Resource(podResource).Name(pod.Name).
+	return a.core.Patch(k8stypes.StrategicMergePatchType).Namespace(pod.Namespace).Resource(podResource).Name(pod.Name).
 		SubResource("status").Body([]byte(patch)).Do(ctx).Error()
 }
 

@@ -2,6 +2,9 @@ package kubeclient
 
 import (
 	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/agentapi"
@@ -22,6 +25,7 @@ type bondTable struct {
 // watchedBond is one bond, and what has become of it.
 type watchedBond struct {
 	agentapi.Bond
+	settled   time.Time // until then its links are still coming up
 	failovers int
 	reported  bondState // what the pod's events say of it
 	last      reporting
@@ -30,6 +34,10 @@ type watchedBond struct {
 // is reports whether the plugin tells of the same bond again.
 func (b *watchedBond) is(told agentapi.Bond) bool {
 	return b.Pod == told.Pod && b.IfName == told.IfName
+}
+
+func (b *watchedBond) nameOfPod() types.NamespacedName {
+	return types.NamespacedName{Namespace: b.Pod.Namespace, Name: b.Pod.Name}
 }
 
 // bondState is what an event is about.

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -73,7 +74,7 @@ const (
 // podAnnotations are the annotations of a pod that a lookup reads.
 var podAnnotations = []string{NetworksAnnotation, DefaultNetworkAnnotation, corev1.MirrorPodAnnotationKey}
 
-// trimPod returns a pod with only what a lookup reads.
+// trimPod returns a pod with only what a lookup and the teller read.
 func trimPod(pod *corev1.Pod) *corev1.Pod {
 	out := &corev1.Pod{ObjectMeta: trimMeta(pod.ObjectMeta, podAnnotations)}
 	switch size := sizeOf(out.Annotations); {
@@ -84,12 +85,28 @@ func trimPod(pod *corev1.Pod) *corev1.Pod {
 		delete(out.Annotations, DefaultNetworkAnnotation)
 		omit(out, size)
 	}
+	if status := pod.Annotations[nettypes.NetworkStatusAnnot]; len(status) <= maxPodAnnotations && strings.Contains(status, linksKey) {
+		metav1.SetMetaDataAnnotation(&out.ObjectMeta, nettypes.NetworkStatusAnnot, strings.Clone(status))
+	}
+	out.DeletionTimestamp = pod.DeletionTimestamp
+	out.Spec.ReadinessGates = having(pod.Spec.ReadinessGates, isGate)
+	out.Status.Conditions = having(pod.Status.Conditions, isBondHealthy)
 	out.Spec.NodeName = pod.Spec.NodeName
 	out.Spec.ResourceClaims = pod.Spec.ResourceClaims
 	out.Spec.InitContainers = trimContainers(pod.Spec.InitContainers)
 	out.Spec.Containers = trimContainers(pod.Spec.Containers)
 	out.Status.ResourceClaimStatuses = pod.Status.ResourceClaimStatuses
 	out.Status.ExtendedResourceClaimStatus = pod.Status.ExtendedResourceClaimStatus
+	return out
+}
+
+// having returns the elements of a list that are wanted.
+func having[T any](list []T, wanted func(T) bool) (out []T) {
+	for _, one := range list {
+		if wanted(one) {
+			out = append(out, one)
+		}
+	}
 	return out
 }
 

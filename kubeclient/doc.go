@@ -13,6 +13,7 @@
 //
 //	Lookup   pod -> Attachments   the caches (source), the kubelet, sysfs; then the above
 //	Publish  outcome -> API       the queue, one PATCH, one event (publisher)
+//	Watch    kernel -> bonds      their state (watcher), the status of their pods (teller)
 //	server   the plugin's socket  package agentapi has the messages
 //
 // The pure line: the functions of the first table depend on their arguments alone,

@@ -79,7 +79,7 @@ func TestAuthorsNameNoFile(t *testing.T) {
 // that would lead elsewhere is refused.
 func TestAgentKeepsNoFileElsewhere(t *testing.T) {
 	for _, name := range outside {
-		_, err := entryOf(agentapi.Publish{Verb: "ADD", Pod: agentapi.Pod{Namespace: "demo", Name: "p", UID: name}}, time.Now())
+		_, err := entryOf(agentapi.Publish{Verb: "ADD", Pod: agentapi.Pod{Namespace: "demo", Name: "p", UID: name}}, nil, nil, time.Now())
 		assert.Error(t, err, "%q", name)
 	}
 }

@@ -51,9 +51,10 @@ type publisher struct {
 // tried as long as its pod exists.
 const eventPatience = time.Hour
 
-// entryOf returns what a report publishes. The code of an error is 6: the report is
-// invalid.
-func entryOf(p agentapi.Publish, now time.Time) (entry, error) {
+// entryOf returns what a report publishes. pod is the pod as the cache has it, or nil, and
+// bonds is how those bonds are that the watcher knows. The code of an error is 6: the
+// report is invalid.
+func entryOf(p agentapi.Publish, pod *corev1.Pod, bonds []bondStatus, now time.Time) (entry, error) {
 	e := entry{Pod: p.Pod, Events: outcomesOf(p, now)}
 	if !uidForm.MatchString(p.Pod.UID) {
 		return e, cnierror.With(cnitypes.ErrDecodingFailure, fmt.Errorf("pod %s has UID %q, which is not a valid UID", p.Pod, p.Pod.UID))
@@ -75,8 +76,25 @@ func entryOf(p agentapi.Publish, now time.Time) (entry, error) {
 		}
 		attached = append(attached, one)
 	}
-	e.Patch = StatusPatch(types.UID(p.Pod.UID), Statuses(attached))
+	entries := Statuses(attached)
+	showBonds(entries, bonds)
+	e.Patch = StatusPatch(types.UID(p.Pod.UID), entries, firstCondition(p, pod, bonds, now))
 	return e, nil
+}
+
+// firstCondition returns the condition of a pod whose networks have just been attached. It
+// is nil if the pod does not wait for it, or if nobody knows how one of its bonds is.
+func firstCondition(p agentapi.Publish, pod *corev1.Pod, bonds []bondStatus, now time.Time) *corev1.PodCondition {
+	attached := 0
+	for _, a := range p.Attachments {
+		if a.Bond {
+			attached++
+		}
+	}
+	if pod == nil || len(bonds) < attached {
+		return nil
+	}
+	return newCondition(pod, bonds, now)
 }
 
 // publish accepts an outcome. It sends the status while it writes the queue; queued

@@ -78,12 +78,18 @@ func (s source) nad(ctx context.Context, name types.NamespacedName) (*nettypes.N
 	return nad, err
 }
 
-// absent reports whether the cache has no such pod: it is gone, or it is newer than the
+// known returns a pod as the cache has it, or nil: it is gone, or it is newer than the
 // cache.
-func (s source) absent(pod agentapi.Pod) bool {
+func (s source) known(pod agentapi.Pod) *corev1.Pod {
 	cached, there := s.pods.cached(types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name})
-	return s.pods.synced() && !(there && isPod(cached, pod.UID))
+	if !there || !isPod(cached, pod.UID) {
+		return nil
+	}
+	return cached
 }
+
+// absent reports whether the cache has no such pod.
+func (s source) absent(pod agentapi.Pod) bool { return s.pods.synced() && s.known(pod) == nil }
 
 // gone asks the API server whether a pod exists no longer.
 func (s source) gone(ctx context.Context, pod agentapi.Pod) (bool, error) {

@@ -9,6 +9,7 @@ import (
 
 	current "github.com/containernetworking/cni/pkg/types/100"
 	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/multibond/multibond/delegate/strictjson"
@@ -30,15 +31,27 @@ type Attached struct {
 	DeviceInfo *nettypes.DeviceInfo
 }
 
+// linksKey marks an entry that an agent has written for a bond.
+const linksKey = "multibond.io/links"
+
 // NetworkStatus is an element of the annotation k8s.v1.cni.cncf.io/network-status.
 type NetworkStatus struct {
 	nettypes.NetworkStatus
+	Bond  *BondStatus  `json:"multibond.io/bond,omitempty"`
 	Links []LinkStatus `json:"multibond.io/links,omitempty"`
+}
+
+// BondStatus is how a bond is.
+type BondStatus struct {
+	Up       bool   `json:"up"`               // it has a carrier
+	Degraded bool   `json:"degraded"`         // fewer links work than should
+	Active   string `json:"active,omitempty"` // the link that carries the traffic, in modes that have one
 }
 
 // LinkStatus describes one link of a bond.
 type LinkStatus struct {
 	Name       string               `json:"name"`
+	State      string               `json:"state,omitempty"` // up, down, gone
 	Mac        string               `json:"mac,omitempty"`
 	DeviceInfo *nettypes.DeviceInfo `json:"device-info,omitempty"`
 }
@@ -145,14 +158,34 @@ func PCIInfo(device, pf string) *nettypes.DeviceInfo {
 	}
 }
 
-// StatusPatch returns the JSON merge patch that publishes statuses. It changes one
-// annotation only. The API server rejects it if the pod of that name has another
+// StatusPatch returns the patch that publishes statuses, and a condition unless it is nil.
+// It changes nothing else. The API server rejects it if the pod of that name has another
 // UID.
-func StatusPatch(uid types.UID, statuses []NetworkStatus) json.RawMessage {
+func StatusPatch(uid types.UID, statuses []NetworkStatus, condition *corev1.PodCondition) json.RawMessage {
+	return statusPatch(uid, "", indented(strictjson.Encode(statuses)), condition)
+}
+
+// statusPatch returns a strategic merge patch, which leaves other conditions alone. The
+// API server rejects it if the pod is not of that version, unless version is empty. An
+// empty text stays as it is.
+func statusPatch(uid types.UID, version, text string, condition *corev1.PodCondition) json.RawMessage {
+	meta := map[string]any{"uid": uid}
+	if version != "" {
+		meta["resourceVersion"] = version
+	}
+	if text != "" {
+		meta["annotations"] = map[string]string{nettypes.NetworkStatusAnnot: text}
+	}
+	patch := map[string]any{"metadata": meta}
+	if condition != nil {
+		patch["status"] = map[string]any{"conditions": []*corev1.PodCondition{condition}}
+	}
+	return strictjson.Encode(patch)
+}
+
+// indented returns a valid JSON text as people like to read it.
+func indented(raw json.RawMessage) string {
 	var text bytes.Buffer
-	_ = json.Indent(&text, strictjson.Encode(statuses), "", "    ") // indented for people
-	return strictjson.Encode(map[string]any{"metadata": map[string]any{
-		"uid":         uid,
-		"annotations": map[string]string{nettypes.NetworkStatusAnnot: text.String()},
-	}})
+	_ = json.Indent(&text, raw, "", "    ")
+	return text.String()
 }

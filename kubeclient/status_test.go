@@ -140,7 +140,7 @@ func TestStandard9DeviceInfo(t *testing.T) {
 }
 
 func TestConsumersReadTheStatus(t *testing.T) {
-	patch := StatusPatch("u1", Statuses([]Attached{{Name: "cbr0", IfName: "eth0"}, {Name: "demo/b", Bond: true, Result: bonded()}}))
+	patch := StatusPatch("u1", Statuses([]Attached{{Name: "cbr0", IfName: "eth0"}, {Name: "demo/b", Bond: true, Result: bonded()}}), nil)
 	var body struct {
 		Metadata struct {
 			UID         string
@@ -158,6 +158,6 @@ func TestConsumersReadTheStatus(t *testing.T) {
 }
 
 func TestPatchHasTheUIDAndNothingElse(t *testing.T) {
-	patch := StatusPatch("u1", Statuses(nil))
+	patch := StatusPatch("u1", Statuses(nil), nil)
 	assert.JSONEq(t, `{"metadata":{"uid":"u1","annotations":{"k8s.v1.cni.cncf.io/network-status":"[]"}}}`, string(patch))
 }

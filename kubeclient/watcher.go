@@ -7,6 +7,9 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/agentapi"
 )
@@ -33,10 +36,11 @@ type reporting struct {
 // watcher knows how every bond of this node is. It listens to a socket that the plugin has
 // opened, and needs no capability and no namespace for that.
 type watcher struct {
-	tell  func(agentapi.Pod, outcome)
-	await func(*os.File) error                   // until there is something to hear
-	read  func(*os.File, func(bond.Event)) error // all that is to be heard by now
-	log   *slog.Logger
+	tell    func(agentapi.Pod, outcome)
+	changed func(types.NamespacedName)             // a pod has a bond that may be in another state
+	await   func(*os.File) error                   // until there is something to hear
+	read    func(*os.File, func(bond.Event)) error // all that is to be heard by now
+	log     *slog.Logger
 
 	mu      sync.Mutex
 	table   bondTable
@@ -48,7 +52,7 @@ type watcher struct {
 }
 
 func newWatcher(tell func(agentapi.Pod, outcome), log *slog.Logger) *watcher {
-	return &watcher{tell: tell, await: bond.AwaitEvents, read: bond.ReadEvents, log: log, table: newBondTable()}
+	return &watcher{tell: tell, changed: func(types.NamespacedName) {}, await: bond.AwaitEvents, read: bond.ReadEvents, log: log, table: newBondTable()}
 }
 
 // blind reports whether the watcher needs a Watch.
@@ -87,7 +91,7 @@ func (w *watcher) take(from agentapi.Watch) error {
 		}
 		one := w.table.add(b)
 		if before := old.bonds[linkKey{b.NSID, b.Index}]; before != nil && before.is(b) {
-			one.failovers, one.reported, one.last = before.failovers, before.reported, before.last
+			one.settled, one.failovers, one.reported, one.last = before.settled, before.failovers, before.reported, before.last
 			w.report(one)
 			continue
 		}
@@ -100,25 +104,47 @@ func (w *watcher) take(from agentapi.Watch) error {
 // add takes over the bonds of an ADD, which can have told of them before. All that the
 // kernel has told until now comes first: it may be the end of a namespace whose number the
 // pod of this ADD has got. A bond that was not heard of is older than the socket. The
-// watcher then needs a Watch, which has that bond.
-func (w *watcher) add(bonds []agentapi.Bond) {
+// watcher then needs a Watch, which has that bond. add returns how those are that it knows.
+func (w *watcher) add(bonds []agentapi.Bond) (known []bondStatus) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.hear()
 	for _, b := range bonds {
-		known := w.table.bonds[linkKey{b.NSID, b.Index}]
-		switch {
-		case !w.table.knows(b):
+		if !w.table.knows(b) {
 			w.lost = true
-		case known == nil || !known.is(b):
-			w.settle(w.table.add(b))
+			continue
+		}
+		one := w.table.bonds[linkKey{b.NSID, b.Index}]
+		if one == nil || !one.is(b) {
+			one = w.table.add(b)
+			w.settle(one)
+		}
+		known = append(known, w.table.status(one, time.Now()))
+	}
+	return known
+}
+
+// statuses returns how the bonds of a pod are now, or none if that may be out of date.
+func (w *watcher) statuses(pod *corev1.Pod) (out []bondStatus) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hear()
+	if w.socket == nil || w.lost {
+		return nil
+	}
+	for _, b := range w.table.sorted() {
+		if b.Pod.Namespace == pod.Namespace && b.Pod.Name == pod.Name && isPod(pod, b.Pod.UID) {
+			out = append(out, w.table.status(b, time.Now()))
 		}
 	}
+	return out
 }
 
 // settle reports nothing about a new bond until its links have had time to come up.
 func (w *watcher) settle(b *watchedBond) {
-	b.last = reporting{next: time.Now().Add(carrierTime), times: map[string]int{}}
+	b.settled = time.Now().Add(carrierTime)
+	time.AfterFunc(carrierTime, func() { w.changed(b.nameOfPod()) })
+	b.last = reporting{next: b.settled, times: map[string]int{}}
 	w.report(b)
 }
 
@@ -162,6 +188,7 @@ func (w *watcher) hear() error {
 // report has the pod told what has become of its bond, soon, or when the pause since the
 // last time is over. The caller holds the lock.
 func (w *watcher) report(b *watchedBond) {
+	w.changed(b.nameOfPod())
 	if b.last.waiting || !b.reported.differs(w.table.state(b)) {
 		return
 	}

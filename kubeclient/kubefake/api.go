@@ -179,6 +179,25 @@ func Merge(old, patch map[string]any) map[string]any {
 	return out
 }
 
+// mergePod applies a strategic merge patch to a copy of a pod: of the conditions, those of
+// the same type are replaced.
+func mergePod(old, patch map[string]any) map[string]any {
+	out := Merge(old, patch)
+	status, _ := patch["status"].(map[string]any)
+	more, _ := status["conditions"].([]any)
+	if more == nil {
+		return out
+	}
+	was, _ := old["status"].(map[string]any)["conditions"].([]any)
+	kept := slices.Clone(was)
+	for _, c := range more {
+		kind := c.(map[string]any)["type"]
+		kept = slices.DeleteFunc(kept, func(k any) bool { return k.(map[string]any)["type"] == kind })
+	}
+	out["status"].(map[string]any)["conditions"] = append(kept, more...)
+	return out
+}
+
 // counted counts a request, and refuses it if the test asked for that.
 func (f *API) counted(w http.ResponseWriter, verb, resource string) (refused bool) {
 	f.lock.Lock()
@@ -261,7 +280,7 @@ func (f *API) patch(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var patch map[string]any
-	if err := json.NewDecoder(r.Body).Decode(&patch); err != nil || r.Header.Get("Content-Type") != "application/merge-patch+json" {
+	if err := json.NewDecoder(r.Body).Decode(&patch); err != nil || r.Header.Get("Content-Type") != "application/strategic-merge-patch+json" {
 		answerStatus(w, http.StatusBadRequest, metav1.StatusReasonBadRequest, fmt.Sprint(err))
 		return
 	}
@@ -277,7 +296,12 @@ func (f *API) patch(w http.ResponseWriter, r *http.Request) {
 		answerStatus(w, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, fmt.Sprintf("Pod %q is invalid: metadata.uid: Invalid value: %q: field is immutable", name, wanted))
 		return
 	}
-	f.store(resource, namespace, name, Merge(old, patch))
+	meta := patch["metadata"].(map[string]any)
+	if version := meta["resourceVersion"]; version != nil && version != old["metadata"].(map[string]any)["resourceVersion"] {
+		answerStatus(w, http.StatusConflict, metav1.StatusReasonConflict, "the object has been modified")
+		return
+	}
+	f.store(resource, namespace, name, mergePod(old, patch))
 	answer(w, http.StatusOK, f.objects[strings.Join([]string{resource, namespace, name}, "/")])
 }
 

@@ -47,7 +47,11 @@ func TestBond(t *testing.T) {
 	mac := strings.TrimSpace(s.exec("p", "cat", "/sys/class/net/bond0/address"))
 	links := entries[1]["multibond.io/links"].([]any)
 	delete(entries[1], "multibond.io/links")
-	want := map[string]any{"name": s.namespace + "/bond-net1", "interface": "bond0", "ips": []any{"10.56.217.2"}, "mac": mac, "mtu": 1500.0, "dns": map[string]any{}}
+	for _, l := range links {
+		assert.Equal(t, "up", l.(map[string]any)["state"])
+	}
+	is := map[string]any{"up": true, "degraded": false, "active": "bond0-1"}
+	want := map[string]any{"multibond.io/bond": is, "name": s.namespace + "/bond-net1", "interface": "bond0", "ips": []any{"10.56.217.2"}, "mac": mac, "mtu": 1500.0, "dns": map[string]any{}}
 	assert.Equal(t, want, entries[1], "network-status of the bond")
 	for i, bus := range []string{"0000:01:", "0000:02:"} {
 		link := links[i].(map[string]any)

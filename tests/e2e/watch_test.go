@@ -32,12 +32,38 @@ func grep(text, words string) string {
 	return strings.Join(out, "")
 }
 
+// wantBond waits until the pod's status says how its bond is.
+func (s *scene) wantBond(pod, network, condition string) {
+	s.Helper()
+	s.eventually(func() error {
+		got := ""
+		for _, e := range s.status(pod) {
+			if links, is := e["multibond.io/links"].([]any); is {
+				got += string(encode(e["multibond.io/bond"]))
+				for _, l := range links {
+					got += fmt.Sprint(" ", l.(map[string]any)["state"])
+				}
+			}
+		}
+		if got != network {
+			return fmt.Errorf("network-status says %s, want %s", got, network)
+		}
+		got = s.kubectl("-n", s.namespace, "get", "pod", pod, "-o", `jsonpath={range .status.conditions[?(@.type=="multibond.io/BondHealthy")]}{.status} {.reason}{end}`)
+		if got != condition {
+			return fmt.Errorf("the condition is %q, want %q", got, condition)
+		}
+		return nil
+	})
+}
+
 // TestWatch: the agent, which has no capability, sees a failover in a running pod and its
-// end, and the pod's events tell of it. After a restart it sees the bond again.
+// end, and the pod's events, network-status and condition tell of it. After a restart it
+// sees the bond again.
 func TestWatch(t *testing.T) {
 	s := newScene(t)
-	s.apply(bondNAD("bond-net1", "10.56.217.0/24"), pod("p", "bond-net1@bond0", 1))
+	s.apply(bondNAD("bond-net1", "10.56.217.0/24"), gated(pod("p", "bond-net1@bond0", 1)))
 	s.ready("p")
+	s.wantBond("p", `{"active":"bond0-1","degraded":false,"up":true} up up`, "True BondsHealthy")
 	of := fmt.Sprintf(`{bond="bond0",namespace=%q,pod="p"}`, s.namespace)
 	s.wantMetric("multibond_watching", "1")
 	s.wantMetric("multibond_bond_links_up"+of, "2")
@@ -52,9 +78,11 @@ func TestWatch(t *testing.T) {
 	s.wantMetric(fmt.Sprintf(`multibond_pf_up{pf=%q}`, pf), "0")
 	s.wantEvent("p", "BondFailedOver", "traffic moved to bond0-2")
 	s.wantEvent("p", "BondDegraded", "1 of 2 links work: bond0-1", "its PF has no carrier")
+	s.wantBond("p", `{"active":"bond0-2","degraded":true,"up":true} down up`, "True BondDegraded")
 	up()
 	s.wantMetric("multibond_bond_links_up"+of, "2")
 	s.wantEvent("p", "BondRestored", "all 2 links work again")
+	s.wantBond("p", `{"active":"bond0-1","degraded":false,"up":true} up up`, "True BondsHealthy")
 
 	s.rollout("restart")
 	s.wantMetric("multibond_watching", "1")
