@@ -122,6 +122,52 @@ func TestDistributions(t *testing.T) {
 	}
 }
 
+// containerOf returns the container with a name.
+func containerOf(t *testing.T, spec corev1.PodSpec, name string) corev1.Container {
+	t.Helper()
+	i := slices.IndexFunc(spec.Containers, func(c corev1.Container) bool { return c.Name == name })
+	require.GreaterOrEqual(t, i, 0, "there is no container %s", name)
+	return spec.Containers[i]
+}
+
+// TestUninstallRendered checks that each installation is removed by its own image, account
+// and paths, whatever its components and settings are.
+func TestUninstallRendered(t *testing.T) {
+	for _, components := range []string{"", "distributions/k3s", "distributions/k0s", "distributions/microk8s", "distributions/openshift", "distributions/talos", "beside-multus", "keep-config", "without/crd"} {
+		t.Run("of "+components, func(t *testing.T) {
+			list := []string{}
+			if components != "" {
+				list = append(list, "../deploy/"+components)
+			}
+			const own = "\nimages: [{name: ghcr.io/multibond/multibond-agent, newName: registry.example/agent, newTag: v1}]\nnamespace: other"
+			settings := func(list ...string) string { return "components: [" + strings.Join(list, ", ") + "]" + own }
+			before := all[*appsv1.DaemonSet](render(t, settings(list...)))[0].Spec.Template.Spec
+			set := all[*appsv1.DaemonSet](render(t, settings(append(list, "../deploy/uninstall")...)))[0]
+			assert.Equal(t, "100%", set.Spec.UpdateStrategy.RollingUpdate.MaxSurge.String(), "a node waits for another one's pods")
+			spec := set.Spec.Template.Spec
+			assert.Empty(t, spec.InitContainers, "it would be installed again")
+			require.Len(t, spec.Containers, 2)
+			assert.Equal(t, containerOf(t, before, "agent"), containerOf(t, spec, "agent"), "pods need it until they are gone")
+			install, uninstall := before.InitContainers[0], containerOf(t, spec, "uninstall")
+			assert.Equal(t, []string{"/multibond-agent", "uninstall"}, uninstall.Command)
+			assert.Equal(t, install.Image, uninstall.Image)
+			assert.Equal(t, install.SecurityContext, uninstall.SecurityContext)
+			assert.Equal(t, before.ServiceAccountName, spec.ServiceAccountName)
+			was, is := flagsOf(install, map[string]string{}), flagsOf(uninstall, map[string]string{})
+			for _, name := range []string{"bin-dir", "conf-dir"} {
+				assert.Equal(t, onHost(before, install, was[name]), onHost(spec, uninstall, is[name]), name)
+			}
+			assert.Equal(t, "/var/lib/cni/multibond", onHost(spec, uninstall, is["state-dir"]))
+			paths := map[string]bool{}
+			for _, m := range uninstall.VolumeMounts {
+				assert.False(t, paths[m.MountPath], "%s is mounted twice", m.MountPath)
+				paths[m.MountPath] = true
+			}
+			assert.Equal(t, uninstall.ReadinessProbe.HTTPGet.Host+":"+uninstall.ReadinessProbe.HTTPGet.Port.String(), is["listen"])
+		})
+	}
+}
+
 // kindsOf counts objects by kind.
 func kindsOf(r rendered) map[string]int {
 	n := map[string]int{}

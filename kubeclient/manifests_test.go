@@ -80,7 +80,7 @@ func onlyObject[T any](t *testing.T, file string) T {
 // of its folder names it.
 func TestFiles(t *testing.T) {
 	t.Chdir(manifests)
-	for _, dir := range []string{".", "dra", "uninstall", "monitoring", "monitoring/metrics"} {
+	for _, dir := range []string{".", "dra", "monitoring", "monitoring/metrics"} {
 		text, err := os.ReadFile(filepath.Join(dir, "kustomization.yaml"))
 		require.NoError(t, err)
 		var k struct{ Resources []string }
@@ -111,17 +111,16 @@ func TestRights(t *testing.T) {
 
 // TestPowers checks that containers get nothing of the node except their mounts.
 func TestPowers(t *testing.T) {
-	t.Chdir(manifests)
-	for _, file := range []string{"daemonset.yaml", "uninstall/daemonset.yaml"} {
-		spec := onlyObject[*appsv1.DaemonSet](t, file).Spec.Template.Spec
+	for _, settings := range []string{"", "components: [../deploy/uninstall]"} {
+		spec := all[*appsv1.DaemonSet](render(t, settings))[0].Spec.Template.Spec
 		for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
 			s := c.SecurityContext
-			where := file + ": container " + c.Name
+			where := "container " + c.Name
 			assert.False(t, *s.Privileged, where)
 			assert.False(t, *s.AllowPrivilegeEscalation, where)
 			assert.True(t, *s.ReadOnlyRootFilesystem, where)
 			want := &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}
-			if c.Name == "install" {
+			if c.Name == "install" || c.Name == "uninstall" {
 				want.Add = []corev1.Capability{"DAC_OVERRIDE"} // for directories of other users
 			}
 			assert.Equal(t, want, s.Capabilities, where)
@@ -133,12 +132,11 @@ func TestPowers(t *testing.T) {
 // TestMounts lists everything that containers reach of the node and of the API. Only the
 // agent has a token, and nobody has the directory in which device plugins register.
 func TestMounts(t *testing.T) {
-	t.Chdir(manifests)
 	got := map[string]string{}
-	for _, file := range []string{"daemonset.yaml", "uninstall/daemonset.yaml"} {
-		spec := onlyObject[*appsv1.DaemonSet](t, file).Spec.Template.Spec
-		require.NotNil(t, spec.AutomountServiceAccountToken, file)
-		assert.False(t, *spec.AutomountServiceAccountToken, "%s: every container would have the token", file)
+	for _, settings := range []string{"", "components: [../deploy/uninstall]"} {
+		spec := all[*appsv1.DaemonSet](render(t, settings))[0].Spec.Template.Spec
+		require.NotNil(t, spec.AutomountServiceAccountToken)
+		assert.False(t, *spec.AutomountServiceAccountToken, "every container would have the token")
 		for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
 			got[c.Name] = mountsOf(t, spec, c)
 		}
@@ -147,7 +145,7 @@ func TestMounts(t *testing.T) {
 		"install": "cluster:ro /opt/cni/bin /etc/cni/net.d",
 		"agent": "cluster:ro token:ro /run/multibond /var/lib/kubelet/pod-resources:ro /sys:ro /etc/cni/net.d:ro " +
 			"/var/run/k8s.cni.cncf.io/devinfo:ro",
-		"uninstall": "begun /opt/cni/bin /etc/cni/net.d /var/lib/cni/multibond:ro",
+		"uninstall": "begun /var/lib/cni/multibond:ro cluster:ro /opt/cni/bin /etc/cni/net.d",
 	}
 	assert.Equal(t, want, got)
 }
@@ -206,12 +204,10 @@ func TestRollout(t *testing.T) {
 // version already: applying it again would change nothing.
 func TestImagesAreTagged(t *testing.T) {
 	t.Chdir(manifests)
-	for _, file := range []string{"daemonset.yaml", "uninstall/daemonset.yaml"} {
-		spec := onlyObject[*appsv1.DaemonSet](t, file).Spec.Template.Spec
-		for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
-			_, tag, _ := strings.Cut(c.Image, ":")
-			assert.NotContains(t, []string{"", "latest"}, tag, file)
-		}
+	spec := onlyObject[*appsv1.DaemonSet](t, "daemonset.yaml").Spec.Template.Spec
+	for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
+		_, tag, _ := strings.Cut(c.Image, ":")
+		assert.NotContains(t, []string{"", "latest"}, tag, c.Name)
 	}
 }
 

@@ -23,6 +23,14 @@ func (s *scene) on(command string) string {
 	return out
 }
 
+// overlay writes an administrator's folder with one component, and returns its path.
+func overlay(s *scene, component string) string {
+	folder := filepath.Join(lab.Root(), "build", component)
+	kustomization := "resources: [../../deploy]\ncomponents: [../../deploy/" + component + "]\n"
+	require.NoError(s, errors.Join(os.MkdirAll(folder, 0o755), os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(kustomization), 0o644)))
+	return folder
+}
+
 // TestUninstall, step by step as deploy/README.md has it: it waits for pods whose
 // DEL needs the plugin; the node goes on starting pods, and those from before
 // end as they should; the CRD stays, with what others made of it.
@@ -31,8 +39,8 @@ func TestUninstall(t *testing.T) {
 	s.apply(bondNAD("bond-net1", "10.56.217.0/24"))
 	s.apply(pod("bonded", "bond-net1@bond0", 1), pod("plain", "", 0))
 	s.ready("bonded", "plain")
-	s.kubectl("apply", "-k", "deploy/uninstall")
-	logs := []string{"-n", "multibond-system", "logs", "-l", "app=multibond-uninstall"}
+	s.kubectl("apply", "-k", overlay(s, "uninstall"))
+	logs := []string{"-n", "multibond-system", "logs", "-l", "app=multibond-agent", "-c", "uninstall"}
 	s.eventually(func() error {
 		out, err := c.Kubectl(t.Context(), "", logs...)
 		if err != nil || !strings.Contains(out, `"pods":"`+s.namespace+`/bonded"`) {
@@ -42,8 +50,7 @@ func TestUninstall(t *testing.T) {
 	})
 	s.on("test -x /opt/cni/bin/multibond -a -f /etc/cni/net.d/00-multibond.conflist")
 	s.remove("bonded")
-	s.kubectl("-n", "multibond-system", "rollout", "status", "daemonset/multibond-uninstall", "--timeout=5m")
-	s.kubectl("-n", "multibond-system", "delete", "daemonset", "multibond-agent", "--timeout=5m")
+	s.rollout("status")
 	s.on("test ! -e /opt/cni/bin/multibond -a ! -e /etc/cni/net.d/00-multibond.conflist")
 	s.apply(pod("later", "", 0))
 	s.ready("later")
@@ -73,10 +80,7 @@ func TestSecondary(t *testing.T) {
 {"cniVersion": "0.3.1", "name": "multus-cni-network", "type": "multus", "kubeconfig": "/etc/cni/multus/config",
  "delegates": [$(cat /etc/cni/net.d/10-default.conflist)]}
 END`)
-	overlay := filepath.Join(lab.Root(), "build", "beside-multus")
-	const kustomization = "resources: [../../deploy]\ncomponents: [../../deploy/beside-multus]\n"
-	require.NoError(t, errors.Join(os.MkdirAll(overlay, 0o755), os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte(kustomization), 0o644)))
-	s.kubectl("apply", "-k", overlay)
+	s.kubectl("apply", "-k", overlay(s, "beside-multus"))
 	s.rollout("status")
 	s.on("test -x /opt/cni/bin/multibond -a ! -e /etc/cni/net.d/00-multibond.conflist")
 	s.apply(bondNAD("bond-net1", "10.56.217.0/24"))
