@@ -107,6 +107,9 @@ func TestDistributions(t *testing.T) {
 			assert.Equal(t, test.bin, onHost(spec, install, flags["bin-dir"]), "plugins")
 			assert.Equal(t, test.conf, onHost(spec, install, flags["conf-dir"]), "configurations")
 			assert.Equal(t, test.beside, flags["config"] == "", "beside Multus")
+			if !test.beside {
+				assert.Equal(t, test.conf, flags["host-conf-dir"], "what the installer compares with the ConfigMap")
+			}
 			flags = flagsOf(agent, map[string]string{"conf-dir": "/etc/cni/net.d", "kubelet-socket": "/var/lib/kubelet/pod-resources/kubelet.sock"})
 			assert.Equal(t, test.conf, onHost(spec, agent, flags["conf-dir"]), "the agent's configurations")
 			assert.Equal(t, test.kubelet+"/pod-resources/kubelet.sock", onHost(spec, agent, flags["kubelet-socket"]))

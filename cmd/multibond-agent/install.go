@@ -49,6 +49,7 @@ func install(ctx context.Context, args []string, usage io.Writer, log *slog.Logg
 	config := flags.String("config", "/etc/multibond/"+configName, "the cluster's configuration, a `file`; empty if another meta plugin calls Multibond")
 	bond := flags.Bool("bond", false, "answer to type bond too, as bond-cni does, unless the node has another program of that name")
 	state := flags.String("state-dir", "", "the plugin's state, a `directory`; with an empty -config, an earlier configuration is removed once no pod needs it")
+	hostDir := flags.String("host-conf-dir", "", "where -conf-dir is on the node, a `directory`, to compare it with the configuration's defaultNetwork.confDir")
 	keeps := flags.Bool("keep", false, "keep running, and put the configuration back when another program renames, changes or removes it")
 	replaceBond := flags.Bool("replace-bond", false, "like -bond, but replace another program of that name; it is kept, and uninstall restores it")
 	if err := parseAll(flags, args); err != nil {
@@ -84,6 +85,7 @@ func install(ctx context.Context, args []string, usage io.Writer, log *slog.Logg
 	if err := to.putConfig(text, log); err != nil {
 		return err
 	}
+	warnOfOtherDir(cluster, *hostDir, log)
 	to.warn(cluster, log)
 	// An uninstallation that did not finish, and a keeper that gave up, left these.
 	if err := (atomicfile.Files{}).Remove(to.out(), to.givenUp()); err != nil || !*keeps {
@@ -226,6 +228,15 @@ func isThere(name string, data []byte, mode os.FileMode) bool {
 	}
 	old, err := os.ReadFile(name)
 	return err == nil && bytes.Equal(old, data)
+}
+
+// warnOfOtherDir logs that the plugin looks for the default network in another directory of
+// the node than the runtime's, hostDir. "": that is not known.
+func warnOfOtherDir(c netconf.Cluster, hostDir string, log *slog.Logger) {
+	if hostDir != "" && c.File == "" && filepath.Clean(c.ConfDir) != filepath.Clean(hostDir) {
+		log.Warn("the plugin looks for the default network in another directory than the container runtime's; no pod starts if it has none there (correct defaultNetwork.confDir in the ConfigMap, or the volume cni-conf and -host-conf-dir)",
+			"confDir", c.ConfDir, "runtime", hostDir)
+	}
 }
 
 // warn logs what would keep pods from their networks on this node. It is no error,

@@ -253,6 +253,30 @@ func TestInstallWarnings(t *testing.T) {
 	}
 }
 
+// TestInstallComparesDirectories checks that install warns if the plugin looks for the default
+// network in another directory of the node than the runtime's. A file of its own is in any
+// directory.
+func TestInstallComparesDirectories(t *testing.T) {
+	for _, test := range []struct {
+		name, network, runtime string
+		want                   string // empty for no warning
+	}{
+		{"the default", `"defaultNetwork": {}`, "/etc/cni/net.d/", ""},
+		{"not known", `"defaultNetwork": {"confDir": "/etc/cni/net.d"}`, "", ""},
+		{"k3s, with upstream's ConfigMap", `"defaultNetwork": {}`, "/var/lib/rancher/k3s/agent/etc/cni/net.d", `"confDir":"/etc/cni/net.d","runtime":"/var/lib/rancher/k3s/agent/etc/cni/net.d"`},
+		{"upstream, with k3s' ConfigMap", `"defaultNetwork": {"confDir": "/var/lib/rancher/k3s/agent/etc/cni/net.d"}`, "/etc/cni/net.d", `"confDir":"/var/lib/rancher/k3s/agent/etc/cni/net.d","runtime":"/etc/cni/net.d"`},
+		{"a file", `"clusterNetwork": "/etc/kubernetes/default.conflist"`, "/var/lib/rancher/k3s/agent/etc/cni/net.d", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			n := newNodeDirs(t)
+			n.write(filepath.Join(n.from, "config"), strings.Replace(clusterConfig, `"defaultNetwork": {}`, test.network, 1))
+			n.install("-host-conf-dir", test.runtime)
+			assert.Equal(t, test.want != "", strings.Contains(n.log.String(), "another directory than the container runtime's"), &n.log)
+			assert.Contains(t, n.log.String(), test.want)
+		})
+	}
+}
+
 // TestInstallBesideMultus checks that without a configuration only the plugin is installed.
 func TestInstallBesideMultus(t *testing.T) {
 	n := newNodeDirs(t)
@@ -498,11 +522,13 @@ func TestUninstallReady(t *testing.T) {
 // TestDeployed checks that the program has all flags that the manifests use.
 func TestDeployed(t *testing.T) {
 	verbs := map[string]func(args []string) error{
-		"daemonset.yaml":                   func(args []string) error { return install(t.Context(), args, io.Discard, nil) },
-		"beside-multus/kustomization.yaml": func(args []string) error { return install(t.Context(), args, io.Discard, nil) },
-		"uninstall/daemonset.yaml":         func(args []string) error { return uninstall(t.Context(), args, io.Discard, nil) },
+		"daemonset.yaml":                            func(args []string) error { return install(t.Context(), args, io.Discard, nil) },
+		"beside-multus/kustomization.yaml":          func(args []string) error { return install(t.Context(), args, io.Discard, nil) },
+		"distributions/k3s/kustomization.yaml":      func(args []string) error { return install(t.Context(), args, io.Discard, nil) },
+		"distributions/microk8s/kustomization.yaml": func(args []string) error { return install(t.Context(), args, io.Discard, nil) },
+		"uninstall/kustomization.yaml":              func(args []string) error { return uninstall(t.Context(), args, io.Discard, nil) },
 	}
-	list := regexp.MustCompile(`(?m)(?:args|value): \[(-.*)\]$`)
+	list := regexp.MustCompile(`(?m)(?:args|value): \[(-.*)\]}?$`)
 	for file, verb := range verbs {
 		text, err := os.ReadFile(filepath.Join("..", "..", "deploy", file))
 		require.NoError(t, err)
