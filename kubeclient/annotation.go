@@ -266,14 +266,24 @@ func nameInterfaces(elements []Element, taken []string, problems *bond.Problems)
 	}
 }
 
-// checkDefaultRoutes checks that at most one network asks for the default route.
-// An empty list asks for it too.
+// checkDefaultRoutes checks that at most one network asks for the default route. An empty
+// list asks for it too, but gives way to another one: Multus ignores empty lists.
 func checkDefaultRoutes(elements []Element, problems *bond.Problems) {
 	asks := func(e Element) bool { return e.DefaultRoute != nil }
-	first := slices.IndexFunc(elements, asks)
-	for i, e := range elements {
-		if i > first && asks(e) {
-			problems.Add(e.Path+".default-route", "a pod has only one default route", "is also requested by %s", elements[first].Path)
+	gets := slices.IndexFunc(elements, func(e Element) bool { return len(e.DefaultRoute) > 0 })
+	if gets < 0 {
+		gets = slices.IndexFunc(elements, asks)
+	}
+	for i := range elements {
+		e := &elements[i]
+		const hint, text = "a pod has only one default route", "is also requested by %s"
+		switch {
+		case i == gets || !asks(*e):
+		case len(e.DefaultRoute) > 0:
+			problems.Add(e.Path+".default-route", hint, text, elements[gets].Path)
+		default:
+			e.DefaultRoute = nil
+			e.Doubts.Add(e.Path+".default-route", hint, text+", and has no effect", elements[gets].Path)
 		}
 	}
 }

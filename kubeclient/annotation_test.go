@@ -255,8 +255,20 @@ func TestStandard5CNIArgs(t *testing.T) {
 func TestStandard6DefaultRouteOnOneElement(t *testing.T) {
 	refuse(t, `[{"name":"a","default-route":["10.0.0.1"]},{"name":"b"},{"name":"c","default-route":["10.0.1.1"]}]`,
 		"networks[2].default-route: is also requested by networks[0]")
-	refuse(t, `[{"name":"a","default-route":[]},{"name":"b","default-route":["10.0.1.1"]}]`,
-		"networks[1].default-route: is also requested by networks[0]")
+	// An empty list gives way. Multus ignores it.
+	for annotation, gets := range map[string]int{
+		`[{"name":"a","default-route":[]},{"name":"b","default-route":["10.0.1.1"]}]`: 1,
+		`[{"name":"a","default-route":["10.0.1.1"]},{"name":"b","default-route":[]}]`: 0,
+		`[{"name":"a","default-route":[]},{"name":"b","default-route":[]}]`:           0,
+	} {
+		elements := parse(t, annotation)
+		assert.NotNil(t, elements[gets].DefaultRoute, annotation)
+		assert.Empty(t, elements[gets].Doubts, annotation)
+		other := elements[1-gets]
+		assert.Nil(t, other.DefaultRoute, annotation)
+		require.Error(t, other.Doubts.Err(), annotation)
+		assertPrefix(t, fmt.Sprintf("networks[%d].default-route: is also requested by networks[%d], and has no effect", 1-gets, gets), other.Doubts.Err().Error(), annotation)
+	}
 }
 
 func TestStandard6DefaultRoutePerFamily(t *testing.T) {
