@@ -70,7 +70,8 @@ func FindPod(list *podresourcesv1.ListPodResourcesResponse, pod types.Namespaced
 // FromPodResources returns the devices of a pod from the kubelet's answer to Get or
 // List, with the containers in order. Of DRA it returns the devices whose address is
 // in their attributes or their name. Attributes and requests come from the pod's
-// claims, because the kubelet does not report them.
+// claims, because the kubelet does not report them. A claim's name is also that of a
+// resource with all its devices, as for Multus. It has no slash, so it is no other's.
 func FromPodResources(pod *podresourcesv1.PodResources, order []string, claims Claims) []Container {
 	var out []Container
 	for _, c := range pod.GetContainers() {
@@ -103,11 +104,24 @@ func (c Container) addDynamic(d *podresourcesv1.DynamicResource, claims Claims) 
 			names, known = requestNames(results[i], claims.InPod[d.GetClaimName()]), attributesOf(claims.Slices, results[i])
 		}
 		device, is := deviceOf(r.GetDeviceName(), known)
-		if !is {
+		if is {
+			c.addRequest(names, device)
+		} else if device, is = cdiDevice(r); !is {
 			continue
 		}
-		c.addRequest(names, device)
+		c.Resources[d.GetClaimName()] = append(c.Resources[d.GetClaimName()], device)
 	}
+}
+
+// cdiDevice returns the name of a device for the container runtime, without its vendor and
+// class: Multus takes it for the device's ID.
+func cdiDevice(r *podresourcesv1.ClaimResource) (string, bool) {
+	for _, d := range r.GetCdiDevices() {
+		if _, id, is := strings.Cut(d.GetName(), "="); is {
+			return id, true
+		}
+	}
+	return "", false
 }
 
 // isResult reports whether the kubelet's device is the one of an allocation result:

@@ -110,6 +110,7 @@ func TestDynamicResources(t *testing.T) {
 			ClaimResources: []*podresourcesv1.ClaimResource{
 				resource("sriov", "node1", "0000-3b-02-1"), resource("sriov", "node1", "0000-5E-02-1"),
 				resource("sriov", "node2", "0000-5e-02-2"), resource("gpu", "node1", "gpu-0"),
+				{DriverName: "vdpa", PoolName: "node1", DeviceName: "v0", CdiDevices: []*podresourcesv1.CDIDevice{{Name: "no-id"}, {Name: "example.com/vdpa=v0"}}},
 			},
 		}, {
 			ClaimNamespace: "other", ClaimName: "p-vfs-x7",
@@ -122,6 +123,8 @@ func TestDynamicResources(t *testing.T) {
 	)}})
 	want := map[string][]string{"left": {"0000:3b:02.1"}, "right": {"0000:5e:02.1"}, "": {"0000:5e:02.2", "0000:3b:02.1"}}
 	assert.Equal(t, want, got[0].Requests)
+	// As under Multus, the claim's name is that of a resource.
+	assert.Equal(t, map[string][]string{"p-vfs-x7": {"0000:3b:02.1", "0000:5e:02.1", "0000:5e:02.2", "v0", "0000:3b:02.1"}}, got[0].Resources)
 }
 
 func TestFromClaims(t *testing.T) {

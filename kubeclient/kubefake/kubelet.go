@@ -115,6 +115,26 @@ func (f *Kubelet) Give(namespace, name string, of map[string][]string) {
 	f.Set(func(f *Kubelet) { f.Pods = append(f.Pods, pod) })
 }
 
+// Claimed is a device of a ResourceClaim, with its name for the container runtime.
+type Claimed struct{ Driver, Pool, Device, CDI string }
+
+// GiveClaim assigns the devices of a claim to the container of a pod that Give was called for.
+func (f *Kubelet) GiveClaim(namespace, name, claim string, devices []Claimed) {
+	r := &podresourcesv1.DynamicResource{ClaimNamespace: namespace, ClaimName: claim}
+	for _, d := range devices {
+		r.ClaimResources = append(r.ClaimResources, &podresourcesv1.ClaimResource{
+			DriverName: d.Driver, PoolName: d.Pool, DeviceName: d.Device, CdiDevices: []*podresourcesv1.CDIDevice{{Name: d.CDI}},
+		})
+	}
+	f.Set(func(f *Kubelet) {
+		for _, pod := range f.Pods {
+			if pod.Namespace == namespace && pod.Name == name {
+				pod.Containers[0].DynamicResources = append(pod.Containers[0].DynamicResources, r)
+			}
+		}
+	})
+}
+
 // NewKubelet serves on a socket until the test ends or stop is called.
 func NewKubelet(t testing.TB, socket string) (f *Kubelet, stop func()) {
 	t.Helper()
