@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/tools/txtar"
+
+	"github.com/multibond/multibond/kubeclient/kubefake"
 )
 
 // testCase is one row of the table.
@@ -20,6 +22,7 @@ type testCase struct {
 	archive  *txtar.Archive
 	sections map[string]string
 	nads     []nad
+	claims   []claim
 	files    map[string]string
 
 	want, multibond string
@@ -28,8 +31,14 @@ type testCase struct {
 
 type nad struct{ namespace, name, resource, config string }
 
+// claim is a ResourceClaim of the pod, with the devices that are allocated to it.
+type claim struct {
+	name, request string
+	devices       []kubefake.Claimed
+}
+
 // sections that a case can have once.
-var sections = []string{"cluster", "default-network", "networks", "pod", "args", "devices", "want", "multibond", "why"}
+var sections = []string{"cluster", "default-network", "networks", "annotations", "pod", "args", "devices", "verbs", "want", "multibond", "why"}
 
 func readCases(t *testing.T) (cases []*testCase) {
 	t.Helper()
@@ -65,12 +74,20 @@ func (c *testCase) read(f txtar.File) error {
 			return fmt.Errorf("%s: want nad NAMESPACE/NAME", f.Name)
 		}
 		c.nads = append(c.nads, nad{namespace, name, resource, strings.TrimSpace(text)})
+	case word == "claim":
+		name, request, _ := strings.Cut(rest, " ")
+		one := claim{name: name, request: request}
+		for line := range strings.Lines(text) {
+			device, cdi, _ := strings.Cut(strings.TrimSpace(line), " ")
+			one.devices = append(one.devices, kubefake.Claimed{Driver: "nic.example.com", Pool: nodeName, Device: device, CDI: cdi})
+		}
+		c.claims = append(c.claims, one)
 	case word == "file":
 		c.files[rest] = text
 	case slices.Contains(sections, f.Name):
 		c.sections[f.Name] = text
 	default:
-		return fmt.Errorf("section %q is none of nad, file, %s", f.Name, strings.Join(sections, ", "))
+		return fmt.Errorf("section %q is none of nad, claim, file, %s", f.Name, strings.Join(sections, ", "))
 	}
 	return nil
 }

@@ -37,9 +37,6 @@ func (o observation) seen() seen {
 // TestConformance runs each case on Multus and on Multibond.
 func TestConformance(t *testing.T) {
 	n := newNode(t)
-	for _, plugin := range delegates {
-		require.NoError(t, os.Link(filepath.Join(binDir, "recorder"), filepath.Join(binDir, plugin)))
-	}
 	multus, multibond := n.contenders()
 	var rows []row
 	for _, c := range readCases(t) {

@@ -6,13 +6,16 @@
 // A case is a file of testdata, in the txtar format:
 //
 //	-- nad NAMESPACE/NAME [RESOURCE] --   a NetworkAttachmentDefinition's spec.config
+//	-- claim NAME REQUEST --              a ResourceClaim of the pod: lines of DEVICE CDI-NAME
 //	-- file PATH --                       a file of the node
 //	-- cluster --                         keys of the cluster's configuration
 //	-- default-network --                 the value of that annotation of the pod
 //	-- networks --                        the same
+//	-- annotations --                     other annotations of the pod, as JSON
 //	-- pod --                             "NAMESPACE/NAME"; demo/p by default
 //	-- args --                            the CNI_ARGS that the runtime passes
 //	-- devices --                         lines of what the pod has: RESOURCE DEVICE...
+//	-- verbs --                           verbs that the runtime calls between ADD and DEL
 //	-- want --                            what Multus does
 //	-- multibond --                       what Multibond does, if that differs
 //	-- why --                             lines of the keys of reasons

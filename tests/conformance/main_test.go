@@ -102,6 +102,11 @@ func prepare() error {
 			return err
 		}
 	}
+	for _, plugin := range delegates {
+		if err := os.Link(filepath.Join(binDir, "recorder"), filepath.Join(binDir, plugin)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

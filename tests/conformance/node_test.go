@@ -13,10 +13,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/multibond/multibond/delegate/agentapi"
+	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/kubeclient/kubefake"
+	"github.com/stretchr/testify/require"
 )
 
 // node is the node of all cases.
@@ -37,6 +37,7 @@ const agentSocket = agentDir + "/agent.sock"
 func newNode(t *testing.T) *node {
 	t.Helper()
 	n := &node{t: t, api: kubefake.NewAPI(t), kubeconfig: "/run/kubeconfig"}
+	require.NoError(t, atomicfile.Files{}.Remove(kubelet)) // of another test
 	n.kubelet, _ = kubefake.NewKubelet(t, kubelet)
 	require.NoError(t, os.WriteFile(n.kubeconfig, []byte(`{"apiVersion": "v1", "kind": "Config", "current-context": "c",
  "clusters": [{"name": "c", "cluster": {"server": "http://`+n.api.Address+`"}}],
@@ -124,10 +125,19 @@ func (n *node) give(c *testCase, uid string) error {
 			annotations[key] = text
 		}
 	}
+	if text := c.sections["annotations"]; text != "" {
+		if err := json.Unmarshal([]byte(text), &annotations); err != nil {
+			return fmt.Errorf("annotations: %w", err)
+		}
+	}
 	namespace, name, _ := strings.Cut(c.sections["pod"], "/")
+	spec := map[string]any{"nodeName": nodeName, "containers": []any{map[string]any{"name": "main", "image": "x"}}}
+	if claims := n.giveClaims(c, namespace); claims != nil {
+		spec["resourceClaims"] = claims
+	}
 	n.api.Put(kubefake.Pods, namespace, name, map[string]any{
 		"metadata": map[string]any{"uid": uid, "annotations": annotations},
-		"spec":     map[string]any{"nodeName": nodeName, "containers": []any{map[string]any{"name": "main", "image": "x"}}},
+		"spec":     spec,
 		"status":   map[string]any{"phase": "Pending"},
 	})
 	devices := map[string][]string{}
@@ -138,11 +148,27 @@ func (n *node) give(c *testCase, uid string) error {
 	}
 	n.kubelet.Set(func(f *kubefake.Kubelet) { f.Pods = nil })
 	n.kubelet.Give(namespace, name, devices)
+	for _, one := range c.claims {
+		n.kubelet.GiveClaim(namespace, name, one.name, one.devices)
+	}
 	return nil
 }
 
-// take removes what give created.
-func (n *node) take(c *testCase) {
+// giveClaims creates the case's claims, and returns those of the pod's specification.
+func (n *node) giveClaims(c *testCase, namespace string) (ofPod []any) {
+	for _, one := range c.claims {
+		var results []any
+		for _, d := range one.devices {
+			results = append(results, map[string]any{"request": one.request, "driver": d.Driver, "pool": d.Pool, "device": d.Device})
+		}
+		n.api.Put(kubefake.Claims, namespace, one.name, map[string]any{"status": map[string]any{"allocation": map[string]any{"devices": map[string]any{"results": results}}}})
+		ofPod = append(ofPod, map[string]any{"name": one.name, "resourceClaimName": one.name})
+	}
+	return ofPod
+}
+
+// take removes what give created, and what a DEL that failed has left.
+func (n *node) take(c *testCase) error {
 	for _, one := range c.nads {
 		n.api.Remove(kubefake.NADs, one.namespace, one.name)
 	}
@@ -151,6 +177,10 @@ func (n *node) take(c *testCase) {
 	}
 	namespace, name, _ := strings.Cut(c.sections["pod"], "/")
 	n.api.Remove(kubefake.Pods, namespace, name)
+	for _, one := range c.claims {
+		n.api.Remove(kubefake.Claims, namespace, one.name)
+	}
+	return os.RemoveAll(filepath.Join(stateDir, "multibond"))
 }
 
 // execute runs a verb of the contender as a runtime does. Its error has what was printed.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/multibond/multibond/delegate/strictjson"
 	"github.com/multibond/multibond/kubeclient/kubefake"
 )
 
@@ -73,6 +74,11 @@ func (n *node) observe(c *testCase, who contender) (o observation, err error) {
 		return o, err
 	}
 	text.WriteString(routes)
+	for _, verb := range strings.Fields(c.sections["verbs"]) {
+		if o.errors, err = n.meanwhile(who, verb, env, config, result, w, o.errors); err != nil {
+			return o, err
+		}
+	}
 	if _, failed := n.execute(who, "DEL", env, config); failed != nil {
 		text.WriteString("DEL fails\n")
 		o.errors = append(o.errors, failed.Error())
@@ -83,19 +89,44 @@ func (n *node) observe(c *testCase, who contender) (o observation, err error) {
 	}
 	w.deletions(deleted, added)
 	o.events = n.eventsOf(uid)
-	for range 50 { // an agent tells of a DEL that failed after that has ended
-		if !strings.Contains(text.String(), "DEL fails") || len(o.events) > 0 && strings.HasPrefix(o.events[len(o.events)-1], "Warning") {
+	warned := func(e string) bool { return strings.HasPrefix(e, "Warning") }
+	for range 50 { // an agent publishes events after a verb has ended
+		missing := !strings.Contains(text.String(), "ADD fails") && len(o.events) == 0
+		if !missing && (!strings.Contains(text.String(), "DEL fails") || slices.ContainsFunc(o.events, warned)) {
 			break
 		}
 		time.Sleep(20 * time.Millisecond)
 		o.events = n.eventsOf(uid)
-		slices.Sort(o.events)
 	}
 	w.events(o.events)
 	o.text = c.shared(strings.NewReplacer(container, "CONTAINER", uid, "UID").Replace(text.String()))
-	n.take(c)
+	if err := n.take(c); err != nil {
+		return o, err
+	}
 	_, err = ip("netns", "del", podNetns)
 	return o, err
+}
+
+// meanwhile runs a verb while the pod is attached, and returns errs with the verb's error. The
+// verb gets the result of ADD, as the CNI library gives it.
+func (n *node) meanwhile(who contender, verb string, env []string, config, result []byte, w writer, errs []string) ([]string, error) {
+	if verb == "STATUS" {
+		env = nil
+	} else {
+		config = strictjson.SetField(config, "prevResult", result)
+	}
+	fmt.Fprintf(w, "then %s\n", verb)
+	_, failed := n.execute(who, verb, env, config)
+	made, err := takeCalls()
+	if err != nil {
+		return errs, err
+	}
+	w.calls(made)
+	if failed != nil {
+		fmt.Fprintf(w, "%s fails\n", verb)
+		errs = append(errs, failed.Error())
+	}
+	return errs, nil
 }
 
 // takeCalls returns the calls since it was last called.

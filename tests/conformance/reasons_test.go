@@ -33,6 +33,14 @@ var reasons = []reason{
 	{"mac-spelling", "passes a MAC on as it is written", "in the kernel's spelling"},
 	{"device-of-annotation", "ignores `deviceID` of the annotation if the NAD has a resource", "takes that device, if the pod has it"},
 	{"foreign-device", "takes `deviceID` of the annotation, anybody's device", "refuses a device that the pod does not have"},
+	{"several-delegates", "`delegates` may have several configurations", "one, the default network; others are NADs in `defaultNetworks`"},
+	{"default-networks-path", "`defaultNetworks` may have paths", "names: of NADs, or of configurations in `confDir`"},
+	{"auxiliary", "`auxiliaryCNIChainName`: the plugins of a directory are one more network", "ignored with a warning; plugins in the default network's own directory are read"},
+	{"nad-directory", "a NAD's list in a file is read without the directory beside it", "with it, as every list in a file (CNI library 1.3)"},
+	{"check-all", "CHECK of a pod is CHECK of its default network", "of all its networks"},
+	{"status-executes", "STATUS executes the plugins of the default network", "looks whether they are there, so that a plugin that hangs makes no node NotReady"},
+	{"claim-device", "the device of a claim is what follows `=` in its CDI name", "its address, if its attributes or its name tell it"},
+	{"device-info", "no `device-info` in the status of a device that its plugin has not described", "made of the PCI address"},
 	{"sriov-needs-device", "calls sriov-cni without a device, which fails", "fails before any network is attached, and names the resource"},
 }
 
