@@ -69,6 +69,7 @@ type Agent struct {
 	teller     *teller
 	metrics    *Metrics
 	listening  atomic.Bool
+	nodeless   bool        // see isNodeless
 	socket     os.FileInfo // the agent's own, to see whether another agent has replaced it
 	log        *slog.Logger
 }
@@ -92,7 +93,10 @@ func newAgent(o Options, config *rest.Config) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("creating a client of the API server: %w", err)
 	}
-	a := &Agent{options: o, kubelet: o.Kubelet, machine: o.Machine, metrics: metrics, log: o.Log, source: source{node: o.Node, api: api}}
+	a := &Agent{options: o, kubelet: o.Kubelet, machine: o.Machine, metrics: metrics, log: o.Log, source: source{node: o.Node, api: api}, nodeless: isNodeless(config.BearerToken)}
+	if a.nodeless {
+		o.Log.Warn(namesNoNode)
+	}
 	if a.source.pods, err = watch(api.podsOf(o.Node), &corev1.Pod{}, trimPod, o.Log); err != nil {
 		return nil, err
 	}

@@ -22,8 +22,9 @@ func (a *Agent) pages() http.Handler {
 }
 
 // writeReady answers with what the agent is not ready for, or ok. What neighbours did to the
-// runtime's configuration is no reason to be unready: lookups are answered, and a rollout
-// that waits for readiness could not bring the cure.
+// runtime's configuration is no reason to be unready, nor are outcomes that the API server
+// refuses: lookups are answered, and a rollout that waits for readiness could not bring the
+// cure.
 func (a *Agent) writeReady(w http.ResponseWriter, unready error) {
 	if unready != nil {
 		http.Error(w, unready.Error(), http.StatusServiceUnavailable)
@@ -32,6 +33,9 @@ func (a *Agent) writeReady(w http.ResponseWriter, unready error) {
 	w.Write([]byte("ok\n"))
 	if wrong := a.neighbours.wrong(); wrong != "" {
 		w.Write([]byte("warning: " + wrong + "\n"))
+	}
+	if a.nodeless {
+		w.Write([]byte("warning: " + namesNoNode + "\n"))
 	}
 }
 
