@@ -290,18 +290,21 @@ func TestDoubts(t *testing.T) {
 
 func TestLookupOfAnotherMetaPlugin(t *testing.T) {
 	r := newRig(t)
-	r.pod("demo", "p", "uid-p", "lan,bond-net1@bond0")
+	r.pod("demo", "q", "uid-q", "large,bond-net1@bond0")
+	r.api.Put(nadResource, "demo", "large", nadObject(`intel.com/a {"type":"macvlan","x":"`+strings.Repeat("x", maxConfig)+`"}`))
+	r.kubelet.Give("demo", "q", map[string][]string{"intel.com/a": {"0000:01:10.0", "0000:01:10.2"}, "intel.com/b": {"0000:02:10.0"}})
 	r.start()
-	l := pLookup
+	l := lookupOf("demo", "q", "uid-q")
 	l.Secondary, l.IfName = true, "bond0"
 	got, err := r.client().Lookup(t.Context(), l)
 	require.NoError(t, err)
 	require.Len(t, got.Attachments, 1)
 	assert.Equal(t, "bond0", got.Attachments[0].IfName)
-	assert.Len(t, got.Attachments[0].Devices, 2)
+	assert.False(t, got.Attachments[0].Default)
+	assert.Equal(t, []string{"0000:01:10.2", "0000:02:10.0"}, got.Attachments[0].Devices, "without the one that the other meta plugin gives to another network")
 	l.IfName = "bond7"
 	_, err = r.client().Lookup(t.Context(), l)
-	refused(t, err, cnitypes.ErrInvalidNetworkConfig, "pod demo/p: its annotations have no network for interface bond7")
+	refused(t, err, cnitypes.ErrInvalidNetworkConfig, "pod demo/q: its annotations have no network for interface bond7")
 }
 
 func TestLookupErrors(t *testing.T) {

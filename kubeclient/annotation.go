@@ -64,17 +64,45 @@ type Element struct {
 // net1, net2, ... by its position after the default network. The error has all
 // problems, each with its element.
 func ParseNetworks(annotation, namespace string, taken []string) ([]Element, error) {
-	var problems bond.Problems
-	elements := parseElements(annotation, "networks", namespace, &problems)
+	elements, problems := readNetworks(annotation, namespace, taken)
+	if err := annotationError(problems); err != nil {
+		return nil, err
+	}
+	return elements, nil
+}
+
+// readNetworks is ParseNetworks that returns what could be read as well.
+func readNetworks(annotation, namespace string, taken []string) (elements []Element, problems bond.Problems) {
+	elements = parseElements(annotation, "networks", namespace, &problems)
 	nameInterfaces(elements, taken, &problems)
 	checkDefaultRoutes(elements, &problems)
 	for i := range elements {
 		elements[i].Namespaces = []string{namespace}
 	}
+	return elements, problems
+}
+
+func annotationError(problems bond.Problems) error {
 	if err := problems.Err(); err != nil {
-		return nil, fmt.Errorf("annotation %s: %w", NetworksAnnotation, err)
+		return fmt.Errorf("annotation %s: %w", NetworksAnnotation, err)
 	}
-	return elements, nil
+	return nil
+}
+
+// aboutInterface returns the problems that concern the network of one interface: its own,
+// and those of the annotation as a whole. If no element has the interface, it is all.
+func aboutInterface(elements []Element, ifName string, problems bond.Problems) (about bond.Problems) {
+	its := func(e Element) bool { return e.Interface == ifName }
+	if !slices.ContainsFunc(elements, its) {
+		return problems
+	}
+	for _, p := range problems {
+		of := func(e Element) bool { return p.Path == e.Path || strings.HasPrefix(p.Path, e.Path+".") }
+		if i := slices.IndexFunc(elements, of); i < 0 || its(elements[i]) {
+			about = append(about, p)
+		}
+	}
+	return about
 }
 
 // ParseDefaultNetwork parses the annotation v1.multus-cni.io/default-network of

@@ -62,17 +62,11 @@ func Attachments(pod types.NamespacedName, elements []Element, r Resolver, node 
 	var errs []error
 	var total int
 	for i, f := range found {
-		config, doubts, err := f.configure(devices[i], node.InfoFile)
-		if total += len(config); total > maxConfigs {
+		one, err := f.attachment(devices[i], node.InfoFile)
+		if total += len(one.Config); total > maxConfigs {
 			return nil, fmt.Errorf("the configurations of all networks of pod %s have more than %d bytes", pod, maxConfigs)
 		}
-		errs = append(errs, err)
-		assigned := slices.DeleteFunc(devices[i], func(device string) bool { return device == "" })
-		one := Attachment{Element: f.element, Network: f.network, Config: config, Devices: assigned, Bond: f.bond != nil, Doubts: slices.Concat(f.element.Doubts, doubts)}
-		if !one.Bond {
-			one.Args = f.element.cniArgs()
-		}
-		out = append(out, one)
+		out, errs = append(out, one), append(errs, err)
 	}
 	if err := join(errs...); err != nil {
 		return nil, err
@@ -152,6 +146,17 @@ func (f found) need() Need {
 		}
 	}
 	return n
+}
+
+// attachment returns the network with its devices, "" for those that it does without.
+func (f found) attachment(devices []string, infoFile func(Element) string) (Attachment, error) {
+	config, doubts, err := f.configure(devices, infoFile)
+	assigned := slices.DeleteFunc(devices, func(device string) bool { return device == "" })
+	one := Attachment{Element: f.element, Network: f.network, Config: config, Devices: assigned, Bond: f.bond != nil, Doubts: slices.Concat(f.element.Doubts, doubts)}
+	if !one.Bond {
+		one.Args = f.element.cniArgs()
+	}
+	return one, err
 }
 
 // configure returns the configuration that the network's plugins get.

@@ -3,7 +3,6 @@ package kubeclient
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	cnitypes "github.com/containernetworking/cni/pkg/types"
@@ -40,7 +39,7 @@ func (a *Agent) lookup(ctx context.Context, l agentapi.Lookup) (reply agentapi.L
 		return reply, fmt.Errorf("pod %s: %w", l.Pod, err)
 	}
 	s := search{Agent: a, ctx: ctx, request: l, pod: pod}
-	attachments, err := Attachments(types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}, networks.elements, s.resolver(), s.node(networks))
+	attachments, err := s.attachments(networks)
 	if err == nil {
 		err = s.doubt(attachments)
 	}
@@ -51,23 +50,11 @@ func (a *Agent) lookup(ctx context.Context, l agentapi.Lookup) (reply agentapi.L
 	reply.Attachments = []agentapi.Attachment{}
 	for i, one := range attachments {
 		out := s.attachment(one)
-		out.Default = networks.hasDefault && i == 0
+		out.Default = networks.hasDefault && i == 0 && !l.Secondary
 		reply.Attachments = append(reply.Attachments, out)
 	}
-	if l.Secondary {
-		reply.Attachments, err = only(reply.Attachments, l)
-	}
 	reply.Warnings = s.warnings
-	return reply, err
-}
-
-// only returns just the network that another meta plugin asks for.
-func only(attachments []agentapi.Attachment, l agentapi.Lookup) ([]agentapi.Attachment, error) {
-	i := slices.IndexFunc(attachments, func(a agentapi.Attachment) bool { return a.IfName == l.IfName })
-	if i < 0 {
-		return nil, fmt.Errorf("pod %s: its annotations have no network for interface %s (name the interface in annotation %s, as in net@%s)", l.Pod, l.IfName, NetworksAnnotation, l.IfName)
-	}
-	return attachments[i : i+1], nil
+	return reply, nil
 }
 
 // search is one lookup in progress.
@@ -77,6 +64,17 @@ type search struct {
 	request  agentapi.Lookup
 	pod      *corev1.Pod
 	warnings []string
+}
+
+// attachments resolves all networks of the pod, or the one that another meta plugin asks
+// for.
+func (s *search) attachments(n podNetworks) ([]Attachment, error) {
+	pod := types.NamespacedName{Namespace: s.pod.Namespace, Name: s.pod.Name}
+	if !s.request.Secondary {
+		return Attachments(pod, n.elements, s.resolver(), s.node())
+	}
+	one, err := Beside(pod, n, s.request.IfName, s.resolver(), s.node())
+	return []Attachment{one}, err
 }
 
 // doubt warns of what Multus accepts and is likely a mistake. It returns an error instead
@@ -106,16 +104,10 @@ func (s *search) resolver() Resolver {
 	}
 }
 
-func (s *search) node(n podNetworks) Node {
-	pf := s.machine.pf
-	if s.request.Secondary && len(n.elements) > 1 {
-		// The caller assigns devices to the other networks itself, one after the
-		// other. This network must get those that it leaves.
-		pf = func(string) string { return "" }
-	}
+func (s *search) node() Node {
 	return Node{
 		Containers: s.containers,
-		PF:         pf,
+		PF:         s.machine.pf,
 		InfoFile:   func(e Element) string { return s.machine.infoFile(s.request.ContainerID, e) },
 	}
 }

@@ -41,7 +41,8 @@ type Resolver struct {
 	Isolated bool     // pods may name NADs of their own namespace and of Global only
 	Global   []string // nil means the namespace default
 
-	// NAD returns the NAD of that name. Its error is wrapped.
+	// NAD returns the NAD of that name. Its error is wrapped. With the error that the
+	// configuration is too large it returns the rest of the NAD.
 	NAD func(types.NamespacedName) (*nettypes.NetworkAttachmentDefinition, error)
 
 	// ConfDirs have the configurations of the NADs without a spec.config.
@@ -54,23 +55,27 @@ type Resolver struct {
 //
 // The error is compatible with errors.Is(err, ErrNamespace) if the namespace is
 // forbidden, and with errors.Is(err, fs.ErrNotExist) if neither the NAD nor the
-// configuration directory has a configuration.
+// configuration directory has a configuration. If only the configuration cannot be used,
+// the network is returned without it.
 func (r Resolver) Resolve(ref types.NamespacedName, from ...string) (Network, error) {
 	if !r.allows(ref.Namespace, from) {
 		return Network{}, fmt.Errorf("network %s: the pod may only use NADs of %s: %w", ref, strings.Join(slices.Concat(from, r.global()), ", "), ErrNamespace)
 	}
+	n := Network{Name: ref}
 	nad, err := r.NAD(ref)
-	if err != nil {
-		return Network{}, fmt.Errorf("network %s: %w", ref, err)
+	if nad != nil {
+		n.Resource = nad.Annotations[ResourceAnnotation]
 	}
-	n := Network{Name: ref, Resource: nad.Annotations[ResourceAnnotation]}
+	if err != nil {
+		return n, fmt.Errorf("network %s: %w", ref, err)
+	}
 	if strings.TrimSpace(nad.Spec.Config) == "" {
 		n.Config, err = findConfig(r.ConfDirs, ref.Name)
 	} else if n.Config, err = ParseConfig([]byte(nad.Spec.Config), ref.Name); err != nil {
 		err = fmt.Errorf("spec.config: %w", err)
 	}
 	if err != nil {
-		return Network{}, fmt.Errorf("network %s: %w", ref, err)
+		return n, fmt.Errorf("network %s: %w", ref, err)
 	}
 	return n, nil
 }

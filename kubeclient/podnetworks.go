@@ -39,7 +39,7 @@ func networksOf(pod *corev1.Pod, l agentapi.Lookup) (podNetworks, error) {
 		cluster.Namespace = systemNamespace
 	}
 	n, err := defaultOf(pod, cluster, first)
-	if err != nil {
+	if err != nil && !l.Secondary {
 		return n, cnierror.With(cnitypes.ErrInvalidNetworkConfig, err)
 	}
 	taken := []string{first}
@@ -49,7 +49,11 @@ func networksOf(pod *corev1.Pod, l agentapi.Lookup) (podNetworks, error) {
 		taken = append(taken, e.Interface)
 		n.elements = append(n.elements, e)
 	}
-	own, err := ParseNetworks(pod.Annotations[NetworksAnnotation], pod.Namespace, taken)
+	own, problems := readNetworks(pod.Annotations[NetworksAnnotation], pod.Namespace, taken)
+	if l.Secondary {
+		problems = aboutInterface(own, l.IfName, problems)
+	}
+	err = annotationError(problems)
 	n.elements = append(n.elements, own...)
 	return n, cnierror.With(cnitypes.ErrInvalidNetworkConfig, err)
 }

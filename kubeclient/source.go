@@ -60,15 +60,15 @@ func isPod(pod *corev1.Pod, uid string) bool {
 	return string(pod.UID) == uid || pod.Annotations[corev1.MirrorPodAnnotationKey] == uid
 }
 
-// nad returns a NAD. The code of an error is 11 if the API server could not be
-// reached.
+// nad returns a NAD. If its configuration is too large, it is returned without it, and
+// with an error. The code of an error is 11 if the API server could not be reached.
 func (s source) nad(ctx context.Context, name types.NamespacedName) (*nettypes.NetworkAttachmentDefinition, error) {
 	if nad, there := s.nads.cached(name); there {
 		switch size := omitted(nad); {
 		case size == 0:
 			return nad, nil
 		case size > maxConfig:
-			return nil, fmt.Errorf("spec.config: has %d bytes, want at most %d", size, maxConfig)
+			return nad, fmt.Errorf("spec.config: has %d bytes, want at most %d", size, maxConfig)
 		}
 	}
 	nad, err := s.api.nad(ctx, name)
