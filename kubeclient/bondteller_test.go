@@ -25,6 +25,14 @@ type bondRig struct {
 }
 
 func newBondRig(t *testing.T) *bondRig {
+	r := newQuietBondRig(t)
+	require.NoError(t, r.agent.watcher.take(r.node.snapshot(r.node.open())))
+	r.add(attachedReport())
+	return r
+}
+
+// newQuietBondRig returns a bondRig whose agent hears of nothing yet. There is no bond.
+func newQuietBondRig(t *testing.T) *bondRig {
 	r := &bondRig{rig: newRig(t), node: newFakeNode(t)}
 	object := podObject("uid-p", map[string]any{NetworksAnnotation: "bond-net1@bond0"})
 	object["spec"].(map[string]any)["readinessGates"] = []any{map[string]any{"conditionType": string(bondHealthy)}}
@@ -36,14 +44,17 @@ func newBondRig(t *testing.T) *bondRig {
 		a.watcher.await, a.watcher.read = func(*os.File) error { return os.ErrClosed }, r.node.read
 	}
 	r.start()
-	require.NoError(t, r.agent.watcher.take(r.node.snapshot(r.node.open())))
+	return r
+}
+
+// add makes the bond, and has the plugin report it.
+func (r *bondRig) add(report agentapi.Publish) {
 	r.bond = r.node.attach("p")
 	r.bond.Pod = pLookup.Pod
-	report := attachedReport()
+	r.node.pods[r.bond.NSID] = r.bond
 	report.Bonds = []agentapi.Bond{r.bond}
-	assert.Empty(t, r.publish(report))
+	assert.Empty(r.t, r.publish(report))
 	r.queueHas(0)
-	return r
 }
 
 // settled has the bond be as old as its links need.
@@ -69,8 +80,9 @@ func (r *bondRig) tells(events ...bond.Event) {
 func (r *bondRig) status() string {
 	pod := r.api.Object(podResource, "demo", "p")
 	var entries []NetworkStatus
-	text, _ := pod["metadata"].(map[string]any)["annotations"].(map[string]any)[nettypes.NetworkStatusAnnot].(string)
-	require.NoError(r.t, json.Unmarshal([]byte(text), &entries), text)
+	if text, is := pod["metadata"].(map[string]any)["annotations"].(map[string]any)[nettypes.NetworkStatusAnnot].(string); is {
+		require.NoError(r.t, json.Unmarshal([]byte(text), &entries), text)
+	}
 	out := ""
 	for _, e := range entries {
 		if e.Bond != nil {
@@ -181,6 +193,31 @@ func masterEventIn(nsid int, carrier bool) bond.Event {
 	return e
 }
 
+// TestConditionBesideMultus: network-status is Multus's, which writes it after the ADD. The
+// pod becomes ready by a PATCH of its own.
+func TestConditionBesideMultus(t *testing.T) {
+	r := newQuietBondRig(t)
+	require.NoError(t, r.agent.watcher.take(r.node.snapshot(r.node.open())))
+	r.add(agentapi.Publish{Verb: "ADD", Pod: pLookup.Pod})
+	r.wantStatus("; Initialized True; multibond.io/BondHealthy True BondsHealthy")
+	r.settled()
+	r.tells(memberEvent(firstLink, linkFailure), memberEvent(secondLink, linkFailure), masterEvent(0, false, false))
+	r.wantStatus("; Initialized True; multibond.io/BondHealthy False BondDown")
+	assert.Equal(t, 2, r.api.Requests()["patch pods"])
+}
+
+// TestStatusOfABlindADD: the status of a pod whose ADD comes before the agent hears of bonds
+// does not say how its bond is, until the agent does.
+func TestStatusOfABlindADD(t *testing.T) {
+	r := newQuietBondRig(t)
+	r.add(attachedReport())
+	assert.Equal(t, "; Initialized True", r.status())
+	require.NoError(t, r.agent.watcher.take(r.node.snapshot(r.node.open())))
+	r.wantStatus("; Initialized True; multibond.io/BondHealthy True BondsHealthy")
+	r.settled()
+	r.wantStatus(wellStatus)
+}
+
 // TestStatusAfterARestart: the next agent says nothing until it hears of the bonds, and
 // then what has changed meanwhile.
 func TestStatusAfterARestart(t *testing.T) {
@@ -192,7 +229,6 @@ func TestStatusAfterARestart(t *testing.T) {
 	require.NoError(t, err)
 	assert.False(t, sent, "nobody knows")
 	assert.Equal(t, wellStatus, r.status())
-	r.node.pods = map[int]agentapi.Bond{r.bond.NSID: r.bond}
 	given := r.node.snapshot(r.node.open())
 	failed, over := memberEvent(firstLink, linkFailure), masterEvent(secondLink, true, false)
 	failed.NSID, over.NSID = r.bond.NSID, r.bond.NSID
