@@ -12,7 +12,7 @@ shopt -s nullglob
 # What the guest's kernels need beside what is built in. What these depend on is
 # found below. The NICs' drivers are loaded first: they sleep a lot.
 nic_modules='igb igbvf'
-other_modules='virtio_pci virtio_console 9pnet_virtio 9p bonding veth macvlan ipvlan 8021q bridge dummy tun
+other_modules='virtio_pci virtio_console 9pnet_virtio 9p bonding veth macvlan ipvlan 8021q vrf bridge dummy tun
 	overlay xfrm_user nfnetlink uio_pci_generic'
 cluster_modules='virtio_net virtio_blk crc32c_generic ext4' # only loaded where the guest has a disk
 
