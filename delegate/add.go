@@ -438,7 +438,7 @@ func (h *Host) bondSteps(ctx context.Context, s sandbox, rec *record.Record, o *
 		steps = append(steps, step{"gateway", func() error { return watchGateways(s, rec, result, o) }})
 	}
 	if len(rec.Plan.After) > 0 {
-		steps = append(steps, step{"plugins after", func() error { return h.callAfter(ctx, rec) }})
+		steps = append(steps, step{"plugins after", func() error { return h.callAfter(ctx, s, rec) }})
 	}
 	return steps
 }

@@ -2,6 +2,7 @@ package delegate
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -88,6 +89,29 @@ func TestPluginsAfterTheBond(t *testing.T) {
 		assert.Equal(t, "02:00:00:00:00:77", prev[at].Interfaces[0].Mac)
 	}
 	n.wantState(before)
+}
+
+// TestResultAfterTheBond: the result has what its version cannot tell: PCI addresses, and
+// MTUs as the plugins have left them.
+func TestResultAfterTheBond(t *testing.T) {
+	for _, version := range []string{"0.4.0", "1.0.0", "1.1.0"} {
+		n := newNode(t, followedBy(version, values{"type": "tuning"}))
+		n.plugins.seen = func(c invoke.Call) {
+			if c.Type+c.Command == "tuningADD" && version != "1.1.0" {
+				mtu := 1400
+				n.change(pod1, "bond0", bond.Change{MTU: &mtu})
+			}
+		}
+		_, err := n.AddPod(t.Context(), n.config, n.request())
+		require.NoError(t, err, version)
+		var got []string
+		for _, i := range n.published()[0].Attachments[1].Result.Interfaces {
+			got = append(got, fmt.Sprint(i.Name, " ", i.PciID, " ", i.Mtu))
+		}
+		mtu := map[bool]string{true: "1500", false: "1400"}[version == "1.1.0"]
+		assert.Equal(t, []string{"bond0  " + mtu, "bond0-1 " + vfA + " " + mtu, "bond0-2 " + vfB + " " + mtu}, got, version)
+		require.NoError(t, n.CheckPod(t.Context(), n.request().Key()), version)
+	}
 }
 
 // TestPluginsAfterTheBondAreRecorded: each call is on disk before it is made, and what ADD

@@ -83,7 +83,7 @@ func (n *node) requests() int {
 // TestAllocations checks that an ADD and a DEL of a pod with a bond stay below a ceiling.
 // It includes what the fakes allocate, which is little.
 func TestAllocations(t *testing.T) {
-	const ceiling = 5650
+	const ceiling = 5700
 	n := newNode(t, bondOf("bond0", vfA, vfB))
 	n.Store.Files = atomicfile.Files{}
 	got := testing.AllocsPerRun(10, func() {
@@ -91,7 +91,7 @@ func TestAllocations(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 	})
-	// 5603 when this was written, of which 950 are the fake sysfs's, 300 DEL's for writing
+	// 5653 when this was written, of which 950 are the fake sysfs's, 300 DEL's for writing
 	// each Record before it executes a plugin, about 100 for the operations on files, which
 	// a test can interrupt, and about 20 for looking for what was set aside.
 	assert.LessOrEqual(t, got, float64(ceiling), "allocations for an ADD and a DEL")

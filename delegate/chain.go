@@ -49,19 +49,20 @@ func (h *Host) attachChain(ctx context.Context, s sandbox, rec *record.Record) e
 		return cnierror.With(cnierror.Kernel, err)
 	}
 	rec.Attached[l.Name] = seen
-	rec.DeviceInfo = readDeviceInfo(rec.Plan.DeviceInfoFile)
-	return complete(rec, l.Plugins[len(l.Plugins)-1], seen.Result)
-}
-
-// complete makes what the last plugin of a list returned the result of the attachment.
-func complete(rec *record.Record, last netconf.Plugin, out json.RawMessage) error {
-	result, err := invoke.ParseResult(out, last.Config.CNIVersion)
+	last := l.Plugins[len(l.Plugins)-1]
+	result, err := invoke.ParseResult(seen.Result, last.Config.CNIVersion)
 	if err != nil {
 		return cnierror.With(cnierror.Delegate, fmt.Errorf("%s: %w", last.Type, err))
 	}
+	rec.DeviceInfo = readDeviceInfo(rec.Plan.DeviceInfoFile)
+	complete(rec, result)
+	return nil
+}
+
+// complete makes the result of the last plugin of a list that of the attachment.
+func complete(rec *record.Record, result *current.Result) {
 	result.CNIVersion = current.ImplementedSpecVersion
 	rec.Result = strictjson.Encode(result)
-	return nil
 }
 
 // identifyChain looks for the interface of a chain. A chain need not make one. One with a
