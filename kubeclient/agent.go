@@ -240,8 +240,12 @@ func (a *Agent) Publish(ctx context.Context, p agentapi.Publish) (reply agentapi
 	return reply, err
 }
 
-// report publishes an event about a pod's bond.
+// report publishes an event about a pod's bond. A pod that is being deleted is told nothing:
+// its DEL takes the bond apart.
 func (a *Agent) report(pod agentapi.Pod, o outcome) {
+	if a.source.leaving(pod) {
+		return
+	}
 	if _, err := a.publisher.publish(context.Background(), entry{Pod: pod, Events: []outcome{o}}); err != nil {
 		a.log.Error("an event about a bond is lost", "pod", pod.String(), "event", o.Reason, "error", err)
 	}

@@ -279,6 +279,23 @@ func TestStatusesAreSpread(t *testing.T) {
 	assert.NotContains(t, teller.pods, pod)
 }
 
+// TestNoEventsOfDEL: a DEL that takes its time shows a bond that loses its links.
+func TestNoEventsOfDEL(t *testing.T) {
+	r := newBondRig(t)
+	r.api.Requests()
+	event := outcome{Type: "Warning", Reason: reasonDegraded, Message: "m", Time: time.Now()}
+	pod := r.api.Object(podResource, "demo", "p")
+	pod["metadata"].(map[string]any)["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+	r.api.Put(podResource, "demo", "p", pod)
+	eventually(t, func(c *assert.CollectT) { assert.True(c, r.agent.source.leaving(pLookup.Pod)) })
+	r.agent.report(pLookup.Pod, event)
+	r.api.Remove(podResource, "demo", "p")
+	eventually(t, func(c *assert.CollectT) { assert.True(c, r.agent.source.absent(pLookup.Pod)) })
+	r.agent.report(pLookup.Pod, event)
+	r.queueHas(0)
+	r.requests(map[string]int{})
+}
+
 // TestTwoBondsAreOnePatch: a PATCH has all that is new in a pod.
 func TestTwoBondsAreOnePatch(t *testing.T) {
 	r := newBondRig(t)

@@ -88,6 +88,12 @@ func (s source) known(pod agentapi.Pod) *corev1.Pod {
 	return cached
 }
 
+// leaving reports whether a pod that has run is being deleted, or is gone.
+func (s source) leaving(pod agentapi.Pod) bool {
+	known := s.known(pod)
+	return s.absent(pod) || known != nil && known.DeletionTimestamp != nil
+}
+
 // absent reports whether the cache has no such pod.
 func (s source) absent(pod agentapi.Pod) bool { return s.pods.synced() && s.known(pod) == nil }
 

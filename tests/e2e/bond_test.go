@@ -34,6 +34,7 @@ func agentCalls(s *scene, since time.Time) map[string]int {
 func TestBond(t *testing.T) {
 	s := newScene(t)
 	s.apply(bondNAD("bond-net1", "10.56.217.0/24"))
+	s.wantMetric("multibond_watching", "1")
 	since := time.Now()
 	s.apply(pod("p", "bond-net1@bond0", 1))
 	s.ready("p")
