@@ -68,14 +68,20 @@ type scraper struct {
 	address string
 }
 
+// kubeconfig writes a file for an API server that asks for no credentials.
+func kubeconfig(t *testing.T, url string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	text := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"c","contexts":[{"name":"c","context":{"cluster":"c","user":"u"}}],
+		"clusters":[{"name":"c","cluster":{"server":%q}}],"users":[{"name":"u","user":{}}]}`, url)
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	return file
+}
+
 // startScrape serves the metrics of an agent.
 func startScrape(t *testing.T, api *reviewer, agent, certDir string) scraper {
 	t.Helper()
-	config := filepath.Join(t.TempDir(), "kubeconfig")
-	text := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"c","contexts":[{"name":"c","context":{"cluster":"c","user":"u"}}],
-		"clusters":[{"name":"c","cluster":{"server":%q}}],"users":[{"name":"u","user":{}}]}`, api.URL)
-	require.NoError(t, os.WriteFile(config, []byte(text), 0o600))
-	o := ScrapeOptions{Listen: freePort(t), Agent: agent, Kubeconfig: config, CertDir: certDir, Log: slog.New(slog.DiscardHandler)}
+	o := ScrapeOptions{Listen: freePort(t), Agent: agent, Kubeconfig: kubeconfig(t, api.URL), CertDir: certDir, Log: slog.New(slog.DiscardHandler)}
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- Scrape(ctx, o) }()

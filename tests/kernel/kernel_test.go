@@ -32,13 +32,17 @@ var packages = []string{"bond", "bond/bondfake", "cmd/multibond"}
 
 func TestKernel(t *testing.T) {
 	binaries, standIn, kernels := build(t, packages...), buildStandIn(t), lab.Kernels()
+	manyBonds := build(t, "kubeclient")[0]
 	for _, kernel := range kernels {
 		t.Run(kernel, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), limit)
 			defer cancel()
 			vm, err := lab.Boot(ctx, lab.Options{
 				Kernel: kernel, PFs: 2, VFs: 4, Timeout: limit, Log: os.Stdout,
-				Files: map[string]string{"bin/multibond": filepath.Join(lab.Root(), "build/multibond"), "newest/sriov": standIn},
+				Files: map[string]string{
+					"bin/multibond":       filepath.Join(lab.Root(), "build/multibond"),
+					"bin/multibond-agent": filepath.Join(lab.Root(), "build/multibond-agent"), "newest/sriov": standIn,
+				},
 			})
 			require.NoError(t, err)
 			defer vm.Close()
@@ -50,6 +54,7 @@ func TestKernel(t *testing.T) {
 				})
 			}
 			if kernel == kernels[len(kernels)-1] {
+				t.Run("many bonds", func(t *testing.T) { testManyBonds(ctx, t, vm, manyBonds) })
 				t.Run("newest sriov-cni", func(t *testing.T) { testNewestSRIOV(ctx, t, vm, binaries[len(binaries)-1]) })
 			}
 		})
@@ -79,6 +84,18 @@ func testNewestSRIOV(ctx context.Context, t *testing.T, vm *lab.VM, binary strin
 	require.Zero(t, out.Exit, "%s", out.Stderr)
 	_, err = vm.GoTest(ctx, binary, "-test.parallel=1", "-test.run="+newestSRIOV)
 	require.NoError(t, err)
+}
+
+// testManyBonds runs the agent on a node with 110 bonds, and keeps what was measured.
+func testManyBonds(ctx context.Context, t *testing.T, vm *lab.VM, binary string) {
+	_, err := vm.GoTest(ctx, binary, "-test.run=^TestLabManyBonds$")
+	require.NoError(t, err)
+	out, err := vm.Run(ctx, lab.Cmd{Args: []string{"cat", "/tmp/watch.json"}})
+	require.NoError(t, err)
+	require.Zero(t, out.Exit, "%s", out.Stderr)
+	dir := filepath.Join(lab.Root(), "build", "report")
+	require.NoError(t, os.MkdirAll(dir, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "watch.json"), out.Stdout, 0o644))
 }
 
 // buildStandIn compiles the stand-in for the newest sriov-cni.
