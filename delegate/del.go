@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
 
@@ -28,11 +29,22 @@ func (h *Host) del(ctx context.Context, k plan.Key) (rec *record.Record, out out
 	if rec == nil && len(aside) > 0 {
 		rec = aside[0]
 	}
+	aside = slices.DeleteFunc(aside, func(rec *record.Record) bool { return h.hangs(rec, &out) })
 	err = errors.Join(err, h.retry(ctx, aside, nil, locks, &out), out.takeRefused())
 	if rec != nil && err == nil && !out.doubtful {
 		h.Store.Tombstones(h.BootID).Put(k)
 	}
 	return rec, out, err
+}
+
+// hangs reports whether restoring a Record that was given up hangs, and is not due again: a
+// DEL that is killed every time would never end.
+func (h *Host) hangs(rec *record.Record, o *outcome) bool {
+	if rec.IsEarly() || !rec.Hangs(h.Limbo.GiveUp) || rec.IsDue(time.Now()) {
+		return false
+	}
+	o.leave("%s: set aside, and tried again later, as that did not end (multibond plan -container %s)", rec.Left, rec.Plan.ContainerID)
+	return true
 }
 
 // delRecords is del for Records that were not set aside. Without them there is nothing to

@@ -148,9 +148,6 @@ func (w *wayBack) startRelease(ctx context.Context) (wait func() error) {
 
 // restoreLink restores one link, and notes in the Record that it did.
 func (w *wayBack) restoreLink(ctx context.Context, l plan.Link) error {
-	if !slices.Contains(w.rec.Started, l.Name) || slices.Contains(w.rec.Restored, l.Name) {
-		return nil
-	}
 	var err error
 	switch {
 	case l.Source == netconf.FromPod:

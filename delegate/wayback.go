@@ -23,6 +23,7 @@ type wayBack struct {
 	errs    []error
 	changed bool // since it was written
 	asked   bool // whether IPAM was executed
+	again   bool // an earlier DEL has failed or was killed, so it is written what is begun
 }
 
 // A restoration is all that is restored together: Records of one sandbox. They share the
@@ -37,8 +38,8 @@ type restoration struct {
 // A part of a way back is what can be restored by itself.
 type part struct {
 	way     *wayBack
-	link    string    // "": it is no link's
-	since   time.Time // when it last took long, or a plugin of it was executed and did not answer
+	name    string    // of the link or bond; "": only a plugin is executed
+	since   time.Time // when it last took long, or was begun and has not ended
 	restore func(context.Context) error
 }
 
@@ -49,6 +50,9 @@ const leastShare = 5 * time.Second
 // slowPart is how long a part may take before what is restored is written: a DEL that is
 // killed has to do as much again.
 const slowPart = time.Second
+
+// firstPart ends the name of the part that restores a VF before its plugin is executed.
+const firstPart = " without its plugin"
 
 // errNoTime is returned for a plugin that was not executed because the time is over.
 var errNoTime = errors.New("no time is left to execute it; the next DEL does")
@@ -62,6 +66,7 @@ func (h *Host) waysBack(s sandbox, recs []*record.Record) *restoration {
 		rec.Result = nil // from here on it is not attached any more
 		rec.LastTried = r.began
 		w.changed = rec.Aside != "" || rec.Tries(r.began)
+		w.again = (rec.Aside == "" || rec.IsEarly()) && !rec.Failing.IsZero()
 		r.ways = append(r.ways, w)
 	}
 	return r
@@ -121,9 +126,12 @@ func (w *wayBack) parts() (all []part) {
 		all = append(all, part{way: w, since: w.hungSince(w.rec.Plan.Made()), restore: w.deleteAfter})
 	}
 	if w.rec.BootID == w.BootID {
-		all = append(all, part{way: w, restore: w.removeBond})
+		b := w.rec.Plan.IfName
+		all = append(all, part{w, b, w.tookLong(b), w.removeBond})
 		for _, l := range slices.Backward(w.rec.Plan.Links) {
-			all = append(all, w.linkParts(l, func(ctx context.Context) error { return w.restoreLink(ctx, l) })...)
+			if slices.Contains(w.rec.Started, l.Name) && !slices.Contains(w.rec.Restored, l.Name) {
+				all = append(all, w.linkParts(l, func(ctx context.Context) error { return w.restoreLink(ctx, l) })...)
+			}
 		}
 	}
 	return append(all, part{way: w, since: w.rec.UnansweredSince(w.rec.Plan.IPAM, w.rec.Plan.IfName), restore: w.releaseLast})
@@ -132,16 +140,24 @@ func (w *wayBack) parts() (all []part) {
 // linkParts lists the parts of one link. If a plugin of a VF has not answered an earlier
 // DEL, the VF is first restored without it.
 func (w *wayBack) linkParts(l plan.Link, restore func(context.Context) error) []part {
-	slow, hung := w.rec.Slow[l.Name], w.hungSince(l)
-	since := slow
-	if hung.After(slow) {
-		since = hung
-	}
-	all := []part{{w, l.Name, since, restore}}
-	if !hung.IsZero() && l.Device != "" && w.rec.BootID == w.BootID {
-		all = append(all, part{w, l.Name, slow, func(context.Context) error { w.repairFirst(l); return nil }})
+	hung := w.hungSince(l)
+	all := []part{{w, l.Name, latest(hung, w.tookLong(l.Name)), restore}}
+	if first := l.Name + firstPart; !hung.IsZero() && l.Device != "" && w.rec.BootID == w.BootID {
+		all = append(all, part{w, first, w.tookLong(first), func(context.Context) error { w.repairFirst(l); return nil }})
 	}
 	return all
+}
+
+// tookLong returns when a part has taken long or was begun without an end, or the zero Time.
+func (w *wayBack) tookLong(part string) time.Time {
+	return latest(w.rec.Slow[part], w.rec.BegunSince(part))
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // hungSince returns when a plugin of a link was last executed that has not answered since,
@@ -158,21 +174,45 @@ func (w *wayBack) hungSince(l plan.Link) (since time.Time) {
 // run restores one part, unless the time of all of them is over.
 func (p part) run(ctx context.Context) {
 	w, began := p.way, time.Now()
-	if began.Sub(w.began) > w.WayBack {
-		w.errs = append(w.errs, fmt.Errorf("%s: no time is left to restore it; the next DEL does", cmp.Or(p.link, w.rec.Plan.IfName)))
+	switch since := w.rec.BegunSince(p.name); {
+	case began.Sub(w.began) > w.WayBack:
+		w.errs = append(w.errs, fmt.Errorf("%s: no time is left to restore it; the next DEL does", cmp.Or(p.name, w.rec.Plan.IfName)))
+		return
+	case w.hadItsChance(since):
+		w.errs = append(w.errs, fmt.Errorf("%s: restoring it was begun at %s and has not ended", p.name, since.Format(time.RFC3339)))
 		return
 	}
+	p.begin()
 	if err := w.postpone(p.restore(ctx)); err != nil {
 		w.errs = append(w.errs, err)
 	}
+	w.rec.Ends(p.name)
 	w.changed = true
 	if time.Since(began) < slowPart {
 		return
 	}
-	if p.link != "" && !w.hangs(p.link) {
-		w.rec.Takes(p.link)
+	if p.name != "" && !w.hangs(p.name) {
+		w.rec.Takes(p.name)
 	}
 	w.save()
+}
+
+// begin writes that a part is begun, if a DEL was killed before: it may have been in this
+// part, and the next one then begins with others.
+func (p part) begin() {
+	if p.name == "" || !p.way.again {
+		return
+	}
+	p.way.rec.Begins(p.name)
+	p.way.changed = true
+	p.way.save()
+}
+
+// hadItsChance reports whether something was begun when the Record's time was over, and has
+// not ended: the DEL was killed. The next one does without it, so that it comes to its end,
+// however short the time is that its runtime gives it.
+func (w *wayBack) hadItsChance(since time.Time) bool {
+	return w.again && w.rec.HadItsChance(since, w.Limbo.GiveUp)
 }
 
 // hangs reports whether a plugin of a link has not answered.
@@ -197,6 +237,11 @@ func (w *wayBack) of(err error) error { return fmt.Errorf("network %s: %w", w.re
 func (w *wayBack) startDel(ctx context.Context, c invoke.Call) (wait func() error) {
 	if ctx.Err() != nil {
 		return func() error { return fmt.Errorf("%s DEL: %w", c.Type, errNoTime) }
+	}
+	if since := w.rec.UnansweredSince(c.Type, c.IfName); w.hadItsChance(since) {
+		return func() error {
+			return fmt.Errorf("%s DEL: it was executed at %s and has not ended: %w", c.Type, since.Format(time.RFC3339), context.DeadlineExceeded)
+		}
 	}
 	c.Timeout = w.share(ctx, c)
 	w.rec.Asks(c.Type, c.IfName)

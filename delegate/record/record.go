@@ -49,8 +49,8 @@ type Record struct {
 	DeviceInfo  json.RawMessage      `json:"deviceInfo,omitempty"`  // what a plugin wrote about its device; it replaces the Plan's
 	Result      json.RawMessage      `json:"result,omitempty"`      // the ADD's: the attachment is complete
 	Restored    []string             `json:"restored,omitempty"`    // links that are as before again
-	Unanswered  map[string]time.Time `json:"unanswered,omitempty"`  // plugins, with their interfaces, whose DEL was executed at that time and has not ended
-	Slow        map[string]time.Time `json:"slow,omitempty"`        // links whose restoring took long, at that time
+	Unanswered  map[string]time.Time `json:"unanswered,omitempty"`  // plugins, with their interfaces, whose DEL was executed at that time and has not ended, and what Multibond was restoring
+	Slow        map[string]time.Time `json:"slow,omitempty"`        // links, or the bond, whose restoring took long, at that time
 	Tried       time.Time            `json:"tried,omitzero"`        // when restoring was begun for the first time
 	Failing     time.Time            `json:"failing,omitzero"`      // when restoring failed for the first time, or was begun if it was killed
 	LastTried   time.Time            `json:"lastTried,omitzero"`    // when restoring was begun for the last time
@@ -241,13 +241,42 @@ func (rec *Record) Asks(plugin, ifName string) {
 // Answers records that DEL of a plugin has ended, whether it has succeeded or not.
 func (rec *Record) Answers(plugin, ifName string) { delete(rec.Unanswered, plugin+" "+ifName) }
 
-// Takes records that restoring a link took long.
-func (rec *Record) Takes(link string) {
+// Takes records that restoring a link or the bond took long.
+func (rec *Record) Takes(part string) {
 	if rec.Slow == nil {
 		rec.Slow = map[string]time.Time{}
 	}
-	rec.Slow[link] = time.Now()
+	rec.Slow[part] = time.Now()
 }
+
+// HadItsChance reports whether something was begun when restoring had failed for longer than
+// limit, and has not ended since.
+func (rec *Record) HadItsChance(since time.Time, limit time.Duration) bool {
+	return !rec.Failing.IsZero() && since.Sub(rec.Failing) > limit
+}
+
+// Hangs reports whether anything had its chance.
+func (rec *Record) Hangs(limit time.Duration) bool {
+	for _, since := range rec.Unanswered {
+		if rec.HadItsChance(since, limit) {
+			return true
+		}
+	}
+	return false
+}
+
+// Begins records that restoring a link or the bond is begun.
+func (rec *Record) Begins(part string) { rec.Asks(restoring, part) }
+
+// Ends records that restoring a link or the bond has ended, whether it has succeeded or not.
+func (rec *Record) Ends(part string) { rec.Answers(restoring, part) }
+
+// BegunSince returns when restoring a link or the bond was last begun if it has not ended
+// since. Otherwise it returns the zero Time.
+func (rec *Record) BegunSince(part string) time.Time { return rec.UnansweredSince(restoring, part) }
+
+// restoring takes the place of a plugin's name for what Multibond does itself.
+const restoring = "restoring"
 
 // UnansweredSince returns when DEL of a plugin was last executed if it has not ended since:
 // it has hung, or this program was killed meanwhile. Otherwise it returns the zero Time.
