@@ -122,6 +122,30 @@ func configs(is bondfake.Character) map[string]string {
 	return all
 }
 
+// TestWholeDevices: devices that are not VFs, as PFs are and what a virtual machine was
+// given, are bonded if another plugin than sriov attaches them. Each life of the bond leaves
+// all as it was.
+func TestWholeDevices(t *testing.T) {
+	const config = `{"cniVersion": "1.1.0", "name": "net1", "type": "multibond", "delegate": {"type": "host-device"},
+		"links": [{"deviceID": "0000:3b:00.0"}, {"deviceID": "0000:7a:00.0"}], "ipam": {"type": "host-local", "subnet": "10.56.217.0/24"}}`
+	for life, live := range lives {
+		t.Run(life, func(t *testing.T) {
+			m := newMachine(t)
+			m.AddPF("0000:7a:00.0", "ens7")
+			before := m.state()
+			live(m, config)
+			m.wantState(before)
+		})
+	}
+	m := newMachine(t)
+	m.AddPF("0000:7a:00.0", "ens7")
+	m.mustAdd(request(t, config))
+	for i, l := range m.readRecord(c1).Plan.Links {
+		assert.Equal(t, []string{pfA, "0000:7a:00.0"}[i], l.Device)
+		assert.Nil(t, l.VFBefore, "what a PF keeps")
+	}
+}
+
 // TestCharacters: whatever the card, each life of a bond leaves all as it was.
 func TestCharacters(t *testing.T) {
 	onEach(t, func(t *testing.T, m *machine, is bondfake.Character) {

@@ -170,31 +170,39 @@ func (c *compiler) link(i int, l netconf.Link) plannedLink {
 	return plannedLink{p, i, named}
 }
 
+// device plans a link by its device: a VF, or a device of which nothing is kept by a PF,
+// such as a PF itself or what a virtual machine was given.
 func (c *compiler) device(path string, l netconf.Link, p *Link) {
 	d := c.f.Devices[l.Device]
+	kind := "VF"
+	if d.PF == "" {
+		kind = "device"
+	}
+	what := kind + " " + l.Device
+	bySRIOV := slices.ContainsFunc(l.Plugins, func(p netconf.Plugin) bool { return p.Type == "sriov" })
 	switch {
 	case d.Missing:
 		c.problems.Add(path, "list them with: lspci -D | grep 'Virtual Function'", "there is no PCI device %s", l.Device)
-	case d.PF == "":
-		c.problems.Add(path, "create VFs with sriov_numvfs, and name one of them", "%s is not a VF (driver %s)", l.Device, cmp.Or(d.Driver, "none"))
+	case d.PF == "" && bySRIOV:
+		c.problems.Add(path, `create VFs with sriov_numvfs, and name one of them, or attach this device with "delegate": {"type": "host-device"}`, "%s is not a VF (driver %s)", l.Device, cmp.Or(d.Driver, "none"))
 	case c.isHeld(path, l.Device):
 	case d.Userspace():
-		c.problems.Add(path, "bind it to the VF's network driver, or leave it to a DPDK program", "VF %s has the userspace driver %s, so the kernel has no interface to bond", l.Device, d.Driver)
+		c.problems.Add(path, "bind it to the "+kind+"'s network driver, or leave it to a DPDK program", "%s has the userspace driver %s, so the kernel has no interface to bond", what, d.Driver)
 	case d.Driver == "":
-		c.problems.Add(path, "bind it to the VF's network driver", "VF %s has no driver", l.Device)
+		c.problems.Add(path, "bind it to the "+kind+"'s network driver", "%s has no driver", what)
 	case d.Link == nil:
-		c.problems.Add(path, c.whoHas(l.Device), "VF %s has no interface on the host", l.Device)
+		c.problems.Add(path, c.whoHas(l.Device), "%s has no interface on the host", what)
 	case len(d.Others) > 0:
 		names := append([]string{d.Link.Name}, d.Others...)
-		c.problems.Add(path, fmt.Sprintf(`name the one that you want: {"name": %q}`, d.Link.Name), "VF %s has several interfaces: %s", l.Device, strings.Join(names, ", "))
+		c.problems.Add(path, fmt.Sprintf(`name the one that you want: {"name": %q}`, d.Link.Name), "%s has several interfaces: %s", what, strings.Join(names, ", "))
 	case d.Link.Master != 0:
-		c.problems.Add(path, "remove it with: ip link set "+d.Link.Name+" nomaster", "VF %s (%s) is part of a bond or bridge of the host", l.Device, d.Link.Name)
-	case d.PFLink == nil:
+		c.problems.Add(path, "remove it with: ip link set "+d.Link.Name+" nomaster", "%s (%s) is part of a bond or bridge of the host", what, d.Link.Name)
+	case d.PF != "" && d.PFLink == nil:
 		c.problems.Add(path, "a VF is configured through its PF: use a VF whose PF is on the host", "the PF %s of VF %s has no interface on the host", d.PF, l.Device)
 	default:
-		c.checkRemains(path, "VF "+l.Device, l.Device)
+		c.checkRemains(path, what, l.Device)
 		c.checkDefault(path, d.Link.Name, c.f.InUse[l.Device])
-		p.Before, p.AddressesBefore, p.Driver = d.Link, c.f.InUse[l.Device], d.Driver
+		p.Before, p.AddressesBefore = d.Link, c.f.InUse[l.Device]
 		p.Driver, p.PF, p.VF, p.VFBefore = d.Driver, d.PFNetdev, d.Number, d.Admin
 	}
 }
