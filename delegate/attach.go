@@ -74,16 +74,7 @@ func freeNames(s sandbox, rec *record.Record, l plan.Link) error {
 	if err != nil {
 		return err
 	}
-	needed := append(slices.Clone(rec.Plan.Group.IfNames), rec.Plan.IfName)
-	for _, l := range rec.Plan.Links {
-		needed = append(needed, l.Name)
-	}
-	var drop []string
-	for _, alt := range l.Before.AltNames {
-		if _, taken := bond.Taken(links, alt); taken || slices.Contains(needed, alt) {
-			drop = append(drop, alt)
-		}
-	}
+	drop := inTheWay(rec, l.Before.AltNames, links)
 	if len(drop) == 0 {
 		return nil
 	}
@@ -91,6 +82,21 @@ func freeNames(s sandbox, rec *record.Record, l plan.Link) error {
 		return fmt.Errorf("taking its alternative names %v away: %w", drop, err)
 	}
 	return nil
+}
+
+// inTheWay returns those of the alternative names that another link of the pod has or will
+// have.
+func inTheWay(rec *record.Record, altNames []string, pod []bond.Link) (drop []string) {
+	needed := append(slices.Clone(rec.Plan.Group.IfNames), rec.Plan.IfName)
+	for _, l := range rec.Plan.Links {
+		needed = append(needed, l.Name)
+	}
+	for _, alt := range altNames {
+		if _, taken := bond.Taken(pod, alt); taken || slices.Contains(needed, alt) {
+			drop = append(drop, alt)
+		}
+	}
+	return drop
 }
 
 // freeIndex gives a VF an index that is free in the pod. If the index is taken there,

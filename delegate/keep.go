@@ -33,7 +33,7 @@ type errand struct {
 }
 
 // duties are done in this order.
-var duties = []duty{}
+var duties = []duty{returnLinks}
 
 const (
 	firstPause = 250 * time.Millisecond // before something that has failed is tried again

@@ -143,9 +143,7 @@ func (k *Kernel) AddCard(is Character, address, name string, vfs ...string) {
 	host := k.namespaces[""]
 	pf := k.addLink(host, bond.Link{Name: name, Device: address, Up: true, Carrier: true, MTU: 1500, MaxMTU: 9216})
 	for i, vf := range vfs {
-		trust := false
-		k.devices[vf] = &device{address: vf, pf: address, number: i, driver: is.VF, clear: true, is: is,
-			admin: bond.VF{MAC: bond.NoMAC, Proto: 0x8100, SpoofChk: true, Trust: &trust}}
+		k.devices[vf] = &device{address: vf, pf: address, number: i, driver: is.VF, clear: true, is: is, admin: newAdmin()}
 		k.addVF(k.devices[vf], fmt.Sprintf("%sv%d", name, i))
 		if is.Switchdev {
 			pf.portName = "p0"
@@ -182,6 +180,21 @@ func (k *Kernel) Remake(address, name string) {
 		}
 	}
 	k.addVF(k.devices[address], name)
+}
+
+// Recreate does what Remake does, and its PF forgets what it has kept for the VF, as when
+// its VFs are disabled and enabled (sriov_numvfs).
+func (k *Kernel) Recreate(address, name string) {
+	k.mu.Lock()
+	d := k.devices[address]
+	d.admin, d.macSet, d.clear = newAdmin(), false, true
+	k.mu.Unlock()
+	k.Remake(address, name)
+}
+
+// newAdmin is what a PF keeps for a VF of which it was told nothing.
+func newAdmin() bond.VF {
+	return bond.VF{MAC: bond.NoMAC, Proto: 0x8100, SpoofChk: true, Trust: new(false)}
 }
 
 // AddPort makes another interface of a device on the host, for the device's next port

@@ -48,6 +48,7 @@ type Record struct {
 	Gateways    []netip.Addr         `json:"gateways,omitempty"`    // that have answered and watch the bond's links
 	DeviceInfo  json.RawMessage      `json:"deviceInfo,omitempty"`  // what a plugin wrote about its device; it replaces the Plan's
 	Result      json.RawMessage      `json:"result,omitempty"`      // the ADD's: the attachment is complete
+	Returning   map[string]time.Time `json:"returning,omitempty"`   // links that keep began to bring back into the bond, at that time
 	Restored    []string             `json:"restored,omitempty"`    // links that are as before again
 	Unanswered  map[string]time.Time `json:"unanswered,omitempty"`  // plugins, with their interfaces, whose DEL was executed at that time and has not ended, and what Multibond was restoring
 	Slow        map[string]time.Time `json:"slow,omitempty"`        // links, or the bond, whose restoring took long, at that time
@@ -135,6 +136,14 @@ func (r *Record) SetIndex(l plan.Link, index int) {
 		r.Indexes = map[string]int{}
 	}
 	r.Indexes[l.Name] = index
+}
+
+// Returns records that keep brings a link back into the bond.
+func (r *Record) Returns(l plan.Link, at time.Time) {
+	if r.Returning == nil {
+		r.Returning = map[string]time.Time{}
+	}
+	r.Returning[l.Name] = at
 }
 
 // assumeBegun marks every step as begun: the Record does not know how far its ADD has

@@ -1,0 +1,135 @@
+package delegate
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/record"
+)
+
+// returnLinks is the duty to bring a device back into its bond that is in the host's
+// namespace again: its VF was made anew, or its driver was unbound and bound.
+func returnLinks(k *keeper, rec *record.Record, now sight) (*errand, error) {
+	for _, l := range rec.Plan.Links {
+		if l.Device == "" || l.Before == nil || l.Source == netconf.FromPod {
+			continue
+		}
+		next := k.returnLink
+		if _, there := findReturned(rec, l, now); there {
+			next = k.noteReturn
+		}
+		if todo, err := next(rec, l, now); todo != nil || err != nil {
+			return todo, err
+		}
+	}
+	return nil, nil
+}
+
+// findReturned finds the link l in the pod, or the interface that came in its place under its
+// name.
+func findReturned(rec *record.Record, l plan.Link, now sight) (bond.Link, bool) {
+	return bond.Find(now.links(), func(x bond.Link) bool { return rec.Is(l, x) || x.Device == l.Device && x.Name == l.Name })
+}
+
+// returnLink returns the errand that brings a link back, or nil if its device has no
+// interface on the host, or if somebody else has it.
+func (k *keeper) returnLink(rec *record.Record, l plan.Link, now sight) (*errand, error) {
+	back, err := bond.SurveyDevice(k.Sys, k.host, l.Device, l.DevPort)
+	if err != nil || back.Link == nil || back.Link.Master != 0 {
+		return nil, err
+	}
+	holder, err := k.Store.Holder(l.Holds())
+	if noted := k.netnsOf(l.Device); err != nil || holder != rec.Plan.Key() || noted != "" && noted != rec.Plan.Netns {
+		return nil, err
+	}
+	if l.VFBefore != nil && back.Admin == nil {
+		return nil, fmt.Errorf("link %s: %w", l.Name, errNoPF(l))
+	}
+	what := fmt.Sprintf("%s (%s) is back on the host as %s, and returns to %s", l.Name, l.Device, back.Link.Name, rec.Plan.Bond.Name)
+	return &errand{what, func(context.Context) error { return k.bringBack(rec, l, back, now) }}, nil
+}
+
+// bringBack gives a device that is back what its ADD gave it, moves it into the pod, and
+// enslaves it. The last three are one request, because keep cannot change what is in the
+// pod.
+func (k *keeper) bringBack(rec *record.Record, l plan.Link, back bond.DeviceFacts, now sight) error {
+	if other, taken := bond.Taken(now.links(), l.Name); taken {
+		return fmt.Errorf("the pod has another interface of that name: %s", plan.DescribeLink(other, l.Name))
+	}
+	rec.SetIndex(l, back.Link.Index)
+	rec.Returns(l, time.Now())
+	if err := k.Store.Update(rec); err != nil {
+		return err
+	}
+	c := bond.Change{Up: new(false), DropAltNames: inTheWay(rec, back.Link.AltNames, now.links())}
+	if err := k.host.Change(back.Link.Index, c); err != nil {
+		return fmt.Errorf("setting %s down: %w", back.Link.Name, err)
+	}
+	if err := k.setAsAttached(rec, l, back, now); err != nil {
+		return err
+	}
+	return k.host.Change(back.Link.Index, bond.Change{Number: rec.NSID, Name: &l.Name, Master: &rec.BondIndex})
+}
+
+// setAsAttached gives a device on the host the settings at its PF and the MAC that it had
+// in the pod.
+func (k *keeper) setAsAttached(rec *record.Record, l plan.Link, back bond.DeviceFacts, now sight) error {
+	attached := rec.Attached[l.Name]
+	if back.Admin == nil || attached.VF == nil {
+		return nil
+	}
+	want := *attached.VF
+	if !l.HasMAC() {
+		want.MAC = back.Admin.MAC
+	}
+	if err := bond.SetVF(k.host, back.PFNetdev, back.Number, *back.Admin, want); err != nil {
+		return err
+	}
+	mac := attached.Link.MAC
+	if mac == back.Link.MAC || followed(now, mac) {
+		return nil
+	}
+	vf := bond.VFLink{Link: *back.Link, Pod: k.host, Host: k.host, PF: back.PFNetdev, Number: back.Number, Reported: back.Admin.MAC}
+	return bond.GiveMAC(vf, mac)
+}
+
+// followed reports whether the bond has given a link's MAC to another one, which now has
+// the traffic (failOverMac follow). The link then keeps the MAC that it came with.
+func followed(now sight, mac string) bool {
+	return now.bond.Link.Options[bond.FailOverMac] == "follow" && slices.ContainsFunc(now.pod, func(e bond.Event) bool {
+		return e.Link.Master == now.bond.Link.Index && e.Link.MAC == mac
+	})
+}
+
+// noteReturn returns the errand that writes into the Record what a link is that has
+// returned, or nil if the Record has it.
+func (k *keeper) noteReturn(rec *record.Record, l plan.Link, now sight) (*errand, error) {
+	in, _ := findReturned(rec, l, now)
+	_, returning := rec.Returning[l.Name]
+	switch {
+	case !returning:
+		return nil, nil
+	case in.Master != rec.BondIndex:
+		return nil, fmt.Errorf("%s is in the pod again, but the kernel did not add it to %s: add it there by hand, or start the pod anew", l.Name, rec.Plan.Bond.Name)
+	}
+	return &errand{l.Name + " is back in " + rec.Plan.Bond.Name, func(ctx context.Context) error {
+		back, err := bond.SurveyDevice(k.Sys, k.host, l.Device, l.DevPort)
+		if err != nil {
+			return err
+		}
+		a := rec.Attached[l.Name]
+		a.Link.Index, a.Link.PermMAC, a.MAC, a.VF = in.Index, in.PermMAC, in.MAC, back.Admin
+		rec.Attached[l.Name] = a
+		delete(rec.Returning, l.Name)
+		if err := k.Store.Update(rec); err != nil {
+			return err
+		}
+		k.show(ctx) // the agent knows the link by its index
+		return nil
+	}}, nil
+}
