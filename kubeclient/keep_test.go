@@ -14,7 +14,7 @@ import (
 )
 
 // TestKeepComponent lists everything that the component keep adds: two capabilities and
-// three directories of the node, and nothing of the API.
+// four directories of the node, and nothing of the API.
 func TestKeepComponent(t *testing.T) {
 	without, with := render(t, ""), render(t, "components: [../deploy/keep]")
 	assert.Len(t, with, len(without)+2)
@@ -35,7 +35,7 @@ func TestKeepComponent(t *testing.T) {
 	assert.False(t, *c.SecurityContext.AllowPrivilegeEscalation)
 	assert.True(t, *c.SecurityContext.ReadOnlyRootFilesystem)
 	assert.Equal(t, corev1.SeccompProfileTypeRuntimeDefault, c.SecurityContext.SeccompProfile.Type)
-	assert.Equal(t, "/var/lib/cni/multibond /run/multibond:ro /sys:ro", mountsOf(t, spec, c))
+	assert.Equal(t, "/var/lib/cni/multibond /var/lib/cni/sriov:ro /run/multibond:ro /sys:ro", mountsOf(t, spec, c))
 	for _, b := range all[*rbacv1.ClusterRoleBinding](with) {
 		for _, s := range b.Subjects {
 			assert.NotEqual(t, spec.ServiceAccountName, s.Name, b.Name)

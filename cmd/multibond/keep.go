@@ -11,8 +11,8 @@ import (
 
 const keepUsage = `usage: multibond keep [flags]
 
-Looks after the bonds of this node until it is ended, and gives the agent sight of
-them. It needs root, NET_ADMIN and NET_BROADCAST in the host's network namespace,
+Looks after the bonds of this node until it is ended: it brings back VFs that were
+made anew, and gives the agent sight of the bonds. It needs root, NET_ADMIN and NET_BROADCAST in the host's network namespace,
 and nothing of the API. It is optional: deploy/keep.
 `
 

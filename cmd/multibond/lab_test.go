@@ -56,10 +56,13 @@ func TestLab(t *testing.T) {
 			e.Values[nodeKey{}] = &crNode{sandboxes: map[string]*crSandbox{}}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"cni": cni, "pod": pod, "remember": remember, "same": same, "await": await, "runtime": runtimeVerb, "agent": agent, "reboot": reboot,
-		},
+		Cmds: labCommands,
 	})
+}
+
+// labCommands are those of the scripts that need a real kernel.
+var labCommands = map[string]func(*testscript.TestScript, bool, []string){
+	"cni": cni, "pod": pod, "remember": remember, "same": same, "await": await, "runtime": runtimeVerb, "agent": agent, "reboot": reboot,
 }
 
 // prepareVFs changes two of the four VFs of each PF. VF 2 has been up once, so igb on
