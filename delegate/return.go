@@ -73,6 +73,11 @@ func (k *keeper) bringBack(rec *record.Record, l plan.Link, back bond.DeviceFact
 	if err := k.setAsAttached(rec, l, back, now); err != nil {
 		return err
 	}
+	// A driver that does not open the interface yet would do so only after the move, and
+	// then nobody could enslave it.
+	if err := bond.Bounce(k.host, *back.Link); err != nil {
+		return err
+	}
 	return k.host.Change(back.Link.Index, bond.Change{Number: rec.NSID, Name: &l.Name, Master: &rec.BondIndex})
 }
 
@@ -91,16 +96,16 @@ func (k *keeper) setAsAttached(rec *record.Record, l plan.Link, back bond.Device
 		return err
 	}
 	mac := attached.Link.MAC
-	if mac == back.Link.MAC || followed(now, mac) {
+	if mac == back.Link.MAC || hasMoved(now, mac) {
 		return nil
 	}
 	vf := bond.VFLink{Link: *back.Link, Pod: k.host, Host: k.host, PF: back.PFNetdev, Number: back.Number, Reported: back.Admin.MAC}
 	return bond.GiveMAC(vf, mac)
 }
 
-// followed reports whether the bond has given a link's MAC to another one, which now has
+// hasMoved reports whether the bond has given a link's MAC to another one, which now has
 // the traffic (failOverMac follow). The link then keeps the MAC that it came with.
-func followed(now sight, mac string) bool {
+func hasMoved(now sight, mac string) bool {
 	return now.bond.Link.Options[bond.FailOverMac] == "follow" && slices.ContainsFunc(now.pod, func(e bond.Event) bool {
 		return e.Link.Master == now.bond.Link.Index && e.Link.MAC == mac
 	})
