@@ -421,6 +421,20 @@ func TestClaimsNameRequests(t *testing.T) {
 	assert.Equal(t, []string{"0000:02:10.2", "0000:01:10.2"}, got.Attachments[0].Devices)
 	r.requests(map[string]int{"get resourceclaims": 1})
 
+	// A pool that is no single node's.
+	for name, spec := range map[string]map[string]any{
+		"n1-sriov": {"nodeName": "n1", "pool": map[string]any{"name": "other"}}, "fabric": {"allNodes": true, "pool": map[string]any{"name": "n1"}},
+	} {
+		spec["driver"] = "sriov"
+		spec["devices"] = []any{map[string]any{"name": "vf7", "attributes": map[string]any{
+			deviceIDAttribute: map[string]any{"string": "0000:01:10.0"}, resourceNameAttribute: map[string]any{"string": "intel.com/dra"}}}}
+		r.api.Put(sliceResource, "", name, map[string]any{"spec": spec})
+	}
+	got, err = r.client().Lookup(t.Context(), lookupOf("demo", "c", "uid-c"))
+	require.NoError(t, err)
+	assert.Equal(t, []string{"0000:02:10.2", "0000:01:10.0"}, got.Attachments[0].Devices)
+	r.requests(map[string]int{"get resourceclaims": 1})
+
 	// If claims may not be read, their requests have no names.
 	r.api.Refusing("get resourceclaims", http.StatusForbidden)
 	_, err = r.client().Lookup(t.Context(), lookupOf("demo", "c", "uid-c"))

@@ -114,15 +114,17 @@ func (a *api) claim(ctx context.Context, name k8stypes.NamespacedName) (*resourc
 	return claim, a.get(ctx, a.resources, claimResource, name, claim)
 }
 
-// slicesOf lists the ResourceSlices of one node.
-func (a *api) slicesOf(ctx context.Context, node string) (*resourcev1.ResourceSliceList, error) {
+// slices lists the ResourceSlices that a selector selects.
+func (a *api) slices(ctx context.Context, selector fields.Selector) (out []*resourcev1.ResourceSlice, err error) {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
 	a.count("list", sliceResource)
 	list := &resourcev1.ResourceSliceList{}
-	err := a.resources.Get().Resource(sliceResource).
-		Param("fieldSelector", fields.OneTermEqualSelector("spec.nodeName", node).String()).Do(ctx).Into(list)
-	return list, unreachable(err)
+	err = a.resources.Get().Resource(sliceResource).Param("fieldSelector", selector.String()).Do(ctx).Into(list)
+	for i := range list.Items {
+		out = append(out, &list.Items[i])
+	}
+	return out, unreachable(err)
 }
 
 func (a *api) get(ctx context.Context, client rest.Interface, resource string, name k8stypes.NamespacedName, into runtime.Object) error {

@@ -113,19 +113,27 @@ func (c Container) addRequest(names []string, device string) {
 	}
 }
 
-// attributesOf finds a device by driver, pool and name, in the newest generation
-// of the pool, and returns its attributes.
+// attributesOf finds a device by driver, pool and name, in the newest generation of the
+// pool, and returns its attributes. What older generations have is not true any more.
 func attributesOf(slices []*resourcev1.ResourceSlice, result allocated) (out attributes) {
 	newest := int64(-1)
 	for _, s := range slices {
-		if s.Spec.Driver != result.Driver || s.Spec.Pool.Name != result.Pool || s.Spec.Pool.Generation <= newest {
+		if !isOf(s, result) || s.Spec.Pool.Generation < newest {
 			continue
+		}
+		if s.Spec.Pool.Generation > newest {
+			out, newest = nil, s.Spec.Pool.Generation
 		}
 		for _, d := range s.Spec.Devices {
 			if d.Name == result.Device {
-				out, newest = d.Attributes, s.Spec.Pool.Generation
+				out = d.Attributes
 			}
 		}
 	}
 	return out
+}
+
+// isOf reports whether a slice is one of the pool of a device.
+func isOf(s *resourcev1.ResourceSlice, result allocated) bool {
+	return s.Spec.Driver == result.Driver && s.Spec.Pool.Name == result.Pool
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -24,13 +26,32 @@ func (a *Agent) claimsOf(ctx context.Context, pod *corev1.Pod) (out Claims, err 
 		}
 		out.Claims = append(out.Claims, claim)
 	}
-	list, err := a.source.api.slicesOf(ctx, a.source.node)
-	if err != nil {
-		return Claims{}, fmt.Errorf("resource slices of node %s: %w", a.source.node, err)
+	if out.Slices, err = a.slicesOf(ctx, out.Claims); err != nil {
+		return Claims{}, err
 	}
 	out.InPod = inPod
-	for i := range list.Items {
-		out.Slices = append(out.Slices, &list.Items[i])
+	return out, nil
+}
+
+// slicesOf reads the slices of the node, and those of no single node (allNodes,
+// nodeSelector) of the drivers whose pools the node's slices do not have.
+func (a *Agent) slicesOf(ctx context.Context, claims []*resourcev1.ResourceClaim) (out []*resourcev1.ResourceSlice, err error) {
+	if out, err = a.source.api.slices(ctx, fields.OneTermEqualSelector("spec.nodeName", a.source.node)); err != nil {
+		return nil, fmt.Errorf("resource slices of node %s: %w", a.source.node, err)
+	}
+	asked := map[string]bool{}
+	for _, claim := range claims {
+		for _, r := range results(claim) {
+			if asked[r.Driver] || slices.ContainsFunc(out, func(s *resourcev1.ResourceSlice) bool { return isOf(s, r) }) {
+				continue
+			}
+			asked[r.Driver] = true
+			more, err := a.source.api.slices(ctx, fields.Set{"spec.nodeName": "", "spec.driver": r.Driver}.AsSelector())
+			if err != nil {
+				return nil, fmt.Errorf("resource slices of driver %s: %w", r.Driver, err)
+			}
+			out = append(out, more...)
+		}
 	}
 	return out, nil
 }

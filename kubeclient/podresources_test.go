@@ -136,7 +136,8 @@ func TestFromClaims(t *testing.T) {
 	}
 	slices := []*resourcev1.ResourceSlice{
 		slice(2, resourcev1.Device{Name: "vf-0", Attributes: attributes{deviceIDAttribute: text("0000:3b:02.1"), resourceNameAttribute: text("intel.com/a")}}),
-		slice(1, resourcev1.Device{Name: "vf-0", Attributes: attributes{deviceIDAttribute: text("0000:99:02.1")}}),
+		slice(1, resourcev1.Device{Name: "vf-0", Attributes: attributes{deviceIDAttribute: text("0000:99:02.1")}},
+			resourcev1.Device{Name: "gpu-0", Attributes: attributes{deviceIDAttribute: text("0000:99:02.2")}}), // gone since
 		{Spec: resourcev1.ResourceSliceSpec{Driver: "other", Pool: resourcev1.ResourcePool{Name: "node1", Generation: 9}, Devices: []resourcev1.Device{{Name: "vf-0"}}}},
 	}
 	got := FromClaims(Claims{Claims: []*resourcev1.ResourceClaim{{}, claim(result("left", "vf-0"), result("right", "0000-5e-02-1"), result("gpu", "gpu-0"))}, Slices: slices})

@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 )
@@ -381,10 +382,15 @@ func (f *API) list(w http.ResponseWriter, r *http.Request) {
 	if f.counted(w, verb, resource) {
 		return
 	}
-	_, node, _ := strings.Cut(r.URL.Query().Get("fieldSelector"), "spec.nodeName=")
+	selector, err := fields.ParseSelector(r.URL.Query().Get("fieldSelector"))
+	if err != nil {
+		answerStatus(w, http.StatusBadRequest, metav1.StatusReasonBadRequest, err.Error())
+		return
+	}
 	selected := func(object map[string]any) bool {
 		spec, _ := object["spec"].(map[string]any)
-		return node == "" || spec["nodeName"] == node
+		text := func(key string) string { value, _ := spec[key].(string); return value }
+		return selector.Matches(fields.Set{"spec.nodeName": text("nodeName"), "spec.driver": text("driver")})
 	}
 	if watching {
 		f.watch(w, r, resource, selected)
