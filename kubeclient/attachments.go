@@ -110,8 +110,10 @@ func findAll(elements []Element, r Resolver) ([]found, error) {
 
 func find(e Element, r Resolver) (found, error) {
 	f := found{element: e}
+	named := r
+	named.Isolated = r.Isolated && !r.LinksOnly
 	var err error
-	f.network, err = r.Resolve(e.Network, e.mayName()...)
+	f.network, err = named.Resolve(e.Network, e.mayName()...)
 	if e.OrFile && apierrors.IsNotFound(err) {
 		f.network, err = r.fromFile(e.Network, err)
 	}

@@ -176,8 +176,10 @@ func TestIsolationInEachWay(t *testing.T) {
 		all[namespace+"/vf"] = `{"type":"sriov"}`
 		for _, of := range []string{"demo", "shared", "system", "other"} {
 			all[namespace+"/over-"+of] = over(of + "/vf")
+			all[namespace+"/list-"+of] = `{"plugins":[` + over(of+"/vf") + `,{"type":"tuning"}]}`
 		}
 		all[namespace+"/over-own"] = over("vf")
+		all[namespace+"/list-own"] = `{"plugins":[` + over("vf") + `,{"type":"tuning"}]}`
 	}
 	r := Resolver{Isolated: true, Global: []string{"shared"}, NAD: nads(all)}
 	allowed := func(e Element) bool {
@@ -199,7 +201,7 @@ func TestIsolationInEachWay(t *testing.T) {
 			if link != "" {
 				name = "over-" + link
 			}
-			for _, annotation := range []string{namespace + "/" + name, `[{"name":"` + name + `","namespace":"` + namespace + `"}]`} {
+			for _, annotation := range []string{namespace + "/" + name, `[{"name":"` + name + `","namespace":"` + namespace + `"}]`, strings.Replace(namespace+"/"+name, "over", "list", 1)} {
 				want := func(may map[string]string) bool {
 					return may[namespace] != "" && (link == "" || slices.Contains(strings.Fields(may[namespace]), link))
 				}

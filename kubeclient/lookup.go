@@ -70,10 +70,14 @@ type search struct {
 // for.
 func (s *search) attachments(n podNetworks) ([]Attachment, error) {
 	pod := types.NamespacedName{Namespace: s.pod.Namespace, Name: s.pod.Name}
-	if !s.request.Secondary {
-		return Attachments(pod, n.elements, s.resolver(), s.node())
+	resolver, err := s.resolver()
+	if err != nil {
+		return nil, err
 	}
-	one, err := Beside(pod, n, s.request.IfName, s.resolver(), s.node())
+	if !s.request.Secondary {
+		return Attachments(pod, n.elements, resolver, s.node())
+	}
+	one, err := Beside(pod, n, s.request.IfName, resolver, s.node())
 	return []Attachment{one}, err
 }
 
@@ -93,8 +97,8 @@ func (s *search) doubt(attachments []Attachment) error {
 	return nil
 }
 
-func (s *search) resolver() Resolver {
-	return Resolver{
+func (s *search) resolver() (Resolver, error) {
+	r := Resolver{
 		Isolated: s.request.Cluster.Isolated,
 		Global:   s.request.Cluster.Global,
 		NAD: func(name types.NamespacedName) (*nettypes.NetworkAttachmentDefinition, error) {
@@ -102,6 +106,15 @@ func (s *search) resolver() Resolver {
 		},
 		ConfDirs: s.machine.confDirs(s.request.Cluster.ConfDir),
 	}
+	if !s.request.Secondary {
+		return r, nil
+	}
+	var err error
+	r.LinksOnly = true
+	if r.Isolated, r.Global, err = multusIsolation(s.machine.ConfDir); err != nil {
+		return r, fmt.Errorf("the configuration of the meta plugin that calls multibond: %w", err)
+	}
+	return r, nil
 }
 
 func (s *search) node() Node {

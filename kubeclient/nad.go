@@ -41,6 +41,10 @@ type Resolver struct {
 	Isolated bool     // pods may name NADs of their own namespace and of Global only
 	Global   []string // nil means the namespace default
 
+	// LinksOnly says that somebody else has checked what annotations name: only what NADs
+	// name is isolated.
+	LinksOnly bool
+
 	// NAD returns the NAD of that name. Its error is wrapped. With the error that the
 	// configuration is too large it returns the rest of the NAD.
 	NAD func(types.NamespacedName) (*nettypes.NetworkAttachmentDefinition, error)

@@ -173,6 +173,19 @@ func readLookup(top strictjson.Object, defaultNAD string) agentapi.Cluster {
 	return c
 }
 
+// ParseIsolation reads how a configuration of Multus isolates namespaces: whether it does, and
+// the namespaces whose NADs all pods may name, nil if it does not say.
+func ParseIsolation(raw []byte) (isolated bool, global []string, err error) {
+	fields, err := decodeTop(raw)
+	if err != nil {
+		return false, nil, err
+	}
+	var problems bond.Problems
+	top := strictjson.Object{Fields: fields, Problems: &problems}
+	isolated, global = top.Bool("namespaceIsolation"), namespaces(top, "globalNamespaces")
+	return isolated, global, problems.Err()
+}
+
 // namespaces reads a list, or a string of namespaces with commas, which is how Multus
 // has one of them.
 func namespaces(top strictjson.Object, key string) (list []string) {
