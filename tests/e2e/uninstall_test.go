@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -65,6 +66,27 @@ func TestUninstall(t *testing.T) {
 	require.NoError(t, c.Deploy(t.Context()))
 }
 
+// sharesWithMultus attaches a bond and a network of Multus's own that take devices of the
+// same resource, and one more network that we would refuse.
+func (s *scene) sharesWithMultus() {
+	s.apply(sriovNAD("vf", "intel.com/sriov_pf1"), nad("lan", `{"cniVersion": "0.3.1", "name": "lan", "type": "ptp", "ipam": {"type": "host-local", "subnet": "10.57.0.0/24"}}`))
+	for name, networks := range map[string]string{
+		"bond-first": `[{"name": "bond-net1", "interface": "bond0"}, {"name": "vf", "interface": "net2"}]`,
+		"vf-first":   `[{"name": "vf", "interface": "net2"}, {"name": "bond-net1", "interface": "bond0"}]`,
+		"refused":    `[{"name": "bond-net1", "interface": "bond0"}, {"name": "lan", "interface": "net3", "bandwidth": {"ingressRate": 1}}, {"name": "vf", "interface": "net2"}]`,
+	} {
+		s.apply(pod(name, networks, 2))
+		s.ready(name)
+		const deviceOf = "for i in bond0-1 bond0-2 net2; do basename $(readlink -f /sys/class/net/$i/device); done"
+		devices := strings.Fields(s.exec(name, "sh", "-c", deviceOf))
+		slices.Sort(devices)
+		assert.Len(s, slices.Compact(devices), 3, "%s: devices %s", name, devices)
+		assert.Equal(s, "bond0-1 bond0-2\n", s.exec(name, "cat", "/sys/class/net/bond0/bonding/slaves"), "%s: the bond's links", name)
+		s.remove(name)
+		s.wantBefore()
+	}
+}
+
 // TestSecondary: Multus is the cluster's meta plugin and calls this one for one
 // NAD, as its users would try it first: deploy/README.md, "Beside Multus".
 func TestSecondary(t *testing.T) {
@@ -97,4 +119,5 @@ END`)
 	assert.Contains(t, events, "multus", "Multus was not there")
 	s.remove("p")
 	s.wantBefore()
+	s.sharesWithMultus()
 }
