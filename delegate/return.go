@@ -48,7 +48,7 @@ func (k *keeper) returnLink(rec *record.Record, l plan.Link, now sight) (*errand
 		return nil, err
 	}
 	if l.VFBefore != nil && back.Admin == nil {
-		return nil, fmt.Errorf("link %s: %w", l.Name, errNoPF(l))
+		return nil, fmt.Errorf("link %s (%s) is back on the host, but its PF %s reports no VFs yet", l.Name, l.Device, l.PF)
 	}
 	what := fmt.Sprintf("%s (%s) is back on the host as %s, and returns to %s", l.Name, l.Device, back.Link.Name, rec.Plan.Bond.Name)
 	return &errand{what, func(context.Context) error { return k.bringBack(rec, l, back, now) }}, nil
