@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -52,7 +53,8 @@ func (t bondTable) status(b *watchedBond, now time.Time) bondStatus {
 	active := t.activeName(b, s.Active)
 	if s.starting {
 		s.shown = BondStatus{Up: true, Degraded: len(b.Links) < b.Wanted}
-		active = cmp.Or(t.master(b).Link.Options[bond.Primary], active)
+		primary, _ := strconv.Atoi(t.master(b).Link.Options[bond.Primary]) // an event has its index
+		active = cmp.Or(t.activeName(b, primary), active)
 	}
 	s.shown.Active = active
 	for i, l := range b.Links {

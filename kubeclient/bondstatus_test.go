@@ -2,6 +2,7 @@ package kubeclient
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -46,7 +47,7 @@ func TestStatusOfBond(t *testing.T) {
 	table, b := tableOf(masterEvent(0, false, false), memberEvent(firstLink, failed), memberEvent(secondLink, failed))
 	b.settled = time.Now().Add(time.Hour)
 	first := table.links[linkKey{podNS, theBond}]
-	first.Link.Options = bond.Options{bond.Primary: "bond0-2"}
+	first.Link.Options = bond.Options{bond.Primary: fmt.Sprint(secondLink)}
 	table.apply(first)
 	assert.Equal(t, BondStatus{Up: true, Active: "bond0-2"}, table.status(b, time.Now()).shown)
 	b.Wanted = 3
