@@ -173,13 +173,14 @@ func TestDelPFRenamed(t *testing.T) {
 	m.wantState(before)
 }
 
-// TestDelPFGone: the PF leaves the host at any edge of DEL. DEL fails or has what it needs;
-// when the PF is back it finishes.
+// TestDelPFGone: the PF leaves the host at any edge of DEL, of the plugin's part or, if that
+// refuses, of Multibond's. DEL fails or has what it needs; when the PF is back it finishes.
 func TestDelPFGone(t *testing.T) {
-	pass := func(edge int) []string {
+	pass := func(edge int, refused string) []string {
 		m := newMachine(t)
 		before := m.state()
 		m.mustAdd(request(t, standard))
+		m.plugins.refuse["sriov DEL bond0-1"] = refused
 		host := m.namespace("")
 		m.edges.reset(edge, func() error {
 			m.change("", "enp1s0", bond.Change{Namespace: m.namespace(pod2)})
@@ -199,8 +200,10 @@ func TestDelPFGone(t *testing.T) {
 		m.wantState(before)
 		return passed
 	}
-	for i := range pass(0) {
-		pass(i + 1)
+	for _, refused := range []string{"", "no"} {
+		for i := range pass(0, refused) {
+			pass(i+1, refused)
+		}
 	}
 }
 
