@@ -24,10 +24,10 @@ func (s *scene) on(command string) string {
 	return out
 }
 
-// overlay writes an administrator's folder with one component, and returns its path.
-func overlay(s *scene, component string) string {
-	folder := filepath.Join(lab.Root(), "build", component)
-	kustomization := "resources: [../../deploy]\ncomponents: [../../deploy/" + component + "]\n"
+// overlay writes an administrator's folder with components, and returns its path.
+func overlay(s *scene, components ...string) string {
+	folder := filepath.Join(lab.Root(), "build", strings.ReplaceAll(strings.Join(components, "-"), "/", "-"))
+	kustomization := "resources: [../../deploy]\ncomponents: [../../deploy/" + strings.Join(components, ", ../../deploy/") + "]\n"
 	require.NoError(s, errors.Join(os.MkdirAll(folder, 0o755), os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(kustomization), 0o644)))
 	return folder
 }
