@@ -261,6 +261,12 @@ type VF struct {
 	LinkState uint32 `json:"linkState"`       // IFLA_VF_LINK_STATE_*: 0 auto, 1 enable, 2 disable
 }
 
+// The link states of a VF (IFLA_VF_LINK_STATE_* in include/uapi/linux/if_link.h).
+const (
+	LinkAuto     = 0 // it has the carrier that its driver makes of the PF's
+	LinkDisabled = 2 // it has no carrier
+)
+
 // setting is one row of [settings].
 type setting struct {
 	name    string                       // in a difference and in the documentation

@@ -33,7 +33,7 @@ type errand struct {
 }
 
 // duties are done in this order.
-var duties = []duty{returnLinks}
+var duties = []duty{returnLinks, relayCarriers}
 
 const (
 	firstPause = 250 * time.Millisecond // before something that has failed is tried again
@@ -48,7 +48,8 @@ const (
 // CAP_NET_BROADCAST in the host's network namespace, and enters no other. say gets what it
 // has done, and what it could not do, one line each. It returns an error if it cannot hear
 // what the kernel tells.
-func (h *Host) Keep(ctx context.Context, agent string, say func(string)) error {
+// A PF that had lost its carrier must have it for holdOff before its VFs get theirs back.
+func (h *Host) Keep(ctx context.Context, agent string, holdOff time.Duration, say func(string)) error {
 	if err := os.MkdirAll(h.Store.Dir, 0o700); err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
@@ -57,7 +58,7 @@ func (h *Host) Keep(ctx context.Context, agent string, say func(string)) error {
 		return err
 	}
 	defer events.Close()
-	k, err := h.newKeeper(agent, say)
+	k, err := h.newKeeper(agent, holdOff, say)
 	if err != nil {
 		return err
 	}
@@ -114,18 +115,21 @@ func signal(c chan<- struct{}) {
 type keeper struct {
 	*Host
 	agent   string // its socket
+	holdOff time.Duration
 	tell    func(string)
 	host    bond.Namespace
 	records map[plan.Key]keptRecord
 	due     map[plan.Key]time.Time // the Records to look at, and when
 	failed  map[plan.Key]failure   // those for which something has failed
 	ended   map[int]time.Time      // when the last namespace with a number ended
+	back    map[string]time.Time   // since when PFs have their carrier back, by name
 }
 
 // keptRecord is a Record with the file that it was read from.
 type keptRecord struct {
 	*record.Record
 	file os.FileInfo
+	pfs  []string // the PFs of its VFs, by PCI address: a PF may have another name by now
 }
 
 // failure is what has failed for a Record, and how long it then waited.
@@ -134,13 +138,13 @@ type failure struct {
 	pause time.Duration
 }
 
-func (h *Host) newKeeper(agent string, say func(string)) (*keeper, error) {
+func (h *Host) newKeeper(agent string, holdOff time.Duration, say func(string)) (*keeper, error) {
 	host, err := h.Kernel.Host()
 	if err != nil {
 		return nil, err
 	}
 	return &keeper{
-		Host: h, agent: agent, tell: say, host: host, records: map[plan.Key]keptRecord{},
+		Host: h, agent: agent, holdOff: holdOff, tell: say, host: host, back: map[string]time.Time{}, records: map[plan.Key]keptRecord{},
 		due: map[plan.Key]time.Time{}, failed: map[plan.Key]failure{}, ended: map[int]time.Time{},
 	}, nil
 }
@@ -191,8 +195,8 @@ func (k *keeper) hear(e bond.Event) {
 		concerns := e.NSID == *rec.NSID
 		if e.NSID == bond.OwnNamespace {
 			concerns = slices.ContainsFunc(rec.Plan.Links, func(l plan.Link) bool {
-				return l.Device != "" && l.Device == e.Link.Device || l.PF != "" && l.PF == e.Link.Name
-			})
+				return l.Device != "" && l.Device == e.Link.Device
+			}) || slices.Contains(rec.pfs, e.Link.Device)
 		}
 		if concerns {
 			k.look(key)
@@ -232,8 +236,18 @@ func (k *keeper) reload(key plan.Key, file os.FileInfo) {
 		k.forget(key)
 		return
 	}
-	k.records[key] = keptRecord{rec, file}
+	k.records[key] = keptRecord{rec, file, k.pfsOf(rec)}
 	k.look(key)
+}
+
+// pfsOf lists the PFs of a Record's VFs.
+func (k *keeper) pfsOf(rec *record.Record) (pfs []string) {
+	for _, l := range rec.Plan.Links {
+		if d, err := bond.ReadDevice(k.Sys, l.Device, l.DevPort); err == nil && d.PF != "" {
+			pfs = append(pfs, d.PF)
+		}
+	}
+	return pfs
 }
 
 func (k *keeper) forget(key plan.Key) {

@@ -29,7 +29,7 @@ func watchedRequest(t *testing.T, config string) plan.Request {
 // keeper is what Keep knows after its start.
 func (m *machine) keeper() *keeper {
 	m.t.Helper()
-	k, err := m.newKeeper("/run/none.sock", func(line string) { m.log.WriteString(line + "\n") })
+	k, err := m.newKeeper("/run/none.sock", 0, func(line string) { m.log.WriteString(line + "\n") })
 	require.NoError(m.t, err)
 	require.NoError(m.t, k.refresh())
 	return k

@@ -26,7 +26,7 @@ func (w *wayBack) unlessMadeAnew(l plan.Link, now bond.DeviceFacts) plan.Link {
 // only bound to its driver again, its PF still keeps what the ADD has set. That has to
 // go.
 func madeAnew(rec *record.Record, l plan.Link, now bond.DeviceFacts) plan.Link {
-	if set := rec.Attached[l.Name].VF; now.Admin != nil && l.VFBefore != nil && set != nil {
+	if set := rec.SetByPF(l); now.Admin != nil && l.VFBefore != nil && set != nil {
 		admin := now.Admin.Without(*set, *l.VFBefore)
 		now.Admin = &admin
 	}
@@ -99,7 +99,7 @@ func (w *wayBack) repairAdmin(l plan.Link, now bond.DeviceFacts) error {
 // now, without what the ADD has set. If the PF has set a MAC in place of one that the VF
 // had chosen, it has to have none.
 func withoutAdd(rec *record.Record, l plan.Link, now bond.VF) bond.VF {
-	set := rec.Attached[l.Name].VF
+	set := rec.SetByPF(l)
 	if set == nil {
 		before := *l.VFBefore // the ADD was killed: it may have set anything
 		before.MAC = now.MAC

@@ -33,8 +33,10 @@ type Character struct {
 	// Late is how long after it was asked for a VF has another MAC. Until then the answer
 	// is EAGAIN.
 	Late time.Duration
-	// Everything: the PF also sets a VF's minimal rate, link state and a VLAN of 802.1ad.
+	// Everything: the PF also sets a VF's minimal rate and a VLAN of 802.1ad.
 	Everything bool
+	// LinkState: the PF sets a VF's link state. One that is disabled has no carrier.
+	LinkState bool
 	// Virtio: the interface is that of a child of the PCI device, on the virtio bus. The PF
 	// reports no VFs, and changes none.
 	Virtio bool
@@ -52,17 +54,17 @@ var (
 	// operation is pending", are EAGAIN. Each change resets the VF, which then takes the
 	// MAC that its PF gives it (intel/iavf/iavf_virtchnl.c, VIRTCHNL_OP_GET_VF_RESOURCES).
 	// A VF to which the PF gives none makes one up (intel/iavf/iavf_main.c).
-	I40E = Character{PF: "i40e", VF: "iavf", NoPermMAC: true, Refusal: unix.EACCES, TakesMAC: true, Busy: time.Second, BusyError: unix.EAGAIN}
+	I40E = Character{PF: "i40e", VF: "iavf", LinkState: true, NoPermMAC: true, Refusal: unix.EACCES, TakesMAC: true, Busy: time.Second, BusyError: unix.EAGAIN}
 	// ICE is intel/ice/ice_vf_lib.c, ice_check_vf_ready_for_cfg: after a wait of 800 ms
 	// a VF in reset is EBUSY. ice_sriov.c has all settings.
-	ICE = Character{PF: "ice", VF: "iavf", Everything: true, NoPermMAC: true, Refusal: unix.EACCES, TakesMAC: true, Busy: 2 * time.Second, BusyError: unix.EBUSY}
+	ICE = Character{PF: "ice", VF: "iavf", Everything: true, LinkState: true, NoPermMAC: true, Refusal: unix.EACCES, TakesMAC: true, Busy: 2 * time.Second, BusyError: unix.EBUSY}
 	// SlowIAVF is intel/iavf/iavf_main.c, iavf_set_mac, with a PF that does not answer
 	// within 2.5 s: EAGAIN, and the MAC changes when the answer comes.
 	SlowIAVF = Character{PF: "ice", VF: "iavf", NoPermMAC: true, Refusal: unix.EACCES, TakesMAC: true, Late: time.Second}
 	// MLX5 is mellanox/mlx5/core: en_main.c (mlx5e_set_netdev_dev_addr: a random MAC; any
 	// is accepted), eswitch.c (what is reported of a VF is what was set). An interface
 	// can be made anew, see [Kernel.Remake].
-	MLX5 = Character{PF: "mlx5_core", VF: "mlx5_core", Unheard: true, NoPermMAC: true}
+	MLX5 = Character{PF: "mlx5_core", VF: "mlx5_core", Unheard: true, NoPermMAC: true, LinkState: true}
 	// MLX5Switchdev is the same in switchdev mode (eswitch.c and esw/legacy.c: EOPNOTSUPP;
 	// en_rep.c).
 	MLX5Switchdev = Character{PF: "mlx5_core", VF: "mlx5_core", Unheard: true, NoPermMAC: true, Switchdev: true}

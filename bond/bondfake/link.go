@@ -270,8 +270,15 @@ func (l *link) changeUp(up bool) {
 	if l.Up != up {
 		l.ns.k.resetPF(l.Device)
 	}
-	changed := l.Carrier != up
-	l.Up, l.Carrier = up, up
+	l.Up = up
+	d := l.vf()
+	l.changeCarrier(up && (d == nil || d.admin.LinkState != bond.LinkDisabled))
+}
+
+// changeCarrier gives a link a carrier, or takes it away.
+func (l *link) changeCarrier(carrier bool) {
+	changed := l.Carrier != carrier
+	l.Carrier = carrier
 	if b := l.ns.k.master(l); b != nil && changed {
 		b.monitor(l)
 	}

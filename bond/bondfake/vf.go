@@ -136,10 +136,15 @@ func (k *Kernel) changeDevice(d *device, have, want bond.VF) error {
 	})
 	set("spoofchk", have.SpoofChk != want.SpoofChk, legacy(func() { d.admin.SpoofChk = want.SpoofChk }))
 	set("link state", have.LinkState != want.LinkState, func() error {
-		if !d.is.Everything {
+		if !d.is.LinkState {
 			return unix.EOPNOTSUPP
 		}
 		d.admin.LinkState = want.LinkState
+		for _, l := range k.links {
+			if l.Device == d.address {
+				l.changeCarrier(l.Up && want.LinkState != bond.LinkDisabled)
+			}
+		}
 		return nil
 	})
 	set("trust", have.Trust != nil && want.Trust != nil && *have.Trust != *want.Trust, legacy(func() { d.admin.Trust = new(*want.Trust) }))

@@ -25,13 +25,14 @@ func keepOf(args []string) (status int) {
 		flags.PrintDefaults()
 	}
 	agent := flags.String("agent", "/run/multibond/agent.sock", "the agent's socket")
+	holdOff := flags.Duration("hold-off", 0, "how long a PF must have its carrier back before its VFs get theirs")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
 	say := func(line string) { fmt.Fprintln(os.Stderr, "multibond keep:", line) }
 	host, err := newHost(&skel.CmdArgs{})
 	if err == nil {
-		err = host.Keep(context.Background(), *agent, say)
+		err = host.Keep(context.Background(), *agent, *holdOff, say)
 	}
 	if err != nil {
 		say(err.Error())

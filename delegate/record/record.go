@@ -49,6 +49,7 @@ type Record struct {
 	DeviceInfo  json.RawMessage      `json:"deviceInfo,omitempty"`  // what a plugin wrote about its device; it replaces the Plan's
 	Result      json.RawMessage      `json:"result,omitempty"`      // the ADD's: the attachment is complete
 	Returning   map[string]time.Time `json:"returning,omitempty"`   // links that keep began to bring back into the bond, at that time
+	Relayed     []string             `json:"relayed,omitempty"`     // links from whose VFs keep has taken the carrier, by their PFs
 	Restored    []string             `json:"restored,omitempty"`    // links that are as before again
 	Unanswered  map[string]time.Time `json:"unanswered,omitempty"`  // plugins, with their interfaces, whose DEL was executed at that time and has not ended, and what Multibond was restoring
 	Slow        map[string]time.Time `json:"slow,omitempty"`        // links, or the bond, whose restoring took long, at that time
@@ -144,6 +145,18 @@ func (r *Record) Returns(l plan.Link, at time.Time) {
 		r.Returning = map[string]time.Time{}
 	}
 	r.Returning[l.Name] = at
+}
+
+// SetByPF returns what a link's PF keeps for its VF by the ADD, and by keep since then. nil:
+// that is not known, or there is no VF.
+func (r *Record) SetByPF(l plan.Link) *bond.VF {
+	set := r.Attached[l.Name].VF
+	if set == nil || !slices.Contains(r.Relayed, l.Name) {
+		return set
+	}
+	now := *set
+	now.LinkState = bond.LinkDisabled
+	return &now
 }
 
 // assumeBegun marks every step as begun: the Record does not know how far its ADD has
