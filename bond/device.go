@@ -237,6 +237,22 @@ func isRepresentor(name string) bool {
 	return is && (strings.HasPrefix(rest, "vf") || strings.HasPrefix(rest, "sf"))
 }
 
+// Representor returns the name of the interface that stands for a VF of a PF in switchdev
+// mode, or "" if there is none. Where it is down, the VF has no carrier.
+func Representor(sys fs.FS, pf string, number int) (string, error) {
+	all, err := netdevs(sys, path.Join(pciDevices, pf), "", "")
+	if err != nil {
+		return "", fmt.Errorf("PF %s: %w", pf, err)
+	}
+	for _, n := range all {
+		rest, is := cutNumbered(n.portName, "pf")
+		if is && rest == fmt.Sprintf("vf%d", number) {
+			return n.name, nil
+		}
+	}
+	return "", nil
+}
+
 // cutNumbered returns s without prefix and the number that follows it. found
 // reports whether s begins with both; otherwise rest has no meaning.
 func cutNumbered(s, prefix string) (rest string, found bool) {

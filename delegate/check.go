@@ -157,7 +157,7 @@ func (h *Host) verifyVFs(problems *bond.Problems, s sandbox, rec *record.Record)
 		// Some PFs, such as igb's, report the MAC that the VF itself has set, and a
 		// bond may set it at any failover.
 		now.MAC = then.MAC
-		if slices.Contains(rec.Relayed, l.Name) {
+		if _, relayed := rec.Relayed[l.Name]; relayed {
 			now.LinkState = then.LinkState // keep has disabled it, for as long as its PF has no carrier
 		}
 		for _, d := range now.Differences(*then) {

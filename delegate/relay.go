@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"time"
 
@@ -38,20 +37,17 @@ func (k *keeper) relay(rec *record.Record, l plan.Link, now sight) (*errand, err
 	if err != nil || device.PFNetdev == "" {
 		return nil, err
 	}
-	pf, err := k.host.Link(device.PFNetdev)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
+	pf, there, err := bond.LinkIfThere(k.host, device.PFNetdev)
+	if !there || err != nil {
 		return nil, err
 	}
 	l.PF = pf.Name
-	relayed := slices.Contains(rec.Relayed, l.Name)
-	in, there := bond.Find(now.links(), func(x bond.Link) bool { return rec.Is(l, x) && x.Master == rec.BondIndex })
+	_, relayed := rec.Relayed[l.Name]
+	uses := slices.ContainsFunc(now.links(), func(x bond.Link) bool { return rec.Is(l, x) && x.Master == rec.BondIndex && x.Carrier })
 	switch {
-	case !pf.Carrier && there && in.Carrier:
+	case !pf.Carrier && uses:
 		delete(k.back, pf.Name)
-		return k.takeCarrier(rec, l)
+		return k.takeCarrier(rec, l, device)
 	case !pf.Carrier:
 		delete(k.back, pf.Name)
 	case relayed && k.isBack(rec.Plan.Key(), pf.Name):
@@ -75,43 +71,51 @@ func (k *keeper) isBack(key plan.Key, pf string) bool {
 	return true
 }
 
-// takeCarrier returns the errand that has the PF disable the link of a VF, or nil if it is
-// disabled, and its carrier is about to go.
-func (k *keeper) takeCarrier(rec *record.Record, l plan.Link) (*errand, error) {
+// takeCarrier returns the errand that takes the carrier from a VF, or nil if that is done,
+// and the VF is about to notice.
+func (k *keeper) takeCarrier(rec *record.Record, l plan.Link, device bond.Device) (*errand, error) {
+	by, err := bond.Representor(k.Sys, device.PF, device.Number)
+	if err != nil {
+		return nil, err
+	}
 	is, err := adminOf(k.host, l)
 	if err != nil || is == nil || is.LinkState != bond.LinkAuto {
 		return nil, err
 	}
 	what := fmt.Sprintf("PF %s has no carrier, and %s (%s) loses its own, so that %s stops using it", l.PF, l.Name, l.Device, rec.Plan.Bond.Name)
 	return &errand{what, func(context.Context) error {
-		before := rec.Relayed
-		if !slices.Contains(before, l.Name) {
-			rec.Relayed = append(slices.Clone(before), l.Name)
-		}
+		rec.SetRelayed(l, by)
 		if err := k.Store.Update(rec); err != nil {
 			return err
 		}
+		if by != "" {
+			return setRepresentor(k.host, by, false)
+		}
 		err := k.setLinkState(l, *is, bond.LinkDisabled)
 		if errors.Is(err, unix.EOPNOTSUPP) {
-			rec.Relayed = before
+			delete(rec.Relayed, l.Name)
 			return errors.Join(fmt.Errorf("the driver of %s cannot do that: %w (let the bond probe its router: arpIpTarget)", l.PF, err), k.Store.Update(rec))
 		}
 		return err
 	}}, nil
 }
 
-// giveCarrier has the PF enable the link of a VF again, unless somebody has done so.
+// giveCarrier gives the VF of a link its carrier back, unless somebody has done so.
 func (k *keeper) giveCarrier(rec *record.Record, l plan.Link) error {
+	by := rec.Relayed[l.Name]
+	if err := setRepresentor(k.host, by, true); err != nil {
+		return err
+	}
 	is, err := adminOf(k.host, l)
 	if err != nil {
 		return err
 	}
-	if is != nil && is.LinkState == bond.LinkDisabled {
+	if by == "" && is != nil && is.LinkState == bond.LinkDisabled {
 		if err := k.setLinkState(l, *is, bond.LinkAuto); err != nil {
 			return err
 		}
 	}
-	rec.Relayed = slices.DeleteFunc(slices.Clone(rec.Relayed), func(name string) bool { return name == l.Name })
+	delete(rec.Relayed, l.Name)
 	return k.Store.Update(rec)
 }
 
@@ -120,4 +124,19 @@ func (k *keeper) setLinkState(l plan.Link, is bond.VF, state uint32) error {
 	want := is
 	want.LinkState = state
 	return k.host.ChangeVF(l.PF, l.VF, is, want)
+}
+
+// setRepresentor sets the representor of a VF up or down. "", or one that is gone, is none.
+func setRepresentor(host bond.Namespace, name string, up bool) error {
+	if name == "" {
+		return nil
+	}
+	l, there, err := bond.LinkIfThere(host, name)
+	if !there || err != nil || l.Up == up {
+		return err
+	}
+	if err := host.Change(l.Index, bond.Change{Up: &up}); err != nil {
+		return fmt.Errorf("representor %s: %w", name, err)
+	}
+	return nil
 }

@@ -147,7 +147,7 @@ func (k *Kernel) AddCard(is Character, address, name string, vfs ...string) {
 		k.addVF(k.devices[vf], fmt.Sprintf("%sv%d", name, i))
 		if is.Switchdev {
 			pf.portName = "p0"
-			rep := k.addLink(host, bond.Link{Name: fmt.Sprintf("%s_%d", name, i), Device: address, MTU: 1500, MaxMTU: 9216})
+			rep := k.addLink(host, bond.Link{Name: fmt.Sprintf("%s_%d", name, i), Device: address, Up: true, Carrier: true, MTU: 1500, MaxMTU: 9216})
 			rep.portName = fmt.Sprintf("pf0vf%d", i)
 		}
 	}

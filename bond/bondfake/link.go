@@ -271,8 +271,14 @@ func (l *link) changeUp(up bool) {
 		l.ns.k.resetPF(l.Device)
 	}
 	l.Up = up
-	d := l.vf()
-	l.changeCarrier(up && (d == nil || d.admin.LinkState != bond.LinkDisabled))
+	l.changeCarrier(l.hasCarrier())
+	if l.represents() {
+		for _, vf := range l.ns.k.links {
+			if d := vf.vf(); d != nil && l.ns.k.representor(d) == l {
+				vf.changeCarrier(vf.hasCarrier())
+			}
+		}
+	}
 }
 
 // changeCarrier gives a link a carrier, or takes it away.

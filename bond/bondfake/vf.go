@@ -80,11 +80,32 @@ func (k *Kernel) resetPF(address string) {
 }
 
 func (k *Kernel) isUp(pf string) bool {
-	return slices.ContainsFunc(k.links, func(l *link) bool { return l.Device == pf && l.Up })
+	return slices.ContainsFunc(k.links, func(l *link) bool { return l.Device == pf && l.Up && !l.represents() })
 }
 
 // represents reports whether a link is the representor of a VF.
 func (l *link) represents() bool { return l.portName != "" && l.portName != "p0" }
+
+// hasCarrier reports whether a link has a carrier: if it is up, unless it is that of a VF whose
+// PF has disabled it, or whose representor is down.
+func (l *link) hasCarrier() bool {
+	d := l.vf()
+	if d == nil {
+		return l.Up
+	}
+	rep := l.ns.k.representor(d)
+	return l.Up && d.admin.LinkState != bond.LinkDisabled && (rep == nil || rep.Up)
+}
+
+// representor returns the representor of a VF, or nil.
+func (k *Kernel) representor(d *device) *link {
+	for _, l := range k.links {
+		if l.Device == d.pf && l.portName == fmt.Sprintf("pf0vf%d", d.number) {
+			return l
+		}
+	}
+	return nil
+}
 
 // changeDevice changes a VF. Each setting is a request of its own.
 func (k *Kernel) changeDevice(d *device, have, want bond.VF) error {
@@ -142,7 +163,7 @@ func (k *Kernel) changeDevice(d *device, have, want bond.VF) error {
 		d.admin.LinkState = want.LinkState
 		for _, l := range k.links {
 			if l.Device == d.address {
-				l.changeCarrier(l.Up && want.LinkState != bond.LinkDisabled)
+				l.changeCarrier(l.hasCarrier())
 			}
 		}
 		return nil

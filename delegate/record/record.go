@@ -49,7 +49,7 @@ type Record struct {
 	DeviceInfo  json.RawMessage      `json:"deviceInfo,omitempty"`  // what a plugin wrote about its device; it replaces the Plan's
 	Result      json.RawMessage      `json:"result,omitempty"`      // the ADD's: the attachment is complete
 	Returning   map[string]time.Time `json:"returning,omitempty"`   // links that keep began to bring back into the bond, at that time
-	Relayed     []string             `json:"relayed,omitempty"`     // links from whose VFs keep has taken the carrier, by their PFs
+	Relayed     map[string]string    `json:"relayed,omitempty"`     // links from whose VFs keep has taken the carrier, by that representor, or "": by the PF
 	Restored    []string             `json:"restored,omitempty"`    // links that are as before again
 	Unanswered  map[string]time.Time `json:"unanswered,omitempty"`  // plugins, with their interfaces, whose DEL was executed at that time and has not ended, and what Multibond was restoring
 	Slow        map[string]time.Time `json:"slow,omitempty"`        // links, or the bond, whose restoring took long, at that time
@@ -151,12 +151,20 @@ func (r *Record) Returns(l plan.Link, at time.Time) {
 // that is not known, or there is no VF.
 func (r *Record) SetByPF(l plan.Link) *bond.VF {
 	set := r.Attached[l.Name].VF
-	if set == nil || !slices.Contains(r.Relayed, l.Name) {
+	if by, relayed := r.Relayed[l.Name]; set == nil || !relayed || by != "" {
 		return set
 	}
 	now := *set
 	now.LinkState = bond.LinkDisabled
 	return &now
+}
+
+// SetRelayed records by what keep takes the carrier from a link's VF.
+func (r *Record) SetRelayed(l plan.Link, by string) {
+	if r.Relayed == nil {
+		r.Relayed = map[string]string{}
+	}
+	r.Relayed[l.Name] = by
 }
 
 // assumeBegun marks every step as begun: the Record does not know how far its ADD has
