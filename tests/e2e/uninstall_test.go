@@ -41,7 +41,7 @@ func TestUninstall(t *testing.T) {
 	s.apply(pod("bonded", "bond-net1@bond0", 1), pod("plain", "", 0))
 	s.ready("bonded", "plain")
 	s.kubectl("apply", "-k", overlay(s, "uninstall"))
-	logs := []string{"-n", "multibond-system", "logs", "-l", "app=multibond-agent", "-c", "uninstall"}
+	logs := []string{"-n", "multibond-system", "logs", "-l", "multibond.io/uninstall", "-c", "uninstall"}
 	s.eventually(func() error {
 		out, err := c.Kubectl(t.Context(), "", logs...)
 		if err != nil || !strings.Contains(out, `"pods":"`+s.namespace+`/bonded"`) {
@@ -51,7 +51,7 @@ func TestUninstall(t *testing.T) {
 	})
 	s.on("test -x /opt/cni/bin/multibond -a -f /etc/cni/net.d/00-multibond.conflist")
 	s.remove("bonded")
-	s.rollout("status")
+	s.kubectl("-n", "multibond-system", "rollout", "status", "daemonset/multibond-agent", "--timeout=5m")
 	s.on("test ! -e /opt/cni/bin/multibond -a ! -e /etc/cni/net.d/00-multibond.conflist")
 	s.apply(pod("later", "", 0))
 	s.ready("later")
