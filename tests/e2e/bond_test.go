@@ -69,6 +69,21 @@ func TestBond(t *testing.T) {
 	report.APICalls["DEL"] = 0
 }
 
+// TestPluginsAfterTheBond: a NAD is a list whose first plugin is a bond. The others work on
+// the bond, and network-status is as without them.
+func TestPluginsAfterTheBond(t *testing.T) {
+	s := newScene(t)
+	s.apply(followedNAD("followed", "10.56.217.0/24"))
+	s.apply(pod("p", "followed@bond0", 1))
+	s.ready("p")
+	assert.Equal(t, "bond0-1 bond0-2\n1\n", s.exec("p", "cat", "/sys/class/net/bond0/bonding/slaves", "/proc/sys/net/ipv4/conf/bond0/arp_filter"))
+	entry := s.status("p")[1]
+	assert.Equal(t, "bond0 [10.56.217.2] 1500", fmt.Sprint(entry["interface"], " ", entry["ips"], " ", entry["mtu"]), "network-status")
+	assert.Contains(t, entry["multibond.io/links"].([]any)[0], "device-info")
+	s.remove("p")
+	s.wantBefore()
+}
+
 // TestPodStart measures how long pods take to be ready, in turn, without and
 // with networks.
 func TestPodStart(t *testing.T) {

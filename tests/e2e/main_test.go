@@ -241,6 +241,13 @@ func bondNAD(name, subnet string) string {
 		"ipam": {"type": "host-local", "subnet": %q, "gateway": %q}}`, name, subnet, strings.Replace(subnet, ".0/", ".1/", 1)[:len(subnet)-3]))
 }
 
+// followedNAD is a list: a bond, and tuning after it.
+func followedNAD(name, subnet string) string {
+	return nad(name, fmt.Sprintf(`{"cniVersion": "1.0.0", "name": %q, "plugins": [
+		{"type": "multibond", "links": [{"resourceName": "intel.com/sriov_pf1"}, {"resourceName": "intel.com/sriov_pf2"}], "ipam": {"type": "host-local", "subnet": %q}},
+		{"type": "tuning", "sysctl": {"net.ipv4.conf.IFNAME.arp_filter": "1"}}]}`, name, subnet))
+}
+
 // pod is a pod of containers that have so many VFs of each of two PFs.
 func pod(name, networks string, vfs ...int) string {
 	return podWith(name, map[string]string{"k8s.v1.cni.cncf.io/networks": networks}, vfs...)

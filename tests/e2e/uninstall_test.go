@@ -105,10 +105,10 @@ END`)
 	s.kubectl("apply", "-k", overlay(s, "beside-multus"))
 	s.rollout("status")
 	s.on("test -x /opt/cni/bin/multibond -a ! -e /etc/cni/net.d/00-multibond.conflist")
-	s.apply(bondNAD("bond-net1", "10.56.217.0/24"))
+	s.apply(followedNAD("bond-net1", "10.56.217.0/24"))
 	s.apply(pod("p", "bond-net1@bond0", 1))
 	s.ready("p")
-	assert.Equal(t, "bond0-1 bond0-2\n", s.exec("p", "cat", "/sys/class/net/bond0/bonding/slaves"), "the bond's links")
+	assert.Equal(t, "bond0-1 bond0-2\n1\n", s.exec("p", "cat", "/sys/class/net/bond0/bonding/slaves", "/proc/sys/net/ipv4/conf/bond0/arp_filter"), "the bond's links, and what tuning did")
 	var names []string // Multus has an entry for each interface of a result
 	for _, e := range s.status("p") {
 		names = append(names, fmt.Sprint(e["name"], " ", e["interface"], " ", e["ips"] != nil))
