@@ -1,6 +1,7 @@
 package delegate
 
 import (
+	"crypto/sha256"
 	"errors"
 	"flag"
 	"fmt"
@@ -114,6 +115,12 @@ func (m *machine) print() string {
 	return out
 }
 
+// fingerprint is a short form of print.
+func (m *machine) fingerprint() string {
+	sum := sha256.Sum256([]byte(m.print()))
+	return string(sum[:])
+}
+
 // owned describes c2's attachment: what is in its pod, and what the PFs keep for its VFs.
 func (m *machine) owned() string {
 	lines := m.linesOf(pod2)
@@ -195,85 +202,128 @@ func failedDels(t *testing.T) [][]move {
 // model says.
 func TestLife(t *testing.T) {
 	t.Parallel()
-	found := map[string]bool{newMachine(t).print(): true}
+	found := map[string]bool{newMachine(t).fingerprint(): true}
 	lived := map[[2]record.Phase]bool{}
 	frontier := [][]move{nil}
 	made := 0
 	for depth := 1; len(frontier) > 0 && (depth <= *lifeDepth || *lifeDepth == 0); depth++ {
-		var further [][]move
 		if depth == *lifeDepth {
 			frontier = append(frontier, failedDels(t)...)
 		}
-		look := func(m *machine, path []move) {
-			made++
-			if state := m.print(); !found[state] {
-				found[state] = true
-				further = append(further, path)
-			}
-		}
-		for _, path := range frontier {
-			for _, what := range slices.Sorted(maps.Keys(moves)) {
-				t.Run(what, func(t *testing.T) { // which removes its machines when it ends
-					before := replay(t, path)
-					owned, has, lives := before.owned(), before.isAttached(c2), before.lives()
-					whole := before.do(move{what: what})
-					lost := ""
-					all := faults(path, what, whole)
-					for _, v := range all {
-						m := before
-						if v.edge > 0 {
-							m = replay(t, path)
-							m.do(v)
-						}
-						next := append(slices.Clone(path), v)
-						if has && what != "ADD c2" && what != "DEL c2" {
-							require.Equal(t, owned, m.owned(), "%v has touched c2", next)
-						}
-						now := m.lives()
-						for i := range now {
-							if len(all) > 1 { // otherwise it can have gone through several phases
-								lived[[2]record.Phase{lives[i], now[i]}] = true
-							}
-						}
-						look(m, next)
-						if v.fails {
-							continue
-						}
-						lives = now
-						if kept := fmt.Sprint(m.disk.operations, m.plugins.pool); kept != lost && followsWhole(path) {
-							lost = kept
-							m.loseThePower(next, look)
-						}
-					}
-				})
+		var further [][]move
+		for _, one := range inParallel(t, "on", frontier, onwards) {
+			maps.Copy(lived, one.lived)
+			for _, came := range one.to {
+				made++
+				if !found[came.state] {
+					found[came.state] = true
+					further = append(further, came.path)
+				}
 			}
 		}
 		frontier = further
-		for _, path := range frontier {
-			t.Run("back", func(t *testing.T) {
-				for _, way := range [][]string{{"DEL c1", "DEL c2"}, {"DEL c2", "DEL c1"}, {"GC that keeps c2", "DEL c2"}} {
-					m := replay(t, path)
-					for _, what := range way {
-						was := m.lives()
-						m.do(move{what: what})
-						for i, now := range m.lives() {
-							lived[[2]record.Phase{was[i], now}] = true
-						}
-					}
-					if slices.ContainsFunc(m.aside(), func(rec *record.Record) bool { return rec.Hangs(m.Limbo.GiveUp) }) {
-						// It was killed when its time was over, so no DEL tries it again.
-						require.NoError(t, m.GC(t.Context(), "net1", []netconf.GCAttachment{}))
-					}
-					m.wantAsBefore(path, strings.Join(way, ", "))
-				}
-			})
-			if t.Failed() {
-				return
-			}
+		for _, one := range inParallel(t, "back", frontier, backwards) {
+			maps.Copy(lived, one.lived)
+		}
+		if t.Failed() {
+			return
 		}
 	}
 	wantLived(t, lived)
 	t.Logf("%d states, %d moves; %d states were new with the last", len(found), made, len(frontier))
+}
+
+// walk is what moves from one state have led to.
+type walk struct {
+	to    []arrival                // in order
+	lived map[[2]record.Phase]bool // from phase to phase
+}
+
+// arrival is a state, and the moves that lead to it from a fresh machine.
+type arrival struct {
+	state string
+	path  []move
+}
+
+// inParallel walks from all states, and returns the walks in the order of the states. Each
+// is a test of its own, which removes its machines when it ends.
+func inParallel(t *testing.T, name string, from [][]move, step func(*testing.T, []move) walk) []walk {
+	walks := make([]walk, len(from))
+	t.Run(name, func(t *testing.T) {
+		for i, path := range from {
+			t.Run("", func(t *testing.T) {
+				t.Parallel()
+				walks[i] = step(t, path)
+			})
+		}
+	})
+	return walks
+}
+
+// onwards makes each move from a state, in each way in which it can go.
+func onwards(t *testing.T, path []move) walk {
+	w := walk{lived: map[[2]record.Phase]bool{}}
+	for _, what := range slices.Sorted(maps.Keys(moves)) {
+		t.Run(what, func(t *testing.T) { w.move(t, path, what) })
+	}
+	return w
+}
+
+// move makes one move from a state, in each way in which it can go.
+func (w *walk) move(t *testing.T, path []move, what string) {
+	look := func(m *machine, path []move) { w.to = append(w.to, arrival{m.fingerprint(), path}) }
+	before := replay(t, path)
+	owned, has, lives := before.owned(), before.isAttached(c2), before.lives()
+	whole := before.do(move{what: what})
+	lost := ""
+	all := faults(path, what, whole)
+	for _, v := range all {
+		m := before
+		if v.edge > 0 {
+			m = replay(t, path)
+			m.do(v)
+		}
+		next := append(slices.Clone(path), v)
+		if has && what != "ADD c2" && what != "DEL c2" {
+			require.Equal(t, owned, m.owned(), "%v has touched c2", next)
+		}
+		now := m.lives()
+		for i := range now {
+			if len(all) > 1 { // otherwise it can have gone through several phases
+				w.lived[[2]record.Phase{lives[i], now[i]}] = true
+			}
+		}
+		look(m, next)
+		if v.fails {
+			continue
+		}
+		lives = now
+		if kept := fmt.Sprint(m.disk.operations, m.plugins.pool); kept != lost && followsWhole(path) {
+			lost = kept
+			m.loseThePower(next, look)
+		}
+	}
+}
+
+// backwards checks that each way back from a state leads to what was before.
+func backwards(t *testing.T, path []move) walk {
+	w := walk{lived: map[[2]record.Phase]bool{}}
+	for _, way := range [][]string{{"DEL c1", "DEL c2"}, {"DEL c2", "DEL c1"}, {"GC that keeps c2", "DEL c2"}} {
+		m := replay(t, path)
+		for _, what := range way {
+			was := m.lives()
+			m.do(move{what: what})
+			for i, now := range m.lives() {
+				w.lived[[2]record.Phase{was[i], now}] = true
+			}
+		}
+		if slices.ContainsFunc(m.aside(), func(rec *record.Record) bool { return rec.Hangs(m.Limbo.GiveUp) }) {
+			// It was killed when its time was over, so no DEL tries it again.
+			require.NoError(t, m.GC(t.Context(), "net1", []netconf.GCAttachment{}))
+		}
+		m.wantAsBefore(path, strings.Join(way, ", "))
+	}
+	return w
 }
 
 // TestLookAtLife: what TestLife looks at stays as it is, also damaged Records, of which

@@ -69,8 +69,8 @@ func newMachineOn(t *testing.T, k *bondfake.Kernel) *machine {
 	m := &machine{Kernel: k, t: t, edges: &edges{}, disk: newDisk(), log: &bytes.Buffer{}}
 	m.plugins = newPlugins(k, m.edges)
 	m.Host = &Host{
-		Kernel: edgedKernel{k, m.edges}, Sys: k.Sys(), Runner: m.plugins, Store: record.Store{Dir: stateDir(t), Files: atomicfile.Files{Around: m.operate}},
-		Path: []string{"/opt/cni/bin"}, BootID: "boot1", SRIOV: t.TempDir(), DeviceInfo: t.TempDir(), WayBack: time.Minute, Limbo: Limbo{GiveUp: time.Hour},
+		Kernel: edgedKernel{k, m.edges}, Sys: k.Sys(), Runner: m.plugins, Store: record.Store{Dir: inMemory(t), Files: atomicfile.Files{Around: m.operate}},
+		Path: []string{"/opt/cni/bin"}, BootID: "boot1", SRIOV: inMemory(t), DeviceInfo: inMemory(t), WayBack: time.Minute, Limbo: Limbo{GiveUp: time.Hour},
 	}
 	return m
 }
@@ -90,9 +90,9 @@ func (m *machine) operate(o atomicfile.Operation, do func() error) error {
 	return err
 }
 
-// stateDir is in memory where that is possible: thousands of machines sync
+// inMemory is a directory in memory where that is possible: thousands of machines sync
 // their files, each of which would cost milliseconds.
-func stateDir(t *testing.T) string {
+func inMemory(t *testing.T) string {
 	dir, err := os.MkdirTemp("/dev/shm", "delegate-*")
 	if err != nil {
 		return t.TempDir()

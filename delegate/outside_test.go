@@ -195,7 +195,7 @@ func TestAnswersLeadNowhereElse(t *testing.T) {
 	require.Greater(t, len(changes), 200)
 	for _, c := range append(changes, change{}) {
 		n := newNode(t)
-		root := n.below(filepath.Join(stateDir(t), "a", "b"))
+		root := n.below(filepath.Join(inMemory(t), "a", "b"))
 		before, files := n.state(), filesOf(t, root, n.Store.Dir)
 		decoded := walk(n, func(path, _ string, set func(any)) {
 			if path == c.path {
