@@ -2,6 +2,7 @@ package delegate
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
 )
@@ -564,5 +566,31 @@ func TestGC(t *testing.T) {
 	keys, _ := m.Store.List()
 	assert.Equal(t, []plan.Key{c2}, keys)
 	require.NoError(t, gc(`"cni.dev/valid-attachments": null`))
+	m.wantState(before)
+}
+
+// TestDelRenamedLink: a link that the application has renamed is found by its plugin, under
+// the name that the plugin knows. Nothing is left for Multibond to do.
+func TestDelRenamedLink(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	m.mustAdd(request(t, standard))
+	m.change(pod1, "bond0-1", bond.Change{Up: new(false)})
+	m.change(pod1, "bond0-1", bond.Change{Name: new("mine")})
+	m.mustDel(c1)
+	m.wantState(before)
+	assert.Empty(t, m.log.String())
+	once := slices.DeleteFunc(m.plugins.calls, func(c invoke.Call) bool { return c.Command != "DEL" || c.IfName != "bond0-1" })
+	assert.Len(t, once, 1, "it is asked again if it fails")
+}
+
+// TestAddWithoutBonding: on a node whose kernel has no bonding nothing is attached.
+func TestAddWithoutBonding(t *testing.T) {
+	m := newMachine(t)
+	m.SetBonding(false)
+	before := m.state()
+	_, err := m.Add(t.Context(), request(t, standard))
+	require.ErrorContains(t, err, "this kernel has no bonding")
+	assert.Len(t, m.plugins.calls, 0)
 	m.wantState(before)
 }
