@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
@@ -51,12 +52,28 @@ func (h *Host) check(ctx context.Context, k plan.Key, left *current.Result, o *o
 	}
 	err = h.verify(s, rec, left)
 	if !rec.Plan.IsChain() {
-		err = errors.Join(err, bond.VerifyHealth(s.pod, rec.BondIndex))
+		err = errors.Join(err, verifyHealth(ctx, s, rec))
 	}
 	if err != nil {
 		return cnierror.With(cnierror.Check, fmt.Errorf("network %s: %w", rec.Plan.Network, err))
 	}
 	return h.checkPlugins(ctx, rec)
+}
+
+// carrierTime is how long after the begin of its ADD a bond may have no carrier yet. Runtimes
+// call CHECK right after ADD, a VF gets its carrier some time after it was set up, and the
+// bond when monitoring has noticed that.
+const carrierTime = 3 * time.Second
+
+// verifyHealth returns an error if the bond has no carrier.
+func verifyHealth(ctx context.Context, s sandbox, rec *record.Record) error {
+	for {
+		err := bond.VerifyHealth(s.pod, rec.BondIndex)
+		if err == nil || ctx.Err() != nil || time.Since(rec.Created) > carrierTime {
+			return err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 // verify is Verify(Record, Facts). It returns nil if everything is as the ADD left it, and
