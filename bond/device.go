@@ -238,7 +238,7 @@ func isRepresentor(name string) bool {
 }
 
 // Representor returns the name of the interface that stands for a VF of a PF in switchdev
-// mode, or "" if there is none. Where it is down, the VF has no carrier.
+// mode, or "" if there is none. While it is down, the VF has no carrier.
 func Representor(sys fs.FS, pf string, number int) (string, error) {
 	all, err := netdevs(sys, path.Join(pciDevices, pf), "", "")
 	if err != nil {

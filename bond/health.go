@@ -2,7 +2,7 @@ package bond
 
 import "slices"
 
-// Condition is how well a bond is. It is the one comparison of what a bond should be with
+// Condition is the condition of a bond. It is the one comparison of what a bond should be with
 // what it is: CHECK makes it, and so does the agent, all the time.
 type Condition int
 

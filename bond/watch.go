@@ -65,6 +65,9 @@ func parseEvent(sys fs.FS, nsid int, kind uint16, message []byte) (e Event, know
 		e.NSID = nsid
 		return e, err == nil, err
 	case unix.RTM_DELNSID:
+		if nsid != OwnNamespace {
+			return Event{}, false, nil // the number is one that another namespace has given
+		}
 		return parseForgotten(message)
 	}
 	return Event{}, false, nil

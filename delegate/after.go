@@ -35,9 +35,10 @@ func (h *Host) callAfter(ctx context.Context, s sandbox, rec *record.Record) err
 			return cnierror.With(types.ErrIOFailure, err)
 		}
 		if result, err = h.runPlugin(ctx, rec, made.Name, p, result, func() {}); err != nil {
-			rec.RefusedBy = i + 2
 			if errors.Is(err, invoke.ErrNotExecuted) {
-				rec.After, rec.RefusedBy = rec.After[:i], i+1
+				rec.After = rec.After[:i]
+			} else {
+				rec.RefusedBy = i + 2
 			}
 			return cnierror.With(cnierror.Delegate, fmt.Errorf("plugins[%d]: %w", i+1, err))
 		}

@@ -5,15 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
+	"github.com/containernetworking/cni/pkg/types"
 	"golang.org/x/sys/unix"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/agentapi"
+	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/dirwatch"
 	"github.com/multibond/multibond/delegate/plan"
 	"github.com/multibond/multibond/delegate/record"
@@ -22,7 +25,7 @@ import (
 // A duty is something that Keep does for each bond. It compares the bond with what it has
 // to be, and returns the first step that is missing, or nil. It changes nothing itself. It
 // is the same for a restart and for each event.
-type duty func(k *keeper, rec *record.Record, now sight) (*errand, error)
+type duty func(k *keeper, rec *record.Record, now sight) ([]errand, error)
 
 // An errand is one step. Keep holds the locks on the Record's container and devices
 // meanwhile. What do changes is undone by restore, so it is in the Record, on disk, before
@@ -121,7 +124,8 @@ type keeper struct {
 	records map[plan.Key]keptRecord
 	due     map[plan.Key]time.Time // the Records to look at, and when
 	failed  map[plan.Key]failure   // those for which something has failed
-	ended   map[int]time.Time      // when the last namespace with a number ended
+	ended   map[plan.Key]time.Time // the Records whose namespaces have ended, by the time of their ADD
+	unseen  bool                   // the agent has to be shown the bonds: a link has another index
 	back    map[string]time.Time   // since when PFs have their carrier back, by name
 }
 
@@ -145,7 +149,7 @@ func (h *Host) newKeeper(agent string, holdOff time.Duration, say func(string)) 
 	}
 	return &keeper{
 		Host: h, agent: agent, holdOff: holdOff, tell: say, host: host, back: map[string]time.Time{}, records: map[plan.Key]keptRecord{},
-		due: map[plan.Key]time.Time{}, failed: map[plan.Key]failure{}, ended: map[int]time.Time{},
+		due: map[plan.Key]time.Time{}, failed: map[plan.Key]failure{}, ended: map[plan.Key]time.Time{},
 	}, nil
 }
 
@@ -188,7 +192,11 @@ func (k *keeper) listen(ctx context.Context, events *os.File) error {
 // that is the host's, those that have the device, or a VF of the PF.
 func (k *keeper) hear(e bond.Event) {
 	if e.Kind == bond.Forgotten {
-		k.ended[e.NSID] = time.Now()
+		for key, rec := range k.records {
+			if *rec.NSID == e.NSID {
+				k.ended[key] = rec.Created
+			}
+		}
 		return
 	}
 	for key, rec := range k.records {
@@ -254,6 +262,7 @@ func (k *keeper) forget(key plan.Key) {
 	delete(k.records, key)
 	delete(k.due, key)
 	delete(k.failed, key)
+	delete(k.ended, key)
 }
 
 // isKept reports whether a Record has a bond that Keep looks after: its ADD is complete,
@@ -286,6 +295,10 @@ func (k *keeper) doDuties(ctx context.Context) {
 			delete(k.failed, key)
 		}
 	}
+	if k.unseen {
+		k.unseen = false
+		k.show(ctx)
+	}
 }
 
 // again has a Record looked at later, after something has failed. What has failed the same
@@ -302,33 +315,51 @@ func (k *keeper) again(key plan.Key, err error) {
 // serve does all duties for one Record, one step after the other, and looks again after
 // each. It takes locks only if there is something to do.
 func (k *keeper) serve(ctx context.Context, key plan.Key) error {
+	failed := failures{}
 	for range mostSteps {
 		rec, known := k.records[key]
 		if !known {
 			return nil
 		}
-		if todo, err := k.next(rec.Record); todo == nil || err != nil {
-			return err
+		if todo, err := k.next(rec.Record, failed); todo == nil {
+			return failed.with(err)
 		}
-		if more, err := k.step(ctx, key); !more || err != nil {
-			return err
+		if more, err := k.step(ctx, key, failed); !more || err != nil {
+			return failed.with(err)
 		}
 	}
-	return fmt.Errorf("it is not as it has to be after %d steps", mostSteps)
+	return failed.with(fmt.Errorf("it is not as it has to be after %d steps", mostSteps))
 }
 
-// next returns the first step that is missing for a Record, or nil.
-func (k *keeper) next(rec *record.Record) (*errand, error) {
+// failures are the steps that have failed, by what they are. The others go on.
+type failures map[string]error
+
+// with adds all failures to an error, which may be nil.
+func (f failures) with(err error) error {
+	for _, what := range slices.Sorted(maps.Keys(f)) {
+		err = errors.Join(err, f[what])
+	}
+	return err
+}
+
+// next returns the first step that is missing for a Record and has not failed, or nil. If it
+// is nil, the error is why steps may be missing.
+func (k *keeper) next(rec *record.Record, failed failures) (*errand, error) {
 	now, there, err := k.see(rec)
 	if err != nil || !there {
 		return nil, err
 	}
+	var errs []error
 	for _, d := range duties {
-		if todo, err := d(k, rec, now); todo != nil || err != nil {
-			return todo, err
+		steps, err := d(k, rec, now)
+		errs = append(errs, err)
+		for _, one := range steps {
+			if failed[one.what] == nil {
+				return &one, nil
+			}
 		}
 	}
-	return nil, nil
+	return nil, errors.Join(errs...)
 }
 
 // errBusy is returned while an ADD or a DEL has the Record.
@@ -336,8 +367,8 @@ var errBusy = errors.New("an ADD or a DEL is at work")
 
 // step takes the Record's locks, reads it and looks again, and does the first step that is
 // missing. It waits for no lock, so that no ADD or DEL waits for more than that step. more is
-// false if nothing was missing any more.
-func (k *keeper) step(ctx context.Context, key plan.Key) (more bool, err error) {
+// false if nothing was missing any more. If the step itself fails, that is added to failed.
+func (k *keeper) step(ctx context.Context, key plan.Key, failed failures) (more bool, err error) {
 	locks, err := record.OpenLocks(k.Store.Dir, 0)
 	if err != nil {
 		return false, err
@@ -345,7 +376,10 @@ func (k *keeper) step(ctx context.Context, key plan.Key) (more bool, err error) 
 	defer locks.Close()
 	devices := k.records[key].Plan.Devices()
 	if err := errors.Join(locks.Lock(ctx, "container", key.ContainerID), locks.Lock(ctx, "device", devices...)); err != nil {
-		return false, fmt.Errorf("%w: %w", errBusy, err)
+		if cnierror.Code(err) == types.ErrTryAgainLater {
+			err = fmt.Errorf("%w: %w", errBusy, err)
+		}
+		return false, err
 	}
 	file, err := os.Stat(k.Store.File(key))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -359,15 +393,26 @@ func (k *keeper) step(ctx context.Context, key plan.Key) (more bool, err error) 
 		return false, nil
 	}
 	delete(k.due, key) // it is looked at now
-	todo, err := k.next(k.records[key].Record)
-	if todo == nil || err != nil {
+	todo, err := k.next(k.records[key].Record, failed)
+	if todo == nil {
 		return false, err
 	}
 	if err := todo.do(ctx); err != nil {
-		return false, fmt.Errorf("%s: %w", todo.what, err)
+		failed[todo.what] = fmt.Errorf("%s: %w", todo.what, err)
+	} else {
+		k.say("%s: %s", key, todo.what)
 	}
-	k.say("%s: %s", key, todo.what)
-	return true, nil
+	return true, k.hasWritten(key)
+}
+
+// hasWritten notes the file of a Record that Keep itself may have written. It is nothing to
+// look at again.
+func (k *keeper) hasWritten(key plan.Key) error {
+	file, err := os.Stat(k.Store.File(key))
+	kept := k.records[key]
+	kept.file = file
+	k.records[key] = kept
+	return err
 }
 
 // sight is what is there of a Record's bond.
@@ -390,7 +435,7 @@ func (s sight) links() (all []bond.Link) {
 // the number, and if it has a bond of the same index and name in which there is no device but
 // the Record's.
 func (k *keeper) see(rec *record.Record) (now sight, there bool, err error) {
-	if !k.isKept(rec) || k.ended[*rec.NSID].After(rec.Created) || k.isSucceeded(rec) {
+	if !k.isKept(rec) || k.ended[rec.Plan.Key()].Equal(rec.Created) || k.isSucceeded(rec) {
 		return sight{}, false, nil
 	}
 	now.pod, err = k.host.ObserveIn(*rec.NSID)

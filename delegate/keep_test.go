@@ -3,6 +3,7 @@ package delegate
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -160,14 +161,14 @@ func TestKeepServes(t *testing.T) {
 	m := newMachine(t)
 	m.mustAdd(watchedRequest(t, standard))
 	k := m.keeper()
-	withDuties(t, func(_ *keeper, rec *record.Record, _ sight) (*errand, error) {
+	withDuties(t, func(_ *keeper, rec *record.Record, _ sight) ([]errand, error) {
 		if len(rec.Warnings) >= 2 {
 			return nil, nil
 		}
-		return &errand{"something", func(context.Context) error {
+		return []errand{{"something", func(context.Context) error {
 			rec.Warnings = append(rec.Warnings, "done")
 			return m.Store.Update(rec)
-		}}, nil
+		}}}, nil
 	})
 	k.doDuties(t.Context())
 	assert.Equal(t, []string{"done", "done"}, m.readRecord(c1).Warnings)
@@ -179,8 +180,8 @@ func TestKeepFails(t *testing.T) {
 	m := newMachine(t)
 	m.mustAdd(watchedRequest(t, standard))
 	k := m.keeper()
-	withDuties(t, func(*keeper, *record.Record, sight) (*errand, error) {
-		return &errand{"something", func(context.Context) error { return errFault }}, nil
+	withDuties(t, func(*keeper, *record.Record, sight) ([]errand, error) {
+		return []errand{{"something", func(context.Context) error { return errFault }}}, nil
 	})
 	var pauses []time.Duration
 	for range 20 {
@@ -199,6 +200,39 @@ func TestKeepFails(t *testing.T) {
 	assert.Empty(t, k.due)
 }
 
+// TestKeepGoesOn: a step that fails keeps neither the other steps of its duty nor the other
+// duties from being done, and what Keep has written itself is nothing to look at again.
+func TestKeepGoesOn(t *testing.T) {
+	m := newMachine(t)
+	m.mustAdd(watchedRequest(t, standard))
+	k := m.keeper()
+	var done []string
+	step := func(what string, err error) errand {
+		return errand{what, func(context.Context) error {
+			done = append(done, what)
+			return errors.Join(m.Store.Update(m.readRecord(c1)), err)
+		}}
+	}
+	pending := func(steps ...errand) duty {
+		return func(*keeper, *record.Record, sight) (left []errand, err error) {
+			for _, one := range steps {
+				if !slices.Contains(done, one.what) || one.what == "a" {
+					left = append(left, one)
+				}
+			}
+			return left, nil
+		}
+	}
+	unknown := func(*keeper, *record.Record, sight) ([]errand, error) { return nil, errors.New("no sight") }
+	withDuties(t, pending(step("a", errFault), step("b", nil)), unknown, pending(step("c", nil)))
+	k.doDuties(t.Context())
+	assert.Equal(t, []string{"a", "b", "c"}, done)
+	assert.Contains(t, m.log.String(), "c1:bond0: no sight\na: out of luck; it is tried again\n")
+	due := k.due[c1]
+	require.NoError(t, k.refresh())
+	assert.Equal(t, due, k.due[c1], "it is looked at again because Keep has written it")
+}
+
 // TestKeepWaitsForNobody: a Record whose locks another process holds is left alone, without a
 // word, and looked at again. The test executes itself as that process.
 func TestKeepWaitsForNobody(t *testing.T) {
@@ -210,11 +244,11 @@ func TestKeepWaitsForNobody(t *testing.T) {
 	m.mustAdd(watchedRequest(t, standard))
 	k := m.keeper()
 	done := 0
-	withDuties(t, func(*keeper, *record.Record, sight) (*errand, error) {
+	withDuties(t, func(*keeper, *record.Record, sight) ([]errand, error) {
 		if done > 0 {
 			return nil, nil
 		}
-		return &errand{"something", func(context.Context) error { done++; return nil }}, nil
+		return []errand{{"something", func(context.Context) error { done++; return nil }}}, nil
 	})
 	release := otherProcess(t, m.Store.Dir)
 	k.doDuties(t.Context())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -16,18 +17,21 @@ import (
 
 // relayCarriers is the duty to end silent faults. If a PF has no carrier, and its VF in a
 // bond keeps its own, a bond with miimon goes on using it, and loses everything. The PF then
-// disables the VF's link, until it has its carrier back.
-func relayCarriers(k *keeper, rec *record.Record, now sight) (*errand, error) {
+// disables the VF's link, or in switchdev mode the VF's representor is set down, until the PF
+// has its carrier back. A PF that was set down is left alone: some VFs go on working then.
+func relayCarriers(k *keeper, rec *record.Record, now sight) (steps []errand, err error) {
+	var errs []error
 	for _, l := range rec.Plan.Links {
 		// What the user has set stays: a link that is always up, or always down.
 		if set := rec.Attached[l.Name].VF; set == nil || set.LinkState != bond.LinkAuto {
 			continue
 		}
-		if todo, err := k.relay(rec, l, now); todo != nil || err != nil {
-			return todo, err
+		todo, err := k.relay(rec, l, now)
+		if errs = append(errs, err); todo != nil {
+			steps = append(steps, *todo)
 		}
 	}
-	return nil, nil
+	return steps, errors.Join(errs...)
 }
 
 // relay returns the errand that makes the VF of a link lose its carrier, or gives it back,
@@ -45,7 +49,7 @@ func (k *keeper) relay(rec *record.Record, l plan.Link, now sight) (*errand, err
 	_, relayed := rec.Relayed[l.Name]
 	uses := slices.ContainsFunc(now.links(), func(x bond.Link) bool { return rec.Is(l, x) && x.Master == rec.BondIndex && x.Carrier })
 	switch {
-	case !pf.Carrier && uses:
+	case !pf.Carrier && pf.Up && uses:
 		delete(k.back, pf.Name)
 		return k.takeCarrier(rec, l, device)
 	case !pf.Carrier:
@@ -65,7 +69,9 @@ func (k *keeper) isBack(key plan.Key, pf string) bool {
 	}
 	at := k.back[pf].Add(k.holdOff)
 	if time.Now().Before(at) {
-		k.due[key] = at
+		if due, is := k.due[key]; !is || at.Before(due) {
+			k.due[key] = at
+		}
 		return false
 	}
 	return true
@@ -77,6 +83,11 @@ func (k *keeper) takeCarrier(rec *record.Record, l plan.Link, device bond.Device
 	by, err := bond.Representor(k.Sys, device.PF, device.Number)
 	if err != nil {
 		return nil, err
+	}
+	if by != "" {
+		if rep, there, err := bond.LinkIfThere(k.host, by); err != nil || !there || !rep.Up {
+			return nil, err
+		}
 	}
 	is, err := adminOf(k.host, l)
 	if err != nil || is == nil || is.LinkState != bond.LinkAuto {
@@ -103,7 +114,7 @@ func (k *keeper) takeCarrier(rec *record.Record, l plan.Link, device bond.Device
 // giveCarrier gives the VF of a link its carrier back, unless somebody has done so.
 func (k *keeper) giveCarrier(rec *record.Record, l plan.Link) error {
 	by := rec.Relayed[l.Name]
-	if err := setRepresentor(k.host, by, true); err != nil {
+	if err := k.raiseRepresentor(k.host, rec, l); err != nil {
 		return err
 	}
 	is, err := adminOf(k.host, l)
@@ -124,6 +135,26 @@ func (k *keeper) setLinkState(l plan.Link, is bond.VF, state uint32) error {
 	want := is
 	want.LinkState = state
 	return k.host.ChangeVF(l.PF, l.VF, is, want)
+}
+
+// raiseRepresentor sets the representor of a VF up if keep has set it down. It may have another
+// name by now.
+func (h *Host) raiseRepresentor(host bond.Namespace, rec *record.Record, l plan.Link) error {
+	if rec.Relayed[l.Name] == "" {
+		return nil
+	}
+	device, err := bond.ReadDevice(h.Sys, l.Device, l.DevPort)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // its representor does not exist any more, either
+	}
+	if err != nil {
+		return err
+	}
+	name, err := bond.Representor(h.Sys, device.PF, device.Number)
+	if err != nil {
+		return err
+	}
+	return setRepresentor(host, name, true)
 }
 
 // setRepresentor sets the representor of a VF up or down. "", or one that is gone, is none.

@@ -15,9 +15,6 @@ import (
 	"github.com/multibond/multibond/bond/bondfake"
 )
 
-// cable pulls or plugs the cable of a PF. Its VFs do not notice.
-func (m *machine) cable(pf string, in bool) { m.change("", pf, bond.Change{Up: &in}) }
-
 // linkState returns the link state that a PF keeps for its first VF.
 func (m *machine) linkState(pf string) uint32 {
 	vfs, err := m.namespace("").VFs(pf)
@@ -55,14 +52,18 @@ func TestRelay(t *testing.T) {
 					attached := m.state()
 					k := m.keeper()
 					pf := "enp1s0"
+					rename := func(to string) {
+						m.change("", pf, bond.Change{Up: new(false)})
+						m.change("", pf, bond.Change{Name: &to})
+						m.change("", to, bond.Change{Up: new(true)})
+						pf = to
+					}
 					if during == "another name of the PF" {
-						m.cable(pf, false)
-						m.change("", pf, bond.Change{Name: new("ens9")})
-						pf = "ens9"
+						rename("ens9")
 						k.hear(bond.Event{NSID: bond.OwnNamespace, Link: bond.Link{Name: pf, Device: pfA}})
 						require.True(t, k.isDue(c1))
 					}
-					m.cable(pf, false)
+					m.Plug(pf, false)
 					k.looksUntil(t)
 					assert.Equal(t, card == "mlx5 in switchdev mode", m.linkState(pf) == bond.LinkAuto)
 					assert.False(t, m.link(pod1, "bond0-1").Carrier)
@@ -72,7 +73,7 @@ func TestRelay(t *testing.T) {
 					require.NoError(t, m.Check(t.Context(), c1))
 					time.Sleep(settled)
 					if during == "DEL" {
-						m.cable(pf, true)
+						m.Plug(pf, true)
 						m.mustDel(c1)
 						m.wantState(before)
 						return
@@ -80,15 +81,13 @@ func TestRelay(t *testing.T) {
 					if during == "another keep" {
 						k = m.keeper()
 					}
-					m.cable(pf, true)
+					m.Plug(pf, true)
 					k.looksUntil(t)
 					assert.EqualValues(t, bond.LinkAuto, m.linkState(pf))
 					assert.True(t, m.link(pod1, "bond0-1").Carrier)
 					assert.Empty(t, m.readRecord(c1).Relayed)
 					if pf != "enp1s0" {
-						m.change("", pf, bond.Change{Up: new(false)})
-						m.change("", pf, bond.Change{Name: new("enp1s0")})
-						m.cable("enp1s0", true)
+						rename("enp1s0")
 					}
 					m.wantLike(attached)
 					time.Sleep(settled)
@@ -105,7 +104,7 @@ func TestRelay(t *testing.T) {
 func TestRelayDelWithoutInterface(t *testing.T) {
 	m := newMachineOf(t, bondfake.MLX5)
 	m.mustAdd(watchedRequest(t, standard))
-	m.cable("enp1s0", false)
+	m.Plug("enp1s0", false)
 	m.keeper().doDutiesNow(t)
 	require.EqualValues(t, bond.LinkDisabled, m.linkState("enp1s0"))
 	m.SetDriver(vfA, "")
@@ -120,6 +119,7 @@ func TestNoRelay(t *testing.T) {
 		"the VF was disabled since": func(m *machine) { m.changeVF("enp1s0", func(vf *bond.VF) { vf.LinkState = bond.LinkDisabled }) },
 		"the VF was enabled since":  func(m *machine) { m.changeVF("enp1s0", func(vf *bond.VF) { vf.LinkState = 1 }) },
 		"the link has no carrier":   func(m *machine) { m.change(pod1, "bond0-1", bond.Change{Up: new(false)}) },
+		"the PF was set down":       func(m *machine) { m.change("", "enp1s0", bond.Change{Up: new(false)}) },
 		"the link is not in the bond": func(m *machine) {
 			m.change(pod1, "bond0-1", bond.Change{Master: new(0)})
 		},
@@ -131,7 +131,7 @@ func TestNoRelay(t *testing.T) {
 			k := m.keeper()
 			state := m.linkState("enp1s0")
 			for _, in := range []bool{false, true} {
-				m.cable("enp1s0", in)
+				m.Plug("enp1s0", in)
 				left := m.state()
 				k.doDutiesNow(t)
 				m.wantState(left)
@@ -148,7 +148,7 @@ func TestRelayRefused(t *testing.T) {
 	m := newMachineOf(t, bondfake.IGB)
 	m.mustAdd(watchedRequest(t, standard))
 	k := m.keeper()
-	m.cable("enp1s0", false)
+	m.Plug("enp1s0", false)
 	for range 3 {
 		k.doDutiesNow(t)
 	}
@@ -165,14 +165,14 @@ func TestRelayHoldsOff(t *testing.T) {
 		m.mustAdd(watchedRequest(t, standard))
 		k := m.keeper()
 		k.holdOff = 10 * time.Second
-		m.cable("enp1s0", false)
+		m.Plug("enp1s0", false)
 		k.doDutiesNow(t)
 		for _, step := range []struct {
 			in   bool
 			wait time.Duration
 			want uint32
 		}{{true, 9 * time.Second, bond.LinkDisabled}, {false, time.Second, bond.LinkDisabled}, {true, 9 * time.Second, bond.LinkDisabled}, {true, time.Second, bond.LinkAuto}} {
-			m.cable("enp1s0", step.in)
+			m.Plug("enp1s0", step.in)
 			k.doDutiesNow(t)
 			time.Sleep(step.wait)
 			k.doDuties(t.Context())
@@ -191,10 +191,10 @@ func TestKilledInRelay(t *testing.T) {
 				m := newMachineOf(t, bondfake.MLX5)
 				before := m.state()
 				m.mustAdd(watchedRequest(t, standard))
-				m.cable("enp1s0", false)
+				m.Plug("enp1s0", false)
 				if giving {
 					m.keeper().doDutiesNow(t)
-					m.cable("enp1s0", true)
+					m.Plug("enp1s0", true)
 				}
 				m.edges.reset(edge, kill)
 				require.Equal(t, edge > 0, untilKilled(func() { m.keeper().doDutiesNow(t) }))
@@ -209,7 +209,7 @@ func TestKilledInRelay(t *testing.T) {
 					assert.Equal(t, want, m.linkState("enp1s0"))
 					assert.Equal(t, !giving, len(m.readRecord(c1).Relayed) > 0)
 				}
-				m.cable("enp1s0", true)
+				m.Plug("enp1s0", true)
 				m.mustDel(c1)
 				m.wantLike(before)
 				return passed
@@ -231,7 +231,7 @@ func TestRelayBusy(t *testing.T) {
 		m := newMachineOf(t, bondfake.I40E)
 		m.mustAdd(watchedRequest(t, standard))
 		time.Sleep(settled)
-		m.cable("enp1s0", false)
+		m.Plug("enp1s0", false)
 		refused := 0
 		m.Fail = func(verb string) error {
 			if verb == "ChangeVF enp1s0" && refused < 3 {

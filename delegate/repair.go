@@ -41,7 +41,7 @@ func (w *wayBack) repairDevice(l plan.Link) (what string, err error) {
 	if err := w.bringHome(l); err != nil {
 		return "", err
 	}
-	if err := setRepresentor(w.host, w.rec.Relayed[l.Name], true); err != nil {
+	if err := w.raiseRepresentor(w.host, w.rec, l); err != nil {
 		return "", err
 	}
 	now, err := w.awaitOnHost(l)

@@ -2,6 +2,7 @@ package delegate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -14,26 +15,23 @@ import (
 
 // returnLinks is the duty to bring a device back into its bond that is in the host's
 // namespace again: its VF was made anew, or its driver was unbound and bound.
-func returnLinks(k *keeper, rec *record.Record, now sight) (*errand, error) {
+func returnLinks(k *keeper, rec *record.Record, now sight) (steps []errand, err error) {
+	var errs []error
 	for _, l := range rec.Plan.Links {
 		if l.Device == "" || l.Before == nil || l.Source == netconf.FromPod {
 			continue
 		}
-		next := k.returnLink
-		if _, there := findReturned(rec, l, now); there {
-			next = k.noteReturn
+		var todo *errand
+		if in, there := bond.Find(now.links(), func(x bond.Link) bool { return rec.Is(l, x) }); there {
+			todo, err = k.noteReturn(rec, l, in)
+		} else {
+			todo, err = k.returnLink(rec, l, now)
 		}
-		if todo, err := next(rec, l, now); todo != nil || err != nil {
-			return todo, err
+		if errs = append(errs, err); todo != nil {
+			steps = append(steps, *todo)
 		}
 	}
-	return nil, nil
-}
-
-// findReturned finds the link l in the pod, or the interface that came in its place under its
-// name.
-func findReturned(rec *record.Record, l plan.Link, now sight) (bond.Link, bool) {
-	return bond.Find(now.links(), func(x bond.Link) bool { return rec.Is(l, x) || x.Device == l.Device && x.Name == l.Name })
+	return steps, errors.Join(errs...)
 }
 
 // returnLink returns the errand that brings a link back, or nil if its device has no
@@ -113,8 +111,7 @@ func hasMoved(now sight, mac string) bool {
 
 // noteReturn returns the errand that writes into the Record what a link is that has
 // returned, or nil if the Record has it.
-func (k *keeper) noteReturn(rec *record.Record, l plan.Link, now sight) (*errand, error) {
-	in, _ := findReturned(rec, l, now)
+func (k *keeper) noteReturn(rec *record.Record, l plan.Link, in bond.Link) (*errand, error) {
 	_, returning := rec.Returning[l.Name]
 	switch {
 	case !returning:
@@ -122,10 +119,13 @@ func (k *keeper) noteReturn(rec *record.Record, l plan.Link, now sight) (*errand
 	case in.Master != rec.BondIndex:
 		return nil, fmt.Errorf("%s is in the pod again, but the kernel did not add it to %s: add it there by hand, or start the pod anew", l.Name, rec.Plan.Bond.Name)
 	}
-	return &errand{l.Name + " is back in " + rec.Plan.Bond.Name, func(ctx context.Context) error {
+	return &errand{l.Name + " is back in " + rec.Plan.Bond.Name, func(context.Context) error {
 		back, err := bond.SurveyDevice(k.Sys, k.host, l.Device, l.DevPort)
 		if err != nil {
 			return err
+		}
+		if l.VFBefore != nil && back.Admin == nil {
+			return fmt.Errorf("its PF %s reports no VFs", l.PF)
 		}
 		a := rec.Attached[l.Name]
 		a.Link.Index, a.Link.PermMAC, a.MAC, a.VF = in.Index, in.PermMAC, in.MAC, back.Admin
@@ -134,7 +134,7 @@ func (k *keeper) noteReturn(rec *record.Record, l plan.Link, now sight) (*errand
 		if err := k.Store.Update(rec); err != nil {
 			return err
 		}
-		k.show(ctx) // the agent knows the link by its index
+		k.unseen = true // the agent knows the link by its index
 		return nil
 	}}, nil
 }

@@ -197,6 +197,14 @@ func newAdmin() bond.VF {
 	return bond.VF{MAC: bond.NoMAC, Proto: 0x8100, SpoofChk: true, Trust: new(false)}
 }
 
+// Plug gives a link of the host its carrier, or takes it away, as a cable does. VFs do not
+// notice that it is their PF's.
+func (k *Kernel) Plug(name string, in bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.named(k.namespaces[""], name).changeCarrier(in)
+}
+
 // AddPort makes another interface of a device on the host, for the device's next port
 // (dev_port), as mlx4, cxgb4 and mana have them on one PCI function. It is down.
 func (k *Kernel) AddPort(address, name string) {

@@ -11,9 +11,10 @@ import (
 
 const keepUsage = `usage: multibond keep [flags]
 
-Looks after the bonds of this node until it is ended: it brings back VFs that were
-made anew, and gives the agent sight of the bonds. It needs root, NET_ADMIN and NET_BROADCAST in the host's network namespace,
-and nothing of the API. It is optional: deploy/keep.
+Looks after the bonds of this node until it is ended: it brings back VFs that were made
+anew, takes the carrier from VFs whose PF has lost its own, and lets the agent watch the
+bonds. It needs root, NET_ADMIN and NET_BROADCAST in the host's network namespace, and
+nothing of the API. It is optional: deploy/keep.
 `
 
 // keepOf runs "multibond keep". It prints what it does to standard error, one line each. It
@@ -27,6 +28,10 @@ func keepOf(args []string) (status int) {
 	agent := flags.String("agent", "/run/multibond/agent.sock", "the agent's socket")
 	holdOff := flags.Duration("hold-off", 0, "how long a PF must have its carrier back before its VFs get theirs")
 	if err := flags.Parse(args); err != nil {
+		return 2
+	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "multibond keep: unexpected argument %q: all arguments are flags\n", flags.Arg(0))
 		return 2
 	}
 	say := func(line string) { fmt.Fprintln(os.Stderr, "multibond keep:", line) }

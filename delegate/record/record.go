@@ -42,7 +42,7 @@ type Record struct {
 	IPAMAsked   bool                 `json:"ipamAsked,omitempty"`
 	IPAMRefused bool                 `json:"ipamRefused,omitempty"` // it was not executed by ADD, or refused in the time of an earlier version
 	IPAMFailed  bool                 `json:"ipamFailed,omitempty"`  // its ADD ended with an error
-	RefusedBy   int                  `json:"refusedBy,omitempty"`   // the first plugin of a chain, or after a bond, counted from 1, that was not executed
+	RefusedBy   int                  `json:"refusedBy,omitempty"`   // of a chain: the first plugin, counted from 1, that was not executed; of a bond: 2 more than the index of the plugin after it that has refused
 	After       []int                `json:"after,omitempty"`       // places in Plan.After of plugins that ADD has executed and DEL has not
 	Addresses   bond.Addresses       `json:"addresses,omitzero"`    // of the bond
 	Gateways    []netip.Addr         `json:"gateways,omitempty"`    // that have answered and watch the bond's links
@@ -373,7 +373,8 @@ func (rec *Record) Is(l plan.Link, now bond.Link) bool {
 	case l.Source == netconf.FromPod:
 		return now.Index == l.Before.Index
 	case wasSeen:
-		return now.Index == seen.Link.Index
+		_, returning := rec.Returning[l.Name]
+		return now.Index == seen.Link.Index || returning && now.Name == l.Name
 	case l.Siblings && l.Before.PermMAC != "":
 		return now.PermMAC == l.Before.PermMAC
 	}
