@@ -66,9 +66,21 @@ func TestUninstall(t *testing.T) {
 	require.NoError(t, c.Deploy(t.Context()))
 }
 
+// highIndexes gives the VFs indexes that no interface of a pod has. If a VF's index is taken in
+// the pod, sriov-cni 2.1.0, called by Multus, renames the interface that has it.
+const highIndexes = `set -e
+ip netns add high
+for i in $(seq 2 40); do ip -n high link add d$i index $i type dummy; done
+for link in /sys/bus/pci/drivers/igbvf/0000:*/net/*; do
+	ip link set ${link##*/} netns high
+	ip -n high link set ${link##*/} netns 1
+done
+ip netns del high`
+
 // sharesWithMultus attaches a bond and a network of Multus's own that take devices of the
 // same resource, and one more network that we would refuse.
 func (s *scene) sharesWithMultus() {
+	s.on(highIndexes)
 	s.apply(sriovNAD("vf", "intel.com/sriov_pf1"), nad("lan", `{"cniVersion": "0.3.1", "name": "lan", "type": "ptp", "ipam": {"type": "host-local", "subnet": "10.57.0.0/24"}}`))
 	for name, networks := range map[string]string{
 		"bond-first": `[{"name": "bond-net1", "interface": "bond0"}, {"name": "vf", "interface": "net2"}]`,
