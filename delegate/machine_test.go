@@ -195,6 +195,9 @@ func (m *machine) mustDel(k plan.Key) {
 func (m *machine) wantState(before string) {
 	m.t.Helper()
 	assert.Empty(m.t, cmp.Diff(strings.Split(before, "\n"), strings.Split(m.state(), "\n")), "the machine has changed (-before +after)")
+	if m.edges.at == 0 { // a process that is killed closes nothing
+		assert.Zero(m.t, m.edges.open, "namespaces that were not closed, and go on existing")
+	}
 }
 
 func wantError(t *testing.T, err error, code uint, text string) {
@@ -314,6 +317,7 @@ type edges struct {
 	passed []string
 	at     int // the number of the one where fault happens; 0: none
 	fault  func() error
+	open   int // namespaces that were not closed
 	refuse func(verb string, what any) error // nil: the kernel refuses nothing of its own
 }
 
@@ -372,12 +376,18 @@ func (k edgedKernel) Open(path string) (bond.Namespace, error) {
 	if err != nil {
 		return nil, err
 	}
+	k.edges.open++
 	return edgedNamespace{n, k.edges}, nil
 }
 
 type edgedNamespace struct {
 	bond.Namespace
 	edges *edges
+}
+
+func (n edgedNamespace) Close() error {
+	n.edges.open--
+	return n.Namespace.Close()
 }
 
 // effect does something between two edges, unless the kernel refuses what is asked.
