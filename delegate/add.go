@@ -484,7 +484,25 @@ func (h *Host) configure(s sandbox, rec *record.Record, made bond.Link, result *
 		rec.Warnings = append(rec.Warnings, warning)
 		o.warn("%s", warning)
 	}
-	return made, cnierror.With(cnierror.Kernel, lookAgain(s, rec, &made))
+	return made, cnierror.With(cnierror.Kernel, awaitMAC(s, rec, &made))
+}
+
+// macWait bounds how long ADD waits for the primary, whose MAC the bond then takes. Links
+// get their carriers within milliseconds of each other, and monitoring looks at intervals.
+const macWait = 500 * time.Millisecond
+
+// awaitMAC is lookAgain. If another link than the primary got its carrier first, and the bond
+// takes the MAC of its active link, it waits for the primary: the bond's MAC would change
+// right after the result has told it.
+func awaitMAC(s sandbox, rec *record.Record, made *bond.Link) error {
+	o := rec.Bond().Options
+	for deadline := time.Now().Add(macWait); ; time.Sleep(5 * time.Millisecond) {
+		err := lookAgain(s, rec, made)
+		primary, there := rec.Attached[o[bond.Primary]]
+		if err != nil || !there || o[bond.FailOverMac] != "active" || primary.MAC == made.MAC || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
 
 // lookAgain reads the bond and its links as they are at the end. Bonding has given

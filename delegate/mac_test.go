@@ -5,13 +5,16 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/bondfake"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/invoke"
 )
 
 // pin makes the PFs set the MACs of the first VFs, as an administrator does: a
@@ -172,4 +175,29 @@ func TestPluginsMAC(t *testing.T) {
 	m.changeVF("enp2s0", func(vf *bond.VF) { vf.MAC = "02:00:00:00:00:bb" })
 	m.mustDel(c1)
 	m.wantState(before)
+}
+
+// TestMACOfThePrimary: the result has the MAC of the primary if its carrier comes soon, and
+// that of the link that has the traffic if it does not come.
+func TestMACOfThePrimary(t *testing.T) {
+	for late, want := range map[time.Duration]int{0: 0, macWait / 2: 0, time.Hour: 1} {
+		t.Run(late.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMachineOf(t, bondfake.MLX5)
+				if late > 0 {
+					m.changeVF("enp1s0", func(vf *bond.VF) { vf.LinkState = bond.LinkDisabled })
+					go func() {
+						time.Sleep(late)
+						m.changeVF("enp1s0", func(vf *bond.VF) { vf.LinkState = bond.LinkAuto })
+					}()
+				}
+				macs := []string{m.link("", "enp1s0v0").MAC, m.link("", "enp2s0v0").MAC}
+				m.mustAdd(request(t, `{"name": "n", "require": {"linkState": "ignore"}, "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`))
+				result, err := invoke.DecodeResult(m.readRecord(c1).Result)
+				require.NoError(t, err)
+				assert.Equal(t, macs[want], result.Interfaces[0].Mac)
+				time.Sleep(2 * time.Hour)
+			})
+		})
+	}
 }

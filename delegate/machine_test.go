@@ -317,7 +317,7 @@ type edges struct {
 	passed []string
 	at     int // the number of the one where fault happens; 0: none
 	fault  func() error
-	open   int // namespaces that were not closed
+	open   int                               // namespaces that were not closed
 	refuse func(verb string, what any) error // nil: the kernel refuses nothing of its own
 }
 
