@@ -17,8 +17,9 @@ import (
 	"github.com/multibond/multibond/delegate/agentapi"
 )
 
-// How statuses of pods follow their bonds. One PF can fail under all pods of a node, and
-// one switch under all nodes.
+// How statuses of pods follow their bonds. One PF can fail under all pods of a node. Nodes
+// know nothing of each other: a switch that fails under all of them costs the API server as
+// many PATCHes at once as there are nodes.
 const (
 	statusJitter  = time.Second            // at most, before the first PATCH
 	statusSpacing = 100 * time.Millisecond // between two PATCHes of this node
@@ -105,14 +106,14 @@ func (t *teller) pass(ctx context.Context) time.Duration {
 	t.take(pod)
 	sent, err := t.tell(ctx, pod)
 	now := time.Now()
-	if sent {
+	if sent || err != nil {
 		t.next = now.Add(t.spacing)
 	}
 	switch away := t.to.away.Load(); {
+	case err != nil && (away || apierrors.IsTooManyRequests(err)):
+		t.server = t.server.after(now, t.to.firstWait, t.to.lastWait)
 	case !away:
 		t.server = turn{}
-	case err != nil:
-		t.server = t.server.after(now, t.to.firstWait, t.to.lastWait)
 	}
 	if err != nil {
 		t.to.log.WarnContext(ctx, "how the bonds of a pod are is not published yet; the agent tries again", "pod", pod.String(), "error", err)

@@ -1,10 +1,12 @@
 package kubeclient
 
 import (
+	"net"
 	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 )
 
@@ -23,4 +25,24 @@ func TestMultusConfDirComponent(t *testing.T) {
 			assert.True(t, m.MountPath != dir || m.ReadOnly, "container %s may write there", c.Name)
 		}
 	}
+}
+
+// TestPorts checks that no two of the programs that can be on one node listen on the same port
+// of its network.
+func TestPorts(t *testing.T) {
+	taken := map[string]string{}
+	for _, set := range all[*appsv1.DaemonSet](render(t, "components: [../deploy/monitoring, ../deploy/keep, ../deploy/uninstall]")) {
+		for _, c := range set.Spec.Template.Spec.Containers {
+			usual := map[string]string{"agent": "127.0.0.1:9476"}[c.Name]
+			listen := flagsOf(c, map[string]string{"listen": usual})["listen"]
+			if listen == "" {
+				continue
+			}
+			_, port, err := net.SplitHostPort(listen)
+			require.NoError(t, err, c.Name)
+			assert.Empty(t, taken[port], "port %s of %s", port, c.Name)
+			taken[port] = c.Name
+		}
+	}
+	assert.Equal(t, map[string]string{"9476": "agent", "9477": "metrics", "9478": "uninstall"}, taken)
 }

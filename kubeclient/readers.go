@@ -13,15 +13,18 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/flowcontrol"
 )
 
 const (
 	tokenReviews  = "tokenreviews"
 	accessReviews = "subjectaccessreviews"
 
-	allowedFor = time.Minute      // until a token is asked for again
+	allowedFor = 5 * time.Minute  // until a token is asked for again
 	refusedFor = 10 * time.Second // so that a new right is soon good
 	mostTokens = 1000             // that are remembered
+
+	asksPerSecond, mostAsks = 5, 20 // for tokens that are not remembered: anybody can make them up
 )
 
 // The reasons why a token is refused.
@@ -29,11 +32,13 @@ var (
 	errNoToken   = errors.New("no bearer token")
 	errBadToken  = errors.New("the API server does not know the token")
 	errForbidden = errors.New("may not get /metrics")
+	errTooMany   = errors.New("too many tokens that are not known yet; try again")
 )
 
-// readers knows who may read metrics: whom the API server says so of.
+// readers asks the API server who may read metrics, and remembers the answers.
 type readers struct {
 	tokens, access rest.Interface
+	limit          flowcontrol.RateLimiter
 
 	mu    sync.Mutex
 	known map[[sha256.Size]byte]verdict
@@ -51,7 +56,7 @@ func newReaders(config *rest.Config) (*readers, error) {
 	if err := errors.Join(authenticationv1.AddToScheme(scheme), authorizationv1.AddToScheme(scheme)); err != nil {
 		return nil, err
 	}
-	r := &readers{known: map[[sha256.Size]byte]verdict{}}
+	r := &readers{known: map[[sha256.Size]byte]verdict{}, limit: flowcontrol.NewTokenBucketRateLimiter(asksPerSecond, mostAsks)}
 	var errs [2]error
 	r.tokens, errs[0] = newClient(config, scheme, "/apis", authenticationv1.SchemeGroupVersion, runtime.ContentTypeJSON)
 	r.access, errs[1] = newClient(config, scheme, "/apis", authorizationv1.SchemeGroupVersion, runtime.ContentTypeJSON)
@@ -67,6 +72,9 @@ func (r *readers) check(ctx context.Context, token string) (int, error) {
 	key := sha256.Sum256([]byte(token))
 	if v, there := r.remembered(key); there {
 		return v.code, v.err
+	}
+	if !r.limit.TryAccept() {
+		return http.StatusServiceUnavailable, errTooMany
 	}
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()

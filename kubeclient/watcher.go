@@ -179,8 +179,10 @@ func (w *watcher) hear() error {
 		}
 	})
 	if err != nil {
+		if !w.lost {
+			w.log.Warn("the state of bonds may be out of date until the next ADD or STATUS", "error", err)
+		}
 		w.lost = true
-		w.log.Warn("the state of bonds may be out of date until the next ADD or STATUS", "error", err)
 	}
 	return err
 }
