@@ -3,12 +3,14 @@ package delegate
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
 )
@@ -42,6 +44,8 @@ func TestDelOfWhatNoRecordKnows(t *testing.T) {
 				require.NoError(t, m.DelPod(t.Context(), netconf.Cluster{}, r))
 			}
 			assert.Contains(t, m.log.String(), "there is no Record of bond0 in "+pod1)
+			asked := func(c invoke.Call) bool { return c.Command == "DEL" && c.Type == "sriov" && c.IfName == "bond0-1" }
+			assert.True(t, slices.ContainsFunc(m.plugins.calls, asked), "sriov-cni goes on keeping the VF")
 			clear(m.plugins.vfs) // what sriov-cni keeps where it has refused
 			os.RemoveAll(m.Store.Dir)
 			require.NoError(t, os.Mkdir(m.Store.Dir, 0o700))

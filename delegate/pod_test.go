@@ -64,7 +64,8 @@ type node struct {
 	config netconf.Cluster
 	mutex  sync.Mutex
 	reply  agentapi.Reply
-	blind  bool // what the agent says of itself
+	blind  bool         // what the agent says of itself
+	refuse *types.Error // to publish; nil: it does
 	asked  []agentapi.Request
 }
 
@@ -76,7 +77,7 @@ func newNode(t *testing.T, attachments ...agentapi.Attachment) *node {
 		n.mutex.Lock()
 		defer n.mutex.Unlock()
 		n.asked = append(n.asked, r)
-		reply := agentapi.Reply{Version: agentapi.Version, Publish: &agentapi.PublishReply{}}
+		reply := agentapi.Reply{Version: agentapi.Version, Publish: &agentapi.PublishReply{}, Error: n.refuse}
 		if r.Publish == nil {
 			reply = n.reply
 		}
@@ -126,6 +127,17 @@ func bondOf(ifName string, devices ...string) agentapi.Attachment {
 func vlan(ifName, device string) agentapi.Attachment {
 	return agentapi.Attachment{Name: "demo/vlan", IfName: ifName, Devices: []string{device},
 		Config: strictjson.Encode(values{"cniVersion": "0.3.1", "name": "vlan", "type": "sriov", "vlan": 7, "deviceID": device})}
+}
+
+// TestPublishRefused: a pod whose networks nobody will see does not start, and nothing of it
+// is left.
+func TestPublishRefused(t *testing.T) {
+	n := newNode(t, bondOf("bond0", vfA, vfB))
+	n.refuse = types.NewError(types.ErrTryAgainLater, "the pod is gone", "")
+	before := n.state()
+	_, err := n.AddPod(t.Context(), n.config, n.request())
+	wantError(t, err, types.ErrTryAgainLater, "publishing the networks of pod demo/p: the pod is gone")
+	n.wantState(before)
 }
 
 // TestDeviceStaysOnHost: a plugin may leave the VF on the host, and make the pod's interface
