@@ -30,7 +30,8 @@ func TestLabRemade(t *testing.T) {
 			require.NoError(t, os.RemoveAll("/var/lib/cni/networks"))
 			e.Defer(func() {
 				removeAttachments(t)
-				exec.Command("sh", "-c", "udevadm settle; for n in /sys/class/net/enp*v*; do ip link set ${n##*/} down; done").Run()
+				// Once each has been up, the PFs have heard the MACs of the new VFs.
+				exec.Command("sh", "-c", "udevadm settle; for n in /sys/class/net/enp*v*; do ip link set ${n##*/} up; ip link set ${n##*/} down; done").Run()
 			})
 			for key, value := range map[string]string{
 				"CNI_PATH": "/opt/cni/bin", "CNI_CONTAINERID": "c1", "CNI_NETNS": "/run/netns/p1", "CNI_IFNAME": "bond0", "PATH": os.Getenv("PATH"),
