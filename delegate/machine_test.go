@@ -90,8 +90,8 @@ func (m *machine) operate(o atomicfile.Operation, do func() error) error {
 	return err
 }
 
-// inMemory is a directory in memory where that is possible: thousands of machines sync
-// their files, each of which would cost milliseconds.
+// inMemory makes a directory in memory, or on disk if there is no /dev/shm. Thousands of
+// machines sync their files, and on disk each sync would cost milliseconds.
 func inMemory(t *testing.T) string {
 	dir, err := os.MkdirTemp("/dev/shm", "delegate-*")
 	if err != nil {

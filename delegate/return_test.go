@@ -96,7 +96,7 @@ func TestReturnOfAll(t *testing.T) {
 	m.wantState(before)
 }
 
-// TestNoReturn: a VF stays where it is if it is not this pod's any more.
+// TestNoReturn: a VF that does not belong to this pod any more stays on the host.
 func TestNoReturn(t *testing.T) {
 	for what, prepare := range map[string]func(m *machine){
 		"it has no interface": func(m *machine) { m.SetDriver(vfA, "vfio-pci") },
