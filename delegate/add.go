@@ -267,7 +267,7 @@ func (h *Host) prepare(ctx context.Context, r plan.Request, s sandbox, o *outcom
 	}
 	o.warnings = append(o.warnings, warnings...)
 	rec := &record.Record{Version: record.Version, BootID: h.BootID, NetnsID: s.pod.ID(), Created: began, Plan: plan, Warnings: warnings, Attached: map[string]record.Attached{}, Steps: slices.Clone(r.Steps)}
-	if !plan.IsChain() && plan.Group.Agent != "" {
+	if !plan.IsChain() {
 		if rec.NSID, err = number(s); err != nil {
 			o.warn("%v", err)
 		}

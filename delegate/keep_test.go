@@ -47,10 +47,10 @@ func withDuties(t *testing.T, own ...duty) {
 	t.Cleanup(func() { duties = before })
 }
 
-// TestIsKept: what Keep looks after, and what it must not touch.
+// TestIsKept: what Keep looks after, also without an agent, and what it must not touch.
 func TestIsKept(t *testing.T) {
 	m := newMachine(t)
-	m.mustAdd(watchedRequest(t, standard))
+	m.mustAdd(request(t, standard))
 	assert.True(t, m.isKept(m.readRecord(c1)))
 	for what, change := range map[string]func(*record.Record){
 		"of another boot":      func(rec *record.Record) { rec.BootID = "boot0" },
