@@ -27,7 +27,7 @@ func TestLabBuild(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "enp2s0v0", b.Options[Primary])
 	devices := map[string]string{"enp1s0v0": "0000:01:10.0", "enp2s0v0": "0000:02:10.0"}
-	problems, err = Verify(n, s, b.Index, devices)
+	problems, err = Verify(n, s, b.Index, devices, nil)
 	require.NoError(t, err)
 	assert.Empty(t, lines(problems))
 	require.EventuallyWithT(t, func(c *assert.CollectT) { assert.NoError(c, VerifyHealth(n, b.Index)) }, 2*time.Minute, 100*time.Millisecond)

@@ -132,9 +132,9 @@ func TestBuildLinkOptions(t *testing.T) {
 	assert.Equal(t, []string{"Link net1", "Link net2", "Change net1", "Flush net1", "Change net2", "Flush net2",
 		"CreateBond bond0", "Change net1", "Change net2", "Change net2", "Change bond0", "Link bond0"}, *asked)
 	assert.Equal(t, bond.Options{"prio": "10", "queueId": "3"}, must(n.Link("net2")).Options)
-	assert.Empty(t, must(bond.Verify(n, s, b.Index, nil)), "as made")
+	assert.Empty(t, must(bond.Verify(n, s, b.Index, nil, nil)), "as made")
 	require.NoError(t, n.Change(must(n.Link("net2")).Index, bond.Change{Options: bond.Options{"prio": "9"}}))
-	assert.Equal(t, bond.Problems{{Path: "net2", Text: "prio is 9, was 10"}}, must(bond.Verify(n, s, b.Index, nil)), "changed")
+	assert.Equal(t, bond.Problems{{Path: "net2", Text: "prio is 9, was 10"}}, must(bond.Verify(n, s, b.Index, nil, nil)), "changed")
 }
 
 // TestBuildLinkOptionsRefused: the error names the option and the link.
@@ -325,13 +325,13 @@ func TestVerify(t *testing.T) {
 			k, n := pod(t)
 			b := must(bond.Build(n, spec, linksOf(n, "net1", "net2")))
 			require.NoError(t, c.change(k, n))
-			problems := must(bond.Verify(n, spec, b.Index, devices))
+			problems := must(bond.Verify(n, spec, b.Index, devices, nil))
 			assert.Equal(t, strings.Join(c.want, "; "), problems.Error())
 		})
 	}
 	k, n := pod(t)
 	k.Fail = func(string) error { return errBroken }
-	_, err := bond.Verify(n, spec, 2, devices)
+	_, err := bond.Verify(n, spec, 2, devices, nil)
 	assert.ErrorIs(t, err, errBroken)
 }
 

@@ -97,7 +97,7 @@ func (h *Host) verify(s sandbox, rec *record.Record, left *current.Result) error
 	if err != nil {
 		return err
 	}
-	problems, err := bond.Verify(s.pod, spec, rec.BondIndex, devices)
+	problems, err := bond.Verify(s.pod, spec, rec.BondIndex, devices, rec.Downed)
 	if err != nil {
 		return err
 	}

@@ -48,11 +48,10 @@ const (
 // Keep looks after the bonds of this node until ctx ends: whenever a link or a Record
 // changes, it does its duties for the Records that this concerns. It keeps nothing that it
 // could not find out again, so it can be killed at any time. It needs CAP_NET_ADMIN and
-// CAP_NET_BROADCAST in the host's network namespace, and enters no other. say gets what it
-// has done, and what it could not do, one line each. It returns an error if it cannot hear
-// what the kernel tells.
-// A PF that had lost its carrier must have it for holdOff before its VFs get theirs back.
-func (h *Host) Keep(ctx context.Context, agent string, holdOff time.Duration, say func(string)) error {
+// CAP_NET_BROADCAST in the host's network namespace, and enters no other unless c allows it.
+// say gets what it has done, and what it could not do, one line each. It returns an error if
+// it cannot hear what the kernel tells.
+func (h *Host) Keep(ctx context.Context, c KeepConfig, say func(string)) error {
 	if err := os.MkdirAll(h.Store.Dir, 0o700); err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
@@ -61,7 +60,7 @@ func (h *Host) Keep(ctx context.Context, agent string, holdOff time.Duration, sa
 		return err
 	}
 	defer events.Close()
-	k, err := h.newKeeper(agent, holdOff, say)
+	k, err := h.newKeeper(c, say)
 	if err != nil {
 		return err
 	}
@@ -70,7 +69,7 @@ func (h *Host) Keep(ctx context.Context, agent string, holdOff time.Duration, sa
 	go func() { deaf <- await(events, heard, read) }()
 	written, restarted := make(chan struct{}, 1), make(chan struct{}, 1)
 	go dirwatch.Follow(ctx, h.Store.Dir, 0, sureLook, func() { signal(written) })
-	go dirwatch.Follow(ctx, filepath.Dir(agent), 0, sureLook, func() { signal(restarted) })
+	go dirwatch.Follow(ctx, filepath.Dir(c.Agent), 0, sureLook, func() { signal(restarted) })
 	for {
 		select {
 		case <-ctx.Done():
@@ -113,12 +112,18 @@ func signal(c chan<- struct{}) {
 	}
 }
 
+// KeepConfig is how [Host.Keep] works.
+type KeepConfig struct {
+	Agent   string        // the agent's socket
+	HoldOff time.Duration // how long a PF must have its carrier back before its VFs get theirs
+	Netns   string        // the directory of the pods' network namespaces, which Keep may enter (CAP_SYS_ADMIN); "": none
+}
+
 // keeper is what Keep knows. One goroutine has it: locks of one process do not keep its
 // own goroutines from each other.
 type keeper struct {
 	*Host
-	agent   string // its socket
-	holdOff time.Duration
+	KeepConfig
 	tell    func(string)
 	host    bond.Namespace
 	records map[plan.Key]keptRecord
@@ -142,13 +147,13 @@ type failure struct {
 	pause time.Duration
 }
 
-func (h *Host) newKeeper(agent string, holdOff time.Duration, say func(string)) (*keeper, error) {
+func (h *Host) newKeeper(c KeepConfig, say func(string)) (*keeper, error) {
 	host, err := h.Kernel.Host()
 	if err != nil {
 		return nil, err
 	}
 	return &keeper{
-		Host: h, agent: agent, holdOff: holdOff, tell: say, host: host, back: map[string]time.Time{}, records: map[plan.Key]keptRecord{},
+		Host: h, KeepConfig: c, tell: say, host: host, back: map[string]time.Time{}, records: map[plan.Key]keptRecord{},
 		due: map[plan.Key]time.Time{}, failed: map[plan.Key]failure{}, ended: map[plan.Key]time.Time{},
 	}, nil
 }
@@ -157,21 +162,20 @@ func (k *keeper) say(format string, args ...any) { k.tell(fmt.Sprintf(format, ar
 
 // openEyes is [Host.OpenEyes]. It does not enter the pods' namespaces.
 func (k *keeper) openEyes(ctx context.Context) {
-	if blind, err := (agentapi.Client{Socket: k.agent, Timeout: blindTimeout}).Blind(ctx); err != nil || !blind {
+	if blind, err := (agentapi.Client{Socket: k.Agent, Timeout: blindTimeout}).Blind(ctx); err != nil || !blind {
 		return
 	}
 	k.show(ctx)
 }
 
-// show gives the agent a socket of events and the state of all bonds. Without an agent there
-// is nobody to tell: one that starts later asks by itself.
+// show gives the agent a socket of events and the state of all bonds.
 func (k *keeper) show(ctx context.Context) {
-	err := k.giveEyesBy(ctx, k.agent, func(_ bond.Namespace, rec *record.Record, w *agentapi.Watch) {
+	err := k.giveEyesBy(ctx, k.Agent, func(_ bond.Namespace, rec *record.Record, w *agentapi.Watch) {
 		if now, there, err := k.see(rec); err == nil && there {
 			addBond(rec, *rec.NSID, now.pod, w)
 		}
 	})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		k.say("the agent cannot watch the bonds of this node: %v", err)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -31,10 +30,17 @@ func watchedRequest(t *testing.T, config string) plan.Request {
 // keeper is what Keep knows after its start.
 func (m *machine) keeper() *keeper {
 	m.t.Helper()
-	k, err := m.newKeeper("/run/none.sock", 0, func(line string) { m.log.WriteString(line + "\n") })
+	k, err := m.newKeeper(KeepConfig{Agent: "/run/none.sock"}, func(line string) { m.log.WriteString(line + "\n") })
 	require.NoError(m.t, err)
 	m.edges.open-- // keep has the host's for as long as it runs
 	require.NoError(m.t, k.refresh())
+	return k
+}
+
+// keeperInside is keeper, if Keep may enter the pods.
+func (m *machine) keeperInside() *keeper {
+	k := m.keeper()
+	k.Netns = "/run/netns"
 	return k
 }
 
@@ -155,19 +161,6 @@ func TestKeepSees(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestKeepShows: Keep tells when an agent does not get what it has to see, but says nothing
-// if there is none.
-func TestKeepShows(t *testing.T) {
-	m := newMachine(t)
-	k := m.keeper()
-	k.show(t.Context())
-	assert.Empty(t, m.log.String())
-	k.agent = filepath.Join(t.TempDir(), "agent.sock")
-	require.NoError(t, os.WriteFile(k.agent, nil, 0o600)) // nobody listens there
-	k.show(t.Context())
-	assert.Contains(t, m.log.String(), "the agent cannot watch the bonds of this node")
 }
 
 // TestKeepServes: a duty is done once per step that is missing, under the Record's locks, and

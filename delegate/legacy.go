@@ -102,7 +102,7 @@ func (h *Host) CheckBondCNI(r plan.Request) error {
 	for _, l := range r.Network.Links {
 		spec.Links = append(spec.Links, l.Name)
 	}
-	problems, err := bond.Verify(s.pod, spec, b.Index, nil)
+	problems, err := bond.Verify(s.pod, spec, b.Index, nil, nil)
 	if err != nil {
 		return cnierror.With(cnierror.Kernel, err)
 	}

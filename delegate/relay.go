@@ -18,7 +18,8 @@ import (
 // relayCarriers is the duty to end silent faults. If a PF has no carrier, and its VF in a
 // bond keeps its own, a bond with miimon goes on using it, and loses everything. The PF then
 // disables the VF's link, or in switchdev mode the VF's representor is set down, until the PF
-// has its carrier back. A PF that was set down is left alone: some VFs go on working then.
+// has its carrier back. If its driver can do neither, the link is set down in the pod, if Keep
+// may enter it. A PF that was set down is left alone: some VFs go on working then.
 func relayCarriers(k *keeper, rec *record.Record, now sight) (steps []errand, err error) {
 	var errs []error
 	for _, l := range rec.Plan.Links {
@@ -46,17 +47,16 @@ func (k *keeper) relay(rec *record.Record, l plan.Link, now sight) (*errand, err
 		return nil, err
 	}
 	l.PF = pf.Name
-	_, relayed := rec.Relayed[l.Name]
-	uses := slices.ContainsFunc(now.links(), func(x bond.Link) bool { return rec.Is(l, x) && x.Master == rec.BondIndex && x.Carrier })
+	in, there := bond.Find(now.links(), func(x bond.Link) bool { return rec.Is(l, x) && x.Master == rec.BondIndex })
 	switch {
-	case !pf.Carrier && pf.Up && uses:
+	case !pf.Carrier && pf.Up && there && in.Carrier:
 		delete(k.back, pf.Name)
 		return k.takeCarrier(rec, l, device)
 	case !pf.Carrier:
 		delete(k.back, pf.Name)
-	case relayed && k.isBack(rec.Plan.Key(), pf.Name):
+	case rec.IsRelayed(l) && k.isBack(rec.Plan.Key(), pf.Name):
 		what := fmt.Sprintf("PF %s has a carrier again, and %s (%s) gets its own back", pf.Name, l.Name, l.Device)
-		return &errand{what, func(context.Context) error { return k.giveCarrier(rec, l) }}, nil
+		return &errand{what, func(context.Context) error { return k.giveCarrier(rec, l, in) }}, nil
 	}
 	return nil, nil
 }
@@ -67,7 +67,7 @@ func (k *keeper) isBack(key plan.Key, pf string) bool {
 	if _, counting := k.back[pf]; !counting {
 		k.back[pf] = time.Now()
 	}
-	at := k.back[pf].Add(k.holdOff)
+	at := k.back[pf].Add(k.HoldOff)
 	if time.Now().Before(at) {
 		if due, is := k.due[key]; !is || at.Before(due) {
 			k.due[key] = at
@@ -104,15 +104,45 @@ func (k *keeper) takeCarrier(rec *record.Record, l plan.Link, device bond.Device
 		}
 		err := k.setLinkState(l, *is, bond.LinkDisabled)
 		if errors.Is(err, unix.EOPNOTSUPP) {
-			delete(rec.Relayed, l.Name)
-			return errors.Join(fmt.Errorf("the driver of %s cannot do that: %w (let the bond probe its router: arpIpTarget)", l.PF, err), k.Store.Update(rec))
+			return k.setDown(rec, l, err)
 		}
 		return err
 	}}, nil
 }
 
-// giveCarrier gives the VF of a link its carrier back, unless somebody has done so.
-func (k *keeper) giveCarrier(rec *record.Record, l plan.Link) error {
+// setDown sets a link down in the pod, because its PF has refused to disable its VF.
+func (k *keeper) setDown(rec *record.Record, l plan.Link, refused error) error {
+	rec.NotRelayed(l)
+	if k.Netns == "" {
+		err := fmt.Errorf("the driver of %s cannot do that: %w (let the bond probe its router, arpIpTarget, or keep enter the pod, -netns)", l.PF, refused)
+		return errors.Join(err, k.Store.Update(rec))
+	}
+	rec.Downed = append(rec.Downed, l.Name)
+	if err := k.Store.Update(rec); err != nil {
+		return err
+	}
+	return k.setInPod(rec, l, false)
+}
+
+// giveCarrier gives the VF of a link its carrier back, unless somebody has done so. in is the
+// link in the pod.
+func (k *keeper) giveCarrier(rec *record.Record, l plan.Link, in bond.Link) error {
+	if slices.Contains(rec.Downed, l.Name) && in.Index != 0 && !in.Up {
+		if err := k.setInPod(rec, l, true); err != nil {
+			return err
+		}
+	}
+	if _, byPF := rec.Relayed[l.Name]; byPF {
+		if err := k.enable(rec, l); err != nil {
+			return err
+		}
+	}
+	rec.NotRelayed(l)
+	return k.Store.Update(rec)
+}
+
+// enable undoes what was done to a VF on the host.
+func (k *keeper) enable(rec *record.Record, l plan.Link) error {
 	by := rec.Relayed[l.Name]
 	if err := k.raiseRepresentor(k.host, rec, l); err != nil {
 		return err
@@ -122,12 +152,9 @@ func (k *keeper) giveCarrier(rec *record.Record, l plan.Link) error {
 		return err
 	}
 	if by == "" && is != nil && is.LinkState == bond.LinkDisabled {
-		if err := k.setLinkState(l, *is, bond.LinkAuto); err != nil {
-			return err
-		}
+		return k.setLinkState(l, *is, bond.LinkAuto)
 	}
-	delete(rec.Relayed, l.Name)
-	return k.Store.Update(rec)
+	return nil
 }
 
 // setLinkState asks the PF once: one that is busy is asked again later.

@@ -22,6 +22,12 @@ func (m *machine) linkState(pf string) uint32 {
 	return vfs[0].LinkState
 }
 
+// isRelayed reports whether the Record has the first link's carrier as taken.
+func (m *machine) isRelayed() bool {
+	rec := m.readRecord(c1)
+	return rec.IsRelayed(rec.Plan.Links[0])
+}
+
 // looksUntil has Keep look at all Records until it is content, for a card that is busy.
 func (k *keeper) looksUntil(t *testing.T) {
 	k.doDutiesNow(t)
@@ -35,8 +41,9 @@ func (k *keeper) looksUntil(t *testing.T) {
 	t.Errorf("there is still something to do: %v", k.failed)
 }
 
-// relaying are the cards whose PFs can disable a VF's link.
-var relaying = []string{"i40e", "ice", "mlx5", "mlx5 in switchdev mode"}
+// relaying are the cards whose PFs can disable a VF's link, and igb, whose cannot: there Keep
+// has to enter the pod.
+var relaying = []string{"i40e", "ice", "mlx5", "mlx5 in switchdev mode", "igb"}
 
 // TestRelay: a PF without a carrier takes it from its VF in a bond, whose other link then has
 // the traffic, and gives it back. CHECK has nothing to say meanwhile.
@@ -50,7 +57,7 @@ func TestRelay(t *testing.T) {
 					m.mustAdd(watchedRequest(t, strings.Replace(standard, `, "vlan": 100`, "", 1)))
 					time.Sleep(settled)
 					attached := m.state()
-					k := m.keeper()
+					k := m.keeperInside()
 					pf := "enp1s0"
 					rename := func(to string) {
 						m.change("", pf, bond.Change{Up: new(false)})
@@ -65,10 +72,11 @@ func TestRelay(t *testing.T) {
 					}
 					m.Plug(pf, false)
 					k.looksUntil(t)
-					assert.Equal(t, card == "mlx5 in switchdev mode", m.linkState(pf) == bond.LinkAuto)
+					assert.Equal(t, card == "mlx5 in switchdev mode" || card == "igb", m.linkState(pf) == bond.LinkAuto)
+					assert.Equal(t, card == "igb", !m.link(pod1, "bond0-1").Up)
 					assert.False(t, m.link(pod1, "bond0-1").Carrier)
 					assert.True(t, m.link(pod1, "bond0-2").Carrier)
-					assert.Len(t, m.readRecord(c1).Relayed, 1)
+					assert.True(t, m.isRelayed())
 					assert.Contains(t, m.log.String(), "PF "+pf+" has no carrier, and bond0-1 ("+vfA+") loses its own, so that bond0 stops using it")
 					require.NoError(t, m.Check(t.Context(), c1))
 					time.Sleep(settled)
@@ -79,13 +87,13 @@ func TestRelay(t *testing.T) {
 						return
 					}
 					if during == "another keep" {
-						k = m.keeper()
+						k = m.keeperInside()
 					}
 					m.Plug(pf, true)
 					k.looksUntil(t)
 					assert.EqualValues(t, bond.LinkAuto, m.linkState(pf))
 					assert.True(t, m.link(pod1, "bond0-1").Carrier)
-					assert.Empty(t, m.readRecord(c1).Relayed)
+					assert.False(t, m.isRelayed())
 					if pf != "enp1s0" {
 						rename("enp1s0")
 					}
@@ -153,7 +161,7 @@ func TestRelayRefused(t *testing.T) {
 		k.doDutiesNow(t)
 	}
 	assert.Equal(t, "c1:bond0: PF enp1s0 has no carrier, and bond0-1 ("+vfA+") loses its own, so that bond0 stops using it: "+
-		"the driver of enp1s0 cannot do that: setting link state: operation not supported (let the bond probe its router: arpIpTarget); it is tried again\n", m.log.String())
+		"the driver of enp1s0 cannot do that: setting link state: operation not supported (let the bond probe its router, arpIpTarget, or keep enter the pod, -netns); it is tried again\n", m.log.String())
 	assert.Empty(t, m.readRecord(c1).Relayed)
 	require.NoError(t, m.Check(t.Context(), c1))
 }
@@ -164,7 +172,7 @@ func TestRelayHoldsOff(t *testing.T) {
 		m := newMachineOf(t, bondfake.MLX5)
 		m.mustAdd(watchedRequest(t, standard))
 		k := m.keeper()
-		k.holdOff = 10 * time.Second
+		k.HoldOff = 10 * time.Second
 		m.Plug("enp1s0", false)
 		k.doDutiesNow(t)
 		for _, step := range []struct {
@@ -185,36 +193,38 @@ func TestRelayHoldsOff(t *testing.T) {
 // TestKilledInRelay: keep is killed at any point, while a carrier is taken or given back.
 // Another keep, or DEL, makes all as it has to be.
 func TestKilledInRelay(t *testing.T) {
+	for _, card := range []bondfake.Character{bondfake.MLX5, bondfake.IGB} {
+		testKilledInRelay(t, card)
+	}
+}
+
+func testKilledInRelay(t *testing.T, card bondfake.Character) {
 	for _, giving := range []bool{false, true} {
 		for _, end := range []string{"keep", "DEL"} {
 			try := func(t *testing.T, edge int) []string {
-				m := newMachineOf(t, bondfake.MLX5)
+				m := newMachineOf(t, card)
 				before := m.state()
 				m.mustAdd(watchedRequest(t, standard))
 				m.Plug("enp1s0", false)
 				if giving {
-					m.keeper().doDutiesNow(t)
+					m.keeperInside().doDutiesNow(t)
 					m.Plug("enp1s0", true)
 				}
 				m.edges.reset(edge, kill)
-				require.Equal(t, edge > 0, untilKilled(func() { m.keeper().doDutiesNow(t) }))
+				require.Equal(t, edge > 0, untilKilled(func() { m.keeperInside().doDutiesNow(t) }))
 				passed := m.edges.passed
 				m.edges.reset(0, nil)
 				if end == "keep" {
-					m.keeper().doDutiesNow(t)
-					want := uint32(bond.LinkDisabled)
-					if giving {
-						want = bond.LinkAuto
-					}
-					assert.Equal(t, want, m.linkState("enp1s0"))
-					assert.Equal(t, !giving, len(m.readRecord(c1).Relayed) > 0)
+					m.keeperInside().doDutiesNow(t)
+					assert.Equal(t, giving, m.link(pod1, "bond0-1").Carrier)
+					assert.Equal(t, !giving, m.isRelayed())
 				}
 				m.Plug("enp1s0", true)
 				m.mustDel(c1)
 				m.wantLike(before)
 				return passed
 			}
-			t.Run(fmt.Sprintf("giving %t, %s", giving, end), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s, giving %t, %s", card.PF, giving, end), func(t *testing.T) {
 				passed := try(t, 0)
 				require.GreaterOrEqual(t, len(passed), 4)
 				for n, edge := range passed {
@@ -244,4 +254,63 @@ func TestRelayBusy(t *testing.T) {
 		assert.Equal(t, 3, refused)
 		assert.EqualValues(t, bond.LinkDisabled, m.linkState("enp1s0"))
 	})
+}
+
+// TestRelayInside: Keep changes nothing in a namespace that is not the pod's, and a link that
+// the user has set down in the pod stays down.
+func TestRelayInside(t *testing.T) {
+	for what, test := range map[string]struct {
+		prepare func(m *machine, k *keeper)
+		want    string
+	}{
+		"the user has set it down": {func(m *machine, _ *keeper) { m.change(pod1, "bond0-1", bond.Change{Up: new(false)}) }, ""},
+		"its namespace is not there": {
+			func(_ *machine, k *keeper) { k.Netns = "/var/run/netns" },
+			"/var/run/netns/p1 is not the network namespace of the pod, which was /run/netns/p1 at ADD (-netns)",
+		},
+		"another pod's is there": {
+			func(m *machine, _ *keeper) {
+				rec := m.readRecord(c1)
+				rec.Plan.Netns = pod2
+				require.NoError(m.t, m.Store.Update(rec))
+			},
+			"/run/netns/p2 is not the network namespace of the pod",
+		},
+		"the host's is there": {
+			func(m *machine, _ *keeper) { m.Host.Kernel = leads{m.Kernel} },
+			"/run/netns/p1 is not the network namespace of the pod",
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			m := newMachineOf(t, bondfake.IGB)
+			m.mustAdd(watchedRequest(t, standard))
+			k := m.keeperInside()
+			test.prepare(m, k)
+			was := m.state()
+			for _, in := range []bool{false, true} {
+				m.Plug("enp1s0", in)
+				k.doDutiesNow(t)
+			}
+			m.wantState(was)
+			assert.Contains(t, m.log.String(), test.want)
+			assert.Equal(t, test.want == "", m.log.Len() == 0)
+			assert.False(t, m.isRelayed())
+		})
+	}
+}
+
+// TestRelayInsideNoMore: a link that Keep has set down in the pod is not forgotten by a Keep
+// that may not enter the pod.
+func TestRelayInsideNoMore(t *testing.T) {
+	m := newMachineOf(t, bondfake.IGB)
+	m.mustAdd(watchedRequest(t, standard))
+	m.Plug("enp1s0", false)
+	m.keeperInside().doDutiesNow(t)
+	require.NoError(t, m.Check(t.Context(), c1), "CHECK has nothing to say")
+	m.Plug("enp1s0", true)
+	m.keeper().doDutiesNow(t)
+	assert.Contains(t, m.log.String(), "it would have to enter the pod, and may not (-netns); it is tried again")
+	m.keeperInside().doDutiesNow(t)
+	assert.True(t, m.link(pod1, "bond0-1").Up)
+	assert.False(t, m.isRelayed())
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"github.com/containernetworking/cni/pkg/skel"
+
+	"github.com/multibond/multibond/delegate"
 )
 
 const keepUsage = `usage: multibond keep [flags]
@@ -14,7 +16,7 @@ const keepUsage = `usage: multibond keep [flags]
 Looks after the bonds of this node until it is ended: it brings back VFs that were made
 anew, takes the carrier from VFs whose PF has lost its own, and lets the agent watch the
 bonds. It needs root, NET_ADMIN and NET_BROADCAST in the host's network namespace, and
-nothing of the API. It is optional: deploy/keep.
+nothing of the API. It is optional: deploy/keep, or deploy/keep-inside, with -netns.
 `
 
 // keepOf runs "multibond keep". It prints what it does to standard error, one line each. It
@@ -25,8 +27,10 @@ func keepOf(args []string) (status int) {
 		fmt.Fprint(flags.Output(), keepUsage)
 		flags.PrintDefaults()
 	}
-	agent := flags.String("agent", "/run/multibond/agent.sock", "the agent's socket")
-	holdOff := flags.Duration("hold-off", 0, "how long a PF must have its carrier back before its VFs get theirs")
+	var c delegate.KeepConfig
+	flags.StringVar(&c.Agent, "agent", "/run/multibond/agent.sock", "the agent's socket")
+	flags.DurationVar(&c.HoldOff, "hold-off", 0, "how long a PF must have its carrier back before its VFs get theirs")
+	flags.StringVar(&c.Netns, "netns", "", "`directory` of the pods' network namespaces, which keep may then enter; it needs SYS_ADMIN for that")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
@@ -37,7 +41,7 @@ func keepOf(args []string) (status int) {
 	say := func(line string) { fmt.Fprintln(os.Stderr, "multibond keep:", line) }
 	host, err := newHost(&skel.CmdArgs{})
 	if err == nil {
-		err = host.Keep(context.Background(), *agent, *holdOff, say)
+		err = host.Keep(context.Background(), c, say)
 	}
 	if err != nil {
 		say(err.Error())

@@ -50,6 +50,7 @@ type Record struct {
 	Result      json.RawMessage      `json:"result,omitempty"`      // the ADD's: the attachment is complete
 	Returning   map[string]time.Time `json:"returning,omitempty"`   // links that keep began to bring back into the bond, at that time
 	Relayed     map[string]string    `json:"relayed,omitempty"`     // links from whose VFs keep has taken the carrier, by that representor, or "": by the PF
+	Downed      []string             `json:"downed,omitempty"`      // links that keep has set down in the pod, because their VFs could not lose their carrier otherwise
 	Restored    []string             `json:"restored,omitempty"`    // links that are as before again
 	Unanswered  map[string]time.Time `json:"unanswered,omitempty"`  // plugins, with their interfaces, whose DEL was executed at that time and has not ended, and what Multibond was restoring
 	Slow        map[string]time.Time `json:"slow,omitempty"`        // links, or the bond, whose restoring took long, at that time
@@ -165,6 +166,18 @@ func (r *Record) SetRelayed(l plan.Link, by string) {
 		r.Relayed = map[string]string{}
 	}
 	r.Relayed[l.Name] = by
+}
+
+// IsRelayed reports whether keep has taken the carrier from a link's VF, in either way.
+func (r *Record) IsRelayed(l plan.Link) bool {
+	_, relayed := r.Relayed[l.Name]
+	return relayed || slices.Contains(r.Downed, l.Name)
+}
+
+// NotRelayed records that a link's VF has its carrier back.
+func (r *Record) NotRelayed(l plan.Link) {
+	delete(r.Relayed, l.Name)
+	r.Downed = slices.DeleteFunc(r.Downed, func(name string) bool { return name == l.Name })
 }
 
 // assumeBegun marks every step as begun: the Record does not know how far its ADD has
