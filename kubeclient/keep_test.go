@@ -14,9 +14,24 @@ import (
 )
 
 // TestKeepComponent lists everything that the component keep adds: two capabilities and
-// four directories of the node, and nothing of the API.
+// four directories of the node, and nothing of the API. keep-inside adds what is needed to
+// enter pods.
 func TestKeepComponent(t *testing.T) {
-	without, with := render(t, ""), render(t, "components: [../deploy/keep]")
+	const mounts = "/var/lib/cni/multibond /var/lib/cni/sriov:ro /run/multibond:ro /sys:ro"
+	t.Run("keep", func(t *testing.T) { testKeepComponent(t, "keep", mounts, "NET_ADMIN", "NET_BROADCAST") })
+	t.Run("keep-inside", func(t *testing.T) {
+		c := testKeepComponent(t, "keep-inside", "/run/netns:ro "+mounts, "NET_ADMIN", "NET_BROADCAST", "SYS_ADMIN")
+		assert.Equal(t, "/run/netns", flagsOf(c, map[string]string{})["netns"])
+		at := slices.IndexFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == "/run/netns" })
+		require.GreaterOrEqual(t, at, 0)
+		require.NotNil(t, c.VolumeMounts[at].MountPropagation)
+		assert.Equal(t, corev1.MountPropagationHostToContainer, *c.VolumeMounts[at].MountPropagation)
+	})
+}
+
+// testKeepComponent returns keep's container.
+func testKeepComponent(t *testing.T, component, mounts string, powers ...corev1.Capability) corev1.Container {
+	without, with := render(t, ""), render(t, "components: [../deploy/"+component+"]")
 	assert.Len(t, with, len(without)+2)
 	sets := all[*appsv1.DaemonSet](with)
 	at := slices.IndexFunc(sets, func(d *appsv1.DaemonSet) bool { return d.Name == "multibond-keep" })
@@ -30,17 +45,18 @@ func TestKeepComponent(t *testing.T) {
 	assert.False(t, *spec.AutomountServiceAccountToken)
 	require.Len(t, slices.Concat(spec.InitContainers, spec.Containers), 1)
 	c := spec.Containers[0]
-	assert.Equal(t, &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}, Add: []corev1.Capability{"NET_ADMIN", "NET_BROADCAST"}}, c.SecurityContext.Capabilities)
+	assert.Equal(t, &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}, Add: powers}, c.SecurityContext.Capabilities)
 	assert.False(t, *c.SecurityContext.Privileged)
 	assert.False(t, *c.SecurityContext.AllowPrivilegeEscalation)
 	assert.True(t, *c.SecurityContext.ReadOnlyRootFilesystem)
 	assert.Equal(t, corev1.SeccompProfileTypeRuntimeDefault, c.SecurityContext.SeccompProfile.Type)
-	assert.Equal(t, "/var/lib/cni/multibond /var/lib/cni/sriov:ro /run/multibond:ro /sys:ro", mountsOf(t, spec, c))
+	assert.Equal(t, mounts, mountsOf(t, spec, c))
 	for _, b := range all[*rbacv1.ClusterRoleBinding](with) {
 		for _, s := range b.Subjects {
 			assert.NotEqual(t, spec.ServiceAccountName, s.Name, b.Name)
 		}
 	}
+	return c
 }
 
 // TestKeepUsesTheImage checks that keep's image is the agent's, in which the plugin is, and
