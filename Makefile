@@ -49,7 +49,7 @@ demo: plugin lab-setup ## a bond's failover on a node; then, once it is built, o
 demo-node: plugin lab-setup ## without Kubernetes: two bonds over real VFs, two failovers: build/report/demo-node.json
 	$(GO) run ./tests/demo -kernel $(KERNEL) -plugin $(PLUGIN)
 
-failover: build lab-setup ## what each fault costs in each mode, by traffic: build/report/failover.json, .svg
+failover: build lab-setup ## what each fault costs in each mode, without keep and with it, by traffic: build/report/failover.json, .svg
 	$(GO) run ./tests/demo -failover -kernel $(KERNEL) -plugin $(PLUGIN) -report $(BUILD)/report/failover.json
 
 bench: cluster-setup ## Multibond beside Multus (with BONDCNI=, SRIOV=), its delegates alone, another version (OTHER=), as root: build/report/bench.json

@@ -151,6 +151,13 @@ func (h *Host) wantedBy(rs []plan.Request, host bond.Namespace) (w wantedLinks, 
 		if r.Network.Device != "" {
 			w.devices = append(w.devices, r.Network.Device)
 		}
+		if slices.ContainsFunc(r.Network.Links, netconf.Link.MovesNIC) {
+			nics, err := bond.SurveyNICs(h.Sys, host)
+			if err != nil {
+				return w, err
+			}
+			w.devices = append(w.devices, movable(nics)...)
+		}
 		for _, l := range r.Network.Links {
 			device := l.Device
 			if l.Source == netconf.FromHost {

@@ -3,6 +3,7 @@ package delegate
 import (
 	"errors"
 	"io/fs"
+	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
 
@@ -30,6 +31,14 @@ func (h *Host) survey(r plan.Request, s sandbox) (plan.Facts, error) {
 		}
 	}
 	var err error
+	if r.Network.HasPool() {
+		if f.NICs, err = bond.SurveyNICs(h.Sys, s.host); err != nil {
+			return plan.Facts{}, cnierror.With(cnierror.Kernel, err)
+		}
+	}
+	if slices.ContainsFunc(r.Network.Links, netconf.Link.MovesNIC) {
+		sources.Devices = append(sources.Devices, movable(f.NICs)...)
+	}
 	if f.Facts, err = bond.Survey(h.Sys, s.host, s.pod, sources); err != nil {
 		return plan.Facts{}, cnierror.With(cnierror.Kernel, err)
 	}
@@ -57,6 +66,16 @@ func (h *Host) survey(r plan.Request, s sandbox) (plan.Facts, error) {
 		f.Plugins[plugin] = err == nil
 	}
 	return f, nil
+}
+
+// movable lists the devices of the NICs that could be moved into a pod.
+func movable(nics []bond.NIC) (devices []string) {
+	for _, nic := range nics {
+		if nic.Stays() == "" {
+			devices = append(devices, nic.Link.Device)
+		}
+	}
+	return devices
 }
 
 // DryRun returns the plan that an ADD would carry out now, and its warnings. It changes

@@ -168,14 +168,15 @@ func (k *keeper) openEyes(ctx context.Context) {
 	k.show(ctx)
 }
 
-// show gives the agent a socket of events and the state of all bonds.
+// show gives the agent a socket of events and the state of all bonds. Without an agent there
+// is nobody to tell: one that starts later asks by itself.
 func (k *keeper) show(ctx context.Context) {
 	err := k.giveEyesBy(ctx, k.Agent, func(_ bond.Namespace, rec *record.Record, w *agentapi.Watch) {
 		if now, there, err := k.see(rec); err == nil && there {
 			addBond(rec, *rec.NSID, now.pod, w)
 		}
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		k.say("the agent cannot watch the bonds of this node: %v", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -161,6 +162,19 @@ func TestKeepSees(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestKeepShows: Keep tells when an agent does not get what it has to see, but says nothing
+// if there is none.
+func TestKeepShows(t *testing.T) {
+	m := newMachine(t)
+	k := m.keeper()
+	k.show(t.Context())
+	assert.Empty(t, m.log.String())
+	k.Agent = filepath.Join(t.TempDir(), "agent.sock")
+	require.NoError(t, os.WriteFile(k.Agent, nil, 0o600)) // nobody listens there
+	k.show(t.Context())
+	assert.Contains(t, m.log.String(), "the agent cannot watch the bonds of this node")
 }
 
 // TestKeepServes: a duty is done once per step that is missing, under the Record's locks, and

@@ -34,7 +34,8 @@ type BondNetwork struct {
 // bondLink is one element of "links".
 type bondLink struct {
 	netconf.OpenLink
-	fixed string // device that the configuration names
+	fixed  string // device that the configuration names
+	pooled int    // further links that are of its pool
 }
 
 // ReadBond parses the links of a bond network. resolve finds the networks that
@@ -71,7 +72,7 @@ type bondReader struct {
 
 // sources are the keys that name the source of a link. A link has at most one of
 // them.
-var sources = []string{"resourceName", "request", "network", "deviceID"}
+var sources = []string{"resourceName", "request", "network", "deviceID", "pool"}
 
 func (r *bondReader) readLink(text json.RawMessage, path string) bondLink {
 	l := bondLink{OpenLink: netconf.OpenLink{Text: text, Count: 1}}
@@ -108,8 +109,11 @@ func (l *bondLink) readCount(o strictjson.Object, given []string) {
 		return
 	}
 	switch {
+	case len(given) > 0 && given[0] == "pool":
+		l.pooled, l.Count = max(0, l.Count-1), 1
+		return // package netconf reads it
 	case len(given) == 0 || given[0] == "deviceID":
-		o.Problems.Add(o.At("count"), "", "is %d, but only links by resourceName, request or network can have a count", l.Count)
+		o.Problems.Add(o.At("count"), "", "is %d, but only links by resourceName, request, network or pool can have a count", l.Count)
 	case l.Count < 1 || l.Count > netconf.MaxLinks:
 		o.Problems.Add(o.At("count"), "", "is %d, want 1 to %d", l.Count, netconf.MaxLinks)
 		l.Count = 1
@@ -121,6 +125,9 @@ func (l *bondLink) readCount(o strictjson.Object, given []string) {
 
 // readSource reads the source of the link, which is the value of key.
 func (r *bondReader) readSource(l *bondLink, o strictjson.Object, key string) {
+	if key == "pool" {
+		return // package netconf reads it
+	}
 	before := len(r.problems)
 	text := o.Text(key)
 	if text == "" && len(r.problems) == before {
@@ -174,7 +181,7 @@ func (b BondNetwork) Need() Need {
 	need := Need{Network: b.network.Name.String()}
 	all := 0
 	for _, l := range b.links {
-		all += l.Count
+		all += l.Count + l.pooled
 		if l.fixed != "" {
 			need.Fixed = append(need.Fixed, l.fixed)
 		}

@@ -57,6 +57,13 @@ func TestBondLinks(t *testing.T) {
 				`{"deviceID":"0000:3b:02.2", "config": {"type": "sriov", "vlan": 7}}, {"deviceID":"0000:3b:02.3", "config": {"type": "sriov", "vlan": 7}}]`,
 			parsed: "bond0-1 device 0000:3b:02.1 sriov, bond0-2 device 0000:3b:02.2 sriov, bond0-3 device 0000:3b:02.3 sriov",
 		},
+		"pools, whose NICs the plugin chooses": {
+			links:   `[{"pool": {"numa": 0}, "count": 2, "config": {"type": "macvlan"}}, {"resourceName": "intel.com/a"}]`,
+			wants:   []Want{{Resource: "intel.com/a"}},
+			devices: []string{"0000:3b:02.1"},
+			out:     `[{"pool": {"numa": 0}, "count": 2, "config": {"type": "macvlan"}}, {"deviceID":"0000:3b:02.1"}]`,
+			parsed:  "bond0-1 pool  macvlan, bond0-2 pool  macvlan, bond0-3 device 0000:3b:02.1 sriov",
+		},
 		"by network": {
 			links:   `[{"network":"vf-a","name":"l"},{"network":"infra/vf-b","count":1},{"network":"mac","count":2}]`,
 			wants:   []Want{{Resource: "intel.com/a"}, {Resource: "intel.com/b"}},
@@ -125,7 +132,7 @@ func TestBondLinkProblems(t *testing.T) {
 		`{"resourceName":"a/b","count":33}`:                "links[0].count: is 33, want 1 to 32",
 		`{"resourceName":"a/b","count":"2"}`:               `links[0].count: is "2", want a whole number`,
 		`{"resourceName":"a/b","count":2,"name":"x"}`:      "links[0].name: names one link, but count is 2",
-		`{"deviceID":"0000:3b:02.1","count":2}`:            "links[0].count: is 2, but only links by resourceName, request or network can have a count",
+		`{"deviceID":"0000:3b:02.1","count":2}`:            "links[0].count: is 2, but only links by resourceName, request, network or pool can have a count",
 		`{"name":"ens3","count":2}`:                        "links[0].count: is 2, but only links by",
 		`{"network":"vf-a","config":{"type":"sriov"}}`:     "links[0].config: is set, but network demo/vf-a has a configuration too",
 		`{"network":"a/b/c"}`:                              `links[0].network.name: is "b/c", which is not a valid name`,

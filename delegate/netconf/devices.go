@@ -95,7 +95,11 @@ func WithDevices(raw json.RawMessage, devices []string) (json.RawMessage, error)
 
 // openLink reads the element o of links. text is its text.
 func openLink(text json.RawMessage, o strictjson.Object) OpenLink {
-	l := OpenLink{Text: strictjson.DropField(text, "count"), Count: 1}
+	l := OpenLink{Text: text, Count: 1}
+	if o.Has("pool") {
+		return l // its count is read with it
+	}
+	l.Text = strictjson.DropField(text, "count")
 	count := 1
 	o.Read("count", &count, "a whole number")
 	for _, key := range []string{"resourceName", "request"} {

@@ -22,6 +22,7 @@ const (
 	FromHost   Source = "host"   // an interface of the host, moved into the pod
 	FromPod    Source = "pod"    // an interface that is in the pod already
 	FromAgent  Source = "agent"  // whatever the agent answers
+	FromPool   Source = "pool"   // one of the others, once its NIC is chosen
 )
 
 // Link is one link of a bond as the configuration asks for it.
@@ -31,11 +32,12 @@ type Link struct {
 	Device  string   // the PCI address, for FromDevice
 	Plugins []Plugin // what brings it into the pod, in order
 	By      string   // the key that names it, for FromAgent
+	Pool    *Pool    // for FromPool; the links of one pool share it
 	Options bond.Options
 }
 
 // linkKeys are the keys of an element of links.
-var linkKeys = slices.Concat([]string{"name", "deviceID", "config"}, agentKeys, bond.LinkOptionKeys())
+var linkKeys = slices.Concat([]string{"name", "deviceID", "config", "pool"}, agentKeys, bond.LinkOptionKeys())
 
 // agentKeys are those of linkKeys that the agent resolves.
 var agentKeys = []string{"resourceName", "request", "network", "count"}
@@ -74,18 +76,31 @@ func readLinks(top strictjson.Object, elements []strictjson.Object, h head, bond
 		attach = given
 	}
 	inPod := top.Bool("linksInContainer")
-	for i, o := range elements {
+	for _, o := range elements {
 		var l Link
 		if o.Fields != nil {
 			l = readLink(o, attach, h, inPod)
 		}
-		if l.Name == "" {
-			l.Name = defaultName(bondName, i)
+		for range l.count() {
+			one := l
+			one.Name = cmp.Or(l.Name, defaultName(bondName, len(links)))
+			links = append(links, one)
 		}
-		links = append(links, l)
+	}
+	if len(links) > MaxLinks {
+		top.Problems.Add("links", "", "has %d links with those of pools, want at most %d", len(links), MaxLinks)
+		return links[:MaxLinks]
 	}
 	checkNames(links, bondName, top.Problems)
 	return links
+}
+
+// count returns how many links the link stands for.
+func (l Link) count() int {
+	if l.Pool == nil {
+		return 1
+	}
+	return l.Pool.Count
 }
 
 // defaultName returns the name of link i of a bond. If the bond's name leaves no room for
@@ -113,6 +128,12 @@ func readLink(o, attach strictjson.Object, h head, inPod bool) Link {
 	}
 	l := Link{Name: o.Text("name"), Options: linkOptions(o)}
 	config, own := o.Object("config")
+	if o.Has("pool") {
+		if own {
+			attach = config
+		}
+		return readPooled(l, o, attach, h)
+	}
 	l.Device = deviceOf(o, config)
 	byAgent := slices.IndexFunc(agentKeys, o.Has)
 	switch {
@@ -133,7 +154,7 @@ func readLink(o, attach strictjson.Object, h head, inPod bool) Link {
 		l.Source = FromHost
 	}
 	if l.Name == "" && (l.Source == FromPod || l.Source == FromHost) && len(*o.Problems) == before {
-		o.Problems.Add(o.Path, "", "has no source, want one of deviceID, config or name")
+		o.Problems.Add(o.Path, "", "has no source, want one of deviceID, config, pool or name")
 	}
 	return l
 }

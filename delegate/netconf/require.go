@@ -26,7 +26,7 @@ type Requirement struct {
 // Requirements lists all requirements, in the order of the README.
 var Requirements = []Requirement{
 	{"distinctPF", LevelError, "The VFs are on different PFs, and each PF has its own port, so that one dead cable takes down only one link."},
-	{"distinctCard", LevelIgnore, "The PFs are on different cards (PCI domain, bus and device)."},
+	{"distinctCard", LevelIgnore, "The PFs, or the NICs of pools, are on different cards (PCI domain, bus and device)."},
 	{"sameNUMA", LevelIgnore, "The VFs are on the same NUMA node."},
 	{"sameSpeed", LevelWarn, "The PFs have the same speed, so that a failover does not change it. 802.3ad uses only links of one speed."},
 	{"pfUp", LevelWarn, "Each PF is up and has a carrier. Otherwise its link is down when the bond starts."},

@@ -41,6 +41,7 @@ func Compile(r Request, f Facts) (p Plan, warnings []string, err error) {
 type compiler struct {
 	r        Request
 	f        Facts
+	nics     map[int]bond.NIC // chosen from pools, by the link's index
 	problems bond.Problems
 	warnings []string
 }
@@ -49,7 +50,8 @@ type compiler struct {
 type plannedBond struct {
 	bond.Spec
 	links []plannedLink
-	vfs   []plannedVF // those of links that are VFs
+	vfs   []plannedVF   // those of links that are VFs
+	ports []plannedPort // of the links' PFs, and of the NICs of pools
 }
 
 // plannedLink is a link that can be attached.
@@ -57,12 +59,14 @@ type plannedLink struct {
 	Link
 	at   int    // index in the configuration's links
 	path string // where the configuration names it
+	nic  *bond.NIC
 }
 
 // bond plans a bond and its links.
 func (c *compiler) bond() plannedBond {
+	c.nics = c.chooseNICs()
 	links := c.attachable()
-	b := plannedBond{c.specOf(links), links, c.vfsOf(links)}
+	b := plannedBond{c.specOf(links), links, c.vfsOf(links), c.portsOf(links)}
 	if len(links) == 0 {
 		return b
 	}
@@ -151,6 +155,13 @@ func (c *compiler) link(i int, l netconf.Link) plannedLink {
 	if l.Source == netconf.FromDevice {
 		named = path + ".deviceID"
 	}
+	nic, chosen := c.nics[i]
+	if l.Pool != nil {
+		named = l.Pool.Path
+	}
+	if chosen {
+		l = l.On(nic)
+	}
 	p := Link{Name: l.Name, Source: l.Source, Device: l.Device, Plugins: l.Plugins}
 	if l.Source != netconf.FromPod {
 		if other, taken := bond.Taken(c.f.Pod, l.Name); taken {
@@ -166,8 +177,14 @@ func (c *compiler) link(i int, l netconf.Link) plannedLink {
 		c.podLink(named, l, &p)
 	case netconf.FromAgent:
 		c.problems.Add(path+"."+l.By, "request one more in resources.limits of the pod's containers", "the pod has no device left for it")
+	case netconf.FromPool:
+		c.problems.Add(named, "see what the pool asks for, and what the host has", "%s", c.describePool(l))
 	}
-	return plannedLink{p, i, named}
+	if !chosen {
+		return plannedLink{Link: p, at: i, path: named}
+	}
+	p.NIC = &NIC{nic.Link.Name, nic.Identity()}
+	return plannedLink{p, i, named, &nic}
 }
 
 // device plans a link by its device: a VF, or a device of which nothing is kept by a PF,

@@ -12,6 +12,7 @@ type Facts struct {
 	Holders map[string]Key            // by PCI address: whose Record has it
 	Netns   map[string]string         // by PCI address: the namespace to which sriov-cni has moved a VF
 	Remains map[string]Remains        // by bond.Identity, or by name if a link has no device
+	NICs    []bond.NIC                // of the host, if the request has a pool
 }
 
 // Remains are what a pod that is gone has left on a link, and what could not be taken

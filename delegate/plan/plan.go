@@ -48,6 +48,7 @@ type Link struct {
 	Driver          string           `json:"driver,omitempty"`   // of the device
 	Siblings        bool             `json:"siblings,omitempty"` // the device has other interfaces, so it alone does not tell the link
 	Plugins         []netconf.Plugin `json:"plugins,omitempty"`
+	NIC             *NIC             `json:"nic,omitempty"`    // on which a plugin makes it, or which it is; nil if its configuration names it
 	Before          *bond.Link       `json:"before,omitempty"` // nil if a plugin makes it
 	AddressesBefore bond.Addresses   `json:"had,omitzero"`     // for a link that is moved or in the pod
 	PF              string           `json:"pf,omitempty"`     // the PF's interface

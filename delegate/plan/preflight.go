@@ -53,12 +53,65 @@ func (b plannedBond) administered() (vfs []plannedVF) {
 	return vfs
 }
 
-// likeEarlier finds each VF that is like an earlier one. alike returns in what, or "".
-func likeEarlier(vfs []plannedVF, alike func(v, earlier plannedVF) string) (out []finding) {
-	for i, v := range vfs {
-		for _, earlier := range vfs[:i] {
-			if text := alike(v, earlier); text != "" {
-				out = append(out, finding{path: v.link.path, text: text})
+// plannedPort is the port of a card that a link of a bond uses: that of its VF's PF, or that
+// of the NIC that was chosen for it.
+type plannedPort struct {
+	bond.Port
+	link   plannedLink
+	vf     string     // the VF's PCI address; "" for a NIC
+	device string     // PCI address of the PF or NIC
+	name   string     // its interface
+	state  *bond.Link // its interface; nil if it is not on the host
+}
+
+// portsOf lists the ports of the links for which they are known.
+func (c *compiler) portsOf(links []plannedLink) (ports []plannedPort) {
+	for _, l := range links {
+		switch d := c.f.Devices[l.Identity()]; {
+		case d.PF != "":
+			ports = append(ports, plannedPort{d.Port, l, d.Address, d.PF, d.PFNetdev, d.PFLink})
+		case l.nic != nil:
+			ports = append(ports, plannedPort{l.nic.Port, l, "", l.nic.Link.Device, l.nic.Link.Name, &l.nic.Link})
+		}
+	}
+	return ports
+}
+
+// kind returns what the port is of.
+func (p plannedPort) kind() string {
+	if p.vf == "" {
+		return "NIC"
+	}
+	return "PF"
+}
+
+// String returns "the PF ens1f0 of VF 0000:3b:02.3" or "the NIC ens1f0".
+func (p plannedPort) String() string {
+	if p.vf == "" {
+		return "the NIC " + p.name
+	}
+	return fmt.Sprintf("the PF %s of VF %s", p.name, p.vf)
+}
+
+// user returns what is on the port: "VF 0000:3b:02.3" or "the NIC ens1f0".
+func (p plannedPort) user() string {
+	if p.vf == "" {
+		return p.String()
+	}
+	return "VF " + p.vf
+}
+
+// isPF reports whether two ports are of one PF. A NIC is one of the ports of a device.
+func (p plannedPort) isPF(other plannedPort) bool {
+	return p.device == other.device && (p.vf != "" || other.vf != "" || p.name == other.name)
+}
+
+// likeEarlier finds each port that is like an earlier one. alike returns in what, or "".
+func likeEarlier(ports []plannedPort, alike func(p, earlier plannedPort) string) (out []finding) {
+	for i, p := range ports {
+		for _, earlier := range ports[:i] {
+			if text := alike(p, earlier); text != "" {
+				out = append(out, finding{path: p.link.path, text: text})
 				break
 			}
 		}
@@ -66,15 +119,19 @@ func likeEarlier(vfs []plannedVF, alike func(v, earlier plannedVF) string) (out 
 	return out
 }
 
-// unlikeFirst finds each VF that is unlike the first one. differs returns in what, or "".
-func unlikeFirst(vfs []plannedVF, differs func(v, first plannedVF) string) (out []finding) {
-	for i, v := range vfs {
-		if text := differs(v, vfs[0]); i > 0 && text != "" {
-			out = append(out, finding{path: v.link.path, text: text})
+// unlikeFirst finds each element of all that is unlike the first one. differs returns in
+// what, or "".
+func unlikeFirst[T interface{ at() plannedLink }](all []T, differs func(one, first T) string) (out []finding) {
+	for i, one := range all {
+		if text := differs(one, all[0]); i > 0 && text != "" {
+			out = append(out, finding{path: one.at().path, text: text})
 		}
 	}
 	return out
 }
+
+func (v plannedVF) at() plannedLink   { return v.link }
+func (p plannedPort) at() plannedLink { return p.link }
 
 func hinted(hint string, findings []finding) []finding {
 	for i := range findings {
@@ -84,53 +141,53 @@ func hinted(hint string, findings []finding) []finding {
 }
 
 func findSamePF(b plannedBond) []finding {
-	return hinted("use a VF of another PF", likeEarlier(b.vfs, func(v, earlier plannedVF) string {
+	return hinted("use a VF of another PF", likeEarlier(b.ports, func(p, earlier plannedPort) string {
 		switch {
-		case v.PF == earlier.PF:
-			return fmt.Sprintf("VF %s is on the same PF as links[%d]: %s (%s); one dead cable would take down both", v.Address, earlier.link.at, v.PF, v.PFNetdev)
-		case v.Port.ID != "" && v.Port.ID == earlier.Port.ID:
-			return fmt.Sprintf("VF %s is on %s, which has the same port as %s of links[%d] (phys_port_id %s); one dead cable would take down both", v.Address, v.PFNetdev, earlier.PFNetdev, earlier.link.at, v.Port.ID)
+		case p.isPF(earlier):
+			return fmt.Sprintf("%s is on the same PF as links[%d]: %s (%s); one dead cable would take down both", p.user(), earlier.link.at, p.device, p.name)
+		case p.ID != "" && p.ID == earlier.ID:
+			return fmt.Sprintf("%s is on %s, which has the same port as %s of links[%d] (phys_port_id %s); one dead cable would take down both", p.user(), p.name, earlier.name, earlier.link.at, p.ID)
 		}
 		return ""
 	}))
 }
 
 func findSameCard(b plannedBond) []finding {
-	card := func(v plannedVF) string { card, _, _ := strings.Cut(v.PF, "."); return card }
-	return hinted("use a VF of another card", likeEarlier(b.vfs, func(v, earlier plannedVF) string {
-		if card(v) != card(earlier) || v.PF == earlier.PF {
+	return hinted("use a VF of another card", likeEarlier(b.ports, func(p, earlier plannedPort) string {
+		card := bond.Card(p.device)
+		if card != bond.Card(earlier.device) || p.isPF(earlier) {
 			return ""
 		}
-		return fmt.Sprintf("VF %s is on the same card as links[%d]: %s (%s and %s)", v.Address, earlier.link.at, card(v), earlier.PFNetdev, v.PFNetdev)
+		return fmt.Sprintf("%s is on the same card as links[%d]: %s (%s and %s)", p.user(), earlier.link.at, card, earlier.name, p.name)
 	}))
 }
 
 func findOtherNUMA(b plannedBond) []finding {
-	return hinted("use VFs of one NUMA node", unlikeFirst(b.vfs, func(v, first plannedVF) string {
-		if v.Port.NUMA == "" || first.Port.NUMA == "" || v.Port.NUMA == first.Port.NUMA {
+	return hinted("use VFs of one NUMA node", unlikeFirst(b.ports, func(p, first plannedPort) string {
+		if p.NUMA == "" || first.NUMA == "" || p.NUMA == first.NUMA {
 			return ""
 		}
-		return fmt.Sprintf("VF %s is on NUMA node %s, but links[%d] is on node %s", v.Address, v.Port.NUMA, first.link.at, first.Port.NUMA)
+		return fmt.Sprintf("%s is on NUMA node %s, but links[%d] is on node %s", p.user(), p.NUMA, first.link.at, first.NUMA)
 	}))
 }
 
 func findOtherSpeed(b plannedBond) []finding {
-	return hinted("use PFs of the same speed", unlikeFirst(b.vfs, func(v, first plannedVF) string {
-		if v.Port.Speed == 0 || first.Port.Speed == 0 || v.Port.Speed == first.Port.Speed {
+	return hinted("use PFs of the same speed", unlikeFirst(b.ports, func(p, first plannedPort) string {
+		if p.Speed == 0 || first.Speed == 0 || p.Speed == first.Speed {
 			return ""
 		}
-		return fmt.Sprintf("the PF %s of VF %s has %d Mbit/s, but %s of links[%d] has %d", v.PFNetdev, v.Address, v.Port.Speed, first.PFNetdev, first.link.at, first.Port.Speed)
+		return fmt.Sprintf("%s has %d Mbit/s, but %s of links[%d] has %d", p, p.Speed, first.name, first.link.at, first.Speed)
 	}))
 }
 
 func findPFDown(b plannedBond) (out []finding) {
-	for _, v := range b.vfs {
+	for _, p := range b.ports {
 		switch {
-		case v.PFLink == nil:
-		case !v.PFLink.Up:
-			out = append(out, finding{path: v.link.path, text: fmt.Sprintf("the PF %s of VF %s is down", v.PFNetdev, v.Address), hint: "ip link set " + v.PFNetdev + " up"})
-		case !v.PFLink.Carrier:
-			out = append(out, finding{path: v.link.path, text: fmt.Sprintf("the PF %s of VF %s has no carrier", v.PFNetdev, v.Address), hint: "check its cable and its switch port"})
+		case p.state == nil:
+		case !p.state.Up:
+			out = append(out, finding{path: p.link.path, text: p.String() + " is down", hint: "ip link set " + p.name + " up"})
+		case !p.state.Carrier:
+			out = append(out, finding{path: p.link.path, text: p.String() + " has no carrier", hint: "check its cable and its switch port"})
 		}
 	}
 	return out
@@ -141,10 +198,10 @@ func findHostBond(b plannedBond) (out []finding) {
 	if slices.Contains([]string{bond.BalanceRR, bond.BalanceXOR, bond.Broadcast}, b.Options[bond.Mode]) {
 		return nil
 	}
-	for _, v := range b.vfs {
-		if slices.Contains([]string{bond.BalanceRR, bond.BalanceXOR, bond.Broadcast, bond.LACP}, v.Port.BondMode) {
-			out = append(out, finding{path: v.link.path,
-				text: fmt.Sprintf("the PF %s of VF %s is part of the host's %s (%s): the switch may send the VF's frames to any port of that bond", v.PFNetdev, v.Address, v.Port.Bond, v.Port.BondMode),
+	for _, p := range b.ports {
+		if slices.Contains([]string{bond.BalanceRR, bond.BalanceXOR, bond.Broadcast, bond.LACP}, p.BondMode) {
+			out = append(out, finding{path: p.link.path,
+				text: fmt.Sprintf("%s is part of the host's %s (%s): the switch may send the VF's frames to any port of that bond", p, p.Bond, p.BondMode),
 				hint: "use PFs that are in no bond of the host"})
 		}
 	}
@@ -156,11 +213,12 @@ func findMTUAbovePF(b plannedBond) (out []finding) {
 	if err != nil {
 		return nil
 	}
-	for _, v := range b.vfs {
-		if v.PFLink != nil && mtu > v.PFLink.MTU {
+	for _, p := range b.ports {
+		moved := p.vf == "" && p.link.Before != nil // its MTU becomes that of the bond
+		if p.state != nil && !moved && mtu > p.state.MTU {
 			out = append(out, finding{path: bond.MTU,
-				text: fmt.Sprintf("is %d, but the PF %s of %s allows at most %d", mtu, v.PFNetdev, v.link.path, v.PFLink.MTU),
-				hint: "raise the PF's MTU or lower the bond's"})
+				text: fmt.Sprintf("is %d, but the %s %s of %s allows at most %d", mtu, p.kind(), p.name, p.link.path, p.state.MTU),
+				hint: "raise the " + p.kind() + "'s MTU or lower the bond's"})
 		}
 	}
 	return out

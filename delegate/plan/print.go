@@ -38,6 +38,8 @@ func (l Link) how() string {
 	switch {
 	case l.PF != "":
 		what = fmt.Sprintf("VF %d of %s (%s) ", l.VF, l.PF, l.Device)
+	case l.NIC != nil:
+		what = fmt.Sprintf("on %s (%s) ", l.NIC.Name, l.NIC.Device)
 	case l.Device != "":
 		what = l.Device + " "
 	}

@@ -57,11 +57,14 @@ func buildProbe(ctx context.Context, dir string) (string, error) {
 	return file, nil
 }
 
+// vfsOfPF is how many VFs each PF has.
+const vfsOfPF = 3
+
 // boot starts the VM with three PFs: two for the bonds, and one that is the
 // router which the pods ask for with ARP.
 func boot(ctx context.Context, kernel, plugin, probe string, log io.Writer) (guest, error) {
 	vm, err := lab.Boot(ctx, lab.Options{
-		Kernel: kernel, PFs: 3, VFs: 3, Log: log,
+		Kernel: kernel, PFs: 3, VFs: vfsOfPF, Log: log,
 		Files: map[string]string{"bin/multibond": plugin, "bin/" + filepath.Base(probePath): probe},
 	})
 	return guest{vm}, err

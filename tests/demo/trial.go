@@ -21,14 +21,18 @@ type trial struct {
 	Peer    string `json:"peer"`   // router: on PF 3; pod: another one of this node
 	Family  string `json:"family"` // IPv4, IPv6
 	MACs    string `json:"macPolicy,omitempty"`
+	Keep    bool   `json:"keep"` // multibond keep runs
 }
 
-// The faults of trials.
+// The faults of trials. Those that take the VF away are mended by making it anew, which
+// helps a bond only if keep runs.
 const (
-	pfDown    = "PF down"
-	cableOut  = "cable out"
-	linkDown  = "link down"
-	vfRemoved = "VF removed"
+	pfDown     = "PF down"
+	cableOut   = "cable out"
+	linkDown   = "link down"
+	vfRemoved  = "VF removed"  // its driver is unbound, and bound again
+	vfsRemoved = "VFs removed" // sriov_numvfs is set to 0, and to what it was
+	pfRemoved  = "PF removed"  // its driver is unbound, and bound again, and it makes its VFs anew
 )
 
 const (
@@ -42,30 +46,51 @@ const (
 	steady  = 100 // probes in succession with an answer make traffic whole
 )
 
-// trials are all that make failover does.
+// trials are all that make failover does. Each fault is there with keep once in each mode.
 func trials() (all []trial) {
 	modes := []string{"active-backup", "balance-rr", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"}
+	faults := []string{pfDown, cableOut, linkDown, vfRemoved}
+	add := func(mode, monitor, fault, peer, family, macs string) {
+		all = append(all, trial{mode, monitor, fault, peer, family, macs, false})
+	}
+	both := func(mode, fault string) {
+		add(mode, "miimon", fault, "router", "IPv4", "")
+		all = append(all, all[len(all)-1].withKeep())
+	}
 	for _, mode := range modes {
-		for _, fault := range []string{pfDown, cableOut, linkDown, vfRemoved} {
-			all = append(all, trial{mode, "miimon", fault, "router", "IPv4", ""})
+		for _, fault := range faults {
+			both(mode, fault)
 		}
 	}
-	for _, fault := range []string{pfDown, cableOut, linkDown, vfRemoved} {
-		all = append(all, trial{"active-backup", "arp", fault, "router", "IPv4", ""})
+	both("active-backup", vfsRemoved)
+	both("active-backup", pfRemoved)
+	for _, fault := range faults {
+		add("active-backup", "arp", fault, "router", "IPv4", "")
 	}
 	for _, mode := range modes[1:4] {
-		all = append(all, trial{mode, "arp", cableOut, "router", "IPv4", ""})
+		add(mode, "arp", cableOut, "router", "IPv4", "")
 	}
-	return append(all,
-		trial{"active-backup", "miimon", pfDown, "router", "IPv6", ""},
-		trial{"active-backup", "miimon", linkDown, "router", "IPv6", ""},
-		trial{"active-backup", "arp", cableOut, "router", "IPv6", ""},
-		trial{"active-backup", "ns", cableOut, "router", "IPv6", ""},
-		trial{"active-backup", "ns", linkDown, "router", "IPv6", ""},
-		trial{"active-backup", "miimon", pfDown, "pod", "IPv4", ""},
-		trial{"active-backup", "arp", cableOut, "pod", "IPv4", ""},
-		trial{"active-backup", "miimon", linkDown, "router", "IPv4", sharedMAC},
-		trial{"active-backup", "arp", cableOut, "router", "IPv6", sharedMAC})
+	add("active-backup", "miimon", pfDown, "router", "IPv6", "")
+	add("active-backup", "miimon", linkDown, "router", "IPv6", "")
+	add("active-backup", "arp", cableOut, "router", "IPv6", "")
+	add("active-backup", "ns", cableOut, "router", "IPv6", "")
+	add("active-backup", "ns", linkDown, "router", "IPv6", "")
+	add("active-backup", "miimon", pfDown, "pod", "IPv4", "")
+	add("active-backup", "arp", cableOut, "pod", "IPv4", "")
+	add("active-backup", "miimon", linkDown, "router", "IPv4", sharedMAC)
+	add("active-backup", "arp", cableOut, "router", "IPv6", sharedMAC)
+	return all
+}
+
+// withKeep returns the same trial with keep.
+func (t trial) withKeep() trial {
+	t.Keep = true
+	return t
+}
+
+// takesVF reports whether the pod loses its VF, and can only get another.
+func (t trial) takesVF() bool {
+	return t.Fault == vfRemoved || t.Fault == vfsRemoved || t.Fault == pfRemoved
 }
 
 func (t trial) String() string {
@@ -73,7 +98,11 @@ func (t trial) String() string {
 	if t.MACs != "" {
 		mode += ", MAC " + t.MACs
 	}
-	return fmt.Sprintf("%s, %s, %s; %s peer: %s", mode, t.Monitor, t.Family, t.Peer, t.Fault)
+	name := fmt.Sprintf("%s, %s, %s; %s peer: %s", mode, t.Monitor, t.Family, t.Peer, t.Fault)
+	if t.Keep {
+		name += ", with keep"
+	}
+	return name
 }
 
 // config has addresses of both families. In all modes but active-backup the
@@ -130,6 +159,8 @@ type Result struct {
 	Heard     int      `json:"announced"`    // gratuitous ARPs and neighbour advertisements of the pod that PF 3 heard in that time
 	Mended    *Outage  `json:"mendedOutage"` // of mending it; null where it cannot be mended in the pod
 	Back      []string `json:"carriesThen"`  // the links that carried after that
+	Returned  *Return  `json:"returned"`     // how the VF came back; null where it was not taken, or keep did not run
+	KeepSaid  []string `json:"keepSaid"`     // what keep printed
 }
 
 // bench is one trial under way.
@@ -139,7 +170,9 @@ type bench struct {
 	pods     []*attachment
 	recorder *recorder
 	probes   []*lab.Process
+	keep     *lab.Process
 	peer     string // the address that is pinged
+	mended   bool   // what was broken has been mended, or that was tried
 	whole    struct{ broken, mended bool }
 	result   Result
 }
@@ -155,11 +188,14 @@ func (d *demo) try(ctx context.Context, t trial) (Result, error) {
 	if t.Peer == "pod" {
 		b.pods = append(b.pods, &attachment{guest: d.guest, pod: pod2, config: t.config("0000:01:10.2", "0000:02:10.2")})
 	}
-	err := b.attach(ctx)
+	err := b.startKeep(ctx)
+	if err == nil {
+		err = b.attach(ctx)
+	}
 	if err == nil {
 		err = b.breakAndMend(ctx)
 	}
-	err = errors.Join(err, stopAll(ctx, b.guest, b.recorder, b.probes), b.detach(ctx))
+	err = errors.Join(err, stopAll(ctx, b.guest, b.recorder, b.probes), b.detach(ctx), b.stopKeep())
 	if err != nil {
 		return b.result, fmt.Errorf("%s: %w", t, err)
 	}
@@ -184,8 +220,12 @@ func (b *bench) attach(ctx context.Context) error {
 			return err
 		}
 	}
+	inPod := []string{"-ping", b.peer, "-watch", link1 + "/carrier", "-watch", link2 + "/carrier"}
+	if b.trial.Keep && b.trial.takesVF() {
+		inPod = append(inPod, "-watch", linksFile)
+	}
 	for where, args := range map[string][]string{
-		pod1:   {"-ping", b.peer, "-watch", link1 + "/carrier", "-watch", link2 + "/carrier"},
+		pod1:   inPod,
 		hostNS: {"-watch", "enp1s0/carrier", "-watch", "enp2s0/carrier", "-listen", routerPF},
 	} {
 		p, err := b.guest.vm.Start(ctx, lab.Cmd{Args: in(where, append([]string{probePath}, args...)...), Stdout: b.recorder.stream(where)})
@@ -205,8 +245,8 @@ func (b *bench) detach(ctx context.Context) error {
 			errs = append(errs, err)
 		}
 	}
-	if b.trial.Fault == vfRemoved && b.result.Broken != "" {
-		_, err := b.guest.run(ctx, "sh", "-c", "echo "+b.device()+" >/sys/bus/pci/drivers/igbvf/bind")
+	if b.trial.takesVF() && b.result.Broken != "" && !b.mended {
+		_, err := b.guest.run(ctx, "sh", "-c", b.commands()[1])
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
@@ -248,9 +288,10 @@ func (b *bench) breakAndMend(ctx context.Context) (err error) {
 	}
 	b.result.Said = strings.TrimSpace(string(said))
 	b.result.MACAfter, _ = b.neighbour(ctx)
-	if b.trial.Fault == vfRemoved {
+	if b.trial.takesVF() && !b.trial.Keep {
 		return nil
 	}
+	b.mended = true
 	if err := b.set(ctx, true); err != nil {
 		return err
 	}
@@ -268,20 +309,48 @@ func (b *bench) breakAndMend(ctx context.Context) (err error) {
 
 // set breaks the link, or mends it.
 func (b *bench) set(ctx context.Context, up bool) error {
-	state := map[bool]string{true: "up", false: "down"}[up]
-	var args []string
-	switch b.trial.Fault {
-	case cableOut:
+	if b.trial.Fault == cableOut {
 		return b.guest.vm.Cable(b.cable(), up)
-	case pfDown:
-		args = []string{"ip", "link", "set", b.pf(), state}
-	case linkDown:
-		args = in(pod1, "ip", "link", "set", b.result.Broken, state)
-	case vfRemoved:
-		args = []string{"sh", "-c", "echo " + b.device() + " >/sys/bus/pci/drivers/igbvf/unbind"}
 	}
-	_, err := b.guest.do(ctx, lab.Cmd{Args: append([]string{probePath}, args...), Stdout: b.recorder.stream(hostNS), Timeout: time.Minute})
+	command := b.commands()[0]
+	if up {
+		command = b.commands()[1]
+	}
+	args := append([]string{probePath}, in(b.place(), "sh", "-c", command)...)
+	_, err := b.guest.do(ctx, lab.Cmd{Args: args, Stdout: b.recorder.stream(hostNS), Timeout: time.Minute})
 	return err
+}
+
+// place is where the commands are run.
+func (b *bench) place() string {
+	if b.trial.Fault == linkDown {
+		return pod1
+	}
+	return hostNS
+}
+
+// commands are for the shell: what breaks the link, and what mends it. A PF must be up
+// before it makes VFs, or they never have a carrier; udev names it.
+func (b *bench) commands() [2]string {
+	setLink := func(name string) [2]string {
+		return [2]string{"ip link set " + name + " down", "ip link set " + name + " up"}
+	}
+	pf := map[string]string{link1: "0000:01:00.0", link2: "0000:02:00.0"}[b.result.Broken]
+	vfs := fmt.Sprintf(" >/sys/bus/pci/devices/%s/sriov_numvfs", pf)
+	const driver, vfDriver = " >/sys/bus/pci/drivers/igb/", " >/sys/bus/pci/drivers/igbvf/"
+	switch b.trial.Fault {
+	case pfDown:
+		return setLink(b.pf())
+	case linkDown:
+		return setLink(b.result.Broken)
+	case vfRemoved:
+		return [2]string{"echo " + b.device() + vfDriver + "unbind", "echo " + b.device() + vfDriver + "bind"}
+	case vfsRemoved:
+		return [2]string{"echo 0" + vfs, fmt.Sprintf("echo %d%s", vfsOfPF, vfs)}
+	default:
+		up := "until ip link set " + b.pf() + " up 2>/dev/null; do sleep 0.05; done"
+		return [2]string{"echo " + pf + driver + "unbind", fmt.Sprintf("echo %s%sbind; %s; echo %d%s", pf, driver, up, vfsOfPF, vfs)}
+	}
 }
 
 // at finds when the link was broken, or mended.
@@ -415,6 +484,7 @@ func (b *bench) measure() {
 	if wasMended {
 		b.result.Mended = outage(events, mended, end)
 		b.result.Mended.Whole = b.whole.mended
+		b.result.Returned = returned(events, mended)
 		end = mended
 	}
 	b.result.SaidMS = b.said(events, broken, end)

@@ -83,10 +83,14 @@ func containsAll(text string, words []string) bool {
 
 // words say what a fault cost.
 func (r Result) words() string {
+	words := fmt.Sprintf("%.0f ms without an answer, %d lost", r.Fault.GapMS, r.Fault.Lost)
 	if !r.Fault.Whole {
-		return fmt.Sprintf("%d of %d lost, and traffic did not come back", r.Fault.Lost, r.Fault.Sent)
+		words = fmt.Sprintf("%d of %d lost, and traffic did not come back", r.Fault.Lost, r.Fault.Sent)
 	}
-	return fmt.Sprintf("%.0f ms without an answer, %d lost", r.Fault.GapMS, r.Fault.Lost)
+	if r.Returned != nil {
+		words += fmt.Sprintf("; both links are in the bond %.0f ms after the VF began to be made anew", r.Returned.BondMS)
+	}
+	return words
 }
 
 func (t Table) write(file string) error {
@@ -100,29 +104,54 @@ func (t Table) write(file string) error {
 
 func (t Table) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "  mode\tmonitor\tpeer\tfault\tdriver reports\twithout answer\tlost\tcarries then\tMAC\tbond reports\tannounced\tmended: without answer\tlost\tcarries then")
-	for _, r := range t.Results {
-		gap, mac, said := fmt.Sprintf("%.0f ms", r.Fault.GapMS), "the same", "nothing"
-		if r.SaidMS != nil {
-			said = fmt.Sprintf("after %.0f ms", *r.SaidMS)
-		}
-		if !r.Fault.Whole {
-			gap = "no end"
-		}
-		switch {
-		case r.MACAfter == "":
-			mac = "-"
-		case r.MACBefore != r.MACAfter:
-			mac = "another"
-		}
-		mended := "-\t-\t-"
-		if m := r.Mended; m != nil {
-			mended = fmt.Sprintf("%.0f ms\t%d/%d\t%s", m.GapMS, m.Lost, m.Sent, strings.Join(r.Back, " "))
-		}
-		fmt.Fprintf(w, "  %s\t%s\t%s %s\t%s\t%s\t%s\t%d/%d\t%s\t%s\t%s\t%d\t%s\n", strings.TrimSpace(r.Mode+" "+r.MACs), r.Monitor, r.Peer, r.Family, r.trial.Fault, said, gap,
-			r.Fault.Lost, r.Fault.Sent, strings.Join(r.Carries, " "), mac, r.Said, r.Heard, mended)
+	fmt.Fprintln(w, "  mode\tmonitor\tpeer\tfault\tdriver reports\twithout answer\tlost\tcarries then\tMAC\tbond reports\tannounced\tmended: without answer\tlost\tcarries then"+
+		"\twith keep: without answer\tlost\tmended: without answer\tlost\tVF back in the bond")
+	for _, r := range t.rows() {
+		of := r.trial()
+		fmt.Fprintf(w, "  %s\t%s\t%s %s\t%s\t%s\t%s\n", strings.TrimSpace(of.Mode+" "+of.MACs), of.Monitor, of.Peer, of.Family, of.Fault, r.alone.cells(), r.kept.keptCells())
 	}
 	return errors.Join(w.Flush(), t.printTargets(out))
+}
+
+// cells are those of a result without keep.
+func (r *Result) cells() string {
+	if r == nil {
+		return strings.Repeat("-\t", 9) + "-"
+	}
+	mac, said := "the same", "nothing"
+	if r.SaidMS != nil {
+		said = fmt.Sprintf("after %.0f ms", *r.SaidMS)
+	}
+	switch {
+	case r.MACAfter == "":
+		mac = "-"
+	case r.MACBefore != r.MACAfter:
+		mac = "another"
+	}
+	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s", said, r.Fault.cells(), strings.Join(r.Carries, " "), mac, r.Said, r.Heard, r.Mended.cells(), strings.Join(r.Back, " "))
+}
+
+// keptCells are those of a result with keep.
+func (r *Result) keptCells() string {
+	if r == nil {
+		return strings.Repeat("-\t", 4) + "-"
+	}
+	back := "-"
+	if r.Returned != nil {
+		back = fmt.Sprintf("after %.0f ms", r.Returned.BondMS)
+	}
+	return fmt.Sprintf("%s\t%s\t%s", r.Fault.cells(), r.Mended.cells(), back)
+}
+
+// cells are the time without an answer, and what was lost.
+func (o *Outage) cells() string {
+	switch {
+	case o == nil:
+		return "-\t-"
+	case !o.Whole:
+		return fmt.Sprintf("no end\t%d/%d", o.Lost, o.Sent)
+	}
+	return fmt.Sprintf("%.0f ms\t%d/%d", o.GapMS, o.Lost, o.Sent)
 }
 
 // printTargets lists the targets that were not met, and counts the others.

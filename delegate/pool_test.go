@@ -1,0 +1,141 @@
+package delegate
+
+import (
+	"encoding/json"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/bondfake"
+	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/plan"
+)
+
+// pooled is a bond of two macvlans on two NICs of the host.
+const pooled = `{"cniVersion": "1.1.0", "name": "net1", "type": "multibond", "require": {"distinctCard": "error"},
+	"links": [{"pool": {"names": ["enp*"]}, "count": 2, "config": {"type": "macvlan"}}], "ipam": {"type": "host-local"}}`
+
+// moved is a bond of two NICs of the host.
+const moved = `{"cniVersion": "1.1.0", "name": "net1", "type": "multibond",
+	"links": [{"pool": {}, "count": 2, "config": {"type": "host-device"}}]}`
+
+// newRails is a machine with three more NICs, on two cards.
+func newRails(t *testing.T) *machine {
+	m := newMachine(t)
+	m.AddPF("0000:5f:00.0", "rail0")
+	m.AddPF("0000:5f:00.1", "rail1")
+	m.AddPF("0000:60:00.0", "rail2")
+	return m
+}
+
+// nicsOf lists the NICs that the Record says were chosen.
+func (m *machine) nicsOf(k plan.Key) (names []string) {
+	for _, l := range m.readRecord(k).Plan.Links {
+		names = append(names, l.NIC.Name)
+	}
+	return names
+}
+
+// told lists what plugins were told in their calls of one command.
+func (m *machine) told(command, key string) (out []string) {
+	for _, c := range m.plugins.calls {
+		var config map[string]json.RawMessage
+		require.NoError(m.t, json.Unmarshal(c.Config, &config))
+		if value := config[key]; c.Command == command && value != nil {
+			out = append(out, strings.Trim(string(value), `"`))
+		}
+	}
+	return out
+}
+
+// TestPool: links are made on NICs of the host, and DEL calls the plugins with those that
+// ADD has chosen, whatever fits by then.
+func TestPool(t *testing.T) {
+	m := newRails(t)
+	before := m.state()
+	r := request(t, pooled)
+	m.mustAdd(r)
+	assert.Equal(t, []string{"enp1s0", "enp2s0"}, m.nicsOf(c1))
+	assert.Equal(t, []string{"enp1s0", "enp2s0"}, m.told("ADD", "master"))
+	require.NoError(t, m.Check(t.Context(), c1))
+
+	m.change("", "enp1s0", bond.Change{Up: new(false)})
+	m.mustAdd(r)
+	assert.Equal(t, []string{"enp1s0", "enp2s0"}, m.nicsOf(c1), "a repeated ADD")
+	m.mustDel(c1)
+	assert.Equal(t, []string{"enp2s0", "enp1s0"}, m.told("DEL", "master"))
+	_, err := m.Add(t.Context(), r)
+	require.ErrorContains(t, err, "links[0].pool: wants 2 NICs and gets 1: enp1s0 (0000:3b:00.0) is down; ")
+	assert.EqualValues(t, cnierror.Node, cnierror.Code(err))
+	m.change("", "enp1s0", bond.Change{Up: new(true)})
+	m.wantState(before)
+}
+
+// TestPoolFails: after an ADD that fails, nothing is left on any NIC.
+func TestPoolFails(t *testing.T) {
+	for _, config := range []string{pooled, moved} {
+		m := newRails(t)
+		before := m.state()
+		m.plugins.refuse["macvlan ADD bond0-2"], m.plugins.refuse["host-device ADD bond0-2"] = "no", "no"
+		_, err := m.Add(t.Context(), request(t, config))
+		require.ErrorContains(t, err, "no")
+		m.wantState(before)
+	}
+}
+
+// TestPoolMoved: NICs that are moved are other pods' no more, and are as before after DEL.
+func TestPoolMoved(t *testing.T) {
+	m := newRails(t)
+	m.configure("", "rail0", bond.Addresses{IPs: []netip.Prefix{netip.MustParsePrefix("10.1.0.1/24")}})
+	before := m.state()
+	m.mustAdd(request(t, moved))
+	assert.Equal(t, []string{"rail0", "rail2"}, m.nicsOf(c1))
+	assert.Equal(t, "0000:60:00.0", m.link(pod1, "bond0-2").Device)
+	require.NoError(t, m.Check(t.Context(), c1))
+
+	second := other(request(t, moved))
+	_, err := m.Add(t.Context(), second)
+	require.ErrorContains(t, err, "links[0].pool: wants 2 NICs and gets 1: enp1s0 (0000:3b:00.0) has VFs, whose settings are lost while it is in a pod; ")
+	m.mustDel(c1)
+	m.wantState(before)
+}
+
+// TestPoolIsDeterministic: a hundred ADDs choose the same NICs, also in a new process, and
+// on a machine on which the interfaces appeared in another order.
+func TestPoolIsDeterministic(t *testing.T) {
+	m := newRails(t)
+	for range 100 {
+		m.mustAdd(request(t, pooled))
+		assert.Equal(t, []string{"enp1s0", "enp2s0"}, m.nicsOf(c1))
+		m.mustDel(c1)
+	}
+	k := bondfake.New()
+	k.AddPF("0000:60:00.0", "rail2")
+	k.AddPF(pfB, "enp2s0", vfB, vfB2)
+	k.AddPF(pfA, "enp1s0", vfA, vfA2)
+	restarted := newMachineOn(t, k)
+	restarted.mustAdd(request(t, pooled))
+	assert.Equal(t, []string{"enp1s0", "enp2s0"}, restarted.nicsOf(c1))
+}
+
+// TestPoolCosts: only a network with a pool has the host's links listed.
+func TestPoolCosts(t *testing.T) {
+	for config, listed := range map[string]bool{standard: false, pooled: true} {
+		m := newRails(t)
+		var verbs []string
+		m.Fail = func(verb string) error {
+			verbs = append(verbs, strings.TrimSpace(verb))
+			return nil
+		}
+		r := request(t, config)
+		r.Netns = "" // whose links are always listed
+		_, _, err := m.DryRun(r)
+		require.NoError(t, err)
+		assert.Equal(t, listed, slices.Contains(verbs, "Links"), config)
+	}
+}
