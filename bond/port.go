@@ -25,11 +25,8 @@ func ReadPort(sys fs.FS, d Device) Port {
 	pf := path.Join("class/net", d.PFNetdev)
 	p := Port{
 		ID:   sysText(sys, path.Join(pf, "phys_port_id")),
-		NUMA: sysText(sys, path.Join(pciDevices, d.Address, "numa_node")),
+		NUMA: NUMANode(sys, d.Address),
 		Bond: linkBase(sys, path.Join(pf, "master")),
-	}
-	if strings.HasPrefix(p.NUMA, "-") {
-		p.NUMA = "" // the machine does not report it
 	}
 	if speed, err := strconv.Atoi(sysText(sys, path.Join(pf, "speed"))); err == nil && speed > 0 {
 		p.Speed = speed
@@ -41,6 +38,15 @@ func ReadPort(sys fs.FS, d Device) Port {
 		}
 	}
 	return p
+}
+
+// NUMANode returns the NUMA node of a PCI device, or "" if the machine does not report it.
+func NUMANode(sys fs.FS, address string) string {
+	node := sysText(sys, path.Join(pciDevices, address, "numa_node"))
+	if strings.HasPrefix(node, "-") {
+		return ""
+	}
+	return node
 }
 
 // sysText returns a file's text without surrounding blanks, or "".

@@ -45,6 +45,12 @@ func (h *Host) survey(r plan.Request, s sandbox) (plan.Facts, error) {
 	if f.Remains, err = h.remains(r, f.Facts, s.host); err != nil {
 		return plan.Facts{}, cnierror.With(cnierror.Kernel, err)
 	}
+	if r.Network.Near != "" {
+		f.Roots = map[string]string{}
+		for _, d := range f.Devices {
+			f.Roots[d.Address] = bond.PCIRoot(h.Sys, d.Address)
+		}
+	}
 	for device, d := range f.Devices {
 		if d.Link != nil && d.Link.Up {
 			if f.InUse[device], err = s.host.Addresses(d.Link.Index); err != nil {

@@ -12,8 +12,10 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/bond/bondfake"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/strictjson"
 )
 
 // pooled is a bond of two macvlans on two NICs of the host.
@@ -137,5 +139,30 @@ func TestPoolCosts(t *testing.T) {
 		_, _, err := m.DryRun(r)
 		require.NoError(t, err)
 		assert.Equal(t, listed, slices.Contains(verbs, "Links"), config)
+	}
+}
+
+// TestNear: the primary is the link that is near the pod's devices, which the agent knows.
+// An agent of an earlier release says nothing, and ADD warns of it.
+func TestNear(t *testing.T) {
+	one := bondOf("bond0", vfA, vfB)
+	one.Config = strictjson.SetField(one.Config, "near", strictjson.Encode("devices"))
+	for _, test := range []struct {
+		near     *agentapi.Near
+		primary  string
+		warnings []string
+	}{
+		{&agentapi.Near{NUMA: map[string]int{"1": 1}}, "bond0-2", nil},
+		{nil, "bond0-1", []string{"network demo/bond0: near: is devices, but no agent has said where they are, so it has no effect (update the agent; without Kubernetes leave near out)"}},
+	} {
+		one.Near = test.near
+		n := newNode(t, one)
+		n.SetNUMA(vfA, 0)
+		n.SetNUMA(vfB, 1)
+		_, err := n.AddPod(t.Context(), n.config, n.request())
+		require.NoError(t, err)
+		assert.Equal(t, test.primary, n.link(pod1, "bond0").Options[bond.Primary])
+		assert.Equal(t, test.warnings, n.readRecord(plan.Key{ContainerID: "c1", IfName: "bond0"}).Warnings)
+		require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 	}
 }

@@ -3,13 +3,16 @@ package kubeclient
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // Attachment is one network of a pod, with the configuration for its plugins.
@@ -19,6 +22,9 @@ type Attachment struct {
 	Config  json.RawMessage // what its plugins get
 	Devices []string        // devices assigned to it; for a bond, in the order of its links
 	Bond    bool
+
+	// Near says where what the links should be near is; nil if they need not be near anything.
+	Near *agentapi.Near
 
 	// Args are the pairs that its plugins get in CNI_ARGS in addition to the runtime's.
 	Args string
@@ -30,9 +36,10 @@ type Attachment struct {
 // Node provides what the node knows about the pod's devices.
 type Node struct {
 	// Containers returns the pod's devices. It is called once, and only if a
-	// network wants a device. Its error is wrapped.
+	// network wants a device, or wants to be near them. Its error is wrapped.
 	Containers func() ([]Container, error)
 
+	Sys      fs.FS                      // root of sysfs
 	PF       func(device string) string // empty if the device has no PF
 	InfoFile func(Element) string       // file in which a plugin may describe its device; empty for none
 }
@@ -46,23 +53,30 @@ const maxConfigs = 4 << 20
 // The error has the problems of all elements, each with its element, and wraps
 // the errors of the resolver. Its code is 100 if the pod has too few devices.
 func Attachments(pod types.NamespacedName, elements []Element, r Resolver, node Node) ([]Attachment, error) {
-	found, err := findAll(elements, r)
+	networks, err := findAll(elements, r)
 	if err != nil {
 		return nil, err
 	}
 	var needs []Need
-	for _, f := range found {
+	for _, f := range networks {
 		needs = append(needs, f.need())
 	}
-	devices, err := node.allocate(pod, needs)
+	var containers []Container
+	if slices.ContainsFunc(networks, found.asksForDevices) {
+		if containers, err = node.Containers(); err != nil {
+			return nil, err
+		}
+	}
+	devices, err := Allocate(pod.String(), containers, needs, node.PF)
 	if err != nil {
-		return nil, err
+		return nil, cnierror.With(cnierror.Node, err)
 	}
 	var out []Attachment
 	var errs []error
 	var total int
-	for i, f := range found {
+	for i, f := range networks {
 		one, err := f.attachment(devices[i], node.InfoFile)
+		one.Near = node.near(f, containers, ofNetworks(needs, devices))
 		if total += len(one.Config); total > maxConfigs {
 			return nil, fmt.Errorf("the configurations of all networks of pod %s have more than %d bytes", pod, maxConfigs)
 		}
@@ -74,17 +88,12 @@ func Attachments(pod types.NamespacedName, elements []Element, r Resolver, node 
 	return out, nil
 }
 
-// allocate assigns the pod's devices. It asks for them only if one is wanted.
-func (n Node) allocate(pod types.NamespacedName, needs []Need) ([][]string, error) {
-	var containers []Container
-	if slices.ContainsFunc(needs, func(need Need) bool { return len(need.Wants) > 0 }) {
-		var err error
-		if containers, err = n.Containers(); err != nil {
-			return nil, err
-		}
-	}
-	devices, err := Allocate(pod.String(), containers, needs, n.PF)
-	return devices, cnierror.With(cnierror.Node, err)
+// asksForDevices reports whether the network wants devices of the pod, or to be near them.
+func (f found) asksForDevices() bool { return f.isNear() || len(f.need().Wants) > 0 }
+
+// isNear reports whether the network's links should be near something.
+func (f found) isNear() bool {
+	return f.bond != nil && (f.bond.near == netconf.NearDevices || f.bond.near == netconf.NearCPUs)
 }
 
 // found is an element with the network that it names. bond is set if the network

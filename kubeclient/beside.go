@@ -30,25 +30,26 @@ func Beside(pod types.NamespacedName, n podNetworks, ifName string, r Resolver, 
 		}
 		all = append(all, f)
 	}
-	devices, err := node.beside(pod, all, own, n.hasDefault)
+	if !all[own].asksForDevices() {
+		return all[own].attachment(nil, node.InfoFile)
+	}
+	containers, err := node.Containers()
 	if err != nil {
 		return Attachment{}, err
 	}
-	return all[own].attachment(devices, node.InfoFile)
+	needs, devices, err := node.beside(pod, containers, all, n.hasDefault)
+	if err != nil {
+		return Attachment{}, err
+	}
+	one, err := all[own].attachment(devices[own], node.InfoFile)
+	one.Near = node.near(all[own], containers, ofNetworks(needs, devices))
+	return one, err
 }
 
-// beside assigns the devices of one network: those that are left by the networks of the
-// other meta plugin, and by the bonds before it.
-func (n Node) beside(pod types.NamespacedName, all []found, own int, hasDefault bool) ([]string, error) {
-	if len(all[own].need().Wants) == 0 {
-		return nil, nil
-	}
-	containers, err := n.Containers()
-	if err != nil {
-		return nil, err
-	}
+// beside assigns devices to the bonds: those that are left by the networks of the other
+// meta plugin, which are fixed in needs.
+func (n Node) beside(pod types.NamespacedName, containers []Container, all []found, hasDefault bool) (needs []Need, devices [][]string, err error) {
 	given := givenByMultus(containers, all, hasDefault)
-	var needs []Need
 	for i, f := range all {
 		need := f.need()
 		if f.bond == nil {
@@ -60,11 +61,8 @@ func (n Node) beside(pod types.NamespacedName, all []found, own int, hasDefault 
 		}
 		needs = append(needs, need)
 	}
-	devices, err := Allocate(pod.String(), containers, needs, n.PF)
-	if err != nil {
-		return nil, cnierror.With(cnierror.Node, err)
-	}
-	return devices[own], nil
+	devices, err = Allocate(pod.String(), containers, needs, n.PF)
+	return needs, devices, cnierror.With(cnierror.Node, err)
 }
 
 // givenByMultus returns the device that Multus 4.3.0 gives to each network. It has one list

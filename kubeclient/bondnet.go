@@ -28,7 +28,8 @@ func (p plugin) isBond() bool { return p.pluginType == bondType || p.pluginType 
 type BondNetwork struct {
 	network Network
 	links   []bondLink
-	least   int // minLinks; 0 for all links
+	least   int    // minLinks; 0 for all links
+	near    string // as in netconf.Network; package netconf reports what is wrong with it
 }
 
 // bondLink is one element of "links".
@@ -50,6 +51,7 @@ func ReadBond(n Network, resolve func(types.NamespacedName) (Network, error)) (B
 		return b, nil // links of bond-cni have only names
 	}
 	b.least, _ = strconv.Atoi(strings.Trim(string(top.rest.Fields["minLinks"]), `"`)) // netconf.ParseNetwork reports what is wrong with it
+	b.near = top.rest.Text("near")
 	r := bondReader{namespace: n.Name.Namespace, resolve: resolve}
 	var links []json.RawMessage
 	top.rest.Read("links", &links, "a list of links")

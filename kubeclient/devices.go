@@ -15,6 +15,8 @@ type Container struct {
 	Name      string
 	Resources map[string][]string // resource name -> devices
 	Requests  map[string][]string // request, or claim/request -> devices
+	NUMA      map[string][]string // device -> its NUMA nodes, if its plugin has told them
+	CPUs      []int64             // those that no other container has
 }
 
 // Want is one device that a network wants: any device of a resource or of a

@@ -120,6 +120,7 @@ func (s *search) resolver() (Resolver, error) {
 func (s *search) node() Node {
 	return Node{
 		Containers: s.containers,
+		Sys:        s.machine.Sys,
 		PF:         s.machine.pf,
 		InfoFile:   func(e Element) string { return s.machine.infoFile(s.request.ContainerID, e) },
 	}
@@ -144,7 +145,7 @@ func (s *search) containers() ([]Container, error) {
 func (s *search) attachment(a Attachment) agentapi.Attachment {
 	out := agentapi.Attachment{
 		Name: a.Network.label(), IfName: a.Element.Interface, Config: a.Config, Bond: a.Bond,
-		Devices: a.Devices, DefaultRoute: a.Element.DefaultRoute, Args: a.Args,
+		Devices: a.Devices, DefaultRoute: a.Element.DefaultRoute, Args: a.Args, Near: a.Near,
 	}
 	if !out.Bond {
 		out.DeviceInfoFile = s.machine.infoFile(s.request.ContainerID, a.Element)

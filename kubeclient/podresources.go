@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -76,8 +77,10 @@ func FromPodResources(pod *podresourcesv1.PodResources, order []string, claims C
 	var out []Container
 	for _, c := range pod.GetContainers() {
 		one := newContainer(c.GetName())
+		one.CPUs = c.GetCpuIds()
 		for _, d := range c.GetDevices() {
 			one.Resources[d.GetResourceName()] = append(one.Resources[d.GetResourceName()], d.GetDeviceIds()...)
+			one.addNUMA(d)
 		}
 		for _, d := range c.GetDynamicResources() {
 			one.addDynamic(d, claims)
@@ -89,6 +92,18 @@ func FromPodResources(pod *podresourcesv1.PodResources, order []string, claims C
 
 func newContainer(name string) Container {
 	return Container{Name: name, Resources: map[string][]string{}, Requests: map[string][]string{}}
+}
+
+// addNUMA adds the NUMA nodes of devices.
+func (c *Container) addNUMA(d *podresourcesv1.ContainerDevices) {
+	for _, node := range d.GetTopology().GetNodes() {
+		if c.NUMA == nil {
+			c.NUMA = map[string][]string{}
+		}
+		for _, device := range d.GetDeviceIds() {
+			c.NUMA[device] = append(c.NUMA[device], strconv.FormatInt(node.GetID(), 10))
+		}
+	}
 }
 
 // addDynamic adds the devices of one claim.

@@ -18,18 +18,24 @@ func devices(resource string, ids ...string) *podresourcesv1.ContainerDevices {
 	return &podresourcesv1.ContainerDevices{ResourceName: resource, DeviceIds: ids}
 }
 
+// onNode returns devices that are on a NUMA node.
+func onNode(node int64, d *podresourcesv1.ContainerDevices) *podresourcesv1.ContainerDevices {
+	d.Topology = &podresourcesv1.TopologyInfo{Nodes: []*podresourcesv1.NUMANode{{ID: node}}}
+	return d
+}
+
 func TestFromPodResources(t *testing.T) {
 	pod := &podresourcesv1.PodResources{Containers: []*podresourcesv1.ContainerResources{
 		{Name: "zz", Devices: []*podresourcesv1.ContainerDevices{devices("r", "z1")}},
 		{Name: "second", CpuIds: []int64{1, 2}, Memory: []*podresourcesv1.ContainerMemory{{Size: 4096}}},
 		{Name: "aa"},
 		{Name: "first", Devices: []*podresourcesv1.ContainerDevices{
-			devices("r", "b", "a"), devices("s", "c"), devices("r", "b"), // b is on two NUMA nodes
+			onNode(1, devices("r", "b", "a")), devices("s", "c"), onNode(0, devices("r", "b")), // b is on two NUMA nodes
 		}},
 	}}
 	want := []Container{
-		{Name: "first", Resources: map[string][]string{"r": {"b", "a", "b"}, "s": {"c"}}, Requests: map[string][]string{}},
-		{Name: "second", Resources: map[string][]string{}, Requests: map[string][]string{}},
+		{Name: "first", Resources: map[string][]string{"r": {"b", "a", "b"}, "s": {"c"}}, Requests: map[string][]string{}, NUMA: map[string][]string{"a": {"1"}, "b": {"1", "0"}}},
+		{Name: "second", Resources: map[string][]string{}, Requests: map[string][]string{}, CPUs: []int64{1, 2}},
 		{Name: "aa", Resources: map[string][]string{}, Requests: map[string][]string{}},
 		{Name: "zz", Resources: map[string][]string{"r": {"z1"}}, Requests: map[string][]string{}},
 	}

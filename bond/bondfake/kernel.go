@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -50,6 +51,7 @@ type device struct {
 	clear   bool    // to send: the PF answers what it asks, since it was reset
 	is      Character
 	busy    time.Time // until then its PF refuses to change it
+	numa    string    // its NUMA node; "": the machine reports none
 }
 
 type link struct {
@@ -255,6 +257,13 @@ func (k *Kernel) SetDriver(address, driver string) {
 	defer k.mu.Unlock()
 	k.devices[address].driver = driver
 	k.links = slices.DeleteFunc(k.links, func(l *link) bool { return l.Device == address })
+}
+
+// SetNUMA puts a device on a NUMA node.
+func (k *Kernel) SetNUMA(address string, node int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.devices[address].numa = strconv.Itoa(node)
 }
 
 // EnableBonding does what HasBonding does.

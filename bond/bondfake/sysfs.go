@@ -47,6 +47,9 @@ func (s sysfs) now(name string) fstest.MapFS {
 		if d.pf != "" {
 			symlink(dir+"/physfn", "../"+d.pf)
 		}
+		if d.numa != "" {
+			m[dir+"/numa_node"] = &fstest.MapFile{Data: []byte(d.numa + "\n")}
+		}
 	}
 	for _, l := range s.k.in(s.k.namespaces[""]) {
 		if l.Device != "" && shown(l.Device) {

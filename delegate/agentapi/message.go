@@ -117,10 +117,22 @@ type Attachment struct {
 	// network. If it is empty but not nil, the gateways are those of the result.
 	DefaultRoute []netip.Addr `json:"defaultRoute,omitzero"`
 
+	// Near is for a network that asks for links near the pod's devices or CPUs. Agents of
+	// earlier releases do not send it.
+	Near *Near `json:"near,omitempty"`
+
 	// DeviceInfo describes a chain's device. In DeviceInfoFile its plugin may describe
 	// it better.
 	DeviceInfo     json.RawMessage `json:"deviceInfo,omitempty"`
 	DeviceInfoFile string          `json:"deviceInfoFile,omitempty"`
+}
+
+// Near says where on the node a pod's devices, without those of its networks, or its CPUs
+// are.
+type Near struct {
+	NUMA    map[string]int `json:"numa,omitempty"`    // how many of them each NUMA node has
+	Roots   map[string]int `json:"roots,omitempty"`   // how many of the devices are below each PCI root
+	Unknown string         `json:"unknown,omitempty"` // why nothing is known of them; "" if it is, or there are none
 }
 
 // Publish tells what became of a sandbox. Attachments go to the pod's network-status and

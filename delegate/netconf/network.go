@@ -38,6 +38,8 @@ type Network struct {
 	Require    map[string]string // error, warn or ignore, for each requirement that the configuration names
 	MinLinks   int               // links that the bond needs to start; 0 for all
 	AllowLACP  bool              // 802.3ad over VFs is asked for
+	Near       string            // what the links should be near, devices or cpus; "" for nothing
+	AnyPrimary bool              // with Near: the configuration names no primary
 	Valid      []GCAttachment    // for GC, the attachments that the runtime still has; nil if it does not say
 	Config     Config            // as it was given
 	Warnings   []string
@@ -57,10 +59,10 @@ func decodeTop(raw []byte) (fields map[string]json.RawMessage, err error) {
 	return fields, nil
 }
 
-// NeedsAgent reports whether a link names what only the agent knows: a resource, a
-// claim's request, or another network.
+// NeedsAgent reports whether the network asks for what only the agent knows: a link for a
+// resource, a claim's request or another network, or nearness.
 func (n Network) NeedsAgent() bool {
-	return slices.ContainsFunc(n.Links, func(l Link) bool { return l.Source == FromAgent })
+	return n.Near != "" || slices.ContainsFunc(n.Links, func(l Link) bool { return l.Source == FromAgent })
 }
 
 // CheckAgent returns an error with code 7 if there are links that only the agent can
@@ -83,7 +85,7 @@ type GCAttachment = types.GCAttachment
 
 // topKeys are the keys of a network configuration other than bond options.
 var topKeys = []string{
-	"cniVersion", "name", "type", "agent", "links", "linksInContainer", "delegate", "ifname", "ipam", "dns", "require", "allowLACP",
+	"cniVersion", "name", "type", "agent", "links", "linksInContainer", "delegate", "ifname", "ipam", "dns", "require", "allowLACP", "near",
 	"runtimeConfig", "capabilities", "args", "prevResult", "disableCheck", "disableGC", ValidKey, AttachmentsKey,
 }
 
@@ -135,6 +137,9 @@ func readBond(raw json.RawMessage, fields map[string]json.RawMessage, bondName s
 		Links: withVLAN(links, options[bond.VLAN], problems), PodLinks: podLinks(links), Options: options,
 		Require: readRequire(top), AllowLACP: readLACP(top, options[bond.Mode]), Lenient: isBondCNI,
 		Valid: valid, Warnings: append(warnings, checkUnknown(top, h.name)...),
+	}
+	if n.Near = readNear(top); n.Near != "" {
+		n.AnyPrimary = !top.Has(bond.Primary)
 	}
 	if whole {
 		n.MinLinks = readMinLinks(top, elements, options)

@@ -80,3 +80,21 @@ func TestPoolProblems(t *testing.T) {
 		})
 	}
 }
+
+// TestNear reads what links should be near. Only the agent knows where that is.
+func TestNear(t *testing.T) {
+	for near, want := range map[string]Network{
+		`"devices"`:                       {Near: "devices", AnyPrimary: true},
+		`"cpus"`:                          {Near: "cpus", AnyPrimary: true},
+		`"none"`:                          {},
+		`null`:                            {},
+		`"devices", "primary": "bond0-2"`: {Near: "devices"},
+	} {
+		n := mustParse(t, `{"name": "n", "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}], "near": `+near+`}`)
+		assert.Equal(t, want, Network{Near: n.Near, AnyPrimary: n.AnyPrimary}, near)
+		assert.Equal(t, want.Near != "", n.NeedsAgent(), near)
+		assert.NoError(t, n.CheckAgent(), near)
+	}
+	_, err := ParseNetwork([]byte(`{"name": "n", "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}], "near": "gpus"}`), "bond0")
+	require.EqualError(t, err, `network n: near: is "gpus", want devices, cpus or none`)
+}

@@ -67,6 +67,8 @@ func (c *compiler) bond() plannedBond {
 	c.nics = c.chooseNICs()
 	links := c.attachable()
 	b := plannedBond{c.specOf(links), links, c.vfsOf(links), c.portsOf(links)}
+	c.checkNear()
+	b.Options = c.nearPrimary(b)
 	if len(links) == 0 {
 		return b
 	}

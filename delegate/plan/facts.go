@@ -13,6 +13,7 @@ type Facts struct {
 	Netns   map[string]string         // by PCI address: the namespace to which sriov-cni has moved a VF
 	Remains map[string]Remains        // by bond.Identity, or by name if a link has no device
 	NICs    []bond.NIC                // of the host, if the request has a pool
+	Roots   map[string]string         // by PCI address: bond.PCIRoot, if the request asks for nearness
 }
 
 // Remains are what a pod that is gone has left on a link, and what could not be taken

@@ -41,7 +41,7 @@ func (c *compiler) chooseNICs() map[int]bond.NIC {
 }
 
 // compareNICs orders the NICs that fit: those with a carrier first, then those on a card
-// on which no link is yet. NICs that are alike keep their order.
+// on which no link is yet, then the nearest. NICs that are alike keep their order.
 func (c *compiler) compareNICs(taken map[string]int, a, b bond.NIC) int {
 	used := func(n bond.NIC) bool {
 		for other := range taken {
@@ -51,7 +51,8 @@ func (c *compiler) compareNICs(taken map[string]int, a, b bond.NIC) int {
 		}
 		return false
 	}
-	return cmp.Or(falseFirst(!a.Link.Carrier, !b.Link.Carrier), falseFirst(used(a), used(b)))
+	return cmp.Or(falseFirst(!a.Link.Carrier, !b.Link.Carrier), falseFirst(used(a), used(b)),
+		c.compareNear(a.Port.NUMA, a.Root, b.Port.NUMA, b.Root))
 }
 
 func falseFirst(a, b bool) int {

@@ -19,6 +19,7 @@ type Request struct {
 	Steps       []agentapi.Step // what was done before there is a Record; it is kept there
 
 	// These are as in agentapi.Attachment.
+	Near           *agentapi.Near
 	DefaultRoute   []netip.Addr
 	DeviceInfo     json.RawMessage
 	DeviceInfoFile string
