@@ -153,20 +153,21 @@ func nsidOf(control []byte) int {
 // include/uapi/linux/net_namespace.h).
 const netnsaFD = 3
 
+// Number costs one request, which the kernel answers with the number, unless the namespace
+// has one already.
 func (n *namespace) Number(other Namespace) (int, error) {
 	of, ours := other.(*namespace)
 	if !ours {
 		return 0, fmt.Errorf("a namespace of another kernel: %w", unix.EINVAL)
 	}
-	have, err := n.number(of)
-	if err != nil || have >= 0 {
-		return have, err
+	number, err := n.number(n.namespaceRequest(unix.RTM_NEWNSID, unix.NLM_F_ECHO, of, nl.NewRtAttr(netnsaNSID, uint32Attr(-1))))
+	if errors.Is(err, unix.EEXIST) {
+		number, err = n.number(n.namespaceRequest(unix.RTM_GETNSID, 0, of))
 	}
-	err = do(n.namespaceRequest(unix.RTM_NEWNSID, unix.NLM_F_ACK, of, nl.NewRtAttr(netnsaNSID, uint32Attr(-1))))
-	if err != nil && !errors.Is(err, unix.EEXIST) { // somebody else may have been quicker
+	if err != nil {
 		return 0, fmt.Errorf("giving a network namespace a number: %w", err)
 	}
-	return n.number(of)
+	return number, nil
 }
 
 func (n *namespace) Observe(number int) ([]Event, error) { return n.observe(number) }
@@ -196,18 +197,18 @@ func (n *namespace) observe(number int, where ...nl.NetlinkRequestData) ([]Event
 	return events, nil
 }
 
-// number returns the number that a namespace has, or -1.
-func (n *namespace) number(of *namespace) (int, error) {
-	messages, err := execute(n.namespaceRequest(unix.RTM_GETNSID, 0, of), unix.RTM_NEWNSID)
+// number returns the number of a namespace, with which the kernel answers a request.
+func (n *namespace) number(r *nl.NetlinkRequest) (int, error) {
+	messages, err := execute(r, unix.RTM_NEWNSID)
 	if err != nil {
-		return 0, fmt.Errorf("reading the number of a network namespace: %w", err)
+		return 0, err
 	}
 	for _, m := range messages {
 		if e, known, err := parseForgotten(m); known && err == nil { // the same form
 			return e.NSID, nil
 		}
 	}
-	return OwnNamespace, nil
+	return 0, errors.New("the kernel answered without one")
 }
 
 func (n *namespace) namespaceRequest(kind, flags int, of *namespace, more ...nl.NetlinkRequestData) *nl.NetlinkRequest {
