@@ -153,10 +153,24 @@ func lifetimes(info []byte, now time.Time) (preferred, valid time.Time) {
 // routes lists the routes over a link that somebody set. isDefault reports
 // whether a default route leaves by the link, set or learnt.
 func (n *namespace) routes(index int) (set []Route, isDefault bool, err error) {
+	err = n.eachRoute(func(head *nl.RtMsg, r Route, hops []Hop) {
+		if !slices.ContainsFunc(hops, func(h Hop) bool { return h.Index == index }) {
+			return
+		}
+		isDefault = isDefault || head.Dst_len == 0 && head.Type == unix.RTN_UNICAST
+		if setBySomebody(head) && len(hops) == 1 {
+			set = append(set, r)
+		}
+	})
+	return set, isDefault, err
+}
+
+// eachRoute calls f for each route of the namespace, with its ways.
+func (n *namespace) eachRoute(f func(head *nl.RtMsg, r Route, hops []Hop)) error {
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
 		messages, err := n.dump(unix.RTM_GETROUTE, &nl.RtMsg{RtMsg: unix.RtMsg{Family: uint8(family)}}, unix.RTM_NEWROUTE)
 		if err != nil {
-			return nil, false, err
+			return err
 		}
 		for _, m := range messages {
 			head := nl.DeserializeRtMsg(m)
@@ -165,19 +179,13 @@ func (n *namespace) routes(index int) (set []Route, isDefault bool, err error) {
 			}
 			attrs, err := attributes(m[head.Len():])
 			if err != nil {
-				return nil, false, err
+				return err
 			}
-			route, over := parseRoute(head, attrs)
-			if !slices.Contains(over, index) {
-				continue
-			}
-			isDefault = isDefault || head.Dst_len == 0 && head.Type == unix.RTN_UNICAST
-			if setBySomebody(head) && len(over) == 1 {
-				set = append(set, route)
-			}
+			route, hops := parseRoute(head, attrs)
+			f(head, route, hops)
 		}
 	}
-	return set, isDefault, nil
+	return nil
 }
 
 // setBySomebody reports whether a route came neither with an address nor from a
@@ -186,9 +194,9 @@ func setBySomebody(head *nl.RtMsg) bool {
 	return head.Protocol != unix.RTPROT_KERNEL && head.Protocol != unix.RTPROT_RA
 }
 
-// parseRoute returns the route and the indexes of its links: one, or those of all
-// hops of a multipath route. It does not read the gateways of such a route.
-func parseRoute(head *nl.RtMsg, attrs []syscall.NetlinkRouteAttr) (r Route, over []int) {
+// parseRoute returns the route and its ways: one, or those of a multipath route, which
+// has no gateway of its own.
+func parseRoute(head *nl.RtMsg, attrs []syscall.NetlinkRouteAttr) (r Route, over []Hop) {
 	r = Route{Table: int(head.Table), OnLink: head.Flags&unix.RTNH_F_ONLINK != 0, TOS: int(head.Tos)}
 	if head.Type != unix.RTN_UNICAST {
 		r.Type = int(head.Type)
@@ -205,15 +213,13 @@ func parseRoute(head *nl.RtMsg, attrs []syscall.NetlinkRouteAttr) (r Route, over
 	for _, a := range attrs {
 		switch a.Attr.Type {
 		case unix.RTA_OIF:
-			over = append(over, int(decodeUint(a.Value)))
+			over = append(over, Hop{Index: int(decodeUint(a.Value))})
 		case unix.RTA_MULTIPATH:
-			over = append(over, hops(a.Value)...)
+			over = append(over, parseHops(a.Value)...)
 		case unix.RTA_DST:
 			dst, _ = netip.AddrFromSlice(a.Value)
-		case unix.RTA_GATEWAY:
-			r.Gateway, _ = netip.AddrFromSlice(a.Value)
-		case unix.RTA_VIA: // struct rtvia: a gateway of the other family
-			r.Gateway, _ = netip.AddrFromSlice(a.Value[min(2, len(a.Value)):])
+		case unix.RTA_GATEWAY, unix.RTA_VIA:
+			r.Gateway = parseGateway(a)
 		case unix.RTA_PREFSRC:
 			r.Source, _ = netip.AddrFromSlice(a.Value)
 		case unix.RTA_PRIORITY:
@@ -278,18 +284,34 @@ func (r Route) metrics() *nl.RtAttr {
 	return list
 }
 
-// hops lists the links of a multipath route, a sequence of struct rtnexthop
+// parseGateway reads the gateway of a route or of one of its ways.
+func parseGateway(a syscall.NetlinkRouteAttr) (gateway netip.Addr) {
+	if a.Attr.Type == unix.RTA_VIA { // struct rtvia: a gateway of the other family
+		a.Value = a.Value[min(2, len(a.Value)):]
+	}
+	gateway, _ = netip.AddrFromSlice(a.Value)
+	return gateway
+}
+
+// parseHops lists the ways of a multipath route, a sequence of struct rtnexthop
 // (include/uapi/linux/rtnetlink.h).
-func hops(b []byte) (links []int) {
+func parseHops(b []byte) (hops []Hop) {
 	for len(b) >= unix.SizeofRtNexthop {
 		size := int(binary.NativeEndian.Uint16(b))
 		if size < unix.SizeofRtNexthop || size > len(b) {
 			break
 		}
-		links = append(links, int(binary.NativeEndian.Uint32(b[4:])))
+		hop := Hop{Index: int(binary.NativeEndian.Uint32(b[4:]))}
+		attrs, _ := attributes(b[unix.SizeofRtNexthop:size])
+		for _, a := range attrs {
+			if a.Attr.Type == unix.RTA_GATEWAY || a.Attr.Type == unix.RTA_VIA {
+				hop.Gateway = parseGateway(a)
+			}
+		}
+		hops = append(hops, hop)
 		b = b[min(len(b), (size+unix.RTNH_ALIGNTO-1)&^(unix.RTNH_ALIGNTO-1)):]
 	}
-	return links
+	return hops
 }
 
 func (n *namespace) Flush(index int) error {
@@ -500,6 +522,25 @@ func familyOf(ip netip.Addr) int {
 }
 
 func (n *namespace) routeRequest(kind, flags, index int, route Route) error {
+	r := n.routeMessage(kind, flags, route)
+	r.AddData(nl.NewRtAttr(unix.RTA_OIF, uint32Attr(index)))
+	if route.Gateway.IsValid() {
+		r.AddData(gatewayAttr(route.Gateway, route.Dst.Addr().Is4()))
+	}
+	return do(r)
+}
+
+// gatewayAttr returns a gateway as an attribute. is4 is the family of the route.
+func gatewayAttr(gateway netip.Addr, is4 bool) *nl.RtAttr {
+	if gateway.Is4() == is4 {
+		return nl.NewRtAttr(unix.RTA_GATEWAY, gateway.AsSlice())
+	}
+	via := encodeUint(16, uint32(familyOf(gateway)))
+	return nl.NewRtAttr(unix.RTA_VIA, append(via, gateway.AsSlice()...))
+}
+
+// routeMessage returns a request with all of a route but its ways.
+func (n *namespace) routeMessage(kind, flags int, route Route) *nl.NetlinkRequest {
 	r := n.request(kind, flags|unix.NLM_F_ACK)
 	m := nl.NewRtMsg()
 	m.Family = uint8(familyOf(route.Dst.Addr()))
@@ -521,15 +562,6 @@ func (n *namespace) routeRequest(kind, flags, index int, route Route) error {
 	}
 	r.AddData(m)
 	r.AddData(nl.NewRtAttr(unix.RTA_DST, route.Dst.Masked().Addr().AsSlice()))
-	r.AddData(nl.NewRtAttr(unix.RTA_OIF, uint32Attr(index)))
-	switch {
-	case !route.Gateway.IsValid():
-	case route.Gateway.Is4() == route.Dst.Addr().Is4():
-		r.AddData(nl.NewRtAttr(unix.RTA_GATEWAY, route.Gateway.AsSlice()))
-	default:
-		via := encodeUint(16, uint32(familyOf(route.Gateway)))
-		r.AddData(nl.NewRtAttr(unix.RTA_VIA, append(via, route.Gateway.AsSlice()...)))
-	}
 	if route.Source.IsValid() {
 		r.AddData(nl.NewRtAttr(unix.RTA_PREFSRC, route.Source.AsSlice()))
 	}
@@ -550,5 +582,5 @@ func (n *namespace) routeRequest(kind, flags, index int, route Route) error {
 	if metrics := route.metrics(); metrics != nil {
 		r.AddData(metrics)
 	}
-	return do(r)
+	return r
 }

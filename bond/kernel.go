@@ -70,6 +70,13 @@ type Namespace interface {
 	Configure(index int, a Addresses) error
 	// RemoveRoute removes a route over a link. A missing route is no error.
 	RemoveRoute(index int, r Route) error
+	// Routing lists the rules that lead to a table, and the multipath routes that
+	// somebody set.
+	Routing() (Routing, error)
+	// AddRouting adds rules, then multipath routes. What is there already is no error.
+	AddRouting(r Routing) error
+	// RemoveRouting removes multipath routes and rules. What is missing is no error.
+	RemoveRouting(r Routing) error
 	// Announce sends a gratuitous ARP or an unsolicited neighbour advertisement
 	// for each address.
 	Announce(index int, addrs []netip.Addr) error
@@ -114,6 +121,11 @@ type Link struct {
 	Master   int      `json:"master,omitempty"`  // the bond's or bridge's index
 	Type     uint16   `json:"type"`              // ARPHRD_*: 1 Ethernet, 32 InfiniBand
 	Options  Options  `json:"options,omitempty"` // those of a bond, or of a link in one
+
+	// OwnARP reports whether the link answers ARP for its own addresses only, asks with
+	// one of them, and takes packets that would be answered over another link. A link
+	// loses it when it moves to another namespace.
+	OwnARP bool `json:"ownARP,omitempty"`
 
 	// nil: not known. The Records of earlier versions do not have them.
 	Flags      *Flags  `json:"flags,omitempty"`
@@ -173,6 +185,7 @@ type Change struct {
 	Set, Clear   Flags
 	DropAltNames []string // each must be one of the link's
 	AddAltNames  []string // nil if there is a Namespace or a Number
+	OwnARP       bool     // makes it what Link.OwnARP is
 }
 
 // Addresses are the addresses and routes of a link. If an address has several

@@ -162,6 +162,8 @@ func (l *Link) parseAttr(sys fs.FS, a syscall.NetlinkRouteAttr) {
 		l.Device = pciOf(sys, unix.ByteSliceToString(a.Value))
 	case unix.IFLA_LINKINFO:
 		l.parseInfo(nested(a))
+	case unix.IFLA_AF_SPEC:
+		l.OwnARP = hasOwnARP(nested(a))
 	case unix.IFLA_PROP_LIST:
 		for _, alt := range nested(a) {
 			l.AltNames = append(l.AltNames, unix.ByteSliceToString(alt.Value))
@@ -408,6 +410,9 @@ func (n *namespace) changeLink(index int, c Change) error {
 		if size.value > 0 {
 			r.AddData(nl.NewRtAttr(size.attr, uint32Attr(size.value)))
 		}
+	}
+	if c.OwnARP {
+		r.AddData(ownARP())
 	}
 	if c.Namespace != nil {
 		to, ok := c.Namespace.(*namespace)

@@ -188,6 +188,7 @@ func TestParseRoute(t *testing.T) {
 		rest := slices.Concat(attrs...)
 		return slices.Concat(encodeUint(16, uint32(8+len(rest))), []byte{0, 0}, uint32Attr(index), rest)
 	}
+	nine := netip.MustParseAddr("10.0.0.9")
 	universe, gateway := 0, attr(unix.RTA_GATEWAY, []byte{10, 0, 0, 9})
 	v4 := unix.RtMsg{Family: unix.AF_INET, Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_BOOT}
 	but := func(change func(*unix.RtMsg)) unix.RtMsg { head := v4; change(&head); return head }
@@ -197,10 +198,10 @@ func TestParseRoute(t *testing.T) {
 		head  unix.RtMsg
 		attrs []byte
 		want  Route
-		over  []int
+		over  []Hop
 	}{
 		{"default", v4, slices.Concat(gateway, attr(unix.RTA_OIF, uint32Attr(7))),
-			Route{Dst: all, Gateway: netip.MustParseAddr("10.0.0.9"), Table: 254, Scope: &universe}, []int{7}},
+			Route{Dst: all, Gateway: netip.MustParseAddr("10.0.0.9"), Table: 254, Scope: &universe}, []Hop{{Index: 7}}},
 		{"all that is kept", but(func(h *unix.RtMsg) {
 			h.Protocol, h.Flags, h.Dst_len, h.Scope = unix.RTPROT_STATIC, unix.RTNH_F_ONLINK, 24, unix.RT_SCOPE_LINK
 		}),
@@ -208,15 +209,15 @@ func TestParseRoute(t *testing.T) {
 				attr(unix.RTA_PRIORITY, uint32Attr(50)), attr(unix.RTA_TABLE, uint32Attr(1000)),
 				attr(unix.RTA_METRICS, attr(unix.RTAX_MTU, uint32Attr(1300)), attr(unix.RTAX_ADVMSS, uint32Attr(1200)))),
 			Route{Dst: netip.MustParsePrefix("10.9.0.0/24"), Gateway: netip.MustParseAddr("10.0.0.9"), OnLink: true, Source: netip.MustParseAddr("10.0.0.1"),
-				Protocol: unix.RTPROT_STATIC, MTU: 1300, AdvMSS: 1200, Priority: 50, Table: 1000, Scope: new(unix.RT_SCOPE_LINK)}, []int{7}},
+				Protocol: unix.RTPROT_STATIC, MTU: 1300, AdvMSS: 1200, Priority: 50, Table: 1000, Scope: new(unix.RT_SCOPE_LINK)}, []Hop{{Index: 7}}},
 		{"an IPv6 gateway of IPv4", v4, slices.Concat(attr(unix.RTA_VIA, encodeUint(16, unix.AF_INET6), netip.MustParseAddr("fe80::1").AsSlice()), attr(unix.RTA_OIF, uint32Attr(7))),
-			Route{Dst: all, Gateway: netip.MustParseAddr("fe80::1"), Table: 254, Scope: &universe}, []int{7}},
-		{"two hops", v4, attr(unix.RTA_MULTIPATH, hop(7, gateway), hop(9, gateway)), Route{Dst: all, Table: 254, Scope: &universe}, []int{7, 9}},
-		{"a hop that is cut off", v4, attr(unix.RTA_MULTIPATH, hop(7, gateway), hop(9, gateway)[:12]), Route{Dst: all, Table: 254, Scope: &universe}, []int{7}},
+			Route{Dst: all, Gateway: netip.MustParseAddr("fe80::1"), Table: 254, Scope: &universe}, []Hop{{Index: 7}}},
+		{"two hops", v4, attr(unix.RTA_MULTIPATH, hop(7, gateway), hop(9, gateway)), Route{Dst: all, Table: 254, Scope: &universe}, []Hop{{7, nine}, {9, nine}}},
+		{"a hop that is cut off", v4, attr(unix.RTA_MULTIPATH, hop(7, gateway), hop(9, gateway)[:12]), Route{Dst: all, Table: 254, Scope: &universe}, []Hop{{7, nine}}},
 		{"a hop of no size", v4, attr(unix.RTA_MULTIPATH, make([]byte, 8)), Route{Dst: all, Table: 254, Scope: &universe}, nil},
 		{"a gateway that is cut off", v4, attr(unix.RTA_VIA, []byte{2}), Route{Dst: all, Table: 254, Scope: &universe}, nil},
 		{"IPv6, by a router", unix.RtMsg{Family: unix.AF_INET6, Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_RA}, attr(unix.RTA_OIF, uint32Attr(7)),
-			Route{Dst: netip.MustParsePrefix("::/0"), Protocol: unix.RTPROT_RA, Table: 254}, []int{7}},
+			Route{Dst: netip.MustParsePrefix("::/0"), Protocol: unix.RTPROT_RA, Table: 254}, []Hop{{Index: 7}}},
 	} {
 		attrs, err := attributes(c.attrs)
 		require.NoError(t, err, c.name)

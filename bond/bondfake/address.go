@@ -110,6 +110,17 @@ func (l *link) addAddr(ip netip.Prefix, peer netip.Addr, set bond.Attributes) {
 }
 
 func (l *link) addRoute(r bond.Route) error {
+	if err := l.accepts(r); err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(l.addrs.Routes, func(other bond.Route) bool { return reflect.DeepEqual(other, r) }) {
+		l.addrs.Routes = append(l.addrs.Routes, r)
+	}
+	return nil
+}
+
+// accepts returns the kernel's error for a route over the link, or nil.
+func (l *link) accepts(r bond.Route) error {
 	switch {
 	case !l.Up:
 		return unix.ENETDOWN
@@ -120,9 +131,6 @@ func (l *link) addRoute(r bond.Route) error {
 		return unix.ENETUNREACH
 	case r.Gateway.Is6() && !l.reaches(r.Gateway):
 		return unix.EHOSTUNREACH
-	}
-	if !slices.ContainsFunc(l.addrs.Routes, func(other bond.Route) bool { return reflect.DeepEqual(other, r) }) {
-		l.addrs.Routes = append(l.addrs.Routes, r)
 	}
 	return nil
 }

@@ -369,6 +369,7 @@ func (k *Kernel) taken(n *namespace, l *link) bool {
 }
 
 func (k *Kernel) drop(gone *link) {
+	gone.ns.loseWay(gone.Index)
 	k.links = slices.DeleteFunc(k.links, func(l *link) bool { return l == gone })
 }
 
@@ -377,6 +378,8 @@ func (k *Kernel) drop(gone *link) {
 func (k *Kernel) place(l *link, to *namespace) {
 	k.release(l, always)
 	l.changeUp(false)
+	l.ns.loseWay(l.Index)
+	l.OwnARP = false
 	if _, err := to.byIndex(l.Index); err == nil {
 		l.Index = k.freeIndex(to)
 	}

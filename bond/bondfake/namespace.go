@@ -17,6 +17,8 @@ type namespace struct {
 	id        string
 	lastIndex int
 	number    *int // in the host's namespace; nil: none
+	rules     []bond.Rule
+	paths     []bond.Multipath
 }
 
 // lock begins a verb. The caller calls unlock, even after an error.
@@ -202,6 +204,7 @@ func (n *namespace) Change(index int, c bond.Change) error {
 		l.changeUp(*c.Up)
 	}
 	l.Flags = new(*l.Flags&^c.Clear | c.Set)
+	l.OwnARP = l.OwnARP || c.OwnARP
 	if c.Master != nil {
 		if err := l.changeMaster(*c.Master); err != nil {
 			return err

@@ -86,7 +86,7 @@ func runScript(t *testing.T, m machine, patience time.Duration) {
 		return nil
 	})
 	before := s.snapshot()
-	for _, st := range slices.Concat(script, asBefore) {
+	for _, st := range slices.Concat(script, asBefore, rails) {
 		t.Run(strings.ReplaceAll(st.name, " ", "_"), func(t *testing.T) {
 			s.T = t
 			if err := st.do(s); st.err != nil {
