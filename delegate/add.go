@@ -248,7 +248,7 @@ func (h *Host) prepareAll(ctx context.Context, rs []plan.Request, s sandbox, o *
 			continue
 		}
 		var err error
-		recs[i], err = h.prepare(ctx, r, s, o)
+		recs[i], err = h.prepare(ctx, r, s, recs, o)
 		errs = append(errs, err)
 	}
 	if err := errors.Join(append(errs, checkTogether(recs))...); err != nil {
@@ -257,15 +257,21 @@ func (h *Host) prepareAll(ctx context.Context, rs []plan.Request, s sandbox, o *
 	return recs, nil
 }
 
-// prepare surveys the node and compiles the plan of one request.
-func (h *Host) prepare(ctx context.Context, r plan.Request, s sandbox, o *outcome) (*record.Record, error) {
+// prepare surveys the node and compiles the plan of one request. beside are the Records of
+// the same ADD, of which those are nil that do not exist yet.
+func (h *Host) prepare(ctx context.Context, r plan.Request, s sandbox, beside []*record.Record, o *outcome) (*record.Record, error) {
 	began := time.Now()
 	facts, err := h.survey(r, s)
 	if err != nil {
 		return nil, err
 	}
-	if r.Network.Chain == nil {
+	if r.Network.Chain == nil && r.Network.Attach != netconf.AttachEach {
 		facts.Bonding = h.Kernel.EnableBonding(ctx)
+	}
+	for _, rec := range beside {
+		if rec != nil {
+			facts.Tables = append(facts.Tables, rec.Plan.Tables()...)
+		}
 	}
 	surveyed := time.Now()
 	plan, warnings, err := plan.Compile(r, facts)
@@ -274,7 +280,7 @@ func (h *Host) prepare(ctx context.Context, r plan.Request, s sandbox, o *outcom
 	}
 	o.warnings = append(o.warnings, warnings...)
 	rec := &record.Record{Version: record.Version, BootID: h.BootID, NetnsID: s.pod.ID(), Created: began, Plan: plan, Warnings: warnings, Attached: map[string]record.Attached{}, Steps: slices.Clone(r.Steps)}
-	if !plan.IsChain() {
+	if plan.IsBond() {
 		if rec.NSID, err = number(s); err != nil {
 			o.warn("%v", err)
 		}
@@ -300,7 +306,7 @@ func checkTogether(recs []*record.Record) error {
 			continue
 		}
 		network := "network " + rec.Plan.Network
-		if !rec.Plan.IsChain() {
+		if rec.Plan.IsBond() {
 			claim(names, rec.Plan.IfName, network)
 		}
 		for _, l := range rec.Plan.Links {
@@ -325,7 +331,7 @@ func (h *Host) runAll(ctx context.Context, rs []plan.Request, recs []*record.Rec
 	for _, i := range order {
 		if recs[i] == nil {
 			var err error
-			if recs[i], err = h.prepare(ctx, rs[i], s, o); err != nil {
+			if recs[i], err = h.prepare(ctx, rs[i], s, recs, o); err != nil {
 				return err
 			}
 			if err := h.begin(recs[i : i+1]); err != nil {
@@ -376,8 +382,11 @@ type step struct {
 // run carries out the steps of a plan, in order.
 func (h *Host) run(ctx context.Context, s sandbox, rec *record.Record, o *outcome) error {
 	steps := h.bondSteps
-	if rec.Plan.IsChain() {
+	switch {
+	case rec.Plan.IsChain():
 		steps = h.chainSteps
+	case rec.Plan.IsEach():
+		steps = h.eachSteps
 	}
 	for _, one := range steps(ctx, s, rec, o) {
 		if err := ctx.Err(); err != nil {
@@ -413,10 +422,16 @@ func warnOfUnapplied(rec *record.Record, o *outcome) {
 	}
 }
 
-func (h *Host) bondSteps(ctx context.Context, s sandbox, rec *record.Record, o *outcome) (steps []step) {
+// attachSteps attach the links, in order.
+func (h *Host) attachSteps(ctx context.Context, s sandbox, rec *record.Record) (steps []step) {
 	for i, l := range rec.Plan.Links {
 		steps = append(steps, step{"attach " + l.Name, func() error { return h.attach(ctx, s, rec, i) }})
 	}
+	return steps
+}
+
+func (h *Host) bondSteps(ctx context.Context, s sandbox, rec *record.Record, o *outcome) []step {
+	steps := h.attachSteps(ctx, s, rec)
 	var made bond.Link
 	var result *current.Result
 	steps = append(steps,
@@ -430,7 +445,7 @@ func (h *Host) bondSteps(ctx context.Context, s sandbox, rec *record.Record, o *
 		}},
 		step{"ipam", func() (err error) {
 			if result == nil {
-				result, err = h.askIPAM(ctx, rec)
+				result, err = h.askIPAM(ctx, rec, rec.Plan.IfName)
 			}
 			return err
 		}},

@@ -149,7 +149,7 @@ func roundTrip(s sandbox, l plan.Link, index int) (int, error) {
 // link i runs: a third of a plugin's time is the time that a driver takes to set a VF
 // down. If this fails it fails again when the bond is made, which reports it.
 func preparePrevious(s sandbox, rec *record.Record, i int) {
-	if i > 0 {
+	if i > 0 && rec.Plan.IsBond() {
 		_ = bond.Prepare(s.pod, rec.Attached[rec.Plan.Links[i-1].Name].Link)
 	}
 }

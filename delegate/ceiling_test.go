@@ -15,7 +15,7 @@ import (
 
 // verbs are the requests to the kernel; those in the plural are dumps. sync waits for the
 // disk.
-var verbs = []string{"Number", "sync", "open", "Link", "Links", "Addresses", "VFs", "CreateBond", "Delete", "Change", "Flush", "Configure", "RemoveRoute", "ChangeVF"}
+var verbs = []string{"Number", "sync", "open", "Link", "Links", "Addresses", "VFs", "CreateBond", "Delete", "Change", "Flush", "Configure", "RemoveRoute", "Routing", "AddRouting", "RemoveRouting", "ChangeVF"}
 
 // TestRequests counts what an ADD and a DEL of a pod with a bond ask of the kernel and of
 // the agent, and what they execute. Each is a system call, a round trip or a process that

@@ -51,7 +51,7 @@ func (h *Host) check(ctx context.Context, k plan.Key, left *current.Result, o *o
 		return cnierror.Errorf(cnierror.Check, "network %s: the network namespace %s is gone", rec.Plan.Network, rec.Plan.Netns)
 	}
 	err = h.verify(s, rec, left)
-	if !rec.Plan.IsChain() {
+	if rec.Plan.IsBond() {
 		err = errors.Join(err, verifyHealth(ctx, s, rec))
 	}
 	if err != nil {
@@ -80,8 +80,11 @@ func verifyHealth(ctx context.Context, s sandbox, rec *record.Record) error {
 // then the plugins after it in the runtime's list, whose result is left. If the plugins
 // after the bond are the network's own, the Record has their result.
 func (h *Host) verify(s sandbox, rec *record.Record, left *current.Result) error {
-	if rec.Plan.IsChain() {
+	switch {
+	case rec.Plan.IsChain():
 		return verifyChain(s, rec)
+	case rec.Plan.IsEach():
+		return h.verifyEach(s, rec)
 	}
 	devices := map[string]string{}
 	for _, l := range rec.Plan.Links {
@@ -104,25 +107,42 @@ func (h *Host) verify(s sandbox, rec *record.Record, left *current.Result) error
 	if err := problems.Err(); err != nil {
 		return err
 	}
-	now, err := s.pod.Addresses(rec.BondIndex)
-	if err != nil {
+	if err := verifyAddresses(&problems, s, rec.Plan.Bond.Name, rec.BondIndex, rec.Addresses); err != nil {
 		return err
-	}
-	for _, ip := range rec.Addresses.IPs {
-		if !slices.Contains(now.IPs, ip) {
-			problems.Add(rec.Plan.Bond.Name, "", "address %s is missing", ip)
-		}
-	}
-	for _, r := range rec.Addresses.Routes {
-		same := func(is bond.Route) bool { return is.Dst == r.Dst.Masked() && is.Gateway == r.Gateway }
-		if !slices.ContainsFunc(now.Routes, same) {
-			problems.Add(rec.Plan.Bond.Name, "", "route %s is missing", r)
-		}
 	}
 	if err := h.verifyVFs(&problems, s, rec); err != nil {
 		return err
 	}
 	return problems.Err()
+}
+
+// verifyAddresses looks for the addresses and routes of a link.
+func verifyAddresses(problems *bond.Problems, s sandbox, name string, index int, want bond.Addresses) error {
+	now, err := s.pod.Addresses(index)
+	if err != nil {
+		return err
+	}
+	for _, ip := range want.IPs {
+		if !slices.Contains(now.IPs, ip) {
+			problems.Add(name, "", "address %s is missing", ip)
+		}
+	}
+	for _, r := range want.Routes {
+		same := func(is bond.Route) bool {
+			return is.Dst == r.Dst.Masked() && is.Gateway == r.Gateway && (r.Table == 0 || is.Table == r.Table)
+		}
+		if !slices.ContainsFunc(now.Routes, same) {
+			problems.Add(name, "", "route %s is missing%s", r, inTable(r.Table))
+		}
+	}
+	return nil
+}
+
+func inTable(table int) string {
+	if bond.IsOwnTable(table) {
+		return ""
+	}
+	return fmt.Sprintf(" in table %d", table)
 }
 
 // asLeft returns a bond with the MAC and the MTU that it has in the result of its
@@ -203,9 +223,10 @@ func (h *Host) checkPlugins(ctx context.Context, rec *record.Record) error {
 			}
 		}
 	}
-	// whereabouts answers every CHECK with an error.
-	if rec.Plan.IPAM != "" && rec.Plan.IPAM != "whereabouts" {
-		check(rec.Plan.IfName, rec.Plan.IPAMPlugin(), resultFor(rec, rec.Plan.Config))
+	for _, a := range rec.Plan.IPAMs() {
+		if a.Type != "whereabouts" { // which answers every CHECK with an error
+			check(a.IfName, a.Plugin, resultFor(rec, rec.Plan.Config))
+		}
 	}
 	for _, p := range rec.Plan.After {
 		check(rec.Plan.IfName, p, resultFor(rec, p.Config))
@@ -253,8 +274,10 @@ func (h *Host) CheckPod(ctx context.Context, k plan.Key, prev json.RawMessage) (
 // looks: it executes no plugin, loads no module and asks nobody. An agent that is away is
 // no reason, as in StatusPod.
 func (h *Host) Status(n netconf.Network) error {
-	if err := h.Kernel.HasBonding(); err != nil {
-		return cnierror.With(types.ErrPluginNotAvailable, err)
+	if n.Attach != netconf.AttachEach {
+		if err := h.Kernel.HasBonding(); err != nil {
+			return cnierror.With(types.ErrPluginNotAvailable, err)
+		}
 	}
 	for _, plugin := range n.PluginTypes() {
 		if _, err := h.Runner.Find(plugin, h.Path); err != nil {

@@ -42,6 +42,13 @@ func (h *Host) survey(r plan.Request, s sandbox) (plan.Facts, error) {
 	if f.Facts, err = bond.Survey(h.Sys, s.host, s.pod, sources); err != nil {
 		return plan.Facts{}, cnierror.With(cnierror.Kernel, err)
 	}
+	if r.Network.Attach == netconf.AttachEach && s.pod != nil {
+		now, err := s.pod.Routing()
+		if err != nil {
+			return plan.Facts{}, cnierror.With(cnierror.Kernel, err)
+		}
+		f.Tables = now.Tables
+	}
 	if f.Remains, err = h.remains(r, f.Facts, s.host); err != nil {
 		return plan.Facts{}, cnierror.With(cnierror.Kernel, err)
 	}

@@ -22,7 +22,7 @@ var localIPAM = []string{"host-local", "static", "whereabouts"}
 
 // buildBesideIPAM makes the bond while the IPAM plugin runs.
 func (h *Host) buildBesideIPAM(ctx context.Context, s sandbox, rec *record.Record) (bond.Link, *current.Result, error) {
-	answer, err := h.startIPAM(ctx, rec)
+	answer, err := h.startIPAM(ctx, rec, rec.Plan.IfName)
 	if err != nil {
 		return bond.Link{}, nil, err
 	}
@@ -34,40 +34,40 @@ func (h *Host) buildBesideIPAM(ctx context.Context, s sandbox, rec *record.Recor
 	return made, result, err
 }
 
-// askIPAM executes ADD of the IPAM plugin, after the bond was made.
-func (h *Host) askIPAM(ctx context.Context, rec *record.Record) (*current.Result, error) {
-	answer, err := h.startIPAM(ctx, rec)
+// askIPAM executes ADD of the IPAM plugin of an interface, which is there.
+func (h *Host) askIPAM(ctx context.Context, rec *record.Record, ifName string) (*current.Result, error) {
+	answer, err := h.startIPAM(ctx, rec, ifName)
 	if err != nil {
 		return nil, err
 	}
 	return answer()
 }
 
-// startIPAM starts ADD of the IPAM plugin, with the configuration as it was given, and
-// returns a function that waits for its result. Without an IPAM plugin the result is
-// empty.
-func (h *Host) startIPAM(ctx context.Context, rec *record.Record) (answer func() (*current.Result, error), err error) {
-	if rec.Plan.IPAM == "" {
+// startIPAM starts ADD of the IPAM plugin of an interface, with the configuration as it was
+// given, and returns a function that waits for its result. Without an IPAM plugin the
+// result is empty.
+func (h *Host) startIPAM(ctx context.Context, rec *record.Record, ifName string) (answer func() (*current.Result, error), err error) {
+	ipam := rec.Plan.IPAMOf(ifName).Type
+	if ipam == "" {
 		return func() (*current.Result, error) { return withDNS(rec, &current.Result{}), nil }, nil
 	}
-	rec.IPAMAsked = true
+	rec.SetIPAM(ifName, record.IPAM{Asked: true})
 	if err := h.Store.Update(rec); err != nil {
 		return nil, cnierror.With(types.ErrIOFailure, err)
 	}
-	wait := h.start(ctx, rec.IPAMCall("ADD", rec.Plan.Netns))
+	wait := h.start(ctx, rec.IPAMCall("ADD", rec.Plan.Netns, ifName))
 	return func() (*current.Result, error) {
 		out, err := wait()
 		if err != nil {
-			rec.IPAMRefused = errors.Is(err, invoke.ErrNotExecuted)
-			rec.IPAMFailed = true
+			rec.SetIPAM(ifName, record.IPAM{Asked: true, Refused: errors.Is(err, invoke.ErrNotExecuted), Failed: true})
 			return nil, cnierror.With(cnierror.Delegate, fmt.Errorf("ipam: %w", err))
 		}
 		result, err := invoke.ParseResult(out, rec.Plan.Config.CNIVersion)
 		if err != nil {
-			return nil, cnierror.With(cnierror.Delegate, fmt.Errorf("ipam: %s: %w", rec.Plan.IPAM, err))
+			return nil, cnierror.With(cnierror.Delegate, fmt.Errorf("ipam: %s: %w", ipam, err))
 		}
 		if len(result.IPs) == 0 {
-			return nil, cnierror.Errorf(cnierror.Delegate, "ipam: %s returned no address", rec.Plan.IPAM)
+			return nil, cnierror.Errorf(cnierror.Delegate, "ipam: %s returned no address", ipam)
 		}
 		return withDNS(rec, result), nil
 	}, nil

@@ -274,7 +274,7 @@ func (k *keeper) forget(key plan.Key) {
 // isKept reports whether a Record has a bond that Keep looks after: its ADD is complete,
 // its DEL has not begun, and its namespace has a number.
 func (h *Host) isKept(rec *record.Record) bool {
-	return !rec.Plan.IsChain() && rec.BootID == h.BootID && rec.Phase() == record.Complete &&
+	return rec.Plan.IsBond() && rec.BootID == h.BootID && rec.Phase() == record.Complete &&
 		rec.Tried.IsZero() && rec.NSID != nil && rec.BondIndex != 0
 }
 

@@ -299,6 +299,9 @@ func (m *machine) linesOf(path string) []string {
 		if unusual := fmt.Sprintf("flags=%#x alias=%q queue=%d group=%d xdp=%d offload=%v names=%v attributes=%v", *l.Flags, *l.Alias, *l.TxQueueLen, l.Group, l.XDP, l.Offload, slices.Sorted(slices.Values(l.AltNames)), addrs.Attributes); unusual != usual {
 			lines = append(lines, fmt.Sprintf("%s %s %s", where, l.Name, unusual))
 		}
+		if l.OwnARP {
+			lines = append(lines, fmt.Sprintf("%s %s answers ARP for its own addresses only", where, l.Name))
+		}
 		vfs, err := n.VFs(l.Name)
 		require.NoError(m.t, err)
 		for _, i := range slices.Sorted(maps.Keys(vfs)) {
@@ -307,6 +310,16 @@ func (m *machine) linesOf(path string) []string {
 			vf.Trust = nil
 			lines = append(lines, fmt.Sprintf("%s %s vf %d %+v trust=%t", where, l.Name, i, vf, trust))
 		}
+	}
+	routing, err := n.Routing()
+	require.NoError(m.t, err)
+	for _, rule := range routing.Rules {
+		if !bond.IsOwnTable(rule.Table) {
+			lines = append(lines, where+" rule "+rule.String())
+		}
+	}
+	for _, path := range routing.Paths {
+		lines = append(lines, where+" route "+path.String())
 	}
 	return lines
 }
@@ -480,6 +493,21 @@ func (n edgedNamespace) Configure(index int, a bond.Addresses) error {
 
 func (n edgedNamespace) RemoveRoute(index int, r bond.Route) error {
 	return n.effect("RemoveRoute", r, func() error { return n.Namespace.RemoveRoute(index, r) })
+}
+
+func (n edgedNamespace) Routing() (bond.Routing, error) {
+	if err := n.edges.pass("Routing"); err != nil {
+		return bond.Routing{}, err
+	}
+	return n.Namespace.Routing()
+}
+
+func (n edgedNamespace) AddRouting(r bond.Routing) error {
+	return n.effect("AddRouting", r, func() error { return n.Namespace.AddRouting(r) })
+}
+
+func (n edgedNamespace) RemoveRouting(r bond.Routing) error {
+	return n.effect("RemoveRouting", r, func() error { return n.Namespace.RemoveRouting(r) })
 }
 
 func (n edgedNamespace) ChangeVF(pf string, number int, have, want bond.VF) error {

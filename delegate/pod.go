@@ -370,7 +370,7 @@ func podResult(rec *record.Record) (agentapi.Result, error) {
 	}
 	result, err := invoke.DecodeResult(rec.Result)
 	return agentapi.Result{
-		Name: rec.Plan.Network, IfName: rec.Plan.IfName, Bond: !rec.Plan.IsChain(), Result: result,
+		Name: rec.Plan.Network, IfName: rec.Plan.IfName, Bond: rec.Plan.IsBond(), Each: rec.Plan.IsEach(), Result: result,
 		DefaultRoute: rec.Plan.DefaultRoute, DeviceInfo: info,
 	}, err
 }

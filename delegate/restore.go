@@ -82,7 +82,7 @@ func (w *wayBack) removeBond(ctx context.Context) error {
 	case w.pod == nil && (local || late):
 		return nil
 	case w.pod == nil:
-		return w.startRelease(ctx)()
+		return w.startRelease(ctx, w.rec.Plan.IfName)()
 	}
 	b, there, err := w.findBond()
 	switch {
@@ -91,14 +91,14 @@ func (w *wayBack) removeBond(ctx context.Context) error {
 	case late:
 		return w.pod.Delete(b.Index)
 	case !local:
-		refused := w.startRelease(ctx)()
+		refused := w.startRelease(ctx, w.rec.Plan.IfName)()
 		return errors.Join(refused, w.pod.Delete(b.Index))
 	}
 	down := false
 	if err := w.pod.Change(b.Index, bond.Change{Up: &down}); err != nil {
 		return err
 	}
-	wait := w.startRelease(ctx)
+	wait := w.startRelease(ctx, w.rec.Plan.IfName)
 	deleted := w.pod.Delete(b.Index)
 	return errors.Join(deleted, wait())
 }
@@ -118,24 +118,26 @@ func (w *wayBack) releaseLast(ctx context.Context) error {
 	if w.asked {
 		return nil
 	}
-	return w.startRelease(ctx)()
+	return w.startRelease(ctx, w.rec.Plan.IfName)()
 }
 
-// startRelease starts DEL of IPAM and returns a function that waits for its end. After a
-// crash of the machine it is not known whether IPAM was asked for an address, so DEL is
-// executed in any case.
-func (w *wayBack) startRelease(ctx context.Context) (wait func() error) {
-	if w.rec.Plan.IPAM == "" || !w.rec.IPAMAsked && w.rec.BootID == w.BootID {
+// startRelease starts DEL of the IPAM plugin of an interface and returns a function that
+// waits for its end. After a crash of the machine it is not known whether IPAM was asked for
+// an address, so DEL is executed in any case.
+func (w *wayBack) startRelease(ctx context.Context, ifName string) (wait func() error) {
+	state := w.rec.IPAMOf(ifName)
+	if w.rec.Plan.IPAMOf(ifName).Type == "" || !state.Asked && w.rec.BootID == w.BootID {
 		return func() error { return nil }
 	}
 	w.asked = true
-	ended := w.startDel(ctx, w.rec.IPAMCall("DEL", w.netns))
+	ended := w.startDel(ctx, w.rec.IPAMCall("DEL", w.netns, ifName))
 	return func() error {
 		err := ended()
 		switch {
 		case err == nil:
-			w.rec.IPAMAsked = false
-		case w.rec.IPAMRefused:
+			state.Asked = false
+			w.rec.SetIPAM(ifName, state)
+		case state.Refused:
 			// IPAM was not executed, so there is no address to release.
 			w.leave("ipam: %v", err)
 			return nil

@@ -52,6 +52,9 @@ func (h *Host) moveDefaultRoute(s sandbox, to *record.Record, recs []*record.Rec
 		}
 		warnOfCut(to, r, cut, o)
 		for _, rec := range recs {
+			if err := dropPaths(s, rec, r.Dst); err != nil {
+				return cnierror.With(cnierror.Kernel, err)
+			}
 			if err := dropDefault(rec, r.Dst); err != nil {
 				return err
 			}
@@ -175,6 +178,26 @@ func dropDefault(rec *record.Record, dst netip.Prefix) error {
 	return nil
 }
 
+// dropPaths removes the default routes over several links of a network, and from its Record
+// those over one of them. Their own tables keep theirs.
+func dropPaths(s sandbox, rec *record.Record, dst netip.Prefix) error {
+	isDefault := func(p bond.Multipath) bool { return p.Dst == dst && bond.IsOwnTable(p.Table) }
+	for _, p := range rec.Paths {
+		if !isDefault(p) {
+			continue
+		}
+		if err := s.pod.RemoveRouting(bond.Routing{Paths: []bond.Multipath{p}}); err != nil {
+			return err
+		}
+	}
+	rec.Paths = slices.DeleteFunc(rec.Paths, isDefault)
+	for name, i := range rec.Interfaces {
+		i.Addresses.Routes = slices.DeleteFunc(i.Addresses.Routes, func(r bond.Route) bool { return r.Dst == dst && bond.IsOwnTable(r.Table) })
+		rec.SetAddresses(name, i.Addresses)
+	}
+	return nil
+}
+
 // storeDefault writes the new default routes into the Records.
 func (h *Host) storeDefault(to *record.Record, routes []bond.Route, recs []*record.Record) error {
 	result, err := invoke.DecodeResult(to.Result)
@@ -186,7 +209,7 @@ func (h *Host) storeDefault(to *record.Record, routes []bond.Route, recs []*reco
 		result.Routes = append(result.Routes, &types.Route{Dst: dst, GW: r.Gateway.AsSlice()})
 	}
 	to.Result = strictjson.Encode(result)
-	if !to.Plan.IsChain() {
+	if to.Plan.IsBond() {
 		to.Addresses.Routes = append(to.Addresses.Routes, routes...)
 	}
 	for _, rec := range recs {

@@ -69,7 +69,7 @@ func warnBlind(err error, o *outcome) {
 
 // observe adds a Record's bond and its links, unless the bond is gone.
 func (h *Host) observe(host bond.Namespace, rec *record.Record, w *agentapi.Watch) {
-	if rec.Plan.IsChain() || rec.Phase() != record.Complete || rec.BootID != h.BootID {
+	if !rec.Plan.IsBond() || rec.Phase() != record.Complete || rec.BootID != h.BootID {
 		return
 	}
 	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID)

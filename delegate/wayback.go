@@ -121,6 +121,8 @@ func (w *wayBack) parts() (all []part) {
 		return []part{{way: w, restore: func(context.Context) error { return w.unreadable }}}
 	case w.rec.Plan.IsChain():
 		return w.linkParts(w.rec.Plan.Links[0], w.restoreChain)
+	case w.rec.Plan.IsEach():
+		return w.eachParts()
 	}
 	if len(w.rec.After) > 0 {
 		all = append(all, part{way: w, since: w.hungSince(w.rec.Plan.Made()), restore: w.deleteAfter})

@@ -64,7 +64,7 @@ func entryOf(p agentapi.Publish, pod *corev1.Pod, bonds []bondStatus, now time.T
 	}
 	var attached []Attached
 	for _, a := range p.Attachments {
-		one := Attached{Name: a.Name, IfName: a.IfName, Bond: a.Bond, Result: a.Result, DefaultRoute: a.DefaultRoute}
+		one := Attached{Name: a.Name, IfName: a.IfName, Bond: a.Bond, Each: a.Each, Result: a.Result, DefaultRoute: a.DefaultRoute}
 		if a.Result == nil {
 			return e, cnierror.With(cnitypes.ErrDecodingFailure, fmt.Errorf("network %s of pod %s has no result", a.Name, p.Pod))
 		}

@@ -21,6 +21,7 @@ type Attached struct {
 	Name   string // "demo/bond-net1", or the name of the configuration if there is no NAD
 	IfName string // as requested
 	Bond   bool
+	Each   bool // its interfaces are links with addresses of their own
 	Result *current.Result
 
 	// DefaultRoute is that of Element: nil if the network was not asked for it.
@@ -84,6 +85,9 @@ func (a Attached) statuses() (entries []NetworkStatus, withGateway int) {
 		}
 		s := base
 		s.Interface, s.Mac, s.Mtu = one.Name, one.Mac, one.Mtu
+		if a.Each {
+			s.DeviceInfo = PCIInfo(one.PciID, "")
+		}
 		if a.Bond {
 			s.Links = links(a.Result.Interfaces[i+1:])
 		}

@@ -134,6 +134,19 @@ func TestStandard9BondsEntry(t *testing.T) {
 			{"name":"bond0-2","mac":"02:00:00:00:00:0d"}]}]`, string(strictjson.Encode(got)))
 }
 
+// TestStatusOfEach: links that are not bonded have an entry each, with their devices.
+func TestStatusOfEach(t *testing.T) {
+	result := bonded()
+	result.Interfaces = result.Interfaces[1:]
+	result.IPs[1].Interface = new(1)
+	got := Statuses([]Attached{{Name: "cbr0", IfName: "eth0"}, {Name: "demo/rails", IfName: "net1", Each: true, Result: result}})
+	assert.JSONEq(t, `[
+		{"name":"cbr0","interface":"eth0","default":true,"dns":{}},
+		{"name":"demo/rails","interface":"bond0-1","mac":"02:00:00:00:00:0c","mtu":1500,"ips":["10.56.217.66"],"dns":{},
+		 "device-info":{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:3b:02.1"}}},
+		{"name":"demo/rails","interface":"bond0-2","mac":"02:00:00:00:00:0d","mtu":1500,"ips":["10.56.218.66"],"dns":{}}]`, string(strictjson.Encode(got)))
+}
+
 func TestStandard9DeviceInfo(t *testing.T) {
 	got := status(Attached{Name: "demo/a", DeviceInfo: PCIInfo("0000:3b:02.1", "0000:3b:00.0")})
 	assert.JSONEq(t, `{"name":"demo/a","dns":{},"device-info":{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:3b:02.1","pf-pci-address":"0000:3b:00.0"}}}`, string(strictjson.Encode(got)))

@@ -189,7 +189,7 @@ func attached(records record.Store) (pods []string, err error) {
 			case errors.Is(err, fs.ErrNotExist): // its DEL has just finished
 			case err != nil:
 				pods = append(pods, "container "+k.ContainerID)
-			case len(rec.Plan.Group.IfNames) == 1 && rec.Plan.Bond.Name == "":
+			case len(rec.Plan.Group.IfNames) == 1 && rec.Plan.IsChain():
 			case rec.Plan.Group.Pod != (agentapi.Pod{}):
 				pods = append(pods, rec.Plan.Group.Pod.String())
 			default:

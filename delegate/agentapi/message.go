@@ -181,7 +181,8 @@ type Result struct {
 	Name         string          `json:"name"`
 	IfName       string          `json:"ifName"`
 	Bond         bool            `json:"bond,omitempty"`
-	Result       *current.Result `json:"result"` // CNI 1.1.0
+	Each         bool            `json:"each,omitempty"` // the interfaces of Result are links with addresses of their own
+	Result       *current.Result `json:"result"`         // CNI 1.1.0
 	DefaultRoute []netip.Addr    `json:"defaultRoute,omitzero"`
 	DeviceInfo   json.RawMessage `json:"deviceInfo,omitempty"`
 }

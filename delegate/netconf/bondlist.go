@@ -38,6 +38,9 @@ func readBondList(fields map[string]json.RawMessage, bondName string, runtime ma
 		}
 		problems = append(problems, p)
 	}
+	if n.Attach == AttachEach {
+		noPluginsAfter(plugins[1:], &problems)
+	}
 	for _, o := range plugins[1:] {
 		n.After = append(n.After, chainPlugin(o, name, version, runtime))
 		n.PodLinks = append(n.PodLinks, podMaster(o)...)

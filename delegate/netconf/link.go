@@ -25,7 +25,7 @@ const (
 	FromPool   Source = "pool"   // one of the others, once its NIC is chosen
 )
 
-// Link is one link of a bond as the configuration asks for it.
+// Link is one link as the configuration asks for it.
 type Link struct {
 	Name    string // its name in the pod
 	Source  Source
@@ -34,6 +34,7 @@ type Link struct {
 	By      string   // the key that names it, for FromAgent
 	Pool    *Pool    // for FromPool; the links of one pool share it
 	Options bond.Options
+	IPAM    *Plugin // what gives it addresses of its own, with AttachEach; nil: none
 }
 
 // linkKeys are the keys of an element of links.
@@ -90,6 +91,9 @@ func readLinks(top strictjson.Object, elements []strictjson.Object, h head, bond
 	if len(links) > MaxLinks {
 		top.Problems.Add("links", "", "has %d links with those of pools, want at most %d", len(links), MaxLinks)
 		return links[:MaxLinks]
+	}
+	if h.attach == AttachEach {
+		bondName = "" // which is free
 	}
 	checkNames(links, bondName, top.Problems)
 	return links

@@ -24,7 +24,7 @@ func TestMinLinks(t *testing.T) {
 		{"in 802.3ad", `"mode": 4, "minLinks": 1, ` + two, 1, "1", ""},
 		{"one link", `"minLinks": 1, "links": [{"deviceID": "0000:3b:02.0"}]`, 1, "1", ""},
 		{"counted links", `"minLinks": 3, "links": [{"resourceName": "a/b", "count": 2}, {"name": "eth0"}]`, 3, "3", ""},
-		{"more than there are", `"minLinks": 3, ` + two, 0, "", "network n: minLinks: is 3, but the bond has 2 links"},
+		{"more than there are", `"minLinks": 3, ` + two, 0, "", "network n: minLinks: is 3, but there are 2 links"},
 		{"no number", `"minLinks": "one", ` + two, 0, "", `network n: minLinks: is "one", want at least 0 links`},
 		{"no link", `"minLinks": 1, "links": []`, 0, "", `network n: links: has no link, but a bond needs at least two (for a bond over two VFs: "links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]; to allow one link: "minLinks": 1)`},
 	} {

@@ -22,9 +22,11 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-// Network is a network as its configuration describes it: a bond, or a chain of plugins.
+// Network is a network as its configuration describes it: a bond, an interface of each link,
+// or a chain of plugins.
 type Network struct {
-	Chain      []Plugin // in order; nil for a bond
+	Chain      []Plugin // in order; nil for a bond and for links
+	Attach     string   // AttachEach: an interface of each link; "": a bond or a chain
 	After      []Plugin // those after the bond in its list, in order
 	Device     string   // PCI address that is assigned to a chain; "" for none
 	Agent      string   // the agent's socket, for links that only the agent can resolve
@@ -33,10 +35,10 @@ type Network struct {
 	Options    bond.Options
 	Links      []Link
 	PodLinks   []string          // interfaces that have to be in the pod before the network is attached
-	IPAM       string            // the IPAM plugin's type; "" for none
+	IPAM       string            // the type of the bond's IPAM plugin; "" for none
 	Lenient    bool              // of bond-cni, which requires nothing: errors by default are warnings
 	Require    map[string]string // error, warn or ignore, for each requirement that the configuration names
-	MinLinks   int               // links that the bond needs to start; 0 for all
+	MinLinks   int               // links that are needed to start; 0 for all
 	AllowLACP  bool              // 802.3ad over VFs is asked for
 	Near       string            // what the links should be near, devices or cpus; "" for nothing
 	AnyPrimary bool              // with Near: the configuration names no primary
@@ -85,7 +87,7 @@ type GCAttachment = types.GCAttachment
 
 // topKeys are the keys of a network configuration other than bond options.
 var topKeys = []string{
-	"cniVersion", "name", "type", "agent", "links", "linksInContainer", "delegate", "ifname", "ipam", "dns", "require", "allowLACP", "near",
+	"cniVersion", "name", "type", "agent", "attach", "links", "linksInContainer", "delegate", "ifname", "ipam", "dns", "require", "allowLACP", "near",
 	"runtimeConfig", "capabilities", "args", "prevResult", "disableCheck", "disableGC", ValidKey, AttachmentsKey,
 }
 
@@ -125,24 +127,26 @@ func readBond(raw json.RawMessage, fields map[string]json.RawMessage, bondName s
 	h := readHead(top, bondName)
 	elements, whole := readElements(top)
 	links := readLinks(top, elements, h, cmp.Or(bondName, h.ifName))
-	options := readOptions(top, links, cmp.Or(bondName, h.ifName))
-	if options.AwaitsGateway() && h.ipam == "" {
-		problems.Add("ipam", "set ipam, or write the target's address", "is missing, but the bond is to probe the gateway that IPAM names")
-	}
-	if h.ipam != "" && options[bond.AcceptRA] == "" && !isBondCNI {
-		options[bond.AcceptRA] = "0"
+	var options bond.Options
+	if h.attach == AttachEach {
+		options = readEachOptions(top, links)
+	} else {
+		options = readBondOptions(top, links, cmp.Or(bondName, h.ifName), h.ipam != "", isBondCNI)
 	}
 	n := Network{
-		Config: NewConfig(raw), CNIVersion: h.cniVersion, Name: h.name, Agent: h.agent, IPAM: h.ipam,
+		Attach: h.attach, Config: NewConfig(raw), CNIVersion: h.cniVersion, Name: h.name, Agent: h.agent, IPAM: h.ipam,
 		Links: withVLAN(links, options[bond.VLAN], problems), PodLinks: podLinks(links), Options: options,
 		Require: readRequire(top), AllowLACP: readLACP(top, options[bond.Mode]), Lenient: isBondCNI,
 		Valid: valid, Warnings: append(warnings, checkUnknown(top, h.name)...),
+	}
+	if h.attach == AttachEach {
+		n.Links = withIPAM(n.Links, elements, readIPAMs(top, elements, n.Config))
 	}
 	if n.Near = readNear(top); n.Near != "" {
 		n.AnyPrimary = !top.Has(bond.Primary)
 	}
 	if whole {
-		n.MinLinks = readMinLinks(top, elements, options)
+		n.MinLinks = readMinLinks(top, elements, options, h.attach)
 	}
 	return n
 }
@@ -185,11 +189,11 @@ func readValid(top strictjson.Object) (valid []GCAttachment) {
 	return valid
 }
 
-// head is what a network has besides its links and options.
-type head struct{ cniVersion, name, ifName, agent, ipam string }
+// head is what a network has besides its links and options. ipam is the bond's.
+type head struct{ cniVersion, name, ifName, agent, attach, ipam string }
 
 func readHead(top strictjson.Object, bondName string) head {
-	h := head{cniVersion: top.Text("cniVersion"), name: networkName(top), ifName: top.Text("ifname"), agent: cmp.Or(top.Text("agent"), DefaultAgent)}
+	h := head{cniVersion: top.Text("cniVersion"), name: networkName(top), ifName: top.Text("ifname"), agent: cmp.Or(top.Text("agent"), DefaultAgent), attach: readAttach(top)}
 	if !strings.HasPrefix(h.agent, "/") {
 		top.Problems.Add("agent", "", "is %q, want the absolute path of its socket", h.agent)
 	}
@@ -201,6 +205,9 @@ func readHead(top strictjson.Object, bondName string) head {
 			top.Problems.Add("ifname", "leave ifname out, or use that name in the pod's annotation, as in "+h.name+"@"+h.ifName,
 				"is %s, but the runtime asks for %s (CNI_IFNAME)", h.ifName, bondName)
 		}
+	}
+	if h.attach == AttachEach {
+		return h // each link has its own
 	}
 	if ipam, there := top.Object("ipam"); there && len(ipam.Fields) > 0 {
 		h.ipam = pluginType(ipam)
@@ -241,6 +248,18 @@ func pluginType(o strictjson.Object) string {
 		return ""
 	}
 	return t
+}
+
+// readBondOptions is readOptions, and settles what depends on ipam.
+func readBondOptions(top strictjson.Object, links []Link, bondName string, hasIPAM, isBondCNI bool) bond.Options {
+	options := readOptions(top, links, bondName)
+	if options.AwaitsGateway() && !hasIPAM {
+		top.Problems.Add("ipam", "set ipam, or write the target's address", "is missing, but the bond is to probe the gateway that IPAM names")
+	}
+	if hasIPAM && options[bond.AcceptRA] == "" && !isBondCNI {
+		options[bond.AcceptRA] = "0"
+	}
+	return options
 }
 
 // readOptions reads the options of the bond. A MAC that the runtime asks for, for one
@@ -301,6 +320,9 @@ func (n Network) PluginTypes() []string {
 	for _, l := range n.Links {
 		for _, p := range l.Plugins {
 			types = append(types, p.Type)
+		}
+		if l.IPAM != nil {
+			types = append(types, l.IPAM.Type)
 		}
 	}
 	for _, p := range slices.Concat(n.Chain, n.After) {

@@ -77,6 +77,8 @@ func readRequire(top strictjson.Object) (given map[string]string) {
 func (n Network) Level(r Requirement) string {
 	level, said := n.Require[r.Key]
 	switch {
+	case !said && n.Attach == AttachEach && !slices.Contains(eachRequirements, r.Key):
+		return LevelIgnore
 	case said:
 		return level
 	case n.Lenient && r.Level == LevelError:

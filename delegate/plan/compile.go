@@ -23,14 +23,18 @@ func Compile(r Request, f Facts) (p Plan, warnings []string, err error) {
 		Network: r.Network.Name, Config: r.Network.Config, IPAM: r.Network.IPAM, After: r.Network.After, Group: r.Group,
 		DefaultRoute: r.DefaultRoute, DeviceInfo: r.DeviceInfo, DeviceInfoFile: r.DeviceInfoFile,
 	}
-	if r.Network.Chain == nil {
+	switch {
+	case r.Network.Chain != nil:
+		p.Links = []Link{c.chain()}
+	case r.Network.Attach == netconf.AttachEach:
+		p.Attach = r.Network.Attach
+		p.Links, p.MTU = c.each()
+	default:
 		b := c.bond()
 		p.Bond = b.Spec
 		for _, l := range b.links {
 			p.Links = append(p.Links, l.Link)
 		}
-	} else {
-		p.Links = []Link{c.chain()}
 	}
 	if err := c.problems.Err(); err != nil {
 		return Plan{}, nil, cnierror.Errorf(cnierror.Node, "network %s: %w", r.Network.Name, err)
@@ -131,6 +135,9 @@ func (c *compiler) checkNode() {
 		if !c.f.Plugins[plugin] {
 			c.problems.Add("", "install it, or add its directory to the runtime's CNI plugin path", "the CNI plugin %s is not in %s", plugin, strings.Join(c.f.Path, ", "))
 		}
+	}
+	if c.r.Network.Attach == netconf.AttachEach {
+		return // its links have names of their own
 	}
 	if other, taken := bond.Taken(c.f.Pod, c.r.IfName); taken {
 		c.problems.Add("", "ask for another interface name", "the name %s is taken in the pod by %s", c.r.IfName, DescribeLink(other, c.r.IfName))

@@ -11,6 +11,7 @@ type Facts struct {
 	InUse   map[string]bond.Addresses // by PCI address: what the host has on a device that is up
 	Holders map[string]Key            // by PCI address: whose Record has it
 	Netns   map[string]string         // by PCI address: the namespace to which sriov-cni has moved a VF
+	Tables  []int                     // routing tables of the pod that are in use; looked for if links need some
 	Remains map[string]Remains        // by bond.Identity, or by name if a link has no device
 	NICs    []bond.NIC                // of the host, if the request has a pool
 	Roots   map[string]string         // by PCI address: bond.PCIRoot, if the request asks for nearness

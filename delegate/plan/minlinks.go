@@ -4,9 +4,10 @@ import (
 	"fmt"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
-// attachable plans the links that can be attached. If the bond may start with fewer, the
+// attachable plans the links that can be attached. If the network may start with fewer, the
 // others are left out, with a warning each.
 func (c *compiler) attachable() (links []plannedLink) {
 	var missing bond.Problems
@@ -27,10 +28,14 @@ func (c *compiler) attachable() (links []plannedLink) {
 	for _, p := range missing {
 		c.warn(p)
 	}
+	what := "bond"
+	if c.r.Network.Attach == netconf.AttachEach {
+		what = "pod"
+	}
 	switch all := len(c.r.Network.Links); {
 	case len(missing) > 0:
-		c.warn(bond.Problem{Path: "links", Text: fmt.Sprintf("%d of %d are available, and the bond starts with them", len(links), all), Hint: "the others are not added while the pod runs"})
-	case all == 1:
+		c.warn(bond.Problem{Path: "links", Text: fmt.Sprintf("%d of %d are available, and the %s starts with them", len(links), all, what), Hint: "the others are not added while the pod runs"})
+	case all == 1 && what == "bond":
 		c.warn(bond.Problem{Path: "links", Text: "the bond has one link; nothing takes over if it fails"})
 	}
 	return links

@@ -24,10 +24,12 @@ type Plan struct {
 	Args        string         `json:"args,omitempty"`
 	Path        []string       `json:"path"`
 	Network     string         `json:"network"`
-	Config      netconf.Config `json:"config"`        // as the runtime gave it; the IPAM plugin gets the same
-	Links       []Link         `json:"links"`         // for a chain, the one interface that its plugins make
-	Bond        bond.Spec      `json:"bond,omitzero"` // the zero Spec for a chain
-	IPAM        string         `json:"ipam,omitempty"`
+	Config      netconf.Config `json:"config"`           // as the runtime gave it; the IPAM plugin gets the same
+	Attach      string         `json:"attach,omitempty"` // netconf.AttachEach; "" for a bond or a chain
+	MTU         int            `json:"mtu,omitempty"`    // of each link, with AttachEach; 0: as it is
+	Links       []Link         `json:"links"`            // for a chain, the one interface that its plugins make
+	Bond        bond.Spec      `json:"bond,omitzero"`    // the zero Spec if there is no bond
+	IPAM        string         `json:"ipam,omitempty"`   // the type of the bond's
 	Group       Group          `json:"group,omitzero"`
 
 	After []netconf.Plugin `json:"after,omitempty"` // those after the bond in its list
@@ -54,16 +56,21 @@ type Link struct {
 	PF              string           `json:"pf,omitempty"`     // the PF's interface
 	VF              int              `json:"vf"`
 	VFBefore        *bond.VF         `json:"admin,omitempty"`
+	IPAM            *netconf.Plugin  `json:"ipam,omitempty"`  // what gives it addresses of its own; nil: none
+	Table           int              `json:"table,omitempty"` // for what leaves from these addresses
 }
 
 // Key returns the key of the plan's Record.
 func (p Plan) Key() Key { return Key{p.ContainerID, p.IfName} }
 
 // IsChain reports whether other plugins make the network.
-func (p Plan) IsChain() bool { return p.Bond.Name == "" }
+func (p Plan) IsChain() bool { return !p.IsBond() && !p.IsEach() }
 
-// IPAMPlugin returns the plugin that gives the bond its addresses.
-func (p Plan) IPAMPlugin() netconf.Plugin { return netconf.Plugin{Type: p.IPAM, Config: p.Config} }
+// IsBond reports whether the links are bonded.
+func (p Plan) IsBond() bool { return p.Bond.Name != "" }
+
+// IsEach reports whether each link is an interface with addresses of its own.
+func (p Plan) IsEach() bool { return p.Attach == netconf.AttachEach }
 
 // Made returns the bond as a link that the plugins after it work on.
 func (p Plan) Made() Link { return Link{Name: p.IfName, Source: netconf.FromConfig, Plugins: p.After} }

@@ -249,7 +249,7 @@ func findSpoofChecked(b plannedBond) (out []finding) {
 // changedMACs lists the VFs whose MAC the mode changes from the one that their PF has set.
 func changedMACs(b plannedBond, vfs []plannedVF) []plannedVF {
 	o := b.Options
-	if o[bond.Mode] == bond.ActiveBackup && o[bond.FailOverMac] == "active" {
+	if o[bond.Mode] == "" || o[bond.Mode] == bond.ActiveBackup && o[bond.FailOverMac] == "active" {
 		return nil
 	}
 	// These exchange the links' MACs when the active one changes.

@@ -18,8 +18,11 @@ func (p Plan) String() string {
 			lines = append(lines, l.Name+": mac "+mac)
 		}
 	}
-	if p.IsChain() {
+	switch {
+	case p.IsChain():
 		return strings.Join(lines, "\n")
+	case p.IsEach():
+		return strings.Join(append(lines, p.eachSteps()...), "\n")
 	}
 	lines = append(lines, p.Bond.Steps()...)
 	if p.IPAM != "" {
@@ -29,6 +32,23 @@ func (p Plan) String() string {
 		lines = append(lines, fmt.Sprintf("%s: call %s with the result", p.IfName, strings.Join(typesOf(p.After), ", ")))
 	}
 	return strings.Join(lines, "\n")
+}
+
+// eachSteps lists what is done with links that are interfaces of the pod.
+func (p Plan) eachSteps() (lines []string) {
+	for _, l := range p.Links {
+		up := l.Name + ": set it up, answer ARP only for its own addresses"
+		if p.MTU != 0 {
+			up += fmt.Sprintf(", mtu %d", p.MTU)
+		}
+		lines = append(lines, up)
+	}
+	for _, l := range p.Links {
+		if l.IPAM != nil {
+			lines = append(lines, fmt.Sprintf("%s: get addresses from %s, use table %d for what leaves from them, announce them", l.Name, l.IPAM.Type, l.Table))
+		}
+	}
+	return lines
 }
 
 // how returns where a link comes from, such as "VF 3 of ens1f0 (0000:3b:02.1) by sriov,

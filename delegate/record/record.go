@@ -45,6 +45,8 @@ type Record struct {
 	RefusedBy   int                  `json:"refusedBy,omitempty"`   // of a chain: the first plugin, counted from 1, that was not executed; of a bond: 2 more than the index of the plugin after it that has refused
 	After       []int                `json:"after,omitempty"`       // places in Plan.After of plugins that ADD has executed and DEL has not
 	Addresses   bond.Addresses       `json:"addresses,omitzero"`    // of the bond
+	Interfaces  map[string]Interface `json:"interfaces,omitempty"`  // links with addresses of their own
+	Paths       []bond.Multipath     `json:"paths,omitempty"`       // routes over several of them
 	Gateways    []netip.Addr         `json:"gateways,omitempty"`    // that have answered and watch the bond's links
 	DeviceInfo  json.RawMessage      `json:"deviceInfo,omitempty"`  // what a plugin wrote about its device; it replaces the Plan's
 	Result      json.RawMessage      `json:"result,omitempty"`      // the ADD's: the attachment is complete
@@ -74,6 +76,67 @@ type Attached struct {
 	Result json.RawMessage `json:"result,omitempty"` // of the last plugin
 }
 
+// Interface is what is known of a link that is an interface of the pod.
+type Interface struct {
+	IPAM      IPAM           `json:"ipam,omitzero"`
+	Addresses bond.Addresses `json:"addresses,omitzero"`
+}
+
+// IPAM is what has become of the IPAM plugin of one interface.
+type IPAM struct {
+	Asked   bool `json:"asked,omitempty"`
+	Refused bool `json:"refused,omitempty"` // it was not executed by ADD
+	Failed  bool `json:"failed,omitempty"`  // its ADD ended with an error
+}
+
+// IPAMOf returns what has become of the IPAM plugin of the bond or of a link.
+func (r *Record) IPAMOf(ifName string) IPAM {
+	if r.Plan.IsEach() {
+		return r.Interfaces[ifName].IPAM
+	}
+	return IPAM{r.IPAMAsked, r.IPAMRefused, r.IPAMFailed}
+}
+
+// SetIPAM records what has become of the IPAM plugin of the bond or of a link.
+func (r *Record) SetIPAM(ifName string, now IPAM) {
+	if r.Plan.IsEach() {
+		r.set(ifName, func(i *Interface) { i.IPAM = now })
+		return
+	}
+	r.IPAMAsked, r.IPAMRefused, r.IPAMFailed = now.Asked, now.Refused, now.Failed
+}
+
+// SetAddresses records the addresses that a link gets, and its routes.
+func (r *Record) SetAddresses(link string, a bond.Addresses) {
+	r.set(link, func(i *Interface) { i.Addresses = a })
+}
+
+func (r *Record) set(link string, change func(*Interface)) {
+	if r.Interfaces == nil {
+		r.Interfaces = map[string]Interface{}
+	}
+	one := r.Interfaces[link]
+	change(&one)
+	r.Interfaces[link] = one
+}
+
+// rulePriority is that of rules for the addresses of links: after what others set for more
+// than an address, and before the main table, which is 32766.
+const rulePriority = 30000
+
+// Routing returns what routes what leaves from the addresses of links, and the routes over
+// several links.
+func (r *Record) Routing() bond.Routing {
+	all := bond.Routing{Paths: r.Paths}
+	for _, l := range r.Plan.Links {
+		for _, ip := range r.Interfaces[l.Name].Addresses.IPs {
+			from := netip.PrefixFrom(ip.Addr(), ip.Addr().BitLen())
+			all.Rules = append(all.Rules, bond.Rule{From: from, Table: l.Table, Priority: rulePriority})
+		}
+	}
+	return all
+}
+
 // Members returns the keys of all Records that were made together, including this one,
 // in the order of attachment.
 func (r *Record) Members() []plan.Key {
@@ -101,8 +164,10 @@ func (r *Record) Plugins() iter.Seq2[netconf.Plugin, string] {
 				}
 			}
 		}
-		if r.Plan.IPAM != "" && !yield(r.Plan.IPAMPlugin(), r.Plan.IfName) {
-			return
+		for _, a := range r.Plan.IPAMs() {
+			if !yield(a.Plugin, a.IfName) {
+				return
+			}
 		}
 		for _, p := range r.Plan.After {
 			if !yield(p, r.Plan.IfName) {
@@ -188,6 +253,9 @@ func (r *Record) assumeBegun() {
 		r.Started = append(r.Started, l.Name)
 	}
 	r.IPAMAsked = true
+	for _, a := range r.Plan.IPAMs() {
+		r.SetIPAM(a.IfName, IPAM{Asked: true})
+	}
 	r.After = nil
 	for i := range r.Plan.After {
 		r.After = append(r.After, i)
@@ -211,9 +279,9 @@ func (rec *Record) Call(command, netns, ifName string, p netconf.Plugin, prevRes
 	}
 }
 
-// IPAMCall returns the execution of the IPAM plugin for this attachment.
-func (rec *Record) IPAMCall(command, netns string) invoke.Call {
-	return rec.Call(command, netns, rec.Plan.IfName, rec.Plan.IPAMPlugin(), nil)
+// IPAMCall returns the execution of the IPAM plugin of an interface.
+func (rec *Record) IPAMCall(command, netns, ifName string) invoke.Call {
+	return rec.Call(command, netns, ifName, rec.Plan.IPAMOf(ifName), nil)
 }
 
 // Tries records that restoring is begun. If it was begun before and has neither succeeded
@@ -341,6 +409,10 @@ func (rec *Record) KeepsNothing() bool {
 	if len(rec.Unrestored()) > 0 {
 		return false
 	}
+	if rec.Plan.IsEach() {
+		gave := func(a plan.Addressed) bool { state := rec.IPAMOf(a.IfName); return state.Asked && !state.Failed }
+		return !slices.ContainsFunc(rec.Plan.IPAMs(), gave)
+	}
 	onlyRefused := []int{rec.RefusedBy - 2}
 	return rec.IPAMFailed || !rec.IPAMAsked && slices.Equal(rec.After, onlyRefused)
 }
@@ -352,8 +424,10 @@ func (rec *Record) Owed() (n int) {
 			n += len(l.Plugins)
 		}
 	}
-	if rec.Plan.IPAM != "" && rec.IPAMAsked {
-		n++
+	for _, a := range rec.Plan.IPAMs() {
+		if rec.IPAMOf(a.IfName).Asked {
+			n++
+		}
 	}
 	return n + len(rec.After)
 }
