@@ -1,6 +1,7 @@
 package kubeclient
 
 import (
+	"encoding/json"
 	"os"
 	"slices"
 	"strings"
@@ -18,9 +19,9 @@ import (
 // enter pods.
 func TestKeepComponent(t *testing.T) {
 	const mounts = "/var/lib/cni/multibond /var/lib/cni/sriov:ro /run/multibond:ro /sys:ro"
-	t.Run("keep", func(t *testing.T) { testKeepComponent(t, "keep", mounts, "NET_ADMIN", "NET_BROADCAST") })
+	t.Run("keep", func(t *testing.T) { testKeepComponent(t, "../deploy/keep", mounts, "NET_ADMIN", "NET_BROADCAST") })
 	t.Run("keep-inside", func(t *testing.T) {
-		c := testKeepComponent(t, "keep-inside", "/run/netns:ro "+mounts, "NET_ADMIN", "NET_BROADCAST", "SYS_ADMIN")
+		c := testKeepComponent(t, "../deploy/keep, ../deploy/keep-inside", "/run/netns:ro "+mounts, "NET_ADMIN", "NET_BROADCAST", "SYS_ADMIN")
 		assert.Equal(t, "/run/netns", flagsOf(c, map[string]string{})["netns"])
 		at := slices.IndexFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == "/run/netns" })
 		require.GreaterOrEqual(t, at, 0)
@@ -30,8 +31,8 @@ func TestKeepComponent(t *testing.T) {
 }
 
 // testKeepComponent returns keep's container.
-func testKeepComponent(t *testing.T, component, mounts string, powers ...corev1.Capability) corev1.Container {
-	without, with := render(t, ""), render(t, "components: [../deploy/"+component+"]")
+func testKeepComponent(t *testing.T, components, mounts string, powers ...corev1.Capability) corev1.Container {
+	without, with := render(t, ""), render(t, "components: ["+components+"]")
 	assert.Len(t, with, len(without)+2)
 	sets := all[*appsv1.DaemonSet](with)
 	at := slices.IndexFunc(sets, func(d *appsv1.DaemonSet) bool { return d.Name == "multibond-keep" })
@@ -76,4 +77,55 @@ func TestKeepUsesTheImage(t *testing.T) {
 	if strings.Contains(string(text), `"agent"`) {
 		assert.Contains(t, string(text), socket)
 	}
+}
+
+// TestKeepOnOpenShift checks that the constraints of keep's account allow its pods what they
+// need, and no more.
+func TestKeepOnOpenShift(t *testing.T) {
+	for component, on := range map[string]string{"keep": "../deploy/keep", "keep-inside": "../deploy/keep, ../deploy/keep-inside"} {
+		t.Run(component, func(t *testing.T) {
+			const openshift = "../deploy/distributions/openshift"
+			r := render(t, "namespace: other\ncomponents: ["+openshift+", "+openshift+"/"+component+"]")
+			keep := objectNamed[*appsv1.DaemonSet](t, r, "multibond-keep").Spec.Template.Spec
+			elsewhere := objectNamed[*appsv1.DaemonSet](t, render(t, "namespace: other\ncomponents: ["+on+"]"), "multibond-keep").Spec.Template.Spec
+			assert.Equal(t, elsewhere, keep)
+			scc := constraintsNamed(t, r, "multibond-keep")
+			c := keep.Containers[0]
+			assert.Equal(t, c.SecurityContext.Capabilities.Add, scc.AllowedCapabilities)
+			assert.Equal(t, []string{"hostPath"}, scc.Volumes)
+			assert.Equal(t, []bool{keep.HostNetwork, keep.HostPID, keep.HostIPC}, []bool{scc.AllowHostNetwork, scc.AllowHostPID, scc.AllowHostIPC})
+			assert.Equal(t, []bool{*c.SecurityContext.Privileged, *c.SecurityContext.AllowPrivilegeEscalation}, []bool{scc.AllowPrivilegedContainer, scc.AllowPrivilegeEscalation})
+			for _, v := range keep.Volumes {
+				assert.NotNil(t, v.HostPath, v.Name)
+			}
+			binding := objectNamed[*rbacv1.RoleBinding](t, r, "multibond-keep-scc")
+			assert.Equal(t, []rbacv1.Subject{{Kind: "ServiceAccount", Name: keep.ServiceAccountName, Namespace: "other"}}, binding.Subjects)
+			role := objectNamed[*rbacv1.Role](t, r, binding.RoleRef.Name)
+			assert.Equal(t, []string{"multibond-keep"}, role.Rules[0].ResourceNames)
+		})
+	}
+}
+
+// constraints are what OpenShift allows an account's pods (security.openshift.io/v1).
+type constraints struct {
+	Kind     string
+	Metadata struct{ Name string }
+
+	AllowHostIPC, AllowHostNetwork, AllowHostPID, AllowPrivilegeEscalation, AllowPrivilegedContainer bool
+
+	AllowedCapabilities []corev1.Capability
+	Volumes             []string
+}
+
+func constraintsNamed(t *testing.T, r rendered, name string) (scc constraints) {
+	for _, o := range r {
+		text, err := json.Marshal(o)
+		require.NoError(t, err)
+		scc = constraints{}
+		if json.Unmarshal(text, &scc) == nil && scc.Kind == "SecurityContextConstraints" && scc.Metadata.Name == name {
+			return scc
+		}
+	}
+	require.Fail(t, "there are no constraints "+name)
+	return scc
 }
