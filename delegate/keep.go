@@ -117,6 +117,7 @@ type KeepConfig struct {
 	Agent   string        // the agent's socket
 	HoldOff time.Duration // how long a PF must have its carrier back before its VFs get theirs
 	Netns   string        // the directory of the pods' network namespaces, which Keep may enter (CAP_SYS_ADMIN); "": none
+	Yield   bool          // take the carrier from no VF, and give back what was taken
 }
 
 // keeper is what Keep knows. One goroutine has it: locks of one process do not keep its

@@ -49,6 +49,11 @@ func (k *keeper) relay(rec *record.Record, l plan.Link, now sight) (*errand, err
 	l.PF = pf.Name
 	in, there := bond.Find(now.links(), func(x bond.Link) bool { return rec.Is(l, x) && x.Master == rec.BondIndex })
 	switch {
+	case k.Yield && rec.IsRelayed(l):
+		what := fmt.Sprintf("%s (%s) gets its own carrier back, as keep is to take none", l.Name, l.Device)
+		return &errand{what, func(context.Context) error { return k.giveCarrier(rec, l, in) }}, nil
+	case k.Yield:
+		return nil, nil
 	case !pf.Carrier && pf.Up && there && in.Carrier:
 		delete(k.back, pf.Name)
 		return k.takeCarrier(rec, l, device)

@@ -314,3 +314,38 @@ func TestRelayInsideNoMore(t *testing.T) {
 	assert.True(t, m.link(pod1, "bond0-1").Up)
 	assert.False(t, m.isRelayed())
 }
+
+// TestRelayEnds: what Keep has taken stays so when it ends, because the next Keep goes on with
+// it, as in an update. One that is to take none gives it back, before Keep is removed.
+func TestRelayEnds(t *testing.T) {
+	for _, card := range relaying {
+		t.Run(card, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMachineOf(t, characters[card])
+				before := m.state()
+				m.mustAdd(watchedRequest(t, strings.Replace(standard, `, "vlan": 100`, "", 1)))
+				time.Sleep(settled)
+				attached := m.state()
+				m.Plug("enp1s0", false)
+				m.keeperInside().looksUntil(t)
+				require.True(t, m.isRelayed())
+				relayed := m.state()
+				m.keeperInside().looksUntil(t)
+				m.wantState(relayed)
+				k := m.keeperInside()
+				k.Yield = true
+				time.Sleep(settled)
+				for range 2 {
+					k.looksUntil(t)
+					assert.False(t, m.isRelayed())
+					assert.True(t, m.link(pod1, "bond0-1").Carrier)
+				}
+				m.Plug("enp1s0", true)
+				m.wantLike(attached)
+				time.Sleep(settled)
+				m.mustDel(c1)
+				m.wantState(before)
+			})
+		})
+	}
+}

@@ -79,6 +79,18 @@ func TestKeepUsesTheImage(t *testing.T) {
 	}
 }
 
+// TestKeepWithoutRelay checks that the component has keep give back what it has taken, and
+// changes nothing else.
+func TestKeepWithoutRelay(t *testing.T) {
+	for _, keep := range []string{"../deploy/keep", "../deploy/keep, ../deploy/keep-inside"} {
+		with := objectNamed[*appsv1.DaemonSet](t, render(t, "components: ["+keep+"]"), "multibond-keep")
+		without := objectNamed[*appsv1.DaemonSet](t, render(t, "components: ["+keep+", ../deploy/without/relay]"), "multibond-keep")
+		assert.Equal(t, "false", flagsOf(without.Spec.Template.Spec.Containers[0], map[string]string{})["relay"])
+		with.Spec.Template.Spec.Containers[0].Args = without.Spec.Template.Spec.Containers[0].Args
+		assert.Equal(t, with, without)
+	}
+}
+
 // TestKeepOnOpenShift checks that the constraints of keep's account allow its pods what they
 // need, and no more.
 func TestKeepOnOpenShift(t *testing.T) {

@@ -31,9 +31,11 @@ func keepOf(args []string) (status int) {
 	flags.StringVar(&c.Agent, "agent", "/run/multibond/agent.sock", "the agent's socket")
 	flags.DurationVar(&c.HoldOff, "hold-off", 0, "how long a PF must have its carrier back before its VFs get theirs")
 	flags.StringVar(&c.Netns, "netns", "", "`directory` of the pods' network namespaces, which keep may then enter; it needs SYS_ADMIN for that")
+	relay := flags.Bool("relay", true, "take the carrier from VFs whose PF has none; false gives back what was taken, too: run keep so before you remove it")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
+	c.Yield = !*relay
 	if flags.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "multibond keep: unexpected argument %q: all arguments are flags\n", flags.Arg(0))
 		return 2
