@@ -26,8 +26,12 @@ func (w *wayBack) unlessMadeAnew(l plan.Link, now bond.DeviceFacts) plan.Link {
 // only bound to its driver again, its PF still keeps what the ADD has set. That has to
 // go.
 func madeAnew(rec *record.Record, l plan.Link, now bond.DeviceFacts) plan.Link {
-	if set := rec.SetByPF(l); now.Admin != nil && l.VFBefore != nil && set != nil {
-		admin := now.Admin.Without(*set, *l.VFBefore)
+	if now.Admin != nil && l.VFBefore != nil {
+		admin := *l.VFBefore // the ADD was killed: it may have set anything
+		if set := rec.SetByPF(l); set != nil {
+			admin = now.Admin.Without(*set, *l.VFBefore)
+		}
+		admin.MAC = now.Admin.MAC
 		now.Admin = &admin
 	}
 	l.Before, l.AddressesBefore, l.VFBefore = now.Link, bond.Addresses{}, now.Admin

@@ -226,3 +226,25 @@ func TestReturnFails(t *testing.T) {
 		})
 	}
 }
+
+// TestKilledInAddAndMadeAnew: an ADD is killed at any point, then the driver of its VF is
+// unbound and bound. The PF keeps nothing of the ADD after the DEL.
+func TestKilledInAddAndMadeAnew(t *testing.T) {
+	try := func(t *testing.T, edge int) []string {
+		m := newMachine(t)
+		before := must(m.namespace("").VFs("enp1s0"))[0]
+		m.edges.reset(edge, kill)
+		require.Equal(t, edge > 0, untilKilled(func() { m.Add(t.Context(), request(t, standard)) }))
+		passed := m.edges.passed
+		m.edges.reset(0, nil)
+		m.Remake(vfA, "enp1s0v0")
+		m.mustDel(c1)
+		now := must(m.namespace("").VFs("enp1s0"))[0]
+		before.MAC = now.MAC
+		assert.Empty(t, now.Differences(before))
+		return passed
+	}
+	for n, edge := range try(t, 0) {
+		t.Run(fmt.Sprintf("%d %s", n+1, edge), func(t *testing.T) { try(t, n+1) })
+	}
+}
