@@ -39,6 +39,9 @@ func relayCarriers(k *keeper, rec *record.Record, now sight) (steps []errand, er
 // or nil.
 func (k *keeper) relay(rec *record.Record, l plan.Link, now sight) (*errand, error) {
 	device, err := bond.ReadDevice(k.Sys, l.Device, l.DevPort)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // there is no VF at present
+	}
 	if err != nil || device.PFNetdev == "" {
 		return nil, err
 	}

@@ -131,6 +131,12 @@ func TestNoRelay(t *testing.T) {
 		"the link is not in the bond": func(m *machine) {
 			m.change(pod1, "bond0-1", bond.Change{Master: new(0)})
 		},
+		"the VF does not exist at present": func(m *machine) {
+			m.SetDriver(vfA, "")
+			rec := m.readRecord(c1)
+			rec.Plan.Links[0].Device = "0000:3b:0f.0"
+			require.NoError(m.t, m.Store.Update(rec))
+		},
 	} {
 		t.Run(what, func(t *testing.T) {
 			m := newMachineOf(t, bondfake.MLX5)
