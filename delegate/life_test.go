@@ -10,12 +10,15 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/bondfake"
 	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
@@ -43,6 +46,9 @@ type move struct {
 func (v move) String() string {
 	return fmt.Sprintf("%s (edge %d, fails: %t, %s)", v.what, v.edge, v.fails, v.power)
 }
+
+// keepAfterAnew is a move after which the VF may have another MAC.
+const keepAfterAnew = "keep after c1's VF was made anew"
 
 // moves lists all moves.
 var moves = map[string]func(m *machine){
@@ -77,7 +83,61 @@ var moves = map[string]func(m *machine){
 		}
 	},
 	"the end of c1's namespace": func(m *machine) { m.RemoveNamespace(pod1) },
+	"keep":                      (*machine).keepOnce,
+	keepAfterAnew: func(m *machine) {
+		if m.hasShared() {
+			m.Remake(vfA, "enp1s0v0")
+			m.keepOnce()
+		}
+	},
+	"keep while the cable of c1's PF is out": func(m *machine) {
+		if m.hasShared() {
+			m.Plug("enp1s0", false)
+			defer m.Plug("enp1s0", true)
+			m.keepOnce()
+		}
+	},
 }
+
+// hasShared reports whether the VF that c1 and c2 share is in c1's pod.
+func (m *machine) hasShared() bool {
+	n, err := m.Kernel.Open(pod1)
+	if err != nil {
+		return false
+	}
+	_, there := bond.Find(must(n.Links()), func(l bond.Link) bool { return l.Device == vfA })
+	return there
+}
+
+// keepOnce has Keep do what is to be done now, for c1 first.
+func (m *machine) keepOnce() {
+	k := m.keeper()
+	for _, key := range []plan.Key{c1, c2} {
+		k.serve(m.t.Context(), key)
+	}
+}
+
+// newLife is newMachine with a PF that can disable a VF's link.
+func newLife(t *testing.T) *machine { return newMachineOn(t, kernelOfLife()) }
+
+func kernelOfLife() *bondfake.Kernel {
+	k, is := bondfake.New(), bondfake.IGB
+	is.LinkState = true
+	k.AddCard(is, pfA, "enp1s0", vfA, vfA2)
+	k.AddPF(pfB, "enp2s0", vfB, vfB2)
+	return k
+}
+
+// firstMACs are the MACs of a fresh machine. Every other one is a bond's, or of a VF that was
+// made anew.
+var firstMACs = sync.OnceValue(func() (all []string) {
+	for _, l := range must(must(kernelOfLife().Host()).Links()) {
+		all = append(all, l.MAC)
+	}
+	return all
+})
+
+var anyMAC = regexp.MustCompile(`02(:[0-9a-f]{2}){5}`)
 
 func (m *machine) lifeOf(k plan.Key) record.Phase { return m.recordOf(k).Phase() }
 
@@ -97,20 +157,25 @@ func (m *machine) recordOf(k plan.Key) *record.Record {
 // lifeDepth is how many moves TestLife goes deep.
 var lifeDepth = flag.Int("life", 2, "moves that TestLife goes deep; 0: until no state is new")
 
-// counted matches what differs each time: the next address of IPAM, the MAC of a bond that
-// has no link yet, and the time of an ADD.
-var counted = regexp.MustCompile(`10\.56\.217\.\d+|bond0  mac=[0-9a-f:]+|\d{8}T[\d.]+Z`)
+// counted matches what differs each time: the next address of IPAM, and the time of an ADD.
+var counted = regexp.MustCompile(`10\.56\.217\.\d+|\d{8}T[\d.]+Z`)
 
 // print is the fingerprint of the machine's state: that of the kernel, of the plugins,
 // and how far each Record has come.
 func (m *machine) print() string {
-	out := counted.ReplaceAllString(m.state(), "one")
+	out := anyMAC.ReplaceAllStringFunc(counted.ReplaceAllString(m.state(), "one"), func(mac string) string {
+		if slices.Contains(firstMACs(), mac) {
+			return mac
+		}
+		return "one"
+	})
 	for _, k := range []plan.Key{c1, c2} {
 		rec := m.recordOf(k)
 		if rec == nil {
 			continue
 		}
-		out += fmt.Sprintf("%s %s %t %v %v %v %t %v %v %t\n", k, rec.Phase(), rec.BootID == m.BootID, rec.Started, slices.Sorted(maps.Keys(rec.Attached)), rec.Restored, rec.IPAMAsked, rec.After, slices.Sorted(maps.Keys(rec.Unanswered)), rec.Hangs(m.Limbo.GiveUp))
+		out += fmt.Sprintf("%s %s %t %v %v %v %t %v %v %t %v %v\n", k, rec.Phase(), rec.BootID == m.BootID, rec.Started, slices.Sorted(maps.Keys(rec.Attached)), rec.Restored, rec.IPAMAsked, rec.After, slices.Sorted(maps.Keys(rec.Unanswered)), rec.Hangs(m.Limbo.GiveUp),
+			slices.Sorted(maps.Keys(rec.Returning)), rec.Relayed)
 	}
 	return out
 }
@@ -147,7 +212,7 @@ func (m *machine) do(v move) (passed []string) {
 
 // replay returns a fresh machine after moves.
 func replay(t *testing.T, path []move) *machine {
-	m := newMachine(t)
+	m := newLife(t)
 	for _, v := range path {
 		m.do(v)
 		if v.power != thePowerStays {
@@ -163,24 +228,31 @@ func replay(t *testing.T, path []move) *machine {
 // a kernel that is new, and the pods' namespaces have been made anew. What IPAM keeps is
 // on disk. What sriov-cni keeps is of containers that do not exist any more.
 func (m *machine) rebooted(left image) *machine {
-	now := newMachine(m.t)
+	now := newLife(m.t)
 	now.BootID = m.BootID + "+1"
 	now.disk = left.restore(m.t, m.Store.Dir, now.Store.Dir)
 	now.plugins.pool, now.plugins.given = maps.Clone(m.plugins.pool), m.plugins.given
 	return now
 }
 
+// vfMAC matches the MAC of c1's and c2's VF, and what its PF keeps of it. One that was made
+// anew, and that keep had not begun to bring back, has another.
+var vfMAC = regexp.MustCompile(`(host enp1s0v0 \S+ mac=|host enp1s0 vf 0 {MAC:)\S+`)
+
 // wantAsBefore compares the machine with a fresh one, except for a namespace that has
-// ended, and copies of damaged Records.
+// ended, copies of damaged Records, and the MAC of a VF that was made anew.
 func (m *machine) wantAsBefore(path []move, then string) {
 	m.t.Helper()
 	_, err := m.Kernel.Open(pod1)
 	rest := func(state string) string {
+		if slices.ContainsFunc(path, func(v move) bool { return v.what == keepAfterAnew }) {
+			state = strings.Join(comparable(vfMAC.ReplaceAllString(state, "$1 one")), "\n")
+		}
 		return strings.Join(slices.DeleteFunc(strings.Split(state, "\n"), func(l string) bool {
 			return err != nil && strings.HasPrefix(l, pod1+" ") || strings.HasSuffix(l, ".damaged")
 		}), "\n")
 	}
-	assert.Equal(m.t, rest(newMachine(m.t).state()), rest(m.state()), "after %v, then %s", path, then)
+	assert.Equal(m.t, rest(newLife(m.t).state()), rest(m.state()), "after %v, then %s", path, then)
 }
 
 // failedDels lists an ADD and a DEL of c1 that fails once, after which its Record is in each of
@@ -202,7 +274,7 @@ func failedDels(t *testing.T) [][]move {
 // model says.
 func TestLife(t *testing.T) {
 	t.Parallel()
-	found := map[string]bool{newMachine(t).fingerprint(): true}
+	found := map[string]bool{newLife(t).fingerprint(): true}
 	lived := map[[2]record.Phase]bool{}
 	frontier := [][]move{nil}
 	made := 0
