@@ -190,6 +190,34 @@ func TestForgottenKilled(t *testing.T) {
 	assert.Equal(t, []string{"c1", "c2"}, tried)
 }
 
+// TestForgottenOwnNetwork: an ADD tries a Record of its own network again, and not one of
+// another network that was tried longer ago: its IPAM may have the address that the pod needs.
+func TestForgottenOwnNetwork(t *testing.T) {
+	for wanted, config := range map[string]string{"c1": standard, "c2": elsewhereConfig} {
+		m := newMachine(t)
+		m.mustAdd(request(t, standard))
+		m.mustAdd(other(request(t, elsewhereConfig)))
+		m.plugins.refuse["host-local DEL bond0"] = "no"
+		for _, k := range []plan.Key{c1, c2} {
+			if k.ContainerID == wanted {
+				continue
+			}
+			require.Error(t, m.Del(t.Context(), k))
+		}
+		require.Error(t, m.Del(t.Context(), plan.Key{ContainerID: wanted, IfName: "bond0"}))
+		var tried []string
+		m.plugins.seen = func(c invoke.Call) {
+			if c.Command == "DEL" {
+				tried = append(tried, c.ContainerID)
+			}
+		}
+		r := request(t, config)
+		r.ContainerID = "c3"
+		m.mustAdd(r)
+		assert.Equal(t, []string{wanted}, tried)
+	}
+}
+
 // TestLetGo: a DEL is killed after it has let go of the VFs and before the Record is gone, and
 // another pod gets a VF. If the Record is given up then, it does not wait for that pod.
 func TestLetGo(t *testing.T) {

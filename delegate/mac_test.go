@@ -177,6 +177,20 @@ func TestPluginsMAC(t *testing.T) {
 	m.wantState(before)
 }
 
+// TestMACsOfTheResult: the result has the MAC of each link as it is in the bond.
+func TestMACsOfTheResult(t *testing.T) {
+	for _, config := range []string{standard, sharing + `}`, strings.Replace(sharing, `"macPolicy": "shared"`, `"mode": "balance-rr"`, 1) + `}`} {
+		m := newMachine(t)
+		m.mustAdd(request(t, config))
+		result, err := invoke.DecodeResult(m.readRecord(c1).Result)
+		require.NoError(t, err)
+		require.Len(t, result.Interfaces, 3)
+		for _, i := range result.Interfaces {
+			assert.Equal(t, m.link(pod1, i.Name).MAC, i.Mac, "%s in %s", i.Name, config)
+		}
+	}
+}
+
 // TestMACOfThePrimary: the result has the MAC of the primary if its carrier comes soon, and
 // that of the link that has the traffic if it does not come.
 func TestMACOfThePrimary(t *testing.T) {

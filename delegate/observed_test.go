@@ -31,6 +31,18 @@ func TestDelTrustIsResetLast(t *testing.T) {
 	m.wantState(before)
 }
 
+// TestDelPinnedMAC: the PF has set a VF's MAC, and the VF still had its own, as until it is
+// set up for the first time. It gets its own back, although it is not trusted.
+func TestDelPinnedMAC(t *testing.T) {
+	m := newMachine(t)
+	m.changeVF("enp1s0", func(vf *bond.VF) { vf.MAC = "02:00:00:00:00:aa" })
+	before := m.state()
+	m.mustAdd(request(t, standard))
+	require.Equal(t, "02:00:00:00:00:aa", m.link(pod1, "bond0-1").MAC)
+	m.mustDel(c1)
+	m.wantState(before)
+}
+
 // TestDelRefusedOnce: if a plugin fails once, or is killed, it is executed again, so that
 // it does not keep what it remembers of the VF. Found by the campaign of faults:
 // sriov-cni's file of the attachment stayed.

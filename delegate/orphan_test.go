@@ -148,6 +148,7 @@ func TestGCOfWhatNoRecordKnows(t *testing.T) {
 			}
 			const remains = "multibond: 0000:3b:02.0 may still have the settings of its last pod, which the next pod would get: see ip link show enp1s0; to clear them: ip link set enp1s0 vf 0 vlan 0 trust off\n"
 			assert.NotEqual(t, test.want1, strings.Contains(m.log.String(), remains))
+			assert.Zero(t, m.edges.open, "namespaces that were not closed")
 		})
 	}
 }
