@@ -36,7 +36,7 @@ func (h *Host) attachChain(ctx context.Context, s sandbox, rec *record.Record) e
 	var err error
 	var done int
 	if seen.Result, done, err = h.runPlugins(ctx, rec, l, func() {}); err != nil {
-		rec.RefusedBy = done + 2
+		rec.RefusedBy, rec.Succeeded = done+2, done
 		if errors.Is(err, invoke.ErrNotExecuted) {
 			rec.RefusedBy = done + 1
 		}

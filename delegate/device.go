@@ -20,14 +20,17 @@ import (
 // attachment or a program has the device by now, the plugins only free what they keep,
 // because they would reset the device.
 func (w *wayBack) restoreDevice(ctx context.Context, l plan.Link) error {
+	if w.rec.IsFreed(l) {
+		return w.freePlugins(ctx, l)
+	}
 	l, inPod, left, err := w.locate(l)
 	if left || err != nil {
 		return errors.Join(err, w.freeIfLeft(ctx, left, l))
 	}
 	if inPod == nil && w.isProgram(l) {
-		freed := w.freePlugins(ctx, l)
+		kept := w.freePlugins(ctx, l)
 		_, err := w.repairDevice(l)
-		return errors.Join(err, freed)
+		return w.freeDevice(l, err, kept)
 	}
 	// If the device is missing, its plugins still have files to free.
 	netns, err := netnsForPlugins(w.sandbox, l, w.rec.Attached[l.Name], inPod)
@@ -46,13 +49,28 @@ func (w *wayBack) restoreDevice(ctx context.Context, l plan.Link) error {
 		return errors.Join(err, failed)
 	}
 	if failed != nil {
-		w.leave("link %s: %v; %s", l.Name, failed, what)
-		if err := w.releaseFor(ctx, l); err != nil {
+		if err := w.releaseRefused(ctx, l, failed, what); err != nil {
 			return err
 		}
 	}
 	w.removeCorruptCache(plan.Key{ContainerID: w.rec.Plan.ContainerID, IfName: l.Name}, &w.outcome)
 	return nil
+}
+
+// releaseRefused is called for a device that is as before, although its plugins have refused.
+// That is a warning. Their IPAM is executed by itself, and if it refuses too, that is an error.
+func (w *wayBack) releaseRefused(ctx context.Context, l plan.Link, failed error, what string) error {
+	w.leave("link %s: %v; %s", l.Name, failed, what)
+	return w.freeDevice(l, nil, w.releaseFor(ctx, l))
+}
+
+// freeDevice returns what is left to do for a device: what of it is not as before, and what
+// its plugins keep. If it is as before, and the plugins were executed, the next pod gets it.
+func (w *wayBack) freeDevice(l plan.Link, unrestored, kept error) error {
+	if unrestored == nil && kept != nil && !errors.Is(kept, errNoTime) {
+		w.rec.Frees(l)
+	}
+	return errors.Join(unrestored, kept)
 }
 
 // hasNewOwner reports whether another attachment has the device by now.
@@ -74,9 +92,12 @@ func (w *wayBack) hasNewOwner(l plan.Link) (bool, error) {
 }
 
 // restoreHeld executes DEL of the plugins of a VF that has no interface to restore, and
-// takes back what they leave at its PF. Unless the VF is still this attachment's, with the
-// driver that it had, the plugins only free what they keep.
+// takes back what they leave at its PF, whether they refuse or not. Unless the VF is still
+// this attachment's, with the driver that it had, the plugins only free what they keep.
 func (w *wayBack) restoreHeld(ctx context.Context, l plan.Link) error {
+	if w.rec.IsFreed(l) {
+		return w.freePlugins(ctx, l)
+	}
 	if left, err := w.hasNewOwner(l); left || err != nil {
 		return errors.Join(err, w.freeIfLeft(ctx, left, l))
 	}
@@ -84,14 +105,24 @@ func (w *wayBack) restoreHeld(ctx context.Context, l plan.Link) error {
 	if err != nil {
 		return err
 	}
-	release := w.deleteChain
 	if now.Missing || now.Driver != l.Driver {
-		release = w.freePlugins
+		kept := w.freePlugins(ctx, l)
+		return w.freeDevice(l, w.repairHeld(ctx, l), kept)
 	}
-	if err := release(ctx, l); err != nil {
-		return err
+	failed := w.deletePlugins(ctx, w.netns, l)
+	if err := w.repairHeld(ctx, l); err != nil || failed == nil || errors.Is(failed, errNoTime) {
+		return errors.Join(err, failed)
 	}
-	if now, err = bond.SurveyDevice(w.Sys, w.host, l.Held, ""); err != nil {
+	return w.releaseRefused(ctx, l, failed, pfRestored)
+}
+
+// pfRestored is what has become of a VF without an interface.
+const pfRestored = "its PF's settings were restored nevertheless"
+
+// repairHeld takes back what the ADD has set at the PF of a VF that has no interface.
+func (w *wayBack) repairHeld(ctx context.Context, l plan.Link) error {
+	now, err := bond.SurveyDevice(w.Sys, w.host, l.Held, "")
+	if err != nil {
 		return err
 	}
 	if now.Missing {
@@ -111,22 +142,21 @@ func (w *wayBack) restoreHeld(ctx context.Context, l plan.Link) error {
 }
 
 // freePlugins executes DEL of the plugins of a device that they must not touch. Without a
-// namespace they free what they keep of the attachment. Their refusal is a warning, but
-// not that of their IPAM.
+// namespace they free what they keep of the attachment. Their refusal is a warning. Some
+// of them release no address then, so their IPAM is executed, too. Its refusal is an error.
 func (w *wayBack) freePlugins(ctx context.Context, l plan.Link) error {
 	failed := w.deletePlugins(ctx, netnsUntold, l)
 	if errors.Is(failed, errNoTime) {
 		return failed
 	}
-	var errs []error
-	for _, p := range l.Plugins {
-		errs = append(errs, w.freeForOldSRIOV(ctx, p, l))
-	}
 	if failed != nil {
 		w.leave("%s: %v", l.Name, failed)
-		errs = append(errs, w.releaseFor(ctx, l))
 	}
-	return errors.Join(errs...)
+	var errs []error
+	for _, p := range l.Plugins {
+		errs = append(errs, w.removeCacheOfOldSRIOV(p, l))
+	}
+	return errors.Join(append(errs, w.releaseFor(ctx, l))...)
 }
 
 // freeIfLeft is freePlugins for a device that is left alone. If its Record was set aside,

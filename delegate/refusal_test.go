@@ -136,6 +136,67 @@ func TestRefusalOfVF(t *testing.T) {
 	}
 }
 
+// TestRefusalOfVFAndIPAM: the plugin of a network over a VF refuses, and so does its IPAM. The
+// VF is as before, and the next pod gets it. What is asked of them again does not touch it.
+func TestRefusalOfVFAndIPAM(t *testing.T) {
+	for _, driver := range []string{"igbvf", "vfio-pci"} {
+		t.Run(driver, func(t *testing.T) {
+			one := vlan("net2", vfA2)
+			one.Config = []byte(strings.Replace(string(one.Config), `"type"`, `"ipam":{"type":"host-local"},"type"`, 1))
+			n := newNode(t, one)
+			if driver != "igbvf" {
+				n.SetDriver(vfA2, driver)
+			}
+			before := n.state()
+			_, err := n.AddPod(t.Context(), n.config, n.request())
+			require.NoError(t, err)
+			n.plugins.refuse["sriov DEL net2"], n.plugins.refuse["host-local DEL net2"] = "no", "no store"
+			for range 2 {
+				require.ErrorContains(t, n.DelPod(t.Context(), n.config, n.request()), "host-local DEL: no store")
+				assert.Zero(t, n.vlanOf(1))
+			}
+			_, err = n.AddPod(t.Context(), n.config, n.nextPod())
+			require.NoError(t, err)
+			require.Equal(t, 7, n.vlanOf(1))
+			attached := n.linesOf(pod2)
+			require.ErrorContains(t, n.DelPod(t.Context(), n.config, n.request()), "host-local DEL: no store")
+			clear(n.plugins.refuse)
+			require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
+			assert.Equal(t, 7, n.vlanOf(1))
+			assert.Equal(t, attached, n.linesOf(pod2))
+			require.NoError(t, n.DelPod(t.Context(), n.config, n.nextPod()))
+			n.wantState(before)
+		})
+	}
+}
+
+// TestFreeOfHostDevice: host-device does nothing at DEL without a namespace. Its address is
+// released nevertheless.
+func TestFreeOfHostDevice(t *testing.T) {
+	n := newNode(t, agentapi.Attachment{Name: "demo/one", IfName: "net2", Devices: []string{vfA2}, Config: strictjson.Encode(values{
+		"cniVersion": "1.0.0", "name": "one", "type": "host-device", "pciBusID": vfA2, "deviceID": vfA2, "ipam": values{"type": "host-local"}})})
+	_, err := n.AddPod(t.Context(), n.config, n.request())
+	require.NoError(t, err)
+	n.plugins.pool["c1/net2"] = "10.56.217.99"
+	n.BootID = "boot2"
+	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
+	assert.Empty(t, n.plugins.pool)
+}
+
+// TestRefusedAfterTheFirst: the first plugin of a chain has run, and the second could not be
+// executed. The first one may keep something, so it is not forgotten if it refuses.
+func TestRefusedAfterTheFirst(t *testing.T) {
+	n := newNode(t)
+	n.plugins.seen = func(c invoke.Call) { n.plugins.missing["portmap"] = c.Type == "bridge" && c.Command == "ADD" }
+	n.plugins.refuse["bridge DEL eth0"] = "no"
+	_, err := n.AddPod(t.Context(), n.config, n.request())
+	require.ErrorIs(t, err, invoke.ErrNotExecuted)
+	require.ErrorContains(t, err, "bridge DEL: no")
+	n.Limbo.GiveUp = 0
+	require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
+	require.Len(t, n.aside(), 1)
+}
+
 // TestRefusedTwice: a plugin refuses ADD, and DEL too. It may have kept something: the API
 // server was away for both. So each DEL executes it again, until it has succeeded or is
 // given up.

@@ -63,7 +63,7 @@ func (w *wayBack) repairDevice(l plan.Link) (what string, err error) {
 		return "", err
 	}
 	w.leaveWithoutLink(l, now)
-	return "its PF's settings were restored nevertheless", nil
+	return pfRestored, nil
 }
 
 // leaveWithoutLink warns of a VF of which only the PF's settings were restored.

@@ -62,14 +62,11 @@ func (w *wayBack) netnsOfDel(p netconf.Plugin, l plan.Link, netns string) string
 	return netns
 }
 
-// freeForOldSRIOV does what a sriov-cni that keeps no notes does not do at DEL without a
-// namespace: it releases the address and removes the plugin's file of the attachment.
-func (w *wayBack) freeForOldSRIOV(ctx context.Context, p netconf.Plugin, l plan.Link) error {
+// removeCacheOfOldSRIOV does what a sriov-cni that keeps no notes does not do at DEL
+// without a namespace: it removes the plugin's file of the attachment.
+func (w *wayBack) removeCacheOfOldSRIOV(p netconf.Plugin, l plan.Link) error {
 	if p.Type != sriov || w.keepsNotes(p) {
 		return nil
-	}
-	if err := w.releaseOf(ctx, l, p); err != nil {
-		return err
 	}
 	return w.Store.Files.Remove(filepath.Join(w.SRIOV, w.rec.Plan.ContainerID+"-"+l.Name))
 }

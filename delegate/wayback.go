@@ -144,7 +144,7 @@ func (w *wayBack) parts() (all []part) {
 func (w *wayBack) linkParts(l plan.Link, restore func(context.Context) error) []part {
 	hung := w.hungSince(l)
 	all := []part{{w, l.Name, latest(hung, w.tookLong(l.Name)), restore}}
-	if first := l.Name + firstPart; !hung.IsZero() && l.Device != "" && w.rec.BootID == w.BootID {
+	if first := l.Name + firstPart; !hung.IsZero() && l.Device != "" && w.rec.BootID == w.BootID && !w.rec.IsFreed(l) {
 		all = append(all, part{w, first, w.tookLong(first), func(context.Context) error { w.repairFirst(l); return nil }})
 	}
 	return all

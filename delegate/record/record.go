@@ -43,6 +43,7 @@ type Record struct {
 	IPAMRefused bool                 `json:"ipamRefused,omitempty"` // it was not executed by ADD, or refused in the time of an earlier version
 	IPAMFailed  bool                 `json:"ipamFailed,omitempty"`  // its ADD ended with an error
 	RefusedBy   int                  `json:"refusedBy,omitempty"`   // of a chain: the first plugin, counted from 1, that was not executed; of a bond: 2 more than the index of the plugin after it that has refused
+	Succeeded   int                  `json:"succeeded,omitempty"`   // of a chain whose ADD was refused: how many plugins have succeeded before
 	After       []int                `json:"after,omitempty"`       // places in Plan.After of plugins that ADD has executed and DEL has not
 	Addresses   bond.Addresses       `json:"addresses,omitzero"`    // of the bond
 	Interfaces  map[string]Interface `json:"interfaces,omitempty"`  // links with addresses of their own
@@ -54,6 +55,7 @@ type Record struct {
 	Relayed     map[string]string    `json:"relayed,omitempty"`     // links from whose VFs keep has taken the carrier, by that representor, or "": by the PF
 	Downed      []string             `json:"downed,omitempty"`      // links that keep has set down in the pod, because their VFs could not lose their carrier otherwise
 	Restored    []string             `json:"restored,omitempty"`    // links that are as before again
+	Freed       []string             `json:"freed,omitempty"`       // links whose VFs are as before again, and free, but of which plugins keep something
 	Unanswered  map[string]time.Time `json:"unanswered,omitempty"`  // plugins, with their interfaces, whose DEL was executed at that time and has not ended, and what Multibond was restoring
 	Slow        map[string]time.Time `json:"slow,omitempty"`        // links, or the bond, whose restoring took long, at that time
 	Tried       time.Time            `json:"tried,omitzero"`        // when restoring was begun for the first time
@@ -322,11 +324,22 @@ func (rec *Record) FailsFor(limit time.Duration) bool {
 	return !rec.Failing.IsZero() && time.Since(rec.Failing) > limit
 }
 
+// Frees records that a link's VF is as before again, and that its plugins keep something.
+func (rec *Record) Frees(l plan.Link) {
+	if !rec.IsFreed(l) {
+		rec.Freed = append(rec.Freed, l.Name)
+	}
+}
+
+// IsFreed reports whether only plugins keep something of a link: its VF is as before again,
+// and another attachment may have it.
+func (rec *Record) IsFreed(l plan.Link) bool { return slices.Contains(rec.Freed, l.Name) }
+
 // Unrestored returns the links whose attachment was begun, and which are not as before
 // again.
 func (rec *Record) Unrestored() (links []plan.Link) {
 	for _, l := range rec.Plan.Links {
-		if slices.Contains(rec.Started, l.Name) && !slices.Contains(rec.Restored, l.Name) {
+		if slices.Contains(rec.Started, l.Name) && !slices.Contains(rec.Restored, l.Name) && !rec.IsFreed(l) {
 			links = append(links, l)
 		}
 	}
@@ -404,7 +417,7 @@ func (rec *Record) WasCut() bool { return rec.Result == nil || len(rec.Unanswere
 // of an address or an interface.
 func (rec *Record) KeepsNothing() bool {
 	if rec.Plan.IsChain() {
-		return 0 < rec.RefusedBy && rec.RefusedBy <= 2 && rec.Plan.Links[0].Device == ""
+		return 0 < rec.RefusedBy && rec.RefusedBy <= 2 && rec.Succeeded == 0 && rec.Plan.Links[0].Device == ""
 	}
 	if len(rec.Unrestored()) > 0 {
 		return false

@@ -237,7 +237,7 @@ func (s Store) End(r *Record) error {
 func (s Store) ReleaseRestored(r *Record) error {
 	var free []string
 	for _, l := range r.Plan.Links {
-		if held := l.Holds(); held != "" && slices.Contains(r.Restored, l.Name) {
+		if held := l.Holds(); held != "" && (slices.Contains(r.Restored, l.Name) || r.IsFreed(l)) {
 			free = append(free, held)
 		}
 	}
