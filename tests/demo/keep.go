@@ -20,10 +20,11 @@ type Return struct {
 	BondMS    float64 `json:"bondMS"`    // both links were in the bond, from the start of that command
 }
 
-// startKeep starts multibond keep, if it is part of the trial.
+// startKeep starts multibond keep, if it is part of the trial. The lab's PFs cannot disable
+// the link of a VF, so it may enter the pods.
 func (b *bench) startKeep(ctx context.Context) (err error) {
 	if b.trial.Keep {
-		b.keep, err = b.guest.vm.Start(ctx, lab.Cmd{Args: []string{"/opt/cni/bin/multibond", "keep"}})
+		b.keep, err = b.guest.vm.Start(ctx, lab.Cmd{Args: []string{"/opt/cni/bin/multibond", "keep", "-netns=/run/netns"}})
 	}
 	return err
 }
