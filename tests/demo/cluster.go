@@ -37,6 +37,10 @@ type clusterReport struct {
 	PacketsSent int     `json:"packets_sent"` // one each 10 ms
 	PacketsLost int     `json:"packets_lost"` // without an answer
 	VFsRestored bool    `json:"vfs_restored"` // the node is as it was
+
+	SilentFailoverMS  float64 `json:"silent_failover_ms"` // the same for PF 1's cable, which its VFs do not notice: keep ends it
+	SilentPacketsSent int     `json:"silent_packets_sent"`
+	SilentPacketsLost int     `json:"silent_packets_lost"`
 }
 
 // runCluster goes through the demo, and writes its report in any case.
@@ -71,7 +75,9 @@ func (d *clusterDemo) run(ctx context.Context, kernel string) error {
 	if err := d.Deploy(ctx); err != nil {
 		return err
 	}
-	for _, part := range []func(context.Context) error{d.kubectl("-n", "multibond-system", "get", "pods"), d.start, d.show, d.failover, d.remove} {
+	for _, part := range []func(context.Context) error{
+		d.deployKeep, d.start, d.kubectl("-n", "multibond-system", "get", "pods"), d.show, d.failover, d.silentCable, d.remove,
+	} {
 		if err := part(ctx); err != nil {
 			return err
 		}
@@ -127,32 +133,11 @@ func (d *clusterDemo) show(ctx context.Context) error {
 // failover takes PF 1 down while one pod pings the other every 10 ms.
 func (d *clusterDemo) failover(ctx context.Context) error {
 	heading(d.out, "PF 1 goes down; bonded pings peer every 10 ms")
-	address, err := d.Kubectl(ctx, "", "exec", "peer", "--", "sh", "-c", "ip -4 addr show bond0 | sed -n 's/.*inet \\([0-9.]*\\).*/\\1/p'")
+	t, err := d.pingWhile(ctx, pingTime{before: 5 * time.Second, all: 15 * time.Second}, func() (string, error) {
+		return d.On(ctx, "sh", "-c", "read up rest </proc/uptime; ip link set enp1s0 down; echo $up")
+	})
 	if err != nil {
 		return err
-	}
-	pinged := make(chan error, 1)
-	var lines string
-	go func() {
-		var err error
-		lines, err = d.Kubectl(ctx, "", "exec", "bonded", "--", "timeout", "-s", "TERM", "15", "/bin/probe", "-ping", strings.TrimSpace(address))
-		pinged <- err
-	}()
-	time.Sleep(5 * time.Second)
-	fault, err := d.On(ctx, "sh", "-c", "read up rest </proc/uptime; ip link set enp1s0 down; echo $up")
-	if err != nil {
-		return err
-	}
-	if err := <-pinged; err != nil && lines == "" {
-		return err
-	}
-	var at float64
-	if _, err := fmt.Sscan(fault, &at); err != nil {
-		return err
-	}
-	t, ok := measure(probeEvents(lines), int64(at*1e9))
-	if !ok {
-		return errors.New("there was no traffic, or it did not come back")
 	}
 	d.report.FailoverMS, d.report.PacketsSent, d.report.PacketsLost = t.gap(), t.Sent, t.Lost
 	say(d.out, "traffic is back: %d of %d probes lost, %.0f ms without an answer", t.Lost, t.Sent, t.gap())
@@ -161,6 +146,43 @@ func (d *clusterDemo) failover(ctx context.Context) error {
 	}
 	_, err = d.On(ctx, "ip", "link", "set", "enp1s0", "up")
 	return err
+}
+
+// pingTime is how long a pod pings: before a fault, and in all.
+type pingTime struct{ before, all time.Duration }
+
+// pingWhile has bonded ping peer every 10 ms while something is broken, and measures. The
+// fault returns the seconds since the node's start at which it began.
+func (d *clusterDemo) pingWhile(ctx context.Context, how pingTime, fault func() (string, error)) (t traffic, err error) {
+	address, err := d.Kubectl(ctx, "", "exec", "peer", "--", "sh", "-c", "ip -4 addr show bond0 | sed -n 's/.*inet \\([0-9.]*\\).*/\\1/p'")
+	if err != nil {
+		return t, err
+	}
+	pinged := make(chan error, 1)
+	var lines string
+	go func() {
+		var err error
+		lines, err = d.Kubectl(ctx, "", "exec", "bonded", "--", "timeout", "-s", "TERM", fmt.Sprint(how.all.Seconds()), "/bin/probe", "-ping", strings.TrimSpace(address))
+		pinged <- err
+	}()
+	time.Sleep(how.before)
+	began, err := fault()
+	if err != nil {
+		return t, err
+	}
+	if err := <-pinged; err != nil && lines == "" {
+		return t, err
+	}
+	var at float64
+	if _, err := fmt.Sscan(began, &at); err != nil {
+		return t, err
+	}
+	events := probeEvents(lines)
+	t, ok := measure(events, int64(at*1e9))
+	if !ok || answersAfter(events, t.Back) < 20 {
+		return t, fmt.Errorf("there was no traffic, or it did not come back: %d of %d probes lost", t.Lost, t.Sent)
+	}
+	return t, nil
 }
 
 func probeEvents(lines string) (events []event.Event) {

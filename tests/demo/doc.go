@@ -60,6 +60,21 @@
 // the time counts from when PF 2 is first seen without a carrier. That can be
 // some milliseconds after the traffic ended.
 //
+// # The cluster
+//
+// With -cluster, the same follows as a user of Kubernetes sees it: Multibond and keep are
+// installed by their manifests, PF 1 is set down, and then its cable is pulled under bonds
+// that watch carriers only. keep ends that: it may enter the pods, because an igb PF cannot
+// disable the link of a VF. The agent tells it by an event and a metric.
+//
+// # All modes and faults
+//
+// With -failover, each trial breaks the link that carries a pod's traffic, and mends it
+// (trials). Each fault in each mode is tried once more with keep. What takes a pod's VF away
+// is mended by making it anew, which without keep brings nothing back. A VF is back when the
+// bond has both links, by the clock that all events have, from the start of the command that
+// made it; the report has how long that command took by itself.
+//
 // # Before and after
 //
 // A snapshot of a VF is its namespace, name, MAC address, MTU and state, from ip
