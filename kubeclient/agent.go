@@ -232,6 +232,9 @@ func (a *Agent) answerOne(ctx context.Context, r agentapi.Request) agentapi.Repl
 // that the plugin reports.
 func (a *Agent) Publish(ctx context.Context, p agentapi.Publish) (reply agentapi.PublishReply, err error) {
 	a.metrics.reported(p)
+	if p.Verb == "DEL" {
+		a.watcher.end(p.Pod)
+	}
 	e, err := entryOf(p, a.source.known(p.Pod), a.watcher.add(p.Bonds), a.publisher.now())
 	if err != nil {
 		return reply, err
@@ -240,8 +243,8 @@ func (a *Agent) Publish(ctx context.Context, p agentapi.Publish) (reply agentapi
 	return reply, err
 }
 
-// report publishes an event about a pod's bond. A pod that is being deleted is told nothing:
-// its DEL takes the bond apart.
+// report publishes an event about a pod's bond. A pod that is being deleted, or has ended, is
+// told nothing: its DEL takes the bond apart.
 func (a *Agent) report(pod agentapi.Pod, o outcome) {
 	if a.source.leaving(pod) {
 		return

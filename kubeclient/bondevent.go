@@ -18,7 +18,16 @@ const (
 	reasonDown       = "BondDown"
 	reasonFailedOver = "BondFailedOver"
 	reasonRestored   = "BondRestored"
+	reasonDeleted    = "BondDeleted"
 )
+
+// wasDeleted says what has become of a bond that its application has deleted.
+const wasDeleted = "was deleted in the pod, and does not come back before the pod is made anew"
+
+// deletedOutcome returns the event of a bond that its application has deleted.
+func deletedOutcome(b *watchedBond, at time.Time) outcome {
+	return outcome{Type: corev1.EventTypeWarning, Reason: reasonDeleted, Message: clip(fmt.Sprintf("%s (%s): %s", b.IfName, b.Network, wasDeleted)), Time: at}
+}
 
 // outcomesOfBond returns the events that tell what has become of a bond since the last
 // ones.

@@ -39,16 +39,19 @@ type bondStatus struct {
 	agentapi.Bond
 	bond.Health
 	starting bool              // it was made so lately that its links are still coming up
+	deleted  bool              // by its application
 	shown    BondStatus        // in network-status
 	states   map[string]string // of its links, in network-status
 }
 
 func (s bondStatus) isStarting() bool { return s.starting }
 
+func (s bondStatus) isDeleted() bool { return s.deleted }
+
 // status returns how a bond is. network-status shows a bond that is starting as it should
 // be: otherwise each ADD would be followed by another PATCH.
 func (t bondTable) status(b *watchedBond, now time.Time) bondStatus {
-	s := bondStatus{Bond: b.Bond, Health: t.health(b), starting: now.Before(b.settled), states: map[string]string{}}
+	s := bondStatus{Bond: b.Bond, Health: t.health(b), starting: now.Before(b.settled) && !b.deleted, deleted: b.deleted, states: map[string]string{}}
 	s.shown = BondStatus{Up: s.Condition != bond.Down, Degraded: s.Condition == bond.Degraded}
 	active := t.activeName(b, s.Active)
 	if s.starting {
@@ -164,6 +167,9 @@ func conditionOf(bonds []bondStatus) corev1.PodCondition {
 		c.Reason = reasonDegraded
 	case bond.Down:
 		c.Status, c.Reason = corev1.ConditionFalse, reasonDown
+		if slices.ContainsFunc(bonds, bondStatus.isDeleted) {
+			c.Reason = reasonDeleted
+		}
 	}
 	if len(words) > 0 {
 		c.Message = clip(strings.Join(words, "; "))
@@ -173,6 +179,9 @@ func conditionOf(bonds []bondStatus) corev1.PodCondition {
 
 // String says how a bond is: "bond0 (demo/net): 1 of 2 links work".
 func (s bondStatus) String() string {
+	if s.deleted {
+		return fmt.Sprintf("%s (%s): %s", s.IfName, s.Network, wasDeleted)
+	}
 	words := fmt.Sprintf("%s (%s): %d of %d links work", s.IfName, s.Network, s.Working(), s.Wanted)
 	if s.Condition == bond.Down {
 		words += ", and it has no carrier"

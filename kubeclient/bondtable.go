@@ -1,6 +1,7 @@
 package kubeclient
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -17,15 +18,17 @@ type linkKey struct{ nsid, index int }
 // bondTable is what is known of the bonds of a node: which there are, from the plugin; how
 // their links are, from the kernel. It only computes.
 type bondTable struct {
-	bonds map[linkKey]*watchedBond
-	of    map[linkKey]*watchedBond // by their links
-	links map[linkKey]bond.Event   // the last event of each bond, link of a bond, and device of the host
+	bonds   map[linkKey]*watchedBond
+	of      map[linkKey]*watchedBond // by their links
+	deleted map[linkKey]*watchedBond // that are gone, while their namespaces are not
+	links   map[linkKey]bond.Event   // the last event of each bond, link of a bond, and device of the host
 }
 
 // watchedBond is one bond, and what has become of it.
 type watchedBond struct {
 	agentapi.Bond
 	settled   time.Time // until then its links are still coming up
+	deleted   bool      // its application has deleted it: it is gone, and no DEL has come
 	failovers int
 	reported  bondState // what the pod's events say of it
 	last      reporting
@@ -53,12 +56,13 @@ func (s bondState) differs(now bondState) bool {
 }
 
 func newBondTable() bondTable {
-	return bondTable{bonds: map[linkKey]*watchedBond{}, of: map[linkKey]*watchedBond{}, links: map[linkKey]bond.Event{}}
+	return bondTable{bonds: map[linkKey]*watchedBond{}, of: map[linkKey]*watchedBond{}, deleted: map[linkKey]*watchedBond{}, links: map[linkKey]bond.Event{}}
 }
 
 func (t bondTable) add(b agentapi.Bond) *watchedBond {
 	key := linkKey{b.NSID, b.Index}
 	t.remove(key)
+	maps.DeleteFunc(t.deleted, func(_ linkKey, d *watchedBond) bool { return d.is(b) })
 	one := &watchedBond{Bond: b}
 	t.bonds[key] = one
 	for _, l := range b.Links {
@@ -88,7 +92,11 @@ func (t bondTable) apply(e bond.Event) *watchedBond {
 		return nil
 	case e.Kind == bond.Vanished:
 		delete(t.links, key)
-		t.remove(key)
+		if b := t.bonds[key]; b != nil {
+			t.remove(key)
+			t.deleted[key] = b
+			return b
+		}
 		return t.of[key]
 	case e.NSID == bond.OwnNamespace:
 		if e.Link.Device != "" {
@@ -122,6 +130,12 @@ func (t bondTable) forget(nsid int) {
 			t.remove(key)
 		}
 	}
+	maps.DeleteFunc(t.deleted, func(key linkKey, _ *watchedBond) bool { return key.nsid == nsid })
+}
+
+// end forgets what bonds of a pod were deleted: its DEL has deleted them.
+func (t bondTable) end(pod agentapi.Pod) {
+	maps.DeleteFunc(t.deleted, func(_ linkKey, d *watchedBond) bool { return d.Pod == pod })
 }
 
 // knows reports whether the kernel has told of a bond.
@@ -129,10 +143,15 @@ func (t bondTable) knows(b agentapi.Bond) bool {
 	return t.links[linkKey{b.NSID, b.Index}].Link.Kind == "bond"
 }
 
-// sorted lists the bonds by pod and interface.
+// sorted lists the bonds by pod and interface, with those that applications have deleted.
 func (t bondTable) sorted() (all []*watchedBond) {
 	for _, b := range t.bonds {
 		all = append(all, b)
+	}
+	for _, b := range t.deleted {
+		if b.deleted {
+			all = append(all, b)
+		}
 	}
 	slices.SortFunc(all, func(a, b *watchedBond) int {
 		return slices.Compare([]string{a.Pod.Namespace, a.Pod.Name, a.IfName}, []string{b.Pod.Namespace, b.Pod.Name, b.IfName})

@@ -181,7 +181,7 @@ func later(a, b time.Time) time.Time {
 // annotation is changed only if it is the one that was looked at.
 func (t *teller) tell(ctx context.Context, name types.NamespacedName) (sent bool, err error) {
 	pod, there := t.to.source.pods.cached(name)
-	if !there || pod.DeletionTimestamp != nil { // DEL takes the bond apart
+	if !there || isLeaving(pod) {
 		return false, nil
 	}
 	patch := patchFor(pod, t.bonds(pod), t.to.now())

@@ -90,6 +90,7 @@ func trimPod(pod *corev1.Pod) *corev1.Pod {
 	}
 	out.DeletionTimestamp = pod.DeletionTimestamp
 	out.Spec.ReadinessGates = having(pod.Spec.ReadinessGates, isGate)
+	out.Status.Phase = pod.Status.Phase
 	out.Status.Conditions = having(pod.Status.Conditions, isBondHealthy)
 	out.Spec.NodeName = pod.Spec.NodeName
 	out.Spec.ResourceClaims = pod.Spec.ResourceClaims

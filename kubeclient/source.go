@@ -88,10 +88,15 @@ func (s source) known(pod agentapi.Pod) *corev1.Pod {
 	return cached
 }
 
-// leaving reports whether a pod that has run is being deleted, or is gone.
+// leaving reports whether a pod that has run is being deleted, has ended, or is gone.
 func (s source) leaving(pod agentapi.Pod) bool {
 	known := s.known(pod)
-	return s.absent(pod) || known != nil && known.DeletionTimestamp != nil
+	return s.absent(pod) || known != nil && isLeaving(known)
+}
+
+// isLeaving reports whether the bonds of a pod are taken apart by its DEL, now or soon.
+func isLeaving(pod *corev1.Pod) bool {
+	return pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
 // absent reports whether the cache has no such pod.

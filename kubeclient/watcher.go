@@ -20,6 +20,11 @@ const (
 	oneFailure  = 100 * time.Millisecond // in which the kernel tells of all that one failure does
 	firstPause  = 10 * time.Second
 	lastPause   = 10 * time.Minute // of a bond that goes on changing
+
+	// delTime is longer than a DEL, which deletes the bond first and is heard of at its end.
+	// A bond that has been gone for so long, while its namespace is there, was deleted by its
+	// application.
+	delTime = time.Minute
 )
 
 // errNoEvents is returned for a Watch without its socket.
@@ -41,6 +46,7 @@ type watcher struct {
 	await   func(*os.File) error                   // until there is something to hear
 	read    func(*os.File, func(bond.Event)) error // all that is to be heard by now
 	log     *slog.Logger
+	delTime time.Duration
 
 	mu      sync.Mutex
 	table   bondTable
@@ -52,7 +58,7 @@ type watcher struct {
 }
 
 func newWatcher(tell func(agentapi.Pod, outcome), log *slog.Logger) *watcher {
-	return &watcher{tell: tell, changed: func(types.NamespacedName) {}, await: bond.AwaitEvents, read: bond.ReadEvents, log: log, table: newBondTable()}
+	return &watcher{tell: tell, changed: func(types.NamespacedName) {}, await: bond.AwaitEvents, read: bond.ReadEvents, log: log, delTime: delTime, table: newBondTable()}
 }
 
 // blind reports whether the watcher needs a Watch.
@@ -84,6 +90,7 @@ func (w *watcher) take(from agentapi.Watch) error {
 	for _, e := range from.Now {
 		w.table.apply(e)
 	}
+	w.takeDeleted(from.Bonds, old)
 	w.hear()
 	for _, b := range from.Bonds {
 		if !w.table.knows(b) {
@@ -99,6 +106,50 @@ func (w *watcher) take(from agentapi.Watch) error {
 	}
 	go w.listen(from.Events)
 	return nil
+}
+
+// takeDeleted takes over those bonds of a Watch that are not among what is there: their
+// pods are, and no DEL has begun. The caller holds the lock.
+func (w *watcher) takeDeleted(bonds []agentapi.Bond, old bondTable) {
+	for _, b := range bonds {
+		if w.table.knows(b) {
+			continue
+		}
+		key := linkKey{b.NSID, b.Index}
+		if before := old.deleted[key]; before != nil && before.is(b) {
+			w.table.deleted[key] = before
+			continue
+		}
+		w.table.deleted[key] = &watchedBond{Bond: b}
+		w.awaitDEL(w.table.deleted[key])
+	}
+}
+
+// awaitDEL has a pod told that its bond was deleted, if no DEL comes.
+func (w *watcher) awaitDEL(b *watchedBond) {
+	time.AfterFunc(w.delTime, func() { w.tellDeleted(b) })
+}
+
+// tellDeleted tells a pod that its bond was deleted, unless its DEL has come or its namespace
+// has ended.
+func (w *watcher) tellDeleted(b *watchedBond) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hear()
+	if w.table.deleted[linkKey{b.NSID, b.Index}] != b {
+		return
+	}
+	b.deleted = true
+	w.changed(b.nameOfPod())
+	go w.tell(b.Pod, deletedOutcome(b, time.Now())) // the API server may be slow
+}
+
+// end takes note of a DEL.
+func (w *watcher) end(pod agentapi.Pod) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hear()
+	w.table.end(pod)
 }
 
 // add takes over the bonds of an ADD, which can have told of them before. All that the
@@ -174,7 +225,11 @@ func (w *watcher) hear() error {
 	}
 	err := w.read(w.socket, func(e bond.Event) {
 		w.heard++
-		if b := w.table.apply(e); b != nil {
+		switch b := w.table.apply(e); {
+		case b == nil:
+		case w.table.deleted[linkKey{b.NSID, b.Index}] == b:
+			w.awaitDEL(b)
+		default:
 			w.report(b)
 		}
 	})
