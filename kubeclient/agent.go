@@ -250,6 +250,7 @@ func (a *Agent) report(pod agentapi.Pod, o outcome) {
 		return
 	}
 	if _, err := a.publisher.publish(context.Background(), entry{Pod: pod, Events: []outcome{o}}); err != nil {
+		a.metrics.untold.WithLabelValues("event").Inc()
 		a.log.Error("an event about a bond is lost", "pod", pod.String(), "event", o.Reason, "error", err)
 	}
 }

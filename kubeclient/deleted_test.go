@@ -2,8 +2,10 @@ package kubeclient
 
 import (
 	"net/http/httptest"
+	"os"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -130,4 +132,19 @@ func TestDeletedWhileNobodyListens(t *testing.T) {
 	assert.Equal(t, []string{"p 0"}, n.shown())
 	assert.Same(t, one, hearOfDeleted(t, n.w, b))
 	eventually(t, func(c *assert.CollectT) { assert.Equal(c, []string{"demo/p BondDeleted"}, o.all()) })
+}
+
+// TestUntoldIsCounted: what is not told of a bond is counted.
+func TestUntoldIsCounted(t *testing.T) {
+	r := newBondRig(t)
+	r.api.Refusing("patch pods", 403)
+	r.tells(memberEvent(firstLink, linkFailure), masterEvent(secondLink, true, true))
+	status := r.agent.metrics.untold.WithLabelValues("status")
+	eventually(t, func(c *assert.CollectT) { assert.NotZero(c, testutil.ToFloat64(status)) })
+	event := r.agent.metrics.untold.WithLabelValues("event")
+	assert.Zero(t, testutil.ToFloat64(event))
+	require.NoError(t, os.RemoveAll(r.options.StateDir))
+	require.NoError(t, os.WriteFile(r.options.StateDir, nil, 0o600)) // no disk
+	r.agent.report(pLookup.Pod, outcome{Type: "Warning", Reason: reasonDegraded, Message: "m"})
+	assert.Equal(t, 1.0, testutil.ToFloat64(event))
 }

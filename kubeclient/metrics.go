@@ -18,6 +18,7 @@ type Metrics struct {
 	registry  *prometheus.Registry
 	lookups   *prometheus.HistogramVec
 	publishes *prometheus.CounterVec
+	untold    *prometheus.CounterVec
 	failures  *prometheus.CounterVec
 	steps     *prometheus.HistogramVec
 	requests  *prometheus.CounterVec
@@ -42,6 +43,7 @@ func NewMetrics() *Metrics {
 		registry:  prometheus.NewRegistry(),
 		lookups:   histogram("lookup_duration_seconds", "Time to find a pod's networks, including the kubelet's answer, by outcome: found, failed.", prometheus.ExponentialBuckets(0.0001, 4, 9), "outcome"),
 		publishes: counter("publishes_total", "Outcomes: published, queued, dropped (its pod is gone), given_up (an event that was refused for an hour).", "outcome"),
+		untold:    counter("bond_publish_failures_total", "Failures to publish how a bond is: status (network-status and condition, which are tried again), event (it is lost).", "what"),
 		failures:  counter("failures_total", "Lookups, ADDs and DELs that failed, by reason.", "verb", "reason"),
 		steps:     histogram("step_duration_seconds", "Duration of the steps of an ADD or DEL, by kind, as reported by the plugin.", prometheus.ExponentialBuckets(0.001, 2, 15), "verb", "step"),
 		requests:  counter("api_requests_total", "Requests to the API server, except watches.", "verb", "resource"),
@@ -50,7 +52,13 @@ func NewMetrics() *Metrics {
 		changes:   prometheus.NewCounter(prometheus.CounterOpts{Name: "multibond_runtime_config_changes_total", Help: "Changes of what the runtime finds in its directory of configurations."}),
 		givenUp:   prometheus.NewGauge(gauge("runtime_config_given_up", "1 if the keeper gave up putting our configuration back, because another program takes it away; else 0.")),
 	}
-	m.registry.MustRegister(m.lookups, m.publishes, m.failures, m.steps, m.requests, m.answers, m.config, m.changes, m.givenUp,
+	for _, outcome := range []string{"published", "queued", "dropped", "given_up"} {
+		m.publishes.WithLabelValues(outcome) // an increase begins at 0
+	}
+	for _, what := range []string{"status", "event"} {
+		m.untold.WithLabelValues(what)
+	}
+	m.registry.MustRegister(m.lookups, m.publishes, m.untold, m.failures, m.steps, m.requests, m.answers, m.config, m.changes, m.givenUp,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
