@@ -1,6 +1,7 @@
 package monitoring
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"regexp"
@@ -111,6 +112,42 @@ var alertCases = map[string]struct {
   up{job="other",node="n1"} 0x15`,
 		at: 13 * time.Minute, says: "node n1",
 	},
+	"MultibondMetricsAbsent": {
+		fires: `up{job="other",node="n1"} 1x30`,
+		// A node that does not answer is another alert.
+		quiet: `up{job="multibond-metrics",node="n1"} 0x30`,
+		at:    18 * time.Minute, says: "no metrics of Multibond",
+	},
+	"MultibondNodeNotScraped": {
+		fires: agentOn("n1", 1, 1) + `
+  ` + agentOn("n2", 1, 1) + `
+  up{job="multibond-metrics",node="n2"} 1x30`,
+		// One does not answer, one has no agent that runs, one was drained, and one is new.
+		quiet: agentOn("n1", 1, 1) + `
+  up{job="multibond-metrics",node="n1"} 0x30
+  ` + agentOn("n2", 0, 0) + `
+  ` + agentOn("n3", 1, 0) + `
+  ` + agentOn("n4", 0, 1) + `
+  kube_pod_info{created_by_kind="DaemonSet",created_by_name="other",node="n5",namespace="x",pod="x"} 1x30`,
+		at: 18 * time.Minute, says: "node n1",
+	},
+	"MultibondBondStateNotPublished": {
+		fires: `multibond_bond_publish_failures_total{node="n1",what="status"} 0 1x4 2x4 3x4 4x4 5x4 6x4`,
+		quiet: `multibond_bond_publish_failures_total{node="n1",what="status"} 0 9x40
+  multibond_bond_publish_failures_total{node="n1",what="event"} 0+1x40`,
+		at: 27 * time.Minute, says: "node n1",
+	},
+	"MultibondPodEventsLost": {
+		fires: `multibond_bond_publish_failures_total{node="n1",what="event"} 0 0 0 1x9`,
+		quiet: `multibond_bond_publish_failures_total{node="n1",what="status"} 0+1x9
+  multibond_publishes_total{node="n1",outcome="dropped"} 0+1x9`,
+		at: 6 * time.Minute, says: "node n1",
+	},
+	"MultibondPodEventsLost given up": {
+		fires: `multibond_publishes_total{node="n1",outcome="given_up"} 0 0 0 1x9`,
+		quiet: `multibond_publishes_total{node="n1",outcome="given_up"} 1x9`,
+		at:    6 * time.Minute, says: "node n1",
+	},
 	"MultibondNotWatching": {
 		fires: `multibond_watching{node="n1"} 1 0x15`,
 		quiet: `multibond_watching{node="n1"} 1 0x5 1x9`,
@@ -139,6 +176,15 @@ var alertCases = map[string]struct {
   multibond_runtime_config_state{node="n3",state="gone"} 1 1 0x9`,
 		at: 8 * time.Minute, says: "Its state is renamed",
 	},
+}
+
+// agentOn is what kube-state-metrics tells of the agent's pod on a node, which runs first for
+// so long, and then from that time on.
+func agentOn(node string, first, then int) string {
+	pod := fmt.Sprintf(`namespace="multibond-system",pod="multibond-agent-%s"`, node)
+	return fmt.Sprintf(`kube_pod_info{created_by_kind="DaemonSet",created_by_name="multibond-agent",node="%s",%s} 1x60
+  kube_pod_status_phase{phase="Running",%s} %dx5 %dx9 %dx45
+  kube_pod_status_phase{phase="Pending",%s} 1x60`, node, pod, pod, first, first, then, pod)
 }
 
 // TestAlerts checks for each alert that it fires when it should, says for whom, and does
@@ -170,7 +216,7 @@ func TestAlerts(t *testing.T) {
 
 // TestAlertsHaveMetrics checks that all that the rules name is among the metrics of an agent.
 func TestAlertsHaveMetrics(t *testing.T) {
-	from := load(t, agentPage(t))
+	from := load(t, agentPage(t)+"  "+agentOn("n1", 1, 1)+"\n")
 	for name, r := range readRules(t) {
 		finds(t, name, r.Expr, from)
 	}
