@@ -76,7 +76,7 @@ func (d *clusterDemo) run(ctx context.Context, kernel string) error {
 		return err
 	}
 	for _, part := range []func(context.Context) error{
-		d.deployKeep, d.start, d.kubectl("-n", "multibond-system", "get", "pods"), d.show, d.failover, d.silentCable, d.remove,
+		d.deployKeep, d.start, d.kubectl("-n", "multibond-system", "get", "pods"), d.show, d.silentCable, d.failover, d.remove,
 	} {
 		if err := part(ctx); err != nil {
 			return err
@@ -133,7 +133,7 @@ func (d *clusterDemo) show(ctx context.Context) error {
 // failover takes PF 1 down while one pod pings the other every 10 ms.
 func (d *clusterDemo) failover(ctx context.Context) error {
 	heading(d.out, "PF 1 goes down; bonded pings peer every 10 ms")
-	t, err := d.pingWhile(ctx, pingTime{before: 5 * time.Second, all: 15 * time.Second}, func() (string, error) {
+	t, err := d.pingWhile(ctx, pingTime{before: 5 * time.Second, all: 13 * time.Second}, func() (string, error) {
 		return d.On(ctx, "sh", "-c", "read up rest </proc/uptime; ip link set enp1s0 down; echo $up")
 	})
 	if err != nil {

@@ -63,9 +63,9 @@
 // # The cluster
 //
 // With -cluster, the same follows as a user of Kubernetes sees it: Multibond and keep are
-// installed by their manifests, PF 1 is set down, and then its cable is pulled under bonds
-// that watch carriers only. keep ends that: it may enter the pods, because an igb PF cannot
-// disable the link of a VF. The agent tells it by an event and a metric.
+// installed by their manifests. The cable of PF 1 is pulled under bonds that watch carriers
+// only, and then PF 1 is set down. keep ends the first: it may enter the pods, because an igb
+// PF cannot disable the link of a VF. The agent tells of it by events and metrics.
 //
 // # All modes and faults
 //

@@ -28,7 +28,7 @@ func (d *clusterDemo) deployKeep(ctx context.Context) error {
 // silentCable pulls the cable of PF 1, which its VFs do not notice, while one pod pings the
 // other. keep has the bonds stop using it, and the agent tells of it.
 func (d *clusterDemo) silentCable(ctx context.Context) error {
-	heading(d.out, "PF 1 is up again; now its cable is pulled, which its VFs do not notice. keep does")
+	heading(d.out, "The cable of PF 1 is pulled, which its VFs do not notice, but keep does; bonded pings peer every 10 ms")
 	if _, err := d.Kubectl(ctx, "", "-n", "multibond-system", "rollout", "status", "daemonset/multibond-keep", "--timeout=3m"); err != nil {
 		return err
 	}
