@@ -88,8 +88,14 @@ func checksumICMPv6(src, dst netip.Addr, message []byte) uint16 {
 	header := append(append([]byte{}, src.AsSlice()...), dst.AsSlice()...)
 	header = binary.BigEndian.AppendUint32(header, uint32(len(message)))
 	header = append(header, 0, 0, 0, unix.IPPROTO_ICMPV6)
+	return checksum(header, message)
+}
+
+// checksum returns the Internet checksum over parts, each of which has an even
+// number of bytes (RFC 1071).
+func checksum(parts ...[]byte) uint16 {
 	sum := uint32(0)
-	for _, part := range [][]byte{header, message} {
+	for _, part := range parts {
 		for i := 0; i+1 < len(part); i += 2 {
 			sum += uint32(binary.BigEndian.Uint16(part[i:]))
 		}

@@ -101,6 +101,10 @@ type Namespace interface {
 	// without entering it. Options do not name a primary. If no namespace has the number,
 	// the error is compatible with errors.Is(err, unix.EINVAL).
 	ObserveIn(number int) ([]Event, error)
+	// OpenProbe opens a probe of a target over a link. If there is no way to the target
+	// over the link, the error is compatible with errors.Is(err, unix.ENETUNREACH). The
+	// namespace exists until the probe is closed.
+	OpenProbe(l Link, target netip.Addr) (Probe, error)
 	// Close closes the sockets.
 	Close() error
 }

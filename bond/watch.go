@@ -20,6 +20,7 @@ type Event struct {
 
 	ActiveLink int     // of a bond: the index of the link that carries its traffic; 0: none, or its mode has none
 	FailedOver bool    // of a bond: it has another ActiveLink, which is why this was sent
+	Announced  bool    // the kernel announces the link's addresses, which is why this was sent
 	Member     *Member // nil: the link is in no bond
 }
 
@@ -54,6 +55,10 @@ const (
 // bondingFailover is IFLA_EVENT of a bond that has another active link
 // (IFLA_EVENT_BONDING_FAILOVER in include/uapi/linux/if_link.h).
 const bondingFailover = 3
+
+// notifyPeers is IFLA_EVENT of a link whose addresses are announced (IFLA_EVENT_NOTIFY_PEERS
+// there).
+const notifyPeers = 4
 
 // parseEvent reads one message. known is false if it says nothing about a link or the end
 // of a namespace. parseEvent trusts no length in the message and returns an error if one
@@ -90,6 +95,7 @@ func parseLinkEvent(sys fs.FS, kind uint16, message []byte) (Event, error) {
 		switch a.Attr.Type &^ unix.NLA_F_NESTED {
 		case unix.IFLA_EVENT:
 			e.FailedOver = link.Kind == kindBond && decodeUint(a.Value) == bondingFailover
+			e.Announced = decodeUint(a.Value) == notifyPeers
 		case unix.IFLA_LINKINFO:
 			e.parseInfo(nested(a))
 		}

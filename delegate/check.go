@@ -39,6 +39,9 @@ func (h *Host) check(ctx context.Context, k plan.Key, left *current.Result, o *o
 	if rec.Phase() != record.Complete {
 		return cnierror.Errorf(cnierror.Check, "network %s: its ADD or DEL was interrupted; the next DEL finishes it", rec.Plan.Network)
 	}
+	if err := h.endOverdueDrill(ctx, rec); err != nil {
+		return err
+	}
 	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID)
 	if err != nil {
 		return err

@@ -64,7 +64,9 @@ func (h *Host) GC(ctx context.Context, network string, valid []netconf.GCAttachm
 			_, ended, err := h.del(ctx, rec.Plan.Key())
 			out.join(ended)
 			errs = append(errs, err)
+			continue
 		}
+		errs = append(errs, h.endOverdueDrill(ctx, rec))
 	}
 	errs = append(errs, h.gcAside(ctx, network, began, &out))
 	errs = append(errs, h.Store.RemoveUnstarted(ctx, h.LockTimeout), h.Store.RemoveStaleHolds(ctx, h.LockTimeout))

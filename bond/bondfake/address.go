@@ -193,5 +193,8 @@ func (n *namespace) Solicit(index int, ip netip.Addr) (bool, error) {
 		return false, err
 	}
 	l, err := n.read(index)
-	return err == nil && l.Carrier && slices.Contains(n.k.neighbours, ip), err
+	return err == nil && l.Carrier && n.k.answers(ip), err
 }
+
+// answers reports whether a neighbour answers to those who ask for it.
+func (k *Kernel) answers(ip netip.Addr) bool { return slices.Contains(k.neighbours, ip) }

@@ -52,6 +52,7 @@ type device struct {
 	is      Character
 	busy    time.Time // until then its PF refuses to change it
 	numa    string    // its NUMA node; "": the machine reports none
+	silent  bool      // nothing arrives that is sent over it
 }
 
 type link struct {
@@ -71,6 +72,7 @@ type link struct {
 	acceptRA  string // as it was set; "": the kernel's default
 	macGiven  bool   // its MAC was requested, not taken from a link
 	active    *link  // in modes that have one; nil: none
+	announced int    // how often its addresses were, because it has failed over
 }
 
 // late is a MAC that a link will have at a time.
@@ -446,8 +448,18 @@ func (b *link) chooseActive(l *link) {
 	}
 }
 
-// monitor does what a bond does when it finds that a link has failed, or works again.
+// monitor does what a bond does when it finds that a link has failed, or works again. After
+// a failover it announces its addresses.
 func (b *link) monitor(l *link) {
+	before := b.active
+	b.choose(l)
+	if times, err := strconv.Atoi(b.Options[numGratArp]); err == nil && b.active != before && b.active != nil {
+		b.announced += times
+	}
+}
+
+// choose chooses the active link after a link has failed, or works again.
+func (b *link) choose(l *link) {
 	if l.Carrier {
 		b.chooseActive(l)
 		return

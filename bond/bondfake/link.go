@@ -12,7 +12,10 @@ import (
 	"github.com/multibond/multibond/bond"
 )
 
-const activeSlave = "activeSlave"
+const (
+	activeSlave = "activeSlave"
+	numGratArp  = "numGratArp"
+)
 
 // monitors are the two ways to monitor links. Each ends the other.
 var monitors = map[string]string{bond.Miimon: "arpInterval", "arpInterval": bond.Miimon}

@@ -61,6 +61,10 @@ func main() {
 			os.Exit(planOf(os.Args[2:]))
 		case "keep":
 			os.Exit(keepOf(os.Args[2:]))
+		case "drill":
+			os.Exit(drillOf(os.Args[2:]))
+		case drillGuard:
+			os.Exit(guardOf(os.Args[2:]))
 		}
 	}
 	funcs := skel.CNIFuncs{

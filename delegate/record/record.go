@@ -54,6 +54,7 @@ type Record struct {
 	Returning   map[string]time.Time `json:"returning,omitempty"`   // links that keep began to bring back into the bond, at that time
 	Relayed     map[string]string    `json:"relayed,omitempty"`     // links from whose VFs keep has taken the carrier, by that representor, or "": by the PF
 	Downed      []string             `json:"downed,omitempty"`      // links that keep has set down in the pod, because their VFs could not lose their carrier otherwise
+	Lowered     map[string]time.Time `json:"lowered,omitempty"`     // links that a drill has set down in the pod, until that time
 	Restored    []string             `json:"restored,omitempty"`    // links that are as before again
 	Freed       []string             `json:"freed,omitempty"`       // links whose VFs are as before again, and free, but of which plugins keep something
 	Unanswered  map[string]time.Time `json:"unanswered,omitempty"`  // plugins, with their interfaces, whose DEL was executed at that time and has not ended, and what Multibond was restoring
