@@ -36,7 +36,7 @@ type errand struct {
 }
 
 // duties are done in this order.
-var duties = []duty{returnLinks, relayCarriers}
+var duties = []duty{attachLate, returnLinks, relayCarriers}
 
 const (
 	firstPause = 250 * time.Millisecond // before something that has failed is tried again
@@ -133,6 +133,7 @@ type keeper struct {
 	ended   map[plan.Key]time.Time // the Records whose namespaces have ended, by the time of their ADD
 	unseen  bool                   // the agent has to be shown the bonds: a link has another index
 	back    map[string]time.Time   // since when PFs have their carrier back, by name
+	new     map[string]settling    // devices that were missing, and are there
 }
 
 // keptRecord is a Record with the file that it was read from.
@@ -140,6 +141,7 @@ type keptRecord struct {
 	*record.Record
 	file os.FileInfo
 	pfs  []string // the PFs of its VFs, by PCI address: a PF may have another name by now
+	late *late    // what it was made without; nil: nothing
 }
 
 // failure is what has failed for a Record, and how long it then waited.
@@ -154,7 +156,7 @@ func (h *Host) newKeeper(c KeepConfig, say func(string)) (*keeper, error) {
 		return nil, err
 	}
 	return &keeper{
-		Host: h, KeepConfig: c, tell: say, host: host, back: map[string]time.Time{}, records: map[plan.Key]keptRecord{},
+		Host: h, KeepConfig: c, tell: say, host: host, back: map[string]time.Time{}, new: map[string]settling{}, records: map[plan.Key]keptRecord{},
 		due: map[plan.Key]time.Time{}, failed: map[plan.Key]failure{}, ended: map[plan.Key]time.Time{},
 	}, nil
 }
@@ -211,7 +213,7 @@ func (k *keeper) hear(e bond.Event) {
 		if e.NSID == bond.OwnNamespace {
 			concerns = slices.ContainsFunc(rec.Plan.Links, func(l plan.Link) bool {
 				return l.Device != "" && l.Device == e.Link.Device
-			}) || slices.Contains(rec.pfs, e.Link.Device)
+			}) || slices.Contains(rec.pfs, e.Link.Device) || rec.late.has(e.Link.Device)
 		}
 		if concerns {
 			k.look(key)
@@ -251,7 +253,7 @@ func (k *keeper) reload(key plan.Key, file os.FileInfo) {
 		k.forget(key)
 		return
 	}
-	k.records[key] = keptRecord{rec, file, k.pfsOf(rec)}
+	k.records[key] = keptRecord{rec, file, k.pfsOf(rec), lateOf(rec)}
 	k.look(key)
 }
 
@@ -417,7 +419,7 @@ func (k *keeper) step(ctx context.Context, key plan.Key, failed failures) (more 
 func (k *keeper) hasWritten(key plan.Key) error {
 	file, err := os.Stat(k.Store.File(key))
 	kept := k.records[key]
-	kept.file = file
+	kept.file, kept.pfs = file, k.pfsOf(kept.Record)
 	k.records[key] = kept
 	return err
 }

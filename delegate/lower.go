@@ -87,7 +87,8 @@ func (h *Host) endOverdueDrill(ctx context.Context, rec *record.Record) error {
 	return h.EndDrill(ctx, rec.Plan.Key())
 }
 
-// raise sets up the links in the pod that a drill has set down.
+// raise sets up the links in the pod that a drill has set down, but for those that keep has
+// set down as well.
 func raise(s sandbox, rec *record.Record) error {
 	if s.pod == nil {
 		return nil
@@ -98,7 +99,7 @@ func raise(s sandbox, rec *record.Record) error {
 	}
 	for _, l := range rec.Plan.Links {
 		now, there := bond.Find(links, func(x bond.Link) bool { return rec.Is(l, x) })
-		if _, lowered := rec.Lowered[l.Name]; !lowered || !there || now.Master != rec.BondIndex {
+		if _, lowered := rec.Lowered[l.Name]; !lowered || slices.Contains(rec.Downed, l.Name) || !there || now.Master != rec.BondIndex {
 			continue
 		}
 		if err := s.pod.Change(now.Index, bond.Change{Up: new(true)}); err != nil {

@@ -23,7 +23,7 @@ func TestAddDegraded(t *testing.T) {
 	assert.NoError(t, m.Check(t.Context(), c1))
 	want := []string{
 		"network net1: links[1].deviceID: VF 0000:5e:02.0 has the userspace driver vfio-pci, so the kernel has no interface to bond (bind it to the VF's network driver, or leave it to a DPDK program)",
-		"network net1: links: 1 of 2 are available, and the bond starts with them (the others are not added while the pod runs)",
+		"network net1: links: 1 of 2 are available, and the bond starts with them (keep, if it runs, adds a VF that comes later; a new pod gets all of them)",
 	}
 	assert.Equal(t, want, m.readRecord(c1).Warnings)
 	m.mustDel(c1)
@@ -51,7 +51,7 @@ func TestAddWithoutADevice(t *testing.T) {
 	require.NoError(t, err)
 	want := []string{
 		"network demo/bond0: links[1].resourceName: the pod has no device left for it (request one more in resources.limits of the pod's containers)",
-		"network demo/bond0: links: 1 of 2 are available, and the bond starts with them (the others are not added while the pod runs)",
+		"network demo/bond0: links: 1 of 2 are available, and the bond starts with them (keep, if it runs, adds a VF that comes later; a new pod gets all of them)",
 	}
 	published := n.published()
 	assert.Equal(t, want, published[len(published)-1].Warnings, "published")

@@ -41,8 +41,7 @@ func (k *keeper) returnLink(rec *record.Record, l plan.Link, now sight) (*errand
 	if err != nil || back.Link == nil || back.Link.Master != 0 {
 		return nil, err
 	}
-	holder, err := k.Store.Holder(l.Holds())
-	if noted := k.netnsOf(l.Device); err != nil || holder != rec.Plan.Key() || noted != "" && noted != rec.Plan.Netns {
+	if another, err := k.isAnothers(rec, l); another || err != nil {
 		return nil, err
 	}
 	if l.VFBefore != nil && back.Admin == nil {
@@ -50,6 +49,20 @@ func (k *keeper) returnLink(rec *record.Record, l plan.Link, now sight) (*errand
 	}
 	what := fmt.Sprintf("%s (%s) is back on the host as %s, and returns to %s", l.Name, l.Device, back.Link.Name, rec.Plan.Bond.Name)
 	return &errand{what, func(context.Context) error { return k.bringBack(rec, l, back, now) }}, nil
+}
+
+// isAnothers reports whether another Record holds a link's device, or sriov-cni has noted it
+// for another pod. A link that is returning may not be held yet: keep was killed before it
+// was.
+func (k *keeper) isAnothers(rec *record.Record, l plan.Link) (bool, error) {
+	holder, err := k.Store.Holder(l.Holds())
+	if err != nil {
+		return false, err
+	}
+	_, returning := rec.Returning[l.Name]
+	free := holder == plan.Key{} && returning
+	noted := k.netnsOf(l.Device)
+	return holder != rec.Plan.Key() && !free || noted != "" && noted != rec.Plan.Netns, nil
 }
 
 // bringBack gives a device that is back what its ADD gave it, moves it into the pod, and
@@ -62,6 +75,9 @@ func (k *keeper) bringBack(rec *record.Record, l plan.Link, back bond.DeviceFact
 	rec.SetIndex(l, back.Link.Index)
 	rec.Returns(l, time.Now())
 	if err := k.Store.Update(rec); err != nil {
+		return err
+	}
+	if err := k.Store.Hold(rec.Plan.Key(), l.Holds()); err != nil {
 		return err
 	}
 	c := bond.Change{Up: new(false), DropAltNames: inTheWay(rec, back.Link.AltNames, now.links())}

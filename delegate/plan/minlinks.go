@@ -34,7 +34,11 @@ func (c *compiler) attachable() (links []plannedLink) {
 	}
 	switch all := len(c.r.Network.Links); {
 	case len(missing) > 0:
-		c.warn(bond.Problem{Path: "links", Text: fmt.Sprintf("%d of %d are available, and the %s starts with them", len(links), all, what), Hint: "the others are not added while the pod runs"})
+		hint := "the others are not added while the pod runs"
+		if what == "bond" {
+			hint = "keep, if it runs, adds a VF that comes later; a new pod gets all of them"
+		}
+		c.warn(bond.Problem{Path: "links", Text: fmt.Sprintf("%d of %d are available, and the %s starts with them", len(links), all, what), Hint: hint})
 	case all == 1 && what == "bond":
 		c.warn(bond.Problem{Path: "links", Text: "the bond has one link; nothing takes over if it fails"})
 	}

@@ -17,7 +17,7 @@ func TestStartsDegraded(t *testing.T) {
 	const (
 		driver = "links[0].deviceID: VF 0000:3b:02.0 has no driver (bind it to the VF's network driver)"
 		gone   = "links[1].deviceID: there is no PCI device 0000:5e:02.0 (list them with: lspci -D | grep 'Virtual Function')"
-		rest   = " of 3 are available, and the bond starts with them (the others are not added while the pod runs)"
+		rest   = " of 3 are available, and the bond starts with them (keep, if it runs, adds a VF that comes later; a new pod gets all of them)"
 		down   = "links[1].deviceID: the PF enp2s0 of VF 0000:5e:02.0 is down (ip link set enp2s0 up)"
 	)
 	noDriver := func(f *Facts) { d := f.Devices[vfA]; d.Driver, d.Link = "", nil; f.Devices[vfA] = d }

@@ -69,6 +69,9 @@ func (l Link) how() string {
 	case netconf.FromPod:
 		return ""
 	}
+	if len(l.Plugins) == 0 {
+		return what + "by keep"
+	}
 	return what + "by " + strings.Join(append(typesOf(l.Plugins), vfWords(l.vfSettings())...), ", ")
 }
 

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,10 +13,15 @@ import (
 // protocol is 802.1q.
 const serviceVLAN = "802.1ad"
 
-// vlanProto returns the name of a VLAN protocol, an ETH_P_* of
-// include/uapi/linux/if_ether.h.
+// The numbers of these protocols (ETH_P_* of include/uapi/linux/if_ether.h).
+const (
+	customerTag = 0x8100
+	serviceTag  = 0x88a8
+)
+
+// vlanProto returns the name of a VLAN protocol.
 func vlanProto(number int) string {
-	if number == 0x88a8 {
+	if number == serviceTag {
 		return serviceVLAN
 	}
 	return "802.1q"
@@ -59,4 +65,35 @@ func onOff(on bool) string {
 		return "on"
 	}
 	return "off"
+}
+
+// Configured returns what a PF that keeps now for a link's VF has to keep once the link is
+// attached: what sriov-cni would set.
+func (l Link) Configured(now bond.VF) bond.VF {
+	want := l.vfSettings()
+	if want.VLAN != nil {
+		now.VLAN, now.QoS, now.Proto = *want.VLAN, 0, customerTag
+		if want.VLANQoS != nil {
+			now.QoS = *want.VLANQoS
+		}
+		if strings.EqualFold(want.VLANProto, serviceVLAN) {
+			now.Proto = serviceTag
+		}
+	}
+	if want.SpoofChk != "" {
+		now.SpoofChk = want.SpoofChk == "on"
+	}
+	if want.Trust != "" {
+		now.Trust = new(want.Trust == "on")
+	}
+	if want.MinRate != nil {
+		now.MinRate = uint32(*want.MinRate)
+	}
+	if want.MaxRate != nil {
+		now.MaxRate = uint32(*want.MaxRate)
+	}
+	if state := slices.Index(linkStates, strings.ToLower(want.LinkState)); state >= 0 {
+		now.LinkState = uint32(state)
+	}
+	return now
 }

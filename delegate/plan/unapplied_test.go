@@ -48,3 +48,25 @@ func TestUnapplied(t *testing.T) {
 		}
 	}
 }
+
+// TestConfigured: what a PF has to keep for a VF is what its plugin would set.
+func TestConfigured(t *testing.T) {
+	now := bond.VF{MAC: "02:00:00:00:00:01", VLAN: 7, QoS: 2, Proto: 0x88a8, SpoofChk: true, Trust: new(false), MaxRate: 10}
+	configured := func(config string) bond.VF {
+		raw := []byte(`{"type": "sriov"` + config + `}`)
+		return Link{Plugins: []netconf.Plugin{{Type: "sriov", Config: netconf.NewConfig(raw)}}}.Configured(now)
+	}
+	with := func(change func(*bond.VF)) bond.VF { out := now; change(&out); return out }
+	for config, want := range map[string]bond.VF{
+		``:                            now,
+		`, "vlan": 0`:                 with(func(vf *bond.VF) { vf.VLAN, vf.QoS, vf.Proto = 0, 0, 0x8100 }),
+		`, "vlan": 100, "vlanQoS": 3`: with(func(vf *bond.VF) { vf.VLAN, vf.QoS, vf.Proto = 100, 3, 0x8100 }),
+		`, "vlan": 100, "vlanQoS": 3, "vlanProto": "802.1AD"`:   with(func(vf *bond.VF) { vf.VLAN, vf.QoS = 100, 3 }),
+		`, "spoofchk": "off", "trust": "on"`:                    with(func(vf *bond.VF) { vf.SpoofChk, vf.Trust = false, new(true) }),
+		`, "spoofchk": "on", "trust": "off"`:                    now,
+		`, "min_tx_rate": 5, "max_tx_rate": 0`:                  with(func(vf *bond.VF) { vf.MinRate, vf.MaxRate = 5, 0 }),
+		`, "link_state": "disable", "mac": "02:11:11:11:11:11"`: with(func(vf *bond.VF) { vf.LinkState = bond.LinkDisabled }),
+	} {
+		assert.Equal(t, want, configured(config), config)
+	}
+}

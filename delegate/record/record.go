@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -214,6 +215,26 @@ func (r *Record) Returns(l plan.Link, at time.Time) {
 		r.Returning = map[string]time.Time{}
 	}
 	r.Returning[l.Name] = at
+}
+
+// AddLate adds a link to the plan that was left out when the bond was made. keep attaches it
+// with what its PF has to keep for it, and a MAC.
+func (r *Record) AddLate(l plan.Link, byPF bond.VF, mac string, own bond.Options, at time.Time) {
+	r.Plan.Links = append(slices.Clip(r.Plan.Links), l)
+	r.Plan.Bond.Links = append(slices.Clip(r.Plan.Bond.Links), l.Name)
+	if len(own) > 0 {
+		options := maps.Clone(r.Plan.Bond.LinkOptions)
+		if options == nil {
+			options = map[string]bond.Options{}
+		}
+		options[l.Name] = own
+		r.Plan.Bond.LinkOptions = options
+	}
+	r.Started = append(r.Started, l.Name)
+	seen := Attached{Link: *l.Before, VF: &byPF}
+	seen.Link.MAC = mac
+	r.Attached[l.Name] = seen
+	r.Returns(l, at)
 }
 
 // SetByPF returns what a link's PF keeps for its VF by the ADD, and by keep since then. nil:

@@ -138,11 +138,19 @@ func (s Store) Begin(rs ...*Record) error {
 	}
 	for _, r := range rs {
 		for _, device := range r.Plan.Devices() {
-			// One small write: a hold that is cut short has no Record.
-			if err := s.Files.Overwrite(s.HoldFile(device), []byte(r.Plan.Key().String())); err != nil {
-				return fmt.Errorf("hold on %s: %w", device, err)
+			if err := s.Hold(r.Plan.Key(), device); err != nil {
+				return err
 			}
 		}
+	}
+	return nil
+}
+
+// Hold writes whose Record has a device. It is one small write: a hold that is cut short has
+// no Record.
+func (s Store) Hold(k plan.Key, device string) error {
+	if err := s.Files.Overwrite(s.HoldFile(device), []byte(k.String())); err != nil {
+		return fmt.Errorf("hold on %s: %w", device, err)
 	}
 	return nil
 }
