@@ -135,6 +135,12 @@ func TestKilledInDrill(t *testing.T) {
 			time.Sleep(time.Minute)
 			return m.GC(m.t.Context(), "net1", []netconf.GCAttachment{{ContainerID: "c1", IfName: "bond0"}})
 		},
+		"keep": func(m *machine) error {
+			k := m.keeper()
+			k.Netns = "/run/netns"
+			k.looksUntil(m.t)
+			return nil
+		},
 		"DEL": nil,
 	}
 	for end, put := range ends {

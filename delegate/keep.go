@@ -36,7 +36,7 @@ type errand struct {
 }
 
 // duties are done in this order.
-var duties = []duty{attachLate, returnLinks, relayCarriers}
+var duties = []duty{attachLate, returnLinks, relayCarriers, endDrills}
 
 const (
 	firstPause = 250 * time.Millisecond // before something that has failed is tried again
@@ -223,6 +223,13 @@ func (k *keeper) hear(e bond.Event) {
 
 // look has a Record looked at next.
 func (k *keeper) look(key plan.Key) { k.due[key] = time.Now() }
+
+// lookAt has a Record looked at at a time, unless it is looked at earlier.
+func (k *keeper) lookAt(key plan.Key, at time.Time) {
+	if due, is := k.due[key]; !is || at.Before(due) {
+		k.due[key] = at
+	}
+}
 
 // refresh reads the Records that are new or have changed, and forgets those that are gone.
 func (k *keeper) refresh() error {

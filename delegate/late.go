@@ -92,9 +92,7 @@ func (k *keeper) hasSettled(key plan.Key, l plan.Link) bool {
 	}
 	at := now.since.Add(lateTime)
 	if time.Now().Before(at) {
-		if due, is := k.due[key]; !is || at.Before(due) {
-			k.due[key] = at
-		}
+		k.lookAt(key, at)
 		return false
 	}
 	return true

@@ -81,7 +81,7 @@ func (h *Host) EndDrill(ctx context.Context, k plan.Key) error {
 // endOverdueDrill is EndDrill for a drill whose time is over. It was killed, and so was its
 // guard.
 func (h *Host) endOverdueDrill(ctx context.Context, rec *record.Record) error {
-	if len(rec.Lowered) == 0 || time.Now().Before(slices.MaxFunc(slices.Collect(maps.Values(rec.Lowered)), time.Time.Compare)) {
+	if len(rec.Lowered) == 0 || time.Now().Before(endOf(rec)) {
 		return nil
 	}
 	return h.EndDrill(ctx, rec.Plan.Key())
@@ -118,4 +118,34 @@ func (h *Host) checkDrillable(rec *record.Record) error {
 		return errors.New("its ADD is not complete, or its DEL has begun")
 	}
 	return nil
+}
+
+// endDrills is the duty to set up what a drill has set down that was killed, together with its
+// guard, if Keep may enter the pod. If its time is not over, the Record is looked at then.
+func endDrills(k *keeper, rec *record.Record, _ sight) ([]errand, error) {
+	if len(rec.Lowered) == 0 || k.Netns == "" {
+		return nil, nil
+	}
+	if end := endOf(rec); time.Now().Before(end) {
+		k.lookAt(rec.Plan.Key(), end)
+		return nil, nil
+	}
+	what := fmt.Sprintf("a drill of %s was killed, and its link is set up again", rec.Plan.Bond.Name)
+	return []errand{{what, func(context.Context) error {
+		for _, l := range rec.Plan.Links {
+			if _, lowered := rec.Lowered[l.Name]; !lowered || slices.Contains(rec.Downed, l.Name) {
+				continue
+			}
+			if err := k.setInPod(rec, l, true); err != nil {
+				return err
+			}
+		}
+		rec.Lowered = nil
+		return k.Store.Update(rec)
+	}}}, nil
+}
+
+// endOf returns when a drill that has set links down has to be over.
+func endOf(rec *record.Record) time.Time {
+	return slices.MaxFunc(slices.Collect(maps.Values(rec.Lowered)), time.Time.Compare)
 }

@@ -77,9 +77,7 @@ func (k *keeper) isBack(key plan.Key, pf string) bool {
 	}
 	at := k.back[pf].Add(k.HoldOff)
 	if time.Now().Before(at) {
-		if due, is := k.due[key]; !is || at.Before(due) {
-			k.due[key] = at
-		}
+		k.lookAt(key, at)
 		return false
 	}
 	return true
