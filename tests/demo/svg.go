@@ -9,7 +9,7 @@ import (
 
 // The picture has a name for each row and two columns of bars: without keep and with it.
 const (
-	nameWidth, barWidth, saidWidth = 380, 230, 130
+	nameWidth, barWidth, saidWidth = 380, 220, 170
 	columnWidth                    = barWidth + saidWidth
 	lineHeight, topHeight          = 18, 64
 )
@@ -29,7 +29,7 @@ func (t Table) svg() string {
 	for column, title := range []string{"without keep", "with keep"} {
 		fmt.Fprintf(&b, `<text x="%.0f" y="%d" font-weight="bold">%s</text>`+"\n", barX(column, 10), topHeight-30, title)
 		for _, ms := range []float64{10, 100, 1000, 10000} {
-			fmt.Fprintf(&b, `<line x1="%[1].1f" x2="%[1].1f" y1="%[2]d" y2="%[3]d" stroke="#ddd"/><text x="%[1].1f" y="%[4]d" text-anchor="middle" fill="#666">%[5]g ms</text>`+"\n",
+			fmt.Fprintf(&b, `<line x1="%.1[1]f" x2="%.1[1]f" y1="%[2]d" y2="%[3]d" stroke="#ddd"/><text x="%.1[1]f" y="%[4]d" text-anchor="middle" fill="#666">%[5]g ms</text>`+"\n",
 				barX(column, ms), topHeight-8, height-6, topHeight-12, ms)
 		}
 	}

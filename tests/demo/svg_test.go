@@ -30,6 +30,7 @@ func TestSVG(t *testing.T) {
 		}
 	}
 	assert.Equal(t, len(table.Results)+1, bars, "rectangles, the ground among them")
+	assert.NotContains(t, table.svg(), "%!", "a verb without its argument")
 	for _, words := range []string{"200 ms, 0 lost", "no end, 5 of 9 lost", "250 ms, 20 lost", "6.12 &lt;amd64&gt;"} {
 		assert.Contains(t, table.svg(), words)
 	}
