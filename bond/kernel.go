@@ -190,6 +190,7 @@ type Change struct {
 	DropAltNames []string // each must be one of the link's
 	AddAltNames  []string // nil if there is a Namespace or a Number
 	OwnARP       bool     // makes it what Link.OwnARP is
+	AcceptRA     string   // "0", "1": whether it accepts router advertisements, before it is up; "": as it is
 }
 
 // Addresses are the addresses and routes of a link. If an address has several

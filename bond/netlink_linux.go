@@ -322,6 +322,15 @@ func (n *namespace) Change(index int, c Change) error {
 	if err := n.changeAltNames(unix.RTM_DELLINKPROP, index, c.DropAltNames); err != nil {
 		return err
 	}
+	if c.AcceptRA != "" {
+		link, err := n.byIndex(index)
+		if err != nil {
+			return err
+		}
+		if err := n.acceptRA(link, c.AcceptRA); err != nil {
+			return fmt.Errorf("%s: %w", AcceptRA, err)
+		}
+	}
 	if err := n.changeLink(index, c); err != nil {
 		return err
 	}

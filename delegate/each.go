@@ -43,7 +43,7 @@ func (h *Host) eachSteps(ctx context.Context, s sandbox, rec *record.Record, o *
 func setUp(s sandbox, rec *record.Record) error {
 	for _, l := range rec.Plan.Links {
 		now := rec.Attached[l.Name].Link
-		c := bond.Change{Up: new(true), OwnARP: true}
+		c := bond.Change{Up: new(true), OwnARP: true, AcceptRA: rec.Plan.AcceptRA}
 		if mtu := rec.Plan.MTU; mtu != 0 && mtu != now.MTU {
 			// Many drivers change it only while the link is down.
 			if err := s.pod.Change(now.Index, bond.Change{Up: new(false)}); err != nil {

@@ -2,6 +2,7 @@ package delegate
 
 import (
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -45,6 +46,7 @@ func TestEach(t *testing.T) {
 		l := m.link(pod1, name)
 		index = append(index, l.Index)
 		assert.True(t, l.Up && l.OwnARP && l.Master == 0, name)
+		assert.Equal(t, "0", m.AcceptRA(pod1, name), name)
 		ip := netip.AddrFrom4([4]byte{10, 56, 217, byte(i + 2)})
 		now, err := m.namespace(pod1).Addresses(l.Index)
 		require.NoError(t, err)
@@ -241,4 +243,45 @@ func TestEachDefaultRoute(t *testing.T) {
 	first.DefaultRoute, second.DefaultRoute = []netip.Addr{}, nil
 	_, err = m.addAll(t.Context(), []plan.Request{first, second}, &o)
 	wantError(t, err, cnierror.Node, `network a: attach: is each, and the pod asks for its default-route over this network, which has an interface for each link (write the default route into ipam, or ask for it on a network with one interface)`)
+}
+
+// TestEachGone: DEL after the end of the namespace brings the VFs home and gives all
+// addresses back, also if the Record is damaged.
+func TestEachGone(t *testing.T) {
+	for _, damaged := range []bool{false, true} {
+		m := newMachine(t)
+		before := m.state()
+		m.mustAdd(request(t, eachOfFour))
+		if damaged {
+			require.NoError(t, os.Truncate(m.Store.File(c1), 10))
+		}
+		m.RemoveNamespace(pod1)
+		m.mustDel(c1)
+		assert.Empty(t, m.plugins.pool)
+		m.AddNamespace(pod1)
+		damagedFile := func(l string) bool { return strings.HasSuffix(l, ".damaged") }
+		assert.Equal(t, strings.Split(before, "\n"), slices.DeleteFunc(strings.Split(m.state(), "\n"), damagedFile))
+	}
+}
+
+// TestEachDamaged: DEL by a damaged Record takes the rules away, of which it knows the tables.
+func TestEachDamaged(t *testing.T) {
+	m := newMachine(t)
+	m.mustAdd(request(t, eachOfFour))
+	require.NoError(t, os.Truncate(m.Store.File(c1), 10))
+	m.mustDel(c1)
+	assert.Empty(t, m.railsOf(pod1))
+	assert.Empty(t, m.plugins.pool)
+	assert.Equal(t, newMachine(t).linesOf(""), m.linesOf(""))
+}
+
+// TestEachPool: the links of a pool are interfaces too, each on another NIC.
+func TestEachPool(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	m.mustAdd(request(t, `{"cniVersion": "1.0.0", "name": "n", "attach": "each", "delegate": {"type": "macvlan"}, "links": [{"pool": {"names": ["enp?s0"]}, "count": 2}], "ipam": {"type": "host-local"}}`))
+	assert.Equal(t, []string{"enp1s0", "enp2s0"}, m.nicsOf(c1))
+	require.NoError(t, m.Check(t.Context(), c1))
+	m.mustDel(c1)
+	m.wantState(before)
 }

@@ -63,16 +63,16 @@ type link struct {
 	ownMTU int
 	failed uint32 // how often monitoring has found that, since it was enslaved
 
+	acceptRA string // as it was set; "": the kernel's default
 	port     int    // dev_port
 	portName string // phys_port_name
 	late     late   // a MAC that it will have
 
 	// Only for a bond.
-	keepsIPv6 bool   // when it is set down
-	acceptRA  string // as it was set; "": the kernel's default
-	macGiven  bool   // its MAC was requested, not taken from a link
-	active    *link  // in modes that have one; nil: none
-	announced int    // how often its addresses were, because it has failed over
+	keepsIPv6 bool  // when it is set down
+	macGiven  bool  // its MAC was requested, not taken from a link
+	active    *link // in modes that have one; nil: none
+	announced int   // how often its addresses were, because it has failed over
 }
 
 // late is a MAC that a link will have at a time.
@@ -381,7 +381,7 @@ func (k *Kernel) place(l *link, to *namespace) {
 	k.release(l, always)
 	l.changeUp(false)
 	l.ns.loseWay(l.Index)
-	l.OwnARP = false
+	l.OwnARP, l.acceptRA = false, ""
 	if _, err := to.byIndex(l.Index); err == nil {
 		l.Index = k.freeIndex(to)
 	}

@@ -1,6 +1,7 @@
 package bondfake
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -204,7 +205,7 @@ func (n *namespace) Change(index int, c bond.Change) error {
 		l.changeUp(*c.Up)
 	}
 	l.Flags = new(*l.Flags&^c.Clear | c.Set)
-	l.OwnARP = l.OwnARP || c.OwnARP
+	l.OwnARP, l.acceptRA = l.OwnARP || c.OwnARP, cmp.Or(c.AcceptRA, l.acceptRA)
 	if c.Master != nil {
 		if err := l.changeMaster(*c.Master); err != nil {
 			return err

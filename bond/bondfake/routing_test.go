@@ -12,7 +12,7 @@ import (
 // rails are two links of one subnet in a pod, each with a routing table of its own.
 var rails = []step{
 	{name: "two links of one subnet", do: all(add("pod"), move("host", a0, "pod", name("net1")), move("host", b0, "pod", name("net2")),
-		change("pod", "net1", bond.Change{Up: new(true), OwnARP: true}), change("pod", "net2", bond.Change{Up: new(true), OwnARP: true}),
+		change("pod", "net1", bond.Change{Up: new(true), OwnARP: true}), change("pod", "net2", bond.Change{Up: new(true), OwnARP: true, AcceptRA: "0"}), acceptsRA("pod", "net1", "1"), acceptsRA("pod", "net2", "0"),
 		configure("pod", "net1", rail("10.1.2.1/24", "fd00:1::1/64", 1000)), configure("pod", "net2", rail("10.1.2.2/24", "fd00:1::2/64", 1001)),
 		hasOwnARP("net1", true), hasOwnARP("net2", true)), state: `
 host enp1s0v1 mac a1
@@ -25,7 +25,7 @@ pod net2 up mac b0 10.1.2.2/24 fd00:1::2/64 [0.0.0.0/0 via 10.1.2.254 metric 0 t
 	{name: "another link answers for all", do: all(change("pod", "net2", state(false)), change("pod", "net2", state(true)), hasOwnARP("net2", true),
 		move("pod", "net2", "host", name(b0)), hasRouting("tables [1000 1001]",
 			"30000: from 10.1.2.1/32 lookup 1000", "30000: from fd00:1::1/128 lookup 1000", "30000: from 10.1.2.2/32 lookup 1001"))},
-	{name: "it has lost that", do: all(move("host", b0, "pod", name("net2")), hasOwnARP("net2", false))},
+	{name: "it has lost that", do: all(move("host", b0, "pod", name("net2")), hasOwnARP("net2", false), acceptsRA("pod", "net2", "1"))},
 	{name: "away with the rules, twice", do: all(removesRouting, removesRouting, hasRouting("tables [1000]"))},
 	{name: "the end of the rails", do: all(move("pod", "net1", "host", name(a0)), move("pod", "net2", "host", name(b0)), remove("pod"))},
 }

@@ -28,7 +28,7 @@ func readAttach(top strictjson.Object) string {
 }
 
 // eachOptions are those options of a bond that its links can have without it.
-var eachOptions = []string{bond.MTU, bond.VLAN, bond.MinLinks}
+var eachOptions = []string{bond.MTU, bond.VLAN, bond.MinLinks, bond.AcceptRA}
 
 // eachRequirements are those that links have without a bond. The others are about one link
 // that takes the place of another, and are checked only if the configuration names them.
@@ -61,6 +61,9 @@ func readEachOptions(top strictjson.Object, links []Link) bond.Options {
 		}
 	}
 	maps.DeleteFunc(options, func(key, _ string) bool { return !slices.Contains(eachOptions, key) })
+	if top.Has("ipam") && options[bond.AcceptRA] == "" {
+		options[bond.AcceptRA] = "0"
+	}
 	return options
 }
 

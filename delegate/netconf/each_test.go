@@ -19,7 +19,7 @@ func TestAttachEach(t *testing.T) {
 	n, err := ParseNetwork([]byte(one), "net1")
 	require.NoError(t, err)
 	assert.Equal(t, AttachEach, n.Attach)
-	assert.Equal(t, bond.Options{bond.MTU: "9000", bond.VLAN: "100", bond.MinLinks: "1"}, n.Options)
+	assert.Equal(t, bond.Options{bond.MTU: "9000", bond.VLAN: "100", bond.MinLinks: "1", bond.AcceptRA: "0"}, n.Options)
 	assert.Equal(t, 1, n.MinLinks)
 	assert.Empty(t, n.IPAM)
 	assert.Equal(t, []string{"host-local", "sriov"}, n.PluginTypes())
@@ -82,7 +82,7 @@ func TestAttachEachProblems(t *testing.T) {
 	const notBonded = `is about a bond, but with "attach": "each" there is none (leave it out, or set "attach": "bond")`
 	for _, test := range []struct{ name, config, want string }{
 		{"another word", `{"name": "n", "attach": "all", "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`, `attach: is "all", want bond or each`},
-		{"options of a bond", `{` + eachLinks + `, "mode": "802.3ad", "acceptRA": true, "allowLACP": true}`, "mode: " + notBonded + "; acceptRA: " + notBonded + "; allowLACP: " + notBonded},
+		{"options of a bond", `{` + eachLinks + `, "mode": "802.3ad", "miimon": 100, "allowLACP": true}`, "mode: " + notBonded + "; miimon: " + notBonded + "; allowLACP: " + notBonded},
 		{"links in the pod", `{"name": "n", "attach": "each", "linksInContainer": true, "links": [{"name": "net1"}, {"name": "net2"}]}`, "linksInContainer: " + notBonded},
 		{"an option of a link", `{"name": "n", "attach": "each", "links": [{"deviceID": "0000:3b:02.0", "prio": 7}]}`, "links[0].prio: " + notBonded},
 		{"an MTU that is none", `{` + eachLinks + `, "mtu": 7}`, "mtu: is 7, want 68 to 65535 bytes"},

@@ -27,7 +27,7 @@ func Compile(r Request, f Facts) (p Plan, warnings []string, err error) {
 	case r.Network.Chain != nil:
 		p.Links = []Link{c.chain()}
 	case r.Network.Attach == netconf.AttachEach:
-		p.Attach = r.Network.Attach
+		p.Attach, p.AcceptRA = r.Network.Attach, r.Network.Options[bond.AcceptRA]
 		p.Links, p.MTU = c.each()
 	default:
 		b := c.bond()

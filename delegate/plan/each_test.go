@@ -30,8 +30,8 @@ func TestEach(t *testing.T) {
 	assert.Equal(t, []string{vfA, vfB}, p.Devices())
 	assert.Equal(t, `bond0-1: VF 0 of enp1s0 (0000:3b:02.0) by sriov, vlan 7
 rail: VF 0 of enp2s0 (0000:5e:02.0) by sriov, vlan 7
-bond0-1: set it up, answer ARP only for its own addresses, mtu 1400
-rail: set it up, answer ARP only for its own addresses, mtu 1400
+bond0-1: set it up, answer ARP only for its own addresses, accept_ra 0, mtu 1400
+rail: set it up, answer ARP only for its own addresses, accept_ra 0, mtu 1400
 bond0-1: get addresses from host-local, use table 1001 for what leaves from them, announce them
 rail: get addresses from host-local, use table 1003 for what leaves from them, announce them`, p.String())
 	again, _, err := Compile(request(t, eachOfTwo), f)

@@ -24,12 +24,13 @@ type Plan struct {
 	Args        string         `json:"args,omitempty"`
 	Path        []string       `json:"path"`
 	Network     string         `json:"network"`
-	Config      netconf.Config `json:"config"`           // as the runtime gave it; the IPAM plugin gets the same
-	Attach      string         `json:"attach,omitempty"` // netconf.AttachEach; "" for a bond or a chain
-	MTU         int            `json:"mtu,omitempty"`    // of each link, with AttachEach; 0: as it is
-	Links       []Link         `json:"links"`            // for a chain, the one interface that its plugins make
-	Bond        bond.Spec      `json:"bond,omitzero"`    // the zero Spec if there is no bond
-	IPAM        string         `json:"ipam,omitempty"`   // the type of the bond's
+	Config      netconf.Config `json:"config"`             // as the runtime gave it; the IPAM plugin gets the same
+	Attach      string         `json:"attach,omitempty"`   // netconf.AttachEach; "" for a bond or a chain
+	MTU         int            `json:"mtu,omitempty"`      // of each link, with AttachEach; 0: as it is
+	AcceptRA    string         `json:"acceptRA,omitempty"` // of each link, with AttachEach: 0, 1; "": as it is
+	Links       []Link         `json:"links"`              // for a chain, the one interface that its plugins make
+	Bond        bond.Spec      `json:"bond,omitzero"`      // the zero Spec if there is no bond
+	IPAM        string         `json:"ipam,omitempty"`     // the type of the bond's
 	Group       Group          `json:"group,omitzero"`
 
 	After []netconf.Plugin `json:"after,omitempty"` // those after the bond in its list

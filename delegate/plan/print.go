@@ -38,6 +38,9 @@ func (p Plan) String() string {
 func (p Plan) eachSteps() (lines []string) {
 	for _, l := range p.Links {
 		up := l.Name + ": set it up, answer ARP only for its own addresses"
+		if p.AcceptRA != "" {
+			up += ", accept_ra " + p.AcceptRA
+		}
 		if p.MTU != 0 {
 			up += fmt.Sprintf(", mtu %d", p.MTU)
 		}
