@@ -139,6 +139,8 @@ func find(e Element, r Resolver) (found, error) {
 		return f, fmt.Errorf("deviceID: is %s, but network %s is a bond, whose links have devices of their own", e.DeviceID, e.Network)
 	}
 	b, err := ReadBond(f.network, func(ref types.NamespacedName) (Network, error) { return r.Resolve(ref, e.linksMayName()...) })
+	// Package netconf checks that the network lets its pods choose it.
+	json.Unmarshal(e.CNIArgs["near"], &b.near)
 	f.bond = &b
 	return f, err
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/delegate/agentapi"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // TestNear: the agent says where the pod's devices or CPUs are, without the devices of its
@@ -72,4 +73,29 @@ func TestNear(t *testing.T) {
 		})
 	}
 	assert.Equal(t, map[int64]string{0: "0", 1: "0", 2: "0", 3: "0", 8: "0", 4: "1", 5: "1", 6: "1", 7: "1"}, maps.Clone(cpuNodes(sys)))
+}
+
+// TestCNIArgs: what a pod chooses by cni-args reaches the network, and the agent knows what
+// the links should be near. The network decides what it allows.
+func TestCNIArgs(t *testing.T) {
+	nads := nads(map[string]string{
+		"demo/rails": `{"type":"multibond","allow":["count","names","near"],"links":[{"pool":{},"count":2,"config":{"type":"macvlan"}}]}`,
+		"demo/fixed": `{"type":"multibond","links":[{"pool":{},"count":2,"config":{"type":"macvlan"}}]}`,
+	})
+	node := Node{Sys: fstest.MapFS{}, PF: letterPF, Containers: gives(Container{CPUs: []int64{1}})}
+	attach := func(network string) agentapi.Attachment {
+		elements := parse(t, `[{"name": "`+network+`", "interface": "bond0", "cni-args": {"nics": 3, "masters": ["eth1"], "near": "cpus"}}]`)
+		got, err := Attachments(named("demo", "p"), elements, Resolver{NAD: nads}, node)
+		require.NoError(t, err)
+		return agentapi.Attachment{IfName: "bond0", Config: got[0].Config, Bond: true, Near: got[0].Near}
+	}
+	rails := attach("rails")
+	n, err := netconf.ParseAttachment(rails, nil)
+	require.NoError(t, err)
+	assert.Len(t, n.Links, 3)
+	assert.Equal(t, []string{"eth1"}, n.Links[0].Pool.Chosen)
+	assert.Equal(t, "cpus", n.Near)
+	assert.Equal(t, "the node does not report the NUMA nodes of its CPUs", rails.Near.Unknown)
+	_, err = netconf.ParseAttachment(attach("fixed"), nil)
+	require.ErrorContains(t, err, `args.cni.nics: is chosen by the pod, but the network does not allow it`)
 }

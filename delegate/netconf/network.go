@@ -87,7 +87,7 @@ type GCAttachment = types.GCAttachment
 
 // topKeys are the keys of a network configuration other than bond options.
 var topKeys = []string{
-	"cniVersion", "name", "type", "agent", "attach", "links", "linksInContainer", "delegate", "ifname", "ipam", "dns", "require", "allowLACP", "near",
+	"cniVersion", "name", "type", "agent", "attach", "links", "linksInContainer", "delegate", "ifname", "ipam", "dns", "require", "allowLACP", "near", "allow",
 	"runtimeConfig", "capabilities", "args", "prevResult", "disableCheck", "disableGC", ValidKey, AttachmentsKey,
 }
 
@@ -126,7 +126,11 @@ func readBond(raw json.RawMessage, fields map[string]json.RawMessage, bondName s
 	}
 	h := readHead(top, bondName)
 	elements, whole := readElements(top)
-	links := readLinks(top, elements, h, cmp.Or(bondName, h.ifName))
+	var names []string
+	if !isBondCNI {
+		top.Fields, elements, names = withChoices(top, elements)
+	}
+	links := withNames(readLinks(top, elements, h, cmp.Or(bondName, h.ifName)), names)
 	var options bond.Options
 	if h.attach == AttachEach {
 		options = readEachOptions(top, links)

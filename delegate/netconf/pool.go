@@ -23,6 +23,7 @@ type Pool struct {
 	Driver   string
 	MinSpeed int            // Mbit/s
 	Names    []string       // patterns of path.Match, one of which fits the name
+	Chosen   []string       // likewise, those of the pod
 	Networks []netip.Prefix // an address of the NIC is in one of them
 	LinkType uint16         // ARPHRD_*
 	NUMA     *int
@@ -84,6 +85,9 @@ func pciID(o strictjson.Object, key string) string {
 // readPatterns reads a list of patterns for names of interfaces.
 func readPatterns(o strictjson.Object, key string) (patterns []string) {
 	o.Read(key, &patterns, "a list of names or patterns")
+	if o.Has(key) && patterns != nil && len(patterns) == 0 {
+		o.Problems.Add(o.At(key), "leave it out", "is an empty list, so no NIC fits")
+	}
 	for i, pattern := range patterns {
 		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
 			o.Problems.Add(fmt.Sprintf("%s[%d]", o.At(key), i), "", "is %q, want a name or a pattern such as ens*f0 (*, ?, [abc])", pattern)
@@ -147,6 +151,16 @@ func readPooled(l Link, o, attach strictjson.Object, h head) Link {
 	}
 	l.Plugins = readPlugins(attach, h, "")
 	return l
+}
+
+// withNames returns the links with the patterns that the pod has chosen for the NICs of pools.
+func withNames(links []Link, patterns []string) []Link {
+	for _, l := range links {
+		if l.Pool != nil {
+			l.Pool.Chosen = patterns
+		}
+	}
+	return links
 }
 
 // MovesNIC reports whether the link is a NIC of its pool, moved into the pod. Otherwise it

@@ -112,12 +112,15 @@ func (c *compiler) unfit(l netconf.Link, n bond.NIC) string {
 func differsFrom(p netconf.Pool, n bond.NIC) string {
 	other := func(want, is string) bool { return want != "" && want != is }
 	named := func(pattern string) bool { is, _ := path.Match(pattern, n.Link.Name); return is }
+	misnamed := func(patterns []string) bool { return patterns != nil && !slices.ContainsFunc(patterns, named) }
 	inOne := func(ip netip.Prefix) bool {
 		return slices.ContainsFunc(p.Networks, func(of netip.Prefix) bool { return of.Contains(ip.Addr()) })
 	}
 	switch {
-	case p.Names != nil && !slices.ContainsFunc(p.Names, named):
+	case misnamed(p.Names):
 		return "has another name"
+	case misnamed(p.Chosen):
+		return "has another name than the pod has chosen"
 	case other(p.Vendor, n.Vendor):
 		return "has the vendor " + cmp.Or(n.Vendor, "unknown")
 	case other(p.Model, n.Model):

@@ -111,6 +111,20 @@ func TestPool(t *testing.T) {
 	}
 }
 
+// TestPoolNarrowed: of a pool, a pod gets only what it has chosen by name, and nothing else
+// that the pool does not have.
+func TestPoolNarrowed(t *testing.T) {
+	config := func(masters string) string {
+		return `{"name": "n", "allow": ["names"], "args": {"cni": {"masters": ` + masters + `}}, "delegate": {"type": "macvlan"}, "links": [{"pool": {"names": ["ens1*", "ens?f1"]}, "count": 2}]}`
+	}
+	p, _, err := Compile(request(t, config(`["ens1f0", "ens2*"]`)), withNICs())
+	require.NoError(t, err)
+	assert.Equal(t, []string{"ens1f0", "ens2f1"}, chosen(p))
+	_, _, err = Compile(request(t, config(`["ens1f0", "ens2f0", "nope"]`)), withNICs())
+	require.ErrorContains(t, err, "wants 2 NICs and gets 1: eth0 (0000:03:00.0) has another name; ens1f0 (0000:3b:00.0) is taken by links[0]; "+
+		"ens1f1 (0000:3b:00.1) has another name than the pod has chosen; ens2f0 (0000:5e:00.0) has another name; ens2f1 (0000:5e:00.1) has another name than the pod has chosen; ")
+}
+
 // withMoved is withNICs with the facts about the devices of the NICs, which are surveyed if
 // one of them is moved.
 func withMoved(changes ...func(*bond.NIC)) Facts {
