@@ -107,6 +107,18 @@ func TestPoolMoved(t *testing.T) {
 	m.wantState(before)
 }
 
+// TestPoolEach: without a bond, there is an interface on each NIC, and DEL leaves nothing.
+func TestPoolEach(t *testing.T) {
+	m := newRails(t)
+	before := m.state()
+	m.mustAdd(request(t, `{"cniVersion": "1.1.0", "name": "net1", "type": "multibond", "attach": "each", "delegate": {"type": "macvlan"},
+		"links": [{"pool": {"names": ["rail*"]}, "count": 3}], "ipam": {"type": "host-local"}}`))
+	assert.Equal(t, []string{"rail0", "rail2", "rail1"}, m.nicsOf(c1))
+	require.NoError(t, m.Check(t.Context(), c1))
+	m.mustDel(c1)
+	m.wantState(before)
+}
+
 // TestPoolIsDeterministic: a hundred ADDs choose the same NICs, also in a new process, and
 // on a machine on which the interfaces appeared in another order.
 func TestPoolIsDeterministic(t *testing.T) {

@@ -84,7 +84,7 @@ func readLinks(top strictjson.Object, elements []strictjson.Object, h head, bond
 		}
 		for range l.count() {
 			one := l
-			one.Name = cmp.Or(l.Name, defaultName(bondName, len(links)))
+			one.Name = cmp.Or(l.Name, DefaultName(bondName, len(links)))
 			links = append(links, one)
 		}
 	}
@@ -107,10 +107,10 @@ func (l Link) count() int {
 	return l.Pool.Count
 }
 
-// defaultName returns the name of link i of a bond. If the bond's name leaves no room for
+// DefaultName returns the name of link i of a bond. If the bond's name leaves no room for
 // the number, most of it becomes a hash: the links of two bonds whose names begin alike
 // have different names.
-func defaultName(bondName string, i int) string {
+func DefaultName(bondName string, i int) string {
 	number := fmt.Sprintf("-%d", i+1)
 	if len(bondName)+len(number) <= bond.MaxName || len(bondName) > bond.MaxName {
 		return bondName + number

@@ -282,12 +282,12 @@ func TestDefaultNamesFit(t *testing.T) {
 	seen := map[string]bool{}
 	for _, name := range []string{"b", "bond0", "twelve-bytes", "thirteenbytes", "pod37a8eec1ce1", "pod37a8eec1ce2", "pod37a8eec1ce12"} {
 		for i := range MaxLinks {
-			got := defaultName(name, i)
+			got := DefaultName(name, i)
 			assert.NoError(t, bond.CheckName(got))
 			assert.False(t, seen[got], got)
 			seen[got] = true
 		}
 	}
-	assert.Equal(t, "bond0-1", defaultName("bond0", 0))
-	assert.Equal(t, "thirteenbytes-2", defaultName("thirteenbytes", 1))
+	assert.Equal(t, "bond0-1", DefaultName("bond0", 0))
+	assert.Equal(t, "thirteenbytes-2", DefaultName("thirteenbytes", 1))
 }

@@ -171,7 +171,7 @@ func (c *compiler) link(i int, l netconf.Link) plannedLink {
 	if chosen {
 		l = l.On(nic)
 	}
-	p := Link{Name: l.Name, Source: l.Source, Device: l.Device, Plugins: l.Plugins}
+	p := Link{Name: l.Name, Source: l.Source, Device: l.Device, Plugins: l.Plugins, IPAM: l.IPAM}
 	if l.Source != netconf.FromPod {
 		if other, taken := bond.Taken(c.f.Pod, l.Name); taken {
 			c.problems.Add(path+".name", "give the link another name", "%s is taken in the pod by %s", l.Name, DescribeLink(other, l.Name))

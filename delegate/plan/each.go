@@ -16,7 +16,7 @@ const firstTable = 1000
 func (c *compiler) each() (links []Link, mtu int) {
 	n := c.r.Network
 	c.nics = c.chooseNICs()
-	planned := c.attachable()
+	planned := c.nearestFirst(c.attachable())
 	c.checkNear()
 	b := plannedBond{bond.Spec{Options: n.Options}, planned, c.vfsOf(planned), c.portsOf(planned)}
 	c.checkMTUs(b)
@@ -27,7 +27,7 @@ func (c *compiler) each() (links []Link, mtu int) {
 	}
 	taken := slices.Clone(c.f.Tables)
 	for _, l := range planned {
-		if l.IPAM = n.Links[l.at].IPAM; l.IPAM != nil {
+		if l.IPAM != nil {
 			l.Table = freeTable(taken)
 			taken = append(taken, l.Table)
 		}

@@ -3,8 +3,10 @@ package plan
 import (
 	"cmp"
 	"maps"
+	"slices"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/netconf"
 )
 
 // checkNear warns if it is not known where the pod's devices or CPUs are.
@@ -47,6 +49,41 @@ func (c *compiler) nearPrimary(b plannedBond) bond.Options {
 	out := maps.Clone(b.Options)
 	out[bond.Primary] = nearest.link.Name
 	return out
+}
+
+// nearestFirst returns the links of a network without a bond in the order of nearness. The
+// default names and the addresses are those of the places, so <ifname>-1 is the nearest. A
+// link that has a name in the configuration stays in its place.
+func (c *compiler) nearestFirst(links []plannedLink) []plannedLink {
+	if c.r.Network.Near == "" {
+		return links
+	}
+	var places []int
+	var movable []plannedLink
+	for i, l := range links {
+		if l.Name == netconf.DefaultName(c.r.IfName, l.at) {
+			places, movable = append(places, i), append(movable, l)
+		}
+	}
+	slices.SortStableFunc(movable, func(a, b plannedLink) int {
+		numaA, rootA := c.placeOf(a)
+		numaB, rootB := c.placeOf(b)
+		return c.compareNear(numaA, rootA, numaB, rootB)
+	})
+	out := slices.Clone(links)
+	for i, place := range places {
+		out[place] = movable[i]
+		out[place].Name, out[place].IPAM = links[place].Name, links[place].IPAM
+	}
+	return out
+}
+
+// placeOf returns the NUMA node and the PCI root of a link, "" if they are not known.
+func (c *compiler) placeOf(l plannedLink) (numa, root string) {
+	for _, p := range c.portsOf([]plannedLink{l}) {
+		numa, root = p.NUMA, c.rootOf(p)
+	}
+	return numa, root
 }
 
 // rootOf returns the PCI root of a port.

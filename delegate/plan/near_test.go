@@ -112,3 +112,46 @@ func TestNearUnknown(t *testing.T) {
 		assert.Equal(t, "bond0-1", p.Bond.Options[bond.Primary])
 	}
 }
+
+// TestNearEach: without a bond the nearest link comes first. Names of the configuration stay
+// with their links, and addresses with their places.
+func TestNearEach(t *testing.T) {
+	facts := nodeFacts()
+	facts.Plugins["static"] = true
+	for device, node := range map[string]string{vfA: "0", vfB: "1"} {
+		d := facts.Devices[device]
+		d.Port.NUMA = node
+		facts.Devices[device] = d
+	}
+	const ipam = `"ipam": [{"type": "static"}, {"type": "host-local"}], `
+	for _, test := range []struct {
+		name, config string
+		want         map[string]string // each link's device and IPAM
+	}{
+		{"near", `"near": "devices", ` + ipam + `"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`,
+			map[string]string{"bond0-1": vfB + " static", "bond0-2": vfA + " host-local"}},
+		{"named", `"near": "devices", ` + ipam + `"links": [{"deviceID": "0000:3b:02.0", "name": "left"}, {"deviceID": "0000:5e:02.0"}]`,
+			map[string]string{"left": vfA + " static", "bond0-2": vfB + " host-local"}},
+		{"not asked for", ipam + `"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`,
+			map[string]string{"bond0-1": vfA + " static", "bond0-2": vfB + " host-local"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p, _, err := Compile(asking(t, `{"name": "n", "attach": "each", `+test.config+`}`, nearNode1), facts)
+			require.NoError(t, err)
+			got := map[string]string{}
+			for _, l := range p.Links {
+				got[l.Name] = l.Device + " " + l.IPAM.Type
+			}
+			assert.Equal(t, test.want, got)
+			assert.Equal(t, firstTable, p.Links[0].Table)
+		})
+	}
+}
+
+// TestPoolEach: interfaces without a bond are made on NICs of a pool too.
+func TestPoolEach(t *testing.T) {
+	f := withNICs()
+	p, _, err := Compile(request(t, `{"name": "n", "attach": "each", "delegate": {"type": "macvlan"}, "links": [{"pool": {}, "count": 3}], "ipam": {"type": "host-local"}}`), f)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"ens1f0", "ens2f0", "ens1f1"}, chosen(p))
+}
