@@ -132,6 +132,15 @@ func TestDeletedWhileNobodyListens(t *testing.T) {
 	assert.Equal(t, []string{"p 0"}, n.shown())
 	assert.Same(t, one, hearOfDeleted(t, n.w, b))
 	eventually(t, func(c *assert.CollectT) { assert.Equal(c, []string{"demo/p BondDeleted"}, o.all()) })
+
+	n.end(b.NSID) // nobody hears of it
+	n.queues = map[*os.File][]bond.Event{}
+	require.NoError(t, n.w.take(n.snapshot(n.open())))
+	assert.Equal(t, []string{"p 0"}, n.shown(), "keep lists no bond that is not there")
+	next := n.attach("next")
+	require.Equal(t, b.NSID, next.NSID)
+	require.NoError(t, n.w.take(n.snapshot(n.open())))
+	assert.Equal(t, []string{"next 2"}, n.shown())
 }
 
 // TestUntoldIsCounted: what is not told of a bond is counted.

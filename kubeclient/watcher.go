@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -108,16 +109,19 @@ func (w *watcher) take(from agentapi.Watch) error {
 	return nil
 }
 
-// takeDeleted takes over those bonds of a Watch that are not among what is there: their
-// pods are, and no DEL has begun. The caller holds the lock.
+// takeDeleted takes over the bonds that are not there although their pods are, and no DEL
+// has begun: those that are known as deleted, unless another pod has the namespace's number,
+// and those of a Watch that are not among what is there. One of keep lists no bond that is
+// not there. The caller holds the lock.
 func (w *watcher) takeDeleted(bonds []agentapi.Bond, old bondTable) {
-	for _, b := range bonds {
-		if w.table.knows(b) {
-			continue
-		}
-		key := linkKey{b.NSID, b.Index}
-		if before := old.deleted[key]; before != nil && before.is(b) {
+	for key, before := range old.deleted {
+		if !slices.ContainsFunc(bonds, func(b agentapi.Bond) bool { return b.NSID == key.nsid && b.Pod != before.Pod }) {
 			w.table.deleted[key] = before
+		}
+	}
+	for _, b := range bonds {
+		key := linkKey{b.NSID, b.Index}
+		if w.table.knows(b) || w.table.deleted[key] != nil {
 			continue
 		}
 		w.table.deleted[key] = &watchedBond{Bond: b}
