@@ -58,11 +58,14 @@ func (s *scene) wantBond(pod, network, condition string) {
 
 // TestWatch: the agent, which has no capability, sees a failover in a running pod and its
 // end, and the pod's events, network-status and condition tell of it. After a restart it
-// sees the bond again.
+// sees the bond again, and its next failover. The metrics are recorded meanwhile.
 func TestWatch(t *testing.T) {
 	s := newScene(t)
-	s.apply(bondNAD("bond-net1", "10.56.217.0/24"), gated(pod("p", "bond-net1@bond0", 1)))
-	s.ready("p")
+	stop := s.record()
+	s.apply(bondNAD("bond-net1", "10.56.217.0/24"), gated(pod("p", "bond-net1@bond0", 1)), pod("ends", "bond-net1@bond0", 1))
+	s.ready("p", "ends")
+	s.apply(pod("q", "bond-net1@bond0", 1))
+	s.ready("q")
 	s.wantBond("p", `{"active":"bond0-1","degraded":false,"up":true} up up`, "True BondsHealthy")
 	of := fmt.Sprintf(`{bond="bond0",namespace=%q,pod="p"}`, s.namespace)
 	s.wantMetric("multibond_watching", "1")
@@ -88,8 +91,17 @@ func TestWatch(t *testing.T) {
 	s.wantMetric("multibond_watching", "1")
 	s.wantMetric("multibond_bond_links_up"+of, "2")
 	assert.Equal(t, "bond0-1 bond0-2\n", s.exec("p", "cat", "/sys/class/net/bond0/bonding/slaves"))
+	s.remove("ends")
+	s.on("ip link set " + pf + " down")
+	s.wantMetric("multibond_bond_links_up"+of, "1")
+	s.wantBond("p", `{"active":"bond0-2","degraded":true,"up":true} down up`, "True BondDegraded")
+	stop()
+	up()
+	for _, pod := range []string{"p", "q"} { // a PF that has just come up does not hear its VFs
+		s.wantMetric(fmt.Sprintf(`multibond_bond_links_up{bond="bond0",namespace=%q,pod=%q}`, s.namespace, pod), "2")
+	}
 
-	s.remove("p")
+	s.remove("p", "q")
 	s.eventually(func() error {
 		if left := grep(s.on("wget -qO- http://127.0.0.1:9476/metrics"), "multibond_bond_up{|multibond_bond_info{"); strings.Contains(left, s.namespace) {
 			return fmt.Errorf("the bond of a pod that is gone: %s", left)

@@ -17,13 +17,16 @@ type dashboard struct {
 	Templating struct {
 		List []struct{ Name, Definition string }
 	}
-	Panels []struct {
-		ID      int
-		Title   string
-		Type    string
-		GridPos struct{ X, Y, W, H int }
-		Targets []struct{ Expr string }
-	}
+	Panels []panel
+}
+
+type panel struct {
+	ID          int
+	Title       string
+	Type        string
+	GridPos     struct{ X, Y, W, H int }
+	Targets     []struct{ Expr, LegendFormat string }
+	FieldConfig struct{ Defaults struct{ Unit string } }
 }
 
 func readDashboard(t *testing.T) (d dashboard) {
