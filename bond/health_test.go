@@ -59,3 +59,35 @@ func TestVerifyHealth(t *testing.T) {
 	k.Fail = func(string) error { return errBroken }
 	assert.ErrorIs(t, bond.VerifyHealth(n, b.Index), errBroken)
 }
+
+// TestLoneInLACP: whether a bond in 802.3ad has only one link, and whether both ends of that
+// pass traffic.
+func TestLoneInLACP(t *testing.T) {
+	const full = 0x3d
+	master := func(mode string) bond.Event {
+		return bond.Event{Link: bond.Link{Index: 9, Kind: "bond", Options: bond.Options{bond.Mode: mode}}}
+	}
+	link := func(index int, ends ...uint8) bond.Event {
+		return bond.Event{Link: bond.Link{Index: index, Master: 9}, Member: &bond.Member{Ends: [2]uint8(ends)}}
+	}
+	for what, c := range map[string]struct {
+		events         []bond.Event
+		alone, partner bool
+	}{
+		"agreed":                         {[]bond.Event{master(bond.LACP), link(1, full, full)}, true, true},
+		"with short timeouts":            {[]bond.Event{master(bond.LACP), link(1, full|2, full|2)}, true, true},
+		"no partner":                     {[]bond.Event{master(bond.LACP), link(1, 0x45, 1)}, true, false},
+		"the partner does not collect":   {[]bond.Event{master(bond.LACP), link(1, full, full&^0x10)}, true, false},
+		"its own end does not":           {[]bond.Event{master(bond.LACP), link(1, full&^0x20, full)}, true, false},
+		"another link":                   {[]bond.Event{master(bond.LACP), link(1, full, full), link(2, full, full)}, false, true},
+		"another mode":                   {[]bond.Event{master(bond.ActiveBackup), link(1, 0, 0)}, false, false},
+		"nothing is known of its bond":   {[]bond.Event{link(1, full, full)}, false, true},
+		"in no bond":                     {[]bond.Event{{Link: bond.Link{Index: 1}}}, false, false},
+		"nothing is known of the link":   {[]bond.Event{master(bond.LACP)}, false, false},
+		"a bond of others that has both": {[]bond.Event{master(bond.LACP), link(1, full, full), {Link: bond.Link{Index: 3, Master: 8}}}, true, true},
+	} {
+		m, alone := bond.LoneInLACP(c.events, 1)
+		assert.Equal(t, c.alone, alone, what)
+		assert.Equal(t, c.partner, m.HasPartner(), what)
+	}
+}

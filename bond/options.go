@@ -255,6 +255,12 @@ func (o Options) sent() []option {
 	return rows
 }
 
+// LeavesActive reports whether a primary that is back leaves the traffic to the active link,
+// unless it is better or the active link fails.
+func (o Options) LeavesActive(primary string) bool {
+	return o[Primary] == primary && slices.Contains([]string{"better", "failure"}, o[reselect])
+}
+
 // onlySent returns those of o that are sent.
 func (o Options) onlySent() Options {
 	out := Options{}

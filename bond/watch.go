@@ -2,6 +2,7 @@ package bond
 
 import (
 	"io/fs"
+	"slices"
 	"syscall"
 
 	"github.com/vishvananda/netlink/nl"
@@ -39,6 +40,28 @@ type Member struct {
 	Active   bool   // it carries traffic, or would
 	MII      MII    // what monitoring says of it
 	Failures uint32 // how often monitoring has found that it had failed, since it is in the bond
+
+	Ends [2]uint8 `json:"-"` // in 802.3ad: the states of its port and of the partner's
+}
+
+// Bits of the state of a port that speaks LACP (LACP_STATE_* in include/net/bond_3ad.h; IEEE
+// 802.1AX-2014, 6.4.2.3): aggregation, synchronization, collecting, distributing.
+const passes = 0x04 | 0x08 | 0x10 | 0x20
+
+// HasPartner reports whether both ends of a link in 802.3ad have agreed to pass traffic.
+func (m Member) HasPartner() bool { return m.Ends[0]&m.Ends[1]&passes == passes }
+
+// LoneInLACP returns how a bond in 802.3ad sees its only link. alone is false if a link is in
+// no such bond, or not the only one in it. events are those of all links of the namespace.
+func LoneInLACP(events []Event, index int) (m Member, alone bool) {
+	at := slices.IndexFunc(events, func(e Event) bool { return e.Link.Index == index })
+	if at < 0 || events[at].Member == nil {
+		return Member{}, false
+	}
+	link := events[at]
+	inLACP := slices.ContainsFunc(events, func(e Event) bool { return e.Link.Index == link.Link.Master && e.Link.Options[Mode] == LACP })
+	hasOthers := slices.ContainsFunc(events, func(e Event) bool { return e.Link.Master == link.Link.Master && e.Link.Index != index })
+	return *link.Member, inLACP && !hasOthers
 }
 
 // MII is the state of a link in a bond (BOND_LINK_* in include/net/bonding.h).
@@ -114,6 +137,10 @@ func (e *Event) parseInfo(attrs []syscall.NetlinkRouteAttr) {
 			Active:   decodeUint(data[nl.IFLA_BOND_SLAVE_STATE].Value) == 0,
 			MII:      MII(decodeUint(data[nl.IFLA_BOND_SLAVE_MII_STATUS].Value)),
 			Failures: decodeUint(data[nl.IFLA_BOND_SLAVE_LINK_FAILURE_COUNT].Value),
+			Ends: [2]uint8{
+				uint8(decodeUint(data[nl.IFLA_BOND_SLAVE_AD_ACTOR_OPER_PORT_STATE].Value)),
+				uint8(decodeUint(data[nl.IFLA_BOND_SLAVE_AD_PARTNER_OPER_PORT_STATE].Value)),
+			},
 		}
 	}
 }

@@ -15,8 +15,9 @@ import (
 	"github.com/multibond/multibond/delegate/record"
 )
 
-// relayCarriers is the duty to end silent faults. If a PF has no carrier, and its VF in a
-// bond keeps its own, a bond with miimon goes on using it, and loses everything. The PF then
+// relayCarriers is the duty to end silent faults. If a PF has no carrier, or has lost LACP in a
+// bond of the host of which it is the only link, and its VF in a bond keeps its carrier, a bond
+// with miimon goes on using it, and loses everything. The PF then
 // disables the VF's link, or in switchdev mode the VF's representor is set down, until the PF
 // has its carrier back. If its driver can do neither, the link is set down in the pod, if Keep
 // may enter it. A PF that was set down is left alone: some VFs go on working then.
@@ -50,6 +51,10 @@ func (k *keeper) relay(rec *record.Record, l plan.Link, now sight) (*errand, err
 		return nil, err
 	}
 	l.PF = pf.Name
+	fault, err := k.faultOf(pf)
+	if err != nil {
+		return nil, err
+	}
 	in, there := bond.Find(now.links(), func(x bond.Link) bool { return rec.Is(l, x) && x.Master == rec.BondIndex })
 	switch {
 	case k.Yield && rec.IsRelayed(l):
@@ -57,11 +62,14 @@ func (k *keeper) relay(rec *record.Record, l plan.Link, now sight) (*errand, err
 		return &errand{what, func(context.Context) error { return k.giveCarrier(rec, l, in) }}, nil
 	case k.Yield:
 		return nil, nil
-	case !pf.Carrier && pf.Up && there && in.Carrier:
+	case fault != "" && pf.Up && there && in.Carrier:
 		delete(k.back, pf.Name)
-		return k.takeCarrier(rec, l, device)
-	case !pf.Carrier:
+		return k.takeCarrier(rec, l, device, fault)
+	case fault != "":
 		delete(k.back, pf.Name)
+		if fault == noPartner && rec.IsRelayed(l) {
+			k.lookAt(rec.Plan.Key(), time.Now().Add(partnerLook))
+		}
 	case rec.IsRelayed(l) && k.isBack(rec.Plan.Key(), pf.Name):
 		what := fmt.Sprintf("PF %s has a carrier again, and %s (%s) gets its own back", pf.Name, l.Name, l.Device)
 		return &errand{what, func(context.Context) error { return k.giveCarrier(rec, l, in) }}, nil
@@ -69,7 +77,36 @@ func (k *keeper) relay(rec *record.Record, l plan.Link, now sight) (*errand, err
 	return nil, nil
 }
 
-// isBack reports whether a PF has had its carrier for the time of holdOff. If not, the Record
+// The faults of a PF that its VFs need not notice.
+const (
+	noCarrier = "has no carrier"
+	noPartner = "has lost its LACP partner"
+)
+
+// partnerLook is after how long to look again whether a PF has a partner. The kernel tells when
+// one is lost, but not of the last step of an agreement: that the partner collects and
+// distributes.
+const partnerLook = time.Second
+
+// faultOf returns the fault of a PF, or "".
+func (k *keeper) faultOf(pf bond.Link) (string, error) {
+	switch {
+	case !pf.Carrier:
+		return noCarrier, nil
+	case pf.Master == 0:
+		return "", nil
+	}
+	host, err := k.host.Observe(bond.OwnNamespace)
+	if err != nil {
+		return "", err
+	}
+	if m, alone := bond.LoneInLACP(host, pf.Index); alone && !m.HasPartner() {
+		return noPartner, nil
+	}
+	return "", nil
+}
+
+// isBack reports whether a PF has worked for the time of HoldOff. If not, the Record
 // is looked at when it has.
 func (k *keeper) isBack(key plan.Key, pf string) bool {
 	if _, counting := k.back[pf]; !counting {
@@ -85,7 +122,7 @@ func (k *keeper) isBack(key plan.Key, pf string) bool {
 
 // takeCarrier returns the errand that takes the carrier from a VF, or nil if that is done,
 // and the VF is about to notice.
-func (k *keeper) takeCarrier(rec *record.Record, l plan.Link, device bond.Device) (*errand, error) {
+func (k *keeper) takeCarrier(rec *record.Record, l plan.Link, device bond.Device, fault string) (*errand, error) {
 	by, err := bond.Representor(k.Sys, device.PF, device.Number)
 	if err != nil {
 		return nil, err
@@ -99,7 +136,7 @@ func (k *keeper) takeCarrier(rec *record.Record, l plan.Link, device bond.Device
 	if err != nil || is == nil || is.LinkState != bond.LinkAuto {
 		return nil, err
 	}
-	what := fmt.Sprintf("PF %s has no carrier, and %s (%s) loses its own, so that %s stops using it", l.PF, l.Name, l.Device, rec.Plan.Bond.Name)
+	what := fmt.Sprintf("PF %s %s, and %s (%s) loses its carrier, so that %s stops using it", l.PF, fault, l.Name, l.Device, rec.Plan.Bond.Name)
 	return &errand{what, func(context.Context) error {
 		rec.SetRelayed(l, by)
 		if err := k.Store.Update(rec); err != nil {

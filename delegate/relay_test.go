@@ -77,7 +77,7 @@ func TestRelay(t *testing.T) {
 					assert.False(t, m.link(pod1, "bond0-1").Carrier)
 					assert.True(t, m.link(pod1, "bond0-2").Carrier)
 					assert.True(t, m.isRelayed())
-					assert.Contains(t, m.log.String(), "PF "+pf+" has no carrier, and bond0-1 ("+vfA+") loses its own, so that bond0 stops using it")
+					assert.Contains(t, m.log.String(), "PF "+pf+" has no carrier, and bond0-1 ("+vfA+") loses its carrier, so that bond0 stops using it")
 					require.NoError(t, m.Check(t.Context(), c1))
 					time.Sleep(settled)
 					if during == "DEL" {
@@ -166,7 +166,7 @@ func TestRelayRefused(t *testing.T) {
 	for range 3 {
 		k.doDutiesNow(t)
 	}
-	assert.Equal(t, "c1:bond0: PF enp1s0 has no carrier, and bond0-1 ("+vfA+") loses its own, so that bond0 stops using it: "+
+	assert.Equal(t, "c1:bond0: PF enp1s0 has no carrier, and bond0-1 ("+vfA+") loses its carrier, so that bond0 stops using it: "+
 		"the driver of enp1s0 cannot do that: setting link state: operation not supported (let the bond probe its router, arpIpTarget, or keep enter the pod, -netns); it is tried again\n", m.log.String())
 	assert.Empty(t, m.readRecord(c1).Relayed)
 	require.NoError(t, m.Check(t.Context(), c1))
@@ -352,6 +352,154 @@ func TestRelayEnds(t *testing.T) {
 				m.mustDel(c1)
 				m.wantState(before)
 			})
+		})
+	}
+}
+
+// hostBond puts a PF into a bond of the host in 802.3ad, of which it is the only link.
+func (m *machine) hostBond(pf string) {
+	b, err := m.namespace("").CreateBond("lacp0", bond.Options{bond.Mode: bond.LACP})
+	require.NoError(m.t, err)
+	m.change("", pf, bond.Change{Up: new(false)})
+	m.change("", pf, bond.Change{Master: &b.Index})
+	m.change("", pf, bond.Change{Up: new(true)})
+}
+
+// TestPFStatusRelay: a PF that is in a bond of the host in 802.3ad, as OpenShift's PF Status
+// Relay wants it. Each case is a defect of that program.
+func TestPFStatusRelay(t *testing.T) {
+	relay := func(t *testing.T, f func(m *machine, k *keeper)) {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMachineOf(t, bondfake.MLX5)
+			before := m.state()
+			m.hostBond("enp1s0")
+			m.mustAdd(watchedRequest(t, standard))
+			k := m.keeper()
+			k.doDutiesNow(t)
+			require.Empty(t, m.log.String(), "all is well")
+			f(m, k)
+			m.mustDel(c1)
+			m.change("", "enp1s0", bond.Change{Master: new(0)})
+			require.NoError(t, m.namespace("").Delete(m.link("", "lacp0").Index))
+			m.change("", "enp1s0", bond.Change{Up: new(true)})
+			m.wantState(before)
+		})
+	}
+	const disabled, auto = uint32(bond.LinkDisabled), uint32(bond.LinkAuto)
+
+	t.Run("a PF without a carrier is not looked at", func(t *testing.T) {
+		relay(t, func(m *machine, k *keeper) {
+			m.Plug("enp1s0", false)
+			k.doDutiesNow(t)
+			assert.Equal(t, disabled, m.linkState("enp1s0"))
+			m.SetPartner("enp1s0", false)
+			m.Plug("enp1s0", true)
+			k.doDutiesNow(t)
+			assert.Equal(t, disabled, m.linkState("enp1s0"), "it has its carrier, and no partner yet")
+			m.SetPartner("enp1s0", true)
+			k.looksUntil(t)
+			assert.Equal(t, auto, m.linkState("enp1s0"))
+		})
+	})
+	t.Run("a VF that somebody has disabled is enabled when LACP is up", func(t *testing.T) {
+		relay(t, func(m *machine, k *keeper) {
+			m.changeVF("enp1s0", func(vf *bond.VF) { vf.LinkState = bond.LinkDisabled })
+			for _, there := range []bool{false, true} {
+				m.SetPartner("enp1s0", there)
+				k.doDutiesNow(t)
+				assert.Equal(t, disabled, m.linkState("enp1s0"))
+			}
+			m.changeVF("enp1s0", func(vf *bond.VF) { vf.LinkState = bond.LinkAuto })
+		})
+	})
+	t.Run("PFs are looked up once", func(t *testing.T) {
+		relay(t, func(m *machine, k *keeper) {
+			m.change("", "enp1s0", bond.Change{Up: new(false)})
+			m.change("", "enp1s0", bond.Change{Name: new("ens9")})
+			m.change("", "ens9", bond.Change{Up: new(true)})
+			m.SetPartner("ens9", false)
+			k.doDutiesNow(t)
+			assert.Equal(t, disabled, m.linkState("ens9"))
+			m.SetPartner("ens9", true)
+			k.looksUntil(t)
+			assert.Equal(t, auto, m.linkState("ens9"))
+			m.change("", "ens9", bond.Change{Up: new(false)})
+			m.change("", "ens9", bond.Change{Name: new("enp1s0")})
+		})
+	})
+	t.Run("what did not work is said to have worked", func(t *testing.T) {
+		relay(t, func(m *machine, k *keeper) {
+			m.Fail = func(verb string) error {
+				if strings.HasPrefix(verb, "ChangeVF") {
+					return unix.EPERM
+				}
+				return nil
+			}
+			m.SetPartner("enp1s0", false)
+			k.doDutiesNow(t)
+			m.Fail = nil
+			assert.Equal(t, "c1:bond0: PF enp1s0 has lost its LACP partner, and bond0-1 ("+vfA+") loses its carrier, so that bond0 stops using it: "+
+				"operation not permitted; it is tried again\n", m.log.String())
+		})
+	})
+	t.Run("if it ends while LACP is lost, VFs stay disabled", func(t *testing.T) {
+		relay(t, func(m *machine, k *keeper) {
+			m.SetPartner("enp1s0", false)
+			k.doDutiesNow(t)
+			require.Equal(t, disabled, m.linkState("enp1s0"))
+			k = m.keeper()
+			k.Yield = true
+			k.doDutiesNow(t)
+			assert.Equal(t, auto, m.linkState("enp1s0"))
+			k.Yield = false
+			k.doDutiesNow(t)
+			require.Equal(t, disabled, m.linkState("enp1s0"), "and the DEL gives it back, too")
+		})
+	})
+	t.Run("it looks in place of listening", func(t *testing.T) {
+		relay(t, func(m *machine, k *keeper) {
+			assert.Empty(t, k.due)
+			k.hear(bond.Event{NSID: bond.OwnNamespace, Link: bond.Link{Name: "enp1s0", Device: pfA}})
+			assert.True(t, k.isDue(c1))
+			k.doDuties(t.Context())
+			assert.Empty(t, k.due)
+			m.SetPartner("enp1s0", false)
+			k.doDutiesNow(t)
+			assert.NotEmpty(t, k.due, "the kernel does not tell of the last step of an agreement")
+			k.HoldOff = 10 * time.Second
+			m.SetPartner("enp1s0", true)
+			k.doDutiesNow(t)
+			assert.Equal(t, disabled, m.linkState("enp1s0"), "it has to stay")
+			k.looksUntil(t)
+			assert.Equal(t, auto, m.linkState("enp1s0"))
+		})
+	})
+}
+
+// TestNoRelayInHostBonds: bonds of the host in other modes, and of several links, go on by
+// themselves.
+func TestNoRelayInHostBonds(t *testing.T) {
+	for what, prepare := range map[string]func(m *machine){
+		"another mode": func(m *machine) {
+			m.change("", "enp1s0", bond.Change{Master: new(0)})
+			require.NoError(m.t, m.namespace("").Delete(m.link("", "lacp0").Index))
+			b, err := m.namespace("").CreateBond("other0", bond.Options{bond.Mode: bond.ActiveBackup})
+			require.NoError(m.t, err)
+			m.change("", "enp1s0", bond.Change{Master: &b.Index})
+		},
+		"another link": func(m *machine) {
+			m.change("", "enp2s0v1", bond.Change{Master: new(m.link("", "lacp0").Index)})
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			m := newMachineOf(t, bondfake.MLX5)
+			m.hostBond("enp1s0")
+			m.mustAdd(watchedRequest(t, standard))
+			prepare(m)
+			m.SetPartner("enp1s0", false)
+			m.keeper().doDutiesNow(t)
+			assert.Empty(t, m.log.String())
+			assert.False(t, m.isRelayed())
 		})
 	}
 }

@@ -66,7 +66,10 @@ type link struct {
 	acceptRA string // as it was set; "": the kernel's default
 	port     int    // dev_port
 	portName string // phys_port_name
-	late     late   // a MAC that it will have
+
+	noPartner bool // in 802.3ad
+	forced    bool // a bond whose primary was enslaved has to use it once (force_primary)
+	late      late // a MAC that it will have
 
 	// Only for a bond.
 	keepsIPv6 bool  // when it is set down
@@ -438,11 +441,14 @@ func (k *Kernel) release(l *link, tellMTU bool) {
 	}
 }
 
-// chooseActive makes l the active link if there is none yet or l is the primary.
+// chooseActive makes l the active link if there is none yet, or if l is the primary and takes
+// the traffic back.
 func (b *link) chooseActive(l *link) {
-	if b.active == nil || l.Name == b.Options[bond.Primary] {
+	isPrimary := l.Name == b.Options[bond.Primary]
+	if b.active == nil || isPrimary && (b.forced || !b.Options.LeavesActive(l.Name)) {
 		b.active = l
 	}
+	b.forced = b.forced && !isPrimary
 	if b.takesActiveMAC() {
 		b.MAC = b.active.MAC
 	}

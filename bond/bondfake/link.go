@@ -255,6 +255,7 @@ func (l *link) enslave(b *link) error {
 			return err
 		}
 	}
+	b.forced = b.forced || l.Name == b.Options[bond.Primary]
 	l.changeUp(true)
 	return nil
 }

@@ -68,6 +68,14 @@ func (n *namespace) ObserveIn(number int) ([]bond.Event, error) {
 	return out, nil
 }
 
+// SetPartner has a link of the host, in a bond in 802.3ad, agree with a partner or lose it. It
+// has one to begin with, unlike in the real kernel.
+func (k *Kernel) SetPartner(name string, there bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.named(k.namespaces[""], name).noPartner = !there
+}
+
 // numbered returns the namespace that has a number in the host's, or nil.
 func (k *Kernel) numbered(number int) *namespace {
 	for _, n := range k.namespaces {
@@ -86,6 +94,9 @@ func (n *namespace) observe(number int) (out []bond.Event) {
 		}
 		if b := n.k.master(l); b != nil && b.Kind == "bond" {
 			e.Member = &bond.Member{Active: b.active == l || !b.hasActive(), Failures: l.failed}
+			if b.Options[bond.Mode] == bond.LACP && !l.noPartner {
+				e.Member.Ends = [2]uint8{0x3d, 0x3d}
+			}
 			if !e.Link.Carrier {
 				e.Member.MII = bond.MIIDown
 			}
