@@ -69,18 +69,26 @@ func Build(n Namespace, s Spec, links []Link) (Link, error) {
 		if err := whileBusy(enslave); err != nil {
 			return b, fmt.Errorf("enslaving %s (%s, MAC %s) to %s (%s): %w", l.Name, l.what(), l.MAC, s.Name, s.Options[Mode], hinted(err))
 		}
-		own := s.LinkOptions[l.Name].onlySent()
-		if len(own) == 0 {
-			continue
-		}
-		if err := n.Change(l.Index, Change{Options: own}); err != nil {
-			return b, fmt.Errorf("setting %s of %s in %s: %w", own, l.Name, s.Name, err)
+		if err := s.SetLinkOptions(n, l); err != nil {
+			return b, err
 		}
 	}
 	if err := n.Change(b.Index, Change{Up: new(true)}); err != nil {
 		return b, fmt.Errorf("setting %s up: %w", s.Name, err)
 	}
 	return n.Link(s.Name)
+}
+
+// SetLinkOptions gives a link in the bond s its own options.
+func (s Spec) SetLinkOptions(n Namespace, l Link) error {
+	own := s.LinkOptions[l.Name].onlySent()
+	if len(own) == 0 {
+		return nil
+	}
+	if err := n.Change(l.Index, Change{Options: own}); err != nil {
+		return fmt.Errorf("setting %s of %s in %s: %w", own, l.Name, s.Name, err)
+	}
+	return nil
 }
 
 // Prepare makes a link ready to be enslaved: down and without addresses. It

@@ -28,15 +28,24 @@ func (k *keeper) inside(rec *record.Record, do func(pod bond.Namespace) error) e
 	return do(s.pod)
 }
 
-// setInPod sets a link up or down in the pod, as long as it is in the bond.
-func (k *keeper) setInPod(rec *record.Record, l plan.Link, up bool) error {
+// insideLink calls do in the pod with a link of a Record, if it is there.
+func (k *keeper) insideLink(rec *record.Record, l plan.Link, do func(pod bond.Namespace, in bond.Link) error) error {
 	return k.inside(rec, func(pod bond.Namespace) error {
 		links, err := pod.Links()
 		if err != nil {
 			return err
 		}
-		in, there := bond.Find(links, func(x bond.Link) bool { return rec.Is(l, x) && x.Master == rec.BondIndex })
-		if !there || in.Up == up {
+		if in, there := bond.Find(links, func(x bond.Link) bool { return rec.Is(l, x) }); there {
+			return do(pod, in)
+		}
+		return nil
+	})
+}
+
+// setInPod sets a link up or down in the pod, as long as it is in the bond.
+func (k *keeper) setInPod(rec *record.Record, l plan.Link, up bool) error {
+	return k.insideLink(rec, l, func(pod bond.Namespace, in bond.Link) error {
+		if in.Master != rec.BondIndex || in.Up == up {
 			return nil
 		}
 		return pod.Change(in.Index, bond.Change{Up: &up})

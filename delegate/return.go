@@ -67,7 +67,7 @@ func (k *keeper) isAnothers(rec *record.Record, l plan.Link) (bool, error) {
 
 // bringBack gives a device that is back what its ADD gave it, moves it into the pod, and
 // enslaves it. The last three are one request, because keep cannot change what is in the
-// pod.
+// pod, or has to be allowed to.
 func (k *keeper) bringBack(rec *record.Record, l plan.Link, back bond.DeviceFacts, now sight) error {
 	if other, taken := bond.Taken(now.links(), l.Name); taken {
 		return fmt.Errorf("the pod has another interface of that name: %s", plan.DescribeLink(other, l.Name))
@@ -92,7 +92,53 @@ func (k *keeper) bringBack(rec *record.Record, l plan.Link, back bond.DeviceFact
 	if err := bond.Bounce(k.host, *back.Link); err != nil {
 		return err
 	}
-	return k.host.Change(back.Link.Index, bond.Change{Number: rec.NSID, Name: &l.Name, Master: &rec.BondIndex})
+	name := k.arrivesAs(rec, l, back.Link.Index)
+	return k.host.Change(back.Link.Index, bond.Change{Number: rec.NSID, Name: &name, Master: &rec.BondIndex})
+}
+
+// arrivesAs returns the name under which a link is enslaved. The kernel has a link that is
+// enslaved under the primary's name take the traffic once, whatever primary_reselect says
+// (force_primary in drivers/net/bonding/bond_main.c), and one that is renamed to it not. So if
+// that is not wanted, and Keep may rename it in the pod, it comes under another name.
+func (k *keeper) arrivesAs(rec *record.Record, l plan.Link, index int) string {
+	if k.Netns != "" && rec.Plan.Bond.Options.LeavesActive(l.Name) {
+		return fmt.Sprintf("mb%d", index)
+	}
+	return l.Name
+}
+
+// finishReturn returns the errand that gives a link that has returned what only somebody
+// inside the pod can give it, or nil if it has that. Without its own options a link works, too.
+func (k *keeper) finishReturn(rec *record.Record, l plan.Link, in bond.Link) (*errand, error) {
+	inBond, named := in.Master == rec.BondIndex, in.Name == l.Name
+	missing := rec.Plan.Bond.LinkOptions[l.Name].Differences(in.Options)
+	switch {
+	case inBond && named && (len(missing) == 0 || k.Netns == ""):
+		return nil, nil
+	case k.Netns == "" && inBond:
+		return nil, fmt.Errorf("%s is in %s again as %s: keep would have to enter the pod to rename it (-netns)", l.Name, rec.Plan.Bond.Name, in.Name)
+	case k.Netns == "":
+		return nil, fmt.Errorf("%s is in the pod again, but the kernel did not add it to %s: add it there by hand, or start the pod anew", l.Name, rec.Plan.Bond.Name)
+	}
+	what := fmt.Sprintf("%s (%s) gets its place in %s, its name and its options", l.Name, l.Device, rec.Plan.Bond.Name)
+	return &errand{what, func(context.Context) error {
+		return k.insideLink(rec, l, func(pod bond.Namespace, in bond.Link) error { return settle(pod, rec, l, in) })
+	}}, nil
+}
+
+// settle makes the first of what a link in the pod lacks.
+func settle(pod bond.Namespace, rec *record.Record, l plan.Link, in bond.Link) error {
+	inBond, named := in.Master == rec.BondIndex, in.Name == l.Name
+	if inBond && named {
+		return rec.Plan.Bond.SetLinkOptions(pod, in)
+	}
+	if err := pod.Change(in.Index, bond.Change{Up: new(false)}); err != nil {
+		return err
+	}
+	if !inBond {
+		return pod.Change(in.Index, bond.Change{Master: &rec.BondIndex})
+	}
+	return pod.Change(in.Index, bond.Change{Name: &l.Name, Up: new(true)})
 }
 
 // setAsAttached gives a device on the host the settings at its PF and the MAC that it had
@@ -128,12 +174,11 @@ func hasMoved(now sight, mac string) bool {
 // noteReturn returns the errand that writes into the Record what a link is that has
 // returned, or nil if the Record has it.
 func (k *keeper) noteReturn(rec *record.Record, l plan.Link, in bond.Link) (*errand, error) {
-	_, returning := rec.Returning[l.Name]
-	switch {
-	case !returning:
+	if _, returning := rec.Returning[l.Name]; !returning {
 		return nil, nil
-	case in.Master != rec.BondIndex:
-		return nil, fmt.Errorf("%s is in the pod again, but the kernel did not add it to %s: add it there by hand, or start the pod anew", l.Name, rec.Plan.Bond.Name)
+	}
+	if todo, err := k.finishReturn(rec, l, in); todo != nil || err != nil {
+		return todo, err
 	}
 	return &errand{l.Name + " is back in " + rec.Plan.Bond.Name, func(context.Context) error {
 		back, err := bond.SurveyDevice(k.Sys, k.host, l.Device, l.DevPort)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/assert"
@@ -138,7 +139,7 @@ func TestNoReturn(t *testing.T) {
 // that was made anew is left as it is then.
 func TestKilledInReturn(t *testing.T) {
 	ends := map[string]func(m *machine){
-		"keep and DEL":                      func(m *machine) { m.keeper().doDutiesNow(m.t); require.NoError(m.t, m.Check(m.t.Context(), c1)) },
+		"keep and DEL":                      func(m *machine) { m.keeperInside().doDutiesNow(m.t); require.NoError(m.t, m.Check(m.t.Context(), c1)) },
 		"DEL":                               func(*machine) {},
 		"the end of the namespace, and DEL": func(m *machine) { m.RemoveNamespace(pod1); m.AddNamespace(pod1) },
 	}
@@ -146,24 +147,110 @@ func TestKilledInReturn(t *testing.T) {
 		for _, i := range vfScenarios {
 			t.Run(what+" after "+scenarios[i].name, func(t *testing.T) {
 				t.Parallel()
-				passed := killedInReturn(t, i, 0, next)
-				require.GreaterOrEqual(t, len(passed), 10)
-				for n, edge := range passed {
-					t.Run(fmt.Sprintf("%d %s", n+1, edge), func(t *testing.T) { killedInReturn(t, i, n+1, next) })
-				}
+				killedAtEachEdge(t, func(t *testing.T) (*machine, plan.Request, string) { return watchedStage(t, i) }, next)
 			})
 		}
+		t.Run(what+" with options of links", func(t *testing.T) { killedAtEachEdge(t, optionsStage, next) })
 	}
+}
+
+func killedAtEachEdge(t *testing.T, stage func(*testing.T) (*machine, plan.Request, string), next func(*machine)) {
+	passed := killedInReturn(t, stage, 0, next)
+	require.GreaterOrEqual(t, len(passed), 10)
+	for n, edge := range passed {
+		t.Run(fmt.Sprintf("%d %s", n+1, edge), func(t *testing.T) { killedInReturn(t, stage, n+1, next) })
+	}
+}
+
+// optionsStage is a bond whose links have options, and whose primary does not take the
+// traffic back.
+func optionsStage(t *testing.T) (*machine, plan.Request, string) {
+	m := newMachine(t)
+	config := strings.NewReplacer(`"deviceID": "0000:3b:02.0"`, `"deviceID": "0000:3b:02.0", "queueId": 3, "prio": 7`,
+		`"type": "multibond"`, `"type": "multibond", "primary": "bond0-1", "primaryReselect": "failure"`).Replace(standard)
+	return m, watchedRequest(t, config), m.state()
+}
+
+// TestReturnInside: a link that comes back has its options, and the primary leaves the traffic
+// where it is, if Keep may enter the pod. If not, it takes the traffic once.
+func TestReturnInside(t *testing.T) {
+	for _, inside := range []bool{true, false} {
+		t.Run(fmt.Sprint(inside), func(t *testing.T) {
+			m, r, before := optionsStage(t)
+			m.mustAdd(r)
+			attached := m.readRecord(c1)
+			require.Equal(t, "bond0-1", m.active())
+			k := m.keeper()
+			if inside {
+				k = m.keeperInside()
+			}
+			m.Recreate(vfA, "eth0")
+			require.Equal(t, "bond0-2", m.active())
+			k.doDutiesNow(t)
+			back := m.link(pod1, "bond0-1")
+			assert.Equal(t, m.link(pod1, "bond0").Index, back.Master)
+			assert.True(t, back.Up)
+			assert.Empty(t, m.readRecord(c1).Returning, m.log.String())
+			err := m.Check(t.Context(), c1)
+			if inside {
+				assert.Equal(t, "bond0-2", m.active())
+				assert.Equal(t, attached.Attached["bond0-1"].Link.Name, back.Name)
+				assert.NoError(t, err)
+			} else {
+				assert.Equal(t, "bond0-1", m.active())
+				assert.ErrorContains(t, err, "queueId is 0, was 3")
+			}
+			m.mustDel(c1)
+			m.wantLike(before)
+		})
+	}
+}
+
+// active returns the name of the link that carries the traffic of c1.
+func (m *machine) active() string {
+	events, err := m.namespace(pod1).Observe(bond.OwnNamespace)
+	require.NoError(m.t, err)
+	var index int
+	for _, e := range events {
+		if e.Link.Name == "bond0" {
+			index = e.ActiveLink
+		}
+	}
+	l, there := bond.Find(must(m.namespace(pod1).Links()), func(l bond.Link) bool { return l.Index == index })
+	require.True(m.t, there)
+	return l.Name
+}
+
+// TestReturnNotEnslaved: what the kernel has moved, and refused to enslave, Keep enslaves in
+// the pod if it may enter it, and names otherwise.
+func TestReturnNotEnslaved(t *testing.T) {
+	m, r, before := watchedStage(t, 0)
+	m.mustAdd(r)
+	attached := m.state()
+	m.Recreate(vfA, "eth0")
+	k := m.keeper()
+	k.doDutiesNow(t)
+	rec := m.readRecord(c1)
+	rec.Returns(rec.Plan.Links[0], time.Now())
+	require.NoError(t, m.Store.Update(rec))
+	m.change(pod1, "bond0-1", bond.Change{Master: new(0)})
+	k.doDutiesNow(t)
+	assert.Contains(t, m.log.String(), "but the kernel did not add it to bond0: add it there by hand")
+	m.keeperInside().doDutiesNow(t)
+	m.wantLike(attached)
+	require.NoError(t, m.Check(t.Context(), c1))
+	m.mustDel(c1)
+	m.wantLike(before)
 }
 
 // killedInReturn kills keep at an edge, or not at all if that is 0, and goes on with next and
 // DEL. It returns the edges.
-func killedInReturn(t *testing.T, scenario, edge int, next func(*machine)) (passed []string) {
-	m, r, before := watchedStage(t, scenario)
+func killedInReturn(t *testing.T, stage func(*testing.T) (*machine, plan.Request, string), edge int, next func(*machine)) (passed []string) {
+	m, r, before := stage(t)
 	m.mustAdd(r)
 	m.Recreate(vfA, "eth0")
 	m.edges.reset(edge, kill)
-	require.Equal(t, edge > 0, untilKilled(func() { m.keeper().doDutiesNow(t) }))
+	require.Equal(t, edge > 0, untilKilled(func() { m.keeperInside().doDutiesNow(t) }))
 	passed = m.edges.passed
 	m.edges.reset(0, nil)
 	next(m)

@@ -15,7 +15,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"multibond": main, "flannel": flannel, "hang": hang, "dhcpwatch": dhcpWatch, "keeponly": keepOnly})
+	testscript.Main(m, map[string]func(){"multibond": main, "flannel": flannel, "hang": hang, "dhcpwatch": dhcpWatch, "keeponly": keepOnly, "keepinside": keepInside})
 }
 
 // hang is a verb that does not end.
