@@ -2,7 +2,6 @@ package delegate
 
 import (
 	"cmp"
-	"reflect"
 	"slices"
 
 	"github.com/multibond/multibond/bond"
@@ -68,7 +67,7 @@ func verifyRouting(problems *bond.Problems, s sandbox, rec *record.Record) error
 	}
 	for _, path := range want.Paths {
 		same := func(is bond.Multipath) bool {
-			return is.Dst == path.Dst.Masked() && cmp.Or(path.Table, is.Table) == is.Table && reflect.DeepEqual(is.Hops, path.Hops)
+			return is.Dst == path.Dst.Masked() && cmp.Or(path.Table, is.Table) == is.Table && slices.Equal(is.Hops, path.Hops)
 		}
 		if !slices.ContainsFunc(now.Paths, same) {
 			problems.Add(rec.Plan.IfName, "", "route %s is missing", path)
