@@ -88,11 +88,17 @@ func (h *Host) Drill(ctx context.Context, r DrillRequest) (Drill, error) {
 	return out, nil
 }
 
-func (h *Host) drill(ctx context.Context, rec *record.Record, r DrillRequest) (Drill, error) {
+func (h *Host) drill(ctx context.Context, rec *record.Record, r DrillRequest) (out Drill, err error) {
 	if err := h.checkDrillable(rec); err != nil {
 		return Drill{}, err
 	}
 	if err := h.endOverdueDrill(ctx, rec); err != nil {
+		return Drill{}, err
+	}
+	if rec, err = h.Store.Load(r.Key); err == nil {
+		err = isDrilled(rec)
+	}
+	if err != nil {
 		return Drill{}, err
 	}
 	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID)

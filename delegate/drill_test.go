@@ -96,8 +96,9 @@ func TestDrillRefused(t *testing.T) {
 		},
 			"network net1: IPAM has named no gateway (-target: an address that answers to ping)"},
 		"another drill": {func(m *machine, _ *DrillRequest) {
-			m.edit(func(rec *record.Record) { rec.Lowered = map[string]time.Time{"bond0-2": time.Now().Add(time.Minute)} })
-		}, "network net1: a drill of this bond has set bond0-2 down, and may run until 00:01:00"},
+			m.edit(func(rec *record.Record) { rec.Lowered = map[string]time.Time{"bond0-1": time.Now().Add(time.Minute)} })
+			m.change(pod1, "bond0-1", bond.Change{Up: new(false)})
+		}, "network net1: a drill of this bond has set bond0-1 down, and may run until 00:01:00"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
