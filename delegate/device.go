@@ -48,13 +48,11 @@ func (w *wayBack) restoreDevice(ctx context.Context, l plan.Link) error {
 	if err != nil || errors.Is(failed, errNoTime) {
 		return errors.Join(err, failed)
 	}
-	if failed != nil {
-		if err := w.releaseRefused(ctx, l, failed, what); err != nil {
-			return err
-		}
-	}
 	w.removeCorruptCache(plan.Key{ContainerID: w.rec.Plan.ContainerID, IfName: l.Name}, &w.outcome)
-	return nil
+	if err := w.removeCache(l, failed, false); err != nil || failed == nil {
+		return err
+	}
+	return w.releaseRefused(ctx, l, failed, what)
 }
 
 // releaseRefused is called for a device that is as before, although its plugins have refused.
@@ -152,11 +150,7 @@ func (w *wayBack) freePlugins(ctx context.Context, l plan.Link) error {
 	if failed != nil {
 		w.leave("%s: %v", l.Name, failed)
 	}
-	var errs []error
-	for _, p := range l.Plugins {
-		errs = append(errs, w.removeCacheOfOldSRIOV(p, l))
-	}
-	return errors.Join(append(errs, w.releaseFor(ctx, l))...)
+	return errors.Join(w.removeCache(l, failed, true), w.releaseFor(ctx, l))
 }
 
 // freeIfLeft is freePlugins for a device that is left alone. If its Record was set aside,

@@ -67,7 +67,7 @@ func TestDelRefusedOnce(t *testing.T) {
 func TestDelTornCache(t *testing.T) {
 	type torn struct{ text, refusal string }
 	const refusal = "unexpected end of JSON input"
-	for c, stays := range map[torn]bool{{"", refusal}: false, {`{"Master": "enp`, refusal}: false, {`{"Master": "enp1s0"}`, refusal}: true, {"", ""}: false, {`{"Master": "enp1s0"}`, ""}: true} {
+	for c, stays := range map[torn]bool{{"", refusal}: false, {`{"Master": "enp`, refusal}: false, {`{"Master": "enp1s0"}`, refusal}: false, {"", ""}: false, {`{"Master": "enp1s0"}`, ""}: true} {
 		t.Run(c.text+c.refusal, func(t *testing.T) {
 			m := newMachine(t)
 			before := m.state()

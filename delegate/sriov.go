@@ -62,13 +62,17 @@ func (w *wayBack) netnsOfDel(p netconf.Plugin, l plan.Link, netns string) string
 	return netns
 }
 
-// removeCacheOfOldSRIOV does what a sriov-cni that keeps no notes does not do at DEL
-// without a namespace: it removes the plugin's file of the attachment.
-func (w *wayBack) removeCacheOfOldSRIOV(p netconf.Plugin, l plan.Link) error {
-	if p.Type != sriov || w.keepsNotes(p) {
-		return nil
+// removeCache removes sriov-cni's file of an attachment, if sriov-cni does not: its DEL has
+// failed, or was ended because it took too long. A sriov-cni that keeps no notes does not do
+// so at DEL without a namespace, either: freed is true then. Nobody else needs that file.
+func (w *wayBack) removeCache(l plan.Link, failed error, freed bool) error {
+	var files []string
+	for _, p := range l.Plugins {
+		if p.Type == sriov && (failed != nil || freed && !w.keepsNotes(p)) {
+			files = append(files, filepath.Join(w.SRIOV, w.rec.Plan.ContainerID+"-"+l.Name))
+		}
 	}
-	return w.Store.Files.Remove(filepath.Join(w.SRIOV, w.rec.Plan.ContainerID+"-"+l.Name))
+	return w.Store.Files.Remove(files...)
 }
 
 // removeNote removes sriov-cni's note that a link's VF is in the namespace at netns. It

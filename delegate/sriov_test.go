@@ -3,10 +3,12 @@ package delegate
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -252,5 +254,29 @@ func TestNoteChangesMeanwhile(t *testing.T) {
 		require.NoError(t, m.removeNote(t.Context(), host, plan.Link{Device: vfA}, pod1))
 		require.True(t, looked)
 		assert.Equal(t, stays, len(m.noted()) == 1, netns)
+	}
+}
+
+// TestSRIOVHangs: nothing of a sriov-cni is left that was ended because its DEL took too long,
+// or that refuses, whatever its release.
+func TestSRIOVHangs(t *testing.T) {
+	for name, fails := range map[string]func(*machine){
+		"hangs":   func(m *machine) { m.plugins.hang["sriov DEL bond0-2"] = true },
+		"refuses": func(m *machine) { m.plugins.refuse["sriov DEL bond0-2"] = "no" },
+	} {
+		for _, newest := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, newest %t", name, newest), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					m, _ := addedPod(t)
+					if newest {
+						m.newestSRIOV()
+					}
+					writeFile(t, filepath.Join(m.SRIOV, "c1-bond0-2"), "{}", 0o600)
+					fails(m)
+					require.NoError(t, m.Del(t.Context(), podKey))
+					assert.NoFileExists(t, filepath.Join(m.SRIOV, "c1-bond0-2"))
+				})
+			})
+		}
 	}
 }
