@@ -90,10 +90,12 @@ var moves = map[string]func(m *machine){
 			m.keepOnce()
 		}
 	},
-	"keep while the cable of c1's PF is out": func(m *machine) {
+	"keep while the cables of c1's PFs are out": func(m *machine) {
 		if m.hasShared() {
-			m.Plug("enp1s0", false)
-			defer m.Plug("enp1s0", true)
+			for _, pf := range []string{"enp1s0", "enp2s0"} {
+				m.Plug(pf, false)
+				defer m.Plug(pf, true)
+			}
 			m.keepOnce()
 		}
 	},
@@ -111,13 +113,13 @@ func (m *machine) hasShared() bool {
 
 // keepOnce has Keep do what is to be done now, for c1 first.
 func (m *machine) keepOnce() {
-	k := m.keeper()
+	k := m.keeperInside()
 	for _, key := range []plan.Key{c1, c2} {
 		k.serve(m.t.Context(), key)
 	}
 }
 
-// newLife is newMachine with a PF that can disable a VF's link.
+// newLife is newMachine, but the first of its PFs can disable a VF's link.
 func newLife(t *testing.T) *machine { return newMachineOn(t, kernelOfLife()) }
 
 func kernelOfLife() *bondfake.Kernel {
@@ -174,8 +176,8 @@ func (m *machine) print() string {
 		if rec == nil {
 			continue
 		}
-		out += fmt.Sprintf("%s %s %t %v %v %v %t %v %v %t %v %v\n", k, rec.Phase(), rec.BootID == m.BootID, rec.Started, slices.Sorted(maps.Keys(rec.Attached)), rec.Restored, rec.IPAMAsked, rec.After, slices.Sorted(maps.Keys(rec.Unanswered)), rec.Hangs(m.Limbo.GiveUp),
-			slices.Sorted(maps.Keys(rec.Returning)), rec.Relayed)
+		out += fmt.Sprintf("%s %s %t %v %v %v %t %v %v %t %v %v %v\n", k, rec.Phase(), rec.BootID == m.BootID, rec.Started, slices.Sorted(maps.Keys(rec.Attached)), rec.Restored, rec.IPAMAsked, rec.After, slices.Sorted(maps.Keys(rec.Unanswered)), rec.Hangs(m.Limbo.GiveUp),
+			slices.Sorted(maps.Keys(rec.Returning)), rec.Relayed, rec.Downed)
 	}
 	return out
 }

@@ -5,10 +5,12 @@
 // deadline and repeated, as by runtimes, sriov-cni refuses, dies, hangs, prints
 // garbage or leaves a VLAN, IPAM fails after its work or hangs, the disk is full or
 // read-only, Records are cut short, namespaces go away, the application in the pod
-// deletes or renames the bond and its links, VFs are made anew, the machine
-// reboots. After each round everything is undone as a runtime undoes it, and the
-// whole state compared with what it was: every VF and what its PF keeps for it,
-// bonds, addresses, Records, sriov-cni's files.
+// deletes or renames the bond and its links, VFs are made anew, cables are pulled,
+// the machine reboots. keep runs beside all that, is killed and started again. A
+// bond that has lost nothing but links must be whole then. After each round
+// everything is undone as a runtime undoes it, and the whole state compared with
+// what it was: PFs, every VF and what its PF keeps for it, bonds, addresses,
+// Records, sriov-cni's files.
 //
 // A round depends on the seed and its number only, up to the instants at which
 // things happen. One that leaks is tried again with fewer operations, and the
@@ -16,11 +18,13 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -73,11 +77,28 @@ func run(ctx context.Context, kernel, plugin, flags string) ([]byte, error) {
 		return nil, err
 	}
 	defer vm.Close()
-	out, err := vm.Run(ctx, lab.Cmd{Args: []string{"sh", "-c", "exec /opt/cni/bin/faults-driver " + flags}, Stderr: os.Stderr, Timeout: life})
+	said, says := io.Pipe()
+	go obey(vm, said)
+	out, err := vm.Run(ctx, lab.Cmd{Args: []string{"sh", "-c", "exec /opt/cni/bin/faults-driver " + flags}, Stderr: says, Timeout: life})
 	if err == nil && out.Exit != 0 {
 		err = fmt.Errorf("the campaign exited with status %d", out.Exit)
 	}
 	return out.Stdout, err
+}
+
+// obey pulls and plugs cables as lines of the driver order it. It prints the other lines.
+func obey(vm *lab.VM, said io.Reader) {
+	lines := bufio.NewScanner(said)
+	lines.Buffer(nil, 16<<20)
+	for lines.Scan() {
+		var pf int
+		var order string
+		if n, _ := fmt.Sscanf(lines.Text(), "faults: cable %d %s", &pf, &order); n < 2 {
+			fmt.Fprintln(os.Stderr, lines.Text())
+		} else if err := vm.Cable(pf, order == "on"); err != nil {
+			fmt.Fprintln(os.Stderr, "faults:", err) // the driver waits for it in vain
+		}
+	}
 }
 
 // summary says in lines what the report says.
@@ -85,20 +106,23 @@ func summary(report []byte, file string) error {
 	var r struct {
 		Seed                      uint64
 		Rounds, Leaks             int
-		Operations, KillsByPlace  map[string]int
+		LinksBack, BondsWhole     int
+		Operations                map[string]int
+		KillsByPlace              map[string]int
+		KeepKillsByPlace          map[string]int
 		SlowestRestoreMS, Seconds float64
 	}
 	if err := json.Unmarshal(report, &r); err != nil {
 		return err
 	}
-	total, kills := 0, 0
-	for _, n := range r.Operations {
+	fmt.Printf("seed %d: %d rounds, %d operations, the plugin killed %d times at %d places, keep %d times, %d links brought back, %d bonds whole again, %d leaks, slowest DEL %.0f ms, %.0f s: %s\n",
+		r.Seed, r.Rounds, sum(r.Operations), sum(r.KillsByPlace), len(r.KillsByPlace), sum(r.KeepKillsByPlace), r.LinksBack, r.BondsWhole, r.Leaks, r.SlowestRestoreMS, r.Seconds, file)
+	return nil
+}
+
+func sum(counts map[string]int) (total int) {
+	for _, n := range counts {
 		total += n
 	}
-	for _, n := range r.KillsByPlace {
-		kills += n
-	}
-	fmt.Printf("seed %d: %d rounds, %d operations, the plugin killed %d times at %d places, %d leaks, slowest DEL %.0f ms, %.0f s: %s\n",
-		r.Seed, r.Rounds, total, kills, len(r.KillsByPlace), r.Leaks, r.SlowestRestoreMS, r.Seconds, file)
-	return nil
+	return total
 }

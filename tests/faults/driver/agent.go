@@ -20,6 +20,7 @@ type agent struct {
 	mutex sync.Mutex
 	open  map[net.Conn]bool
 	l     net.Listener
+	sees  bool // it was given a socket of events, of which it makes no use
 }
 
 func startAgent() (*agent, error) {
@@ -39,7 +40,7 @@ func (a *agent) start() error {
 		return err
 	}
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
-	a.l, a.open = l, map[net.Conn]bool{}
+	a.l, a.open, a.sees = l, map[net.Conn]bool{}, false
 	go func() {
 		for {
 			conn, err := l.Accept()
@@ -76,11 +77,16 @@ func (a *agent) answer(conn net.Conn) {
 		delete(a.open, conn)
 		conn.Close()
 	}()
+	from := agentapi.FileReader{Conn: conn.(*net.UnixConn)}
+	defer from.Close()
 	var request agentapi.Request
-	if agentapi.Read(conn, &request) != nil {
+	if agentapi.Read(&from, &request) != nil {
 		return
 	}
-	reply := agentapi.Reply{Version: agentapi.Version}
+	a.mutex.Lock()
+	a.sees = a.sees || request.Watch != nil
+	reply := agentapi.Reply{Version: agentapi.Version, Blind: !a.sees}
+	a.mutex.Unlock()
 	switch {
 	case request.Lookup != nil:
 		reply.Lookup = &agentapi.LookupReply{Pod: request.Lookup.Pod, Attachments: []agentapi.Attachment{

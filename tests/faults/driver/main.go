@@ -19,9 +19,13 @@ type Report struct {
 	Operations map[string]int `json:"operations"`
 	Succeeded  map[string]int `json:"succeeded"` // by sandbox
 	Disturbed  map[string]int `json:"disturbances"`
-	Kills      map[string]int `json:"killsByPlace"` // of the plugin: what its Record said then
+	Kills      map[string]int `json:"killsByPlace"`     // of the plugin: what its Record said then
+	KeepKills  map[string]int `json:"keepKillsByPlace"` // of keep: what the Records said then
+	LinksBack  int            `json:"linksBack"`        // how often keep has brought a link back into its bond
+	Whole      int            `json:"bondsWhole"`       // how often CHECK had to find a bond whole again
 	Leaks      int            `json:"leaks"`
 	SlowestDEL float64        `json:"slowestRestoreMS"`
+	SlowBack   float64        `json:"slowestWholeMS"` // until the last of these was whole again
 	Seconds    float64        `json:"seconds"`
 	Failures   []Failure      `json:"failures,omitempty"`
 }
@@ -36,6 +40,9 @@ type Failure struct {
 var verbose bool
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "keep" {
+		becomeKeep(os.Args[1:])
+	}
 	seed := flag.Uint64("seed", 1, "seed of all random choices")
 	rounds := flag.Int("rounds", 200, "number of rounds")
 	only := flag.Int("only", 0, "number of the only round to run (0: all)")
@@ -69,16 +76,22 @@ type campaign struct {
 	seed   uint64
 	report Report
 	agent  *agent
+	keep   *keeper
 	before []string // the whole state, as it was before the round
+	bonds  bonds
 }
 
 func newCampaign(seed uint64) (*campaign, error) {
-	c := &campaign{seed: seed, report: Report{Seed: seed, Operations: map[string]int{}, Succeeded: map[string]int{}, Disturbed: map[string]int{}, Kills: map[string]int{}}}
+	c := &campaign{seed: seed, report: Report{Seed: seed, Operations: map[string]int{}, Succeeded: map[string]int{}, Disturbed: map[string]int{}, Kills: map[string]int{}, KeepKills: map[string]int{}}}
 	if err := prepare(); err != nil {
 		return nil, err
 	}
 	var err error
-	if c.agent, err = startAgent(); err == nil {
+	if c.agent, err = startAgent(); err != nil {
+		return c, err
+	}
+	c.keep = &keeper{report: &c.report}
+	if err = c.keep.start(); err == nil {
 		c.before, err = state()
 	}
 	return c, err
@@ -91,6 +104,9 @@ func (c *campaign) round(number int) {
 	random := rand.New(rand.NewPCG(c.seed, uint64(number)))
 	operations := generate(random)
 	c.report.Rounds++
+	if err := c.keep.become(number%2 == 0); err != nil {
+		fmt.Fprintln(os.Stderr, "faults:", err)
+	}
 	leak := c.carryOut(operations, true)
 	if leak == "" {
 		return

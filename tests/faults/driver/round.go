@@ -67,6 +67,8 @@ func (c *campaign) carryOut(operations []Operation, count bool) string {
 	var mutex sync.Mutex
 	var wrong []string
 	anew, rebooted := false, false
+	c.bonds = bonds{}
+	c.keep.forget()
 	for _, o := range operations {
 		if o.Beside {
 			time.Sleep(time.Duration(o.Delay) * time.Millisecond)
@@ -78,14 +80,18 @@ func (c *campaign) carryOut(operations []Operation, count bool) string {
 			c.report.Disturbed[o.Disturb]++
 		}
 		rebooted = rebooted || o.What == "reboot"
-		anew = anew || rebooted || slices.Contains([]string{"VFs recreated", "VF's driver bound again", "PF's driver unbound"}, o.What)
+		anew = anew || rebooted || slices.Contains(remakes, o.What)
 		if verbose {
 			fmt.Fprintf(os.Stderr, "faults: %s\n", o)
 		}
+		mutex.Lock()
+		c.bonds.begins(o)
+		mutex.Unlock()
 		group.Go(func() {
 			place, well, err := c.do(o)
 			mutex.Lock()
 			defer mutex.Unlock()
+			c.bonds.ended(o, well)
 			if err != nil {
 				wrong = append(wrong, fmt.Sprintf("%s: %v", o, err))
 			}
@@ -98,11 +104,19 @@ func (c *campaign) carryOut(operations []Operation, count bool) string {
 		})
 	}
 	group.Wait()
+	wrong = append(wrong, c.awaitWhole(count)...)
 	wrong = append(wrong, c.undo()...)
+	wrong = append(wrong, c.keep.settle()...)
+	if err := plugAll(); err != nil {
+		wrong = append(wrong, err.Error())
+	}
 	if rebooted {
 		// sriov-cni keeps its files over a reboot, and is not called for a VF of
 		// another boot, which may be anybody's by now.
 		_, _ = shell("rm -f /var/lib/cni/sriov/* /var/lib/cni/sriov/pci/*")
+	}
+	if anew {
+		_, _ = shell(tellPFs)
 	}
 	if d := difference(c.before, anew); d != "" {
 		wrong = append(wrong, d)
@@ -118,12 +132,18 @@ func (c *campaign) carryOut(operations []Operation, count bool) string {
 // happen, whatever goes wrong.
 func (c *campaign) do(o Operation) (place string, well bool, err error) {
 	switch {
+	case o.Disturb == keepKilled || o.What == keepEnds:
+		c.keep.killLater(o, func() bool { return true })
+	case o.Disturb == keepKilledAtWork:
+		c.keep.killLater(o, isAtWork)
+	}
+	switch {
 	case o.What == killedDEL:
 		return c.repeat(o)
 	case slices.Contains([]string{"ADD", "DEL", "CHECK", "GC"}, o.What):
 		return c.call(o)
 	}
-	return "", false, change(o)
+	return "", false, c.change(o)
 }
 
 // repeat calls DEL three times, of which the first two are killed at the deadline. It
@@ -141,7 +161,7 @@ func (c *campaign) repeat(o Operation) (place string, well bool, err error) {
 }
 
 // change changes the world under the plugin.
-func change(o Operation) error {
+func (c *campaign) change(o Operation) error {
 	ns := fmt.Sprint("s", o.Sandbox)
 	inPod := func(format string, args ...any) {
 		_, _ = shell("ip -n " + ns + " " + fmt.Sprintf(format, args...)) // it may not be there
@@ -166,18 +186,31 @@ func change(o Operation) error {
 				_ = os.Truncate(file, st.Size()/2)
 			}
 		}
-	case "VFs recreated":
+	case vfsRemade:
 		_, err := shell(remakeVFs)
 		return err
-	case "VF's driver bound again":
-		_, err := shell(rebindVF)
+	case vfsOfPFRemade:
+		_, err := shell(remakeVFsOf, fmt.Sprint(1+o.Link))
 		return err
-	case "PF's driver unbound":
+	case vfRebound:
+		_, err := shell(rebindVF, o.vf())
+		return err
+	case vfReboundLate:
+		_, err := shell(rebindVFLate, o.vf(), fmt.Sprint(o.Late))
+		return err
+	case pfRebound:
 		_, err := shell(rebindPF)
 		return err
+	case cablePulled:
+		return pullCable(o.Link)
+	case cablePlugged:
+		return plugCable(o.Link)
+	case keepEnds:
+		time.Sleep(time.Duration(o.At) * time.Millisecond)
 	case "reboot":
+		c.keep.end()
 		_, err := shell(`ip -all netns delete; sleep 0.5; cat /proc/sys/kernel/random/uuid >` + fakeBoot + remakeVFs)
-		return err
+		return errors.Join(err, c.keep.start())
 	}
 	return nil
 }

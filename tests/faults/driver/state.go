@@ -97,8 +97,8 @@ func prepare() error {
 	return err
 }
 
-// state lists all that an attachment can change, a line each: every VF by its
-// device, what its PF keeps of it, bonds, veths, alternative names, which udev gives to
+// state lists all that an attachment can change, a line each: PFs, every VF by its
+// device, what its PF keeps of it, its link state too, bonds, veths, alternative names, which udev gives to
 // a link with a name that is not its own, processes, and the files of Records,
 // addresses and sriov-cni.
 func state() ([]string, error) {
@@ -106,7 +106,7 @@ func state() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var lines []string
+	lines := ofPFs()
 	for _, vf := range vfs {
 		lines = append(lines, ofVF(vf))
 	}
@@ -136,17 +136,33 @@ func state() ([]string, error) {
 
 var altName = regexp.MustCompile(`altname \S+`)
 
+// ofPFs are the PFs, with their cables.
+func ofPFs() (lines []string) {
+	pfs, _ := filepath.Glob("/sys/class/net/*/device/sriov_numvfs")
+	for _, file := range pfs {
+		net := filepath.Dir(filepath.Dir(file))
+		lines = append(lines, "PF"+ofLink(net, "address", "mtu", "flags", "carrier", "device/sriov_numvfs"))
+	}
+	return lines
+}
+
 // ofVF is a VF's interface on the host.
 func ofVF(vf string) string {
 	target, _ := os.Readlink(vf)
 	nets, _ := filepath.Glob(vf + "/net/*")
 	line := filepath.Base(target) + " is"
 	for _, net := range nets {
-		line += " " + filepath.Base(net)
-		for _, what := range []string{"address", "mtu", "flags"} {
-			text, _ := os.ReadFile(filepath.Join(net, what))
-			line += " " + strings.TrimSpace(string(text))
-		}
+		line += ofLink(net, "address", "mtu", "flags")
+	}
+	return line
+}
+
+// ofLink is what sysfs says of a link.
+func ofLink(net string, files ...string) string {
+	line := " " + filepath.Base(net)
+	for _, what := range files {
+		text, _ := os.ReadFile(filepath.Join(net, what))
+		line += " " + strings.TrimSpace(string(text))
 	}
 	return line
 }
@@ -168,10 +184,13 @@ func ofFiles() (lines []string, err error) {
 	return lines, err
 }
 
-// processes are those that a call has left.
+// processes are those that a call has left, keep excepted.
 func processes() (lines []string) {
 	names, _ := filepath.Glob("/proc/[0-9]*/comm")
 	for _, file := range names {
+		if command, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline")); bytes.Contains(command, []byte("\x00keep\x00")) {
+			continue
+		}
 		text, _ := os.ReadFile(file) // it may have ended
 		if name := strings.TrimSpace(string(text)); slices.Contains([]string{"multibond", "sriov", "host-local", "sleep"}, name) {
 			lines = append(lines, "process "+name)
@@ -215,21 +234,23 @@ func difference(before []string, anew bool) string {
 // makeVFs gives all PFs that have none their VFs. udev names them.
 const makeVFs = `
 for n in /sys/class/net/enp*/device/sriov_numvfs; do
-	pf=${n#/sys/class/net/}; pf=${pf%%/*}
-	[ $(cat $n) -gt 0 ] || { echo 2 >$n; made="$made $pf"; }
+	[ $(cat $n) -gt 0 ] || echo 2 >$n
 done
-for pf in $made; do
-	for vf in /sys/class/net/$pf/device/virtfn*; do
-		for i in $(seq 600); do [ -d $vf/net ] && break; sleep 0.1; done
-	done
+for vf in /sys/class/net/enp*/device/virtfn*; do
+	for i in $(seq 600); do [ -e $vf/driver ] && break; sleep 0.1; done
 done
-udevadm settle
-for pf in $made; do
-	for vf in /sys/class/net/$pf/device/virtfn*; do
-		number=${vf##*virtfn}
-		ip link set ${pf}v$number down
-		ip link set $pf vf $number mac $(cat $vf/net/*/address)
-	done
+udevadm settle` + tellPFs
+
+// tellPFs tells the PFs the MACs of VFs that are new, as the VFs do once they are set up.
+// One that a Record names is keep's, or its DEL's.
+const tellPFs = `
+for vf in /sys/class/net/enp*/device/virtfn*; do
+	pf=${vf#/sys/class/net/}; pf=${pf%%/*}; number=${vf##*virtfn}
+	[ -e $vf/net/${pf}v$number ] || continue
+	! grep -qs $(basename $(readlink $vf)) ` + stateDir + `/*.json || continue
+	ip link set ${pf}v$number down
+	mac=$(cat $vf/net/*/address)
+	ip -o -d link show $pf | grep -q "vf $number  *link/ether $mac" || ip link set $pf vf $number mac $mac
 done
 true`
 
@@ -237,13 +258,23 @@ true`
 const remakeVFs = `
 for n in /sys/class/net/enp*/device/sriov_numvfs; do [ $(cat $n) = 0 ] || echo 0 >$n; done` + makeVFs
 
-// rebindVF takes a VF's driver away and gives it back: its interface is a new one.
+// remakeVFsOf does the same for one PF, whose number is $1.
+const remakeVFsOf = `
+echo 0 >/sys/class/net/enp$1s0/device/sriov_numvfs` + makeVFs
+
+// rebindVF takes the driver of a VF, $1, away and gives it back: its interface is a new one.
 const rebindVF = `
-vf=/sys/bus/pci/devices/0000:01:10.0
-echo 0000:01:10.0 >$vf/driver/unbind; echo 0000:01:10.0 >/sys/bus/pci/drivers/igbvf/bind
-for i in $(seq 600); do [ -d $vf/net ] && break; sleep 0.1; done
-udevadm settle
-ip link set enp1s0v0 down`
+echo $1 >/sys/bus/pci/devices/$1/driver/unbind; echo $1 >/sys/bus/pci/drivers/igbvf/bind
+udevadm settle`
+
+// rebindVFLate does the same while udev is busy with other things, for $2 milliseconds: until
+// then the interface has the name that the kernel gave it.
+const rebindVFLate = `
+udevadm control --stop-exec-queue
+echo $1 >/sys/bus/pci/devices/$1/driver/unbind; echo $1 >/sys/bus/pci/drivers/igbvf/bind
+sleep $(printf '0.%03d' $2)
+udevadm control --start-exec-queue
+udevadm settle`
 
 // rebindPF takes a PF's driver away and gives it back.
 const rebindPF = `
@@ -257,7 +288,9 @@ ip link set enp1s0 up` + makeVFs
 
 // startAnew makes everything clean by force, for another try of a round.
 func (c *campaign) startAnew() error {
+	c.keep.end()
 	_, err := shell(`ip -all netns delete; mount -o remount,rw,size=2m ` + stateDir + `; rm -rf ` + stateDir + `/* /var/lib/cni/networks/* /var/lib/cni/sriov/* ` + orders + `/*; sleep 1` + remakeVFs)
+	err = errors.Join(err, plugAll(), c.keep.start())
 	if err == nil {
 		c.before, err = state()
 	}
