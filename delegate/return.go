@@ -80,8 +80,7 @@ func (k *keeper) bringBack(rec *record.Record, l plan.Link, back bond.DeviceFact
 	if err := k.Store.Hold(rec.Plan.Key(), l.Holds()); err != nil {
 		return err
 	}
-	c := bond.Change{Up: new(false), DropAltNames: inTheWay(rec, back.Link.AltNames, now.links())}
-	if err := k.host.Change(back.Link.Index, c); err != nil {
+	if err := k.host.Change(back.Link.Index, bond.Change{Up: new(false)}); err != nil {
 		return fmt.Errorf("setting %s down: %w", back.Link.Name, err)
 	}
 	if err := k.setAsAttached(rec, l, back, now); err != nil {
@@ -92,8 +91,25 @@ func (k *keeper) bringBack(rec *record.Record, l plan.Link, back bond.DeviceFact
 	if err := bond.Bounce(k.host, *back.Link); err != nil {
 		return err
 	}
-	name := k.arrivesAs(rec, l, back.Link.Index)
-	return k.host.Change(back.Link.Index, bond.Change{Number: rec.NSID, Name: &name, Master: &rec.BondIndex})
+	return k.moveBack(rec, l, back.Link.Index, now)
+}
+
+// moveBack moves a device into the pod and enslaves it there, by one request. The kernel
+// gives it no name that it has as an alternative one, and does not enslave it then, after it
+// has moved it. udev may have given it such a name since keep has seen it.
+func (k *keeper) moveBack(rec *record.Record, l plan.Link, index int, now sight) error {
+	back, err := bond.SurveyDevice(k.Sys, k.host, l.Device, l.DevPort)
+	if err != nil {
+		return err
+	}
+	if back.Link == nil || back.Link.Index != index {
+		return fmt.Errorf("%s was made anew meanwhile", l.Device)
+	}
+	name := k.arrivesAs(rec, l, index)
+	return k.host.Change(index, bond.Change{
+		DropAltNames: inTheWay(rec, back.Link.AltNames, now.links()),
+		Number:       rec.NSID, Name: &name, Master: &rec.BondIndex,
+	})
 }
 
 // arrivesAs returns the name under which a link is enslaved. The kernel has a link that is

@@ -221,6 +221,27 @@ func (m *machine) active() string {
 	return l.Name
 }
 
+// TestReturnNamedMeanwhile: udev gives a VF its names while keep is at work.
+func TestReturnNamedMeanwhile(t *testing.T) {
+	m, r, before := watchedStage(t, 0)
+	m.mustAdd(r)
+	attached := m.state()
+	m.Recreate(vfA, "eth0")
+	m.edges.refuse = func(verb string, _ any) error {
+		if verb == "ChangeVF" {
+			m.edges.refuse = nil
+			m.change("", "eth0", bond.Change{AddAltNames: []string{"bond0-1"}})
+		}
+		return nil
+	}
+	m.keeper().doDutiesNow(t)
+	require.Nil(t, m.edges.refuse)
+	m.wantLike(attached)
+	assert.NotContains(t, m.log.String(), "by hand")
+	m.mustDel(c1)
+	m.wantLike(before)
+}
+
 // TestReturnNotEnslaved: what the kernel has moved, and refused to enslave, Keep enslaves in
 // the pod if it may enter it, and names otherwise.
 func TestReturnNotEnslaved(t *testing.T) {
