@@ -111,6 +111,9 @@ func (w *wayBack) restoreHeld(ctx context.Context, l plan.Link) error {
 	if err := w.repairHeld(ctx, l); err != nil || failed == nil || errors.Is(failed, errNoTime) {
 		return errors.Join(err, failed)
 	}
+	if err := w.removeCache(l, failed, false); err != nil {
+		return err
+	}
 	return w.releaseRefused(ctx, l, failed, pfRestored)
 }
 

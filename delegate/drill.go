@@ -23,8 +23,8 @@ type DrillRequest struct {
 	For    time.Duration
 
 	// Guard is called before the link is set down. It makes sure that EndDrill is called
-	// if this process ends before it calls release.
-	Guard func(plan.Key) (release func(), err error)
+	// with the same arguments if this process ends before it calls release.
+	Guard func(k plan.Key, until time.Time) (release func(), err error)
 }
 
 // Drill is what a bond did without the link that carried its traffic, and what was lost.
@@ -253,12 +253,15 @@ func (d *drill) run(ctx context.Context, r DrillRequest) error {
 	if lost, sent := d.lost(0), len(d.requests); 2*lost > sent {
 		return fmt.Errorf("%s has answered %d of %d requests over %s before anything was changed (-target: an address that answers to ping)", d.Target, sent-lost, sent, d.Bond)
 	}
-	release, err := r.Guard(r.Key)
+	until := time.Now().Add(r.For + overdue).Round(0) // as it is in the Record
+	release, err := r.Guard(r.Key, until)
 	if err != nil {
 		return err
 	}
 	defer release()
-	locks, err := d.noteLowered(ctx, r.Key, d.Link, time.Now().Add(r.For+overdue))
+	soon, cancel := context.WithTimeout(ctx, overdue)
+	defer cancel()
+	locks, err := d.noteLowered(soon, r.Key, d.Link, until)
 	if err != nil {
 		return err
 	}
@@ -266,7 +269,7 @@ func (d *drill) run(ctx context.Context, r DrillRequest) error {
 		defer locks.Close()
 		return d.pod.Change(d.index, bond.Change{Up: new(false)})
 	}
-	setUp := func() error { return d.EndDrill(ctx, r.Key) }
+	setUp := func() error { return d.EndDrill(ctx, r.Key, until) }
 	if err := d.ask(drillAway, setDown, lasts(r.For)); err != nil {
 		return errors.Join(err, setUp())
 	}

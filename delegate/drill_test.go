@@ -31,7 +31,7 @@ func newDrilled(t *testing.T) *machine {
 
 // drillFor is a request for 5 seconds of c1. What its guard has to do is not needed.
 func drillFor() DrillRequest {
-	return DrillRequest{Key: c1, For: 5 * time.Second, Guard: func(plan.Key) (func(), error) { return func() {}, nil }}
+	return DrillRequest{Key: c1, For: 5 * time.Second, Guard: func(plan.Key, time.Time) (func(), error) { return func() {}, nil }}
 }
 
 // TestDrill: the bond fails over and back, and the drill tells so. Nothing is left.
@@ -114,6 +114,21 @@ func TestDrillRefused(t *testing.T) {
 	}
 }
 
+// TestDrillOfAnother: the end of a drill does not end another one.
+func TestDrillOfAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newDrilled(t)
+		until := time.Now().Add(time.Minute).Round(0)
+		m.edit(func(rec *record.Record) { rec.Lowered = map[string]time.Time{"bond0-1": until} })
+		m.change(pod1, "bond0-1", bond.Change{Up: new(false)})
+		require.NoError(t, m.EndDrill(t.Context(), c1, until.Add(time.Second)))
+		assert.False(t, m.link(pod1, "bond0-1").Up)
+		require.NoError(t, m.EndDrill(t.Context(), c1, until))
+		assert.True(t, m.link(pod1, "bond0-1").Up)
+		assert.Empty(t, m.readRecord(c1).Lowered)
+	})
+}
+
 // edit changes the Record of c1 on disk.
 func (m *machine) edit(change func(*record.Record)) {
 	rec := m.readRecord(c1)
@@ -125,7 +140,12 @@ func (m *machine) edit(change func(*record.Record)) {
 // the link up again, and DEL makes all as it was.
 func TestKilledInDrill(t *testing.T) {
 	ends := map[string]func(m *machine) error{
-		"guard": func(m *machine) error { return m.EndDrill(m.t.Context(), c1) },
+		"guard": func(m *machine) error {
+			if rec := m.readRecord(c1); len(rec.Lowered) > 0 {
+				return m.EndDrill(m.t.Context(), c1, endOf(rec))
+			}
+			return nil
+		},
 		"drill": func(m *machine) error {
 			time.Sleep(time.Minute)
 			_, err := m.Drill(m.t.Context(), drillFor())

@@ -16,6 +16,9 @@ func (k *keeper) inside(rec *record.Record, do func(pod bond.Namespace) error) e
 	if k.Netns == "" {
 		return fmt.Errorf("it would have to enter the pod, and may not (-netns)")
 	}
+	if rec.NetnsID == "" {
+		return fmt.Errorf("its Record does not say which network namespace is the pod's")
+	}
 	path := filepath.Join(k.Netns, filepath.Base(rec.Plan.Netns))
 	s, err := k.enterIfThere(path, rec.NetnsID)
 	if err != nil {

@@ -125,15 +125,16 @@ type KeepConfig struct {
 type keeper struct {
 	*Host
 	KeepConfig
-	tell    func(string)
-	host    bond.Namespace
-	records map[plan.Key]keptRecord
-	due     map[plan.Key]time.Time // the Records to look at, and when
-	failed  map[plan.Key]failure   // those for which something has failed
-	ended   map[plan.Key]time.Time // the Records whose namespaces have ended, by the time of their ADD
-	unseen  bool                   // the agent has to be shown the bonds: a link has another index
-	back    map[string]time.Time   // since when PFs have their carrier back, by name
-	new     map[string]settling    // devices that were missing, and are there
+	tell      func(string)
+	host      bond.Namespace
+	records   map[plan.Key]keptRecord
+	due       map[plan.Key]time.Time // the Records to look at, and when
+	failed    map[plan.Key]failure   // those for which something has failed
+	ended     map[plan.Key]time.Time // the Records whose namespaces have ended, by the time of their ADD
+	unseen    bool                   // the agent has to be shown the bonds: a link has another index
+	back      map[string]time.Time   // since when PFs have their carrier back, by name
+	partnered map[string]bool        // the PFs, by PCI address, that had an LACP partner
+	new       map[string]settling    // devices that were missing, and are there
 }
 
 // keptRecord is a Record with the file that it was read from.
@@ -156,7 +157,7 @@ func (h *Host) newKeeper(c KeepConfig, say func(string)) (*keeper, error) {
 		return nil, err
 	}
 	return &keeper{
-		Host: h, KeepConfig: c, tell: say, host: host, back: map[string]time.Time{}, new: map[string]settling{}, records: map[plan.Key]keptRecord{},
+		Host: h, KeepConfig: c, tell: say, host: host, back: map[string]time.Time{}, partnered: map[string]bool{}, new: map[string]settling{}, records: map[plan.Key]keptRecord{},
 		due: map[plan.Key]time.Time{}, failed: map[plan.Key]failure{}, ended: map[plan.Key]time.Time{},
 	}, nil
 }
@@ -325,7 +326,8 @@ func (k *keeper) again(key plan.Key, err error) {
 	if now.text != was.text && !errors.Is(err, errBusy) {
 		k.say("%s: %v; it is tried again", key, err)
 	}
-	k.failed[key], k.due[key] = now, time.Now().Add(now.pause)
+	k.failed[key] = now
+	k.lookAt(key, time.Now().Add(now.pause)) // or earlier, for another duty
 }
 
 // serve does all duties for one Record, one step after the other, and looks again after

@@ -98,8 +98,8 @@ func (k *keeper) hasSettled(key plan.Key, l plan.Link) bool {
 	return true
 }
 
-// lateFacts are the facts for a bond that is there: those of its links are as before its ADD,
-// but their PFs are as they are.
+// lateFacts are the facts for a bond that is there: those of its links, and what their PFs
+// have set for them, are as before its ADD, but the PFs themselves are as they are.
 func (k *keeper) lateFacts(r plan.Request, rec *record.Record, now sight) (plan.Facts, error) {
 	f, err := k.survey(r, sandbox{host: k.host})
 	if err != nil {
@@ -121,7 +121,7 @@ func (k *keeper) lateFacts(r plan.Request, rec *record.Record, now sight) (plan.
 			f.Host[l.Name] = bond.HostLink{Link: *l.Before, Addresses: l.AddressesBefore, DevPort: l.DevPort}
 		default:
 			d := f.Devices[l.Device]
-			d.Missing, d.Link, d.Driver, d.Others = false, l.Before, l.Driver, nil
+			d.Missing, d.Link, d.Driver, d.Others, d.Admin = false, l.Before, l.Driver, nil, l.VFBefore
 			f.Devices[l.Device] = d
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/bondfake"
 	"github.com/multibond/multibond/delegate/plan"
 )
 
@@ -98,6 +99,22 @@ func TestLate(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestLateWhileRelayed: a bond whose only link keep has taken out of use gets the other one.
+func TestLateWhileRelayed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachineOf(t, bondfake.MLX5)
+		m.SetDriver(vfB, "")
+		m.mustAdd(watchedRequest(t, degraded))
+		k := m.keeper()
+		m.Plug("enp1s0", false)
+		k.looksUntil(t)
+		require.Equal(t, uint32(bond.LinkDisabled), m.linkState("enp1s0"))
+		m.appear(vfB, "enp2s0v0")
+		k.looksUntil(t)
+		assert.Equal(t, m.link(pod1, "bond0").Index, m.link(pod1, "bond0-2").Master, m.log.String())
+	})
 }
 
 // TestNotLate: what keep cannot do for a link, and what is another's, stays as it is.

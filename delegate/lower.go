@@ -49,9 +49,9 @@ func isDrilled(rec *record.Record) error {
 	return nil
 }
 
-// EndDrill sets up the links of a bond that a drill has set down, unless its DEL has begun,
-// which restores them.
-func (h *Host) EndDrill(ctx context.Context, k plan.Key) error {
+// EndDrill sets up the link of a bond that the drill with the end until has set down, unless
+// its DEL has begun, which restores it.
+func (h *Host) EndDrill(ctx context.Context, k plan.Key, until time.Time) error {
 	locks, err := h.lockContainer(ctx, k.ContainerID)
 	if err != nil {
 		return err
@@ -63,7 +63,7 @@ func (h *Host) EndDrill(ctx context.Context, k plan.Key) error {
 		return nil
 	case err != nil:
 		return err
-	case len(rec.Lowered) == 0 || h.checkDrillable(rec) != nil:
+	case len(rec.Lowered) == 0 || !endOf(rec).Equal(until) || h.checkDrillable(rec) != nil:
 		return nil
 	}
 	s, err := h.enterIfThere(rec.Plan.Netns, rec.NetnsID)
@@ -84,7 +84,7 @@ func (h *Host) endOverdueDrill(ctx context.Context, rec *record.Record) error {
 	if len(rec.Lowered) == 0 || time.Now().Before(endOf(rec)) {
 		return nil
 	}
-	return h.EndDrill(ctx, rec.Plan.Key())
+	return h.EndDrill(ctx, rec.Plan.Key(), endOf(rec))
 }
 
 // raise sets up the links in the pod that a drill has set down, but for those that keep has
@@ -112,7 +112,7 @@ func raise(s sandbox, rec *record.Record) error {
 // checkDrillable returns why a Record has no bond of which a link can be set down.
 func (h *Host) checkDrillable(rec *record.Record) error {
 	switch {
-	case rec.Plan.IsChain():
+	case !rec.Plan.IsBond():
 		return fmt.Errorf("%s is no bond of Multibond", rec.Plan.IfName)
 	case rec.BootID != h.BootID || rec.Phase() != record.Complete || !rec.Tried.IsZero():
 		return errors.New("its ADD is not complete, or its DEL has begun")

@@ -51,7 +51,7 @@ func (k *keeper) relay(rec *record.Record, l plan.Link, now sight) (*errand, err
 		return nil, err
 	}
 	l.PF = pf.Name
-	fault, err := k.faultOf(pf)
+	fault, err := k.faultOf(pf, rec.IsRelayed(l))
 	if err != nil {
 		return nil, err
 	}
@@ -88,8 +88,10 @@ const (
 // distributes.
 const partnerLook = time.Second
 
-// faultOf returns the fault of a PF, or "".
-func (k *keeper) faultOf(pf bond.Link) (string, error) {
+// faultOf returns the fault of a PF, or "". A PF that never had an LACP partner has none: the
+// kernel passes its traffic on, and so does a switch port that speaks no LACP. So a partner is
+// lost if this keep has seen it, or if an earlier one has relayed that.
+func (k *keeper) faultOf(pf bond.Link, relayed bool) (string, error) {
 	switch {
 	case !pf.Carrier:
 		return noCarrier, nil
@@ -100,7 +102,10 @@ func (k *keeper) faultOf(pf bond.Link) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if m, alone := bond.LoneInLACP(host, pf.Index); alone && !m.HasPartner() {
+	switch m, alone := bond.LoneInLACP(host, pf.Index); {
+	case alone && m.HasPartner():
+		k.partnered[pf.Device] = true
+	case alone && (relayed || k.partnered[pf.Device]):
 		return noPartner, nil
 	}
 	return "", nil

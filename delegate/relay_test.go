@@ -442,6 +442,22 @@ func TestPFStatusRelay(t *testing.T) {
 				"operation not permitted; it is tried again\n", m.log.String())
 		})
 	})
+	t.Run("a partner that never was is no loss", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMachineOf(t, bondfake.MLX5)
+			m.hostBond("enp1s0")
+			m.SetPartner("enp1s0", false)
+			m.mustAdd(watchedRequest(t, standard))
+			k := m.keeper()
+			k.doDutiesNow(t)
+			assert.Equal(t, auto, m.linkState("enp1s0"))
+			m.SetPartner("enp1s0", true)
+			k.doDutiesNow(t)
+			m.SetPartner("enp1s0", false)
+			k.doDutiesNow(t)
+			assert.Equal(t, disabled, m.linkState("enp1s0"))
+		})
+	})
 	t.Run("if it ends while LACP is lost, VFs stay disabled", func(t *testing.T) {
 		relay(t, func(m *machine, k *keeper) {
 			m.SetPartner("enp1s0", false)
@@ -452,6 +468,9 @@ func TestPFStatusRelay(t *testing.T) {
 			k.doDutiesNow(t)
 			assert.Equal(t, auto, m.linkState("enp1s0"))
 			k.Yield = false
+			m.SetPartner("enp1s0", true)
+			k.doDutiesNow(t)
+			m.SetPartner("enp1s0", false)
 			k.doDutiesNow(t)
 			require.Equal(t, disabled, m.linkState("enp1s0"), "and the DEL gives it back, too")
 		})

@@ -115,9 +115,10 @@ func (k *keeper) moveBack(rec *record.Record, l plan.Link, index int, now sight)
 // arrivesAs returns the name under which a link is enslaved. The kernel has a link that is
 // enslaved under the primary's name take the traffic once, whatever primary_reselect says
 // (force_primary in drivers/net/bonding/bond_main.c), and one that is renamed to it not. So if
-// that is not wanted, and Keep may rename it in the pod, it comes under another name.
+// that is not wanted, and Keep may rename it in the pod, it comes under another name. A link
+// that shares its device with others is known by its name.
 func (k *keeper) arrivesAs(rec *record.Record, l plan.Link, index int) string {
-	if k.Netns != "" && rec.Plan.Bond.Options.LeavesActive(l.Name) {
+	if k.Netns != "" && !l.Siblings && rec.Plan.Bond.Options.LeavesActive(l.Name) {
 		return fmt.Sprintf("mb%d", index)
 	}
 	return l.Name

@@ -148,7 +148,7 @@ func (of drilled) find(store record.Store) (plan.Key, error) {
 
 func (of drilled) is(rec *record.Record) bool {
 	pod := rec.Plan.Group.Pod
-	return !rec.Plan.IsChain() && (of.ifName == "" || of.ifName == rec.Plan.IfName) &&
+	return rec.Plan.IsBond() && (of.ifName == "" || of.ifName == rec.Plan.IfName) &&
 		(of.container == "" || of.container == rec.Plan.ContainerID) &&
 		(of.netns == "" || of.netns == rec.Plan.Netns) &&
 		(of.pod == "" || of.pod == pod.Namespace+"/"+pod.Name)
@@ -156,8 +156,8 @@ func (of drilled) is(rec *record.Record) bool {
 
 // startGuard starts a process that ends the drill of a bond when this one ends, even if it is
 // killed. It has a session of its own, so that a signal from a terminal does not reach it.
-func startGuard(k plan.Key) (release func(), err error) {
-	guard := exec.Command("/proc/self/exe", drillGuard, k.ContainerID, k.IfName)
+func startGuard(k plan.Key, until time.Time) (release func(), err error) {
+	guard := exec.Command("/proc/self/exe", drillGuard, k.ContainerID, k.IfName, until.Format(time.RFC3339Nano))
 	guard.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	guard.Stderr = os.Stderr
 	alive, err := guard.StdinPipe()
@@ -175,20 +175,28 @@ func startGuard(k plan.Key) (release func(), err error) {
 
 // guardOf runs "multibond drill-guard". Its standard input ends with the process that drills.
 func guardOf(args []string) (status int) {
-	if len(args) != 2 {
+	if len(args) != 3 {
 		fmt.Fprint(os.Stderr, drillUsage)
 		return drillUnknown
 	}
 	io.Copy(io.Discard, os.Stdin)
-	host, err := newHost(&skel.CmdArgs{})
+	until, err := time.Parse(time.RFC3339Nano, args[2])
 	if err == nil {
-		err = host.EndDrill(context.Background(), plan.Key{ContainerID: args[0], IfName: args[1]})
+		err = endDrill(plan.Key{ContainerID: args[0], IfName: args[1]}, until)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "multibond drill:", err)
 		return drillUnknown
 	}
 	return drillWell
+}
+
+func endDrill(k plan.Key, until time.Time) error {
+	host, err := newHost(&skel.CmdArgs{})
+	if err != nil {
+		return err
+	}
+	return host.EndDrill(context.Background(), k, until)
 }
 
 // printDrill prints a drill for people.
