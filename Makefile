@@ -62,7 +62,7 @@ faults: build lab-setup ## a campaign of random faults, ROUNDS of it by SEED: bu
 test: build lab-setup cluster-setup ## unit tests, alert rules and conformance here, kernel tests in the lab on each of KERNELS, a campaign, end-to-end tests
 	@tests/parts.sh unit monitoring conformance kernel 'faults ROUNDS=60' e2e
 
-soak: build lab-setup ## what takes hours: TestLife to the end, fuzzing, campaigns of SEEDS, each of ROUNDS
+soak: build lab-setup ## what takes hours: TestLife three moves deep, fuzzing, campaigns of SEEDS, each of ROUNDS
 	@tests/parts.sh unit monitoring conformance life fuzz kernel $(foreach s,$(SEEDS),'faults SEED=$s REPORT=faults-$s.json') e2e
 
 unit: ## the unit tests, without the lab
@@ -81,8 +81,8 @@ conformance: build ## networks that are not bonds, on Multibond and on Multus: b
 kernel: build lab-setup ## the kernel tests, in the lab on each of KERNELS
 	$(GO) test -v -count=1 -p 1 -timeout 60m ./tests/lab/... ./tests/kernel/...
 
-life: ## every crash of every step of ADD, DEL and GC, until no state is new
-	$(GO) test -timeout 90m -count=1 -run '^TestLife$$' ./delegate -life 0
+life: ## three moves of ADD, DEL, GC and keep, with every crash of each step
+	$(GO) test -timeout 90m -count=1 -run '^TestLife$$' ./delegate -life 3
 
 # The first target of kubeclient takes minutes: Kubernetes' packages are built once more, instrumented.
 fuzz: ## every fuzz target, with FUZZ inputs each
