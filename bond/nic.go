@@ -23,6 +23,7 @@ type NIC struct {
 	Siblings    bool           // its device has other interfaces
 	Root        string         // the PCI root that it is below, such as pci0000:3a
 	Master      string         // the bond or bridge that it is part of
+	Upper       []string       // what the host has made on it, such as VLANs
 	IPs         []netip.Prefix // not those of a VF or a representor
 	Default     bool           // see [Addresses]
 }
@@ -46,6 +47,8 @@ func (n NIC) Stays() string {
 		return "is a VF"
 	case n.Representor:
 		return "is the representor of a VF"
+	case len(n.Upper) > 0:
+		return "is below the host's " + strings.Join(n.Upper, ", ")
 	case n.VFs:
 		return "has VFs, whose settings are lost while it is in a pod"
 	case n.Siblings:
@@ -95,6 +98,10 @@ func readNIC(sys fs.FS, l Link) NIC {
 	}
 	dir, entries, _ := readNetDir(sys, device, n.Driver)
 	n.Siblings = len(entries) > 1
+	uppers, _ := fs.Glob(sys, path.Join(dir, l.Name, "upper_*"))
+	for _, upper := range uppers {
+		n.Upper = append(n.Upper, strings.TrimPrefix(path.Base(upper), "upper_"))
+	}
 	n.Representor = isRepresentor(sysText(sys, path.Join(dir, l.Name, "phys_port_name")))
 	return n
 }

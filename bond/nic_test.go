@@ -55,14 +55,16 @@ func TestPCI(t *testing.T) {
 	dir := "bus/pci/devices/" + pf1
 	sys := fstest.MapFS{
 		dir: {Data: []byte("../../../devices/pci0000:3a/0000:3a:00.0/" + pf1), Mode: fs.ModeSymlink},
-		"devices/pci0000:3a/0000:3a:00.0/" + pf1 + "/vendor":    {Data: []byte("0x15b3\n")},
-		"devices/pci0000:3a/0000:3a:00.0/" + pf1 + "/device":    {Data: []byte("0x1017\n")},
-		"devices/pci0000:3a/0000:3a:00.0/" + pf1 + "/numa_node": {Data: []byte("1\n")},
-		"class/net/enp1s0/speed":                                {Data: []byte("25000\n")},
+		"devices/pci0000:3a/0000:3a:00.0/" + pf1 + "/vendor":                      {Data: []byte("0x15b3\n")},
+		"devices/pci0000:3a/0000:3a:00.0/" + pf1 + "/device":                      {Data: []byte("0x1017\n")},
+		"devices/pci0000:3a/0000:3a:00.0/" + pf1 + "/numa_node":                   {Data: []byte("1\n")},
+		"devices/pci0000:3a/0000:3a:00.0/" + pf1 + "/net/enp1s0/upper_enp1s0.100": {Data: []byte("../enp1s0.100"), Mode: fs.ModeSymlink},
+		"class/net/enp1s0/speed":                                                  {Data: []byte("25000\n")},
 	}
 	nics := must(bond.SurveyNICs(sys, must(k.Host())))
 	require.Equal(t, "enp1s0", nics[0].Link.Name)
 	assert.Equal(t, []string{"15b3", "1017", "pci0000:3a", "1"}, []string{nics[0].Vendor, nics[0].Model, nics[0].Root, nics[0].Port.NUMA})
 	assert.Equal(t, 25000, nics[0].Port.Speed)
+	assert.Equal(t, "is below the host's enp1s0.100", nics[0].Stays())
 	assert.Empty(t, bond.PCIRoot(sys, pf2))
 }

@@ -279,7 +279,8 @@ func (h *Host) prepare(ctx context.Context, r plan.Request, s sandbox, beside []
 		return nil, err
 	}
 	o.warnings = append(o.warnings, warnings...)
-	rec := &record.Record{Version: record.Version, BootID: h.BootID, NetnsID: s.pod.ID(), Created: began, Plan: plan, Warnings: warnings, Attached: map[string]record.Attached{}, Steps: slices.Clone(r.Steps)}
+	rec := record.New(plan)
+	rec.BootID, rec.NetnsID, rec.Created, rec.Warnings, rec.Steps = h.BootID, s.pod.ID(), began, warnings, slices.Clone(r.Steps)
 	if plan.IsBond() {
 		if rec.NSID, err = number(s); err != nil {
 			o.warn("%v", err)

@@ -519,10 +519,10 @@ func TestDelRecords(t *testing.T) {
 		m := newMachine(t)
 		m.mustAdd(request(t, standard))
 		rec := m.readRecord(c1)
-		rec.Version = 2
+		rec.Version = 3
 		require.NoError(t, m.Store.Update(rec))
 		attached := m.state()
-		wantError(t, m.Del(t.Context(), c1), types.ErrIOFailure, "record of c1:bond0 has version 2, but this program knows only 1: use the version that wrote it")
+		wantError(t, m.Del(t.Context(), c1), types.ErrIOFailure, "record of c1:bond0 has version 3, but this program knows only 2: use the version that wrote it")
 		m.wantState(attached)
 	})
 	t.Run("what a killed process has left", func(t *testing.T) {

@@ -44,11 +44,16 @@ func setUp(s sandbox, rec *record.Record) error {
 	for _, l := range rec.Plan.Links {
 		now := rec.Attached[l.Name].Link
 		c := bond.Change{Up: new(true), OwnARP: true, AcceptRA: rec.Plan.AcceptRA}
-		if mtu := rec.Plan.MTU; mtu != 0 && mtu != now.MTU {
-			// Many drivers change it only while the link is down.
+		mtu := rec.Plan.MTU
+		change := mtu != 0 && mtu != now.MTU
+		if change || rec.Plan.AcceptRA == "0" {
+			// Many drivers change the MTU only while the link is down. That also ends what a
+			// router's advertisement has given to a link that its plugin has set up.
 			if err := s.pod.Change(now.Index, bond.Change{Up: new(false)}); err != nil {
 				return cnierror.With(cnierror.Kernel, fmt.Errorf("setting %s down: %w", l.Name, err))
 			}
+		}
+		if change {
 			c.MTU = &mtu
 		}
 		if err := s.pod.Change(now.Index, c); err != nil {
@@ -109,17 +114,20 @@ func takePaths(rec *record.Record, own map[string]bond.Addresses) (paths []bond.
 	for _, a := range own {
 		var keys []string
 		for _, r := range a.Routes {
-			keys = append(keys, pathKey(r))
+			if canShare(r) {
+				keys = append(keys, pathKey(r))
+			}
 		}
 		slices.Sort(keys)
 		for _, key := range slices.Compact(keys) {
 			count[key]++
 		}
 	}
+	isShared := func(r bond.Route) bool { return canShare(r) && count[pathKey(r)] > 1 }
 	for _, l := range rec.Plan.Links {
 		a := own[l.Name]
 		for _, r := range a.Routes {
-			if count[pathKey(r)] < 2 {
+			if !isShared(r) {
 				continue
 			}
 			hop := bond.Hop{Index: rec.Attached[l.Name].Link.Index, Gateway: r.Gateway}
@@ -130,13 +138,17 @@ func takePaths(rec *record.Record, own map[string]bond.Addresses) (paths []bond.
 			}
 			paths[at].Hops = append(paths[at].Hops, hop)
 		}
-		a.Routes = slices.DeleteFunc(slices.Clone(a.Routes), func(r bond.Route) bool { return count[pathKey(r)] > 1 })
+		a.Routes = slices.DeleteFunc(slices.Clone(a.Routes), isShared)
 		if _, there := own[l.Name]; there {
 			own[l.Name] = a
 		}
 	}
 	return paths
 }
+
+// canShare reports whether a route can lead over several links. The kernel has no such IPv6
+// route without a gateway.
+func canShare(r bond.Route) bool { return r.Dst.Addr().Is4() || r.Gateway.IsValid() }
 
 // pathKey is equal for routes that differ only in their gateway.
 func pathKey(r bond.Route) string {
@@ -283,7 +295,10 @@ func (w *wayBack) removeRules(context.Context) error {
 		return err
 	}
 	tables := w.rec.Plan.Tables()
-	now.Rules = slices.DeleteFunc(now.Rules, func(r bond.Rule) bool { return !slices.Contains(tables, r.Table) })
+	now.Rules = slices.DeleteFunc(now.Rules, func(r bond.Rule) bool {
+		ours := slices.Contains(tables, r.Table) && r.Priority == record.RulePriority && r.From.IsSingleIP()
+		return !ours // the pod may have rules of its own for our tables
+	})
 	if len(now.Rules) == 0 {
 		return nil
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/record"
 )
 
 // railsOf describes what a pod has of links with addresses of their own.
@@ -30,6 +31,40 @@ func (m *machine) railsOf(path string) (lines []string) {
 		}
 	}
 	return lines
+}
+
+// TestEachOlder: a program that knows no links without a bond leaves their Record alone.
+func TestEachOlder(t *testing.T) {
+	m := newMachine(t)
+	m.mustAdd(request(t, eachOfFour))
+	assert.Equal(t, 2, m.readRecord(c1).Version)
+}
+
+// TestEachRulesOfThePod: a rule that the pod has made for a table of a link stays.
+func TestEachRulesOfThePod(t *testing.T) {
+	m := newMachine(t)
+	m.mustAdd(request(t, eachOfFour))
+	own := bond.Rule{Table: 1000, Priority: 100} // from all, by another property of the packet
+	require.NoError(t, m.namespace(pod1).AddRouting(bond.Routing{Rules: []bond.Rule{own}}))
+	m.mustDel(c1)
+	now, err := m.namespace(pod1).Routing()
+	require.NoError(t, err)
+	assert.Contains(t, now.Rules, own)
+	assert.False(t, slices.ContainsFunc(now.Rules, func(r bond.Rule) bool { return r.Priority == record.RulePriority }))
+}
+
+// TestEachDirect6: an IPv6 route without a gateway stays with each link.
+func TestEachDirect6(t *testing.T) {
+	rec := &record.Record{Attached: map[string]record.Attached{"a": {Link: bond.Link{Index: 1}}, "b": {Link: bond.Link{Index: 2}}}}
+	rec.Plan.Links = []plan.Link{{Name: "a"}, {Name: "b"}}
+	direct, direct4 := bond.Route{Dst: netip.MustParsePrefix("fd00:80::/64")}, bond.Route{Dst: netip.MustParsePrefix("10.80.0.0/16")}
+	own := map[string]bond.Addresses{"a": {Routes: []bond.Route{direct, direct4}}, "b": {Routes: []bond.Route{direct, direct4}}}
+	paths := takePaths(rec, own)
+	require.Len(t, paths, 1)
+	assert.Equal(t, direct4.Dst, paths[0].Dst)
+	for _, a := range own {
+		assert.Equal(t, []bond.Route{direct}, a.Routes)
+	}
 }
 
 // TestEach: four VFs are four interfaces in one subnet. Each has an address, a table and a

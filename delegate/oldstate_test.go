@@ -35,8 +35,8 @@ func TestOldState(t *testing.T) {
 		{"zeros, as a file system leaves them", func(r string) string { return strings.Repeat("\x00", len(r)) }, true, ""},
 		{"of no version", replaceIn(`"version":1,`, ""), true, ""},
 		{"of another container", replaceIn(`"c1"`, `"c9"`), true, ""},
-		{"of a newer version", replaceIn(`"version":1,`, `"version":2,`), false,
-			"record of c1:bond0 has version 2, but this program knows only 1: use the version that wrote it"},
+		{"of a newer version", replaceIn(`"version":1,`, `"version":3,`), false,
+			"record of c1:bond0 has version 3, but this program knows only 2: use the version that wrote it"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			m := newMachine(t)
@@ -78,10 +78,10 @@ func TestOldState(t *testing.T) {
 func TestOldStateGC(t *testing.T) {
 	m := newMachine(t)
 	m.mustAdd(request(t, standard))
-	writeFile(t, m.Store.Dir+"/c0:bond0.json", `{"version":2}`, 0o600)
+	writeFile(t, m.Store.Dir+"/c0:bond0.json", `{"version":3}`, 0o600)
 	require.NoError(t, os.Mkdir(m.Store.Dir+"/c3:bond0.json", 0o700))
 	err := m.GC(t.Context(), "net1", []netconf.GCAttachment{})
-	assert.ErrorContains(t, err, "record of c0:bond0 has version 2")
+	assert.ErrorContains(t, err, "record of c0:bond0 has version 3")
 	assert.ErrorContains(t, err, "record of c3:bond0: read ")
 	assert.False(t, hasRecord(m), "the other Record was not restored")
 	assert.Equal(t, vfA, m.link("", "enp1s0v0").Device)

@@ -1,6 +1,7 @@
 package bondfake
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 
@@ -90,6 +91,9 @@ func (n *namespace) RemoveRouting(r bond.Routing) error {
 		return err
 	}
 	for _, rule := range r.Rules {
+		if !rule.From.IsValid() {
+			return fmt.Errorf("removing rule %s: %w", rule, unix.EINVAL)
+		}
 		rule.From = rule.From.Masked()
 		n.rules = slices.DeleteFunc(n.rules, func(other bond.Rule) bool { return other == rule })
 	}

@@ -23,8 +23,22 @@ import (
 	"github.com/multibond/multibond/delegate/plan"
 )
 
-// Version is the version of a Record's form on disk.
-const Version = 1
+// Version is the latest version of a Record's form on disk that this program knows.
+const Version = 2
+
+// versionOf returns the version of a plan's Record. A program that knows only version 1 takes
+// links with addresses of their own for a chain of plugins, and would restore one of them.
+func versionOf(p plan.Plan) int {
+	if p.IsEach() {
+		return 2
+	}
+	return 1
+}
+
+// New returns the Record of a plan of which nothing has been done.
+func New(p plan.Plan) *Record {
+	return &Record{Version: versionOf(p), Plan: p, Attached: map[string]Attached{}}
+}
 
 // Record is what has been done for one attachment: the plan, which is on disk before its
 // first effect, and what has become known since. Restoring needs nothing else.
@@ -124,9 +138,9 @@ func (r *Record) set(link string, change func(*Interface)) {
 	r.Interfaces[link] = one
 }
 
-// rulePriority is that of rules for the addresses of links: after what others set for more
+// RulePriority is that of rules for the addresses of links: after what others set for more
 // than an address, and before the main table, which is 32766.
-const rulePriority = 30000
+const RulePriority = 30000
 
 // Routing returns what routes what leaves from the addresses of links, and the routes over
 // several links.
@@ -135,7 +149,7 @@ func (r *Record) Routing() bond.Routing {
 	for _, l := range r.Plan.Links {
 		for _, ip := range r.Interfaces[l.Name].Addresses.IPs {
 			from := netip.PrefixFrom(ip.Addr(), ip.Addr().BitLen())
-			all.Rules = append(all.Rules, bond.Rule{From: from, Table: l.Table, Priority: rulePriority})
+			all.Rules = append(all.Rules, bond.Rule{From: from, Table: l.Table, Priority: RulePriority})
 		}
 	}
 	return all

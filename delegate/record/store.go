@@ -96,9 +96,9 @@ func decode(data []byte, k plan.Key) (found *Record, err error) {
 		switch err := all.Decode(&r); {
 		case err == io.EOF && found != nil:
 			return found, nil
-		case err == nil && r.Version != Version && r.Version != 0:
+		case err == nil && r.Version > Version:
 			return nil, fmt.Errorf("record of %s has version %d, but this program knows only %d: use the version that wrote it", k, r.Version, Version)
-		case err != nil || r.Version == 0:
+		case err != nil || r.Version <= 0:
 			return nil, fmt.Errorf("record of %s: %w", k, ErrDamaged)
 		case r.Plan.Key() == k:
 			found = &r
