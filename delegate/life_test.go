@@ -470,7 +470,7 @@ var follows = map[record.Phase][]record.Phase{
 	record.Complete:    {record.AllAttached, record.Restoring, record.None, record.Early, record.GivenUp},
 	record.Restoring:   {record.None, record.Early, record.GivenUp},
 	record.Early:       {record.None, record.Begun, record.GivenUp}, // begun: attached again
-	record.GivenUp:     {record.None, record.Begun}, // begun: attached again, while a plugin keeps what it had
+	record.GivenUp:     {record.None, record.Begun},                 // begun: attached again, while a plugin keeps what it had
 }
 
 // wantLived compares the phases of Records with the model. An ADD has no edge between its
