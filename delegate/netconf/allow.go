@@ -19,9 +19,12 @@ var choiceKeys = map[string]string{"count": "count", "nics": "count", "names": "
 
 // withChoices returns the fields and the elements of links of a network as its pod has
 // chosen, by cni-args in its annotation, and the patterns for the names of NICs that it
-// has chosen. It reports what the network does not allow.
+// has chosen. It reports what the network does not allow. What a pod says to a network that
+// has nothing to choose is for its IPAM.
 func withChoices(top strictjson.Object, elements []strictjson.Object) (fields map[string]json.RawMessage, chosen []strictjson.Object, names []string) {
-	if !top.Has("allow") && !top.Has("args") {
+	hasPool := func(o strictjson.Object) bool { return o.Has("pool") }
+	pools := slices.ContainsFunc(elements, hasPool)
+	if !pools && !slices.ContainsFunc([]string{"allow", "attach", "near"}, top.Has) {
 		return top.Fields, elements, nil
 	}
 	fields, chosen = maps.Clone(top.Fields), slices.Clone(elements)
@@ -31,7 +34,9 @@ func withChoices(top strictjson.Object, elements []strictjson.Object) (fields ma
 		case "near":
 			fields["near"] = o.Fields[key]
 		case "names":
-			names = readPatterns(o, key)
+			if names = readPatterns(o, key); !pools {
+				top.Problems.Add(o.At(key), "", "is chosen by the pod, but the network has no pool")
+			}
 		case "count":
 			chooseCount(o, key, chosen)
 		}

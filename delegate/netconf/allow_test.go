@@ -35,6 +35,8 @@ func TestAllow(t *testing.T) {
 			assert.Nil(t, n.Warnings)
 		})
 	}
+	plain := mustParse(t, `{"name": "n", "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}], "args": {"cni": {"count": 3, "names": "x", "near": 1}}}`)
+	assert.Len(t, plain.Links, 2, "what an IPAM plugin may know is left to it")
 	list, err := ParseNetwork([]byte(`{"name": "n", "plugins": [{"type": "multibond", "allow": ["count"], "args": {"cni": {"nics": 3}}, "links": [`+pool+`]}, {"type": "tuning"}]}`), "bond0")
 	require.NoError(t, err)
 	assert.Len(t, list.Links, 3)
@@ -52,7 +54,8 @@ func TestAllowProblems(t *testing.T) {
 		{"not allowed", one, `"args": {"cni": {"nics": 3, "masters": ["eth0"], "near": "cpus"}}`,
 			`args.cni.masters: ` + not + `["names"]); args.cni.near: ` + not + `["near"]); args.cni.nics: ` + not + `["count"])`},
 		{"another one is allowed", one, `"allow": ["near"], "args": {"cni": {"count": 3}}`, `args.cni.count: ` + not + `["count"])`},
-		{"of a bond without a pool", vfs, `"args": {"cni": {"count": 3}}`, `args.cni.count: ` + not + `["count"])`},
+		{"with attach, without a pool", vfs, `"attach": "each", "args": {"cni": {"count": 3}}`, `args.cni.count: ` + not + `["count"])`},
+		{"names without a pool", vfs, `"allow": ["names"], "args": {"cni": {"names": ["ens*"]}}`, `args.cni.names: is chosen by the pod, but the network has no pool`},
 		{"allowed, without a pool", vfs, `"allow": ["count"], "args": {"cni": {"count": 3}}`, `args.cni.count: is chosen by the pod, but the network has 0 pools, and it can only be that of one`},
 		{"two pools", two, `"allow": ["count"], "args": {"cni": {"count": 3}}`, `args.cni.count: is chosen by the pod, but the network has 2 pools, and it can only be that of one`},
 		{"twice", one, `"allow": ["count"], "args": {"cni": {"count": 3, "nics": 3}}`, `args.cni.nics: is the same as args.cni.count (leave one of the two out)`},
