@@ -193,7 +193,7 @@ func readValid(top strictjson.Object) (valid []GCAttachment) {
 	return valid
 }
 
-// head is what a network has besides its links and options. ipam is the bond's.
+// head is what a network has other than its links and options. ipam is the bond's.
 type head struct{ cniVersion, name, ifName, agent, attach, ipam string }
 
 func readHead(top strictjson.Object, bondName string) head {
