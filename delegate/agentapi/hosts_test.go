@@ -1,0 +1,53 @@
+package agentapi
+
+import (
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestHosts: the file is as keep expects it, sorted, and is read as it was written.
+func TestHosts(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "hosts.json")
+	_, err := ReadHosts(name)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+
+	eth1 := func(ip string) []HostNIC { return []HostNIC{{"eth1", []netip.Prefix{netip.MustParsePrefix(ip)}}} }
+	h := Hosts{Self: Self{0, "n1"}, Hosts: []PeerHost{{2, "n3", eth1("fd00::3/64")}, {1, "n2", eth1("10.0.1.2/24")}}}
+	require.NoError(t, h.Write(name))
+	raw, err := os.ReadFile(name)
+	require.NoError(t, err)
+	assert.Equal(t, `{"version":1,"self":{"index":0,"node":"n1"},"hosts":[`+
+		`{"index":1,"node":"n2","nics":[{"name":"eth1","addresses":["10.0.1.2/24"]}]},`+
+		`{"index":2,"node":"n3","nics":[{"name":"eth1","addresses":["fd00::3/64"]}]}]}`+"\n", string(raw))
+	assert.Equal(t, "n3", h.Hosts[0].Node, "Write changes nothing of its argument")
+	read, err := ReadHosts(name)
+	require.NoError(t, err)
+	assert.Equal(t, Hosts{h.Self, []PeerHost{h.Hosts[1], h.Hosts[0]}}, read)
+
+	require.NoError(t, Hosts{Self: Self{3, "n4"}}.Write(name))
+	raw, err = os.ReadFile(name)
+	require.NoError(t, err)
+	assert.Equal(t, `{"version":1,"self":{"index":3,"node":"n4"},"hosts":[]}`+"\n", string(raw))
+}
+
+// TestParseHosts: what is damaged, or of another release, is refused.
+func TestParseHosts(t *testing.T) {
+	for text, want := range map[string]string{
+		`{`:             "unexpected end of JSON input",
+		`{"version":2}`: "version is 2, want 1 (plugin, agent and keep should be of one release)",
+		`{"version":1}`: `self is "" with index 0, want a node and its index`,
+		`{"version":1,"self":{"node":"a"},"hosts":[{"index":1}]}`:                                       `hosts[0] is "" with index 1, want a node and its index`,
+		`{"version":1,"self":{"node":"a"},"hosts":[{"index":0,"node":"b"}]}`:                            "hosts[0].index is 0, which a already has",
+		`{"version":1,"self":{"node":"a"},"hosts":[{"index":1,"node":"b"},{"index":1,"node":"c"}]}`:     "hosts[1].index is 1, which b already has",
+		`{"version":1,"self":{"node":"a"},"hosts":[{"index":1,"node":"b","nics":[{"addresses":[1]}]}]}`: "json: cannot unmarshal number",
+	} {
+		_, err := parseHosts([]byte(text))
+		require.ErrorContains(t, err, want, text)
+	}
+}
