@@ -60,6 +60,13 @@ func (h *Host) Keep(ctx context.Context, c KeepConfig, say func(string)) error {
 		return err
 	}
 	defer events.Close()
+	if !c.Yield {
+		if held, err := h.Store.HoldKeep(); err == nil {
+			defer held.Close()
+		} else {
+			say(err.Error())
+		}
+	}
 	k, err := h.newKeeper(c, say)
 	if err != nil {
 		return err
