@@ -28,18 +28,27 @@ export GOFLAGS := $(sort $(shell $(GO) env GOFLAGS) -trimpath -gcflags=all=-dwar
 # Which kernels the lab has, and is tested on.
 export KERNELS
 
-.PHONY: help build plugin image demo demo-node failover bench faults test soak unit conformance kernel life fuzz e2e monitoring lint lab lab-setup cluster cluster-setup clean
+.PHONY: help build programs plugin tool image demo demo-node failover bench faults test soak unit conformance kernel life fuzz e2e monitoring lint lab lab-setup cluster cluster-setup clean
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## the plugin and the agent: build/multibond, build/multibond-agent
-	@tests/compile.sh 'multibond $(VERSION)' $(BUILD) '-X main.releaseVersion=$(VERSION)' ./cmd/...
+build: programs tool ## the plugin, the agent, the operator's tool: build/multibond, multibond-agent, kubectl-multibond
+
+# What runs on nodes. Nothing but build waits for the tool.
+programs:
+	@tests/compile.sh 'multibond $(VERSION)' $(BUILD) '-X main.releaseVersion=$(VERSION)' ./cmd/multibond ./cmd/multibond-agent
 
 plugin:
 	@tests/compile.sh 'the plugin' $(BUILD) '-X main.releaseVersion=$(VERSION)' ./cmd/multibond
 
-image: build ## the agent's image, without a container engine: build/image.tar
+# kubectl finds its plugins by these names.
+tool:
+	@tests/compile.sh 'kubectl multibond' $(BUILD) '-X main.releaseVersion=$(VERSION)' ./cmd/multibondctl
+	@mv $(BUILD)/multibondctl $(BUILD)/kubectl-multibond
+	@cp cmd/multibondctl/kubectl_complete-multibond $(BUILD)/
+
+image: programs ## the agent's image, without a container engine: build/image.tar
 	$(GO) run ./deploy/image -o $(BUILD)/image.tar -name $(IMAGE) -entrypoint /multibond-agent \
 		-file /multibond-agent=$(AGENT) -file /multibond=$(PLUGIN)
 
@@ -49,20 +58,20 @@ demo: plugin lab-setup ## a bond's failover on a node; then, once it is built, o
 demo-node: plugin lab-setup ## without Kubernetes: two bonds over real VFs, two failovers: build/report/demo-node.json
 	$(GO) run ./tests/demo -kernel $(KERNEL) -plugin $(PLUGIN)
 
-failover: build lab-setup ## what each fault costs in each mode, without keep and with it, by traffic: build/report/failover.json, .svg
+failover: programs lab-setup ## what each fault costs in each mode, without keep and with it, by traffic: build/report/failover.json, .svg
 	$(GO) run ./tests/demo -failover -kernel $(KERNEL) -plugin $(PLUGIN) -report $(BUILD)/report/failover.json
 
 bench: cluster-setup ## Multibond beside Multus (with BONDCNI=, SRIOV=), its delegates alone, another version (OTHER=), as root: build/report/bench.json
 	$(GO) run ./tests/bench -bond-cni '$(BONDCNI)' -sriov '$(SRIOV)' -other '$(OTHER)'
 
-faults: build lab-setup ## a campaign of random faults, ROUNDS of it by SEED: build/report/REPORT
+faults: programs lab-setup ## a campaign of random faults, ROUNDS of it by SEED: build/report/REPORT
 	$(GO) run ./tests/faults -kernel $(KERNEL) -plugin $(PLUGIN) -seed $(SEED) -rounds $(ROUNDS) -report $(BUILD)/report/$(REPORT)
 
 # What fits into half an hour. The rest is soak.
-test: build lab-setup cluster-setup ## unit tests, alert rules and conformance here, kernel tests in the lab on each of KERNELS, a campaign, end-to-end tests
+test: programs lab-setup cluster-setup ## unit tests, alert rules and conformance here, kernel tests in the lab on each of KERNELS, a campaign, end-to-end tests
 	@tests/parts.sh unit monitoring conformance kernel 'faults ROUNDS=60' e2e
 
-soak: build lab-setup ## what takes hours: TestLife three moves deep, fuzzing, campaigns of SEEDS, each of ROUNDS
+soak: programs lab-setup ## what takes hours: TestLife three moves deep, fuzzing, campaigns of SEEDS, each of ROUNDS
 	@tests/parts.sh unit monitoring conformance life fuzz kernel $(foreach s,$(SEEDS),'faults SEED=$s REPORT=faults-$s.json') e2e
 
 unit: ## the unit tests, without the lab
@@ -73,12 +82,12 @@ monitoring: ## the alert rules and the dashboard, by Prometheus' own parser and 
 	cd tests/monitoring && $(GO) vet ./... && $(GO) test ./...
 
 # Multus is pinned where the cluster's programs are, so that it is compiled once for all.
-conformance: build ## networks that are not bonds, on Multibond and on Multus: build/report/conformance.json
+conformance: programs ## networks that are not bonds, on Multibond and on Multus: build/report/conformance.json
 	@cd tests/cluster/programs/multus && ../../../compile.sh Multus $(abspath $(BUILD))/conformance '' gopkg.in/k8snetworkplumbingwg/multus-cni.v4/cmd/multus
 	@tests/compile.sh 'the recorder' $(BUILD)/conformance '' ./tests/conformance/recorder
 	$(GO) test -count=1 ./tests/conformance $(if $(RECORD),-record)
 
-kernel: build lab-setup ## the kernel tests, in the lab on each of KERNELS
+kernel: programs lab-setup ## the kernel tests, in the lab on each of KERNELS
 	$(GO) test -v -count=1 -p 1 -timeout 60m ./tests/lab/... ./tests/kernel/...
 
 life: ## three moves of ADD, DEL, GC and keep, with every crash of each step
@@ -102,7 +111,7 @@ lint: ## gofmt, vet, staticcheck, the rules about imports
 	$(GO) run $(STATICCHECK) -tags lab ./...
 	$(GO) test -count=1 ./tests/rules/...
 
-lab: build lab-setup ## a shell in the lab: two PFs with VFs, the plugin in /opt/cni/bin
+lab: programs lab-setup ## a shell in the lab: two PFs with VFs, the plugin in /opt/cni/bin
 	$(GO) run ./tests/lab/cmd/lab shell -kernel $(KERNEL) -files bin/multibond=$(PLUGIN)
 
 cluster: image cluster-setup ## a Kubernetes cluster with real VFs, until interrupted

@@ -22,7 +22,7 @@ func release(t *testing.T, name string) {
 	t.Helper()
 	dir := t.TempDir()
 	for _, args := range [][]string{
-		{"build", "-trimpath", "-ldflags", "-s -w -X main.releaseVersion=" + name, "-o", dir + "/", "./cmd/..."},
+		{"build", "-trimpath", "-ldflags", "-s -w -X main.releaseVersion=" + name, "-o", dir + "/", "./cmd/multibond", "./cmd/multibond-agent"},
 		{"run", "./deploy/image", "-o", filepath.Join(dir, "image.tar"), "-name", releaseImage + ":" + name, "-entrypoint", "/multibond-agent",
 			"-file", "/multibond-agent=" + filepath.Join(dir, "multibond-agent"), "-file", "/multibond=" + filepath.Join(dir, "multibond")},
 	} {

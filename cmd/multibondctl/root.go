@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+// The exit codes.
+const (
+	exitWell    = 0
+	exitWrong   = 1
+	exitUnknown = 2
+)
+
+// wrong is the error of a command that has found out, and printed, that something is
+// wrong. Any other error means that it could not find out.
+type wrong string
+
+func (w wrong) Error() string { return string(w) }
+
+// env is what a command works with.
+type env struct {
+	genericiooptions.IOStreams
+	flags  *genericclioptions.ConfigFlags
+	output string // of -o
+	now    func() time.Time
+}
+
+// commands makes the commands, each of which has a file.
+var commands = []func(*env) *cobra.Command{newVersion}
+
+// run is main with its environment as arguments. It returns the exit code.
+func run(args []string, streams genericiooptions.IOStreams, now func() time.Time) int {
+	root := newRoot(args[0], &env{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), now: now})
+	root.SetArgs(args[1:])
+	err := root.Execute()
+	var found wrong
+	switch {
+	case err == nil:
+		return exitWell
+	case errors.As(err, &found):
+		fmt.Fprintln(streams.ErrOut, found)
+		return exitWrong
+	}
+	fmt.Fprintln(streams.ErrOut, "error:", err)
+	return exitUnknown
+}
+
+// shown lists the flags of kubectl that the help has. The others work as well.
+var shown = []string{"context", "kubeconfig", "namespace"}
+
+// newRoot returns the command that has all others. program is how it was called.
+func newRoot(program string, e *env) *cobra.Command {
+	name := filepath.Base(program)
+	root := &cobra.Command{
+		Use:   name,
+		Short: "Show and check the bonds of a cluster.",
+		Long: `Show and check the bonds of a cluster.
+
+The kubeconfig, its contexts and all global flags are kubectl's.
+Exit codes: 0 all is well, 1 something is wrong, 2 it could not be found out.`,
+		SilenceUsage: true, SilenceErrors: true,
+	}
+	if strings.HasPrefix(name, "kubectl-") {
+		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl " + strings.TrimPrefix(name, "kubectl-")}
+	}
+	root.SetIn(e.In)
+	root.SetOut(e.Out)
+	root.SetErr(e.ErrOut)
+	flags := root.PersistentFlags()
+	e.flags.AddFlags(flags)
+	flags.VisitAll(func(f *pflag.Flag) { f.Hidden = !slices.Contains(shown, f.Name) })
+	flags.StringVarP(&e.output, "output", "o", "", "Output `format`: wide, json or yaml")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return checkFormat(e.output) }
+	for _, command := range commands {
+		root.AddCommand(command(e))
+	}
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+	return root
+}
