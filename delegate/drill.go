@@ -283,17 +283,14 @@ func lasts(t time.Duration) func(since, noticed time.Duration) bool {
 	return func(since, _ time.Duration) bool { return since >= t }
 }
 
-// ask makes the change with which a part begins. Then it asks the target again and again, and
+// ask makes the change with which a part begins, in any case: one sets up what was set down. Then it asks the target again and again, and
 // looks at the bond, until the part is over. over gets the time since the part began, and that
 // at which the bond had noticed; 0: it has not yet.
 func (d *drill) ask(part string, change func() error, over func(since, noticed time.Duration) bool) error {
 	announced, err := d.probe.Announced()
-	if err != nil {
-		return err
-	}
 	p := DrillPart{Part: part}
 	began := time.Now()
-	if err := change(); err != nil {
+	if err := errors.Join(change(), err); err != nil {
 		return err
 	}
 	var noticed time.Duration

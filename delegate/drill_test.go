@@ -2,6 +2,7 @@ package delegate
 
 import (
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"os"
 	"testing"
@@ -192,6 +193,30 @@ func TestKilledInDrill(t *testing.T) {
 			for n := range passed {
 				try(t, n+1)
 			}
+		})
+	}
+}
+
+// TestDrillThatCannotCount: a drill that cannot tell what the bond announces ends with that
+// error, and leaves no link down.
+func TestDrillThatCannotCount(t *testing.T) {
+	for count := range 6 { // at the begin and the end of each part
+		synctest.Test(t, func(t *testing.T) {
+			m := newDrilled(t)
+			before := m.state()
+			m.Fail = func(edge string) error {
+				if edge == "Announced bond0" {
+					if count--; count < 0 {
+						return errors.New("no counters")
+					}
+				}
+				return nil
+			}
+			_, err := m.Drill(t.Context(), drillFor())
+			require.EqualError(t, err, "network net1: no counters")
+			m.Fail = nil
+			m.wantState(before)
+			assert.Empty(t, m.readRecord(c1).Lowered)
 		})
 	}
 }

@@ -73,8 +73,11 @@ func (p *probe) Answers(until time.Time, answered func(number uint16)) error {
 }
 
 func (p *probe) Announced() (int, error) {
-	p.k.mu.Lock()
-	defer p.k.mu.Unlock()
+	unlock, err := p.b.ns.lock("Announced", p.b.Name)
+	defer unlock()
+	if err != nil {
+		return 0, err
+	}
 	return p.b.announced - p.begun, nil
 }
 
