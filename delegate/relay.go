@@ -246,3 +246,24 @@ func setRepresentor(host bond.Namespace, name string, up bool) error {
 	}
 	return nil
 }
+
+// Taken names the links of this node's bonds whose carrier Keep has taken and not yet given
+// back, with their Records. Those whose DEL has begun are not among them: it restores them.
+func (h *Host) Taken() (links []string, err error) {
+	keys, err := h.Store.List()
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range keys {
+		rec, err := h.Store.Load(key)
+		if err != nil || !h.isKept(rec) {
+			continue
+		}
+		for _, l := range rec.Plan.Links {
+			if rec.IsRelayed(l) {
+				links = append(links, fmt.Sprintf("%s (%s) of %s", l.Name, l.Device, key))
+			}
+		}
+	}
+	return links, nil
+}

@@ -28,6 +28,13 @@ func (m *machine) isRelayed() bool {
 	return rec.IsRelayed(rec.Plan.Links[0])
 }
 
+// taken names what Keep has not given back.
+func (m *machine) taken() []string {
+	links, err := m.Taken()
+	require.NoError(m.t, err)
+	return links
+}
+
 // looksUntil has Keep look at all Records until it is content, for a card that is busy.
 func (k *keeper) looksUntil(t *testing.T) {
 	k.doDutiesNow(t)
@@ -335,6 +342,7 @@ func TestRelayEnds(t *testing.T) {
 				m.Plug("enp1s0", false)
 				m.keeperInside().looksUntil(t)
 				require.True(t, m.isRelayed())
+				assert.Equal(t, []string{"bond0-1 (0000:3b:02.0) of c1:bond0"}, m.taken())
 				relayed := m.state()
 				m.keeperInside().looksUntil(t)
 				m.wantState(relayed)
@@ -344,6 +352,7 @@ func TestRelayEnds(t *testing.T) {
 				for range 2 {
 					k.looksUntil(t)
 					assert.False(t, m.isRelayed())
+					assert.Empty(t, m.taken())
 					assert.True(t, m.link(pod1, "bond0-1").Carrier)
 				}
 				m.Plug("enp1s0", true)

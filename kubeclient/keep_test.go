@@ -79,13 +79,15 @@ func TestKeepUsesTheImage(t *testing.T) {
 	}
 }
 
-// TestKeepWithoutRelay checks that the component has keep give back what it has taken, and
-// changes nothing else.
+// TestKeepWithoutRelay checks that the component has keep give back what it has taken, that
+// keep is ready when it has, and that nothing else changes.
 func TestKeepWithoutRelay(t *testing.T) {
 	for _, keep := range []string{"../deploy/keep", "../deploy/keep, ../deploy/keep-inside"} {
 		with := objectNamed[*appsv1.DaemonSet](t, render(t, "components: ["+keep+"]"), "multibond-keep")
 		without := objectNamed[*appsv1.DaemonSet](t, render(t, "components: ["+keep+", ../deploy/without/relay]"), "multibond-keep")
 		assert.Equal(t, "false", flagsOf(without.Spec.Template.Spec.Containers[0], map[string]string{})["relay"])
+		assert.Equal(t, []string{"/multibond", "keep", "-given-back"}, without.Spec.Template.Spec.Containers[0].ReadinessProbe.Exec.Command)
+		without.Spec.Template.Spec.Containers[0].ReadinessProbe = nil
 		with.Spec.Template.Spec.Containers[0].Args = without.Spec.Template.Spec.Containers[0].Args
 		assert.Equal(t, with, without)
 	}

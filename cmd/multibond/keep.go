@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/containernetworking/cni/pkg/skel"
 
@@ -31,6 +32,7 @@ func keepOf(args []string) (status int) {
 	flags.StringVar(&c.Agent, "agent", "/run/multibond/agent.sock", "the agent's socket")
 	flags.DurationVar(&c.HoldOff, "hold-off", 0, "how long a PF must have its carrier back before its VFs get theirs")
 	flags.StringVar(&c.Netns, "netns", "", "`directory` of the pods' network namespaces, which keep may then enter; it needs SYS_ADMIN for that")
+	given := flags.Bool("given-back", false, "do nothing but tell whether all that keep has taken is given back: the exit status is 0 then, else 1")
 	relay := flags.Bool("relay", true, "take the carrier from VFs whose PF has none; false gives back what was taken, too: run keep so before you remove it")
 	if err := flags.Parse(args); err != nil {
 		return 2
@@ -42,7 +44,11 @@ func keepOf(args []string) (status int) {
 	}
 	say := func(line string) { fmt.Fprintln(os.Stderr, "multibond keep:", line) }
 	host, err := newHost(&skel.CmdArgs{})
-	if err == nil {
+	switch {
+	case err != nil:
+	case *given:
+		err = isGivenBack(host)
+	default:
 		err = host.Keep(context.Background(), c, say)
 	}
 	if err != nil {
@@ -50,4 +56,13 @@ func keepOf(args []string) (status int) {
 		return 1
 	}
 	return 0
+}
+
+// isGivenBack returns an error that names what keep has not given back.
+func isGivenBack(host *delegate.Host) error {
+	links, err := host.Taken()
+	if err == nil && len(links) > 0 {
+		err = fmt.Errorf("not given back yet: %s", strings.Join(links, ", "))
+	}
+	return err
 }
