@@ -400,6 +400,13 @@ func (n *namespace) Configure(index int, a Addresses) error {
 
 func isIPv6(ip netip.Prefix) bool { return ip.Addr().Is6() }
 
+func (n *namespace) AddRoute(index int, r Route) error {
+	if err := n.routeRequest(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, index, r); err != nil {
+		return fmt.Errorf("adding route %s: %w", r, err)
+	}
+	return nil
+}
+
 func (n *namespace) RemoveRoute(index int, r Route) error {
 	if err := n.routeRequest(unix.RTM_DELROUTE, 0, index, r); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("removing route %s: %w", r, err)
@@ -546,9 +553,9 @@ func (n *namespace) routeMessage(kind, flags int, route Route) *nl.NetlinkReques
 	m.Family = uint8(familyOf(route.Dst.Addr()))
 	m.Dst_len, m.Tos = uint8(route.Dst.Bits()), uint8(route.TOS)
 	m.Type = uint8(cmp.Or(route.Type, unix.RTN_UNICAST))
-	m.Protocol = uint8(cmp.Or(route.Protocol, unix.RTPROT_BOOT))
-	if kind == unix.RTM_DELROUTE {
-		m.Protocol = unix.RTPROT_UNSPEC
+	m.Protocol = uint8(route.Protocol)
+	if kind == unix.RTM_NEWROUTE {
+		m.Protocol = uint8(cmp.Or(route.Protocol, unix.RTPROT_BOOT))
 	}
 	m.Scope = unix.RT_SCOPE_UNIVERSE
 	if !route.Gateway.IsValid() {

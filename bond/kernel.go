@@ -68,8 +68,15 @@ type Namespace interface {
 	// the other routes. What is there already is no error. Routes need a link
 	// that is up.
 	Configure(index int, a Addresses) error
-	// RemoveRoute removes a route over a link. A missing route is no error.
+	// AddRoute adds a route over a link, with its priority. If somebody has a route to the
+	// same destination with that priority, over any link, the error is compatible with
+	// errors.Is(err, unix.EEXIST).
+	AddRoute(index int, r Route) error
+	// RemoveRoute removes a route over a link, of whatever protocol if r has none. A
+	// missing route is no error.
 	RemoveRoute(index int, r Route) error
+	// Routes lists the routes of the main table that somebody set, each with its ways.
+	Routes() ([]Multipath, error)
 	// Routing lists the rules that lead to a table, and the multipath routes that
 	// somebody set.
 	Routing() (Routing, error)

@@ -25,7 +25,13 @@ func (r Rule) String() string {
 	return fmt.Sprintf("%d: from %s lookup %d", r.Priority, r.From, r.Table)
 }
 
-// Multipath is a route over several links with equal weights. Its own Gateway is invalid.
+// ProtocolRoutes is the protocol of the routes between hosts: who set them, as
+// /etc/iproute2/rt_protos names such numbers. No routing daemon, and nothing in the kernel's
+// list of them, has it (RTPROT_* in include/uapi/linux/rtnetlink.h).
+const ProtocolRoutes = 201
+
+// Multipath is a route with all its ways, which have equal weights. Its own Gateway is
+// invalid.
 type Multipath struct {
 	Route
 	Hops []Hop `json:"hops"`

@@ -32,6 +32,23 @@ func (n *namespace) Routing() (Routing, error) {
 	return all, nil
 }
 
+func (n *namespace) Routes() (all []Multipath, err error) {
+	err = n.eachRoute(func(head *nl.RtMsg, r Route, hops []Hop) {
+		if r.Table != tableMain || !setBySomebody(head) {
+			return
+		}
+		if len(hops) == 1 {
+			hops[0].Gateway = r.Gateway
+		}
+		r.Gateway = netip.Addr{}
+		all = append(all, Multipath{r, hops})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the routes: %w", err)
+	}
+	return all, nil
+}
+
 // readRules adds the rules that lead to a table, and their tables.
 func (n *namespace) readRules(all *Routing) error {
 	messages, err := n.dump(unix.RTM_GETRULE, &nl.RtMsg{}, unix.RTM_NEWRULE)

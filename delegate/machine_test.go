@@ -491,6 +491,10 @@ func (n edgedNamespace) Configure(index int, a bond.Addresses) error {
 	return n.effect("Configure", a, func() error { return n.Namespace.Configure(index, a) })
 }
 
+func (n edgedNamespace) AddRoute(index int, r bond.Route) error {
+	return n.effect("AddRoute", r, func() error { return n.Namespace.AddRoute(index, r) })
+}
+
 func (n edgedNamespace) RemoveRoute(index int, r bond.Route) error {
 	return n.effect("RemoveRoute", r, func() error { return n.Namespace.RemoveRoute(index, r) })
 }

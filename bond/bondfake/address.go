@@ -79,6 +79,41 @@ func (n *namespace) Configure(index int, a bond.Addresses) error {
 
 func isIPv6(ip netip.Prefix) bool { return ip.Addr().Is6() }
 
+func (n *namespace) AddRoute(index int, r bond.Route) error {
+	unlock, err := n.lock("AddRoute", n.nameOf(index)+" "+r.Dst.String())
+	defer unlock()
+	if err != nil {
+		return err
+	}
+	l, err := n.byIndex(index)
+	if err != nil {
+		return err
+	}
+	r = asReadBack(r)
+	if err := l.accepts(r); err != nil {
+		return fmt.Errorf("adding route %s: %w", r, err)
+	}
+	if n.isTaken(r) {
+		return fmt.Errorf("adding route %s: %w", r, unix.EEXIST)
+	}
+	return l.addRoute(r)
+}
+
+// isTaken reports whether there is another route with the same key. An address of IPv4 has
+// one of its own.
+func (n *namespace) isTaken(r bond.Route) bool {
+	same := func(other bond.Route) bool {
+		return other.Dst == r.Dst && other.Priority == r.Priority && other.Table == r.Table && other.TOS == r.TOS
+	}
+	for _, l := range n.k.in(n) {
+		byAddress := func(ip netip.Prefix) bool { return ip.Addr().Is4() && same(asReadBack(bond.Route{Dst: l.network(ip)})) }
+		if slices.ContainsFunc(l.addrs.Routes, same) || l.Up && slices.ContainsFunc(l.addrs.IPs, byAddress) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(n.paths, func(path bond.Multipath) bool { return same(path.Route) })
+}
+
 func (n *namespace) RemoveRoute(index int, r bond.Route) error {
 	unlock, err := n.lock("RemoveRoute", n.nameOf(index))
 	defer unlock()

@@ -2,6 +2,7 @@ package bondfake
 
 import (
 	"fmt"
+	"net/netip"
 	"reflect"
 	"slices"
 
@@ -28,6 +29,23 @@ func (n *namespace) Routing() (bond.Routing, error) {
 	slices.Sort(all.Tables)
 	all.Tables = slices.DeleteFunc(slices.Compact(all.Tables), bond.IsOwnTable)
 	return all, nil
+}
+
+func (n *namespace) Routes() (all []bond.Multipath, err error) {
+	unlock, err := n.lock("Routes", "")
+	defer unlock()
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range n.k.in(n) {
+		for _, r := range l.addrs.Routes {
+			hop := bond.Hop{Index: l.Index, Gateway: r.Gateway}
+			r.Gateway = netip.Addr{}
+			all = append(all, bond.Multipath{Route: r, Hops: []bond.Hop{hop}})
+		}
+	}
+	all = append(all, n.paths...)
+	return slices.DeleteFunc(all, func(r bond.Multipath) bool { return r.Table != unix.RT_TABLE_MAIN }), nil
 }
 
 // kernelRules are those of every namespace: for IPv4, and for IPv6.

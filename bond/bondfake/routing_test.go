@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stretchr/testify/assert"
+	"golang.org/x/sys/unix"
+
 	"github.com/multibond/multibond/bond"
 )
 
@@ -27,6 +30,19 @@ pod net2 up mac b0 10.1.2.2/24 fd00:1::2/64 [0.0.0.0/0 via 10.1.2.254 metric 0 t
 			"30000: from 10.1.2.1/32 lookup 1000", "30000: from fd00:1::1/128 lookup 1000", "30000: from 10.1.2.2/32 lookup 1001"))},
 	{name: "it has lost that", do: all(move("host", b0, "pod", name("net2")), hasOwnARP("net2", false), acceptsRA("pod", "net2", "1"))},
 	{name: "away with the rules, twice", do: all(removesRouting, removesRouting, hasRouting("tables [1000]"))},
+	{name: "routes of a protocol, and one that is in the way", do: all(
+		change("pod", "net2", state(true)), configure("pod", "net2", bond.Addresses{IPs: addrs("10.1.2.2/24", "fd00:1::2/64")}),
+		configure("pod", "net1", bond.Addresses{Routes: []bond.Route{{Dst: netip.MustParsePrefix("10.6.0.0/16"), Gateway: netip.MustParseAddr("10.1.2.254"), Priority: 50, Protocol: unix.RTPROT_STATIC}}}),
+		addRoute("net2", "10.5.0.0/16", "10.1.2.7", 0), addRoute("net1", "10.6.0.0/16", "10.1.2.7", 0), addRoute("net1", "fd00:5::/64", "fd00:1::7", 0),
+		hasRoutes("10.5.0.0/16 via 10.1.2.7 dev net2 metric 0 proto 201", "10.6.0.0/16 via 10.1.2.254 dev net1 metric 50 proto 4",
+			"10.6.0.0/16 via 10.1.2.7 dev net1 metric 0 proto 201", "fd00:5::/64 via fd00:1::7 dev net1 metric 1024 proto 201"))},
+	{name: "its destination is taken over another link", do: addRoute("net1", "10.5.0.0/16", "10.1.2.8", 0), err: unix.EEXIST},
+	{name: "with IPv6 too", do: addRoute("net2", "fd00:5::/64", "fd00:1::8", 0), err: unix.EEXIST},
+	{name: "by an address", do: addRoute("net1", "10.1.2.0/24", "10.1.2.8", 0), err: unix.EEXIST},
+	{name: "its gateway is not on the link", do: addRoute("net1", "10.4.0.0/16", "10.1.3.8", 0), err: unix.ENETUNREACH},
+	{name: "a route of another protocol stays", do: all(removeRoute("net1", "10.6.0.0/16", "10.1.2.254", 50), removeRoute("net1", "10.6.0.0/16", "10.1.2.7", 0),
+		removeRoute("net2", "10.5.0.0/16", "10.1.2.7", 0), removeRoute("net2", "10.5.0.0/16", "10.1.2.7", 0), removeRoute("net1", "fd00:5::/64", "fd00:1::7", 0),
+		hasRoutes("10.6.0.0/16 via 10.1.2.254 dev net1 metric 50 proto 4"))},
 	{name: "the end of the rails", do: all(move("pod", "net1", "host", name(a0)), move("pod", "net2", "host", name(b0)), remove("pod"))},
 }
 
@@ -116,4 +132,43 @@ func hasOwnARP(name string, want bool) func(*stage) error {
 		}
 		return nil
 	})
+}
+
+// byHosts is a route between hosts.
+func byHosts(dst, gateway string, priority int) bond.Route {
+	r := route(dst, gateway)
+	r.Protocol, r.Priority = bond.ProtocolRoutes, priority
+	return r
+}
+
+func addRoute(name, dst, gateway string, priority int) func(*stage) error {
+	return on("pod", name, func(n bond.Namespace, l bond.Link) error {
+		return n.AddRoute(l.Index, byHosts(dst, gateway, priority))
+	})
+}
+
+func removeRoute(name, dst, gateway string, priority int) func(*stage) error {
+	return on("pod", name, func(n bond.Namespace, l bond.Link) error {
+		return n.RemoveRoute(l.Index, byHosts(dst, gateway, priority))
+	})
+}
+
+// hasRoutes compares the routes of the pod's main table.
+func hasRoutes(want ...string) func(*stage) error {
+	return func(s *stage) error {
+		return s.in("pod", func(n bond.Namespace) error {
+			all, err := n.Routes()
+			var got []string
+			for _, path := range all {
+				text := path.String()
+				for _, name := range []string{"net1", "net2"} {
+					text = strings.Replace(text, fmt.Sprint("dev ", s.link(n, name).Index), "dev "+name, 1)
+				}
+				got = append(got, fmt.Sprintf("%s metric %d proto %d", text, path.Priority, path.Protocol))
+			}
+			slices.Sort(got)
+			assert.Equal(s, want, got)
+			return err
+		})
+	}
 }
