@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/multibond/multibond/bond/code"
 )
 
 // Spec describes a bond to make.
@@ -124,16 +126,16 @@ func Verify(n Namespace, s Spec, index int, devices map[string]string, down []st
 	b, there := Find(links, func(l Link) bool { return l.Name == s.Name })
 	switch {
 	case !there:
-		problems.Add(s.Name, "", "the bond is gone")
+		problems.Add(code.BondDiffers, s.Name, "", "the bond is gone")
 		return problems, nil
 	case b.Kind != kindBond || b.Index != index:
-		problems.Add(s.Name, "", "another interface has the bond's name: its index is %d, was %d", b.Index, index)
+		problems.Add(code.BondDiffers, s.Name, "", "another interface has the bond's name: its index is %d, was %d", b.Index, index)
 		return problems, nil
 	case !b.Up:
-		problems.Add(s.Name, "", "the bond is down")
+		problems.Add(code.BondDiffers, s.Name, "", "the bond is down")
 	}
 	for _, d := range s.Options.Differences(b.Options) {
-		problems.Add(s.Name, "", "%s", d)
+		problems.Add(code.BondDiffers, s.Name, "", "%s", d)
 	}
 	verifyLinks(&problems, links, b, s, devices, down)
 	return problems, nil
@@ -145,26 +147,26 @@ func verifyLinks(problems *Problems, links []Link, b Link, s Spec, devices map[s
 		l, there := Find(links, func(l Link) bool { return l.Name == name })
 		switch {
 		case !there:
-			problems.Add(name, "", "the link is gone")
+			problems.Add(code.LinkDiffers, name, "", "the link is gone")
 			continue
 		case devices[name] != "" && l.Device != devices[name]:
-			problems.Add(name, "", "another device has the link's name: %s, was %s", l.what(), devices[name])
+			problems.Add(code.LinkDiffers, name, "", "another device has the link's name: %s, was %s", l.what(), devices[name])
 			continue
 		}
 		if l.Master != b.Index {
-			problems.Add(name, "", "the link is no longer part of %s", b.Name)
+			problems.Add(code.LinkDiffers, name, "", "the link is no longer part of %s", b.Name)
 		}
 		if !l.Up && !slices.Contains(down, name) {
-			problems.Add(name, "", "the link is down")
+			problems.Add(code.LinkDiffers, name, "", "the link is down")
 		}
 		if s.LinkMAC != "" && l.MAC != s.LinkMAC {
-			problems.Add(name, "", "MAC is %s, was %s", l.MAC, s.LinkMAC)
+			problems.Add(code.LinkDiffers, name, "", "MAC is %s, was %s", l.MAC, s.LinkMAC)
 		}
 		for _, d := range s.LinkOptions[name].Differences(l.Options) {
-			problems.Add(name, "", "%s", d)
+			problems.Add(code.LinkDiffers, name, "", "%s", d)
 		}
 		if fmt.Sprint(l.MTU) != s.Options[MTU] {
-			problems.Add(name, "", "mtu is %d, was %s", l.MTU, s.Options[MTU])
+			problems.Add(code.LinkDiffers, name, "", "mtu is %d, was %s", l.MTU, s.Options[MTU])
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/bond/bondfake"
+	"github.com/multibond/multibond/bond/code"
 )
 
 const (
@@ -134,7 +135,7 @@ func TestBuildLinkOptions(t *testing.T) {
 	assert.Equal(t, bond.Options{"prio": "10", "queueId": "3"}, must(n.Link("net2")).Options)
 	assert.Empty(t, must(bond.Verify(n, s, b.Index, nil, nil)), "as made")
 	require.NoError(t, n.Change(must(n.Link("net2")).Index, bond.Change{Options: bond.Options{"prio": "9"}}))
-	assert.Equal(t, bond.Problems{{Path: "net2", Text: "prio is 9, was 10"}}, must(bond.Verify(n, s, b.Index, nil, nil)), "changed")
+	assert.Equal(t, bond.Problems{{Code: code.LinkDiffers, Path: "net2", Text: "prio is 9, was 10"}}, must(bond.Verify(n, s, b.Index, nil, nil)), "changed")
 }
 
 // TestBuildLinkOptionsRefused: the error names the option and the link.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/multibond/multibond/bond/code"
 )
 
 // gateway is the target of ARP monitoring that stands for the gateway that IPAM names.
@@ -72,7 +74,7 @@ func WatchGateways(n Namespace, name string, o Options, gateways []netip.Addr) (
 		switch {
 		case o[target.key] != gateway:
 		case i < 0:
-			problems.Add(target.key, "name one in the configuration of ipam, or set miimon", "is %s, but IPAM has named none", gateway)
+			problems.Add(code.NoGateway, target.key, "name one in the configuration of ipam, or set miimon", "is %s, but IPAM has named none", gateway)
 		default:
 			asked[target.key] = gateways[i]
 		}
@@ -83,7 +85,7 @@ func WatchGateways(n Namespace, name string, o Options, gateways []netip.Addr) (
 	}
 	for _, target := range targetOptions {
 		if ip, is := asked[target.key]; is && !slices.Contains(answered, ip) {
-			problems.Add(target.key, "check cable, switch and VLAN", "is %s, but %s did not answer within %s", gateway, ip, gatewayWait)
+			problems.Add(code.SilentGateway, target.key, "check cable, switch and VLAN", "is %s, but %s did not answer within %s", gateway, ip, gatewayWait)
 		}
 	}
 	if len(answered) > 0 {

@@ -1,6 +1,10 @@
 package bond
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/multibond/multibond/bond/code"
+)
 
 // Condition is the condition of a bond. It is the one comparison of what a bond should be with
 // what it is: CHECK makes it, and so does the agent, all the time.
@@ -77,7 +81,7 @@ func VerifyHealth(n Namespace, index int) error {
 	}
 	b := find(index)
 	if b.Link.Index == index && b.Link.Up && HealthOf(index, nil, 0, find).Condition == Down {
-		return Problem{Path: b.Link.Name, Text: "the bond has no carrier: no link works", Hint: "check the cables, the PFs and the switch"}
+		return Problem{Code: code.NoCarrier, Path: b.Link.Name, Text: "the bond has no carrier: no link works", Hint: "check the cables, the PFs and the switch"}
 	}
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/multibond/multibond/bond/code"
 )
 
 // Options are the options of a bond, or of a link in one, by key, as canonical
@@ -57,14 +59,14 @@ func checkLinkOptions(mode string, links []Options) (problems Problems) {
 		var own Problems
 		o.checkModes(mode, &own)
 		for _, p := range own {
-			problems.Add(fmt.Sprintf("links[%d].%s", i, p.Path), p.Hint, "%s", p.Text)
+			problems.Add(p.Code, fmt.Sprintf("links[%d].%s", i, p.Path), p.Hint, "%s", p.Text)
 		}
 		queue := o[queueID]
 		if queue == "" || queue == "0" {
 			continue
 		}
 		if first, twice := queues[queue]; twice {
-			problems.Add(fmt.Sprintf("links[%d].%s", i, queueID), "", "is %s, which links[%d] already has", queue, first)
+			problems.Add(code.SameQueue, fmt.Sprintf("links[%d].%s", i, queueID), "", "is %s, which links[%d] already has", queue, first)
 		}
 		queues[queue] = i
 	}
@@ -90,9 +92,9 @@ func (o Options) parse(row option, raw map[string]json.RawMessage, problems *Pro
 		earlier, twice := o[row.key]
 		switch {
 		case err != nil:
-			problems.Add(key, "", "%v", err)
+			problems.Add(code.BadValue, key, "", "%v", err)
 		case twice && text != earlier:
-			problems.Add(key, "both keys are the same option: use one of them", "is %s, but %s is %s", text, row.key, earlier)
+			problems.Add(code.TwoKeys, key, "both keys are the same option: use one of them", "is %s, but %s is %s", text, row.key, earlier)
 		default:
 			o[row.key] = text
 		}
@@ -171,18 +173,18 @@ func (o Options) check(links []string) (problems Problems) {
 	o.checkDelays(&problems)
 	shared := o[MACPolicy] == Shared
 	if shared && o[Mode] == ActiveBackup && o[FailOverMac] != "active" {
-		problems.Add(MACPolicy, "leave failOverMac out", "is shared, which needs failOverMac active, but failOverMac is %s", o[FailOverMac])
+		problems.Add(code.SharedNeedsActive, MACPolicy, "leave failOverMac out", "is shared, which needs failOverMac active, but failOverMac is %s", o[FailOverMac])
 	}
 	if o[MAC] != "" && o[FailOverMac] == "active" && !shared {
-		problems.Add(MAC, "leave mac out, or set macPolicy to shared", "is %s, but with failOverMac active the kernel replaces it with the active link's MAC", o[MAC])
+		problems.Add(code.MACReplaced, MAC, "leave mac out, or set macPolicy to shared", "is %s, but with failOverMac active the kernel replaces it with the active link's MAC", o[MAC])
 	}
 	for _, key := range []string{Primary, activeSlave} {
 		if l := o[key]; l != "" && !slices.Contains(links, l) {
-			problems.Add(key, "", "is %s, want one of the links %s", l, strings.Join(links, ", "))
+			problems.Add(code.NotALink, key, "", "is %s, want one of the links %s", l, strings.Join(links, ", "))
 		}
 	}
 	if a, p := o[activeSlave], o[Primary]; a != "" && p != "" && a != p && (o[reselect] == "" || o[reselect] == "always") {
-		problems.Add(activeSlave, "leave one of the two out, or set primaryReselect to failure", "is %s, but primary %s takes over as soon as it has a carrier", a, p)
+		problems.Add(code.ActiveSlave, activeSlave, "leave one of the two out, or set primaryReselect to failure", "is %s, but primary %s takes over as soon as it has a carrier", a, p)
 	}
 	return problems
 }
@@ -192,7 +194,7 @@ func (o Options) check(links []string) (problems Problems) {
 func (o Options) checkModes(mode string, problems *Problems) {
 	for _, row := range table {
 		if text, there := o[row.key]; there && text != row.unset && !row.always && !row.hasMode(mode) {
-			problems.Add(row.key, "", "is %s, but mode %s does not have this option; these modes do: %s", text, mode, strings.Join(row.modes, ", "))
+			problems.Add(code.NotInMode, row.key, "", "is %s, but mode %s does not have this option; these modes do: %s", text, mode, strings.Join(row.modes, ", "))
 		}
 	}
 }
@@ -207,7 +209,7 @@ func (o Options) checkNeeds(problems *Problems) {
 			missing = false // one kind of target is enough
 		}
 		if row.needs != "" && !idle && missing {
-			problems.Add(row.key, "", "is %s, which has no effect without %s", text, row.needs)
+			problems.Add(code.NoEffect, row.key, "", "is %s, which has no effect without %s", text, row.needs)
 		}
 	}
 }
@@ -217,13 +219,13 @@ func (o Options) checkMonitor(problems *Problems) {
 	mii, arp := o.number(Miimon), o.number(arpInterval)
 	targets := o[arpIPTarget] != "" || o[nsIP6Target] != ""
 	if mii == 0 && arp == 0 && !targets {
-		problems.Add(Miimon, "set miimon, usually to 100, or set arpInterval and arpIpTarget", "is 0, and there are no ARP targets: the bond would never notice a dead link")
+		problems.Add(code.NoMonitor, Miimon, "set miimon, usually to 100, or set arpInterval and arpIpTarget", "is 0, and there are no ARP targets: the bond would never notice a dead link")
 	}
 	if o.AwaitsGateway() && mii == 0 {
-		problems.Add(Miimon, "leave miimon out", "is 0, but a bond whose gateway does not answer needs it")
+		problems.Add(code.GatewayMiimon, Miimon, "leave miimon out", "is 0, but a bond whose gateway does not answer needs it")
 	}
 	if mii > 0 && arp > 0 && !o.AwaitsGateway() {
-		problems.Add(arpInterval, "the kernel accepts only one of the two; leave miimon out to use ARP", "is %d ms, but miimon is %d ms", arp, mii)
+		problems.Add(code.TwoMonitors, arpInterval, "the kernel accepts only one of the two; leave miimon out to use ARP", "is %d ms, but miimon is %d ms", arp, mii)
 	}
 }
 
@@ -232,7 +234,7 @@ func (o Options) checkDelays(problems *Problems) {
 	mii := o.number(Miimon)
 	for _, key := range []string{updelay, downdelay, notifDelay} {
 		if delay := o.number(key); mii > 0 && delay%mii != 0 {
-			problems.Add(key, fmt.Sprintf("%d or %d", delay/mii*mii, (delay/mii+1)*mii), "is %d ms, want a multiple of miimon (%d ms)", delay, mii)
+			problems.Add(code.Delay, key, fmt.Sprintf("%d or %d", delay/mii*mii, (delay/mii+1)*mii), "is %d ms, want a multiple of miimon (%d ms)", delay, mii)
 		}
 	}
 }
@@ -319,7 +321,7 @@ func (o Options) unknown(found Options) error {
 	var problems Problems
 	for _, row := range o.sent() {
 		if _, there := found[row.key]; row.since != "" && !there {
-			problems.Add(row.key, "leave it out, or use a newer kernel", "is %s, but this kernel does not have this option; Linux %s and later have it", o[row.key], row.since)
+			problems.Add(code.OldKernel, row.key, "leave it out, or use a newer kernel", "is %s, but this kernel does not have this option; Linux %s and later have it", o[row.key], row.since)
 		}
 	}
 	return problems.Err()
@@ -334,7 +336,7 @@ func (o Options) explain(err error) error {
 	var problems Problems
 	for _, row := range o.sent() {
 		if since, is := row.newer[o[row.key]]; is {
-			problems.Add(row.key, "use another value, or a newer kernel", "is %s, a value that Linux %s and later have", o[row.key], since)
+			problems.Add(code.OldKernel, row.key, "use another value, or a newer kernel", "is %s, a value that Linux %s and later have", o[row.key], since)
 		}
 	}
 	if len(problems) == 0 {

@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/multibond/multibond/bond/code"
 )
 
 func rawOptions(t *testing.T, text string) map[string]json.RawMessage {
@@ -162,7 +164,7 @@ func TestModes(t *testing.T) {
 				}
 				var want, got Problems
 				if len(row.modes) > 0 && !slices.Contains(row.modes, mode) && text != row.unset && row.key != MinLinks {
-					want.Add(row.key, "", "is %s, but mode %s does not have this option; these modes do: %s", text, mode, strings.Join(row.modes, ", "))
+					want.Add(code.NotInMode, row.key, "", "is %s, but mode %s does not have this option; these modes do: %s", text, mode, strings.Join(row.modes, ", "))
 				}
 				Options{row.key: text}.checkModes(mode, &got)
 				assert.Equal(t, want, got, "%s in %s", row.key, mode)

@@ -4,15 +4,21 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/multibond/multibond/bond/code"
 )
 
 // A Problem is one thing that is wrong with a configuration, or with what the node
 // has for it.
 type Problem struct {
-	Path string // where in the configuration: "links[1].deviceID", "miimon"
-	Text string // what is wrong
-	Hint string // what to do about it; may be empty
+	Code code.Code // which kind of problem
+	Path string    // where in the configuration: "links[1].deviceID", "miimon"
+	Text string    // what is wrong
+	Hint string    // what to do about it; may be empty
 }
+
+// Kind returns the kind of the problem, for [code.Of].
+func (p Problem) Kind() code.Code { return p.Code }
 
 func (p Problem) Error() string {
 	s := p.Text
@@ -32,17 +38,17 @@ type Problems []Problem
 // maxProblems bounds the problems that are reported for one input.
 const maxProblems = 100
 
-// Add appends a problem at path, unless it is there already. The hint may be
+// Add appends a problem of a kind at path, unless it is there already. The hint may be
 // empty. After a hundred problems Add appends one that says that there are more,
 // and no others.
-func (p *Problems) Add(path, hint, format string, args ...any) {
+func (p *Problems) Add(kind code.Code, path, hint, format string, args ...any) {
 	if len(*p) == maxProblems {
-		*p = append(*p, Problem{Text: "there are more problems"})
+		*p = append(*p, Problem{Code: code.More, Text: "there are more problems"})
 	}
 	if len(*p) > maxProblems {
 		return
 	}
-	one := Problem{Path: path, Text: fmt.Sprintf(format, args...), Hint: hint}
+	one := Problem{Code: kind, Path: path, Text: fmt.Sprintf(format, args...), Hint: hint}
 	if !slices.Contains(*p, one) {
 		*p = append(*p, one)
 	}
@@ -62,6 +68,14 @@ func (p Problems) Error() string {
 		s[i] = one.Error()
 	}
 	return strings.Join(s, "; ")
+}
+
+// Texts returns each problem with its code, after prefix.
+func (p Problems) Texts(prefix string) (texts []string) {
+	for _, one := range p {
+		texts = append(texts, prefix+code.Text(one))
+	}
+	return texts
 }
 
 // Unwrap lets errors.As find each Problem.

@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/multibond/multibond/bond/code"
 )
 
 func TestNearest(t *testing.T) {
@@ -62,10 +64,10 @@ func TestDistance(t *testing.T) {
 func TestProblems(t *testing.T) {
 	var p Problems
 	require.NoError(t, p.Err())
-	p.Add("links[1].deviceID", "use another", "is %s", "0000:01:10.0")
-	p.Add("", "", "nothing at all")
-	p.Add("links[1].deviceID", "use another", "is %s", "0000:01:10.0") // the same again
-	assert.Equal(t, Problems{{"links[1].deviceID", "is 0000:01:10.0", "use another"}, {"", "nothing at all", ""}}, p)
+	p.Add(code.NoDevice, "links[1].deviceID", "use another", "is %s", "0000:01:10.0")
+	p.Add(code.NoDevice, "", "", "nothing at all")
+	p.Add(code.NoDevice, "links[1].deviceID", "use another", "is %s", "0000:01:10.0") // the same again
+	assert.Equal(t, Problems{{code.NoDevice, "links[1].deviceID", "is 0000:01:10.0", "use another"}, {Code: code.NoDevice, Text: "nothing at all"}}, p)
 	assert.EqualError(t, p.Err(), "links[1].deviceID: is 0000:01:10.0 (use another); nothing at all")
 
 	var one Problem
@@ -79,7 +81,7 @@ func TestProblems(t *testing.T) {
 func TestProblemsHaveAnEnd(t *testing.T) {
 	var problems Problems
 	for i := range 1_000_000 {
-		problems.Add(fmt.Sprintf("a[%d]", i), "", "is wrong")
+		problems.Add(code.NoDevice, fmt.Sprintf("a[%d]", i), "", "is wrong")
 	}
 	require.Len(t, problems, 101)
 	assert.EqualError(t, problems[99], "a[99]: is wrong")

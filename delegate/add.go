@@ -12,6 +12,7 @@ import (
 	current "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
@@ -278,9 +279,10 @@ func (h *Host) prepare(ctx context.Context, r plan.Request, s sandbox, beside []
 	if err != nil {
 		return nil, err
 	}
-	o.warnings = append(o.warnings, warnings...)
+	texts := r.Texts(warnings)
+	o.warnings = append(o.warnings, texts...)
 	rec := record.New(plan)
-	rec.BootID, rec.NetnsID, rec.Created, rec.Warnings, rec.Steps = h.BootID, s.pod.ID(), began, warnings, slices.Clone(r.Steps)
+	rec.BootID, rec.NetnsID, rec.Created, rec.Warnings, rec.Steps = h.BootID, s.pod.ID(), began, texts, slices.Clone(r.Steps)
 	if plan.IsBond() {
 		if rec.NSID, err = number(s); err != nil {
 			o.warn("%v", err)
@@ -298,7 +300,7 @@ func checkTogether(recs []*record.Record) error {
 	names, devices := map[string]string{}, map[string]string{}
 	claim := func(taken map[string]string, what, who string) {
 		if other, twice := taken[what]; twice {
-			problems.Add("", "", "%s and %s both use %s", other, who, what)
+			problems.Add(code.TwoAttachments, "", "", "%s and %s both use %s", other, who, what)
 		}
 		taken[what] = who
 	}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
@@ -127,7 +128,7 @@ func verifyAddresses(problems *bond.Problems, s sandbox, name string, index int,
 	}
 	for _, ip := range want.IPs {
 		if !slices.Contains(now.IPs, ip) {
-			problems.Add(name, "", "address %s is missing", ip)
+			problems.Add(code.AddressDiffers, name, "", "address %s is missing", ip)
 		}
 	}
 	for _, r := range want.Routes {
@@ -135,7 +136,7 @@ func verifyAddresses(problems *bond.Problems, s sandbox, name string, index int,
 			return is.Dst == r.Dst.Masked() && is.Gateway == r.Gateway && (r.Table == 0 || is.Table == r.Table)
 		}
 		if !slices.ContainsFunc(now.Routes, same) {
-			problems.Add(name, "", "route %s is missing%s", r, inTable(r.Table))
+			problems.Add(code.AddressDiffers, name, "", "route %s is missing%s", r, inTable(r.Table))
 		}
 	}
 	return nil
@@ -187,7 +188,7 @@ func (h *Host) verifyVFs(problems *bond.Problems, s sandbox, rec *record.Record)
 			return err
 		}
 		if l.PF = device.PFNetdev; l.PF == "" {
-			problems.Add(l.Name, "", "the PF of %s is not on the host", l.Device)
+			problems.Add(code.VFDiffers, l.Name, "", "the PF of %s is not on the host", l.Device)
 			continue
 		}
 		now, err := adminOf(s.host, l)
@@ -201,7 +202,7 @@ func (h *Host) verifyVFs(problems *bond.Problems, s sandbox, rec *record.Record)
 			now.LinkState = then.LinkState // keep has disabled it, for as long as its PF has no carrier
 		}
 		for _, d := range now.Differences(*then) {
-			problems.Add(l.Name, "", "VF %d of %s: %s", l.VF, l.PF, d)
+			problems.Add(code.VFDiffers, l.Name, "", "VF %d of %s: %s", l.VF, l.PF, d)
 		}
 	}
 	return nil

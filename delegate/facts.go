@@ -110,5 +110,6 @@ func (h *Host) DryRun(r plan.Request) (plan.Plan, []string, error) {
 	if err != nil {
 		return plan.Plan{}, nil, err
 	}
-	return plan.Compile(r, facts)
+	p, warnings, err := plan.Compile(r, facts)
+	return p, r.Texts(warnings), err
 }

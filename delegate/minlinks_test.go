@@ -22,8 +22,8 @@ func TestAddDegraded(t *testing.T) {
 	assert.Equal(t, m.link(pod1, "bond0").Index, m.link(pod1, "bond0-1").Master)
 	assert.NoError(t, m.Check(t.Context(), c1))
 	want := []string{
-		"network net1: links[1].deviceID: VF 0000:5e:02.0 has the userspace driver vfio-pci, so the kernel has no interface to bond (bind it to the VF's network driver, or leave it to a DPDK program)",
-		"network net1: links: 1 of 2 are available, and the bond starts with them (keep, if it runs, adds a VF that comes later; a new pod gets all of them)",
+		"network net1: links[1].deviceID: VF 0000:5e:02.0 has the userspace driver vfio-pci, so the kernel has no interface to bond (bind it to the VF's network driver, or leave it to a DPDK program) [MB508]",
+		"network net1: links: 1 of 2 are available, and the bond starts with them (keep, if it runs, adds a VF that comes later; a new pod gets all of them) [MB527]",
 	}
 	assert.Equal(t, want, m.readRecord(c1).Warnings)
 	m.mustDel(c1)
@@ -35,7 +35,7 @@ func TestAddOneLink(t *testing.T) {
 	m := newMachine(t)
 	before := m.state()
 	m.mustAdd(request(t, `{"cniVersion": "1.1.0", "name": "net1", "minLinks": 1, "links": [{"deviceID": "0000:3b:02.0"}]}`))
-	assert.Equal(t, []string{"network net1: links: the bond has one link; nothing takes over if it fails"}, m.readRecord(c1).Warnings)
+	assert.Equal(t, []string{"network net1: links: the bond has one link; nothing takes over if it fails [MB528]"}, m.readRecord(c1).Warnings)
 	m.mustDel(c1)
 	m.wantState(before)
 }
@@ -50,8 +50,8 @@ func TestAddWithoutADevice(t *testing.T) {
 	_, err := n.AddPod(t.Context(), n.config, n.request())
 	require.NoError(t, err)
 	want := []string{
-		"network demo/bond0: links[1].resourceName: the pod has no device left for it (request one more in resources.limits of the pod's containers)",
-		"network demo/bond0: links: 1 of 2 are available, and the bond starts with them (keep, if it runs, adds a VF that comes later; a new pod gets all of them)",
+		"network demo/bond0: links[1].resourceName: the pod has no device left for it (request one more in resources.limits of the pod's containers) [MB504]",
+		"network demo/bond0: links: 1 of 2 are available, and the bond starts with them (keep, if it runs, adds a VF that comes later; a new pod gets all of them) [MB527]",
 	}
 	published := n.published()
 	assert.Equal(t, want, published[len(published)-1].Warnings, "published")

@@ -15,6 +15,7 @@ import (
 	current "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
@@ -44,7 +45,7 @@ func (h *Host) AddPod(ctx context.Context, c netconf.Cluster, r plan.Request) (r
 	if err != nil {
 		return nil, nil, err
 	}
-	out := outcome{warnings: slices.Clone(c.Warnings)}
+	out := outcome{warnings: c.Warnings.Texts("network " + c.Name + ": ")}
 	l := agentapi.Lookup{ContainerID: r.ContainerID, Netns: r.Netns, IfName: r.IfName, Pod: pod, Cluster: c.Cluster}
 	reply, steps, err := h.lookup(ctx, agentapi.Client{Socket: c.Agent, Timeout: lookupTimeout}, l, &out)
 	var recs []*record.Record
@@ -381,7 +382,7 @@ func (h *Host) tellFailure(ctx context.Context, socket string, report agentapi.P
 	if report.Pod.UID == "" || errors.Is(failure, agentapi.ErrNoAgent) {
 		return
 	}
-	report.Failure = types.NewError(cnierror.Code(failure), failure.Error(), "")
+	report.Failure = types.NewError(cnierror.Code(failure), code.Text(failure), "")
 	report.Steps = append(report.Steps, agentapi.Since("total", began))
 	h.tell(ctx, socket, report, o)
 }

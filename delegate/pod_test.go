@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
@@ -441,7 +442,7 @@ func TestAddPodErrors(t *testing.T) {
 			n.wantState(before)
 			last := n.published()
 			require.Len(t, last, 1)
-			assert.Equal(t, test.text, last[0].Failure.Msg)
+			assert.Equal(t, code.Text(err), last[0].Failure.Msg)
 		})
 	}
 }
@@ -537,7 +538,7 @@ func TestAddSecondary(t *testing.T) {
 	reports := n.published()
 	require.Len(t, reports, 1)
 	require.Nil(t, reports[0].Attachments)
-	assert.Equal(t, []string{"network demo/net1: links[1].deviceID: the PF enp2s0 of VF 0000:5e:02.0 is down (ip link set enp2s0 up)"}, reports[0].Warnings, "warnings")
+	assert.Equal(t, []string{"network demo/net1: links[1].deviceID: the PF enp2s0 of VF 0000:5e:02.0 is down (ip link set enp2s0 up) [MB545]"}, reports[0].Warnings, "warnings")
 	require.NoError(t, n.DelPod(t.Context(), netconf.Cluster{}, r))
 	n.wantState(before)
 	r.Args = ""
@@ -588,8 +589,8 @@ func TestWarnings(t *testing.T) {
 	_, err := n.AddPod(t.Context(), n.config, n.request())
 	require.NoError(t, err)
 	own := []string{
-		"network net1: these keys are ignored: ipMasq",
-		"network demo/bond0: links[1].deviceID: the PF enp2s0 of VF 0000:5e:02.0 is down (ip link set enp2s0 up)",
+		"network demo/bond0: these keys are ignored: ipMasq [MB105]",
+		"network demo/bond0: links[1].deviceID: the PF enp2s0 of VF 0000:5e:02.0 is down (ip link set enp2s0 up) [MB545]",
 	}
 	assert.Equal(t, own, n.readRecord(plan.Key{ContainerID: "c1", IfName: "bond0"}).Warnings, "Record")
 	published := n.published()

@@ -165,7 +165,7 @@ func TestNear(t *testing.T) {
 		warnings []string
 	}{
 		{&agentapi.Near{NUMA: map[string]int{"1": 1}}, "bond0-2", nil},
-		{nil, "bond0-1", []string{"network demo/bond0: near: is devices, but no agent has said where they are, so it has no effect (update the agent; without Kubernetes leave near out)"}},
+		{nil, "bond0-1", []string{"network demo/bond0: near: is devices, but no agent has said where they are, so it has no effect (update the agent; without Kubernetes leave near out) [MB529]"}},
 	} {
 		one.Near = test.near
 		n := newNode(t, one)

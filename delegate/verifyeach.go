@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/plan"
 	"github.com/multibond/multibond/delegate/record"
 )
@@ -19,7 +20,7 @@ func (h *Host) verifyEach(s sandbox, rec *record.Record) error {
 	for _, l := range rec.Plan.Links {
 		now, there := bond.Find(links, func(x bond.Link) bool { return x.Name == l.Name })
 		if !there {
-			problems.Add(l.Name, "", "the interface is gone")
+			problems.Add(code.LinkDiffers, l.Name, "", "the interface is gone")
 			continue
 		}
 		verifyLink(&problems, rec, l, now)
@@ -40,16 +41,16 @@ func (h *Host) verifyEach(s sandbox, rec *record.Record) error {
 func verifyLink(problems *bond.Problems, rec *record.Record, l plan.Link, now bond.Link) {
 	switch {
 	case now.Index != rec.Attached[l.Name].Link.Index:
-		problems.Add(l.Name, "", "another interface has its name: its index is %d, was %d", now.Index, rec.Attached[l.Name].Link.Index)
+		problems.Add(code.LinkDiffers, l.Name, "", "another interface has its name: its index is %d, was %d", now.Index, rec.Attached[l.Name].Link.Index)
 		return
 	case !now.Up:
-		problems.Add(l.Name, "", "the interface is down")
+		problems.Add(code.LinkDiffers, l.Name, "", "the interface is down")
 	}
 	if !now.OwnARP {
-		problems.Add(l.Name, "", "arp_ignore, arp_announce and rp_filter are not 1, 2 and 2")
+		problems.Add(code.LinkDiffers, l.Name, "", "arp_ignore, arp_announce and rp_filter are not 1, 2 and 2")
 	}
 	if want := rec.Plan.MTU; want != 0 && want != now.MTU {
-		problems.Add(l.Name, "", "mtu is %d, was %d", now.MTU, want)
+		problems.Add(code.LinkDiffers, l.Name, "", "mtu is %d, was %d", now.MTU, want)
 	}
 }
 
@@ -62,7 +63,7 @@ func verifyRouting(problems *bond.Problems, s sandbox, rec *record.Record) error
 	}
 	for _, rule := range want.Rules {
 		if !slices.Contains(now.Rules, rule) {
-			problems.Add(rec.Plan.IfName, "", "rule %s is missing", rule)
+			problems.Add(code.AddressDiffers, rec.Plan.IfName, "", "rule %s is missing", rule)
 		}
 	}
 	for _, path := range want.Paths {
@@ -70,7 +71,7 @@ func verifyRouting(problems *bond.Problems, s sandbox, rec *record.Record) error
 			return is.Dst == path.Dst.Masked() && cmp.Or(path.Table, is.Table) == is.Table && slices.Equal(is.Hops, path.Hops)
 		}
 		if !slices.ContainsFunc(now.Paths, same) {
-			problems.Add(rec.Plan.IfName, "", "route %s is missing", path)
+			problems.Add(code.AddressDiffers, rec.Plan.IfName, "", "route %s is missing", path)
 		}
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -114,11 +115,11 @@ func ParseDefaultNetwork(annotation, namespace, system, ifName string) (Element,
 	var problems bond.Problems
 	elements := parseElements(annotation, path, system, &problems)
 	if len(elements) != 1 && len(problems) == 0 {
-		problems.Add(path, "", "has %d networks, want one", len(elements))
+		problems.Add(code.OneNetwork, path, "", "has %d networks, want one", len(elements))
 	}
 	for _, e := range elements {
 		if e.Interface != "" && e.Interface != ifName {
-			problems.Add(e.Path+".interface", "", "is %s, but the runtime names the default network's interface %s", e.Interface, ifName)
+			problems.Add(code.DefaultInterface, e.Path+".interface", "", "is %s, but the runtime names the default network's interface %s", e.Interface, ifName)
 		}
 	}
 	if err := problems.Err(); err != nil {
@@ -151,7 +152,7 @@ const maxNetworks = 32
 // tooMany reports whether an annotation has more networks than a pod can have.
 func tooMany(n int, path string, problems *bond.Problems) bool {
 	if n > maxNetworks {
-		problems.Add(path, "", "has %d networks, want at most %d", n, maxNetworks)
+		problems.Add(code.ManyNetworks, path, "", "has %d networks, want at most %d", n, maxNetworks)
 	}
 	return n > maxNetworks
 }
@@ -166,7 +167,7 @@ func parseElements(annotation, path, namespace string, problems *bond.Problems) 
 	case text[0] == '[':
 		return parseList(json.RawMessage(text), path, namespace, problems)
 	case text[0] == '{' || text[0] == '"' || text == "null":
-		problems.Add(path, `[{"name": "net"}] or net, other/net@eth5`, "is %s, want a JSON list, or names separated by commas", strictjson.KindOf(json.RawMessage(text)))
+		problems.Add(code.BadAnnotation, path, `[{"name": "net"}] or net, other/net@eth5`, "is %s, want a JSON list, or names separated by commas", strictjson.KindOf(json.RawMessage(text)))
 		return nil
 	}
 	if tooMany(strings.Count(text, ",")+1, path, problems) {
@@ -205,7 +206,7 @@ func cutBlanks(s, separator string) (before, after string, found bool) {
 func parseList(raw json.RawMessage, path, namespace string, problems *bond.Problems) []Element {
 	var list []json.RawMessage
 	if err := json.Unmarshal(raw, &list); err != nil {
-		problems.Add(path, "", "is not valid JSON: %v", err)
+		problems.Add(code.NotJSON, path, "", "is not valid JSON: %v", err)
 		return nil
 	}
 	if tooMany(len(list), path, problems) {
@@ -258,18 +259,18 @@ func parseObject(raw json.RawMessage, path, namespace string, problems *bond.Pro
 
 func checkNetworkName(n types.NamespacedName, path string, problems *bond.Problems) {
 	if n.Name == "" {
-		problems.Add(path+".name", "", "is missing, want the name of a NetworkAttachmentDefinition")
+		problems.Add(code.NetworkName, path+".name", "", "is missing, want the name of a NetworkAttachmentDefinition")
 	} else if len(validation.IsDNS1123Subdomain(n.Name)) > 0 {
-		problems.Add(path+".name", "lower-case letters, digits, hyphens and dots", "is %q, which is not a valid name of a NetworkAttachmentDefinition", n.Name)
+		problems.Add(code.NetworkName, path+".name", "lower-case letters, digits, hyphens and dots", "is %q, which is not a valid name of a NetworkAttachmentDefinition", n.Name)
 	}
 	if len(validation.IsDNS1123Label(n.Namespace)) > 0 {
-		problems.Add(path+".namespace", "lower-case letters, digits and hyphens", "is %q, which is not a valid name of a namespace", n.Namespace)
+		problems.Add(code.NetworkName, path+".namespace", "lower-case letters, digits and hyphens", "is %q, which is not a valid name of a namespace", n.Namespace)
 	}
 }
 
 func checkInterface(name, path string, problems *bond.Problems) {
 	if err := bond.CheckName(name); err != nil {
-		problems.Add(path, "", "%v", err)
+		problems.Add(code.BadInterface, path, "", "%v", err)
 	}
 }
 
@@ -287,7 +288,7 @@ func nameInterfaces(elements []Element, taken []string, problems *bond.Problems)
 			e.Interface, how = fmt.Sprintf("net%d", len(taken)+i), " by position"
 		}
 		if other, used := owner[e.Interface]; used {
-			problems.Add(e.Path+".interface", "", "is %s%s, which is also the name of %s", e.Interface, how, other)
+			problems.Add(code.SameInterface, e.Path+".interface", "", "is %s%s, which is also the name of %s", e.Interface, how, other)
 			continue
 		}
 		owner[e.Interface] = e.Path
@@ -308,10 +309,10 @@ func checkDefaultRoutes(elements []Element, problems *bond.Problems) {
 		switch {
 		case i == gets || !asks(*e):
 		case len(e.DefaultRoute) > 0:
-			problems.Add(e.Path+".default-route", hint, text, elements[gets].Path)
+			problems.Add(code.DefaultRoutes, e.Path+".default-route", hint, text, elements[gets].Path)
 		default:
 			e.DefaultRoute = nil
-			e.Doubts.Add(e.Path+".default-route", hint, text+", and has no effect", elements[gets].Path)
+			e.Doubts.Add(code.DefaultRoutes, e.Path+".default-route", hint, text+", and has no effect", elements[gets].Path)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/netconf"
@@ -78,7 +79,7 @@ func Attachments(pod types.NamespacedName, elements []Element, r Resolver, node 
 		one, err := f.attachment(devices[i], node.InfoFile)
 		one.Near = node.near(f, containers, ofNetworks(needs, devices))
 		if total += len(one.Config); total > maxConfigs {
-			return nil, fmt.Errorf("the configurations of all networks of pod %s have more than %d bytes", pod, maxConfigs)
+			return nil, code.With(code.TooLarge, fmt.Errorf("the configurations of all networks of pod %s have more than %d bytes", pod, maxConfigs))
 		}
 		out, errs = append(out, one), append(errs, err)
 	}
@@ -130,13 +131,13 @@ func find(e Element, r Resolver) (found, error) {
 		return f, err
 	}
 	if i := f.network.Config.laterBond(); i > 0 {
-		return f, fmt.Errorf("network %s: plugins[%d].type: is %s, but a bond can only be the first plugin of a list: make it the first, or a network of its own", e.Network, i, bondType)
+		return f, code.With(code.LaterBond, fmt.Errorf("network %s: plugins[%d].type: is %s, but a bond can only be the first plugin of a list: make it the first, or a network of its own", e.Network, i, bondType))
 	}
 	switch {
 	case !f.network.IsBond():
 		return f, nil // a list that has bond-cni later is executed like any other
 	case e.DeviceID != "":
-		return f, fmt.Errorf("deviceID: is %s, but network %s is a bond, whose links have devices of their own", e.DeviceID, e.Network)
+		return f, code.With(code.BondDevice, fmt.Errorf("deviceID: is %s, but network %s is a bond, whose links have devices of their own", e.DeviceID, e.Network))
 	}
 	b, err := ReadBond(f.network, func(ref types.NamespacedName) (Network, error) { return r.Resolve(ref, e.linksMayName()...) })
 	// Package netconf checks that the network lets its pods choose it.

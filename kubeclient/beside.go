@@ -7,6 +7,7 @@ import (
 	cnitypes "github.com/containernetworking/cni/pkg/types"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
@@ -17,7 +18,7 @@ import (
 func Beside(pod types.NamespacedName, n podNetworks, ifName string, r Resolver, node Node) (Attachment, error) {
 	own := slices.IndexFunc(n.elements, func(e Element) bool { return e.Interface == ifName })
 	if own < 0 {
-		return Attachment{}, fmt.Errorf("pod %s: its annotations have no network for interface %s (name the interface in annotation %s, as in net@%s)", pod, ifName, NetworksAnnotation, ifName)
+		return Attachment{}, code.With(code.NotNamed, fmt.Errorf("pod %s: its annotations have no network for interface %s (name the interface in annotation %s, as in net@%s)", pod, ifName, NetworksAnnotation, ifName))
 	}
 	var all []found
 	for i, e := range n.elements {

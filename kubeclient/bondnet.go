@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
@@ -86,7 +87,7 @@ func (r *bondReader) readLink(text json.RawMessage, path string) bondLink {
 	o.Problems = &r.problems
 	given := slices.DeleteFunc(slices.Clone(sources), func(key string) bool { return !o.Has(key) })
 	if len(given) > 1 {
-		r.problems.Add(path, "", "has %s, but a link has one source", strings.Join(given, " and "))
+		r.problems.Add(code.SeveralSources, path, "", "has %s, but a link has one source", strings.Join(given, " and "))
 		return l
 	}
 	l.readCount(o, given)
@@ -115,12 +116,12 @@ func (l *bondLink) readCount(o strictjson.Object, given []string) {
 		l.pooled, l.Count = max(0, l.Count-1), 1
 		return // package netconf reads it
 	case len(given) == 0 || given[0] == "deviceID":
-		o.Problems.Add(o.At("count"), "", "is %d, but only links by resourceName, request, network or pool can have a count", l.Count)
+		o.Problems.Add(code.LinkCount, o.At("count"), "", "is %d, but only links by resourceName, request, network or pool can have a count", l.Count)
 	case l.Count < 1 || l.Count > netconf.MaxLinks:
-		o.Problems.Add(o.At("count"), "", "is %d, want 1 to %d", l.Count, netconf.MaxLinks)
+		o.Problems.Add(code.LinkCount, o.At("count"), "", "is %d, want 1 to %d", l.Count, netconf.MaxLinks)
 		l.Count = 1
 	case l.Count > 1 && o.Has("name"):
-		o.Problems.Add(o.At("name"), "leave it out; the links are <bond>-1, <bond>-2, ...", "names one link, but count is %d", l.Count)
+		o.Problems.Add(code.CountedName, o.At("name"), "leave it out; the links are <bond>-1, <bond>-2, ...", "names one link, but count is %d", l.Count)
 	}
 	l.Text = strictjson.DropField(l.Text, "count")
 }
@@ -133,7 +134,7 @@ func (r *bondReader) readSource(l *bondLink, o strictjson.Object, key string) {
 	before := len(r.problems)
 	text := o.Text(key)
 	if text == "" && len(r.problems) == before {
-		r.problems.Add(o.At(key), "", "is empty")
+		r.problems.Add(code.EmptySource, o.At(key), "", "is empty")
 	}
 	if len(r.problems) > before || key == "deviceID" {
 		return
@@ -154,7 +155,7 @@ func (r *bondReader) readNetwork(l *bondLink, o strictjson.Object, text string) 
 		ref = types.NamespacedName{Namespace: ns, Name: name}
 	}
 	if o.Has("config") {
-		r.problems.Add(o.At("config"), "leave one of the two out", "is set, but network %s has a configuration too", ref)
+		r.problems.Add(code.SeveralSources, o.At("config"), "leave one of the two out", "is set, but network %s has a configuration too", ref)
 	}
 	before := len(r.problems)
 	checkNetworkName(ref, path, &r.problems)
@@ -168,9 +169,9 @@ func (r *bondReader) readNetwork(l *bondLink, o strictjson.Object, text string) 
 	}
 	switch {
 	case n.Config.has(plugin.isBond):
-		r.problems.Add(path, "", "network %s is a bond, which cannot be a link of a bond", ref)
+		r.problems.Add(code.NestedBond, path, "", "network %s is a bond, which cannot be a link of a bond", ref)
 	case n.Config.has(plugin.hasIPAM):
-		r.problems.Add(path, "set ipam once, beside links", "network %s has an ipam, but links of a bond have no addresses", ref)
+		r.problems.Add(code.LinkIPAM, path, "set ipam once, beside links", "network %s has an ipam, but links of a bond have no addresses", ref)
 	}
 	l.Text = strictjson.SetField(l.Text, "config", n.Config.text)
 	if n.Resource != "" {

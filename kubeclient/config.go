@@ -10,6 +10,7 @@ import (
 	"github.com/containernetworking/cni/pkg/utils"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
@@ -46,16 +47,16 @@ type plugin struct {
 func ParseConfig(raw []byte, name string) (Config, error) {
 	var problems bond.Problems
 	if len(raw) > maxConfig {
-		problems.Add("", "", "has %d bytes, want at most %d", len(raw), maxConfig)
+		problems.Add(code.TooLarge, "", "", "has %d bytes, want at most %d", len(raw), maxConfig)
 		return Config{}, problems.Err()
 	}
 	if !utf8.Valid(raw) {
-		problems.Add("", "", "is not valid UTF-8")
+		problems.Add(code.NotJSON, "", "", "is not valid UTF-8")
 		return Config{}, problems.Err()
 	}
 	o := strictjson.Object{Problems: &problems}
 	if err := json.Unmarshal(raw, &o.Fields); err != nil || o.Fields == nil {
-		problems.Add("", "", "is not a JSON object: %s", orElse(err, strictjson.KindOf(raw)))
+		problems.Add(code.NotJSON, "", "", "is not a JSON object: %s", orElse(err, strictjson.KindOf(raw)))
 		return Config{}, problems.Err()
 	}
 	text := json.RawMessage(raw)
@@ -65,7 +66,7 @@ func ParseConfig(raw []byte, name string) (Config, error) {
 	if own := o.Text("name"); own == "" {
 		text = strictjson.SetField(text, "name", strictjson.Encode(name))
 	} else if utils.ValidateNetworkName(own) != nil {
-		problems.Add("name", "letters, digits, dots, hyphens and underscores", "is %q, which is not a valid name of a CNI network", own)
+		problems.Add(code.BadName, "name", "letters, digits, dots, hyphens and underscores", "is %q, which is not a valid name of a CNI network", own)
 	}
 	c := readConfig(text, o)
 	return c, problems.Err()
@@ -88,10 +89,10 @@ func readConfig(text json.RawMessage, o strictjson.Object) Config {
 	}
 	var list []json.RawMessage
 	if o.Read("plugins", &list, "a list of plugin configurations") && len(list) == 0 {
-		o.Problems.Add("plugins", "", "is empty, want at least one plugin")
+		o.Problems.Add(code.NoPlugins, "plugins", "", "is empty, want at least one plugin")
 	}
 	if len(list) > netconf.MaxPlugins {
-		o.Problems.Add("plugins", "", "has %d plugins, want at most %d", len(list), netconf.MaxPlugins)
+		o.Problems.Add(code.ManyPlugins, "plugins", "", "has %d plugins, want at most %d", len(list), netconf.MaxPlugins)
 		return c
 	}
 	for i, text := range list {
@@ -109,9 +110,9 @@ func readPlugin(text json.RawMessage, o strictjson.Object) plugin {
 	p := plugin{text: text, pluginType: o.Text("type"), rest: strictjson.Object{Fields: o.Fields, Problems: &bond.Problems{}}}
 	switch {
 	case p.pluginType == "":
-		o.Problems.Add(o.At("type"), "", "is missing, want the name of a CNI plugin")
+		o.Problems.Add(code.NoType, o.At("type"), "", "is missing, want the name of a CNI plugin")
 	case strings.ContainsAny(p.pluginType, "/\x00") || p.pluginType == "." || p.pluginType == "..":
-		o.Problems.Add(o.At("type"), "", "is %q, which is not a valid name of a CNI plugin", p.pluginType)
+		o.Problems.Add(code.BadType, o.At("type"), "", "is %q, which is not a valid name of a CNI plugin", p.pluginType)
 	}
 	o.Read("capabilities", &p.capabilities, "an object whose values are true or false")
 	runtimeConfig, _ := o.Object("runtimeConfig")

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -48,7 +49,7 @@ func (n Network) Configure(e Element, device, deviceInfoFile string) (config jso
 	taken, declared := map[string]bool{}, map[string]bool{} // declared is by a bond, which has no use for it
 	if n.IsBond() {
 		if len(e.IPs) > 0 && !n.Config.plugins[0].hasIPAM() {
-			problems.Add(e.Path+".ips", "", "is requested, but network %s has no ipam to assign addresses", n.Name)
+			problems.Add(code.NoIPAM, e.Path+".ips", "", "is requested, but network %s has no ipam to assign addresses", n.Name)
 		}
 		n.Config = n.Config.withFirst(n.Config.plugins[0].asBond(e.MAC))
 		taken["mac"], taken["ips"] = true, true
@@ -67,11 +68,11 @@ func (n Network) Configure(e Element, device, deviceInfoFile string) (config jso
 		hint, text := `its configuration needs "capabilities": {"`+c.name+`": true}`, "is requested, but no plugin of network %s supports it"
 		switch {
 		case declared[c.name]:
-			doubts.Add(e.Path+"."+c.asked, "", "is requested and has no effect: network %s declares the capability, but a bond does not implement it", n.Name)
+			doubts.Add(code.NoCapability, e.Path+"."+c.asked, "", "is requested and has no effect: network %s declares the capability, but a bond does not implement it", n.Name)
 		case n.IsBond():
-			problems.Add(e.Path+"."+c.asked, hint, text, n.Name)
+			problems.Add(code.NoCapability, e.Path+"."+c.asked, hint, text, n.Name)
 		case !slices.Contains(inArgs, c.name):
-			doubts.Add(e.Path+"."+c.asked, hint, text, n.Name)
+			doubts.Add(code.NoCapability, e.Path+"."+c.asked, hint, text, n.Name)
 		}
 	}
 	return config, doubts, problems.Err()

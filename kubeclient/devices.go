@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 )
 
 // Container has the devices of one container of the pod as the kubelet reports them:
@@ -80,7 +81,7 @@ type allocator struct {
 // take assigns a device to a network, or reports which network has it.
 func (a *allocator) take(device string, n Need) {
 	if other, given := a.owner[device]; given {
-		a.problems.Add("", "", "network %s requests device %s, which network %s of the pod already has", n.Network, device, other)
+		a.problems.Add(code.DeviceTwice, "", "", "network %s requests device %s, which network %s of the pod already has", n.Network, device, other)
 	}
 	a.owner[device] = n.Network
 }
@@ -104,7 +105,7 @@ func (a *allocator) takeNamed() {
 			}
 			pool := a.pool(w)
 			if !slices.Contains(pool, w.Device) {
-				a.problems.Add("", "", "network %s requests device %s%s, pod %s has %s", n.Network, w.Device, ofWhat(w), a.pod, listed(pool))
+				a.problems.Add(code.NotOfPod, "", "", "network %s requests device %s%s, pod %s has %s", n.Network, w.Device, ofWhat(w), a.pod, listed(pool))
 				continue
 			}
 			a.take(w.Device, n)
@@ -260,6 +261,6 @@ func (a *allocator) reportShortage(s share, pool []string, free int) {
 		if others := given - named; others > 0 {
 			text += fmt.Sprintf(", of which other networks take %d", others)
 		}
-		a.problems.Add("", "", "%s", text)
+		a.problems.Add(code.FewDevices, "", "", "%s", text)
 	}
 }

@@ -91,9 +91,7 @@ func (s *search) doubt(attachments []Attachment) error {
 	if s.request.Cluster.Strict {
 		return cnierror.With(cnitypes.ErrInvalidNetworkConfig, all.Err())
 	}
-	for _, one := range all {
-		s.warnings = append(s.warnings, one.Error())
-	}
+	s.warnings = append(s.warnings, all.Texts("")...)
 	return nil
 }
 

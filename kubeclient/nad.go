@@ -8,7 +8,10 @@ import (
 	"strings"
 
 	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/multibond/multibond/bond/code"
 )
 
 // ResourceAnnotation is the annotation of a NAD that names the resource whose
@@ -63,12 +66,15 @@ type Resolver struct {
 // the network is returned without it.
 func (r Resolver) Resolve(ref types.NamespacedName, from ...string) (Network, error) {
 	if !r.allows(ref.Namespace, from) {
-		return Network{}, fmt.Errorf("network %s: the pod may only use NADs of %s: %w", ref, strings.Join(slices.Concat(from, r.global()), ", "), ErrNamespace)
+		return Network{}, code.With(code.Isolated, fmt.Errorf("network %s: the pod may only use NADs of %s: %w", ref, strings.Join(slices.Concat(from, r.global()), ", "), ErrNamespace))
 	}
 	n := Network{Name: ref}
 	nad, err := r.NAD(ref)
 	if nad != nil {
 		n.Resource = nad.Annotations[ResourceAnnotation]
+	}
+	if apierrors.IsNotFound(err) {
+		err = code.With(code.NoNAD, err)
 	}
 	if err != nil {
 		return n, fmt.Errorf("network %s: %w", ref, err)

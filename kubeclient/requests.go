@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/multibond/multibond/bond/code"
 )
 
 // findRequests gives each want of a request the full name of it, claim/request, and
@@ -45,7 +47,7 @@ func (a *allocator) findRequest(n Need, name string) string {
 	for _, other := range full[1:] {
 		if !slices.Equal(devices(full[0]), devices(other)) {
 			slices.Sort(full)
-			a.problems.Add("", "write the claim's name in the pod before it", "network %s: request %s of pod %s is one of %s", n.Network, name, a.pod, strings.Join(full, ", "))
+			a.problems.Add(code.AmbiguousRequest, "", "write the claim's name in the pod before it", "network %s: request %s of pod %s is one of %s", n.Network, name, a.pod, strings.Join(full, ", "))
 			break
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	cnitypes "github.com/containernetworking/cni/pkg/types"
 	"golang.org/x/sys/unix"
 
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 )
@@ -161,5 +162,5 @@ func (s server) checkPeer(conn *net.UnixConn) error {
 
 // failure is the reply that has an error, in one line of text.
 func failure(err error) agentapi.Reply {
-	return agentapi.Reply{Version: agentapi.Version, Error: cnitypes.NewError(cnierror.Code(err), err.Error(), "")}
+	return agentapi.Reply{Version: agentapi.Version, Error: cnitypes.NewError(cnierror.Code(err), code.Text(err), "")}
 }

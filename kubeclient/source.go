@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 )
@@ -68,7 +69,7 @@ func (s source) nad(ctx context.Context, name types.NamespacedName) (*nettypes.N
 		case size == 0:
 			return nad, nil
 		case size > maxConfig:
-			return nad, fmt.Errorf("spec.config: has %d bytes, want at most %d", size, maxConfig)
+			return nad, code.With(code.TooLarge, fmt.Errorf("spec.config: has %d bytes, want at most %d", size, maxConfig))
 		}
 	}
 	nad, err := s.api.nad(ctx, name)

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -28,9 +29,9 @@ func readIPs(o strictjson.Object, doubts *bond.Problems) []string {
 		path := fmt.Sprintf("%s[%d]", o.At("ips"), i)
 		switch {
 		case err != nil || addr.Zone() != "":
-			o.Problems.Add(path, "", "is %q, want an address such as 10.1.2.3, 10.1.2.3/24 or 2001:db8::3/64", s)
+			o.Problems.Add(code.BadAddress, path, "", "is %q, want an address such as 10.1.2.3, 10.1.2.3/24 or 2001:db8::3/64", s)
 		case addr.IsUnspecified() || addr.IsMulticast():
-			doubts.Add(path, "", "is %s, which no interface can have", s)
+			doubts.Add(code.NoInterfaceHas, path, "", "is %s, which no interface can have", s)
 		}
 	}
 	return list
@@ -45,9 +46,9 @@ func readMAC(o strictjson.Object, doubts *bond.Problems) string {
 	mac, err := net.ParseMAC(text)
 	switch {
 	case err != nil || len(mac) != 6:
-		o.Problems.Add(o.At("mac"), "", "is %q, want a MAC address such as 02:00:00:00:00:01", text)
+		o.Problems.Add(code.BadMAC, o.At("mac"), "", "is %q, want a MAC address such as 02:00:00:00:00:01", text)
 	case mac[0]&1 != 0 || slices.Equal(mac, make(net.HardwareAddr, 6)):
-		doubts.Add(o.At("mac"), "", "is %s, which no interface can have", mac)
+		doubts.Add(code.NoInterfaceHas, o.At("mac"), "", "is %s, which no interface can have", mac)
 	}
 	return mac.String()
 }
@@ -60,7 +61,7 @@ func readGUID(o strictjson.Object) string {
 	}
 	guid, err := net.ParseMAC(text)
 	if err != nil || len(guid) != 8 {
-		o.Problems.Add(o.At("infiniband-guid"), "", "is %q, want eight bytes such as c2:11:22:33:44:55:66:77", text)
+		o.Problems.Add(code.BadMAC, o.At("infiniband-guid"), "", "is %q, want eight bytes such as c2:11:22:33:44:55:66:77", text)
 	}
 	return guid.String()
 }
@@ -85,10 +86,10 @@ func readPortMapping(o strictjson.Object, doubts *bond.Problems) nettypes.PortMa
 		m.Protocol = "tcp"
 	}
 	if !slices.Contains([]string{"tcp", "udp", "sctp"}, m.Protocol) {
-		doubts.Add(o.At("protocol"), "", "is %q, want tcp, udp or sctp", m.Protocol)
+		doubts.Add(code.BadPort, o.At("protocol"), "", "is %q, want tcp, udp or sctp", m.Protocol)
 	}
 	if _, err := netip.ParseAddr(m.HostIP); m.HostIP != "" && err != nil {
-		doubts.Add(o.At("hostIP"), "", "is %q, want an address", m.HostIP)
+		doubts.Add(code.BadPort, o.At("hostIP"), "", "is %q, want an address", m.HostIP)
 	}
 	return m
 }
@@ -97,9 +98,9 @@ func readPort(o strictjson.Object, key string, into *int, doubts *bond.Problems)
 	const wanted = "a port from 1 to 65535"
 	switch {
 	case !o.Has(key):
-		doubts.Add(o.At(key), "", "is missing, want %s", wanted)
+		doubts.Add(code.BadPort, o.At(key), "", "is missing, want %s", wanted)
 	case o.Read(key, into, wanted) && (*into < 1 || *into > 65535):
-		doubts.Add(o.At(key), "", "is %d, want %s", *into, wanted)
+		doubts.Add(code.BadPort, o.At(key), "", "is %d, want %s", *into, wanted)
 	}
 }
 
@@ -113,7 +114,7 @@ func readBandwidth(o strictjson.Object, doubts *bond.Problems) *nettypes.Bandwid
 	in := readLimit(limits, "ingress", &b.IngressRate, &b.IngressBurst, doubts)
 	out := readLimit(limits, "egress", &b.EgressRate, &b.EgressBurst, doubts)
 	if !in && !out {
-		doubts.Add(limits.Path, "", "limits nothing, want ingressRate, egressRate or both")
+		doubts.Add(code.BadBandwidth, limits.Path, "", "limits nothing, want ingressRate, egressRate or both")
 	}
 	return &b
 }
@@ -122,14 +123,14 @@ func readBandwidth(o strictjson.Object, doubts *bond.Problems) *nettypes.Bandwid
 func readLimit(o strictjson.Object, direction string, rate, burst *int, doubts *bond.Problems) (given bool) {
 	given = readBits(o, direction+"Rate", rate, doubts)
 	if readBits(o, direction+"Burst", burst, doubts) && !given {
-		doubts.Add(o.At(direction+"Burst"), "", "is set without %sRate", direction)
+		doubts.Add(code.BadBandwidth, o.At(direction+"Burst"), "", "is set without %sRate", direction)
 	}
 	return given
 }
 
 func readBits(o strictjson.Object, key string, into *int, doubts *bond.Problems) (given bool) {
 	if o.Has(key) && o.Read(key, into, "a whole number of bits") && *into <= 0 {
-		doubts.Add(o.At(key), "", "is %d, want more than 0", *into)
+		doubts.Add(code.BadBandwidth, o.At(key), "", "is %d, want more than 0", *into)
 	}
 	return o.Has(key)
 }
@@ -139,7 +140,7 @@ func readBits(o strictjson.Object, key string, into *int, doubts *bond.Problems)
 func readDeviceID(o strictjson.Object) string {
 	id := o.Text("deviceID")
 	if strings.ContainsFunc(id, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '/' }) {
-		o.Problems.Add(o.At("deviceID"), "", "is %q, want a device of the pod, such as 0000:3b:02.1", id)
+		o.Problems.Add(code.BadDevice, o.At("deviceID"), "", "is %q, want a device of the pod, such as 0000:3b:02.1", id)
 	}
 	if lower := strings.ToLower(id); bond.CheckPCI(lower) == nil {
 		return lower
@@ -160,12 +161,12 @@ func readDefaultRoute(o strictjson.Object) []netip.Addr {
 		path := fmt.Sprintf("%s[%d]", o.At("default-route"), i)
 		gateway, err := netip.ParseAddr(s)
 		if err != nil || gateway.Zone() != "" || gateway.IsUnspecified() || gateway.IsMulticast() {
-			o.Problems.Add(path, "", "is %q, want the address of a gateway", s)
+			o.Problems.Add(code.BadAddress, path, "", "is %q, want the address of a gateway", s)
 			continue
 		}
 		gateway = gateway.Unmap()
 		if other, twice := seen[gateway.Is4()]; twice {
-			o.Problems.Add(path, "", "is %s, but %s has the same address family; a default route has one gateway per family", s, other)
+			o.Problems.Add(code.DefaultRoutes, path, "", "is %s, but %s has the same address family; a default route has one gateway per family", s, other)
 		}
 		seen[gateway.Is4()] = s
 		out = append(out, gateway)
@@ -180,8 +181,8 @@ func checkIPAMClaim(o strictjson.Object, ips []string) {
 	switch {
 	case claim == "":
 	case len(validation.IsDNS1123Subdomain(claim)) > 0:
-		o.Problems.Add(o.At("ipam-claim-reference"), "", "is %q, which is not a valid name of an IPAMClaim", claim)
+		o.Problems.Add(code.IPAMClaim, o.At("ipam-claim-reference"), "", "is %q, which is not a valid name of an IPAMClaim", claim)
 	case len(ips) > 0:
-		o.Problems.Add(o.At("ipam-claim-reference"), "leave one of the two out", "is %s, but ips requests addresses too", claim)
+		o.Problems.Add(code.IPAMClaim, o.At("ipam-claim-reference"), "leave one of the two out", "is %s, but ips requests addresses too", claim)
 	}
 }

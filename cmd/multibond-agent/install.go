@@ -134,7 +134,7 @@ func check(args []string, stdin io.Reader, stdout io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", args[0], err)
 	}
-	for _, w := range c.Warnings {
+	for _, w := range c.Warnings.Texts("network " + c.Name + ": ") {
 		fmt.Fprintln(stdout, "warning:", w)
 	}
 	fmt.Fprintln(stdout, "ok")

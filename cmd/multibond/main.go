@@ -17,6 +17,7 @@ import (
 	current "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
@@ -95,7 +96,7 @@ func withCNIError(timeout, back time.Duration, verb func(context.Context, *skel.
 				fmt.Fprintln(os.Stderr, "multibond:", w)
 			}
 			if err != nil {
-				failed = types.NewError(cnierror.Code(err), err.Error(), "")
+				failed = types.NewError(cnierror.Code(err), code.Text(err), "")
 			}
 		}, func() {
 			types.NewError(types.ErrTryAgainLater, fmt.Sprintf("it has not ended after %s, because the kernel or a disk does not answer; the next DEL continues", most), "").Print()

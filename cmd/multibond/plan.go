@@ -11,6 +11,7 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
 )
@@ -55,10 +56,10 @@ func planOf(args []string) (status int) {
 	}
 	var problems bond.Problems
 	if !errors.As(err, &problems) {
-		fmt.Fprintln(os.Stderr, "error:", err)
+		fmt.Fprintln(os.Stderr, "error:", code.Text(err))
 	}
 	for _, problem := range problems {
-		fmt.Fprintln(os.Stderr, "error:", problem)
+		fmt.Fprintln(os.Stderr, "error:", code.Text(problem))
 	}
 	return 1
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -35,7 +36,7 @@ func withChoices(top strictjson.Object, elements []strictjson.Object) (fields ma
 			fields["near"] = o.Fields[key]
 		case "names":
 			if names = readPatterns(o, key); !pools {
-				top.Problems.Add(o.At(key), "", "is chosen by the pod, but the network has no pool")
+				top.Problems.Add(code.ChoicePool, o.At(key), "", "is chosen by the pod, but the network has no pool")
 			}
 		case "count":
 			chooseCount(o, key, chosen)
@@ -51,7 +52,7 @@ func readChoices(top strictjson.Object) (keys []string, cni strictjson.Object) {
 	top.Read("allow", &allowed, "a list of what pods may choose")
 	for i, one := range allowed {
 		if !slices.Contains(allowKeys, one) {
-			top.Problems.Add(fmt.Sprintf("allow[%d]", i), strictjson.DidYouMean(one, allowKeys), "is %q, want %s", one, strings.Join(allowKeys, ", "))
+			top.Problems.Add(code.WrongWord, fmt.Sprintf("allow[%d]", i), strictjson.DidYouMean(one, allowKeys), "is %q, want %s", one, strings.Join(allowKeys, ", "))
 		}
 	}
 	args, _ := lenient(top.Fields).Object("args")
@@ -64,9 +65,9 @@ func readChoices(top strictjson.Object) (keys []string, cni strictjson.Object) {
 		case !cni.Has(key):
 			continue
 		case !slices.Contains(allowed, what):
-			top.Problems.Add(cni.At(key), fmt.Sprintf(`to let pods choose it, the network's configuration needs "allow": [%q]`, what), "is chosen by the pod, but the network does not allow it")
+			top.Problems.Add(code.NotAllowed, cni.At(key), fmt.Sprintf(`to let pods choose it, the network's configuration needs "allow": [%q]`, what), "is chosen by the pod, but the network does not allow it")
 		case twice:
-			top.Problems.Add(cni.At(key), "leave one of the two out", "is the same as %s", other)
+			top.Problems.Add(code.ChosenTwice, cni.At(key), "leave one of the two out", "is the same as %s", other)
 		default:
 			keys = append(keys, key)
 		}
@@ -82,7 +83,7 @@ func chooseCount(o strictjson.Object, key string, elements []strictjson.Object) 
 		return
 	}
 	if count < 1 || count > MaxLinks {
-		o.Problems.Add(o.At(key), "", "is %d, want 1 to %d", count, MaxLinks)
+		o.Problems.Add(code.LinkCount, o.At(key), "", "is %d, want 1 to %d", count, MaxLinks)
 		return
 	}
 	var pools []int
@@ -92,7 +93,7 @@ func chooseCount(o strictjson.Object, key string, elements []strictjson.Object) 
 		}
 	}
 	if len(pools) != 1 {
-		o.Problems.Add(o.At(key), "", "is chosen by the pod, but the network has %d pools, and it can only be that of one", len(pools))
+		o.Problems.Add(code.ChoicePool, o.At(key), "", "is chosen by the pod, but the network has %d pools, and it can only be that of one", len(pools))
 		return
 	}
 	at := &elements[pools[0]]

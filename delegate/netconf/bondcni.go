@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -28,26 +29,22 @@ var bondCNIKeys = slices.Concat(bondCNIOptions, []string{
 
 // fromBondCNI returns the fields of a configuration of ours for the bond that a bond-cni
 // configuration describes, and warns of what it leaves out or changes.
-func fromBondCNI(given map[string]json.RawMessage, bondName string) (fields map[string]json.RawMessage, warnings []string) {
+func fromBondCNI(given map[string]json.RawMessage, bondName string) (fields map[string]json.RawMessage, warnings bond.Problems) {
 	fields = maps.Clone(given)
 	strictjson.FoldKeys(fields, bondCNIKeys)
 	o := lenient(fields)
-	warn := func(format string, args ...any) {
-		warnings = append(warnings, fmt.Sprintf("network %s: "+format, append([]any{o.Text("name")}, args...)...))
-	}
 	if name := o.Text("ifname"); name != "" && bondName != "" && name != bondName {
-		warn("ifname: is %s, but the runtime asks for %s (CNI_IFNAME), which becomes the bond's name, as with bond-cni", name, bondName)
+		warnings.Add(code.BondCNIName, "ifname", "", "is %s, but the runtime asks for %s (CNI_IFNAME), which becomes the bond's name, as with bond-cni", name, bondName)
 	}
 	delete(fields, "ifname")
 	if ignored := dropIgnored(fields); len(ignored) > 0 {
 		hint := ""
 		if ours := slices.DeleteFunc(slices.Clone(ignored), func(key string) bool { return !slices.Contains(ownKeys, key) }); len(ours) > 0 {
-			hint = fmt.Sprintf(` (with "type": "multibond" these have an effect: %s)`, strings.Join(ours, ", "))
+			hint = fmt.Sprintf(`with "type": "multibond" these have an effect: %s`, strings.Join(ours, ", "))
 		}
-		warn("these keys are ignored, as by bond-cni: %s%s", strings.Join(ignored, ", "), hint)
+		warnings.Add(code.BondCNIKeys, "", hint, "these keys are ignored, as by bond-cni: %s", strings.Join(ignored, ", "))
 	}
-	settleBondCNI(fields, warn)
-	return fields, warnings
+	return fields, append(warnings, settleBondCNI(fields)...)
 }
 
 // ownKeys are keys of ours that bond-cni ignores.
@@ -99,12 +96,12 @@ func dropIgnored(fields map[string]json.RawMessage) (ignored []string) {
 
 // settleBondCNI changes what bond-cni accepts and Multibond refuses, so that a file that
 // made a bond there makes one here.
-func settleBondCNI(fields map[string]json.RawMessage, warn func(string, ...any)) {
+func settleBondCNI(fields map[string]json.RawMessage) (warnings bond.Problems) {
 	if isZero(fields[bond.MTU]) {
 		delete(fields, bond.MTU) // for bond-cni, 0 means that none is given
 	}
 	if isZero(fields[bond.Miimon]) {
-		warn("miimon: is 0, with which the bond would never notice a dead link; the default is used instead")
+		warnings.Add(code.BondCNIMiimon, bond.Miimon, "", "is 0, with which the bond would never notice a dead link; the default is used instead")
 		delete(fields, bond.Miimon)
 	}
 	mode := bond.ActiveBackup
@@ -114,13 +111,14 @@ func settleBondCNI(fields map[string]json.RawMessage, warn func(string, ...any))
 	}
 	for _, key := range bondCNIOptions {
 		if _, there := fields[key]; there && mode != "" && !bond.HasOption(mode, key) {
-			warn("%s: is ignored, because mode %s does not have this option", key, mode)
+			warnings.Add(code.BondCNIOption, key, "", "is ignored, because mode %s does not have this option", mode)
 			delete(fields, key)
 		}
 	}
 	if _, there := fields[bond.FailOverMac]; !there && mode == bond.ActiveBackup {
-		warn("failOverMac: is not set; the default is active, not none as with bond-cni, because an untrusted VF refuses none")
+		warnings.Add(code.BondCNIFailOver, bond.FailOverMac, "", "is not set; the default is active, not none as with bond-cni, because an untrusted VF refuses none")
 	}
+	return warnings
 }
 
 // isZero reports whether raw is 0, as a number or a string.

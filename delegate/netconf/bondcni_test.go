@@ -78,10 +78,7 @@ func TestBondCNI(t *testing.T) {
 			n, err := ParseNetwork([]byte(head+test.config+links), "bond0")
 			require.NoError(t, err)
 			assert.Equal(t, withPrimary(test.want, "net1"), n.Options)
-			for i := range test.warnings {
-				test.warnings[i] = "network n: " + test.warnings[i]
-			}
-			assert.Equal(t, test.warnings, n.Warnings)
+			assert.Equal(t, test.warnings, textsOf(n.Warnings))
 			assert.Equal(t, []Link{{Name: "net1", Source: FromPod}, {Name: "net2", Source: FromPod}}, n.Links)
 		})
 	}
@@ -93,7 +90,7 @@ func TestBondCNILinks(t *testing.T) {
 		"links": [{"name": "eth1", "deviceID": "0000:3b:02.0"}, {"name": "eth2", "comment": "right"}]}`), "bond0")
 	require.NoError(t, err)
 	assert.Equal(t, []Link{{Name: "eth1", Source: FromHost}, {Name: "eth2", Source: FromHost}}, n.Links)
-	assert.Equal(t, []string{"network n: these keys are ignored, as by bond-cni: links[0].deviceID, links[1].comment"}, n.Warnings)
+	assert.Equal(t, []string{"these keys are ignored, as by bond-cni: links[0].deviceID, links[1].comment"}, textsOf(n.Warnings))
 }
 
 // TestBondCNIProblems checks that what bond-cni or the kernel refuses is refused, with
@@ -116,4 +113,12 @@ func TestBondCNIProblems(t *testing.T) {
 		assert.ErrorContains(t, err, "network n: "+want, config)
 		assert.EqualValues(t, 7, cnierror.Code(err), config)
 	}
+}
+
+// textsOf returns the texts of problems, without their codes.
+func textsOf(problems bond.Problems) (texts []string) {
+	for _, p := range problems {
+		texts = append(texts, p.Error())
+	}
+	return texts
 }

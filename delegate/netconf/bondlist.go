@@ -6,6 +6,7 @@ import (
 	"maps"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -24,7 +25,7 @@ func readBondList(fields map[string]json.RawMessage, bondName string, runtime ma
 	name, version := list.Text("name"), cmp.Or(listVersion(list), DefaultVersion)
 	plugins := pluginObjects(list)
 	if len(plugins) == 0 && len(problems) == 0 {
-		problems.Add("plugins", "", "has no plugin configuration")
+		problems.Add(code.NoPlugins, "plugins", "", "has no plugin configuration")
 	}
 	if len(problems) > 0 {
 		return Network{Name: name}, problemsOf(name, problems)

@@ -10,6 +10,7 @@ import (
 	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -33,7 +34,7 @@ func readChain(raw json.RawMessage, fields, runtime map[string]json.RawMessage) 
 	if top.Has("plugins") {
 		n.CNIVersion = cmp.Or(listVersion(top), DefaultVersion)
 		if plugins = pluginObjects(top); len(plugins) == 0 && len(problems) == 0 {
-			top.Problems.Add("plugins", "", "has no plugin configuration")
+			top.Problems.Add(code.NoPlugins, "plugins", "", "has no plugin configuration")
 		}
 	}
 	for _, o := range plugins {
@@ -62,7 +63,7 @@ func listVersion(top strictjson.Object) string {
 	for i, v := range append(all, own) {
 		known, err := version.GreaterThanOrEqualTo(newestVersion, v)
 		if err != nil && i < len(all) {
-			top.Problems.Add(top.At(fmt.Sprintf("cniVersions[%d]", i)), "", "is %q, want a CNI version", v)
+			top.Problems.Add(code.BadVersion, top.At(fmt.Sprintf("cniVersions[%d]", i)), "", "is %q, want a CNI version", v)
 		}
 		if newer, err := version.GreaterThan(v, newest); err == nil && known && (newer || newest == "") {
 			newest = v

@@ -11,6 +11,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/strictjson"
@@ -41,7 +42,7 @@ type Cluster struct {
 	ReadyFile     string                     // until it exists, there are no networks
 	RuntimeConfig map[string]json.RawMessage // what the kubelet asks for
 	Valid         []GCAttachment             // as in Network
-	Warnings      []string
+	Warnings      bond.Problems
 }
 
 // defaultKeys are the keys that name the default network. One of them makes a
@@ -87,20 +88,20 @@ func readCluster(fields map[string]json.RawMessage) (Cluster, error) {
 		BinDir: top.Text("binDir"), ReadyFile: top.Text("readinessindicatorfile"), RuntimeConfig: runtime.Fields, Valid: readValid(top),
 	}
 	if c.Name == "" {
-		problems.Add("name", "", "is missing")
+		problems.Add(code.NoName, "name", "", "is missing")
 	}
 	for _, path := range [][2]string{{"agent", c.Agent}, {"confDir", c.ConfDir}, {"binDir", c.BinDir}, {"readinessindicatorfile", c.ReadyFile}} {
 		if path[1] != "" && !strings.HasPrefix(path[1], "/") {
-			problems.Add(path[0], "", "is %q, want an absolute path", path[1])
+			problems.Add(code.NotAbsolute, path[0], "", "is %q, want an absolute path", path[1])
 		}
 	}
 	if others := append(top.Unknown(clusterKeys), strays...); len(others) > 0 {
 		for _, key := range others {
 			if hint := strictjson.DidYouMean(key, clusterKeys); !slices.Contains(strays, key) && hint != "" && !slices.Contains(multusKeys, key) {
-				problems.Add(key, hint, "is not a known key")
+				problems.Add(code.UnknownKey, key, hint, "is not a known key")
 			}
 		}
-		c.Warnings = append(c.Warnings, fmt.Sprintf("network %s: these keys are ignored: %s", c.Name, strings.Join(others, ", ")))
+		c.Warnings.Add(code.IgnoredKeys, "", "", "these keys are ignored: %s", strings.Join(others, ", "))
 	}
 	if err := problems.Err(); err != nil {
 		return c, cnierror.With(types.ErrInvalidNetworkConfig, fmt.Errorf("network %s: %w", c.Name, err))
@@ -132,13 +133,13 @@ type defaultNetwork struct {
 func readDefault(top strictjson.Object) defaultNetwork {
 	given := slices.DeleteFunc(slices.Clone(defaultKeys), func(key string) bool { return !top.Has(key) })
 	if len(given) != 1 {
-		top.Problems.Add("", "leave out all but one", "has %d default networks, want one: %s", len(given), strings.Join(given, ", "))
+		top.Problems.Add(code.DefaultNetworks, "", "leave out all but one", "has %d default networks, want one: %s", len(given), strings.Join(given, ", "))
 	}
 	d := defaultNetwork{nad: top.Text("clusterNetwork"), confDir: top.Text("confDir")}
 	if own, there := top.Object("defaultNetwork"); there {
 		known := []string{"confDir", "name"}
 		for _, key := range own.Unknown(known) {
-			top.Problems.Add(own.At(key), strictjson.DidYouMean(key, known), "is not a known key")
+			top.Problems.Add(code.UnknownKey, own.At(key), strictjson.DidYouMean(key, known), "is not a known key")
 		}
 		if own.Has("confDir") {
 			d.confDir = own.Text("confDir")
@@ -152,7 +153,7 @@ func readDefault(top strictjson.Object) defaultNetwork {
 	if delegates := top.Each("delegates"); len(delegates) == 1 {
 		d.inline = strictjson.Encode(delegates[0].Fields)
 	} else if top.Has("delegates") {
-		top.Problems.Add("delegates", "use defaultNetworks for additional networks of every pod", "has %d networks, want only the default network", len(delegates))
+		top.Problems.Add(code.DefaultNetworks, "delegates", "use defaultNetworks for additional networks of every pod", "has %d networks, want only the default network", len(delegates))
 	}
 	return d
 }
@@ -167,7 +168,7 @@ func readLookup(top strictjson.Object, defaultNAD string) agentapi.Cluster {
 	top.Read("defaultNetworks", &c.Defaults, "a list of names")
 	for i, name := range c.Defaults {
 		if strings.HasPrefix(name, "/") || name == "" {
-			top.Problems.Add(fmt.Sprintf("defaultNetworks[%d]", i), "make it a NAD, or use the name that its file has", "is %q, want the name of a NAD, or of a configuration in confDir", name)
+			top.Problems.Add(code.ClusterNetwork, fmt.Sprintf("defaultNetworks[%d]", i), "make it a NAD, or use the name that its file has", "is %q, want the name of a NAD, or of a configuration in confDir", name)
 		}
 	}
 	return c

@@ -23,10 +23,10 @@ func TestParseCluster(t *testing.T) {
 		{"the least", `{"name": "m", "defaultNetwork": {}}`, Cluster{Name: "m", Agent: DefaultAgent, ConfDir: DefaultConfDir}},
 		{"Multus's", `{"name": "m", "clusterNetwork": "main", "defaultNetworks": ["a", "b"], "systemNamespaces": ["s"], "multusNamespace": "n", "namespaceIsolation": true, "strict": true,
 			"globalNamespaces": "default, other", "confDir": "/c", "binDir": "/b", "readinessindicatorfile": "/r", "logLevel": "debug", "kubeconfig": "/k"}`,
-			Cluster{Name: "m", Agent: DefaultAgent, ConfDir: "/c", BinDir: "/b", ReadyFile: "/r", Warnings: []string{"network m: these keys are ignored: kubeconfig, logLevel"}, Cluster: agentapi.Cluster{
+			Cluster{Name: "m", Agent: DefaultAgent, ConfDir: "/c", BinDir: "/b", ReadyFile: "/r", Warnings: ignoring("kubeconfig, logLevel"), Cluster: agentapi.Cluster{
 				Isolated: true, Strict: true, ConfDir: "/c", Global: []string{"default", "other"}, System: []string{"s"}, Namespace: "n", Network: "main", Defaults: []string{"a", "b"}}}},
 		{"Multus's own keys", `{"name": "m", "clusterNetwork": "main", "cniDir": "/var/lib/cni/multus", "logFile": "/x", "defaultNetwork": []}`,
-			Cluster{Name: "m", Agent: DefaultAgent, ConfDir: DefaultConfDir, Warnings: []string{"network m: these keys are ignored: cniDir, logFile, defaultNetwork"}, Cluster: agentapi.Cluster{Network: "main"}}},
+			Cluster{Name: "m", Agent: DefaultAgent, ConfDir: DefaultConfDir, Warnings: ignoring("cniDir, logFile, defaultNetwork"), Cluster: agentapi.Cluster{Network: "main"}}},
 		{"empty lists", `{"name": "m", "clusterNetwork": "main", "globalNamespaces": [], "systemNamespaces": []}`,
 			Cluster{Name: "m", Agent: DefaultAgent, ConfDir: DefaultConfDir, Cluster: agentapi.Cluster{Global: []string{}, System: []string{}, Network: "main"}}},
 		{"empty words", `{"name": "m", "clusterNetwork": "main", "globalNamespaces": ""}`,

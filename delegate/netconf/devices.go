@@ -9,6 +9,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
@@ -78,14 +79,14 @@ func WithDevices(raw json.RawMessage, devices []string) (json.RawMessage, error)
 		l := openLink(text, o)
 		if l.Asks != "" {
 			if l.Count > len(left) {
-				problems.Add(o.Path, "add one to -devices", "no device is left for it")
+				problems.Add(code.DeviceCount, o.Path, "add one to -devices", "no device is left for it")
 			}
 			left = left[min(l.Count, len(left)):]
 		}
 		open = append(open, l)
 	}
 	if len(left) > 0 {
-		problems.Add("", "", "no link asks for %s", strings.Join(left, ", "))
+		problems.Add(code.DeviceCount, "", "", "no link asks for %s", strings.Join(left, ", "))
 	}
 	if err := problems.Err(); err != nil {
 		return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: %w", cmp.Or(lenient(fields).Text("name"), "without a name"), err)

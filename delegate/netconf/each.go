@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -22,7 +23,7 @@ func readAttach(top strictjson.Object) string {
 		return AttachEach
 	case "", "bond":
 	default:
-		top.Problems.Add("attach", "", "is %q, want bond or each", given)
+		top.Problems.Add(code.WrongWord, "attach", "", "is %q, want bond or each", given)
 	}
 	return ""
 }
@@ -43,12 +44,12 @@ func readEachOptions(top strictjson.Object, links []Link) bond.Options {
 	const hint, text = `leave it out, or set "attach": "bond"`, `is about a bond, but with "attach": "each" there is none`
 	for _, key := range slices.Concat(bond.OptionKeys(), bondKeys) {
 		if top.Has(key) && !slices.Contains(eachOptions, key) {
-			top.Problems.Add(key, hint, text)
+			top.Problems.Add(code.EachOption, key, hint, text)
 		}
 	}
 	for i, l := range links {
 		for _, key := range slices.Sorted(maps.Keys(l.Options)) {
-			top.Problems.Add(fmt.Sprintf("links[%d].%s", i, key), hint, text)
+			top.Problems.Add(code.EachOption, fmt.Sprintf("links[%d].%s", i, key), hint, text)
 		}
 	}
 	checkRuntime(top)
@@ -72,7 +73,7 @@ func checkRuntime(top strictjson.Object) {
 	runtime, _ := top.Object("runtimeConfig")
 	refuse := func(key, hint string) {
 		if runtime.Has(key) {
-			top.Problems.Add(runtime.At(key), hint, `is for one interface, but with "attach": "each" the pod gets one for each link`)
+			top.Problems.Add(code.EachRuntime, runtime.At(key), hint, `is for one interface, but with "attach": "each" the pod gets one for each link`)
 		}
 	}
 	refuse(bond.MAC, `set "mac" in the configuration that attaches each link`)
@@ -92,7 +93,7 @@ func readIPAMs(top strictjson.Object, elements []strictjson.Object, config Confi
 	}
 	list := top.Each("ipam")
 	if len(list) != total {
-		top.Problems.Add("ipam", "write one configuration for each link, or one for all of them without a list", "has %d configurations, but there are %d links", len(list), total)
+		top.Problems.Add(code.EachIPAM, "ipam", "write one configuration for each link, or one for all of them without a list", "has %d configurations, but there are %d links", len(list), total)
 		return nil
 	}
 	for _, o := range list {
@@ -131,6 +132,6 @@ func noPluginsAfter(plugins []strictjson.Object, problems *bond.Problems) {
 	for _, o := range plugins {
 		types = append(types, lenient(o.Fields).Text("type"))
 	}
-	problems.Add("plugins[1]", `give each link its own, after what attaches it: "delegate": {"plugins": [{"type": "sriov"}, ...]}`,
+	problems.Add(code.EachAfter, "plugins[1]", `give each link its own, after what attaches it: "delegate": {"plugins": [{"type": "sriov"}, ...]}`,
 		`%s would work on one interface, but with "attach": "each" the pod gets one for each link`, strings.Join(types, ", "))
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -60,7 +61,7 @@ func readElements(top strictjson.Object) ([]strictjson.Object, bool) {
 		return nil, false
 	}
 	if len(raws) > MaxLinks {
-		top.Problems.Add("links", "", "has %d links, want at most %d", len(raws), MaxLinks)
+		top.Problems.Add(code.ManyLinks, "links", "", "has %d links, want at most %d", len(raws), MaxLinks)
 		return nil, false
 	}
 	elements := make([]strictjson.Object, len(raws))
@@ -89,7 +90,7 @@ func readLinks(top strictjson.Object, elements []strictjson.Object, h head, bond
 		}
 	}
 	if len(links) > MaxLinks {
-		top.Problems.Add("links", "", "has %d links with those of pools, want at most %d", len(links), MaxLinks)
+		top.Problems.Add(code.ManyLinks, "links", "", "has %d links with those of pools, want at most %d", len(links), MaxLinks)
 		return links[:MaxLinks]
 	}
 	if h.attach == AttachEach {
@@ -128,7 +129,7 @@ func readLink(o, attach strictjson.Object, h head, inPod bool) Link {
 		if key == "ipam" {
 			hint = "addresses belong to the bond: set ipam once, beside links"
 		}
-		o.Problems.Add(o.At(key), hint, "is not a known key")
+		o.Problems.Add(code.UnknownKey, o.At(key), hint, "is not a known key")
 	}
 	l := Link{Name: o.Text("name"), Options: linkOptions(o)}
 	config, own := o.Object("config")
@@ -158,7 +159,7 @@ func readLink(o, attach strictjson.Object, h head, inPod bool) Link {
 		l.Source = FromHost
 	}
 	if l.Name == "" && (l.Source == FromPod || l.Source == FromHost) && len(*o.Problems) == before {
-		o.Problems.Add(o.Path, "", "has no source, want one of deviceID, config, pool or name")
+		o.Problems.Add(code.NoSource, o.Path, "", "has no source, want one of deviceID, config, pool or name")
 	}
 	return l
 }
@@ -179,7 +180,7 @@ func linkOptions(o strictjson.Object) bond.Options {
 	maps.DeleteFunc(fields, func(key string, _ json.RawMessage) bool { return !o.Has(key) })
 	options, problems := bond.ParseLinkOptions(fields)
 	for _, p := range problems {
-		o.Problems.Add(o.At(p.Path), p.Hint, "%s", p.Text)
+		o.Problems.Add(p.Code, o.At(p.Path), p.Hint, "%s", p.Text)
 	}
 	if len(options) == 0 {
 		return nil
@@ -197,10 +198,10 @@ func deviceOf(o, config strictjson.Object) (device string) {
 		}
 		found := strings.ToLower(place.Text(key))
 		if err := bond.CheckPCI(found); err != nil && found != "" {
-			o.Problems.Add(place.At(key), "", "%v", err)
+			o.Problems.Add(code.BadDevice, place.At(key), "", "%v", err)
 		}
 		if first != "" && found != device {
-			o.Problems.Add(place.At(key), "set it once", "is %s, but %s is %s", found, first, device)
+			o.Problems.Add(code.TwoDevices, place.At(key), "set it once", "is %s, but %s is %s", found, first, device)
 			return
 		}
 		device, first = found, place.At(key)
@@ -221,7 +222,7 @@ func readPlugins(config strictjson.Object, h head, device string) []Plugin {
 	}
 	list := pluginObjects(config)
 	if strictjson.KindOf(config.Fields["plugins"]) == "a list" && len(list) == 0 {
-		config.Problems.Add(config.At("plugins"), "", "has no plugin configuration")
+		config.Problems.Add(code.NoPlugins, config.At("plugins"), "", "has no plugin configuration")
 	}
 	var out []Plugin
 	for _, one := range list {
@@ -238,7 +239,7 @@ const MaxPlugins = 32
 func pluginObjects(o strictjson.Object) []strictjson.Object {
 	list := o.Each("plugins")
 	if len(list) > MaxPlugins {
-		o.Problems.Add(o.At("plugins"), "", "has %d plugins, want at most %d", len(list), MaxPlugins)
+		o.Problems.Add(code.ManyPlugins, o.At("plugins"), "", "has %d plugins, want at most %d", len(list), MaxPlugins)
 		return list[:MaxPlugins]
 	}
 	return list
@@ -248,7 +249,7 @@ func pluginObjects(o strictjson.Object) []strictjson.Object {
 // fields that CNI wants to be the same in every plugin of the list.
 func readPlugin(o, list strictjson.Object, h head, device string) Plugin {
 	if ipam, there := o.Object("ipam"); there && len(ipam.Fields) > 0 {
-		o.Problems.Add(o.At("ipam"), "set ipam once, beside links", "is set for a link, but links of a bond have no addresses")
+		o.Problems.Add(code.LinkIPAM, o.At("ipam"), "set ipam once, beside links", "is set for a link, but links of a bond have no addresses")
 	}
 	p := Plugin{Type: pluginType(o)}
 	if p.Type == "sriov" {
@@ -281,11 +282,11 @@ func flagOf(o strictjson.Object, key string) (f Flag) {
 // for off, even "true".
 func checkSRIOV(o strictjson.Object, device string) {
 	if device == "" {
-		o.Problems.Add(o.At("deviceID"), "set it beside config", "is missing, want the VF's PCI address")
+		o.Problems.Add(code.SRIOVDevice, o.At("deviceID"), "set it beside config", "is missing, want the VF's PCI address")
 	}
 	check := func(key string, words ...string) {
 		if o.Has(key) && !slices.Contains(words, o.Text(key)) {
-			o.Problems.Add(o.At(key), "", "is %s, want %s", strictjson.KindOf(o.Fields[key]), strings.Join(words, " or "))
+			o.Problems.Add(code.SRIOVWord, o.At(key), "", "is %s, want %s", strictjson.KindOf(o.Fields[key]), strings.Join(words, " or "))
 		}
 	}
 	check("trust", "on", "off")
@@ -302,22 +303,22 @@ func checkNames(links []Link, bondName string, problems *bond.Problems) {
 			continue
 		}
 		if err := bond.CheckName(l.Name); err != nil {
-			problems.Add(path, "", "%v", err)
+			problems.Add(code.BadInterface, path, "", "%v", err)
 		}
 		if first, twice := seen[l.Name]; twice {
-			problems.Add(path, "", "is %s, which links[%d] already has", l.Name, first)
+			problems.Add(code.SameLinkName, path, "", "is %s, which links[%d] already has", l.Name, first)
 		}
 		if l.Name == bondName {
 			hint := ""
 			if l.Source == FromPod {
 				hint = "name the interfaces in the pod's annotation, as in net@" + l.Name + "; an interface without a name is called net1, net2, ... by position"
 			}
-			problems.Add(path, hint, "is %s, which is the bond's name", l.Name)
+			problems.Add(code.BondsName, path, hint, "is %s, which is the bond's name", l.Name)
 		}
 		seen[l.Name] = i
 		same := slices.IndexFunc(links[:i], func(o Link) bool { return l.Device != "" && o.Device == l.Device })
 		if same >= 0 {
-			problems.Add(fmt.Sprintf("links[%d].deviceID", i), "", "is %s, which links[%d] already has", l.Device, same)
+			problems.Add(code.SameDevice, fmt.Sprintf("links[%d].deviceID", i), "", "is %s, which links[%d] already has", l.Device, same)
 		}
 	}
 }

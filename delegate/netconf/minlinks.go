@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -16,12 +17,12 @@ func readMinLinks(top strictjson.Object, elements []strictjson.Object, options b
 	what := map[int]string{0: "has no link", 1: "has one link"}[total]
 	switch isBond := attach == ""; {
 	case total == 0 && !isBond:
-		top.Problems.Add("links", `for two interfaces: "links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]`, "%s", what)
+		top.Problems.Add(code.FewLinks, "links", `for two interfaces: "links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]`, "%s", what)
 	case total == 0, total == 1 && least != 1 && isBond:
-		top.Problems.Add("links", `for a bond over two VFs: "links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]; to allow one link: "minLinks": 1`, "%s, but a bond needs at least two", what)
+		top.Problems.Add(code.FewLinks, "links", `for a bond over two VFs: "links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]; to allow one link: "minLinks": 1`, "%s, but a bond needs at least two", what)
 	}
 	if least > total && total > 0 {
-		top.Problems.Add(bond.MinLinks, "", "is %d, but there are %d links", least, total)
+		top.Problems.Add(code.MinLinksAbove, bond.MinLinks, "", "is %d, but there are %d links", least, total)
 	}
 	return least
 }

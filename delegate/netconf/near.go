@@ -1,6 +1,9 @@
 package netconf
 
-import "github.com/multibond/multibond/delegate/strictjson"
+import (
+	"github.com/multibond/multibond/bond/code"
+	"github.com/multibond/multibond/delegate/strictjson"
+)
 
 // What the links of a network can be near.
 const (
@@ -16,7 +19,7 @@ func readNear(top strictjson.Object) string {
 	case NearDevices, NearCPUs:
 		return near
 	default:
-		top.Problems.Add("near", "", "is %q, want %s, %s or none", near, NearDevices, NearCPUs)
+		top.Problems.Add(code.WrongWord, "near", "", "is %q, want %s, %s or none", near, NearDevices, NearCPUs)
 		return ""
 	}
 }

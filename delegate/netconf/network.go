@@ -8,6 +8,7 @@ package netconf
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	"github.com/containernetworking/cni/pkg/utils"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
@@ -44,21 +46,25 @@ type Network struct {
 	AnyPrimary bool              // with Near: the configuration names no primary
 	Valid      []GCAttachment    // for GC, the attachments that the runtime still has; nil if it does not say
 	Config     Config            // as it was given
-	Warnings   []string
+	Warnings   bond.Problems
 }
 
 // decodeTop decodes a configuration as an object. The error's code is 6.
 func decodeTop(raw []byte) (fields map[string]json.RawMessage, err error) {
 	if !utf8.Valid(raw) {
-		return nil, cnierror.Errorf(types.ErrDecodingFailure, "the configuration is not valid UTF-8")
+		return nil, undecoded(code.NotJSON, errors.New("the configuration is not valid UTF-8"))
 	}
 	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
 		if json.Valid(raw) {
-			return nil, cnierror.Errorf(types.ErrDecodingFailure, "the configuration is %s, want a JSON object", strictjson.KindOf(raw))
+			return nil, undecoded(code.NotObject, fmt.Errorf("the configuration is %s, want a JSON object", strictjson.KindOf(raw)))
 		}
-		return nil, cnierror.Errorf(types.ErrDecodingFailure, "the configuration is not valid JSON: %w", err)
+		return nil, undecoded(code.NotJSON, fmt.Errorf("the configuration is not valid JSON: %w", err))
 	}
 	return fields, nil
+}
+
+func undecoded(kind code.Code, err error) error {
+	return cnierror.With(types.ErrDecodingFailure, code.With(kind, err))
 }
 
 // NeedsAgent reports whether the network asks for what only the agent knows: a link for a
@@ -73,7 +79,7 @@ func (n Network) CheckAgent() error {
 	var problems bond.Problems
 	for i, l := range n.Links {
 		if l.Source == FromAgent {
-			problems.Add(fmt.Sprintf("links[%d].%s", i, l.By), "without Kubernetes, set deviceID to the VF's PCI address", "needs a pod and an agent that knows its devices, but there is none here")
+			problems.Add(code.NeedsAgent, fmt.Sprintf("links[%d].%s", i, l.By), "without Kubernetes, set deviceID to the VF's PCI address", "needs a pod and an agent that knows its devices, but there is none here")
 		}
 	}
 	if err := problems.Err(); err != nil {
@@ -120,7 +126,7 @@ func readBond(raw json.RawMessage, fields map[string]json.RawMessage, bondName s
 	valid := readValid(top)
 	top.Fields = withoutNulls(top)
 	isBondCNI := lenient(top.Fields).Text("type") == BondCNI
-	var warnings []string
+	var warnings bond.Problems
 	if isBondCNI {
 		top.Fields, warnings = fromBondCNI(top.Fields, bondName)
 	}
@@ -141,7 +147,7 @@ func readBond(raw json.RawMessage, fields map[string]json.RawMessage, bondName s
 		Attach: h.attach, Config: NewConfig(raw), CNIVersion: h.cniVersion, Name: h.name, Agent: h.agent, IPAM: h.ipam,
 		Links: withVLAN(links, options[bond.VLAN], problems), PodLinks: podLinks(links), Options: options,
 		Require: readRequire(top), AllowLACP: readLACP(top, options[bond.Mode]), Lenient: isBondCNI,
-		Valid: valid, Warnings: append(warnings, checkUnknown(top, h.name)...),
+		Valid: valid, Warnings: append(warnings, checkUnknown(top)...),
 	}
 	if h.attach == AttachEach {
 		n.Links = withIPAM(n.Links, elements, readIPAMs(top, elements, n.Config))
@@ -199,14 +205,14 @@ type head struct{ cniVersion, name, ifName, agent, attach, ipam string }
 func readHead(top strictjson.Object, bondName string) head {
 	h := head{cniVersion: top.Text("cniVersion"), name: networkName(top), ifName: top.Text("ifname"), agent: cmp.Or(top.Text("agent"), DefaultAgent), attach: readAttach(top)}
 	if !strings.HasPrefix(h.agent, "/") {
-		top.Problems.Add("agent", "", "is %q, want the absolute path of its socket", h.agent)
+		top.Problems.Add(code.NotAbsolute, "agent", "", "is %q, want the absolute path of its socket", h.agent)
 	}
 	top.Read("dns", &types.DNS{}, "a dns object (CNI specification, section 1)")
 	if h.ifName != "" {
 		if err := bond.CheckName(h.ifName); err != nil {
-			top.Problems.Add("ifname", "", "%v", err)
+			top.Problems.Add(code.BadInterface, "ifname", "", "%v", err)
 		} else if bondName != "" && bondName != h.ifName {
-			top.Problems.Add("ifname", "leave ifname out, or use that name in the pod's annotation, as in "+h.name+"@"+h.ifName,
+			top.Problems.Add(code.OtherIfName, "ifname", "leave ifname out, or use that name in the pod's annotation, as in "+h.name+"@"+h.ifName,
 				"is %s, but the runtime asks for %s (CNI_IFNAME)", h.ifName, bondName)
 		}
 	}
@@ -225,12 +231,12 @@ func networkName(top strictjson.Object) string {
 	const most = 255
 	name := top.Text("name")
 	if name == "" {
-		top.Problems.Add("name", "", "is missing")
+		top.Problems.Add(code.NoName, "name", "", "is missing")
 	} else if len(name) > most {
-		top.Problems.Add("name", "", "has %d bytes, want at most %d", len(name), most)
+		top.Problems.Add(code.BadName, "name", "", "has %d bytes, want at most %d", len(name), most)
 		return ""
 	} else if err := utils.ValidateNetworkName(name); err != nil {
-		top.Problems.Add("name", "", "is %q, want letters, digits, dots, hyphens and underscores, beginning with a letter or digit", name)
+		top.Problems.Add(code.BadName, "name", "", "is %q, want letters, digits, dots, hyphens and underscores, beginning with a letter or digit", name)
 	}
 	return name
 }
@@ -246,9 +252,9 @@ func pluginType(o strictjson.Object) string {
 	t := o.Text("type")
 	switch {
 	case t == "":
-		o.Problems.Add(o.At("type"), "", "is missing, want the name of a CNI plugin")
+		o.Problems.Add(code.NoType, o.At("type"), "", "is missing, want the name of a CNI plugin")
 	case !isPluginName(t):
-		o.Problems.Add(o.At("type"), "", "is %q, which is not a valid name of a CNI plugin", t)
+		o.Problems.Add(code.BadType, o.At("type"), "", "is %q, which is not a valid name of a CNI plugin", t)
 		return ""
 	}
 	return t
@@ -258,7 +264,7 @@ func pluginType(o strictjson.Object) string {
 func readBondOptions(top strictjson.Object, links []Link, bondName string, hasIPAM, isBondCNI bool) bond.Options {
 	options := readOptions(top, links, bondName)
 	if options.AwaitsGateway() && !hasIPAM {
-		top.Problems.Add("ipam", "set ipam, or write the target's address", "is missing, but the bond is to probe the gateway that IPAM names")
+		top.Problems.Add(code.GatewayIPAM, "ipam", "set ipam, or write the target's address", "is missing, but the bond is to probe the gateway that IPAM names")
 	}
 	if hasIPAM && options[bond.AcceptRA] == "" && !isBondCNI {
 		options[bond.AcceptRA] = "0"
@@ -294,7 +300,7 @@ func readOptions(top strictjson.Object, links []Link, bondName string) bond.Opti
 func readLACP(top strictjson.Object, mode string) bool {
 	allowed := top.Bool("allowLACP")
 	if allowed && mode != "" && mode != bond.LACP {
-		top.Problems.Add("allowLACP", "leave it out", "is true, but has no effect in mode %s, only in mode %s", mode, bond.LACP)
+		top.Problems.Add(code.NotInMode, "allowLACP", "leave it out", "is true, but has no effect in mode %s, only in mode %s", mode, bond.LACP)
 	}
 	return allowed
 }
@@ -302,18 +308,18 @@ func readLACP(top strictjson.Object, mode string) bool {
 // checkUnknown finds keys that mean nothing here. A key that resembles one of ours was
 // meant as that one, so it is a problem. Any other key may be meant for another program,
 // so it is a warning.
-func checkUnknown(top strictjson.Object, name string) (warnings []string) {
+func checkUnknown(top strictjson.Object) (warnings bond.Problems) {
 	known := slices.Concat(topKeys, bond.OptionKeys())
 	var others []string
 	for _, key := range top.Unknown(known) {
 		if hint := strictjson.DidYouMean(key, known); hint != "" {
-			top.Problems.Add(key, hint, "is not a known key")
+			top.Problems.Add(code.UnknownKey, key, hint, "is not a known key")
 			continue
 		}
 		others = append(others, key)
 	}
 	if len(others) > 0 {
-		warnings = append(warnings, fmt.Sprintf("network %s: these keys are ignored: %s", name, strings.Join(others, ", ")))
+		warnings.Add(code.IgnoredKeys, "", "", "these keys are ignored: %s", strings.Join(others, ", "))
 	}
 	return warnings
 }

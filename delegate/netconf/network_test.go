@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
@@ -104,7 +105,7 @@ func TestParseNetwork(t *testing.T) {
 			name:   "what a runtime adds, and what is meant for others",
 			config: `{"name": "n", "capabilities": {"mac": true}, "runtimeConfig": {}, "cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth0"}], "cni.dev/attachments": [], "kubeconfig": "b", "logLevel": "debug", ` + twoVFs + `}`,
 			want: Network{Name: "n", Options: safe, Links: []Link{sriov("bond0-1", deviceA), sriov("bond0-2", deviceB)},
-				Valid: []GCAttachment{{ContainerID: "c1", IfName: "eth0"}}, Warnings: []string{"network n: these keys are ignored: kubeconfig, logLevel"}},
+				Valid: []GCAttachment{{ContainerID: "c1", IfName: "eth0"}}, Warnings: ignoring("kubeconfig, logLevel")},
 		},
 		{
 			name:   "require and dns",
@@ -290,4 +291,9 @@ func TestDefaultNamesFit(t *testing.T) {
 	}
 	assert.Equal(t, "bond0-1", DefaultName("bond0", 0))
 	assert.Equal(t, "thirteenbytes-2", DefaultName("thirteenbytes", 1))
+}
+
+// ignoring is the warning of keys that are ignored.
+func ignoring(keys string) bond.Problems {
+	return bond.Problems{{Code: code.IgnoredKeys, Text: "these keys are ignored: " + keys}}
 }

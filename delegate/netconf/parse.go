@@ -2,9 +2,11 @@ package netconf
 
 import (
 	"encoding/json"
+	"errors"
 
 	"github.com/containernetworking/cni/pkg/types"
 
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/cnierror"
 )
 
@@ -31,7 +33,7 @@ func Parse(raw []byte, bondName string) (Parsed, error) {
 		c, err := readCluster(fields)
 		return Parsed{Cluster: &c}, err
 	}
-	return Parsed{}, cnierror.Errorf(types.ErrInvalidNetworkConfig, `the configuration has neither links (for a bond network) nor defaultNetwork, clusterNetwork or delegates (for the cluster's configuration)`)
+	return Parsed{}, cnierror.With(types.ErrInvalidNetworkConfig, code.With(code.NeitherKind, errors.New("the configuration has neither links (for a bond network) nor defaultNetwork, clusterNetwork or delegates (for the cluster's configuration)")))
 }
 
 func isNetwork(fields map[string]json.RawMessage) bool {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -48,25 +49,25 @@ var chosenKeys = []string{"master", "linkInContainer", "device", "deviceID", "pc
 func readPool(o strictjson.Object) *Pool {
 	p := &Pool{Path: o.At("pool"), Count: 1}
 	if o.Read("count", &p.Count, "a whole number") && (p.Count < 1 || p.Count > MaxLinks) {
-		o.Problems.Add(o.At("count"), "", "is %d, want 1 to %d", p.Count, MaxLinks)
+		o.Problems.Add(code.LinkCount, o.At("count"), "", "is %d, want 1 to %d", p.Count, MaxLinks)
 		p.Count = 1
 	}
 	if p.Count > 1 && o.Has("name") {
-		o.Problems.Add(o.At("name"), "leave it out; the links are <bond>-1, <bond>-2, ...", "names one link, but count is %d", p.Count)
+		o.Problems.Add(code.CountedName, o.At("name"), "leave it out; the links are <bond>-1, <bond>-2, ...", "names one link, but count is %d", p.Count)
 	}
 	pool, is := o.Object("pool")
 	if !is {
 		return p
 	}
 	for _, key := range pool.Unknown(poolKeys) {
-		pool.Problems.Add(pool.At(key), strictjson.DidYouMean(key, poolKeys), "is not a known key")
+		pool.Problems.Add(code.UnknownKey, pool.At(key), strictjson.DidYouMean(key, poolKeys), "is not a known key")
 	}
 	p.Vendor, p.Model, p.Driver = pciID(pool, "vendor"), pciID(pool, "device"), pool.Text("driver")
 	if pool.Read("minSpeed", &p.MinSpeed, "a number of Mbit/s") && p.MinSpeed < 0 {
-		pool.Problems.Add(pool.At("minSpeed"), "", "is %d, want a number of Mbit/s", p.MinSpeed)
+		pool.Problems.Add(code.PoolNumber, pool.At("minSpeed"), "", "is %d, want a number of Mbit/s", p.MinSpeed)
 	}
 	if pool.Read("numa", &p.NUMA, "the number of a NUMA node") && p.NUMA != nil && *p.NUMA < 0 {
-		pool.Problems.Add(pool.At("numa"), "", "is %d, want the number of a NUMA node", *p.NUMA)
+		pool.Problems.Add(code.PoolNumber, pool.At("numa"), "", "is %d, want the number of a NUMA node", *p.NUMA)
 	}
 	p.Names, p.Networks, p.LinkType = readPatterns(pool, "names"), readPrefixes(pool), readLinkType(pool)
 	return p
@@ -77,7 +78,7 @@ func pciID(o strictjson.Object, key string) string {
 	text := o.Text(key)
 	id := strings.TrimPrefix(strings.ToLower(text), "0x")
 	if is, _ := path.Match("[0-9a-f][0-9a-f][0-9a-f][0-9a-f]", id); !is && text != "" {
-		o.Problems.Add(o.At(key), "lspci -nn shows them", "is %q, want the four hexadecimal digits of a PCI ID, such as 15b3", text)
+		o.Problems.Add(code.BadPCIID, o.At(key), "lspci -nn shows them", "is %q, want the four hexadecimal digits of a PCI ID, such as 15b3", text)
 	}
 	return id
 }
@@ -86,11 +87,11 @@ func pciID(o strictjson.Object, key string) string {
 func readPatterns(o strictjson.Object, key string) (patterns []string) {
 	o.Read(key, &patterns, "a list of names or patterns")
 	if o.Has(key) && patterns != nil && len(patterns) == 0 {
-		o.Problems.Add(o.At(key), "leave it out", "is an empty list, so no NIC fits")
+		o.Problems.Add(code.BadPattern, o.At(key), "leave it out", "is an empty list, so no NIC fits")
 	}
 	for i, pattern := range patterns {
 		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
-			o.Problems.Add(fmt.Sprintf("%s[%d]", o.At(key), i), "", "is %q, want a name or a pattern such as ens*f0 (*, ?, [abc])", pattern)
+			o.Problems.Add(code.BadPattern, fmt.Sprintf("%s[%d]", o.At(key), i), "", "is %q, want a name or a pattern such as ens*f0 (*, ?, [abc])", pattern)
 		}
 	}
 	return patterns
@@ -103,9 +104,9 @@ func readPrefixes(o strictjson.Object) (prefixes []netip.Prefix) {
 		p, err := netip.ParsePrefix(text)
 		switch at := fmt.Sprintf("%s[%d]", o.At("networks"), i); {
 		case err != nil:
-			o.Problems.Add(at, "", "is %q, want a CIDR such as 192.168.1.0/24", text)
+			o.Problems.Add(code.BadCIDR, at, "", "is %q, want a CIDR such as 192.168.1.0/24", text)
 		case p != p.Masked():
-			o.Problems.Add(at, "use "+p.Masked().String(), "is %q, which is an address and not a network", text)
+			o.Problems.Add(code.BadCIDR, at, "use "+p.Masked().String(), "is %q, which is an address and not a network", text)
 		}
 		prefixes = append(prefixes, p)
 	}
@@ -116,7 +117,7 @@ func readLinkType(o strictjson.Object) uint16 {
 	text := o.Text("linkType")
 	t, known := linkTypes[text]
 	if !known && text != "" {
-		o.Problems.Add(o.At("linkType"), "", "is %q, want %s", text, strings.Join(slices.Sorted(maps.Keys(linkTypes)), " or "))
+		o.Problems.Add(code.WrongWord, o.At("linkType"), "", "is %q, want %s", text, strings.Join(slices.Sorted(maps.Keys(linkTypes)), " or "))
 	}
 	return t
 }
@@ -126,7 +127,7 @@ func readLinkType(o strictjson.Object) uint16 {
 func readPooled(l Link, o, attach strictjson.Object, h head) Link {
 	for _, key := range slices.Concat(agentKeys, []string{"deviceID"}) {
 		if key != "count" && o.Has(key) {
-			o.Problems.Add(o.Path, "leave one of the two out", "has pool and %s, but a link has one source", key)
+			o.Problems.Add(code.SeveralSources, o.Path, "leave one of the two out", "has pool and %s, but a link has one source", key)
 		}
 	}
 	l.Source, l.Pool = FromPool, readPool(o)
@@ -138,15 +139,15 @@ func readPooled(l Link, o, attach strictjson.Object, h head) Link {
 	if !slices.Contains(onNIC, plugin) {
 		text := strings.Join(onNIC[:len(onNIC)-1], ", ") + " or " + hostDevice
 		if !o.Has("config") && plugin == "sriov" {
-			o.Problems.Add(o.At("config"), `for instance "config": {"type": "macvlan"}`, "is missing, want how a link is made on a NIC of the pool, by %s", text)
+			o.Problems.Add(code.PoolPlugin, o.At("config"), `for instance "config": {"type": "macvlan"}`, "is missing, want how a link is made on a NIC of the pool, by %s", text)
 		} else {
-			o.Problems.Add(first.At("type"), "", "is %q, which makes no link on a NIC of the host; want %s", plugin, text)
+			o.Problems.Add(code.PoolPlugin, first.At("type"), "", "is %q, which makes no link on a NIC of the host; want %s", plugin, text)
 		}
 		return l
 	}
 	for _, key := range chosenKeys {
 		if first.Has(key) {
-			o.Problems.Add(first.At(key), "leave it out", "is set, but the NIC is chosen from %s", l.Pool.Path)
+			o.Problems.Add(code.PoolChooses, first.At(key), "leave it out", "is set, but the NIC is chosen from %s", l.Pool.Path)
 		}
 	}
 	l.Plugins = readPlugins(attach, h, "")

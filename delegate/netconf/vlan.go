@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -21,13 +22,13 @@ func withVLAN(links []Link, vlan string, problems *bond.Problems) []Link {
 		}
 		sriov := slices.IndexFunc(l.Plugins, func(p Plugin) bool { return p.Type == "sriov" })
 		if l.Source != FromDevice || sriov < 0 {
-			problems.Add(bond.VLAN, "leave vlan out, and set it where the link is made", "is %s, but links[%d], %s, is not a VF that sriov attaches", vlan, i, l.Name)
+			problems.Add(code.VLANLink, bond.VLAN, "leave vlan out, and set it where the link is made", "is %s, but links[%d], %s, is not a VF that sriov attaches", vlan, i, l.Name)
 			continue
 		}
 		config := l.Plugins[sriov].Config
 		o, _ := strictjson.Decode(config.Raw, "", problems)
 		if own := o.Fields[bond.VLAN]; o.Has(bond.VLAN) && string(own) != vlan {
-			problems.Add(bond.VLAN, "set it once", "is %s, but the configuration that attaches links[%d] has %s", vlan, i, strictjson.KindOf(own))
+			problems.Add(code.VLANTwice, bond.VLAN, "set it once", "is %s, but the configuration that attaches links[%d] has %s", vlan, i, strictjson.KindOf(own))
 			continue
 		}
 		out[i].Plugins = slices.Clone(l.Plugins)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/netconf"
 )
@@ -15,7 +16,7 @@ import (
 // Compile returns the plan for r on a node that looks like f. It depends on nothing but its
 // arguments, and does not change them. All problems are returned at once. The error's code
 // is cnierror.Node. There are warnings only with a plan that can be carried out.
-func Compile(r Request, f Facts) (p Plan, warnings []string, err error) {
+func Compile(r Request, f Facts) (p Plan, warnings bond.Problems, err error) {
 	c := compiler{r: r, f: f}
 	c.checkNode()
 	p = Plan{
@@ -42,12 +43,17 @@ func Compile(r Request, f Facts) (p Plan, warnings []string, err error) {
 	return p, append(slices.Clone(r.Network.Warnings), c.warnings...), nil
 }
 
+// Texts returns the warnings of the request's plan, each with its code.
+func (r Request) Texts(warnings bond.Problems) []string {
+	return warnings.Texts("network " + r.Network.Name + ": ")
+}
+
 type compiler struct {
 	r        Request
 	f        Facts
 	nics     map[int]bond.NIC // chosen from pools, by the link's index
 	problems bond.Problems
-	warnings []string
+	warnings bond.Problems
 }
 
 // plannedBond is a bond, and its links with their places in the configuration.
@@ -129,18 +135,18 @@ func (c *compiler) chain() Link {
 // checkNode checks what does not concern a single link.
 func (c *compiler) checkNode() {
 	if c.f.Bonding != nil {
-		c.problems.Add("", "install the kernel's modules, or use a kernel that has bonding", "%v", c.f.Bonding)
+		c.problems.Add(code.NoBonding, "", "install the kernel's modules, or use a kernel that has bonding", "%v", c.f.Bonding)
 	}
 	for _, plugin := range c.r.Network.PluginTypes() {
 		if !c.f.Plugins[plugin] {
-			c.problems.Add("", "install it, or add its directory to the runtime's CNI plugin path", "the CNI plugin %s is not in %s", plugin, strings.Join(c.f.Path, ", "))
+			c.problems.Add(code.NoPlugin, "", "install it, or add its directory to the runtime's CNI plugin path", "the CNI plugin %s is not in %s", plugin, strings.Join(c.f.Path, ", "))
 		}
 	}
 	if c.r.Network.Attach == netconf.AttachEach {
 		return // its links have names of their own
 	}
 	if other, taken := bond.Taken(c.f.Pod, c.r.IfName); taken {
-		c.problems.Add("", "ask for another interface name", "the name %s is taken in the pod by %s", c.r.IfName, DescribeLink(other, c.r.IfName))
+		c.problems.Add(code.NameTaken, "", "ask for another interface name", "the name %s is taken in the pod by %s", c.r.IfName, DescribeLink(other, c.r.IfName))
 	}
 }
 
@@ -174,7 +180,7 @@ func (c *compiler) link(i int, l netconf.Link) plannedLink {
 	p := Link{Name: l.Name, Source: l.Source, Device: l.Device, Plugins: l.Plugins, IPAM: l.IPAM}
 	if l.Source != netconf.FromPod {
 		if other, taken := bond.Taken(c.f.Pod, l.Name); taken {
-			c.problems.Add(path+".name", "give the link another name", "%s is taken in the pod by %s", l.Name, DescribeLink(other, l.Name))
+			c.problems.Add(code.NameTaken, path+".name", "give the link another name", "%s is taken in the pod by %s", l.Name, DescribeLink(other, l.Name))
 		}
 	}
 	switch l.Source {
@@ -185,9 +191,9 @@ func (c *compiler) link(i int, l netconf.Link) plannedLink {
 	case netconf.FromPod:
 		c.podLink(named, l, &p)
 	case netconf.FromAgent:
-		c.problems.Add(path+"."+l.By, "request one more in resources.limits of the pod's containers", "the pod has no device left for it")
+		c.problems.Add(code.NoDeviceLeft, path+"."+l.By, "request one more in resources.limits of the pod's containers", "the pod has no device left for it")
 	case netconf.FromPool:
-		c.problems.Add(named, "see what the pool asks for, and what the host has", "%s", c.describePool(l))
+		c.problems.Add(code.PoolShort, named, "see what the pool asks for, and what the host has", "%s", c.describePool(l))
 	}
 	if !chosen {
 		return plannedLink{Link: p, at: i, path: named}
@@ -208,23 +214,23 @@ func (c *compiler) device(path string, l netconf.Link, p *Link) {
 	bySRIOV := slices.ContainsFunc(l.Plugins, func(p netconf.Plugin) bool { return p.Type == "sriov" })
 	switch {
 	case d.Missing:
-		c.problems.Add(path, "list them with: lspci -D | grep 'Virtual Function'", "there is no PCI device %s", l.Device)
+		c.problems.Add(code.NoDevice, path, "list them with: lspci -D | grep 'Virtual Function'", "there is no PCI device %s", l.Device)
 	case d.PF == "" && bySRIOV:
-		c.problems.Add(path, `create VFs with sriov_numvfs, and name one of them, or attach this device with "delegate": {"type": "host-device"}`, "%s is not a VF (driver %s)", l.Device, cmp.Or(d.Driver, "none"))
+		c.problems.Add(code.NotVF, path, `create VFs with sriov_numvfs, and name one of them, or attach this device with "delegate": {"type": "host-device"}`, "%s is not a VF (driver %s)", l.Device, cmp.Or(d.Driver, "none"))
 	case c.isHeld(path, l.Device):
 	case d.Userspace():
-		c.problems.Add(path, "bind it to the "+kind+"'s network driver, or leave it to a DPDK program", "%s has the userspace driver %s, so the kernel has no interface to bond", what, d.Driver)
+		c.problems.Add(code.Userspace, path, "bind it to the "+kind+"'s network driver, or leave it to a DPDK program", "%s has the userspace driver %s, so the kernel has no interface to bond", what, d.Driver)
 	case d.Driver == "":
-		c.problems.Add(path, "bind it to the "+kind+"'s network driver", "%s has no driver", what)
+		c.problems.Add(code.NoDriver, path, "bind it to the "+kind+"'s network driver", "%s has no driver", what)
 	case d.Link == nil:
-		c.problems.Add(path, c.whoHas(l.Device), "%s has no interface on the host", what)
+		c.problems.Add(code.NotOnHost, path, c.whoHas(l.Device), "%s has no interface on the host", what)
 	case len(d.Others) > 0:
 		names := append([]string{d.Link.Name}, d.Others...)
-		c.problems.Add(path, fmt.Sprintf(`name the one that you want: {"name": %q}`, d.Link.Name), "%s has several interfaces: %s", what, strings.Join(names, ", "))
+		c.problems.Add(code.SeveralInterfaces, path, fmt.Sprintf(`name the one that you want: {"name": %q}`, d.Link.Name), "%s has several interfaces: %s", what, strings.Join(names, ", "))
 	case d.Link.Master != 0:
-		c.problems.Add(path, "remove it with: ip link set "+d.Link.Name+" nomaster", "%s (%s) is part of a bond or bridge of the host", what, d.Link.Name)
+		c.problems.Add(code.HasMaster, path, "remove it with: ip link set "+d.Link.Name+" nomaster", "%s (%s) is part of a bond or bridge of the host", what, d.Link.Name)
 	case d.PF != "" && d.PFLink == nil:
-		c.problems.Add(path, "a VF is configured through its PF: use a VF whose PF is on the host", "the PF %s of VF %s has no interface on the host", d.PF, l.Device)
+		c.problems.Add(code.PFNotOnHost, path, "a VF is configured through its PF: use a VF whose PF is on the host", "the PF %s of VF %s has no interface on the host", d.PF, l.Device)
 	default:
 		c.checkRemains(path, what, l.Device)
 		c.checkDefault(path, d.Link.Name, c.f.InUse[l.Device])
@@ -246,7 +252,7 @@ func (c *compiler) isHeld(path, device string) bool {
 	holder := c.f.Holders[device]
 	held := holder != Key{} && holder != c.r.Key()
 	if held {
-		c.problems.Add(path, "delete that pod, or use another VF", "VF %s is in use by container %s, as a link of %s", device, holder.ContainerID, holder.IfName)
+		c.problems.Add(code.InUse, path, "delete that pod, or use another VF", "VF %s is in use by container %s, as a link of %s", device, holder.ContainerID, holder.IfName)
 	}
 	return held
 }
@@ -255,22 +261,22 @@ func (c *compiler) isHeld(path, device string) bool {
 // next one. Carrying out the ADD has just failed to take it back.
 func (c *compiler) checkRemains(path, what, key string) {
 	if r := c.f.Remains[key]; len(r.What) > 0 {
-		c.problems.Add(path, "to see why it cannot be taken back: multibond plan -container "+r.ContainerID, "%s still has what container %s has left on it: %s", what, r.ContainerID, strings.Join(r.What, ", "))
+		c.problems.Add(code.Leftovers, path, "to see why it cannot be taken back: multibond plan -container "+r.ContainerID, "%s still has what container %s has left on it: %s", what, r.ContainerID, strings.Join(r.What, ", "))
 	}
 }
 
 func (c *compiler) hostLink(path string, l netconf.Link, p *Link) {
 	found, there := c.f.Host[l.Name]
 	if !there {
-		c.problems.Add(path, `if it is an interface of the pod, set "linksInContainer": true`, "the host has no interface %s", l.Name)
+		c.problems.Add(code.NoHostLink, path, `if it is an interface of the pod, set "linksInContainer": true`, "the host has no interface %s", l.Name)
 		return
 	}
 	if found.Name != l.Name {
-		c.problems.Add(path, "use "+found.Name, "%s is an alternative name of the host's %s, which loses it in the pod", l.Name, found.Name)
+		c.problems.Add(code.AltName, path, "use "+found.Name, "%s is an alternative name of the host's %s, which loses it in the pod", l.Name, found.Name)
 		return
 	}
 	if found.Master != 0 {
-		c.problems.Add(path, "remove it with: ip link set "+l.Name+" nomaster", "%s is part of a bond or bridge of the host", l.Name)
+		c.problems.Add(code.HasMaster, path, "remove it with: ip link set "+l.Name+" nomaster", "%s is part of a bond or bridge of the host", l.Name)
 	}
 	c.checkDefault(path, l.Name, found.Addresses)
 	p.Before, p.AddressesBefore, p.Device, p.DevPort = &found.Link, found.Addresses, found.Device, found.DevPort
@@ -291,11 +297,11 @@ func (c *compiler) podLink(path string, l netconf.Link, p *Link) {
 		for _, x := range c.f.Pod {
 			names = append(names, x.Name)
 		}
-		c.problems.Add(path, "another network of the pod must make it, under this name; with Multus as the meta plugin, the annotation must name that network before the bond", "the pod has no interface %s, it has %s", l.Name, cmp.Or(strings.Join(names, ", "), "none"))
+		c.problems.Add(code.NoPodLink, path, "another network of the pod must make it, under this name; with Multus as the meta plugin, the annotation must name that network before the bond", "the pod has no interface %s, it has %s", l.Name, cmp.Or(strings.Join(names, ", "), "none"))
 		return
 	}
 	if found.Master != 0 {
-		c.problems.Add(path, "", "%s is already part of another bond or bridge", l.Name)
+		c.problems.Add(code.HasMaster, path, "", "%s is already part of another bond or bridge", l.Name)
 	}
 	p.Before, p.AddressesBefore, p.Device = &found, c.f.PodAddr[found.Index], found.Device
 	p.Siblings = found.Device != "" && (c.f.Devices[found.Device].Netdev != "" || c.podHas(found.Device, found.Index))
@@ -310,7 +316,7 @@ func (c *compiler) podHas(device string, index int) bool {
 // checkDefault refuses the interface through which the host is reached.
 func (c *compiler) checkDefault(path, name string, a bond.Addresses) {
 	if a.Default {
-		c.problems.Add(path, "use another interface", "%s carries the host's default route; moving it into a pod would cut the host off", name)
+		c.problems.Add(code.HostRoute, path, "use another interface", "%s carries the host's default route; moving it into a pod would cut the host off", name)
 	}
 }
 
@@ -323,11 +329,11 @@ func (c *compiler) checkMTUs(b plannedBond) {
 	}
 	made := bond.Link{Name: b.Name, MTU: mtu}
 	if err := made.CheckIPv6(); err != nil && b.Options[bond.AcceptRA] == "1" {
-		c.problems.Add(bond.AcceptRA, "leave it out, or set a larger mtu", "is true, but without IPv6 there are none: %v", err)
+		c.problems.Add(code.NoIPv6, bond.AcceptRA, "leave it out, or set a larger mtu", "is true, but without IPv6 there are none: %v", err)
 	}
 	for _, l := range b.links {
 		if l.Before != nil && l.Before.MaxMTU > 0 && mtu > l.Before.MaxMTU {
-			c.problems.Add(bond.MTU, "", "is %d, but %s (%s) allows at most %d", mtu, l.path, l.Before.Name, l.Before.MaxMTU)
+			c.problems.Add(code.LinkMTU, bond.MTU, "", "is %d, but %s (%s) allows at most %d", mtu, l.path, l.Before.Name, l.Before.MaxMTU)
 		}
 	}
 }
@@ -346,6 +352,7 @@ func (c *compiler) checkLACP(b plannedBond) {
 		return
 	}
 	one := bond.Problem{
+		Code: code.LACPOverVFs,
 		Path: bond.Mode,
 		Text: fmt.Sprintf("is 802.3ad over VFs (%s), but a switch port speaks LACP with only one bond (IEEE 802.1AX), and all VFs of a PF share that port", strings.Join(vfs, ", ")),
 		Hint: `use active-backup, or set "allowLACP": true if neither another pod nor the host uses the PFs' ports`,
@@ -362,7 +369,7 @@ func (c *compiler) checkLACP(b plannedBond) {
 func (c *compiler) warnSwitch(b plannedBond) {
 	mode := b.Options[bond.Mode]
 	if len(b.vfs) > 0 && (mode == bond.BalanceRR || mode == bond.BalanceXOR) {
-		c.warn(bond.Problem{Path: bond.Mode, Text: mode + " over VFs needs a static link aggregation group of the PFs' ports on the switch, and every user of these PFs must then send over all of them; active-backup needs neither"})
+		c.warn(bond.Problem{Code: code.SwitchGroup, Path: bond.Mode, Text: mode + " over VFs needs a static link aggregation group of the PFs' ports on the switch, and every user of these PFs must then send over all of them; active-backup needs neither"})
 	}
 }
 

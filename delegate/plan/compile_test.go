@@ -88,7 +88,7 @@ bond0: set it up`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r, f := request(t, test.config), nodeFacts()
-			plan, warnings, err := Compile(r, f)
+			plan, warnings, err := compileTexts(r, f)
 			require.NoError(t, err)
 			require.Nil(t, warnings)
 			assert.Equal(t, test.want, plan.String())
@@ -126,7 +126,7 @@ func TestCompileIsPure(t *testing.T) {
 		}
 		type compiled struct {
 			Plan     Plan
-			Warnings []string
+			Warnings bond.Problems
 			Text     string
 		}
 		compile := func(r Request, f Facts) compiled {
@@ -242,7 +242,7 @@ func TestWarnSwitch(t *testing.T) {
 		{"balance-alb", vfs, nil},
 		{"balance-rr", `[{"name": "eth1"}, {"name": "eth2"}]`, nil},
 	} {
-		_, warnings, err := Compile(request(t, `{"name": "n", "mode": "`+test.mode+`", "links": `+test.links+`}`), nodeFacts())
+		_, warnings, err := compileTexts(request(t, `{"name": "n", "mode": "`+test.mode+`", "links": `+test.links+`}`), nodeFacts())
 		require.NoError(t, err)
 		assert.Equal(t, test.want, warnings, test.mode)
 	}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/netconf"
 )
 
@@ -22,7 +23,7 @@ func (c *compiler) each() (links []Link, mtu int) {
 	c.checkMTUs(b)
 	c.require(b)
 	if c.r.DefaultRoute != nil {
-		c.problems.Add("attach", "write the default route into ipam, or ask for it on a network with one interface",
+		c.problems.Add(code.EachDefaultRoute, "attach", "write the default route into ipam, or ask for it on a network with one interface",
 			"is each, and the pod asks for its default-route over this network, which has an interface for each link")
 	}
 	taken := slices.Clone(c.f.Tables)

@@ -21,7 +21,7 @@ func TestEach(t *testing.T) {
 	f.Bonding = nil
 	f.Tables = []int{100, 1000, 1002}
 	f.Pod = append(f.Pod, bond.Link{Index: 77, Name: "bond0"})
-	p, warnings, err := Compile(request(t, eachOfTwo), f)
+	p, warnings, err := compileTexts(request(t, eachOfTwo), f)
 	require.NoError(t, err)
 	assert.Empty(t, warnings)
 	assert.True(t, p.IsEach())
@@ -45,7 +45,7 @@ func TestEachPreflight(t *testing.T) {
 	compile := func(keys string, change func(*Facts)) ([]string, error) {
 		f := nodeFacts()
 		change(&f)
-		_, warnings, err := Compile(request(t, `{"cniVersion": "1.0.0", "name": "n", "attach": "each", `+keys+`"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`), f)
+		_, warnings, err := compileTexts(request(t, `{"cniVersion": "1.0.0", "name": "n", "attach": "each", `+keys+`"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`), f)
 		return warnings, err
 	}
 	gone := func(f *Facts) { f.Devices[vfB] = bond.DeviceFacts{Device: bond.Device{Address: vfB}, Missing: true} }

@@ -30,3 +30,12 @@ func request(t *testing.T, config string) Request {
 
 // c1 is the key of [request].
 var c1 = Key{"c1", "bond0"}
+
+// compileTexts is Compile with the texts of the warnings, without their codes.
+func compileTexts(r Request, f Facts) (p Plan, texts []string, err error) {
+	p, warnings, err := Compile(r, f)
+	for _, w := range warnings {
+		texts = append(texts, "network "+r.Network.Name+": "+w.Error())
+	}
+	return p, texts, err
+}

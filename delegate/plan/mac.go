@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/netconf"
 )
 
@@ -19,7 +20,7 @@ func (c *compiler) linkMAC(b plannedBond) string {
 		return ""
 	}
 	if why := notShared(b.links); why != "" {
-		c.problems.Add(bond.MACPolicy, "leave macPolicy out, or set it to own", "is shared, but %s", why)
+		c.problems.Add(code.NotShared, bond.MACPolicy, "leave macPolicy out, or set it to own", "is shared, but %s", why)
 		return ""
 	}
 	return cmp.Or(b.Options[bond.MAC], b.links[0].Before.MAC)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/netconf"
 )
 
@@ -38,9 +39,9 @@ func (c *compiler) attachable() (links []plannedLink) {
 		if what == "bond" {
 			hint = "keep, if it runs, adds a VF that comes later; a new pod gets all of them"
 		}
-		c.warn(bond.Problem{Path: "links", Text: fmt.Sprintf("%d of %d are available, and the %s starts with them", len(links), all, what), Hint: hint})
+		c.warn(bond.Problem{Code: code.LinksMissing, Path: "links", Text: fmt.Sprintf("%d of %d are available, and the %s starts with them", len(links), all, what), Hint: hint})
 	case all == 1 && what == "bond":
-		c.warn(bond.Problem{Path: "links", Text: "the bond has one link; nothing takes over if it fails"})
+		c.warn(bond.Problem{Code: code.OneLink, Path: "links", Text: "the bond has one link; nothing takes over if it fails"})
 	}
 	return links
 }

@@ -56,7 +56,7 @@ bond0: set it up`, warnings: []string{gone, "links: 2" + rest}},
 		t.Run(test.name, func(t *testing.T) {
 			f := nodeFacts()
 			test.change(&f)
-			plan, warnings, err := Compile(request(t, `{"name": "n", `+test.keys+links+`}`), f)
+			plan, warnings, err := compileTexts(request(t, `{"name": "n", `+test.keys+links+`}`), f)
 			if test.text != "" {
 				require.EqualError(t, err, "network n: "+test.text)
 				require.EqualValues(t, cnierror.Node, cnierror.Code(err))

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/netconf"
 )
 
@@ -15,9 +16,9 @@ func (c *compiler) checkNear() {
 	switch {
 	case n.Near == "":
 	case c.r.Near == nil:
-		c.warn(bond.Problem{Path: "near", Text: "is " + n.Near + ", but no agent has said where they are, so it has no effect", Hint: "update the agent; without Kubernetes leave near out"})
+		c.warn(bond.Problem{Code: code.NearUnknown, Path: "near", Text: "is " + n.Near + ", but no agent has said where they are, so it has no effect", Hint: "update the agent; without Kubernetes leave near out"})
 	case c.r.Near.Unknown != "":
-		c.warn(bond.Problem{Path: "near", Text: "is " + n.Near + ", but " + c.r.Near.Unknown + ", so it has no effect"})
+		c.warn(bond.Problem{Code: code.NearUnknown, Path: "near", Text: "is " + n.Near + ", but " + c.r.Near.Unknown + ", so it has no effect"})
 	}
 }
 

@@ -46,7 +46,7 @@ func TestNearPool(t *testing.T) {
 		{"no devices", &agentapi.Near{}, withNICs(onNode1), []string{"ens1f0", "ens2f0", "ens1f1"}, "bond0-1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			p, warnings, err := Compile(asking(t, config, test.near), test.facts)
+			p, warnings, err := compileTexts(asking(t, config, test.near), test.facts)
 			require.NoError(t, err)
 			assert.Equal(t, test.want, chosen(p))
 			assert.Equal(t, test.first, p.Bond.Options[bond.Primary])
@@ -106,7 +106,7 @@ func TestNearUnknown(t *testing.T) {
 		"network n: near: is cpus, but no agent has said where they are, so it has no effect (update the agent; without Kubernetes leave near out)": nil,
 		"network n: near: is cpus, but the pod has none, so it has no effect":                                                                       {Unknown: "the pod has none"},
 	} {
-		p, warnings, err := Compile(asking(t, config, near), nodeFacts())
+		p, warnings, err := compileTexts(asking(t, config, near), nodeFacts())
 		require.NoError(t, err)
 		assert.Equal(t, []string{want}, warnings)
 		assert.Equal(t, "bond0-1", p.Bond.Options[bond.Primary])

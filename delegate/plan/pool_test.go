@@ -146,7 +146,7 @@ func configOf(t *testing.T, l Link) (config map[string]string) {
 
 // TestPoolPlan prints the plan of links on the host's NICs. The Record keeps which they are.
 func TestPoolPlan(t *testing.T) {
-	p, warnings, err := Compile(request(t, pooled(`{"pool": {}}, {"pool": {}, "config": {"type": "host-device"}}`)), withMoved(of("ens2f0", noCarrier), of("ens2f1", noCarrier)))
+	p, warnings, err := compileTexts(request(t, pooled(`{"pool": {}}, {"pool": {}, "config": {"type": "host-device"}}`)), withMoved(of("ens2f0", noCarrier), of("ens2f1", noCarrier)))
 	require.NoError(t, err)
 	assert.Equal(t, `bond0-1: on ens1f0 (0000:3b:00.0) by macvlan
 bond0-2: on ens1f1 (0000:3b:00.1) by host-device
@@ -191,7 +191,7 @@ func TestPoolShort(t *testing.T) {
 			require.EqualError(t, err, "network n: "+test.want)
 		})
 	}
-	p, warnings, err := Compile(request(t, `{"name": "n", "minLinks": 1, "delegate": {"type": "macvlan"}, "links": [{"pool": {"names": ["ens1f0"]}, "count": 2}]}`), facts)
+	p, warnings, err := compileTexts(request(t, `{"name": "n", "minLinks": 1, "delegate": {"type": "macvlan"}, "links": [{"pool": {"names": ["ens1f0"]}, "count": 2}]}`), facts)
 	require.NoError(t, err)
 	assert.Equal(t, []string{"ens1f0"}, chosen(p))
 	require.Len(t, warnings, 2)

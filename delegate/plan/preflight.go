@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/netconf"
 )
 
@@ -332,7 +333,7 @@ func (c *compiler) checkTypes(b plannedBond) {
 	kind := b.links[first].Before.Type
 	for _, l := range b.links {
 		if l.Before != nil && l.Before.Type != kind {
-			c.problems.Add(l.path, "use links of one type", "%s is %s, but links[%d] is %s", l.Before.Name, bond.TypeName(l.Before.Type), b.links[first].at, bond.TypeName(kind))
+			c.problems.Add(code.MixedTypes, l.path, "use links of one type", "%s is %s, but links[%d] is %s", l.Before.Name, bond.TypeName(l.Before.Type), b.links[first].at, bond.TypeName(kind))
 		}
 	}
 	if kind != bond.InfiniBand {
@@ -341,10 +342,10 @@ func (c *compiler) checkTypes(b plannedBond) {
 	o := b.Options
 	switch only := fmt.Sprintf("but links[%d] is InfiniBand, which", b.links[first].at); {
 	case o[bond.Mode] != bond.ActiveBackup:
-		c.problems.Add(bond.Mode, "use active-backup", "is %s, %s the kernel bonds only in active-backup", o[bond.Mode], only)
+		c.problems.Add(code.InfiniBand, bond.Mode, "use active-backup", "is %s, %s the kernel bonds only in active-backup", o[bond.Mode], only)
 	case o[bond.MAC] != "":
-		c.problems.Add(bond.MAC, "leave mac out", "is %s, %s keeps its own address", o[bond.MAC], only)
+		c.problems.Add(code.InfiniBand, bond.MAC, "leave mac out", "is %s, %s keeps its own address", o[bond.MAC], only)
 	case o[bond.FailOverMac] != "active":
-		c.problems.Add(bond.FailOverMac, "leave failOverMac out", "is %s, %s keeps its own address and allows only active", o[bond.FailOverMac], only)
+		c.problems.Add(code.InfiniBand, bond.FailOverMac, "leave failOverMac out", "is %s, %s keeps its own address and allows only active", o[bond.FailOverMac], only)
 	}
 }

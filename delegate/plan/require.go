@@ -18,7 +18,7 @@ func (c *compiler) require(b plannedBond) {
 			continue
 		}
 		for _, f := range find(r.Key, b) {
-			c.found(r.Key, level, f)
+			c.found(r, level, f)
 		}
 	}
 }
@@ -53,17 +53,17 @@ func find(key string, b plannedBond) []finding {
 }
 
 // found reports what does not meet a requirement.
-func (c *compiler) found(key, level string, f finding) {
+func (c *compiler) found(r netconf.Requirement, level string, f finding) {
 	if level == netconf.LevelError {
-		c.problems.Add(f.path, f.hint+`, or set "require": {"`+key+`": "warn"}`, "%s", f.text)
+		c.problems.Add(r.Code, f.path, f.hint+`, or set "require": {"`+r.Key+`": "warn"}`, "%s", f.text)
 		return
 	}
-	c.warn(bond.Problem{Path: f.path, Text: f.text, Hint: f.hint})
+	c.warn(bond.Problem{Code: r.Code, Path: f.path, Text: f.text, Hint: f.hint})
 }
 
 // warn keeps a warning, once.
 func (c *compiler) warn(p bond.Problem) {
-	if text := "network " + c.r.Network.Name + ": " + p.Error(); !slices.Contains(c.warnings, text) {
-		c.warnings = append(c.warnings, text)
+	if !slices.Contains(c.warnings, p) {
+		c.warnings = append(c.warnings, p)
 	}
 }

@@ -168,7 +168,7 @@ func TestRequire(t *testing.T) {
 			change(&f)
 		}
 		r := request(t, `{"name": "n", `+keys+`"require": `+string(strictjson.Encode(ignored))+`, "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`)
-		_, warnings, err := Compile(r, f)
+		_, warnings, err := compileTexts(r, f)
 		// Not a requirement's, and the same at each level.
 		warnings = slices.DeleteFunc(warnings, func(w string) bool { return strings.HasPrefix(w, "network n: mode: ") })
 		return warnings, err
@@ -215,7 +215,7 @@ func TestRequireOfThree(t *testing.T) {
 	third.Number, third.Admin = 1, &bond.VF{VLAN: 7}
 	f.Devices[vfB2] = third
 	r := request(t, `{"name": "n", "require": {"distinctPF": "warn", "sameVLAN": "warn"}, "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}, {"deviceID": "0000:5e:02.1"}]}`)
-	_, warnings, err := Compile(r, f)
+	_, warnings, err := compileTexts(r, f)
 	want := []string{
 		"network n: links[2].deviceID: VF 0000:5e:02.1 is on the same PF as links[1]: 0000:5e:00.0 (enp2s0); one dead cable would take down both (use a VF of another PF)",
 		"network n: links[2].deviceID: VF 1 of enp2s0 (0000:5e:02.1) has VLAN 7, but links[0] has VLAN 0; a failover would lead into another network (give all links the same VLAN)",
@@ -233,7 +233,7 @@ func TestRequireInPod(t *testing.T) {
 		second.Address, second.Link, second.Number = vfA2, nil, 1
 		f.Devices[vfA2] = second
 		r := request(t, `{"name": "n", "type": "`+kind+`", "mode": "active-backup", "miimon": "100", "failOverMac": 1, "linksInContainer": true, "links": [{"name": "net1"}, {"name": "net2"}]}`)
-		_, warnings, err := Compile(r, f)
+		_, warnings, err := compileTexts(r, f)
 		const text = "network n: links[1].name: VF 0000:3b:02.1 is on the same PF as links[0]: 0000:3b:00.0 (enp1s0); one dead cable would take down both (use a VF of another PF"
 		if level == netconf.LevelError {
 			require.EqualError(t, err, text+`, or set "require": {"distinctPF": "warn"})`)

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 )
 
 // Object is a JSON object that is being read. Each method adds what is wrong with its field
@@ -29,7 +30,7 @@ type Object struct {
 func Decode(raw json.RawMessage, path string, problems *bond.Problems) (o Object, is bool) {
 	o = Object{Path: path, Problems: problems}
 	if err := json.Unmarshal(raw, &o.Fields); err != nil || o.Fields == nil {
-		problems.Add(path, "", "is %s, want a JSON object", KindOf(raw))
+		problems.Add(code.NotObject, path, "", "is %s, want a JSON object", KindOf(raw))
 		return o, false
 	}
 	return o, true
@@ -70,7 +71,7 @@ func (o Object) Read(key string, into any, wanted string) (ok bool) {
 		return true
 	}
 	if err := json.Unmarshal(o.Fields[key], into); err != nil {
-		o.Problems.Add(o.At(key), "", "is %s, want %s", KindOf(o.Fields[key]), wanted)
+		o.Problems.Add(code.WrongType, o.At(key), "", "is %s, want %s", KindOf(o.Fields[key]), wanted)
 		return false
 	}
 	return true
