@@ -33,7 +33,11 @@ type Options struct {
 	Kubelet    Kubelet
 	Machine    Machine
 	ConfDir    string // path of Machine.ConfDir, to watch it; empty: not watched
+	Version    string // of the agent, for people
 	Log        *slog.Logger
+
+	// Records returns the Records of the node, for people; nil: not seen.
+	Records func() ([]Recorded, error)
 
 	// Misconfigured is why the cluster's configuration was not installed, which an event
 	// on the node tells.
@@ -67,9 +71,10 @@ type Agent struct {
 	neighbours *neighbours
 	watcher    *watcher
 	teller     *teller
+	node       *nodeTeller // nil: the agent has no pod
 	metrics    *Metrics
 	listening  atomic.Bool
-	nodeless   bool        // see isNodeless
+	nodeless   bool        // its token names its pod, and no node
 	socket     os.FileInfo // the agent's own, to see whether another agent has replaced it
 	log        *slog.Logger
 }
@@ -93,7 +98,9 @@ func newAgent(o Options, config *rest.Config) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("creating a client of the API server: %w", err)
 	}
-	a := &Agent{options: o, kubelet: o.Kubelet, machine: o.Machine, metrics: metrics, log: o.Log, source: source{node: o.Node, api: api}, nodeless: isNodeless(config.BearerToken)}
+	a := &Agent{options: o, kubelet: o.Kubelet, machine: o.Machine, metrics: metrics, log: o.Log, source: source{node: o.Node, api: api}}
+	own, node := podOf(config.BearerToken)
+	a.nodeless = own.Name != "" && node == ""
 	if a.nodeless {
 		o.Log.Warn(namesNoNode)
 	}
@@ -124,6 +131,9 @@ func newAgent(o Options, config *rest.Config) (*Agent, error) {
 		return nil, err
 	}
 	metrics.registry.MustRegister(a.watcher)
+	if own.Name != "" {
+		a.node = &nodeTeller{own: own, version: o.Version, machine: o.Machine, kubelet: o.Kubelet, records: o.Records, source: a.source, watcher: a.watcher, log: o.Log}
+	}
 	return a, nil
 }
 
@@ -141,6 +151,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	if a.options.ConfDir != "" {
 		parts = append(parts, a.neighbours.follow)
+	}
+	if a.node != nil {
+		parts = append(parts, a.node.follow)
 	}
 	socket, err := listen(a.options.Socket)
 	if err != nil {

@@ -27,11 +27,12 @@ type bondTable struct {
 // watchedBond is one bond, and what has become of it.
 type watchedBond struct {
 	agentapi.Bond
-	settled   time.Time // until then its links are still coming up
-	deleted   bool      // its application has deleted it: it is gone, and no DEL has come
-	failovers int
-	reported  bondState // what the pod's events say of it
-	last      reporting
+	settled    time.Time // until then its links are still coming up
+	deleted    bool      // its application has deleted it: it is gone, and no DEL has come
+	failovers  int
+	failedOver time.Time // the last time
+	reported   bondState // what the pod's events say of it
+	last       reporting
 }
 
 // is reports whether the plugin tells of the same bond again.

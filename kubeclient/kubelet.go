@@ -46,15 +46,12 @@ var errNoAnswer = errors.New("it has no answer")
 func (k Kubelet) Containers(ctx context.Context, pod *corev1.Pod, claims Claims) (containers []Container, how string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, k.Timeout)
 	defer cancel()
-	connection, err := grpc.NewClient("unix://"+k.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
+	client, stop, err := k.connect()
 	if err != nil {
-		return nil, "", fmt.Errorf("the kubelet's socket %s: %w", k.Socket, err)
+		return nil, "", err
 	}
-	// Each lookup has its own connection. A kept one would delay the first lookup
-	// after a restart of the kubelet by its own backoff.
-	defer connection.Close()
-	q := question{kubelet: k, client: podresourcesv1.NewPodResourcesListerClient(connection), pod: pod, claims: claims}
+	defer stop()
+	q := question{kubelet: k, client: client, pod: pod, claims: claims}
 	var failed []error
 	for _, source := range []struct {
 		name string
@@ -70,6 +67,39 @@ func (k Kubelet) Containers(ctx context.Context, pod *corev1.Pod, claims Claims)
 		}
 	}
 	return nil, "", cnierror.With(cnitypes.ErrTryAgainLater, fmt.Errorf("devices of pod %s/%s from the kubelet: %w", pod.Namespace, pod.Name, join(failed...)))
+}
+
+// connect returns a client, and what ends its connection. Each lookup has its own
+// connection. A kept one would delay the first lookup after a restart of the kubelet by its
+// own backoff.
+func (k Kubelet) connect() (podresourcesv1.PodResourcesListerClient, func() error, error) {
+	connection, err := grpc.NewClient("unix://"+k.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
+	if err != nil {
+		return nil, nil, fmt.Errorf("the kubelet's socket %s: %w", k.Socket, err)
+	}
+	return podresourcesv1.NewPodResourcesListerClient(connection), connection.Close, nil
+}
+
+// devices returns what the kubelet can give to pods, and what it has given.
+func (k Kubelet) devices(ctx context.Context) (can *podresourcesv1.AllocatableResourcesResponse, has *podresourcesv1.ListPodResourcesResponse, err error) {
+	ctx, cancel := context.WithTimeout(ctx, k.Timeout)
+	defer cancel()
+	client, stop, err := k.connect()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer stop()
+	can, err = patiently(ctx, func() (*podresourcesv1.AllocatableResourcesResponse, error) {
+		return client.GetAllocatableResources(ctx, &podresourcesv1.AllocatableResourcesRequest{})
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	has, err = patiently(ctx, func() (*podresourcesv1.ListPodResourcesResponse, error) {
+		return client.List(ctx, &podresourcesv1.ListPodResourcesRequest{})
+	})
+	return can, has, err
 }
 
 // question asks for the devices of one pod.

@@ -144,7 +144,7 @@ func TestMounts(t *testing.T) {
 	want := map[string]string{
 		"install": "cluster:ro /opt/cni/bin /etc/cni/net.d",
 		"agent": "cluster:ro token:ro /run/multibond /var/lib/kubelet/pod-resources:ro /sys:ro /etc/cni/net.d:ro " +
-			"/var/run/k8s.cni.cncf.io/devinfo:ro",
+			"/opt/cni/bin:ro /var/lib/cni/multibond:ro /var/run/k8s.cni.cncf.io/devinfo:ro",
 		"uninstall": "begun /var/lib/cni/multibond:ro cluster:ro /opt/cni/bin /etc/cni/net.d",
 	}
 	assert.Equal(t, want, got)

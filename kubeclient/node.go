@@ -15,6 +15,7 @@ type Machine struct {
 	Sys        fs.FS // root of sysfs
 	ConfDir    fs.FS // CNI configurations, for NADs without a spec.config
 	Root       fs.FS // the node's files, for a directory that the cluster's configuration names
+	Bin        fs.FS // CNI plugins; nil: not seen
 	DeviceInfo fs.FS // files of the device-info specification (v1.1), in cni and dp
 
 	// DeviceInfoDir is the path at which plugins find DeviceInfo.

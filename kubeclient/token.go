@@ -4,27 +4,33 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"strings"
+
+	"github.com/multibond/multibond/delegate/agentapi"
 )
 
 // namesNoNode is the warning about a token that names no node.
 const namesNoNode = "the agent's token names no node, so the admission policies refuse everything that the agent publishes " +
 	"(Kubernetes 1.32 and newer adds the node; for older ones add the component deploy/without/node-tokens, which leaves the policies out)"
 
-// isNodeless reports whether a pod's token names no node, as before Kubernetes 1.32. The claims
-// are those of KEP-4193. What is not a pod's token is not judged.
-func isNodeless(token string) bool {
+// podOf returns the pod that a token was made for, and its node, which tokens name since
+// Kubernetes 1.32. The claims are those of KEP-4193. Of what is not a pod's token both are
+// empty.
+func podOf(token string) (pod agentapi.Pod, node string) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
-		return false
+		return pod, ""
 	}
 	var claims struct {
 		Kubernetes struct {
-			Pod, Node struct{ Name string }
+			Namespace string
+			Pod       struct{ Name, UID string }
+			Node      struct{ Name string }
 		} `json:"kubernetes.io"`
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil || json.Unmarshal(payload, &claims) != nil {
-		return false
+		return pod, ""
 	}
-	return claims.Kubernetes.Pod.Name != "" && claims.Kubernetes.Node.Name == ""
+	is := claims.Kubernetes
+	return agentapi.Pod{Namespace: is.Namespace, Name: is.Pod.Name, UID: is.Pod.UID}, is.Node.Name
 }

@@ -99,7 +99,7 @@ func (w *watcher) take(from agentapi.Watch) error {
 		}
 		one := w.table.add(b)
 		if before := old.bonds[linkKey{b.NSID, b.Index}]; before != nil && before.is(b) {
-			one.settled, one.failovers, one.reported, one.last = before.settled, before.failovers, before.reported, before.last
+			one.settled, one.failovers, one.failedOver, one.reported, one.last = before.settled, before.failovers, before.failedOver, before.reported, before.last
 			w.report(one)
 			continue
 		}
@@ -229,7 +229,11 @@ func (w *watcher) hear() error {
 	}
 	err := w.read(w.socket, func(e bond.Event) {
 		w.heard++
-		switch b := w.table.apply(e); {
+		b := w.table.apply(e)
+		if b != nil && e.FailedOver {
+			b.failedOver = time.Now()
+		}
+		switch {
 		case b == nil:
 		case w.table.deleted[linkKey{b.NSID, b.Index}] == b:
 			w.awaitDEL(b)

@@ -97,6 +97,8 @@ func parse(args []string, getenv func(string) string, usage io.Writer) (o kubecl
 	text(&o.Machine.DeviceInfoDir, "device-info-dir", "/var/run/k8s.cni.cncf.io/devinfo", "`directory` of device-info files")
 	sysfs := flags.String("sysfs", "/sys", "`directory` where sysfs is mounted")
 	text(&o.ConfDir, "conf-dir", "/etc/cni/net.d", "the runtime's `directory` of CNI configurations: for NADs without a spec.config, and watched")
+	bin := flags.String("bin-dir", "/opt/cni/bin", "`directory` of CNI plugins: the agent tells which are missing")
+	records := flags.String("records-dir", "/var/lib/cni/multibond", "the plugin's `directory` of Records: the agent tells which need somebody")
 	cluster := flags.String("cluster-config", "", "the cluster's configuration, a `file`: an event on the node tells if the plugin would refuse it")
 	flags.TextVar(&level, "log-level", slog.LevelInfo, "lowest `level` to log: DEBUG, INFO, WARN or ERROR")
 	version := flags.Bool("version", false, "print the version and exit")
@@ -114,6 +116,8 @@ func parse(args []string, getenv func(string) string, usage io.Writer) (o kubecl
 	if *cluster != "" {
 		_, _, o.Misconfigured = readConfig(*cluster)
 	}
+	o.Version, o.Machine.Bin = releaseVersion, os.DirFS(*bin)
+	o.Records = func() ([]kubeclient.Recorded, error) { return readRecords(*records) }
 	o.Machine.Root, o.Machine.Sys, o.Machine.ConfDir, o.Machine.DeviceInfo = os.DirFS("/"), os.DirFS(*sysfs), os.DirFS(o.ConfDir), os.DirFS(o.Machine.DeviceInfoDir)
 	return o, level, nil
 }

@@ -23,6 +23,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 )
@@ -34,6 +35,7 @@ const (
 	Events = "events"
 	Claims = "resourceclaims"
 	Slices = "resourceslices"
+	Sets   = "daemonsets"
 )
 
 // API is an API server with state that is reached over HTTP. It answers the
@@ -77,8 +79,9 @@ func (f *API) Config() *rest.Config { return &rest.Config{Host: "http://" + f.Ad
 
 func (f *API) serve(l net.Listener) {
 	mux := http.NewServeMux()
-	for _, base := range []string{"/api/v1", "/apis/k8s.cni.cncf.io/v1", "/apis/resource.k8s.io/v1"} {
+	for _, base := range []string{"/api/v1", "/apis/k8s.cni.cncf.io/v1", "/apis/resource.k8s.io/v1", "/apis/apps/v1"} {
 		mux.HandleFunc("GET "+base+"/{resource}", f.list)
+		mux.HandleFunc("GET "+base+"/namespaces/{namespace}/{resource}", f.list)
 		mux.HandleFunc("GET "+base+"/namespaces/{namespace}/{resource}/{name}", f.get)
 		mux.HandleFunc("POST "+base+"/namespaces/{namespace}/{resource}", f.create)
 		mux.HandleFunc("PUT "+base+"/namespaces/{namespace}/{resource}/{name}/status", f.update)
@@ -154,9 +157,9 @@ func (f *API) tell(resource string, c change) {
 }
 
 var (
-	kinds = map[string]string{Pods: "Pod", NADs: "NetworkAttachmentDefinition", Events: "Event", Claims: "ResourceClaim", Slices: "ResourceSlice"}
+	kinds = map[string]string{Pods: "Pod", NADs: "NetworkAttachmentDefinition", Events: "Event", Claims: "ResourceClaim", Slices: "ResourceSlice", Sets: "DaemonSet"}
 
-	versions = map[string]string{Pods: "v1", NADs: "k8s.cni.cncf.io/v1", Events: "v1", Claims: "resource.k8s.io/v1", Slices: "resource.k8s.io/v1"}
+	versions = map[string]string{Pods: "v1", NADs: "k8s.cni.cncf.io/v1", Events: "v1", Claims: "resource.k8s.io/v1", Slices: "resource.k8s.io/v1", Sets: "apps/v1"}
 )
 
 // Merge applies a JSON merge patch (RFC 7396) to a copy of old.
@@ -371,6 +374,17 @@ func (f *API) create(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusCreated, f.Object(resource, namespace, name))
 }
 
+// fieldsOf returns the fields of an object that clients select by.
+func fieldsOf(object map[string]any) fields.Set {
+	spec, _ := object["spec"].(map[string]any)
+	involved, _ := object["involvedObject"].(map[string]any)
+	text := func(in map[string]any, key string) string { value, _ := in[key].(string); return value }
+	return fields.Set{
+		"spec.nodeName": text(spec, "nodeName"), "spec.driver": text(spec, "driver"),
+		"reportingComponent": text(object, "reportingComponent"), "involvedObject.name": text(involved, "name"),
+	}
+}
+
 // list lists objects, or watches them. A watch begins with the initial events, which
 // is how client-go asks for both at once.
 func (f *API) list(w http.ResponseWriter, r *http.Request) {
@@ -387,10 +401,17 @@ func (f *API) list(w http.ResponseWriter, r *http.Request) {
 		answerStatus(w, http.StatusBadRequest, metav1.StatusReasonBadRequest, err.Error())
 		return
 	}
+	byLabel, err := labels.Parse(r.URL.Query().Get("labelSelector"))
+	if err != nil {
+		answerStatus(w, http.StatusBadRequest, metav1.StatusReasonBadRequest, err.Error())
+		return
+	}
+	namespace := r.PathValue("namespace")
 	selected := func(object map[string]any) bool {
-		spec, _ := object["spec"].(map[string]any)
-		text := func(key string) string { value, _ := spec[key].(string); return value }
-		return selector.Matches(fields.Set{"spec.nodeName": text("nodeName"), "spec.driver": text("driver")})
+		own := metav1.ObjectMeta{}
+		meta, _ := json.Marshal(object["metadata"])
+		_ = json.Unmarshal(meta, &own)
+		return selector.Matches(fieldsOf(object)) && byLabel.Matches(labels.Set(own.Labels)) && (namespace == "" || namespace == own.Namespace)
 	}
 	if watching {
 		f.watch(w, r, resource, selected)

@@ -24,7 +24,8 @@ type Kubelet struct {
 
 	lock      sync.Mutex // Set takes it
 	Pods      []*podresourcesv1.PodResources
-	GetFails  error // instead of an answer
+	Devices   []*podresourcesv1.ContainerDevices // that it can give to pods
+	GetFails  error                              // instead of an answer
 	ListFails error
 	Exhausted int // number of calls that are rejected first
 	asked     []string
@@ -72,6 +73,16 @@ func (f *Kubelet) List(context.Context, *podresourcesv1.ListPodResourcesRequest)
 		out.PodResources = append(out.PodResources, disordered(f.Pods[i]))
 	}
 	return out, nil
+}
+
+// GetAllocatableResources is the call of that name.
+func (f *Kubelet) GetAllocatableResources(context.Context, *podresourcesv1.AllocatableResourcesRequest) (*podresourcesv1.AllocatableResourcesResponse, error) {
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	if err := f.question("GetAllocatableResources", nil); err != nil {
+		return nil, err
+	}
+	return &podresourcesv1.AllocatableResourcesResponse{Devices: f.Devices}, nil
 }
 
 // disordered returns the pod in a random order, with one entry per device.

@@ -222,6 +222,11 @@ func TestPolicy(t *testing.T) {
 	} {
 		assert.Contains(t, patch(test.pod, test.patch, test.subresource), test.words, test.name)
 	}
+	const tells = `{"metadata": {"annotations": {"multibond.io/node": "{}"}}}`
+	assert.Contains(t, patch("p", tells, "/status"), "the agent may change only the annotation", "what it tells of its node, in another pod")
+	out, err := c.As(t.Context(), token, "PATCH", "/api/v1/namespaces/multibond-system/pods/"+agent+"/status?dryRun=All", tells)
+	require.NoError(t, err)
+	assert.Contains(t, out, "200 OK", "what it tells of its node")
 	for _, path := range []string{"/api/v1/secrets", "/api/v1/nodes"} {
 		out, err := c.As(t.Context(), token, "GET", path, "")
 		assert.NoError(t, err, path)

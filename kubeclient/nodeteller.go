@@ -1,0 +1,194 @@
+package kubeclient
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"slices"
+	"time"
+
+	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+
+	"github.com/multibond/multibond/delegate/agentapi"
+	"github.com/multibond/multibond/delegate/strictjson"
+)
+
+const (
+	nodeEvery = 30 * time.Second
+	// maxNodeReport is the most bytes of a report. The API server allows 256 KiB for all
+	// annotations of a pod.
+	maxNodeReport = 192 << 10
+)
+
+// nodeTeller keeps the annotation of the agent's own pod as the node is. It looks every
+// nodeEvery, and sends one PATCH if something has changed.
+type nodeTeller struct {
+	own     agentapi.Pod
+	version string
+	machine Machine
+	kubelet Kubelet
+	records func() ([]Recorded, error) // nil: not seen
+	source  source
+	watcher *watcher
+	log     *slog.Logger
+
+	told string          // the last report that was sent
+	lost map[string]bool // Records and VFs that nobody had at the last look
+}
+
+// follow tells until ctx ends.
+func (n *nodeTeller) follow(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if n.source.synced() {
+			n.tell(ctx)
+		}
+		pause(ctx, nodeEvery)
+	}
+	return nil
+}
+
+func (n *nodeTeller) tell(ctx context.Context) {
+	text := encodeReport(n.look(ctx))
+	if text == n.told {
+		return
+	}
+	patch := strictjson.Encode(map[string]any{"metadata": map[string]any{"uid": n.own.UID, "annotations": map[string]string{NodeAnnotation: text}}})
+	if err := n.source.api.patchStatus(ctx, n.own, patch); err != nil {
+		n.log.WarnContext(ctx, "how the node is is not published yet; the agent tries again", "error", err)
+		return
+	}
+	n.told = text
+}
+
+// encodeReport returns the text of a report. One that is too large loses what is least
+// asked for.
+func encodeReport(r NodeReport) string {
+	text := strictjson.Encode(r)
+	if len(text) <= maxNodeReport {
+		return string(text)
+	}
+	r.Unseen = append(r.Unseen, fmt.Sprintf("the steps and warnings of %d bonds: the report would be too large", len(r.Bonds)))
+	r.Bonds = slices.Clone(r.Bonds)
+	for i := range r.Bonds {
+		r.Bonds[i].Steps, r.Bonds[i].Warnings, r.Bonds[i].Planned = nil, nil, nil
+	}
+	if text = strictjson.Encode(r); len(text) > maxNodeReport {
+		r.Bonds = nil
+		text = strictjson.Encode(r)
+	}
+	return string(text)
+}
+
+// look returns how the node is. What it cannot see, it says.
+func (n *nodeTeller) look(ctx context.Context) NodeReport {
+	r := NodeReport{Version: n.version, Kernel: n.machine.kernel(), Bonding: n.machine.hasBonding(), Watching: !n.watcher.blind(), Bonds: n.watcher.reports()}
+	unseen := func(what string, err error) {
+		if err != nil {
+			r.Unseen = append(r.Unseen, fmt.Sprintf("%s: %v", what, err))
+		}
+	}
+	var err error
+	r.Config, err = n.machine.config()
+	unseen("the directory of CNI configurations", err)
+	r.Plugins, err = n.plugins()
+	unseen("the directory of CNI plugins", err)
+	var vfs []vf
+	r.PFs, vfs, err = n.machine.pfs()
+	unseen("PFs", err)
+	var recorded []Recorded
+	if n.records == nil {
+		err = errNoRecords
+	} else {
+		recorded, err = n.records()
+	}
+	unseen("Records", err)
+	allocatable, has, kubeletErr := n.kubelet.devices(ctx)
+	unseen("the kubelet's devices", kubeletErr)
+	devices, count := given(has)
+	r.Resources = n.machine.resources(allocatable, count, namesOf(r.PFs))
+	lost := map[string]bool{}
+	r.Records = n.recordsReport(recorded, lost)
+	if kubeletErr == nil && err == nil {
+		r.Orphans = n.orphans(vfs, devices, recorded, lost)
+	}
+	n.lost = lost
+	addRecords(r.Bonds, recorded)
+	return r
+}
+
+var errNoRecords = fmt.Errorf("they are not mounted: %w", fs.ErrNotExist)
+
+func namesOf(pfs []PFReport) map[string]string {
+	names := map[string]string{}
+	for _, p := range pfs {
+		names[p.Device] = p.Name
+	}
+	return names
+}
+
+// plugins returns the plugins that the cluster's networks use.
+func (n *nodeTeller) plugins() ([]PluginReport, error) {
+	if n.machine.Bin == nil {
+		return nil, fs.ErrNotExist
+	}
+	used := map[string][]string{"multibond": nil}
+	for _, object := range n.source.nads.informer.GetStore().List() {
+		nad, is := object.(*nettypes.NetworkAttachmentDefinition)
+		if !is {
+			continue
+		}
+		for _, name := range neededPlugins(nad.Spec.Config) {
+			used[name] = append(used[name], nad.Namespace+"/"+nad.Name)
+		}
+	}
+	return n.machine.plugins(used)
+}
+
+// recordsReport counts Records. One is stale if its pod is gone at two looks: right after a
+// pod is gone, its DEL may still be at work.
+func (n *nodeTeller) recordsReport(recorded []Recorded, lost map[string]bool) (out RecordsReport) {
+	for _, r := range recorded {
+		switch key := r.Container + ":" + r.Interface; {
+		case r.Aside:
+			out.Aside = append(out.Aside, r.owner())
+			continue
+		case r.Pod.Name == "" || !n.source.absent(r.Pod):
+		case n.lost[key]:
+			out.Stale = append(out.Stale, r.owner())
+			lost[key] = true
+		default:
+			lost[key] = true
+		}
+		out.Count++
+	}
+	return out
+}
+
+// orphans returns the VFs that are in no namespace that anybody knows of, at two looks.
+func (n *nodeTeller) orphans(vfs []vf, devices map[string]bool, recorded []Recorded, lost map[string]bool) (out []string) {
+	for _, v := range vfs {
+		holds := func(r Recorded) bool { return !r.Aside && slices.Contains(r.Devices, v.address) }
+		if !v.away || devices[v.address] || slices.ContainsFunc(recorded, holds) {
+			continue
+		}
+		lost[v.address] = true
+		if n.lost[v.address] {
+			out = append(out, v.address+" of "+v.pf)
+		}
+	}
+	return out
+}
+
+// addRecords adds to bonds what their Records have.
+func addRecords(bonds []BondReport, recorded []Recorded) {
+	for i := range bonds {
+		b := &bonds[i]
+		for _, r := range recorded {
+			if r.Aside || r.Pod.Namespace != b.Namespace || r.Pod.Name != b.Pod || r.Interface != b.Bond {
+				continue
+			}
+			b.Attached, b.Planned, b.Warnings, b.Steps = &r.Created, r.Links, r.Warnings, r.Steps
+		}
+	}
+}
