@@ -75,7 +75,7 @@ func TestSameNetworkTwiceTakesTwoDevices(t *testing.T) {
 	assert.Equal(t, []string{"a"}, got[0].Devices)
 	assert.Equal(t, []string{"b"}, got[1].Devices)
 	_, err = attachments(t, parse(t, "vf,vf"), has("intel.com/a", "a"))
-	assert.EqualError(t, err, "network demo/vf needs 1 x intel.com/a, pod demo/p has 1 (a), of which other networks take 1")
+	assert.EqualError(t, err, "network demo/vf needs 1 x intel.com/a, pod demo/p has 1 (a), of which other networks take 1 (request 2 x intel.com/a in resources.limits of its containers)")
 }
 
 // TestBondCNI checks that a network of type bond is a bond of ours. It takes no
@@ -139,7 +139,7 @@ func TestNoDeviceLeft(t *testing.T) {
 	assert.NotContains(t, string(got[0].Config), "deviceID")
 	for _, name := range []string{"vf", "list"} {
 		_, err = Attachments(named("demo", "p"), parse(t, name), r, node)
-		assert.EqualError(t, err, "network demo/"+name+" needs 1 x intel.com/a, pod demo/p has 0")
+		assert.EqualError(t, err, "network demo/"+name+" needs 1 x intel.com/a, pod demo/p has 0 (request 1 x intel.com/a in resources.limits of its containers)")
 	}
 }
 

@@ -74,7 +74,7 @@ func TestBeside(t *testing.T) {
 		})
 	}
 	_, err := beside(t, Resolver{NAD: nads(besideNADs)}, networks("pair@bond0,vf"), "bond0", a("a1", "a2"))
-	assert.EqualError(t, err, "network demo/pair needs 2 x intel.com/a, pod demo/p has 2 (a1, a2), of which other networks take 1")
+	assert.EqualError(t, err, "network demo/pair needs 2 x intel.com/a, pod demo/p has 2 (a1, a2), of which other networks take 1 (request 3 x intel.com/a in resources.limits of its containers)")
 	assert.Equal(t, uint(cnierror.Node), cnierror.Code(err))
 }
 

@@ -212,8 +212,9 @@ func (a *allocator) divide(s share) {
 	for _, g := range s.groups {
 		counts = append(counts, len(g.wants))
 	}
-	if !a.doWithout(s, counts, sum(counts)-len(free)) {
-		a.reportShortage(s, pool, len(free))
+	short := sum(counts) - len(free)
+	if !a.doWithout(s, counts, short) {
+		a.reportShortage(s, pool, len(free), short)
 		return
 	}
 	for i, devices := range spread(free, counts, a.pfOf) {
@@ -243,8 +244,8 @@ func sum(numbers []int) (total int) {
 }
 
 // reportShortage reports each network that gets too few devices if they are assigned
-// in the order of the networks.
-func (a *allocator) reportShortage(s share, pool []string, free int) {
+// in the order of the networks. short are the devices that are missing in all.
+func (a *allocator) reportShortage(s share, pool []string, free, short int) {
 	given := len(pool) - free
 	for _, g := range s.groups {
 		if len(g.wants) <= len(pool)-given {
@@ -261,6 +262,19 @@ func (a *allocator) reportShortage(s share, pool []string, free int) {
 		if others := given - named; others > 0 {
 			text += fmt.Sprintf(", of which other networks take %d", others)
 		}
-		a.problems.Add(code.FewDevices, "", "", "%s", text)
+		a.problems.Add(code.FewDevices, "", a.shortageHint(s.of, a.needs[g.need], len(pool)+short), "%s", text)
 	}
+}
+
+// shortageHint says how many devices the pod has to request for all of its networks.
+func (a *allocator) shortageHint(w Want, n Need, total int) string {
+	if w.Resource == "" {
+		return ""
+	}
+	hint := fmt.Sprintf("request %d x %s in resources.limits of its containers", total, w.Resource)
+	ownNamespace, _, _ := strings.Cut(a.pod, "/")
+	if namespace, _, found := strings.Cut(n.Network, "/"); found && namespace != ownNamespace {
+		hint += "; deploy/inject sees only NADs of the pod's namespace"
+	}
+	return hint
 }

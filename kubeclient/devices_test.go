@@ -102,25 +102,25 @@ func TestTooFewDevices(t *testing.T) {
 		containers []Container
 		needs      []Need
 	}{
-		"network demo/bond-net1 needs 2 x intel.com/a, pod demo/p has 1 (0000:3b:02.1)": {
+		"network demo/bond-net1 needs 2 x intel.com/a, pod demo/p has 1 (0000:3b:02.1) (request 2 x intel.com/a in resources.limits of its containers)": {
 			[]Container{has("intel.com/a", "0000:3b:02.1")}, []Need{wants("demo/bond-net1", "intel.com/a", 2)},
 		},
-		"network n needs 3 x r, pod demo/p has 1 (a)": {
+		"network n needs 3 x r, pod demo/p has 1 (a) (request 3 x r in resources.limits of its containers)": {
 			[]Container{has("r", "a")}, []Need{spares(wants("n", "r", 3), 1)},
 		},
-		"network n needs 1 x r, pod demo/p has 0": {
+		"network n needs 1 x r, pod demo/p has 0 (request 1 x r in resources.limits of its containers)": {
 			nil, []Need{wants("n", "r", 1)},
 		},
-		"network m needs 2 x r, pod demo/p has 3 (a, b, c), of which other networks take 2": {
+		"network m needs 2 x r, pod demo/p has 3 (a, b, c), of which other networks take 2 (request 4 x r in resources.limits of its containers)": {
 			[]Container{has("r", "c", "b", "a")}, []Need{wants("n", "r", 2), wants("m", "r", 2)},
 		},
-		"network n needs 2 x r, pod demo/p has 1 (a); network m needs 2 x r, pod demo/p has 1 (a)": {
+		"network n needs 2 x r, pod demo/p has 1 (a) (request 4 x r in resources.limits of its containers); network m needs 2 x r, pod demo/p has 1 (a) (request 4 x r in resources.limits of its containers)": {
 			[]Container{has("r", "a")}, []Need{wants("n", "r", 2), wants("m", "r", 2)},
 		},
-		"network n needs 1 x r, pod demo/p has 0; network n needs 1 x request q, pod demo/p has 0": {
+		"network n needs 1 x r, pod demo/p has 0 (request 1 x r in resources.limits of its containers); network n needs 1 x request q, pod demo/p has 0": {
 			nil, []Need{{Network: "n", Wants: []Want{{Resource: "r"}, {Request: "q"}}}},
 		},
-		"network n needs 2 x r, pod demo/p has 1 (a)": {
+		"network n needs 2 x r, pod demo/p has 1 (a) (request 2 x r in resources.limits of its containers)": {
 			[]Container{has("r", "a")}, []Need{{Network: "n", Wants: []Want{named("r", "a"), {Resource: "r"}}}},
 		},
 		"network n requests device z of r, pod demo/p has 1 (a)": {
