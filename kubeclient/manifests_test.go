@@ -35,6 +35,8 @@ var objectKinds = map[string]func() any{
 	"DaemonSet":                        func() any { return &appsv1.DaemonSet{} },
 	"ValidatingAdmissionPolicy":        func() any { return &admissionv1.ValidatingAdmissionPolicy{} },
 	"ValidatingAdmissionPolicyBinding": func() any { return &admissionv1.ValidatingAdmissionPolicyBinding{} },
+	"MutatingAdmissionPolicy":          func() any { return &admissionv1.MutatingAdmissionPolicy{} },
+	"MutatingAdmissionPolicyBinding":   func() any { return &admissionv1.MutatingAdmissionPolicyBinding{} },
 	"Role":                             func() any { return &rbacv1.Role{} },
 	"RoleBinding":                      func() any { return &rbacv1.RoleBinding{} },
 	"SecurityContextConstraints":       func() any { return &map[string]any{} },
@@ -80,7 +82,7 @@ func onlyObject[T any](t *testing.T, file string) T {
 // of its folder names it.
 func TestFiles(t *testing.T) {
 	t.Chdir(manifests)
-	for _, dir := range []string{".", "dra", "monitoring", "monitoring/metrics"} {
+	for _, dir := range []string{".", "dra", "inject", "monitoring", "monitoring/metrics"} {
 		text, err := os.ReadFile(filepath.Join(dir, "kustomization.yaml"))
 		require.NoError(t, err)
 		var k struct{ Resources []string }

@@ -1,0 +1,114 @@
+package admission
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"strings"
+	"testing"
+	"text/template"
+
+	"github.com/stretchr/testify/require"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/kubeclient"
+)
+
+var update = flag.Bool("update", false, "write the policies of deploy")
+
+// made are the policies of deploy, and what each is made from.
+var made = map[string]string{
+	"../../deploy/inject/policy.yaml": "testdata/inject.yaml",
+}
+
+// TestMade checks that the policies are what is made from their templates. With -update it
+// writes them.
+func TestMade(t *testing.T) {
+	for file, from := range made {
+		text := fill(t, from)
+		if *update {
+			require.NoError(t, os.WriteFile(file, text, 0o644))
+		}
+		got, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.Equal(t, string(text), string(got), "%s: cd tests/admission && go test -update", file)
+	}
+}
+
+// fill fills a template with the agent's own names, and with expressions for JSON.
+func fill(t *testing.T, from string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(from)
+	require.NoError(t, err)
+	to, err := template.New(from).Option("missingkey=error").Parse(string(text))
+	require.NoError(t, err)
+	var out bytes.Buffer
+	require.NoError(t, to.Execute(&out, words))
+	return out.Bytes()
+}
+
+var words = map[string]string{
+	"Networks": kubeclient.NetworksAnnotation,
+	"Resource": kubeclient.ResourceAnnotation,
+	"Marker":   "multibond.io/resources",
+	"Bond":     "multibond",
+	"BondCNI":  netconf.BondCNI,
+
+	"List":   `^\s*\[` + inside(depth) + `\]\s*$`,
+	"Config": `^\s*\{` + inside(depth) + `\}\s*$`,
+	"Object": `\{` + inside(depth) + `\}`,
+	"Member": text + `\s*:\s*(?:` + text + `|[\[{]` + inside(depth) + `[\]}]|[^\s,:"\[\]{}]+)`,
+	"Value":  `"[^"]*"$`,
+	"Count":  `^"count"\s*:\s*[0-9]{1,2}$`,
+}
+
+// depth is how deep lists and objects may be nested in what is looked at. The deepest that
+// has been seen is a plugin's args in a list of plugins of a link's config: 7.
+const depth = 8
+
+// text is a string of JSON.
+const text = `"(?:[^"\\]|\\.)*"`
+
+// inside is what can be inside of a list or an object of JSON that has so many levels.
+func inside(levels int) string {
+	if levels == 1 {
+		return `(?:[^"\[\]{}]|` + text + `)*`
+	}
+	return `(?:[^"\[\]{}]|` + text + `|[\[{]` + inside(levels-1) + `[\]}])*`
+}
+
+// manifest returns the objects of a file.
+func manifest[P, B any](t testing.TB, file string) (policies []*P, bindings []*B) {
+	t.Helper()
+	all, err := os.ReadFile(file)
+	require.NoError(t, err)
+	for one := range strings.SplitSeq(string(all), "\n---\n") {
+		var head struct{ Kind string }
+		require.NoError(t, yaml.Unmarshal([]byte(one), &head))
+		if strings.HasSuffix(head.Kind, "Binding") {
+			bindings = append(bindings, read[B](t, one))
+		} else {
+			policies = append(policies, read[P](t, one))
+		}
+	}
+	return policies, bindings
+}
+
+// read reads an object strictly.
+func read[T any](t testing.TB, text string) *T {
+	t.Helper()
+	into := new(T)
+	require.NoError(t, yaml.UnmarshalStrict([]byte(text), into), text)
+	return into
+}
+
+// onlyMutating is the only policy of a file.
+func onlyMutating(t testing.TB, file string) *admissionv1.MutatingAdmissionPolicy {
+	policies, bindings := manifest[admissionv1.MutatingAdmissionPolicy, admissionv1.MutatingAdmissionPolicyBinding](t, file)
+	require.Len(t, policies, 1)
+	require.Len(t, bindings, 1)
+	require.Equal(t, policies[0].Name, bindings[0].Spec.PolicyName)
+	return policies[0]
+}
