@@ -14,6 +14,7 @@ import (
 	"github.com/multibond/multibond/bond/bondfake"
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/plan"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
@@ -177,4 +178,23 @@ func TestNear(t *testing.T) {
 		assert.Equal(t, test.warnings, n.readRecord(plan.Key{ContainerID: "c1", IfName: "bond0"}).Warnings)
 		require.NoError(t, n.DelPod(t.Context(), n.config, n.request()))
 	}
+}
+
+// TestKilledUnnamed: an interface to which its plugin had not given its name when it was
+// killed does not stay in the pod. Others do.
+func TestKilledUnnamed(t *testing.T) {
+	m := newRails(t)
+	m.AddVirtual(pod1, "veth", "veth00000001")
+	m.AddVirtual(pod1, "dummy", "veth00000002")
+	m.AddVirtual(pod1, "macvlan", "other")
+	before := m.state()
+	m.plugins.seen = func(c invoke.Call) {
+		if c.Type == "macvlan" && c.Command == "ADD" && c.IfName == "bond0-2" {
+			m.AddVirtual(pod1, "macvlan", "veth72928c75")
+		}
+	}
+	m.plugins.refuse["macvlan ADD bond0-2"] = "signal: killed"
+	_, err := m.Add(t.Context(), request(t, pooled))
+	require.ErrorContains(t, err, "signal: killed")
+	m.wantState(before)
 }

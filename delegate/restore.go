@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -171,7 +172,7 @@ func (w *wayBack) restoreLink(ctx context.Context, l plan.Link) error {
 // restoreMade executes DEL of the plugins that made a link in the pod. If the link is gone
 // their refusal is only a warning.
 func (w *wayBack) restoreMade(ctx context.Context, l plan.Link) error {
-	failed := w.deletePlugins(ctx, w.netns, l)
+	failed := errors.Join(w.deletePlugins(ctx, w.netns, l), w.removeUnnamed(l))
 	_, there, err := w.findInPod(l)
 	switch {
 	case err != nil:
@@ -187,6 +188,29 @@ func (w *wayBack) restoreMade(ctx context.Context, l plan.Link) error {
 	}
 	w.leave("link %s: %v", l.Name, failed)
 	return nil
+}
+
+// unnamed matches the random name under which CNI's macvlan, ipvlan and vlan make an
+// interface in the pod, before they give it its own.
+var unnamed = regexp.MustCompile(`^veth[0-9a-f]{8}$`)
+
+// removeUnnamed deletes an interface to which its plugin had not given its name when it was
+// killed. The plugin's DEL does not know it.
+func (w *wayBack) removeUnnamed(l plan.Link) error {
+	if _, attached := w.rec.Attached[l.Name]; attached || w.pod == nil {
+		return nil
+	}
+	links, err := w.pod.Links()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, x := range links {
+		if x.Kind == l.Plugins[0].Type && unnamed.MatchString(x.Name) && !x.Up {
+			errs = append(errs, w.pod.Delete(x.Index))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // restoreVirtual moves a link without a device back to the host and restores it.
