@@ -263,6 +263,8 @@ func finishEach(s sandbox, rec *record.Record, results map[string]*current.Resul
 func (w *wayBack) eachParts() (all []part) {
 	if w.rec.BootID == w.BootID {
 		all = append(all, part{way: w, restore: w.removeRules})
+	} else {
+		w.rec.HasNoRules()
 	}
 	for _, l := range slices.Backward(w.rec.Plan.Links) {
 		ipam := w.rec.Plan.IPAMOf(l.Name).Type
@@ -287,8 +289,12 @@ func (w *wayBack) eachParts() (all []part) {
 // the links. A Record that was damaged does not know the rules, but its plan the tables,
 // which nobody else had.
 func (w *wayBack) removeRules(context.Context) error {
-	if w.pod == nil || len(w.rec.Started) < len(w.rec.Plan.Links) {
+	switch {
+	case len(w.rec.Started) < len(w.rec.Plan.Links):
 		return nil // the rules come last
+	case w.pod == nil:
+		w.rec.HasNoRules()
+		return nil
 	}
 	now, err := w.pod.Routing()
 	if err != nil {
@@ -299,8 +305,11 @@ func (w *wayBack) removeRules(context.Context) error {
 		ours := slices.Contains(tables, r.Table) && r.Priority == record.RulePriority && r.From.IsSingleIP()
 		return !ours // the pod may have rules of its own for our tables
 	})
-	if len(now.Rules) == 0 {
-		return nil
+	if len(now.Rules) > 0 {
+		if err := w.pod.RemoveRouting(bond.Routing{Rules: now.Rules}); err != nil {
+			return err
+		}
 	}
-	return w.pod.RemoveRouting(bond.Routing{Rules: now.Rules})
+	w.rec.HasNoRules()
+	return nil
 }

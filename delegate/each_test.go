@@ -320,3 +320,22 @@ func TestEachPool(t *testing.T) {
 	m.mustDel(c1)
 	m.wantState(before)
 }
+
+// TestEachRulesGivenUp: rules that could not be removed until a DEL was given up are removed
+// by the next one.
+func TestEachRulesGivenUp(t *testing.T) {
+	m := newMachine(t)
+	before := m.state()
+	m.mustAdd(request(t, eachOfFour))
+	m.Fail = func(verb string) error {
+		if strings.HasPrefix(verb, "RemoveRouting") {
+			return unix.EPERM
+		}
+		return nil
+	}
+	moves["DEL c1 after the time"](m)
+	require.Equal(t, record.GivenUp, m.lifeOf(c1))
+	m.Fail = nil
+	m.mustDel(c1)
+	m.wantState(before)
+}

@@ -155,6 +155,15 @@ func (r *Record) Routing() bond.Routing {
 	return all
 }
 
+// HasNoRules records that the rules for the addresses of links are gone.
+func (r *Record) HasNoRules() {
+	for _, l := range r.Plan.Links {
+		if len(r.Interfaces[l.Name].Addresses.IPs) > 0 {
+			r.SetAddresses(l.Name, bond.Addresses{})
+		}
+	}
+}
+
 // Members returns the keys of all Records that were made together, including this one,
 // in the order of attachment.
 func (r *Record) Members() []plan.Key {
@@ -460,7 +469,7 @@ func (rec *Record) KeepsNothing() bool {
 	}
 	if rec.Plan.IsEach() {
 		gave := func(a plan.Addressed) bool { state := rec.IPAMOf(a.IfName); return state.Asked && !state.Failed }
-		return !slices.ContainsFunc(rec.Plan.IPAMs(), gave)
+		return len(rec.Routing().Rules) == 0 && !slices.ContainsFunc(rec.Plan.IPAMs(), gave)
 	}
 	onlyRefused := []int{rec.RefusedBy - 2}
 	return rec.IPAMFailed || !rec.IPAMAsked && slices.Equal(rec.After, onlyRefused)
