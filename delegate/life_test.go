@@ -25,12 +25,16 @@ import (
 	"github.com/multibond/multibond/delegate/record"
 )
 
-// shared are two sandboxes that share one VF, 0000:3b:02.0.
+// shared are two sandboxes that share one VF, 0000:3b:02.0. The first one has a bond or an
+// interface of each link.
 const (
 	sharedFirst = followed
 	sharedOther = `{"cniVersion": "1.1.0", "name": "net1", "type": "multibond",
 	"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.1"}],
 	"delegate": {"type": "sriov", "vlan": 200}, "ipam": {"type": "host-local", "subnet": "10.56.217.0/24"}}`
+	sharedEach = `{"cniVersion": "1.1.0", "name": "net1", "type": "multibond", "attach": "each",
+	"links": [{"deviceID": "0000:3b:02.0"}, {"config": {"type": "macvlan", "master": "enp2s0"}}],
+	"ipam": {"type": "host-local", "subnet": "10.56.217.0/24"}}`
 )
 
 // move is one thing that happens to the machine. If edge is not 0, the process is killed
@@ -52,10 +56,11 @@ const keepAfterAnew = "keep after c1's VF was made anew"
 
 // moves lists all moves.
 var moves = map[string]func(m *machine){
-	"ADD c1": func(m *machine) { m.Add(m.t.Context(), request(m.t, sharedFirst)) },
-	"ADD c2": func(m *machine) { m.Add(m.t.Context(), other(request(m.t, sharedOther))) },
-	"DEL c1": func(m *machine) { m.Del(m.t.Context(), c1) },
-	"DEL c2": func(m *machine) { m.Del(m.t.Context(), c2) },
+	"ADD c1":                func(m *machine) { m.Add(m.t.Context(), request(m.t, sharedFirst)) },
+	"ADD c2":                func(m *machine) { m.Add(m.t.Context(), other(request(m.t, sharedOther))) },
+	"ADD c1 without a bond": func(m *machine) { m.Add(m.t.Context(), request(m.t, sharedEach)) },
+	"DEL c1":                func(m *machine) { m.Del(m.t.Context(), c1) },
+	"DEL c2":                func(m *machine) { m.Del(m.t.Context(), c2) },
 	"DEL c1 after the time": func(m *machine) {
 		if rec := m.recordOf(c1); rec != nil {
 			rec.Failing = time.Now().Add(-2 * m.Limbo.GiveUp)
@@ -176,7 +181,11 @@ func (m *machine) print() string {
 		if rec == nil {
 			continue
 		}
-		out += fmt.Sprintf("%s %s %t %v %v %v %t %v %v %t %v %v %v\n", k, rec.Phase(), rec.BootID == m.BootID, rec.Started, slices.Sorted(maps.Keys(rec.Attached)), rec.Restored, rec.IPAMAsked, rec.After, slices.Sorted(maps.Keys(rec.Unanswered)), rec.Hangs(m.Limbo.GiveUp),
+		var asked []bool
+		for _, a := range rec.Plan.IPAMs() {
+			asked = append(asked, rec.IPAMOf(a.IfName).Asked)
+		}
+		out += fmt.Sprintf("%s %s %t %v %v %v %v %v %v %t %v %v %v\n", k, rec.Phase(), rec.BootID == m.BootID, rec.Started, slices.Sorted(maps.Keys(rec.Attached)), rec.Restored, asked, rec.After, slices.Sorted(maps.Keys(rec.Unanswered)), rec.Hangs(m.Limbo.GiveUp),
 			slices.Sorted(maps.Keys(rec.Returning)), rec.Relayed, rec.Downed)
 	}
 	return out
