@@ -5,12 +5,13 @@
 // deadline and repeated, as by runtimes, sriov-cni refuses, dies, hangs, prints
 // garbage or leaves a VLAN, IPAM fails after its work or hangs, the disk is full or
 // read-only, Records are cut short, namespaces go away, the application in the pod
-// deletes or renames the bond and its links, VFs are made anew, cables are pulled,
+// deletes or renames the bond and its links, or a rule, VFs are made anew, cables are pulled,
 // the machine reboots. keep runs beside all that, is killed and started again. A
 // bond that has lost nothing but links must be whole then. After each round
 // everything is undone as a runtime undoes it, and the whole state compared with
-// what it was: PFs, every VF and what its PF keeps for it, bonds, addresses,
-// Records, sriov-cni's files.
+// what it was: PFs, every VF and what its PF keeps for it, bonds and other links,
+// rules, routes, addresses, Records, sriov-cni's files. Some sandboxes have bonds,
+// others an interface of each link.
 //
 // A round depends on the seed and its number only, up to the instants at which
 // things happen. One that leaks is tried again with fewer operations, and the

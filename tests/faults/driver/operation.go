@@ -23,7 +23,7 @@ type Operation struct {
 
 func (o Operation) String() string {
 	text := fmt.Sprintf("%s s%d", o.What, o.Sandbox)
-	if o.isOfLink() {
+	if o.isOfLink() || o.Sandbox == pooledSandbox {
 		text += fmt.Sprintf(", link %d", o.Link+1)
 	}
 	if o.Disturb != "" {
@@ -47,7 +47,7 @@ var (
 	// worlds change under the plugin, between its calls.
 	worlds = weighted{
 		{"namespace deleted", 3}, {"bond deleted in the pod", 2}, {"bond renamed in the pod", 1}, {"link renamed in the pod", 2},
-		{"link set down in the pod", 1}, {"Record cut short", 2}, {vfsRemade, 1}, {vfRebound, 2}, {pfRebound, 1},
+		{"link set down in the pod", 1}, {"link deleted in the pod", 1}, {"rule deleted in the pod", 1}, {"Record cut short", 2}, {vfsRemade, 1}, {vfRebound, 2}, {pfRebound, 1},
 		{cablePulled, 1}, {cablePlugged, 1}, {keepEnds, 1}, {"reboot", 1},
 	}
 	// tasks are what keep is for.
@@ -89,7 +89,7 @@ func (o Operation) isOfLink() bool {
 
 // vf is the PCI address of the VF that an operation is about.
 func (o Operation) vf() string {
-	number := map[bool]int{false: 0, true: 2}[o.Sandbox == 2]
+	number := map[bool]int{false: 0, true: 2}[o.Sandbox == 2 || o.Sandbox == 3]
 	return fmt.Sprintf("0000:%02d:10.%d", 1+o.Link, number)
 }
 
@@ -127,6 +127,8 @@ func generate(r *rand.Rand) []Operation {
 	for i := range 2 + r.IntN(3) {
 		o := Operation{What: calls.pick(r), Sandbox: r.IntN(sandboxes)}
 		switch {
+		case i == 0 && kept:
+			o.What, o.Sandbox = "ADD", r.IntN(bondedSandboxes)
 		case i == 0:
 			o.What = "ADD"
 		case i == 1 && kept:
@@ -134,7 +136,7 @@ func generate(r *rand.Rand) []Operation {
 		case r.IntN(4) == 0:
 			o.What = worlds.pick(r)
 		}
-		if o.isOfLink() {
+		if o.isOfLink() || o.Sandbox == pooledSandbox {
 			o.Link = r.IntN(2)
 		}
 		if o.What == vfReboundLate {

@@ -9,12 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -40,9 +42,18 @@ func bondConfig() []byte {
 	})
 }
 
+// bondedSandboxes are the first ones, which have bonds. The others have an interface of each
+// link.
+const bondedSandboxes = 3
+
+// pooledSandbox has its links on NICs of the host.
+const pooledSandbox = 4
+
 // config is what the runtime says of a sandbox, and the interface that it asks
 // for. 0 has a bond. 1 is a pod with a default network, and the same bond by the
-// agent. 2 has a bond of two other VFs, by their names on the host.
+// agent. 2 has a bond of two other VFs, by their names on the host. 3 has an interface
+// of each of these VFs, by sriov-cni. 4 has one on each of two NICs, by macvlan and by
+// ipvlan.
 func config(sandbox int, more values) (text []byte, ifName string) {
 	all := values{}
 	ifName = bondName
@@ -55,9 +66,26 @@ func config(sandbox int, more values) (text []byte, ifName string) {
 	case 2:
 		all = values{"cniVersion": "1.1.0", "name": "net", "type": "multibond", "links": []values{{"name": "enp1s0v1"}, {"name": "enp2s0v1"}},
 			"ipam": values{"type": "host-local", "subnet": "10.56.217.0/24"}}
+	case 3:
+		all = each(values{"deviceID": "0000:01:10.2"}, values{"deviceID": "0000:02:10.2"})
+	case pooledSandbox:
+		pool := values{"names": []string{"enp*s0"}}
+		all = each(values{"pool": pool, "config": values{"type": "macvlan"}}, values{"pool": pool, "config": values{"type": "ipvlan"}})
 	}
 	maps.Copy(all, more)
 	return strictjson.Encode(all), ifName
+}
+
+// each has an interface of each link, with IPv4 and IPv6 addresses in one subnet and routes
+// over all of them.
+func each(links ...values) values {
+	return values{
+		"cniVersion": "1.1.0", "name": "net", "type": "multibond", "attach": netconf.AttachEach, "links": links,
+		"ipam": values{
+			"type": "host-local", "routes": []values{{"dst": "10.80.0.0/16"}, {"dst": "fd00:80::/64"}},
+			"ranges": [][]values{{{"subnet": "10.56.217.0/24"}}, {{"subnet": "fd00:57::/64"}}},
+		},
+	}
 }
 
 // carryOut does the operations, then has everything undone, and returns what is
@@ -178,6 +206,10 @@ func (c *campaign) change(o Operation) error {
 		inPod("link set bond0-1 name other1")
 	case "link set down in the pod":
 		inPod("link set bond0-2 down")
+	case "link deleted in the pod":
+		inPod("link delete bond0-1") // which is refused for a VF
+	case "rule deleted in the pod":
+		inPod("rule delete pref 30000")
 	case "Record cut short":
 		files, _ := filepath.Glob(stateDir + "/*.json")
 		if len(files) > 0 {
@@ -217,10 +249,24 @@ func (c *campaign) change(o Operation) error {
 
 // told are the orders of the disturbances that wrappers make.
 var told = map[string]string{
-	"delegate refuses": "sriov-%s refuse", "delegate fails after its work": "sriov-%s fail", "delegate dies after its work": "sriov-%s die",
-	"delegate prints garbage": "sriov-%s garbage", "delegate hangs, and the plugin is killed": "sriov-%s hang", "delegate leaves a VLAN": "sriov-%s vlan",
-	"IPAM fails after its work": "host-local-%s fail", "IPAM hangs, and the plugin is killed": "host-local-%s hang",
-	"delegate killed after a time": "sriov-%s killed", "IPAM killed after a time": "host-local-%s killed",
+	"delegate refuses": "refuse", "delegate fails after its work": "fail", "delegate dies after its work": "die",
+	"delegate prints garbage": "garbage", "delegate hangs, and the plugin is killed": "hang", "delegate leaves a VLAN": "vlan",
+	"IPAM fails after its work": "fail", "IPAM hangs, and the plugin is killed": "hang",
+	"delegate killed after a time": "killed", "IPAM killed after a time": "killed",
+}
+
+// wrapped are the plugins before which wrappers stand.
+var wrapped = []string{"sriov", "macvlan", "ipvlan", "host-local"}
+
+// misbehaving is the plugin that misbehaves in an operation.
+func (o Operation) misbehaving() string {
+	switch {
+	case strings.HasPrefix(o.Disturb, "IPAM"):
+		return "host-local"
+	case o.Sandbox == pooledSandbox:
+		return []string{"macvlan", "ipvlan"}[o.Link]
+	}
+	return "sriov"
 }
 
 // call calls the plugin, disturbed as o says.
@@ -229,8 +275,8 @@ func (c *campaign) call(o Operation) (place string, well bool, err error) {
 	if o.What == "ADD" {
 		_, _ = shell("ip netns add " + ns) // it may be there
 	}
-	if order := told[o.Disturb]; order != "" {
-		file, how, _ := strings.Cut(fmt.Sprintf(order, o.What), " ")
+	if how := told[o.Disturb]; how != "" {
+		file := o.misbehaving() + "-" + o.What
 		if how == "killed" {
 			how = fmt.Sprintf("killed %.3f", float64(o.At)/1000)
 		}
@@ -342,21 +388,26 @@ func whereKilled(o Operation) string {
 		Attached          map[string]any
 		BondIndex         int
 		IPAMAsked         bool
+		Interfaces        map[string]any
 		Result            any
+	}
+	what := o.What
+	if o.Sandbox >= bondedSandboxes {
+		what += " without a bond"
 	}
 	text, err := os.ReadFile(fmt.Sprintf("%s/s%d:%s.json", stateDir, o.Sandbox, bondName))
 	if err != nil || json.Unmarshal(text, &rec) != nil {
-		return o.What + ": no Record"
+		return what + ": no Record"
 	}
 	switch {
 	case o.What != "ADD":
-		return fmt.Sprintf("%s: %d links restored", o.What, len(rec.Restored))
+		return fmt.Sprintf("%s: %d links restored", what, len(rec.Restored))
 	case rec.Result != nil:
-		return "ADD: complete"
-	case rec.IPAMAsked:
-		return "ADD: IPAM asked"
+		return what + ": complete"
+	case rec.IPAMAsked || len(rec.Interfaces) > 0:
+		return what + ": IPAM asked"
 	}
-	return fmt.Sprintf("ADD: %d links begun, %d attached", len(rec.Started), len(rec.Attached))
+	return fmt.Sprintf("%s: %d links begun, %d attached", what, len(rec.Started), len(rec.Attached))
 }
 
 // undo has all sandboxes end as a runtime ends them, beside each other: DEL, again
@@ -410,18 +461,21 @@ func end(sandbox int) (wrong []string) {
 	return wrong
 }
 
-// leftInside says what a namespace still has beside its loopback, which its end
-// would hide.
+// leftInside says what a namespace still has beside its loopback and the kernel's own
+// rules, which its end would hide.
 func leftInside(ns string) string {
-	out, err := shell("ip -n " + ns + " -o link show")
+	out, err := shell("ip -n " + ns + " -o link show; ip -n " + ns + " rule; ip -n " + ns + " -6 rule")
 	if err != nil {
 		return "" // it was deleted
 	}
 	var left []string
 	for line := range strings.Lines(out) {
-		if !strings.Contains(line, " lo: ") {
+		if !strings.Contains(line, " lo: ") && !ownRule.MatchString(line) {
 			left = append(left, fmt.Sprintf("%s still has %s", ns, strings.TrimSpace(line)))
 		}
 	}
 	return strings.Join(left, "\n")
 }
+
+// ownRule matches a rule that the kernel has made.
+var ownRule = regexp.MustCompile(`from all lookup (local|main|default)\s*$`)

@@ -23,7 +23,7 @@ const (
 	bootID    = "/proc/sys/kernel/random/boot_id"
 	fakeBoot  = "/run/boot_id"
 	filler    = stateDir + "/filler"
-	sandboxes = 3
+	sandboxes = 5
 )
 
 // shell runs a script, which must work.
@@ -86,8 +86,12 @@ func prepare() error {
 		return err
 	}
 	_, mounted := shell("mount -t tmpfs -o size=2m none " + stateDir + " && mount --bind " + fakeBoot + " " + bootID)
-	err = errors.Join(os.WriteFile(filepath.Join(wrapDir, "sriov"), []byte(wrapper), 0o755), os.WriteFile(filepath.Join(wrapDir, "host-local"), []byte(wrapper), 0o755),
-		os.WriteFile(fakeBoot, boot, 0o644), os.WriteFile(filepath.Join(confDir, "10-default.conflist"), []byte(defaultNetwork), 0o644))
+	for _, plugin := range wrapped {
+		if err := os.WriteFile(filepath.Join(wrapDir, plugin), []byte(wrapper), 0o755); err != nil {
+			return err
+		}
+	}
+	err = errors.Join(os.WriteFile(fakeBoot, boot, 0o644), os.WriteFile(filepath.Join(confDir, "10-default.conflist"), []byte(defaultNetwork), 0o644))
 	if err != nil {
 		return err
 	}
@@ -98,9 +102,9 @@ func prepare() error {
 }
 
 // state lists all that an attachment can change, a line each: PFs, every VF by its
-// device, what its PF keeps of it, its link state too, bonds, veths, alternative names, which udev gives to
-// a link with a name that is not its own, processes, and the files of Records,
-// addresses and sriov-cni.
+// device, what its PF keeps of it, its link state too, links that plugins have made,
+// alternative names, which udev gives to a link with a name that is not its own, rules and
+// routes, processes, and the files of Records, addresses and sriov-cni.
 func state() ([]string, error) {
 	vfs, err := filepath.Glob("/sys/class/net/*/device/virtfn*")
 	if err != nil {
@@ -123,16 +127,26 @@ func state() ([]string, error) {
 			for i, vf := range strings.Split(kept, `\    vf `) {
 				lines = append(lines, fmt.Sprintf("%s keeps of %d: %s", name, i, strings.TrimSpace(vf)))
 			}
-		case strings.Contains(rest, " bond ") || strings.Contains(rest, " veth "):
+		case kinds.MatchString(rest):
 			lines = append(lines, "link "+index+" "+name)
 		}
 		for _, other := range altName.FindAllString(rest, -1) {
 			lines = append(lines, name+" has the "+other)
 		}
 	}
+	routing, err := shell("ip rule; ip -6 rule; ip route show table all | grep -v 'fe80:\\|ff00:' || true")
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(routing) {
+		lines = append(lines, "routing: "+strings.TrimSpace(line))
+	}
 	files, err := ofFiles()
 	return append(append(lines, files...), processes()...), err
 }
+
+// kinds matches a link that a plugin has made.
+var kinds = regexp.MustCompile(` (bond|veth|macvlan|ipvlan) `)
 
 var altName = regexp.MustCompile(`altname \S+`)
 
@@ -192,7 +206,7 @@ func processes() (lines []string) {
 			continue
 		}
 		text, _ := os.ReadFile(file) // it may have ended
-		if name := strings.TrimSpace(string(text)); slices.Contains([]string{"multibond", "sriov", "host-local", "sleep"}, name) {
+		if name := strings.TrimSpace(string(text)); slices.Contains(append([]string{"multibond", "sleep"}, wrapped...), name) {
 			lines = append(lines, "process "+name)
 		}
 	}

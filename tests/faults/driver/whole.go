@@ -31,7 +31,7 @@ func (b *bonds) begins(o Operation) {
 
 // ended notes what an operation has done.
 func (b *bonds) ended(o Operation, well bool) {
-	if o.What == "ADD" && well && (o.Disturb == "" || o.Disturb == keepKilled) {
+	if o.What == "ADD" && o.Sandbox < bondedSandboxes && well && (o.Disturb == "" || o.Disturb == keepKilled) {
 		b[o.Sandbox].sound, b[o.Sandbox].lost = true, false
 	}
 }
