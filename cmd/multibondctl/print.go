@@ -84,6 +84,14 @@ func (p *page) line(format string, args ...any) {
 	}
 }
 
+// count returns a number of things: "1 bond", "2 bonds".
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 // between is what separates two columns.
 const between = "   "
 

@@ -27,7 +27,8 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/script",
 		UpdateScripts:       os.Getenv("UPDATE") != "",
 		RequireExplicitExec: true,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Setup:               withCluster(t),
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "cluster": cluster, "forbid": forbid},
 	})
 }
 

@@ -19,8 +19,12 @@ func newVersion(e *env) *cobra.Command {
 		Short: "Print the version of this program",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			r := versionReport{headerOf("Version"), releaseVersion, runtime.GOOS + "/" + runtime.GOARCH}
+			r := versionNow()
 			return e.print(r, func(p *page) { p.line("%s %s", r.Version, r.Platform) })
 		},
 	}
+}
+
+func versionNow() versionReport {
+	return versionReport{headerOf("Version"), releaseVersion, runtime.GOOS + "/" + runtime.GOARCH}
 }

@@ -87,6 +87,9 @@ func (f *API) serve(l net.Listener) {
 		mux.HandleFunc("PUT "+base+"/namespaces/{namespace}/{resource}/{name}/status", f.update)
 		mux.HandleFunc("PATCH "+base+"/namespaces/{namespace}/{resource}/{name}/status", f.patch)
 	}
+	mux.HandleFunc("GET /api/v1/namespaces/{namespace}/pods/{name}/log", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(w, "the log of "+r.PathValue("name"))
+	})
 	f.server = &http.Server{Handler: mux}
 	go f.server.Serve(l)
 }

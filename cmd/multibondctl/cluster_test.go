@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+	"github.com/rogpeppe/go-internal/testscript"
+	"sigs.k8s.io/yaml"
+
+	"github.com/multibond/multibond/kubeclient"
+	"github.com/multibond/multibond/kubeclient/kubefake"
+)
+
+// resources maps the kinds of objects in scripts to what the API server calls them.
+var resources = map[string]string{"Pod": kubefake.Pods, "DaemonSet": kubefake.Sets, "Event": kubefake.Events, "NetworkAttachmentDefinition": kubefake.NADs}
+
+// scriptCluster is the API server of a script.
+const scriptCluster = "cluster"
+
+// cluster puts the objects of files into the cluster: "cluster FILE...". What an agent tells
+// of its node is written as YAML, under "node", what a pod's status says of its networks
+// under "networks".
+func cluster(ts *testscript.TestScript, neg bool, args []string) {
+	api := ts.Value(scriptCluster).(*kubefake.API)
+	for _, file := range args {
+		for part := range strings.SplitSeq(ts.ReadFile(file), "\n---\n") {
+			object := map[string]any{}
+			ts.Check(yaml.Unmarshal([]byte(part), &object))
+			meta := object["metadata"].(map[string]any)
+			for key, annotation := range map[string]string{"node": kubeclient.NodeAnnotation, "networks": nettypes.NetworkStatusAnnot} {
+				if value, has := object[key]; has {
+					text, err := yaml.Marshal(value)
+					ts.Check(err)
+					text, err = yaml.YAMLToJSON(text)
+					ts.Check(err)
+					annotations, _ := meta["annotations"].(map[string]any)
+					meta["annotations"] = kubefake.Merge(annotations, map[string]any{annotation: string(bytes.TrimSpace(text))})
+					delete(object, key)
+				}
+			}
+			api.Put(resources[object["kind"].(string)], meta["namespace"].(string), meta["name"].(string), object)
+		}
+	}
+}
+
+// forbid makes the API server refuse requests: "forbid 'list events'".
+func forbid(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Value(scriptCluster).(*kubefake.API).Refusing(args[0], http.StatusForbidden)
+}
+
+// withCluster returns what gives each script an API server without objects.
+func withCluster(t *testing.T) func(*testscript.Env) error {
+	return func(env *testscript.Env) error {
+		api := kubefake.NewAPI(t)
+		env.Values[scriptCluster] = api
+		config := filepath.Join(env.WorkDir, "kubeconfig")
+		env.Setenv("KUBECONFIG", config)
+		env.Setenv("HOME", env.WorkDir)
+		return os.WriteFile(config, fmt.Appendf(nil, kubeconfig, api.Address), 0o600)
+	}
+}
+
+const kubeconfig = `apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: "http://%s"}}]
+contexts: [{name: c, context: {cluster: c, namespace: demo}}]
+current-context: c
+`
