@@ -65,6 +65,7 @@ const (
 	probeInterval = 10 * time.Millisecond
 	recordEvery   = 10 // requests, the Record is read
 	beforeTime    = time.Second
+	longestBefore = 5 * time.Second        // if the target does not answer at once: the kernel asks for its MAC once a second
 	afterTime     = time.Second            // after the link works again
 	longestBack   = 10 * time.Second       // for that; a VF has its carrier some seconds after it was set up
 	lateAnswers   = 200 * time.Millisecond // for the last ones
@@ -247,7 +248,10 @@ func namedGateway(rec *record.Record) (netip.Addr, error) {
 
 // run does all parts.
 func (d *drill) run(ctx context.Context, r DrillRequest) error {
-	if err := d.ask(drillBefore, func() error { return nil }, lasts(beforeTime)); err != nil {
+	answers := func(since, _ time.Duration) bool {
+		return since >= beforeTime && d.lost(0)*2 <= len(d.requests) || since >= longestBefore
+	}
+	if err := d.ask(drillBefore, func() error { return nil }, answers); err != nil {
 		return err
 	}
 	if lost, sent := d.lost(0), len(d.requests); 2*lost > sent {

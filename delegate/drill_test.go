@@ -77,6 +77,19 @@ func TestDrillFinds(t *testing.T) {
 	}
 }
 
+// TestDrillWaits: a target may answer late at first, because its MAC has to be found out.
+func TestDrillWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t)
+		m.mustAdd(watchedRequest(t, untagged))
+		time.AfterFunc(1500*time.Millisecond, func() { m.AddNeighbour(netip.MustParseAddr("10.56.217.1")) })
+		got, err := m.Drill(t.Context(), drillFor())
+		require.NoError(t, err)
+		assert.Empty(t, got.Problems)
+		assert.Equal(t, []int{300, 150}, []int{got.Parts[0].Sent, got.Parts[0].Lost})
+	})
+}
+
 // TestDrillRefused: a drill changes nothing if the pod would lose everything, or if nothing
 // could be measured.
 func TestDrillRefused(t *testing.T) {
@@ -89,7 +102,7 @@ func TestDrillRefused(t *testing.T) {
 		"the other link is gone": {func(m *machine, _ *DrillRequest) { m.SetDriver(vfB, "vfio-pci") },
 			"network net1: bond0-1 is the only link of bond0 that works: [bond0-2 is not in the bond] (mend the bond first: without that link the pod would lose everything)"},
 		"nobody answers": {func(_ *machine, r *DrillRequest) { r.Target = netip.MustParseAddr("10.56.217.9") },
-			"network net1: 10.56.217.9 has answered 0 of 100 requests over bond0 before anything was changed (-target: an address that answers to ping)"},
+			"network net1: 10.56.217.9 has answered 0 of 500 requests over bond0 before anything was changed (-target: an address that answers to ping)"},
 		"the pod is gone":   {func(m *machine, _ *DrillRequest) { m.RemoveNamespace(pod1) }, "network net1: the pod's network namespace /run/netns/p1 is gone"},
 		"its DEL has begun": {func(m *machine, _ *DrillRequest) { m.edit(func(rec *record.Record) { rec.Tried = time.Now() }) }, "network net1: its ADD is not complete, or its DEL has begun"},
 		"IPAM names no router": {func(m *machine, _ *DrillRequest) {
