@@ -98,7 +98,7 @@ func addressesOfEach(rec *record.Record, results map[string]*current.Result) (ma
 		}
 		for _, ip := range got.IPs {
 			if first, twice := owner[ip.Addr()]; twice {
-				return nil, cnierror.Errorf(cnierror.Delegate, `ipam: %s gave %s to %s, which %s already has (write one configuration for each link: "ipam": [..., ...])`, a.Type, ip.Addr(), a.IfName, first)
+				return nil, cnierror.Errorf(cnierror.Delegate, `ipam: %s gave %s to %s, which %s already has (give each link an ipam of its own: "links": [{"ipam": {...}, ...}, ...])`, a.Type, ip.Addr(), a.IfName, first)
 			}
 			owner[ip.Addr()] = a.IfName
 		}

@@ -1,6 +1,7 @@
 package delegate
 
 import (
+	"encoding/json"
 	"net/netip"
 	"os"
 	"slices"
@@ -196,27 +197,28 @@ func TestEachOneAddress(t *testing.T) {
 		m.plugins.answer["static ADD "+name] = `{"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.1/24"}]}`
 	}
 	before := m.state()
-	_, err := m.Add(t.Context(), request(t, `{"name": "n", "attach": "each", "ipam": {"type": "static"}, "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`))
-	wantError(t, err, cnierror.Delegate, `network n: ipam: static gave 10.0.0.1 to bond0-2, which bond0-1 already has (write one configuration for each link: "ipam": [..., ...])`)
+	_, err := m.Add(t.Context(), request(t, `{"name": "n", "attach": "each", "links": [{"deviceID": "0000:3b:02.0", "ipam": {"type": "static"}}, {"deviceID": "0000:5e:02.0", "ipam": {"type": "static"}}]}`))
+	wantError(t, err, cnierror.Delegate, `network n: ipam: static gave 10.0.0.1 to bond0-2, which bond0-1 already has (give each link an ipam of its own: "links": [{"ipam": {...}, ...}, ...])`)
 	m.wantState(before)
 }
 
-// TestEachIPAM: a list gives each link its own configuration, at ADD, CHECK and DEL. Links
+// TestEachIPAM: each link has an IPAM configuration of its own, at ADD, CHECK and DEL. Links
 // without an address get none of what needs one.
 func TestEachIPAM(t *testing.T) {
 	m := newMachine(t)
-	m.mustAdd(request(t, `{"cniVersion": "1.0.0", "name": "n", "attach": "each", "ipam": [{"type": "host-local", "subnet": "10.1.0.0/16"}, {"type": "host-local", "subnet": "10.2.0.0/16"}],
-		"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`))
+	m.mustAdd(request(t, `{"cniVersion": "1.0.0", "name": "n", "attach": "each", "ipam": {"type": "host-local", "subnet": "10.1.0.0/16"},
+		"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0", "ipam": {"type": "host-local", "subnet": "10.2.0.0/16"}}]}`))
 	require.NoError(t, m.Check(t.Context(), c1))
 	m.mustDel(c1)
 	var got []string
 	for _, c := range m.plugins.calls {
 		if c.Type == "host-local" {
-			subnet := strings.SplitAfter(string(c.Config), `"subnet":"`)[1][:6]
-			got = append(got, c.Command+" "+c.IfName+" "+subnet)
+			var config struct{ IPAM struct{ Subnet string } }
+			require.NoError(t, json.Unmarshal(c.Config, &config))
+			got = append(got, c.Command+" "+c.IfName+" "+config.IPAM.Subnet)
 		}
 	}
-	assert.Equal(t, []string{"ADD bond0-1 10.1.0", "ADD bond0-2 10.2.0", "CHECK bond0-1 10.1.0", "CHECK bond0-2 10.2.0", "DEL bond0-2 10.2.0", "DEL bond0-1 10.1.0"}, got)
+	assert.Equal(t, []string{"ADD bond0-1 10.1.0.0/16", "ADD bond0-2 10.2.0.0/16", "CHECK bond0-1 10.1.0.0/16", "CHECK bond0-2 10.2.0.0/16", "DEL bond0-2 10.2.0.0/16", "DEL bond0-1 10.1.0.0/16"}, got)
 
 	m = newMachine(t)
 	m.mustAdd(request(t, `{"cniVersion": "1.0.0", "name": "n", "attach": "each", "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`))
@@ -231,7 +233,7 @@ func TestEachIPAM(t *testing.T) {
 func TestEachReleases(t *testing.T) {
 	m := newMachine(t)
 	m.plugins.answer = map[string]string{"dhcp ADD bond0-2": `{"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.1/24"}]}`}
-	m.mustAdd(request(t, `{"cniVersion": "1.0.0", "name": "n", "attach": "each", "ipam": [{"type": "host-local"}, {"type": "dhcp"}], "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]}`))
+	m.mustAdd(request(t, `{"cniVersion": "1.0.0", "name": "n", "attach": "each", "ipam": {"type": "host-local"}, "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0", "ipam": {"type": "dhcp"}}]}`))
 	there := map[string]bool{}
 	m.plugins.seen = func(c invoke.Call) {
 		if c.Type == "dhcp" || c.Type == "host-local" {

@@ -49,6 +49,11 @@ func (h *Host) survey(r plan.Request, s sandbox) (plan.Facts, error) {
 		}
 		f.Tables = now.Tables
 	}
+	if slices.ContainsFunc(r.Network.Links, func(l netconf.Link) bool { return l.Blocks != nil && l.NeedsRoutes() }) {
+		if f.Keep, err = h.Store.IsKept(); err != nil {
+			return plan.Facts{}, cnierror.With(types.ErrIOFailure, err)
+		}
+	}
 	if f.Remains, err = h.remains(r, f.Facts, s.host); err != nil {
 		return plan.Facts{}, cnierror.With(cnierror.Kernel, err)
 	}

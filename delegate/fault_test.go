@@ -82,8 +82,8 @@ var scenarios = []scenario{
 		"links": [{"config": {"type": "macvlan", "master": "enp1s0"}}, {"config": {"plugins": [{"type": "macvlan", "master": "enp2s0"}, {"type": "tuning"}]}}]}`, func(*machine) {}},
 	{"an interface of each VF", eachOfFour, func(*machine) {}},
 	{"an interface of each of three kinds, and one that is not there", `{"cniVersion": "1.1.0", "name": "net1", "attach": "each", "minLinks": 3, "mtu": 1400,
-		"ipam": [{"type": "host-local"}, {"type": "host-local"}, {"type": "dhcp"}, {"type": "host-local"}],
-		"links": [{"deviceID": "0000:5e:0f.0"}, {"deviceID": "0000:3b:02.0"}, {"config": {"type": "macvlan", "master": "enp2s0"}}, {"name": "enp2s0v0"}]}`, func(m *machine) {
+		"ipam": {"type": "host-local"},
+		"links": [{"deviceID": "0000:5e:0f.0"}, {"deviceID": "0000:3b:02.0"}, {"config": {"type": "macvlan", "master": "enp2s0"}, "ipam": {"type": "dhcp"}}, {"name": "enp2s0v0"}]}`, func(m *machine) {
 		m.plugins.answer = map[string]string{"dhcp ADD bond0-3": `{"cniVersion": "1.0.0", "ips": [{"address": "10.9.0.3/24"}], "routes": [{"dst": "10.8.0.0/16"}]}`}
 		m.change("", "enp2s0v0", bond.Change{Up: new(true)})
 	}},

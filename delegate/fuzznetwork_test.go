@@ -21,6 +21,8 @@ var networkSeeds = []struct {
 }{
 	{"two VFs, and a node without anything", standard, "bond0", 0},
 	{"links of the host", hostBond, "eth0", 255},
+	{"divided subnets", `{"name": "n", "attach": "each", "links": [{"name": "eth0"}, {"name": "eth1", "ipam": {"type": "multibond", "subnet": ["10.0.0.0/8", "fd00::/64"], "hostBlock": 8, "exclude": ["10.1.2.3", "10.0.0.0/30"]}}],
+		"ipam": {"type": "multibond", "subnet": "192.168.0.0/16", "interfaceBlock": 2, "hostBlock": 6, "routes": [{"dst": "0.0.0.0/0"}]}}`, "net1", 255},
 	{"bond-cni's, with keys in another case and a null link", `{"type": "bond", "name": "n", "MODE": 0, "ifname": "x", "mac": 7, "mtu": "0", "runtimeConfig": {"mac": ""}, "links": [null, {"name": "a", "b": 1}]}`, "bond0", 255},
 	{"two VFs, some facts missing", `{"name":"0","links":[{"deviceID":"0000:00:00.0"},{"deviceID":"0000:00:01.0"}]}`, "0", 0xb9},
 	{"two interfaces of the host, named by digits", `{"name":"0","links":[{"name":"0"},{"name":"1"}]}`, "2", 0xb7},
@@ -63,7 +65,7 @@ func FuzzParseNetwork(f *testing.F) {
 			assert.Contains(t, []uint{types.ErrDecodingFailure, types.ErrInvalidNetworkConfig}, cnierror.Code(err), err)
 			return
 		}
-		plan, _, err := plan.Compile(plan.Request{IfName: name, Network: n}, arbitraryFacts(n, node))
+		plan, _, err := plan.Compile(plan.Request{IfName: name, Network: n, HostIndex: new(int(node))}, arbitraryFacts(n, node))
 		if err == nil {
 			assert.NotEmpty(t, plan.String())
 		}

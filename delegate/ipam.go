@@ -69,6 +69,11 @@ func (h *Host) startIPAM(ctx context.Context, rec *record.Record, ifName string)
 		if len(result.IPs) == 0 {
 			return nil, cnierror.Errorf(cnierror.Delegate, "ipam: %s returned no address", ipam)
 		}
+		if rec.Plan.BlockOf(ifName) != nil {
+			for _, ip := range result.IPs {
+				ip.Gateway = nil // which host-local makes up
+			}
+		}
 		return withDNS(rec, result), nil
 	}, nil
 }

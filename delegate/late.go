@@ -23,7 +23,11 @@ func lateOf(rec *record.Record) *late {
 		return nil // a Record of an earlier version may have what is not allowed any more
 	}
 	n.Options = withMTUOf(n.Options, rec)
-	return &late{plan.Request{ContainerID: rec.Plan.ContainerID, IfName: rec.Plan.IfName, Netns: rec.Plan.Netns, Network: n, Group: rec.Plan.Group}}
+	r := plan.Request{ContainerID: rec.Plan.ContainerID, IfName: rec.Plan.IfName, Netns: rec.Plan.Netns, Network: n, Group: rec.Plan.Group}
+	if rec.Plan.Block != nil {
+		r.HostIndex = &rec.Plan.Block.Host
+	}
+	return &late{r}
 }
 
 // withMTUOf returns options with the MTU that a bond has.

@@ -291,7 +291,7 @@ func (h *Host) requestsOf(c netconf.Cluster, r plan.Request, reply agentapi.Look
 // netconf.ParseAttachment.
 func requestFor(a agentapi.Attachment, r plan.Request, runtime map[string]json.RawMessage) (plan.Request, error) {
 	r.Args = strings.Trim(r.Args+";"+a.Args, ";")
-	r.Near = a.Near
+	r.Near, r.HostIndex = a.Near, a.HostIndex
 	r.IfName, r.DefaultRoute, r.DeviceInfo, r.DeviceInfoFile = a.IfName, a.DefaultRoute, a.DeviceInfo, a.DeviceInfoFile
 	// The Record's file has the interface's name.
 	err := bond.CheckName(a.IfName)

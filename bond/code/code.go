@@ -100,6 +100,10 @@ const (
 	NotAllowed       Code = 412
 	ChosenTwice      Code = 413
 	ChoicePool       Code = 414
+	BadSubnet        Code = 415
+	BadBlock         Code = 416
+	BadExclude       Code = 417
+	BlocksPool       Code = 418
 )
 
 // 5xx: what the node has, found before anything is touched.
@@ -134,6 +138,11 @@ const (
 	OneLink           Code = 528
 	NearUnknown       Code = 529
 	TwoAttachments    Code = 530
+	NoHostIndex       Code = 531
+	ManyInterfaces    Code = 532
+	ManyHosts         Code = 533
+	NoAddress         Code = 534
+	NeedsKeep         Code = 535
 	SamePF            Code = 541
 	SameCard          Code = 542
 	OtherNUMA         Code = 543

@@ -121,6 +121,10 @@ type Attachment struct {
 	// earlier releases do not send it.
 	Near *Near `json:"near,omitempty"`
 
+	// HostIndex is the number of the host, for a network whose ipam needs it. Agents of
+	// earlier releases do not send it.
+	HostIndex *int `json:"hostIndex,omitempty"`
+
 	// DeviceInfo describes a chain's device. In DeviceInfoFile its plugin may describe
 	// it better.
 	DeviceInfo     json.RawMessage `json:"deviceInfo,omitempty"`

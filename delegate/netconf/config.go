@@ -37,6 +37,7 @@ type Config struct {
 	VFSettings
 	IPAM          struct{ Type string }
 	RuntimeConfig struct{ MAC string }
+	Mode          string // of ipvlan
 	PrevResult    json.RawMessage
 	DisableCheck  Flag
 	DisableGC     Flag
@@ -101,6 +102,11 @@ func (c Config) With(more map[string]json.RawMessage) json.RawMessage {
 	}
 	maps.Copy(fields, more)
 	return strictjson.Encode(fields)
+}
+
+// withIPAM returns the configuration with another ipam.
+func (c Config) withIPAM(ipam json.RawMessage) Config {
+	return NewConfig(c.With(map[string]json.RawMessage{"ipam": ipam}))
 }
 
 // HasVersion reports whether the configuration is of this CNI version or a later

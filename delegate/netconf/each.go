@@ -40,7 +40,7 @@ var bondKeys = []string{"allowLACP", "linksInContainer"}
 
 // readEachOptions reads the options of interfaces that are not bonded, and refuses those
 // that only a bond has.
-func readEachOptions(top strictjson.Object, links []Link) bond.Options {
+func readEachOptions(top strictjson.Object, elements []strictjson.Object, links []Link) bond.Options {
 	const hint, text = `leave it out, or set "attach": "bond"`, `is about a bond, but with "attach": "each" there is none`
 	for _, key := range slices.Concat(bond.OptionKeys(), bondKeys) {
 		if top.Has(key) && !slices.Contains(eachOptions, key) {
@@ -62,7 +62,8 @@ func readEachOptions(top strictjson.Object, links []Link) bond.Options {
 		}
 	}
 	maps.DeleteFunc(options, func(key, _ string) bool { return !slices.Contains(eachOptions, key) })
-	if top.Has("ipam") && options[bond.AcceptRA] == "" {
+	hasIPAM := top.Has("ipam") || slices.ContainsFunc(elements, func(o strictjson.Object) bool { return o.Has("ipam") })
+	if hasIPAM && options[bond.AcceptRA] == "" {
 		options[bond.AcceptRA] = "0"
 	}
 	return options
@@ -77,49 +78,69 @@ func checkRuntime(top strictjson.Object) {
 		}
 	}
 	refuse(bond.MAC, `set "mac" in the configuration that attaches each link`)
-	refuse("ips", `write them into the network: "ipam": [{"type": "static", ...}, ...], one for each link`)
+	refuse("ips", `write them into the network, for each link: "links": [{"ipam": {"type": "static", ...}, ...}, ...]`)
 }
 
-// readIPAMs returns the IPAM plugin of each link, whose elements stand for several links
-// each if they have a count. ipam is one configuration for all of them, or a list with one
-// for each link. There are none without ipam.
-func readIPAMs(top strictjson.Object, elements []strictjson.Object, config Config) (plugins []Plugin) {
-	total := totalOf(elements)
-	if strictjson.KindOf(top.Fields["ipam"]) != "a list" {
-		if one, there := top.Object("ipam"); there && len(one.Fields) > 0 {
-			plugins = slices.Repeat([]Plugin{{Type: pluginType(one), Config: config}}, total)
-		}
-		return plugins
-	}
-	list := top.Each("ipam")
-	if len(list) != total {
-		top.Problems.Add(code.EachIPAM, "ipam", "write one configuration for each link, or one for all of them without a list", "has %d configurations, but there are %d links", len(list), total)
+// addressing is what gives addresses to links.
+type addressing struct {
+	path   string
+	plugin Plugin
+	blocks *Blocks
+}
+
+// readAddressing reads the ipam of a network or of a link. It returns nil if there is none.
+// config is what the plugin gets.
+func readAddressing(o strictjson.Object, config Config) *addressing {
+	ipam, there := o.Object("ipam")
+	if !there || len(ipam.Fields) == 0 {
 		return nil
 	}
-	for _, o := range list {
-		own := config.With(map[string]json.RawMessage{"ipam": strictjson.Encode(o.Fields)})
-		plugins = append(plugins, Plugin{Type: pluginType(o), Config: NewConfig(own)})
-	}
-	return plugins
+	a := &addressing{path: ipam.Path}
+	a.plugin.Config = config
+	a.plugin.Type, a.blocks = readIPAM(ipam)
+	return a
 }
 
-// withIPAM returns the links with their IPAM plugins. The links of a pool are there, those
-// that the agent resolves are one link before that.
-func withIPAM(links []Link, elements []strictjson.Object, plugins []Plugin) []Link {
-	out, at, link := slices.Clone(links), 0, 0
+// withIPAM returns the links, each with what gives it addresses: an ipam of its own, or that
+// of the network.
+func withIPAM(links []Link, top strictjson.Object, elements []strictjson.Object, config Config) []Link {
+	out := slices.Clone(links)
+	shared := readAddressing(top, config)
+	var sharing []strictjson.Object
+	at := 0
 	for _, o := range elements {
-		for i := range countOf(o) {
-			if i > 0 && !o.Has("pool") || link == len(out) {
-				at++
+		a := readAddressing(o, config.withIPAM(o.Fields["ipam"]))
+		a.check([]strictjson.Object{o})
+		if a == nil {
+			a, sharing = shared, append(sharing, o)
+		}
+		for end := at; at < len(out) && at < end+out[end].count(); at++ {
+			if a == nil {
 				continue
 			}
-			if at < len(plugins) {
-				out[link].IPAM = &plugins[at]
+			out[at].IPAM, out[at].Blocks = &a.plugin, a.blocks
+			if out[at].MovesNIC() && a.blocks != nil && len(out[at].Pool.Networks) == 0 && at == end {
+				o.Problems.Add(code.BlocksPool, out[at].Pool.Path+".networks", "", "is missing, want the networks of the NICs, which number them: those that host-device has moved into pods are not on the host")
 			}
-			at, link = at+1, link+1
 		}
 	}
+	shared.check(sharing)
 	return out
+}
+
+// check refuses what cannot give addresses to all links of these elements.
+func (a *addressing) check(elements []strictjson.Object) {
+	if a == nil || len(elements) == 0 {
+		return
+	}
+	problems := elements[0].Problems
+	if n := totalOf(elements); a.plugin.Type == "static" && n > 1 {
+		problems.Add(code.EachIPAM, a.path, `give each element of links its own: "links": [{"ipam": {"type": "static", ...}, ...}, ...]`, "is static, which would give the same addresses to each of %d links", n)
+	}
+	pooled := func(o strictjson.Object) bool { return o.Has("pool") }
+	if a.blocks != nil && len(elements) > 1 && slices.ContainsFunc(elements, pooled) {
+		problems.Add(code.BlocksPool, a.path, "use one pool with a count, or give each element of links an ipam with a subnet of its own", "is %s, which numbers the NICs of one pool, but is for %d elements of links", BlocksType, len(elements))
+	}
 }
 
 // noPluginsAfter refuses plugins after interfaces that are not bonded: each of these

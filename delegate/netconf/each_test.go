@@ -29,11 +29,16 @@ func TestAttachEach(t *testing.T) {
 		assert.Contains(t, string(n.Links[i].Plugins[0].Config.Raw), `"vlan":100`)
 	}
 
-	n, err = ParseNetwork([]byte(`{`+eachLinks+`, "ipam": [{"type": "static", "addresses": [{"address": "10.0.0.1/24"}]}, {"type": "dhcp"}]}`), "net1")
+	const own = `"cniVersion": "1.0.0", "name": "n", "attach": "each", "links": [{"deviceID": "0000:3b:02.0", "ipam": {"type": "static", "addresses": [{"address": "10.0.0.1/24"}]}}, {"deviceID": "0000:5e:02.0"}]`
+	n, err = ParseNetwork([]byte(`{`+own+`, "ipam": {"type": "dhcp"}}`), "net1")
 	require.NoError(t, err)
 	assert.Equal(t, "static", n.Links[0].IPAM.Type)
-	assert.JSONEq(t, `{`+eachLinks+`, "ipam": {"type": "static", "addresses": [{"address": "10.0.0.1/24"}]}}`, string(n.Links[0].IPAM.Config.Raw))
-	assert.Equal(t, "dhcp", n.Links[1].IPAM.Type)
+	assert.JSONEq(t, `{`+own+`, "ipam": {"type": "static", "addresses": [{"address": "10.0.0.1/24"}]}}`, string(n.Links[0].IPAM.Config.Raw))
+	assert.Equal(t, &Plugin{Type: "dhcp", Config: n.Config}, n.Links[1].IPAM)
+	n, err = ParseNetwork([]byte(`{`+own+`}`), "net1")
+	require.NoError(t, err)
+	assert.Equal(t, "0", n.Options[bond.AcceptRA])
+	assert.Nil(t, n.Links[1].IPAM)
 
 	n, err = ParseNetwork([]byte(`{`+eachLinks+`}`), "net1")
 	require.NoError(t, err)
@@ -50,32 +55,24 @@ func TestAttachEach(t *testing.T) {
 	assert.Equal(t, bond.ActiveBackup, n.Options[bond.Mode])
 }
 
-// TestAttachEachCounts: before the devices are known, an element stands for several links,
-// and each of these has its IPAM configuration.
+// TestAttachEachCounts: the ipam of an element of links is that of each of its links, before
+// and after the devices are known.
 func TestAttachEachCounts(t *testing.T) {
-	const network = `{"cniVersion": "1.0.0", "name": "n", "attach": "each", "links": [{"resourceName": "a", "count": 2}, {"resourceName": "b"}], "ipam": [{"type": "one"}, {"type": "two"}, {"type": "three"}]}`
-	n, err := ParseNetwork([]byte(network), "net1")
-	require.NoError(t, err)
-	assert.Equal(t, "one", n.Links[0].IPAM.Type)
-	assert.Equal(t, "three", n.Links[1].IPAM.Type)
+	const network = `{"cniVersion": "1.0.0", "name": "n", "attach": "each", "delegate": {"type": "macvlan"}, "links": [
+		{"resourceName": "a", "count": 2, "ipam": {"type": "one"}}, {"pool": {}, "count": 2, "ipam": {"type": "two"}}, {"resourceName": "b"}], "ipam": {"type": "three"}}`
+	types := func(raw []byte) (types []string) {
+		n, err := ParseNetwork(raw, "net1")
+		require.NoError(t, err)
+		for i, l := range n.Links {
+			assert.Equal(t, fmt.Sprintf("net1-%d", i+1), l.Name)
+			types = append(types, l.IPAM.Type)
+		}
+		return types
+	}
+	assert.Equal(t, []string{"one", "two", "two", "three"}, types([]byte(network)))
 	filled, err := WithDevices([]byte(network), []string{"0000:3b:02.0", "0000:3b:02.1", "0000:5e:02.0"})
 	require.NoError(t, err)
-	n, err = ParseNetwork(filled, "net1")
-	require.NoError(t, err)
-	for i, want := range []string{"one", "two", "three"} {
-		assert.Equal(t, want, n.Links[i].IPAM.Type)
-	}
-}
-
-// TestAttachEachPool: the links of a pool have their IPAM configurations too.
-func TestAttachEachPool(t *testing.T) {
-	n, err := ParseNetwork([]byte(`{"cniVersion": "1.0.0", "name": "n", "attach": "each", "delegate": {"type": "macvlan"},
-		"links": [{"pool": {}, "count": 2}, {"resourceName": "b", "count": 2}, {"pool": {}}], "ipam": [{"type": "one"}, {"type": "two"}, {"type": "three"}, {"type": "four"}, {"type": "five"}]}`), "net1")
-	require.NoError(t, err)
-	for i, want := range []string{"one", "two", "three", "five"} {
-		assert.Equal(t, want, n.Links[i].IPAM.Type)
-		assert.Equal(t, fmt.Sprintf("net1-%d", i+1), n.Links[i].Name)
-	}
+	assert.Equal(t, []string{"one", "one", "two", "two", "three"}, types(filled))
 }
 
 func TestAttachEachProblems(t *testing.T) {
@@ -88,11 +85,16 @@ func TestAttachEachProblems(t *testing.T) {
 		{"an MTU that is none", `{` + eachLinks + `, "mtu": 7}`, "mtu: is 7, want 68 to 65535 bytes"},
 		{"no link", `{"name": "n", "attach": "each", "links": []}`, `links: has no link (for two interfaces: "links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}])`},
 		{"more than there are", `{` + eachLinks + `, "minLinks": 3}`, "minLinks: is 3, but there are 2 links"},
-		{"too few addresses", `{` + eachLinks + `, "ipam": [{"type": "dhcp"}]}`, "ipam: has 1 configurations, but there are 2 links (write one configuration for each link, or one for all of them without a list)"},
-		{"an address of no plugin", `{` + eachLinks + `, "ipam": [{"type": "dhcp"}, {}]}`, "ipam[1].type: is missing, want the name of a CNI plugin"},
+		{"a list", `{` + eachLinks + `, "ipam": [{"type": "dhcp"}]}`, "ipam: is a list, want a JSON object"},
+		{"no plugin", `{"name": "n", "attach": "each", "links": [{"deviceID": "0000:3b:02.0", "ipam": {"subnet": "10.0.0.0/16"}}]}`, "links[0].ipam.type: is missing, want the name of a CNI plugin"},
+		{"one address for two", `{` + eachLinks + `, "ipam": {"type": "static"}}`, `ipam: is static, which would give the same addresses to each of 2 links (give each element of links its own: "links": [{"ipam": {"type": "static", ...}, ...}, ...])`},
+		{"one address for a count", `{"name": "n", "attach": "each", "links": [{"resourceName": "a", "count": 3, "ipam": {"type": "static"}}]}`,
+			`links[0].ipam: is static, which would give the same addresses to each of 3 links (give each element of links its own: "links": [{"ipam": {"type": "static", ...}, ...}, ...])`},
+		{"addresses in config", `{"name": "n", "attach": "each", "links": [{"config": {"type": "macvlan", "ipam": {"type": "dhcp"}}}]}`,
+			"links[0].config.ipam: is set for what attaches a link, but the interface gets its addresses afterwards (set ipam beside links, or beside config in an element of links)"},
 		{"what a pod asks for", `{` + eachLinks + `, "runtimeConfig": {"mac": "02:00:00:00:00:01", "ips": ["10.0.0.1/24"]}}`,
 			`runtimeConfig.mac: is for one interface, but with "attach": "each" the pod gets one for each link (set "mac" in the configuration that attaches each link); ` +
-				`runtimeConfig.ips: is for one interface, but with "attach": "each" the pod gets one for each link (write them into the network: "ipam": [{"type": "static", ...}, ...], one for each link)`},
+				`runtimeConfig.ips: is for one interface, but with "attach": "each" the pod gets one for each link (write them into the network, for each link: "links": [{"ipam": {"type": "static", ...}, ...}, ...])`},
 		{"plugins after it", `{"cniVersion": "1.0.0", "name": "n", "plugins": [{` + eachLinks[len(`"cniVersion": "1.0.0", "name": "n", `):] + `}, {"type": "tuning"}, {"type": "sbr"}]}`,
 			`plugins[1]: tuning, sbr would work on one interface, but with "attach": "each" the pod gets one for each link (give each link its own, after what attaches it: "delegate": {"plugins": [{"type": "sriov"}, ...]})`},
 	} {

@@ -36,10 +36,11 @@ type Link struct {
 	Pool    *Pool    // for FromPool; the links of one pool share it
 	Options bond.Options
 	IPAM    *Plugin // what gives it addresses of its own, with AttachEach; nil: none
+	Blocks  *Blocks // how the subnets of IPAM are divided; nil: IPAM has them as they are
 }
 
 // linkKeys are the keys of an element of links.
-var linkKeys = slices.Concat([]string{"name", "deviceID", "config", "pool"}, agentKeys, bond.LinkOptionKeys())
+var linkKeys = slices.Concat([]string{"name", "deviceID", "config", "pool", "ipam"}, agentKeys, bond.LinkOptionKeys())
 
 // agentKeys are those of linkKeys that the agent resolves.
 var agentKeys = []string{"resourceName", "request", "network", "count"}
@@ -122,14 +123,20 @@ func DefaultName(bondName string, i int) string {
 	return bondName[:bond.MaxName-len(end)] + end
 }
 
+// NeedsRoutes reports whether a link is reached only by routes: it answers no ARP.
+func (l Link) NeedsRoutes() bool {
+	return slices.ContainsFunc(l.Plugins, func(p Plugin) bool {
+		return p.Type == "ipvlan" && (p.Config.Mode == "l3" || p.Config.Mode == "l3s")
+	})
+}
+
 func readLink(o, attach strictjson.Object, h head, inPod bool) Link {
 	before := len(*o.Problems)
 	for _, key := range o.Unknown(linkKeys) {
-		hint := strictjson.DidYouMean(key, linkKeys)
-		if key == "ipam" {
-			hint = "addresses belong to the bond: set ipam once, beside links"
-		}
-		o.Problems.Add(code.UnknownKey, o.At(key), hint, "is not a known key")
+		o.Problems.Add(code.UnknownKey, o.At(key), strictjson.DidYouMean(key, linkKeys), "is not a known key")
+	}
+	if o.Has("ipam") && h.attach == "" {
+		o.Problems.Add(code.LinkIPAM, o.At("ipam"), "set ipam once, beside links", "is set for a link, but links of a bond have no addresses")
 	}
 	l := Link{Name: o.Text("name"), Options: linkOptions(o)}
 	config, own := o.Object("config")
@@ -249,7 +256,11 @@ func pluginObjects(o strictjson.Object) []strictjson.Object {
 // fields that CNI wants to be the same in every plugin of the list.
 func readPlugin(o, list strictjson.Object, h head, device string) Plugin {
 	if ipam, there := o.Object("ipam"); there && len(ipam.Fields) > 0 {
-		o.Problems.Add(code.LinkIPAM, o.At("ipam"), "set ipam once, beside links", "is set for a link, but links of a bond have no addresses")
+		if h.attach == AttachEach {
+			o.Problems.Add(code.LinkIPAM, o.At("ipam"), "set ipam beside links, or beside config in an element of links", "is set for what attaches a link, but the interface gets its addresses afterwards")
+		} else {
+			o.Problems.Add(code.LinkIPAM, o.At("ipam"), "set ipam once, beside links", "is set for a link, but links of a bond have no addresses")
+		}
 	}
 	p := Plugin{Type: pluginType(o)}
 	if p.Type == "sriov" {

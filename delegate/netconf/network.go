@@ -38,6 +38,7 @@ type Network struct {
 	Links      []Link
 	PodLinks   []string          // interfaces that have to be in the pod before the network is attached
 	IPAM       string            // the type of the bond's IPAM plugin; "" for none
+	Blocks     *Blocks           // how the subnets of IPAM are divided; nil: IPAM has them as they are
 	Lenient    bool              // of bond-cni, which requires nothing: errors by default are warnings
 	Require    map[string]string // error, warn or ignore, for each requirement that the configuration names
 	MinLinks   int               // links that are needed to start; 0 for all
@@ -68,9 +69,22 @@ func undecoded(kind code.Code, err error) error {
 }
 
 // NeedsAgent reports whether the network asks for what only the agent knows: a link for a
-// resource, a claim's request or another network, or nearness.
+// resource, a claim's request or another network, nearness, or the number of this host.
 func (n Network) NeedsAgent() bool {
-	return n.Near != "" || slices.ContainsFunc(n.Links, func(l Link) bool { return l.Source == FromAgent })
+	return n.Near != "" || len(n.AllBlocks()) > 0 || slices.ContainsFunc(n.Links, func(l Link) bool { return l.Source == FromAgent })
+}
+
+// AllBlocks lists how the subnets of the network are divided, once for each ipam.
+func (n Network) AllBlocks() (all []Blocks) {
+	if n.Blocks != nil {
+		all = append(all, *n.Blocks)
+	}
+	for _, l := range n.Links {
+		if l.Blocks != nil && !slices.ContainsFunc(all, func(b Blocks) bool { return b.Path == l.Blocks.Path }) {
+			all = append(all, *l.Blocks)
+		}
+	}
+	return all
 }
 
 // CheckAgent returns an error with code 7 if there are links that only the agent can
@@ -139,18 +153,18 @@ func readBond(raw json.RawMessage, fields map[string]json.RawMessage, bondName s
 	links := withNames(readLinks(top, elements, h, cmp.Or(bondName, h.ifName)), names)
 	var options bond.Options
 	if h.attach == AttachEach {
-		options = readEachOptions(top, links)
+		options = readEachOptions(top, elements, links)
 	} else {
-		options = readBondOptions(top, links, cmp.Or(bondName, h.ifName), h.ipam != "", isBondCNI)
+		options = readBondOptions(top, links, cmp.Or(bondName, h.ifName), h, isBondCNI)
 	}
 	n := Network{
-		Attach: h.attach, Config: NewConfig(raw), CNIVersion: h.cniVersion, Name: h.name, Agent: h.agent, IPAM: h.ipam,
+		Attach: h.attach, Config: NewConfig(raw), CNIVersion: h.cniVersion, Name: h.name, Agent: h.agent, IPAM: h.ipam, Blocks: h.blocks,
 		Links: withVLAN(links, options[bond.VLAN], problems), PodLinks: podLinks(links), Options: options,
 		Require: readRequire(top), AllowLACP: readLACP(top, options[bond.Mode]), Lenient: isBondCNI,
 		Valid: valid, Warnings: append(warnings, checkUnknown(top)...),
 	}
 	if h.attach == AttachEach {
-		n.Links = withIPAM(n.Links, elements, readIPAMs(top, elements, n.Config))
+		n.Links = withIPAM(n.Links, top, elements, n.Config)
 	}
 	if n.Near = readNear(top); n.Near != "" {
 		n.AnyPrimary = !top.Has(bond.Primary)
@@ -199,8 +213,12 @@ func readValid(top strictjson.Object) (valid []GCAttachment) {
 	return valid
 }
 
-// head is what a network has other than its links and options. ipam is the bond's.
-type head struct{ cniVersion, name, ifName, agent, attach, ipam string }
+// head is what a network has other than its links and options. ipam and blocks are the
+// bond's.
+type head struct {
+	cniVersion, name, ifName, agent, attach, ipam string
+	blocks                                        *Blocks
+}
 
 func readHead(top strictjson.Object, bondName string) head {
 	h := head{cniVersion: top.Text("cniVersion"), name: networkName(top), ifName: top.Text("ifname"), agent: cmp.Or(top.Text("agent"), DefaultAgent), attach: readAttach(top)}
@@ -220,7 +238,7 @@ func readHead(top strictjson.Object, bondName string) head {
 		return h // each link has its own
 	}
 	if ipam, there := top.Object("ipam"); there && len(ipam.Fields) > 0 {
-		h.ipam = pluginType(ipam)
+		h.ipam, h.blocks = readIPAM(ipam)
 	}
 	return h
 }
@@ -261,12 +279,16 @@ func pluginType(o strictjson.Object) string {
 }
 
 // readBondOptions is readOptions, and settles what depends on ipam.
-func readBondOptions(top strictjson.Object, links []Link, bondName string, hasIPAM, isBondCNI bool) bond.Options {
+func readBondOptions(top strictjson.Object, links []Link, bondName string, h head, isBondCNI bool) bond.Options {
 	options := readOptions(top, links, bondName)
-	if options.AwaitsGateway() && !hasIPAM {
+	switch {
+	case !options.AwaitsGateway():
+	case h.ipam == "":
 		top.Problems.Add(code.GatewayIPAM, "ipam", "set ipam, or write the target's address", "is missing, but the bond is to probe the gateway that IPAM names")
+	case h.blocks != nil:
+		top.Problems.Add(code.GatewayIPAM, "ipam", "write the target's address", "is %s, which names no gateway, but the bond is to probe it", BlocksType)
 	}
-	if hasIPAM && options[bond.AcceptRA] == "" && !isBondCNI {
+	if h.ipam != "" && options[bond.AcceptRA] == "" && !isBondCNI {
 		options[bond.AcceptRA] = "0"
 	}
 	return options

@@ -212,7 +212,7 @@ func TestParseNetworkProblems(t *testing.T) {
 		{"a link is empty", links(vfs + `, {}`), "", 7, `network n: links[2]: has no source, want one of deviceID, config, pool or name`},
 		{"unknown key in a link", links(vfs + `, {"deviceId": "0000:3b:02.1"}`), "", 7, `network n: links[2].deviceId: is not a known key (did you mean deviceID?)`},
 		{"unknown key that is like no other", links(`{"deviceID": "0000:3b:02.0", "vlan": 7}, {"deviceID": "0000:5e:02.0"}`), "", 7, `network n: links[0].vlan: is not a known key`},
-		{"ipam in a link", links(`{"deviceID": "0000:3b:02.0", "ipam": {"type": "dhcp"}}, {"deviceID": "0000:5e:02.0"}`), "", 7, `network n: links[0].ipam: is not a known key (addresses belong to the bond: set ipam once, beside links)`},
+		{"ipam in a link", links(`{"deviceID": "0000:3b:02.0", "ipam": {"type": "dhcp"}}, {"deviceID": "0000:5e:02.0"}`), "", 7, `network n: links[0].ipam: is set for a link, but links of a bond have no addresses (set ipam once, beside links)`},
 		{"ipam in delegate", with(`"delegate": {"type": "sriov", "ipam": {"type": "dhcp"}}`), "", 7, `network n: delegate.ipam: is set for a link, but links of a bond have no addresses (set ipam once, beside links)`},
 		{"ipam in config", links(`{"deviceID": "0000:3b:02.0"}, {"config": {"type": "macvlan", "ipam": {"type": "dhcp"}}}`), "", 7, `network n: links[1].config.ipam: is set for a link, but links of a bond have no addresses (set ipam once, beside links)`},
 		{"ipam in a list", links(`{"deviceID": "0000:3b:02.0"}, {"config": {"plugins": [{"type": "macvlan"}, {"type": "x", "ipam": {"type": "dhcp"}}]}}`), "", 7, `network n: links[1].config.plugins[1].ipam: is set for a link, but links of a bond have no addresses (set ipam once, beside links)`},

@@ -36,6 +36,8 @@ func Compile(r Request, f Facts) (p Plan, warnings bond.Problems, err error) {
 		for _, l := range b.links {
 			p.Links = append(p.Links, l.Link)
 		}
+		c.checkHost()
+		p.Block, p.BlockIPAM = c.block(r.Network.Blocks, "the bond", 0, r.Network.Config)
 	}
 	if err := c.problems.Err(); err != nil {
 		return Plan{}, nil, cnierror.Errorf(cnierror.Node, "network %s: %w", r.Network.Name, err)

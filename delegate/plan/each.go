@@ -27,7 +27,9 @@ func (c *compiler) each() (links []Link, mtu int) {
 			"is each, and the pod asks for its default-route over this network, which has an interface for each link")
 	}
 	taken := slices.Clone(c.f.Tables)
+	c.checkHost()
 	for _, l := range planned {
+		l.Link = c.withBlock(l)
 		if l.IPAM != nil {
 			l.Table = freeTable(taken)
 			taken = append(taken, l.Table)
@@ -60,7 +62,10 @@ func (p Plan) Tables() (tables []int) {
 // IPAMs lists the interfaces of the plan that get addresses from an IPAM plugin, in order:
 // a bond, or each link. A chain has none.
 func (p Plan) IPAMs() (all []Addressed) {
-	if p.IPAM != "" {
+	switch {
+	case p.BlockIPAM != nil:
+		all = append(all, Addressed{p.IfName, *p.BlockIPAM})
+	case p.IPAM != "":
 		all = append(all, Addressed{p.IfName, netconf.Plugin{Type: p.IPAM, Config: p.Config}})
 	}
 	for _, l := range p.Links {

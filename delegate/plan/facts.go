@@ -14,6 +14,7 @@ type Facts struct {
 	Tables  []int                     // routing tables of the pod that are in use; looked for if links need some
 	Remains map[string]Remains        // by bond.Identity, or by name if a link has no device
 	NICs    []bond.NIC                // of the host, if the request has a pool
+	Keep    bool                      // keep runs; looked for if links need routes
 	Roots   map[string]string         // by PCI address: bond.PCIRoot, if the request asks for nearness
 }
 

@@ -53,8 +53,8 @@ func (c *compiler) nearPrimary(b plannedBond) bond.Options {
 }
 
 // nearestFirst returns the links of a network without a bond in the order of nearness. The
-// default names and the addresses are those of the places, so <ifname>-1 is the nearest. A
-// link that has a name in the configuration stays in its place.
+// default names are those of the places, so <ifname>-1 is the nearest. A link that has a name
+// in the configuration stays in its place.
 func (c *compiler) nearestFirst(links []plannedLink) []plannedLink {
 	if c.r.Network.Near == "" {
 		return links
@@ -74,7 +74,7 @@ func (c *compiler) nearestFirst(links []plannedLink) []plannedLink {
 	out := slices.Clone(links)
 	for i, place := range places {
 		out[place] = movable[i]
-		out[place].Name, out[place].IPAM = links[place].Name, links[place].IPAM
+		out[place].Name = links[place].Name
 	}
 	return out
 }

@@ -113,8 +113,8 @@ func TestNearUnknown(t *testing.T) {
 	}
 }
 
-// TestNearEach: without a bond the nearest link comes first. Names of the configuration stay
-// with their links, and addresses with their places.
+// TestNearEach: without a bond the nearest link comes first. Names of the configuration
+// and addresses stay with their links.
 func TestNearEach(t *testing.T) {
 	facts := nodeFacts()
 	facts.Plugins["static"] = true
@@ -123,16 +123,16 @@ func TestNearEach(t *testing.T) {
 		d.Port.NUMA = node
 		facts.Devices[device] = d
 	}
-	const ipam = `"ipam": [{"type": "static"}, {"type": "host-local"}], `
+	const static, local = `"ipam": {"type": "static"}, `, `"ipam": {"type": "host-local"}, `
 	for _, test := range []struct {
 		name, config string
 		want         map[string]string // each link's device and IPAM
 	}{
-		{"near", `"near": "devices", ` + ipam + `"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`,
-			map[string]string{"bond0-1": vfB + " static", "bond0-2": vfA + " host-local"}},
-		{"named", `"near": "devices", ` + ipam + `"links": [{"deviceID": "0000:3b:02.0", "name": "left"}, {"deviceID": "0000:5e:02.0"}]`,
+		{"near", `"near": "devices", "links": [{` + static + `"deviceID": "0000:3b:02.0"}, {` + local + `"deviceID": "0000:5e:02.0"}]`,
+			map[string]string{"bond0-1": vfB + " host-local", "bond0-2": vfA + " static"}},
+		{"named", `"near": "devices", "links": [{` + static + `"deviceID": "0000:3b:02.0", "name": "left"}, {` + local + `"deviceID": "0000:5e:02.0"}]`,
 			map[string]string{"left": vfA + " static", "bond0-2": vfB + " host-local"}},
-		{"not asked for", ipam + `"links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`,
+		{"not asked for", `"links": [{` + static + `"deviceID": "0000:3b:02.0"}, {` + local + `"deviceID": "0000:5e:02.0"}]`,
 			map[string]string{"bond0-1": vfA + " static", "bond0-2": vfB + " host-local"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

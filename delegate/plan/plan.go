@@ -31,9 +31,12 @@ type Plan struct {
 	Links       []Link         `json:"links"`              // for a chain, the one interface that its plugins make
 	Bond        bond.Spec      `json:"bond,omitzero"`      // the zero Spec if there is no bond
 	IPAM        string         `json:"ipam,omitempty"`     // the type of the bond's
+	Block       *Block         `json:"block,omitempty"`    // the bond's, if the subnets of its ipam are divided
 	Group       Group          `json:"group,omitzero"`
 
 	After []netconf.Plugin `json:"after,omitempty"` // those after the bond in its list
+
+	BlockIPAM *netconf.Plugin `json:"blockIPAM,omitempty"` // with Block: what gives the bond addresses
 
 	// These are as in agentapi.Attachment.
 	DefaultRoute   []netip.Addr    `json:"defaultRoute,omitzero"`
@@ -59,6 +62,7 @@ type Link struct {
 	VFBefore        *bond.VF         `json:"admin,omitempty"`
 	IPAM            *netconf.Plugin  `json:"ipam,omitempty"`  // what gives it addresses of its own; nil: none
 	Table           int              `json:"table,omitempty"` // for what leaves from these addresses
+	Block           *Block           `json:"block,omitempty"` // if the subnets of its ipam are divided
 }
 
 // Key returns the key of the plan's Record.

@@ -20,6 +20,7 @@ type Request struct {
 
 	// These are as in agentapi.Attachment.
 	Near           *agentapi.Near
+	HostIndex      *int
 	DefaultRoute   []netip.Addr
 	DeviceInfo     json.RawMessage
 	DeviceInfoFile string
