@@ -66,7 +66,7 @@ images() {
 }
 
 inputs() {
-	(cd "$here" && cat setup.sh ../compile.sh $(find programs -type f | sort) forward/*.go pause/*.go && cd ../.. && cat deploy/image/main.go tests/demo/probe/*.go && go version) | sha256sum
+	(cd "$here" && cat setup.sh ../compile.sh $(find programs -type f | sort) forward/*.go pause/*.go && cd ../.. && cat deploy/{image,oci,archive}/*.go tests/demo/probe/*.go && go version) | sha256sum
 }
 current() { [ "$(cat "$made/stamp" 2>/dev/null)" = "$wanted" ]; }
 
