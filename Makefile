@@ -28,7 +28,7 @@ export GOFLAGS := $(sort $(shell $(GO) env GOFLAGS) -trimpath -gcflags=all=-dwar
 # Which kernels the lab has, and is tested on.
 export KERNELS
 
-.PHONY: help build programs plugin tool image demo demo-node failover bench faults test soak unit conformance kernel life fuzz e2e monitoring admission lint lab lab-setup cluster cluster-setup clean
+.PHONY: help build programs plugin tool image release release-check demo demo-node failover bench faults test soak unit conformance kernel life fuzz e2e monitoring admission lint lab lab-setup cluster cluster-setup clean
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,12 @@ image: programs ## the agent's image, without a container engine: build/image.ta
 	$(GO) run ./deploy/image -o $(BUILD)/image.tar -name $(IMAGE) -entrypoint /multibond-agent \
 		-file /multibond-agent=$(AGENT) -file /multibond=$(PLUGIN)
 
+release: ## all that a release consists of, for VERSION=v0.3.0 (DIRTY=1: a trial): build/release
+	$(GO) run ./deploy/release -version '$(VERSION)' -o $(BUILD)/release $(if $(DIRTY),-dirty)
+
+release-check: ## the release of the last commit made twice, in two directories, and compared
+	$(GO) run ./deploy/release -check
+
 demo: plugin lab-setup ## a bond's failover on a node; then, once it is built, on a cluster: build/report/demo-node.json, demo.json
 	$(GO) run ./tests/demo -cluster -kernel $(KERNEL) -plugin $(PLUGIN)
 
@@ -71,8 +77,8 @@ faults: programs lab-setup ## a campaign of random faults, ROUNDS of it by SEED:
 test: programs lab-setup cluster-setup ## unit tests, alert rules, admission policies and conformance here, kernel tests in the lab on each of KERNELS, a campaign, end-to-end tests
 	@tests/parts.sh unit monitoring admission conformance kernel 'faults ROUNDS=60' e2e
 
-soak: programs lab-setup ## what takes hours: TestLife three moves deep, fuzzing, campaigns of SEEDS, each of ROUNDS
-	@tests/parts.sh unit monitoring admission conformance life fuzz kernel $(foreach s,$(SEEDS),'faults SEED=$s REPORT=faults-$s.json') e2e
+soak: programs lab-setup ## what takes hours: the release twice, TestLife three moves deep, fuzzing, campaigns of SEEDS, each of ROUNDS
+	@tests/parts.sh unit monitoring admission conformance release-check life fuzz kernel $(foreach s,$(SEEDS),'faults SEED=$s REPORT=faults-$s.json') e2e
 
 unit: ## the unit tests, without the lab
 	$(GO) test ./bond/... ./delegate/... ./kubeclient/... ./cmd/... ./deploy/... ./tests/rules/... ./tests/demo/... ./tests/bench/...
