@@ -42,6 +42,9 @@ type Options struct {
 	// Misconfigured is why the cluster's configuration was not installed, which an event
 	// on the node tells.
 	Misconfigured error
+
+	// HostsFile is where the agent writes the other hosts for keep.
+	HostsFile string
 }
 
 // The timeouts of an agent. All requests of one lookup fit into workTimeout.
@@ -72,6 +75,7 @@ type Agent struct {
 	watcher    *watcher
 	teller     *teller
 	node       *nodeTeller // nil: the agent has no pod
+	hosts      *hosts
 	metrics    *Metrics
 	listening  atomic.Bool
 	nodeless   bool        // its token names its pod, and no node
@@ -100,7 +104,7 @@ func newAgent(o Options, config *rest.Config) (*Agent, error) {
 	}
 	a := &Agent{options: o, kubelet: o.Kubelet, machine: o.Machine, metrics: metrics, log: o.Log, source: source{node: o.Node, api: api}}
 	own, node := podOf(config.BearerToken)
-	a.nodeless = own.Name != "" && node == ""
+	a.nodeless = own.Name != "" && node.Name == ""
 	if a.nodeless {
 		o.Log.Warn(namesNoNode)
 	}
@@ -131,6 +135,9 @@ func newAgent(o Options, config *rest.Config) (*Agent, error) {
 		return nil, err
 	}
 	metrics.registry.MustRegister(a.watcher)
+	if a.hosts, err = newHosts(api, node, own.Namespace, o.HostsFile, o.Machine.NICs, o.Log); err != nil {
+		return nil, err
+	}
 	if own.Name != "" {
 		a.node = &nodeTeller{own: own, version: o.Version, machine: o.Machine, kubelet: o.Kubelet, records: o.Records, source: a.source, watcher: a.watcher, log: o.Log}
 	}
@@ -145,7 +152,7 @@ func UseLog(log *slog.Logger) { klog.SetSlogLogger(calmLog(log)) }
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	parts := []func(context.Context) error{a.follow, a.publishQueued, a.teller.follow}
+	parts := []func(context.Context) error{a.follow, a.publishQueued, a.teller.follow, a.hosts.follow}
 	if a.options.Misconfigured != nil {
 		parts = append(parts, a.tellMisconfigured)
 	}

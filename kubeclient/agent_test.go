@@ -24,6 +24,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/netconf"
@@ -46,7 +47,8 @@ type rig struct {
 	kubelet *kubefake.Kubelet
 	options Options
 	agent   *Agent
-	front   string       // address in front of the API server, if not empty
+	front   string // address in front of the API server, if not empty
+	token   string
 	prepare func(*Agent) // before it runs
 	stop    func()       // stops the agent and waits until it has ended
 }
@@ -68,6 +70,7 @@ func nodeFiles() Machine {
 		},
 		DeviceInfo:    fstest.MapFS{"dp/intel.com-b-0000:02:10.0-device.json": {Data: []byte(`{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:02:10.0","vhost-net":"/dev/vhost-net"}}`)}},
 		DeviceInfoDir: "/devinfo",
+		NICs:          func() ([]bond.NIC, error) { return nil, nil },
 	}
 }
 
@@ -132,6 +135,7 @@ func (r *rig) startUnready() {
 	if r.front != "" {
 		config.Host = r.front
 	}
+	config.BearerToken = r.token
 	agent, err := newAgent(r.options, config)
 	require.NoError(r.t, err)
 	agent.publisher.firstWait, agent.publisher.lastWait, agent.publisher.longestWait = 5*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond

@@ -10,6 +10,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -34,12 +35,13 @@ const (
 	eventResource = "events"
 	claimResource = "resourceclaims"
 	sliceResource = "resourceslices"
+	leaseResource = "leases"
 )
 
 // api is a client of the API server for the few requests that the agent sends. A
 // clientset for every group of Kubernetes would be most of the agent's memory.
 type api struct {
-	core, nads, resources rest.Interface
+	core, nads, resources, leases rest.Interface
 
 	timeout time.Duration // for one request
 	count   func(verb, resource string)
@@ -61,7 +63,7 @@ func clusterConfig(file string) (*rest.Config, error) {
 
 func newAPI(config *rest.Config, timeout time.Duration, count func(verb, resource string)) (*api, error) {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, resourcev1.AddToScheme, nettypes.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, resourcev1.AddToScheme, nettypes.AddToScheme, coordinationv1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, err
 		}
@@ -71,10 +73,11 @@ func newAPI(config *rest.Config, timeout time.Duration, count func(verb, resourc
 	}
 	const compact = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	a := &api{timeout: timeout, count: count}
-	var errs [3]error
+	var errs [4]error
 	a.core, errs[0] = client("/api", corev1.SchemeGroupVersion, compact)
 	a.resources, errs[1] = client("/apis", resourcev1.SchemeGroupVersion, compact)
 	a.nads, errs[2] = client("/apis", nettypes.SchemeGroupVersion, runtime.ContentTypeJSON)
+	a.leases, errs[3] = client("/apis", coordinationv1.SchemeGroupVersion, compact)
 	return a, errors.Join(errs[:]...)
 }
 

@@ -27,6 +27,10 @@ type Attachment struct {
 	// Near says where what the links should be near is; nil if they need not be near anything.
 	Near *agentapi.Near
 
+	// Hosts is how many hosts there is room for in its subnets; 0: it needs no number of this
+	// host.
+	Hosts int
+
 	// Args are the pairs that its plugins get in CNI_ARGS in addition to the runtime's.
 	Args string
 
@@ -167,7 +171,9 @@ func (f found) attachment(devices []string, infoFile func(Element) string) (Atta
 	config, doubts, err := f.configure(devices, infoFile)
 	assigned := slices.DeleteFunc(devices, func(device string) bool { return device == "" })
 	one := Attachment{Element: f.element, Network: f.network, Config: config, Devices: assigned, Bond: f.bond != nil, Doubts: slices.Concat(f.element.Doubts, doubts)}
-	if !one.Bond {
+	if one.Bond {
+		one.Hosts = f.bond.hosts
+	} else {
 		one.Args = f.element.cniArgs()
 	}
 	return one, err

@@ -31,6 +31,7 @@ type BondNetwork struct {
 	links   []bondLink
 	least   int    // minLinks; 0 for all links
 	near    string // as in netconf.Network; package netconf reports what is wrong with it
+	hosts   int    // how many hosts its ipam has room for; 0: it needs no number of this one
 }
 
 // bondLink is one element of "links".
@@ -56,6 +57,7 @@ func ReadBond(n Network, resolve func(types.NamespacedName) (Network, error)) (B
 	r := bondReader{namespace: n.Name.Namespace, resolve: resolve}
 	var links []json.RawMessage
 	top.rest.Read("links", &links, "a list of links")
+	b.hosts = readHosts(top.rest)
 	for i, text := range links {
 		b.links = append(b.links, r.readLink(text, fmt.Sprintf("links[%d]", i)))
 	}
@@ -63,6 +65,19 @@ func ReadBond(n Network, resolve func(types.NamespacedName) (Network, error)) (B
 		return b, fmt.Errorf("network %s: %w", n.Name, err)
 	}
 	return b, nil
+}
+
+// readHosts returns how many hosts there is room for in the subnets that the ipam of a network
+// or of its links divides, or 0 if none does.
+func readHosts(network strictjson.Object) (hosts int) {
+	network.Problems = &bond.Problems{} // package netconf reports what is wrong with it
+	for _, o := range append(network.Each("links"), network) {
+		var b netconf.Blocks
+		if ipam, _ := o.Object("ipam"); ipam.Text("type") == netconf.BlocksType && ipam.Read("hostBlock", &b.HostBits, "") {
+			hosts = max(hosts, b.Hosts())
+		}
+	}
+	return hosts
 }
 
 // bondReader reads the links of one bond network.

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -47,6 +48,8 @@ func kindName(of runtime.Object) string {
 	switch of.(type) {
 	case *corev1.Pod:
 		return podResource
+	case *coordinationv1.Lease:
+		return leaseResource
 	default:
 		return nadResource
 	}

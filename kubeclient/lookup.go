@@ -50,6 +50,9 @@ func (a *Agent) lookup(ctx context.Context, l agentapi.Lookup) (reply agentapi.L
 	reply.Attachments = []agentapi.Attachment{}
 	for i, one := range attachments {
 		out := s.attachment(one)
+		if out.HostIndex, err = s.hostIndex(one); err != nil {
+			return reply, fmt.Errorf("network %s: %w", out.Name, err)
+		}
 		out.Default = networks.hasDefault && i == 0 && !l.Secondary
 		reply.Attachments = append(reply.Attachments, out)
 	}
@@ -138,6 +141,15 @@ func (s *search) containers() ([]Container, error) {
 		containers = append(containers, FromClaims(claims))
 	}
 	return containers, nil
+}
+
+// hostIndex returns the number of this host for a network, or nil if it needs none.
+func (s *search) hostIndex(a Attachment) (*int, error) {
+	if a.Hosts == 0 {
+		return nil, nil
+	}
+	index, err := s.hosts.index(s.ctx, a.Hosts)
+	return &index, err
 }
 
 func (s *search) attachment(a Attachment) agentapi.Attachment {

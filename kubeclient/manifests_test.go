@@ -104,10 +104,11 @@ func TestFiles(t *testing.T) {
 func TestRights(t *testing.T) {
 	t.Chdir(manifests)
 	var got []string
-	for _, r := range onlyObject[*rbacv1.ClusterRole](t, "rbac.yaml").Rules {
+	rules := append(onlyObject[*rbacv1.ClusterRole](t, "rbac.yaml").Rules, onlyObject[*rbacv1.Role](t, "rbac.yaml").Rules...)
+	for _, r := range rules {
 		got = append(got, strings.Join(r.APIGroups, ",")+" "+strings.Join(r.Resources, ",")+" "+strings.Join(r.Verbs, ","))
 	}
-	want := []string{"k8s.cni.cncf.io network-attachment-definitions get,list,watch", " pods get,list,watch", " pods/status patch", " events create"}
+	want := []string{"k8s.cni.cncf.io network-attachment-definitions get,list,watch", " pods get,list,watch", " pods/status patch", " events create", "coordination.k8s.io leases list,watch,create,patch"}
 	assert.Equal(t, want, got)
 }
 

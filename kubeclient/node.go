@@ -18,6 +18,9 @@ type Machine struct {
 	Bin        fs.FS // CNI plugins; nil: not seen
 	DeviceInfo fs.FS // files of the device-info specification (v1.1), in cni and dp
 
+	// NICs returns the NICs of the host.
+	NICs func() ([]bond.NIC, error)
+
 	// DeviceInfoDir is the path at which plugins find DeviceInfo.
 	DeviceInfoDir string
 }

@@ -15,22 +15,22 @@ const namesNoNode = "the agent's token names no node, so the admission policies 
 // podOf returns the pod that a token was made for, and its node, which tokens name since
 // Kubernetes 1.32. The claims are those of KEP-4193. Of what is not a pod's token both are
 // empty.
-func podOf(token string) (pod agentapi.Pod, node string) {
+func podOf(token string) (pod agentapi.Pod, node nodeRef) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
-		return pod, ""
+		return pod, node
 	}
 	var claims struct {
 		Kubernetes struct {
 			Namespace string
 			Pod       struct{ Name, UID string }
-			Node      struct{ Name string }
+			Node      nodeRef
 		} `json:"kubernetes.io"`
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil || json.Unmarshal(payload, &claims) != nil {
-		return pod, ""
+		return pod, node
 	}
 	is := claims.Kubernetes
-	return agentapi.Pod{Namespace: is.Namespace, Name: is.Pod.Name, UID: is.Pod.UID}, is.Node.Name
+	return agentapi.Pod{Namespace: is.Namespace, Name: is.Pod.Name, UID: is.Pod.UID}, is.Node
 }

@@ -9,12 +9,15 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
 
+	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/kubeclient"
 )
 
@@ -116,8 +119,20 @@ func parse(args []string, getenv func(string) string, usage io.Writer) (o kubecl
 	if *cluster != "" {
 		_, _, o.Misconfigured = readConfig(*cluster)
 	}
+	o.HostsFile = agentapi.HostsFile
+	o.Machine.NICs = func() ([]bond.NIC, error) { return readNICs(os.DirFS(*sysfs)) }
 	o.Version, o.Machine.Bin = releaseVersion, os.DirFS(*bin)
 	o.Records = func() ([]kubeclient.Recorded, error) { return readRecords(*records) }
 	o.Machine.Root, o.Machine.Sys, o.Machine.ConfDir, o.Machine.DeviceInfo = os.DirFS("/"), os.DirFS(*sysfs), os.DirFS(o.ConfDir), os.DirFS(o.Machine.DeviceInfoDir)
 	return o, level, nil
+}
+
+// readNICs reads the NICs of the host.
+func readNICs(sys fs.FS) ([]bond.NIC, error) {
+	host, err := bond.System{}.Host()
+	if err != nil {
+		return nil, err
+	}
+	defer host.Close()
+	return bond.SurveyNICs(sys, host)
 }

@@ -36,6 +36,7 @@ const (
 	Claims = "resourceclaims"
 	Slices = "resourceslices"
 	Sets   = "daemonsets"
+	Leases = "leases"
 )
 
 // API is an API server with state that is reached over HTTP. It answers the
@@ -79,13 +80,14 @@ func (f *API) Config() *rest.Config { return &rest.Config{Host: "http://" + f.Ad
 
 func (f *API) serve(l net.Listener) {
 	mux := http.NewServeMux()
-	for _, base := range []string{"/api/v1", "/apis/k8s.cni.cncf.io/v1", "/apis/resource.k8s.io/v1", "/apis/apps/v1"} {
+	for _, base := range []string{"/api/v1", "/apis/k8s.cni.cncf.io/v1", "/apis/resource.k8s.io/v1", "/apis/apps/v1", "/apis/coordination.k8s.io/v1"} {
 		mux.HandleFunc("GET "+base+"/{resource}", f.list)
 		mux.HandleFunc("GET "+base+"/namespaces/{namespace}/{resource}", f.list)
 		mux.HandleFunc("GET "+base+"/namespaces/{namespace}/{resource}/{name}", f.get)
 		mux.HandleFunc("POST "+base+"/namespaces/{namespace}/{resource}", f.create)
 		mux.HandleFunc("PUT "+base+"/namespaces/{namespace}/{resource}/{name}/status", f.update)
 		mux.HandleFunc("PATCH "+base+"/namespaces/{namespace}/{resource}/{name}/status", f.patch)
+		mux.HandleFunc("PATCH "+base+"/namespaces/{namespace}/{resource}/{name}", f.patch)
 	}
 	mux.HandleFunc("GET /api/v1/namespaces/{namespace}/pods/{name}/log", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, "the log of "+r.PathValue("name"))
@@ -160,9 +162,9 @@ func (f *API) tell(resource string, c change) {
 }
 
 var (
-	kinds = map[string]string{Pods: "Pod", NADs: "NetworkAttachmentDefinition", Events: "Event", Claims: "ResourceClaim", Slices: "ResourceSlice", Sets: "DaemonSet"}
+	kinds = map[string]string{Pods: "Pod", NADs: "NetworkAttachmentDefinition", Events: "Event", Claims: "ResourceClaim", Slices: "ResourceSlice", Sets: "DaemonSet", Leases: "Lease"}
 
-	versions = map[string]string{Pods: "v1", NADs: "k8s.cni.cncf.io/v1", Events: "v1", Claims: "resource.k8s.io/v1", Slices: "resource.k8s.io/v1", Sets: "apps/v1"}
+	versions = map[string]string{Pods: "v1", NADs: "k8s.cni.cncf.io/v1", Events: "v1", Claims: "resource.k8s.io/v1", Slices: "resource.k8s.io/v1", Sets: "apps/v1", Leases: "coordination.k8s.io/v1"}
 )
 
 // Merge applies a JSON merge patch (RFC 7396) to a copy of old.
@@ -287,7 +289,8 @@ func (f *API) patch(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var patch map[string]any
-	if err := json.NewDecoder(r.Body).Decode(&patch); err != nil || r.Header.Get("Content-Type") != "application/strategic-merge-patch+json" {
+	kind := map[bool]string{true: "application/merge-patch+json", false: "application/strategic-merge-patch+json"}[resource == Leases]
+	if err := json.NewDecoder(r.Body).Decode(&patch); err != nil || r.Header.Get("Content-Type") != kind {
 		answerStatus(w, http.StatusBadRequest, metav1.StatusReasonBadRequest, fmt.Sprint(err))
 		return
 	}
@@ -369,12 +372,16 @@ func (f *API) create(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	name := object["metadata"].(map[string]any)["name"].(string)
-	if f.Object(resource, namespace, name) != nil {
+	key := strings.Join([]string{resource, namespace, name}, "/")
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	if f.objects[key] != nil {
 		answerStatus(w, http.StatusConflict, metav1.StatusReasonAlreadyExists, fmt.Sprintf("%s %q already exists", resource, name))
 		return
 	}
-	f.Put(resource, namespace, name, object)
-	answer(w, http.StatusCreated, f.Object(resource, namespace, name))
+	object = Merge(object, map[string]any{"metadata": map[string]any{"uid": fmt.Sprintf("uid-%d", f.version)}})
+	f.store(resource, namespace, name, object)
+	answer(w, http.StatusCreated, f.objects[key])
 }
 
 // fieldsOf returns the fields of an object that clients select by.

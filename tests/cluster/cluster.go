@@ -232,7 +232,10 @@ func (c *Cluster) As(ctx context.Context, token, method, path, body string) (ans
 		return "", err
 	}
 	request.Header.Set("Authorization", "Bearer "+token)
-	request.Header.Set("Content-Type", "application/strategic-merge-patch+json")
+	request.Header.Set("Content-Type", "application/json")
+	if method == http.MethodPatch {
+		request.Header.Set("Content-Type", "application/strategic-merge-patch+json")
+	}
 	response, err := client.Do(request)
 	if err != nil {
 		return "", err

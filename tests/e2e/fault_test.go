@@ -227,9 +227,39 @@ func TestPolicy(t *testing.T) {
 	out, err := c.As(t.Context(), token, "PATCH", "/api/v1/namespaces/multibond-system/pods/"+agent+"/status?dryRun=All", tells)
 	require.NoError(t, err)
 	assert.Contains(t, out, "200 OK", "what it tells of its node")
-	for _, path := range []string{"/api/v1/secrets", "/api/v1/nodes"} {
+	s.tryLeases(token)
+	for _, path := range []string{"/api/v1/secrets", "/api/v1/nodes", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"} {
 		out, err := c.As(t.Context(), token, "GET", path, "")
 		assert.NoError(t, err, path)
 		assert.Regexp(t, "^403 ", out, path)
+	}
+}
+
+// tryLeases: an agent takes numbers for its own node only.
+func (s *scene) tryLeases(token string) {
+	s.Helper()
+	node := strings.Fields(s.kubectl("get", "nodes", "-o", "jsonpath={.items[0].metadata.name} {.items[0].metadata.uid}"))
+	lease := func(name, holder, owner, uid string) string {
+		return fmt.Sprintf(`{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": %q, "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": %q, "uid": %q}]},
+			"spec": {"holderIdentity": %q}}`, name, owner, uid, holder)
+	}
+	const path, only = "/apis/coordination.k8s.io/v1/namespaces/multibond-system/leases", "the agent may only write Leases multibond-host-N whose holder and owner is its own node"
+	for _, test := range []struct{ name, verb, path, lease, words string }{
+		{"its own", "POST", path + "?dryRun=All", lease("multibond-host-65000", node[0], node[0], node[1]), "201 Created"},
+		{"another holder", "POST", path, lease("multibond-host-65000", "elsewhere", node[0], node[1]), only},
+		{"another owner", "POST", path, lease("multibond-host-65000", node[0], "elsewhere", node[1]), only},
+		{"a node that is not there any more", "POST", path, lease("multibond-host-65000", node[0], node[0], "00000000-0000-0000-0000-000000000000"), only},
+		{"another name", "POST", path, lease("leader", node[0], node[0], node[1]), only},
+		{"another namespace", "POST", strings.Replace(path, "multibond-system", s.namespace, 1), lease("multibond-host-65000", node[0], node[0], node[1]), "403 Forbidden"},
+		{"that of another node", "PATCH", path + "/multibond-host-65001", lease("multibond-host-65001", node[0], node[0], node[1]), "the agent may not change the Lease of another node"},
+		{"to give one up", "DELETE", path + "/multibond-host-65001", "", "403 Forbidden"},
+	} {
+		if test.verb == "PATCH" {
+			s.pipe(lease("multibond-host-65001", "elsewhere", node[0], node[1]), "-n", "multibond-system", "create", "-f", "-")
+			defer s.kubectl("-n", "multibond-system", "delete", "lease", "multibond-host-65001")
+		}
+		out, err := c.As(s.Context(), token, test.verb, test.path, test.lease)
+		require.NoError(s, err)
+		assert.Contains(s, out, test.words, test.name)
 	}
 }

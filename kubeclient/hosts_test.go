@@ -1,0 +1,240 @@
+package kubeclient
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	cnitypes "github.com/containernetworking/cni/pkg/types"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/agentapi"
+	"github.com/multibond/multibond/kubeclient/kubefake"
+)
+
+// railsNAD is a network whose ipam divides subnets.
+const railsNAD = `{"cniVersion": "1.0.0", "name": "rails", "type": "multibond", "attach": "each", "links": [{"deviceID": "0000:01:10.0"}],
+	"ipam": {"type": "multibond", "subnet": "192.168.0.0/16", "hostBlock": 6}}`
+
+// hostRig returns the agent of a node with a NIC, and the pod demo/r with such a network.
+func hostRig(t *testing.T, api *kubefake.API, node, uid string, addresses ...string) *rig {
+	t.Helper()
+	r := newRig(t)
+	if api != nil {
+		r.api = api
+	}
+	r.api.Put(nadResource, "demo", "rails", nadObject(railsNAD))
+	for _, name := range []string{"r", "r-" + node} {
+		object := podObject("uid-"+name, map[string]any{NetworksAnnotation: "rails"})
+		object["spec"].(map[string]any)["nodeName"] = node
+		r.api.Put(podResource, "demo", name, object)
+	}
+	r.options.Node, r.options.HostsFile = node, filepath.Join(kubefake.ShortDir(t), "hosts.json")
+	claims := fmt.Sprintf(`{"kubernetes.io": {"namespace": "multibond-system", "node": {"name": %q, "uid": %q}}}`, node, uid)
+	r.token = "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2ln"
+	give(r, addresses...)
+	r.prepare = func(a *Agent) {
+		a.hosts.every, a.hosts.settle, a.hosts.conflict = 5*time.Millisecond, time.Millisecond, 2*time.Millisecond
+	}
+	return r
+}
+
+// give gives the NIC of an agent addresses.
+func give(r *rig, addresses ...string) {
+	n := bond.NIC{Link: bond.Link{Name: "eth1"}}
+	for _, text := range addresses {
+		n.IPs = append(n.IPs, netip.MustParsePrefix(text))
+	}
+	r.options.Machine.NICs = func() ([]bond.NIC, error) { return []bond.NIC{n, {Link: bond.Link{Name: "eth2"}}}, nil }
+}
+
+// number returns the number of the agent's host.
+func (r *rig) number() int {
+	r.t.Helper()
+	reply, err := r.client().Lookup(r.t.Context(), railsLookupOf(r.options.Node))
+	require.NoError(r.t, err)
+	require.NotNil(r.t, reply.Attachments[0].HostIndex)
+	return *reply.Attachments[0].HostIndex
+}
+
+func railsLookupOf(node string) agentapi.Lookup { return lookupOf("demo", "r-"+node, "uid-r-"+node) }
+
+// peers waits until the file for keep has these hosts.
+func (r *rig) peers(want agentapi.Hosts) {
+	r.t.Helper()
+	eventually(r.t, func(c *assert.CollectT) {
+		got, err := agentapi.ReadHosts(r.options.HostsFile)
+		require.NoError(c, err)
+		assert.Equal(c, want, got)
+	})
+}
+
+// TestHostNumber: a host has a number once a network needs one, keeps it, and asks for it once.
+func TestHostNumber(t *testing.T) {
+	r := hostRig(t, nil, "n1", "u1", "10.0.1.1/24", "fe80::1/64")
+	r.pod("demo", "p", "uid-p", "bond-net1@bond0")
+	r.start()
+	reply, err := r.client().Lookup(t.Context(), pLookup)
+	require.NoError(t, err)
+	assert.Nil(t, reply.Attachments[0].HostIndex)
+	assert.Empty(t, r.api.Requests(), "no network needs a number")
+	assert.NoFileExists(t, r.options.HostsFile)
+
+	assert.Equal(t, 0, r.number())
+	got := r.api.Requests()
+	assert.Equal(t, 1, got["create leases"])
+	assert.Equal(t, 1, got["watch leases"])
+	lease := r.api.Object(leaseResource, "multibond-system", "multibond-host-0")
+	require.NotNil(t, lease)
+	assert.Equal(t, map[string]any{"holderIdentity": "n1"}, lease["spec"])
+	meta := lease["metadata"].(map[string]any)
+	assert.Equal(t, []any{map[string]any{"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "u1"}}, meta["ownerReferences"])
+	assert.Equal(t, map[string]any{"multibond.io/nics": `[{"name":"eth1","addresses":["10.0.1.1/24"]}]`}, meta["annotations"])
+	r.peers(agentapi.Hosts{Self: agentapi.Self{Index: 0, Node: "n1"}, Hosts: []agentapi.PeerHost{}})
+	assert.Equal(t, 0, r.number())
+	r.requests(map[string]int{})
+
+	// A Lease with a lower number that has become free changes nothing, nor does a restart.
+	r.stop()
+	r.start()
+	assert.Equal(t, 0, r.number())
+	assert.Zero(t, r.api.Requests()["create leases"])
+
+	// One that somebody deletes is made again, with its number.
+	r.api.Remove(leaseResource, "multibond-system", "multibond-host-0")
+	eventually(t, func(c *assert.CollectT) {
+		assert.NotNil(c, r.api.Object(leaseResource, "multibond-system", "multibond-host-0"))
+	})
+	assert.Equal(t, 0, r.number())
+
+	// Addresses that change are told.
+	r.stop()
+	give(r, "10.0.1.7/24", "2001:db8::7/64")
+	r.start()
+	eventually(t, func(c *assert.CollectT) {
+		meta := r.api.Object(leaseResource, "multibond-system", "multibond-host-0")["metadata"].(map[string]any)
+		assert.Equal(c, map[string]any{"multibond.io/nics": `[{"name":"eth1","addresses":["10.0.1.7/24","2001:db8::7/64"]}]`}, meta["annotations"])
+	})
+}
+
+// TestHostNumbersAtOnce: agents that begin at the same instant have different numbers, for
+// which there is room.
+func TestHostNumbersAtOnce(t *testing.T) {
+	api := kubefake.NewAPI(t)
+	const hosts = 16
+	var rigs []*rig
+	for i := range hosts {
+		r := hostRig(t, api, fmt.Sprint("n", i), fmt.Sprint("u", i))
+		r.start()
+		rigs = append(rigs, r)
+	}
+	numbers := make([]int, hosts)
+	begin := make(chan struct{})
+	var all sync.WaitGroup
+	for i, r := range rigs {
+		all.Go(func() {
+			<-begin
+			reply, err := r.client().Lookup(t.Context(), railsLookupOf(r.options.Node))
+			if assert.NoError(t, err) {
+				numbers[i] = *reply.Attachments[0].HostIndex
+			}
+		})
+	}
+	close(begin)
+	all.Wait()
+	t.Logf("numbers %v, requests %v", numbers, api.Requests())
+	sorted := slices.Sorted(slices.Values(numbers))
+	assert.Len(t, slices.Compact(sorted), hosts, "%v", numbers)
+	assert.Less(t, sorted[hosts-1], 64)
+	for i, r := range rigs {
+		assert.Equal(t, numbers[i], r.number(), "each keeps its own")
+	}
+}
+
+// TestHostNumbersFill: the last free number for which there is room is taken before those
+// above, and the host's own is that of its Node, not of an earlier one of its name.
+func TestHostNumbersFill(t *testing.T) {
+	api := kubefake.NewAPI(t)
+	for i := range 64 {
+		if i != 41 {
+			holder := fmt.Sprint("other", i)
+			if i == 5 {
+				holder = "n1"
+			}
+			api.Put(leaseResource, "multibond-system", fmt.Sprint("multibond-host-", i), leaseObject(holder, "u-before", ""))
+		}
+	}
+	first := hostRig(t, api, "n1", "u1")
+	first.start()
+	assert.Equal(t, 41, first.number())
+	second := hostRig(t, api, "n2", "u2")
+	second.start()
+	assert.Equal(t, 64, second.number(), "the plugin refuses it, with the numbers")
+}
+
+func leaseObject(holder, uid, nics string) map[string]any {
+	meta := map[string]any{"labels": map[string]any{"app.kubernetes.io/name": "multibond", "app.kubernetes.io/component": "host"},
+		"ownerReferences": []any{map[string]any{"apiVersion": "v1", "kind": "Node", "name": holder, "uid": uid}}}
+	if nics != "" {
+		meta["annotations"] = map[string]any{nicsAnnotation: nics}
+	}
+	return map[string]any{"metadata": meta, "spec": map[string]any{"holderIdentity": holder}}
+}
+
+// TestHostsFollow: keep's file has the other hosts, follows them, and is kept up by the next
+// agent before any pod starts.
+func TestHostsFollow(t *testing.T) {
+	r := hostRig(t, nil, "n1", "u1", "10.0.1.1/24")
+	put := func(index int, holder, nics string) {
+		r.api.Put(leaseResource, "multibond-system", fmt.Sprint("multibond-host-", index), leaseObject(holder, "u", nics))
+	}
+	put(0, "n0", `[{"name":"eth1","addresses":["10.0.1.9/24"]}]`)
+	r.api.Put(leaseResource, "multibond-system", "somebody-elses", leaseObject("n9", "u", ""))
+	r.start()
+	assert.Equal(t, 1, r.number())
+	peer := func(index int, node string, addresses ...string) agentapi.PeerHost {
+		p := agentapi.PeerHost{Index: index, Node: node, NICs: []agentapi.HostNIC{}}
+		for _, text := range addresses {
+			p.NICs = append(p.NICs, agentapi.HostNIC{Name: "eth1", Addresses: []netip.Prefix{netip.MustParsePrefix(text)}})
+		}
+		return p
+	}
+	self := agentapi.Self{Index: 1, Node: "n1"}
+	r.peers(agentapi.Hosts{Self: self, Hosts: []agentapi.PeerHost{peer(0, "n0", "10.0.1.9/24")}})
+	put(12, "n12", `[{"name":"eth1","addresses":["10.0.1.12/24"]}]`)
+	put(3, "n3", `{"name": "no list"}`)
+	put(0, "n0", `[{"name":"eth1","addresses":["10.0.1.10/24"]}]`)
+	r.peers(agentapi.Hosts{Self: self, Hosts: []agentapi.PeerHost{peer(0, "n0", "10.0.1.10/24"), peer(3, "n3"), peer(12, "n12", "10.0.1.12/24")}})
+	r.stop()
+	r.api.Remove(leaseResource, "multibond-system", "multibond-host-3")
+	r.start()
+	r.peers(agentapi.Hosts{Self: self, Hosts: []agentapi.PeerHost{peer(0, "n0", "10.0.1.10/24"), peer(12, "n12", "10.0.1.12/24")}})
+	written, err := os.Stat(r.options.HostsFile)
+	require.NoError(t, err)
+	assert.EqualValues(t, 0o600, written.Mode().Perm())
+}
+
+// TestHostNumberRefused: what keeps a host from having a number is told, and tried again.
+func TestHostNumberRefused(t *testing.T) {
+	r := hostRig(t, nil, "n1", "u1")
+	r.api.Refusing("create leases", 403)
+	r.start()
+	_, err := r.client().Lookup(t.Context(), railsLookupOf("n1"))
+	refused(t, err, cnitypes.ErrTryAgainLater, "network demo/rails: the number of this host: making Lease multibond-system/multibond-host-0: ")
+	r.api.Refusing("create leases", 0)
+	assert.Equal(t, 0, r.number())
+
+	r = hostRig(t, nil, "n1", "")
+	r.start()
+	_, err = r.client().Lookup(t.Context(), railsLookupOf("n1"))
+	refused(t, err, cnitypes.ErrTryAgainLater, "the agent's token does not name its node")
+	assert.Zero(t, r.api.Requests()["create leases"])
+}
