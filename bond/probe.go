@@ -13,7 +13,8 @@ type Probe interface {
 	// Send asks the target once (ICMP echo, RFC 792 and RFC 4443). An error means that
 	// nothing was sent.
 	Send(number uint16) error
-	// Answers passes the numbers of the requests that the target answers until a time.
+	// Answers passes the numbers of the requests that the target answers until a time, and has
+	// answered before, also if that time is over.
 	Answers(until time.Time, answered func(number uint16)) error
 	// Announced returns how often the kernel has announced the link's addresses since the
 	// probe was opened.

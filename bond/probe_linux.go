@@ -89,16 +89,19 @@ func (p *probe) Send(number uint16) error {
 
 func (p *probe) Answers(until time.Time, answered func(number uint16)) error {
 	for {
-		wait := time.Until(until)
-		if wait <= 0 {
-			return nil
-		}
+		wait := max(time.Until(until), 0)
 		one := []unix.PollFd{{Fd: int32(p.echo), Events: unix.POLLIN}}
 		timeout := unix.NsecToTimespec(int64(wait))
-		if n, err := unix.Ppoll(one, &timeout, nil); n == 0 || errors.Is(err, unix.EINTR) {
+		n, err := unix.Ppoll(one, &timeout, nil)
+		switch {
+		case errors.Is(err, unix.EINTR):
 			continue
-		} else if err != nil {
+		case err != nil:
 			return err
+		case n == 0 && wait == 0:
+			return nil
+		case n == 0:
+			continue
 		}
 		if err := p.receive(answered); err != nil {
 			return err

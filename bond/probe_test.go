@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // TestMonitor: by what a bond notices a fault, and how long that may take.
@@ -58,4 +60,23 @@ func TestProbeParses(t *testing.T) {
 			assert.Equal(t, uint16(7), number, test.what)
 		}
 	}
+}
+
+// TestProbeThatIsLate: a program that comes late still reads what has been answered.
+func TestProbeThatIsLate(t *testing.T) {
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	for _, end := range ends {
+		defer unix.Close(end)
+	}
+	p := &probe{is6: true, ident: 0x1234, echo: ends[0]}
+	var got []uint16
+	for range 2 {
+		for number := range byte(3) {
+			_, err := unix.Write(ends[1], []byte{echoReply6, 0, 0, 0, 0x12, 0x34, 0, number})
+			require.NoError(t, err)
+		}
+		require.NoError(t, p.Answers(time.Now().Add(-time.Second), func(number uint16) { got = append(got, number) }))
+	}
+	assert.Equal(t, []uint16{0, 1, 2, 0, 1, 2}, got)
 }

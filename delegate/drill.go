@@ -301,7 +301,9 @@ func (d *drill) ask(part string, change func() error, over func(since, noticed t
 	for next := time.Now(); !over(time.Since(began), noticed); {
 		d.requests = append(d.requests, asked{at: time.Now(), part: len(d.Parts)})
 		_ = d.probe.Send(uint16(len(d.requests) - 1)) // what was not sent is not answered
-		next = next.Add(probeInterval)
+		if next = next.Add(probeInterval); time.Until(next) < 0 {
+			next = time.Now() // the node is busy: what was missed is not made up for
+		}
 		if err := d.probe.Answers(next, d.hear); err != nil {
 			return err
 		}
