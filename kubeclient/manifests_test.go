@@ -214,31 +214,47 @@ func TestImagesAreTagged(t *testing.T) {
 	}
 }
 
-// TestPlacement checks that the agent is kept off nodes that it cannot run on.
+// TestPlacement checks that what runs on each node is kept off those that it cannot run on: a
+// release has an image for two architectures, and make image for one.
 func TestPlacement(t *testing.T) {
-	t.Chdir(manifests)
-	spec := onlyObject[*appsv1.DaemonSet](t, "daemonset.yaml").Spec.Template.Spec
+	const arch = "kubernetes.io/arch"
+	everything := "components: [../deploy/keep, ../deploy/monitoring"
+	for _, test := range []struct {
+		settings string
+		labels   klabels.Set
+		want     bool
+	}{
+		{everything + "]", klabels.Set{arch: "amd64"}, true},
+		{everything + "]", klabels.Set{arch: "arm64"}, true},
+		{everything + "]", klabels.Set{arch: "s390x"}, false},
+		{everything + "]", klabels.Set{arch: "amd64", "type": "virtual-kubelet"}, false},
+		{everything + "]", klabels.Set{arch: "amd64", "eks.amazonaws.com/compute-type": "fargate"}, false},
+		{everything + ", ../deploy/without/arm64]", klabels.Set{arch: "amd64"}, true},
+		{everything + ", ../deploy/without/arm64]", klabels.Set{arch: "arm64"}, false},
+		{everything + ", ../deploy/without/amd64]", klabels.Set{arch: "amd64"}, false},
+		{everything + ", ../deploy/without/amd64]", klabels.Set{arch: "arm64"}, true},
+	} {
+		sets := all[*appsv1.DaemonSet](render(t, test.settings))
+		require.Len(t, sets, 3)
+		for _, set := range sets {
+			assert.Equal(t, test.want, placement(t, set).Matches(test.labels), "%s: %s: %s", test.settings, set.Name, test.labels)
+		}
+	}
+}
+
+// placement selects the nodes that a DaemonSet's pods may run on.
+func placement(t *testing.T, set *appsv1.DaemonSet) klabels.Selector {
+	t.Helper()
 	operators := map[corev1.NodeSelectorOperator]selection.Operator{corev1.NodeSelectorOpIn: selection.In, corev1.NodeSelectorOpNotIn: selection.NotIn}
-	all := klabels.NewSelector()
-	terms := spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
+	selector := klabels.NewSelector()
+	terms := set.Spec.Template.Spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
 	require.Len(t, terms, 1, "nodes need to match one term only")
 	for _, e := range terms[0].MatchExpressions {
 		one, err := klabels.NewRequirement(e.Key, operators[e.Operator], e.Values)
 		require.NoError(t, err)
-		all = all.Add(*one)
+		selector = selector.Add(*one)
 	}
-	const arch = "kubernetes.io/arch"
-	for _, test := range []struct {
-		labels klabels.Set
-		want   bool
-	}{
-		{klabels.Set{arch: "amd64"}, true},
-		{klabels.Set{arch: "arm64"}, false},
-		{klabels.Set{arch: "amd64", "type": "virtual-kubelet"}, false},
-		{klabels.Set{arch: "amd64", "eks.amazonaws.com/compute-type": "fargate"}, false},
-	} {
-		assert.Equal(t, test.want, all.Matches(test.labels), test.labels)
-	}
+	return selector
 }
 
 // TestClusterConfig checks that the plugin accepts what the runtime passes to it.
