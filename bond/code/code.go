@@ -210,6 +210,9 @@ const (
 // String returns the code as it is shown, such as "MB204".
 func (c Code) String() string { return "MB" + strconv.Itoa(int(c)) }
 
+// MarshalText returns what String does, for JSON.
+func (c Code) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
 // Coded is an error with a code.
 type Coded interface {
 	error

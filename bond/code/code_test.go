@@ -19,5 +19,8 @@ func TestOf(t *testing.T) {
 	} {
 		assert.Equal(t, want, Text(err))
 	}
+	text, err := NotJSON.MarshalText()
+	assert.NoError(t, err)
+	assert.Equal(t, "MB101", string(text))
 	assert.ErrorIs(t, a, errors.Unwrap(a))
 }

@@ -1,0 +1,163 @@
+package written
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// manifest is one object of a file, as JSON.
+type manifest struct {
+	place string // "bond.yaml:12"; "" for an object of the cluster
+	raw   json.RawMessage
+}
+
+// extensions are those of the files that are read of a directory.
+var extensions = []string{".yaml", ".yml", ".json", ".conf", ".conflist"}
+
+// readManifests reads the objects of files, of the files of directories, and of standard
+// input, which is "-".
+func readManifests(names []string, stdin io.Reader) (all []manifest, err error) {
+	for _, name := range names {
+		files, err := filesOf(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, file := range files {
+			text, err := readFile(file, stdin)
+			if err != nil {
+				return nil, err
+			}
+			some, err := parseManifests(file, text)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, some...)
+		}
+	}
+	return all, nil
+}
+
+func filesOf(name string) (files []string, err error) {
+	if name == "-" {
+		return []string{name}, nil
+	}
+	info, err := os.Stat(name)
+	if err != nil || !info.IsDir() {
+		return []string{name}, err
+	}
+	err = filepath.WalkDir(name, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && slices.Contains(extensions, filepath.Ext(path)) {
+			files = append(files, path)
+		}
+		return err
+	})
+	return files, err
+}
+
+func readFile(name string, stdin io.Reader) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(stdin)
+	}
+	return os.ReadFile(name)
+}
+
+// parseManifests reads the objects of a text: several of YAML, or of JSON, or lists of them.
+func parseManifests(file string, text []byte) (all []manifest, err error) {
+	for _, d := range documents(text) {
+		place := fmt.Sprintf("%s:%d", file, d.line)
+		raw, err := yaml.YAMLToJSON(d.text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", place, err)
+		}
+		if string(raw) == "null" {
+			continue
+		}
+		some, err := itemsOf(manifest{place, raw})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	return all, nil
+}
+
+// itemsOf returns the items of a list, or the object itself.
+func itemsOf(m manifest) (all []manifest, err error) {
+	var list struct {
+		Kind  string
+		Items []json.RawMessage
+	}
+	if err := json.Unmarshal(m.raw, &list); err != nil {
+		return nil, fmt.Errorf("%s: is not an object: %w", m.place, err)
+	}
+	if !strings.HasSuffix(list.Kind, "List") {
+		return []manifest{m}, nil
+	}
+	for _, raw := range list.Items {
+		some, err := itemsOf(manifest{m.place, raw})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	return all, nil
+}
+
+// document is a part of a text, with the line in which it begins.
+type document struct {
+	line int
+	text []byte
+}
+
+// documents returns the documents of a YAML text, or the values of a JSON text.
+func documents(text []byte) (out []document) {
+	if first := bytes.TrimSpace(text); len(first) > 0 && first[0] == '{' {
+		if out, is := jsonValues(text); is {
+			return out
+		}
+	}
+	d := document{line: 1}
+	number := 0
+	for line := range bytes.Lines(text) {
+		number++
+		if bytes.HasPrefix(line, []byte("---")) && len(bytes.TrimSpace(line)) == 3 {
+			out, d = append(out, d), document{}
+			continue
+		}
+		content := bytes.TrimSpace(line)
+		if d.line == 0 || len(bytes.TrimSpace(d.text)) == 0 && len(content) > 0 {
+			d.line = number
+		}
+		if len(content) > 0 && content[0] == '#' && len(bytes.TrimSpace(d.text)) == 0 {
+			continue // a comment before the object
+		}
+		d.text = append(d.text, line...)
+	}
+	return append(out, d)
+}
+
+// jsonValues returns the values of a JSON text. is is false if it is not JSON.
+func jsonValues(text []byte) (out []document, is bool) {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	for {
+		var raw json.RawMessage
+		err := decoder.Decode(&raw)
+		if err == io.EOF {
+			return out, true
+		}
+		if err != nil {
+			return nil, false
+		}
+		begins := int(decoder.InputOffset()) - len(raw)
+		out = append(out, document{1 + bytes.Count(text[:begins], []byte("\n")), raw})
+	}
+}

@@ -1,0 +1,107 @@
+package written
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+)
+
+// Read reads files, the files of directories, and standard input, which is "-". namespace is
+// that of objects without one.
+func Read(names []string, stdin io.Reader, namespace string) (*Set, error) {
+	all, err := readManifests(names, stdin)
+	if err != nil {
+		return nil, err
+	}
+	s := &Set{}
+	for _, m := range all {
+		if _, err := s.add(m, namespace); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// lists are the kinds that can say which networks pods have. Pods that a controller has made
+// say it again.
+var lists = []schema.GroupVersionResource{
+	{Group: "k8s.cni.cncf.io", Version: "v1", Resource: "network-attachment-definitions"},
+	{Version: "v1", Resource: "pods"},
+	{Group: "apps", Version: "v1", Resource: "deployments"},
+	{Group: "apps", Version: "v1", Resource: "daemonsets"},
+	{Group: "apps", Version: "v1", Resource: "statefulsets"},
+	{Group: "batch", Version: "v1", Resource: "jobs"},
+	{Group: "batch", Version: "v1", Resource: "cronjobs"},
+}
+
+// pageSize limits how much is asked of the API server at once.
+const pageSize = 500
+
+// FromCluster reads all NADs, pods and templates of pods of a cluster, and the cluster's
+// configuration.
+func FromCluster(ctx context.Context, config *rest.Config) (*Set, error) {
+	client, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	s := &Set{Whole: true}
+	for _, kind := range lists {
+		if err := s.list(ctx, client, kind); err != nil {
+			return nil, fmt.Errorf("%s: %w", kind.Resource, err)
+		}
+	}
+	maps, err := client.Resource(schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}).Namespace("multibond-system").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("configmaps: %w", err)
+	}
+	for _, item := range maps.Items {
+		if err := s.addItem(item); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (s *Set) list(ctx context.Context, client dynamic.Interface, kind schema.GroupVersionResource) error {
+	options := metav1.ListOptions{Limit: pageSize}
+	for {
+		page, err := client.Resource(kind).List(ctx, options)
+		if err != nil {
+			return err
+		}
+		for _, item := range page.Items {
+			if isRepeated(item) {
+				continue
+			}
+			if err := s.addItem(item); err != nil {
+				return err
+			}
+		}
+		if options.Continue = page.GetContinue(); options.Continue == "" {
+			return nil
+		}
+	}
+}
+
+// isRepeated reports whether an object needs no look: what it was made from is looked at, or
+// it has ended.
+func isRepeated(item unstructured.Unstructured) bool {
+	phase, _, _ := unstructured.NestedString(item.Object, "status", "phase")
+	ended := phase == string(corev1.PodSucceeded) || phase == string(corev1.PodFailed)
+	return metav1.GetControllerOf(&item) != nil || ended
+}
+
+func (s *Set) addItem(item unstructured.Unstructured) error {
+	raw, err := item.MarshalJSON()
+	if err == nil {
+		_, err = s.add(manifest{raw: raw}, item.GetNamespace())
+	}
+	return err
+}

@@ -1,0 +1,227 @@
+// Package written reads what users wrote, in files or in a cluster: NADs, pods and what pods
+// are made from, and the cluster's configuration. It judges them with the code that runs for
+// an ADD.
+package written
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+
+	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/multibond/multibond/delegate/agentapi"
+	"github.com/multibond/multibond/kubeclient"
+)
+
+// Set is what users wrote, in files or in a cluster.
+type Set struct {
+	nads     []nad
+	pods     []pod
+	clusters []clusterConfig
+
+	// Whole says that NADs that are not here do not exist. Otherwise that holds for the
+	// namespaces that have some here.
+	Whole bool
+}
+
+// Object is where something is written.
+type Object struct {
+	Place string `json:"file,omitempty"` // "bond.yaml:12"
+	Kind  string `json:"kind"`
+	Name  string `json:"name"` // with its namespace
+	order int
+}
+
+type nad struct {
+	Object
+	nettypes.NetworkAttachmentDefinition
+}
+
+// pod is a pod, or what pods are made from.
+type pod struct {
+	Object
+	corev1.Pod
+	future bool // admission can still add resources
+}
+
+type clusterConfig struct {
+	Object
+	raw json.RawMessage
+}
+
+// size returns how many objects there are.
+func (w *Set) size() int { return len(w.nads) + len(w.pods) + len(w.clusters) }
+
+// meta is what tells what an object is.
+type meta struct {
+	Kind     string
+	Type     string
+	Plugins  json.RawMessage
+	Metadata metav1.ObjectMeta
+	Data     map[string]string
+	Spec     struct {
+		Template    *template
+		JobTemplate struct{ Spec struct{ Template *template } }
+	}
+	Template *template // of a PodTemplate
+}
+
+// template is the template of pods. Other kinds than those of Kubernetes have one too, whose
+// spec may be anything.
+type template struct {
+	Metadata metav1.ObjectMeta
+	Spec     json.RawMessage
+}
+
+// add adds an object. namespace is that of objects without one. It returns false if the
+// object is of no interest.
+func (w *Set) add(m manifest, namespace string) (bool, error) {
+	var o meta
+	if err := json.Unmarshal(m.raw, &o); err != nil {
+		return false, placed(m.place, err)
+	}
+	o.Metadata.Namespace = cmp.Or(o.Metadata.Namespace, namespace)
+	is := Object{m.place, o.Kind, o.Metadata.Namespace + "/" + o.Metadata.Name, w.size()}
+	switch t := cmp.Or(o.Spec.Template, o.Spec.JobTemplate.Spec.Template, o.Template); {
+	case o.Kind == "NetworkAttachmentDefinition":
+		n := nad{Object: is}
+		n.Kind = "NAD"
+		err := json.Unmarshal(m.raw, &n.NetworkAttachmentDefinition)
+		n.Namespace = o.Metadata.Namespace
+		w.nads = append(w.nads, n)
+		return true, placed(m.place, err)
+	case o.Kind == "Pod":
+		p := pod{Object: is, future: o.Metadata.UID == ""}
+		err := json.Unmarshal(m.raw, &p.Pod)
+		p.Namespace = o.Metadata.Namespace
+		w.pods = append(w.pods, p)
+		return true, placed(m.place, err)
+	case o.Kind == "ConfigMap":
+		return w.addConfigMap(is, o.Data), nil
+	case o.Kind == "" && (o.Type != "" || o.Plugins != nil):
+		return w.addConfig(is, m), nil
+	case t != nil:
+		w.pods = append(w.pods, t.pod(is, o.Metadata))
+		return true, nil
+	}
+	return false, nil
+}
+
+func placed(place string, err error) error {
+	if err != nil && place != "" {
+		return fmt.Errorf("%s: %w", place, err)
+	}
+	return err
+}
+
+// pod returns a pod that is made from the template.
+func (t template) pod(is Object, owner metav1.ObjectMeta) pod {
+	p := pod{Object: is, future: true}
+	p.ObjectMeta = t.Metadata
+	p.Namespace, p.Pod.Name = owner.Namespace, owner.Name
+	// The spec of a kind that is not Kubernetes' own has another form, and no containers.
+	_ = json.Unmarshal(t.Spec, &p.Spec)
+	return p
+}
+
+// addConfigMap adds the cluster's configurations in a ConfigMap.
+func (w *Set) addConfigMap(is Object, data map[string]string) (added bool) {
+	for _, text := range data {
+		if raw, its := clusterIn([]byte(text), ours); its {
+			w.clusters, added = append(w.clusters, clusterConfig{is, raw}), true
+		}
+	}
+	return added
+}
+
+// ours are the types of plugins that Multibond is called by.
+var ours = []string{"multibond"}
+
+// addConfig adds a CNI configuration that is no object of Kubernetes.
+func (w *Set) addConfig(is Object, m manifest) bool {
+	is.Kind, is.Name = "configuration", filepath.Base(m.place)
+	if raw, its := clusterIn(m.raw, ours); its {
+		w.clusters = append(w.clusters, clusterConfig{is, raw})
+		return true
+	}
+	n := nad{Object: is}
+	n.Spec.Config = string(m.raw)
+	n.NetworkAttachmentDefinition.Name = "configuration"
+	w.nads = append(w.nads, n)
+	return true
+}
+
+// clusterIn returns the cluster's configuration in a CNI configuration, single or in a list,
+// of one of the types.
+func clusterIn(raw []byte, types []string) (json.RawMessage, bool) {
+	var list struct {
+		Name       string
+		CNIVersion string
+		Plugins    []map[string]json.RawMessage
+	}
+	var single map[string]json.RawMessage
+	if json.Unmarshal(raw, &list) != nil || json.Unmarshal(raw, &single) != nil {
+		return nil, false
+	}
+	plugins := list.Plugins
+	if plugins == nil {
+		plugins = append(plugins, single)
+	}
+	for _, p := range plugins {
+		if !hasType(p, types) || !isCluster(p) {
+			continue
+		}
+		for key, value := range map[string]string{"name": list.Name, "cniVersion": list.CNIVersion} {
+			if _, there := p[key]; !there {
+				p[key], _ = json.Marshal(value)
+			}
+		}
+		text, err := json.Marshal(p)
+		return text, err == nil
+	}
+	return nil, false
+}
+
+// isCluster reports whether a plugin's configuration names the cluster's default network.
+func isCluster(plugin map[string]json.RawMessage) bool {
+	for _, key := range []string{"defaultNetwork", "clusterNetwork", "delegates"} {
+		if _, there := plugin[key]; there {
+			return true
+		}
+	}
+	return false
+}
+
+func hasType(plugin map[string]json.RawMessage, types []string) bool {
+	for _, t := range types {
+		if string(plugin["type"]) == `"`+t+`"` {
+			return true
+		}
+	}
+	return false
+}
+
+// judge returns what judges the pods and NADs.
+func (w *Set) judge(cluster agentapi.Cluster) kubeclient.Judge {
+	nads, namespaces := map[types.NamespacedName]*nettypes.NetworkAttachmentDefinition{}, map[string]bool{}
+	for i := range w.nads {
+		n := &w.nads[i].NetworkAttachmentDefinition
+		nads[types.NamespacedName{Namespace: n.Namespace, Name: n.Name}], namespaces[n.Namespace] = n, true
+	}
+	return kubeclient.Judge{Cluster: cluster, NAD: func(name types.NamespacedName) (*nettypes.NetworkAttachmentDefinition, error) {
+		switch n, there := nads[name]; {
+		case there:
+			return n, nil
+		case w.Whole || namespaces[name.Namespace]:
+			return nil, apierrors.NewNotFound(schema.GroupResource{Group: nettypes.SchemeGroupVersion.Group, Resource: "network-attachment-definitions"}, name.String())
+		}
+		return nil, kubeclient.ErrUnseen
+	}}
+}
