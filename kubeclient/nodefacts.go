@@ -162,7 +162,7 @@ func (m Machine) versionOf(plugin string) string {
 		return ""
 	}
 	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
+		return strings.TrimSuffix(v, "+incompatible")
 	}
 	i := slices.IndexFunc(info.Settings, func(s debug.BuildSetting) bool { return s.Key == "vcs.revision" })
 	if i < 0 {

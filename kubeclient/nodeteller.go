@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	nodeEvery = 30 * time.Second
+	nodeEvery = 15 * time.Second
 	// maxNodeReport is the most bytes of a report. The API server allows 256 KiB for all
 	// annotations of a pod.
 	maxNodeReport = 192 << 10

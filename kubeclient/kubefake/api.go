@@ -39,6 +39,9 @@ const (
 	Leases = "leases"
 )
 
+// Printed is the key of a pod under which a test puts what its containers have printed.
+const Printed = "printed"
+
 // API is an API server with state that is reached over HTTP. It answers the
 // agent's requests like a real one, and counts them.
 type API struct {
@@ -90,7 +93,15 @@ func (f *API) serve(l net.Listener) {
 		mux.HandleFunc("PATCH "+base+"/namespaces/{namespace}/{resource}/{name}", f.patch)
 	}
 	mux.HandleFunc("GET /api/v1/namespaces/{namespace}/pods/{name}/log", func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintln(w, "the log of "+r.PathValue("name"))
+		pod := f.Object(Pods, r.PathValue("namespace"), r.PathValue("name"))
+		printed, _ := pod[Printed].(string)
+		io.WriteString(w, printed)
+	})
+	mux.HandleFunc("DELETE /api/v1/namespaces/{namespace}/{resource}/{name}", func(w http.ResponseWriter, r *http.Request) {
+		if !f.counted(w, "delete", r.PathValue("resource")) {
+			f.Remove(r.PathValue("resource"), r.PathValue("namespace"), r.PathValue("name"))
+			answerStatus(w, http.StatusOK, metav1.StatusReasonUnknown, "")
+		}
 	})
 	f.server = &http.Server{Handler: mux}
 	go f.server.Serve(l)
