@@ -66,14 +66,12 @@ func (e *env) look(ctx context.Context, s scope) (*picture, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := e.newPicture()
 	e.progress("looking at pods")
 	defer e.progress("")
-	pods, err := core.Pods(s.namespace).List(ctx, metav1.ListOptions{ResourceVersion: "0", LabelSelector: s.selector})
+	p, err := e.podsIn(ctx, core, s)
 	if err != nil {
-		return nil, fmt.Errorf("pods: %w", err)
+		return nil, err
 	}
-	p.pods = pods.Items
 	p.lookAtAgents(ctx, core, s.agents)
 	if !s.events {
 		return p, nil
@@ -89,6 +87,17 @@ func (e *env) look(ctx context.Context, s scope) (*picture, error) {
 	if err == nil {
 		p.takeEvents(events.Items)
 	}
+	return p, nil
+}
+
+// podsIn returns a picture with nothing but pods.
+func (e *env) podsIn(ctx context.Context, core *coreclient.CoreV1Client, s scope) (*picture, error) {
+	p := e.newPicture()
+	pods, err := core.Pods(s.namespace).List(ctx, metav1.ListOptions{ResourceVersion: "0", LabelSelector: s.selector})
+	if err != nil {
+		return nil, fmt.Errorf("pods: %w", err)
+	}
+	p.pods = pods.Items
 	return p, nil
 }
 

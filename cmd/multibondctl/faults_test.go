@@ -97,13 +97,6 @@ func (s *state) fails(message string) {
 
 // put puts a state into an API server.
 func (s *state) put(t *testing.T, api *kubefake.API) {
-	put := func(resource string, meta metav1.ObjectMeta, object any) {
-		text, err := json.Marshal(object)
-		require.NoError(t, err)
-		var raw map[string]any
-		require.NoError(t, json.Unmarshal(text, &raw))
-		api.Put(resource, meta.Namespace, meta.Name, raw)
-	}
 	annotate := func(p *corev1.Pod, name string, value any) {
 		text, err := json.Marshal(value)
 		require.NoError(t, err)
@@ -113,13 +106,30 @@ func (s *state) put(t *testing.T, api *kubefake.API) {
 		annotate(&s.agents[0], kubeclient.NodeAnnotation, s.report)
 	}
 	annotate(&s.pods[0], nettypes.NetworkStatusAnnot, []kubeclient.NetworkStatus{s.status})
-	put(kubefake.Sets, s.set.ObjectMeta, s.set)
-	for _, p := range append(s.agents, s.pods...) {
-		put(kubefake.Pods, p.ObjectMeta, p)
+	put(t, api, kubefake.Sets, s.set.ObjectMeta, s.set)
+	s.putPods(t, api)
+	for _, p := range s.agents {
+		put(t, api, kubefake.Pods, p.ObjectMeta, p)
 	}
 	for _, ev := range s.events {
-		put(kubefake.Events, ev.ObjectMeta, ev)
+		put(t, api, kubefake.Events, ev.ObjectMeta, ev)
 	}
+}
+
+func (s *state) putPods(t *testing.T, api *kubefake.API) {
+	for _, p := range s.pods {
+		put(t, api, kubefake.Pods, p.ObjectMeta, p)
+	}
+}
+
+// put puts an object into an API server.
+func put(t *testing.T, api *kubefake.API, resource string, meta metav1.ObjectMeta, object any) {
+	t.Helper()
+	text, err := json.Marshal(object)
+	require.NoError(t, err)
+	var raw map[string]any
+	require.NoError(t, json.Unmarshal(text, &raw))
+	api.Put(resource, meta.Namespace, meta.Name, raw)
 }
 
 // tool runs the program on a state.
@@ -127,12 +137,23 @@ func tool(t *testing.T, s *state, args ...string) (code int, stdout, stderr stri
 	t.Helper()
 	api := kubefake.NewAPI(t)
 	s.put(t, api)
-	config := filepath.Join(t.TempDir(), "kubeconfig")
-	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, kubeconfig, api.Address), 0o600))
+	return toolOn(t, api, args...)
+}
+
+// toolOn runs the program on a cluster.
+func toolOn(t *testing.T, api *kubefake.API, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
 	var out, errs bytes.Buffer
 	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errs}
-	code = run(append([]string{"multibondctl", "--kubeconfig", config}, args...), streams, func() time.Time { return noon })
+	code = run(append([]string{"multibondctl", "--kubeconfig", kubeconfigOf(t, api)}, args...), streams, func() time.Time { return noon })
 	return code, out.String(), errs.String()
+}
+
+func kubeconfigOf(t *testing.T, api *kubefake.API) string {
+	t.Helper()
+	config := filepath.Join(t.TempDir(), "kubeconfig")
+	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, kubeconfig, api.Address), 0o600))
+	return config
 }
 
 // faults are what can be wrong with a cluster, and the words by which it has to be named.

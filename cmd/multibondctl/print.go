@@ -122,7 +122,7 @@ func (p *page) table(rows ...[]string) {
 // The colours of states.
 var colours = map[string]string{
 	"up": "32", "ok": "32",
-	"degraded": "33", "warning": "33", "unknown": "33", "starting": "33",
+	"degraded": "33", "loss": "33", "mtu": "31", "warning": "33", "unknown": "33", "starting": "33",
 	"down": "31", "error": "31", "gone": "31", "missing": "31", "deleted": "31",
 }
 

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,25 +37,34 @@ type env struct {
 	flags  *genericclioptions.ConfigFlags
 	output string // of -o
 	now    func() time.Time
+	exec   execFunc
 }
 
 // commands makes the commands, each of which has a file.
-var commands = []func(*env) *cobra.Command{newStatus, newList, newDescribe, newDoctor, newBundle, newValidate, newExplain, newVersion}
+var commands = []func(*env) *cobra.Command{newStatus, newList, newDescribe, newDoctor, newCheck, newDrill, newValidate, newExplain, newBundle, newVersion}
 
 // run is main with its environment as arguments. It returns the exit code.
 func run(args []string, streams genericiooptions.IOStreams, now func() time.Time) int {
-	root := newRoot(args[0], &env{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), now: now})
+	e := &env{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), now: now}
+	e.exec = e.execInPod
+	return runWith(e, args)
+}
+
+func runWith(e *env, args []string) int {
+	root := newRoot(args[0], e)
 	root.SetArgs(args[1:])
-	err := root.Execute()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := root.ExecuteContext(ctx)
 	var found wrong
 	switch {
 	case err == nil:
 		return exitWell
 	case errors.As(err, &found):
-		fmt.Fprintln(streams.ErrOut, found)
+		fmt.Fprintln(e.ErrOut, found)
 		return exitWrong
 	}
-	fmt.Fprintln(streams.ErrOut, "error:", err)
+	fmt.Fprintln(e.ErrOut, "error:", err)
 	return exitUnknown
 }
 

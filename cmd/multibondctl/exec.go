@@ -1,0 +1,56 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/httpstream"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/remotecommand"
+	"k8s.io/client-go/util/exec"
+)
+
+// executed is what a command in a pod has done.
+type executed struct {
+	out, errs string
+	code      int
+}
+
+// execInPod executes a command in the first container of a pod. The error says that it could
+// not be executed, or that its end is not known.
+func (e *env) execInPod(ctx context.Context, pod *corev1.Pod, command []string) (executed, error) {
+	config, err := e.flags.ToRESTConfig()
+	if err != nil {
+		return executed{}, err
+	}
+	core, _, err := e.clients()
+	if err != nil {
+		return executed{}, err
+	}
+	where := core.RESTClient().Post().Resource("pods").Namespace(pod.Namespace).Name(pod.Name).SubResource("exec").
+		VersionedParams(&corev1.PodExecOptions{Container: pod.Spec.Containers[0].Name, Command: command, Stdout: true, Stderr: true}, scheme.ParameterCodec).URL()
+	old, err := remotecommand.NewSPDYExecutor(config, http.MethodPost, where)
+	if err != nil {
+		return executed{}, err
+	}
+	socket, err := remotecommand.NewWebSocketExecutor(config, http.MethodGet, where.String())
+	if err != nil {
+		return executed{}, err
+	}
+	executor, err := remotecommand.NewFallbackExecutor(socket, old, func(err error) bool {
+		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
+	})
+	if err != nil {
+		return executed{}, err
+	}
+	var out, errs bytes.Buffer
+	err = executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &out, Stderr: &errs})
+	done := executed{out: out.String(), errs: errs.String()}
+	if exit, is := errors.AsType[exec.CodeExitError](err); is {
+		done.code, err = exit.Code, nil
+	}
+	return done, err
+}
