@@ -75,6 +75,7 @@ func (h *Host) Keep(ctx context.Context, c KeepConfig, say func(string)) error {
 	heard, read, deaf := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	go func() { deaf <- await(events, heard, read) }()
 	written, restarted := make(chan struct{}, 1), make(chan struct{}, 1)
+	k.lookAtRoutes() // an earlier keep may have left some
 	go dirwatch.Follow(ctx, h.Store.Dir, 0, sureLook, func() { signal(written) })
 	go dirwatch.Follow(ctx, filepath.Dir(c.Agent), 0, sureLook, func() { signal(restarted) })
 	for {
@@ -94,6 +95,9 @@ func (h *Host) Keep(ctx context.Context, c KeepConfig, say func(string)) error {
 			}
 		case <-restarted:
 			k.openEyes(ctx)
+			if k.routes.told = (agentapi.Routes{}); len(k.routes.rails) > 0 {
+				k.lookAtRoutes()
+			}
 		case <-time.After(k.pause()):
 		}
 		k.doDuties(ctx)
@@ -142,6 +146,7 @@ type keeper struct {
 	back      map[string]time.Time   // since when PFs have their carrier back, by name
 	partnered map[string]bool        // the PFs, by PCI address, that had an LACP partner
 	new       map[string]settling    // devices that were missing, and are there
+	routes    router
 }
 
 // keptRecord is a Record with the file that it was read from.
@@ -166,6 +171,7 @@ func (h *Host) newKeeper(c KeepConfig, say func(string)) (*keeper, error) {
 	return &keeper{
 		Host: h, KeepConfig: c, tell: say, host: host, back: map[string]time.Time{}, partnered: map[string]bool{}, new: map[string]settling{}, records: map[plan.Key]keptRecord{},
 		due: map[plan.Key]time.Time{}, failed: map[plan.Key]failure{}, ended: map[plan.Key]time.Time{},
+		routes: router{rails: map[plan.Key][]rail{}},
 	}, nil
 }
 
@@ -201,6 +207,9 @@ func (k *keeper) listen(ctx context.Context, events *os.File) error {
 	for key := range k.records {
 		k.look(key)
 	}
+	if len(k.routes.rails) > 0 {
+		k.lookAtRoutes()
+	}
 	k.openEyes(ctx) // it will have lost them, too
 	return nil
 }
@@ -215,6 +224,9 @@ func (k *keeper) hear(e bond.Event) {
 			}
 		}
 		return
+	}
+	if e.NSID == bond.OwnNamespace {
+		k.hearOfRoutes(e)
 	}
 	for key, rec := range k.records {
 		concerns := e.NSID == *rec.NSID
@@ -250,6 +262,11 @@ func (k *keeper) refresh() error {
 			k.forget(key)
 		}
 	}
+	for key := range k.routes.rails {
+		if !slices.Contains(keys, key) {
+			k.noteRails(key, nil)
+		}
+	}
 	for _, key := range keys {
 		now, err := os.Stat(k.Store.File(key))
 		if was := k.records[key].file; err != nil || was != nil && os.SameFile(was, now) && was.ModTime().Equal(now.ModTime()) {
@@ -264,6 +281,9 @@ func (k *keeper) refresh() error {
 // read is a warning of its own DEL.
 func (k *keeper) reload(key plan.Key, file os.FileInfo) {
 	rec, err := k.Store.Load(key)
+	if err == nil {
+		k.noteRails(key, k.railsOf(rec))
+	}
 	if err != nil || !k.isKept(rec) {
 		k.forget(key)
 		return
@@ -302,6 +322,9 @@ func (k *keeper) pause() time.Duration {
 	for _, at := range k.due {
 		next = min(next, time.Until(at))
 	}
+	if !k.routes.due.IsZero() {
+		next = min(next, time.Until(k.routes.due))
+	}
 	return max(next, 0)
 }
 
@@ -323,6 +346,7 @@ func (k *keeper) doDuties(ctx context.Context) {
 		k.unseen = false
 		k.show(ctx)
 	}
+	k.keepRoutes(ctx)
 }
 
 // again has a Record looked at later, after something has failed. What has failed the same

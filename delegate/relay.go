@@ -248,10 +248,14 @@ func setRepresentor(host bond.Namespace, name string, up bool) error {
 }
 
 // Taken names the links of this node's bonds whose carrier Keep has taken and not yet given
-// back, with their Records. Those whose DEL has begun are not among them: it restores them.
-func (h *Host) Taken() (links []string, err error) {
+// back, with their Records, and the routes to other hosts. Links whose DEL has begun are not
+// among them: it restores them.
+func (h *Host) Taken() (all []string, err error) {
 	keys, err := h.Store.List()
 	if err != nil {
+		return nil, err
+	}
+	if all, err = h.routesLeft(); err != nil {
 		return nil, err
 	}
 	for _, key := range keys {
@@ -261,9 +265,9 @@ func (h *Host) Taken() (links []string, err error) {
 		}
 		for _, l := range rec.Plan.Links {
 			if rec.IsRelayed(l) {
-				links = append(links, fmt.Sprintf("%s (%s) of %s", l.Name, l.Device, key))
+				all = append(all, fmt.Sprintf("%s (%s) of %s", l.Name, l.Device, key))
 			}
 		}
 	}
-	return links, nil
+	return all, nil
 }

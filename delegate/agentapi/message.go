@@ -38,6 +38,7 @@ type Request struct {
 	Lookup  *Lookup  `json:"lookup,omitempty"`
 	Publish *Publish `json:"publish,omitempty"`
 	Watch   *Watch   `json:"watch,omitempty"`
+	Routes  *Routes  `json:"routes,omitempty"` // of keep
 }
 
 // Reply is the one message that the agent answers with.

@@ -1,0 +1,355 @@
+package delegate
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/agentapi"
+	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/record"
+)
+
+// Pods with ipvlan in mode l3 answer no ARP. What one of them sends goes by the routes that
+// its host has over the NIC on which the link was made. Keep sets these: for each other host
+// and each interface of a network, the host's part of the subnet via the host's address in a
+// network of that NIC.
+
+const (
+	routeLook   = 20 * time.Second // between two looks at the routes: somebody may have removed one
+	routePause  = time.Second      // between two looks at most, whatever happens
+	tellTimeout = 2 * time.Second  // for the agent to hear how the routes are
+)
+
+// router is what Keep knows of the routes to other hosts.
+type router struct {
+	rails  map[plan.Key][]rail // of the Records that need routes
+	due    time.Time           // when to look at the routes; zero: never
+	looked time.Time
+	told   agentapi.Routes // what the agent knows
+	said   string          // what was printed last
+}
+
+// rail is an interface of a pod of this node, which needs routes to other hosts.
+type rail struct {
+	plan.Block
+	master string // the NIC on which it was made
+}
+
+// railsOf lists the interfaces of a Record that need routes: its ADD is complete, and its DEL
+// has not begun.
+func (h *Host) railsOf(rec *record.Record) (rails []rail) {
+	if rec.BootID != h.BootID || rec.Phase() != record.Complete || !rec.Tried.IsZero() {
+		return nil
+	}
+	for _, l := range rec.Plan.Links {
+		if l.NeedsRoutes() {
+			rails = append(rails, rail{*l.Block, masterOf(l)})
+		}
+	}
+	return rails
+}
+
+// masterOf returns the NIC on which the plugin of a link has made it, by name, or "".
+func masterOf(l plan.Link) string {
+	var given struct{ Master string }
+	for _, p := range l.Plugins {
+		if p.Type == "ipvlan" {
+			_ = json.Unmarshal(p.Config.Raw, &given) // the plugin has read it
+		}
+	}
+	return given.Master
+}
+
+// noteRails takes over which interfaces of a Record need routes.
+func (k *keeper) noteRails(key plan.Key, rails []rail) {
+	if slices.EqualFunc(k.routes.rails[key], rails, func(a, b rail) bool { return a.key() == b.key() }) {
+		return
+	}
+	k.routes.rails[key] = rails
+	if len(rails) == 0 {
+		delete(k.routes.rails, key)
+	}
+	k.lookAtRoutes()
+}
+
+// lookAtRoutes has the routes looked at soon.
+func (k *keeper) lookAtRoutes() {
+	at := time.Now()
+	if earliest := k.routes.looked.Add(routePause); at.Before(earliest) {
+		at = earliest
+	}
+	if k.routes.due.IsZero() || at.Before(k.routes.due) {
+		k.routes.due = at
+	}
+}
+
+// hearOfRoutes has the routes looked at after an event of a NIC: the kernel removes those over
+// one that is set down.
+func (k *keeper) hearOfRoutes(e bond.Event) {
+	for _, rails := range k.routes.rails {
+		if slices.ContainsFunc(rails, func(r rail) bool { return r.master == e.Link.Name }) {
+			k.lookAtRoutes()
+			return
+		}
+	}
+}
+
+// keepRoutes makes the routes as they should be, if that is due.
+func (k *keeper) keepRoutes(ctx context.Context) {
+	if r := &k.routes; r.due.IsZero() || time.Now().Before(r.due) {
+		return
+	}
+	k.routes.due, k.routes.looked = time.Time{}, time.Now()
+	now := k.setRoutes()
+	if len(k.routes.rails) > 0 {
+		k.routes.due = time.Now().Add(routeLook)
+	}
+	k.sayRoutes(now)
+	if !now.Equal(k.routes.told) {
+		tell, cancel := context.WithTimeout(ctx, tellTimeout)
+		defer cancel()
+		// An agent that is away hears of it when it is back.
+		if (agentapi.Client{Socket: k.Agent}).TellRoutes(tell, now) == nil {
+			k.routes.told = now
+		}
+	}
+}
+
+// sayRoutes prints how the routes are, if that is news.
+func (k *keeper) sayRoutes(now agentapi.Routes) {
+	text := strings.Join(append([]string{now.String()}, now.Problems...), "; ")
+	if text != k.routes.said && (k.routes.said != "" || !now.Equal(agentapi.Routes{})) {
+		k.say("%s", text)
+		k.routes.said = text
+	}
+}
+
+// setRoutes removes the routes of earlier networks and hosts, and adds those that are missing.
+// A destination that somebody else has a route to is left to that.
+func (k *keeper) setRoutes() (now agentapi.Routes) {
+	have, err := k.host.Routes()
+	if err != nil {
+		now.Fail("", err)
+		return now
+	}
+	want, err := k.wantedRoutes(&now)
+	if err != nil {
+		now.Wait("", err) // what is set stays
+		return now
+	}
+	others := map[netip.Prefix]bond.Multipath{}
+	for _, r := range have {
+		if !isOurs(r) {
+			others[r.Dst] = r
+		}
+	}
+	set := k.removeRoutes(have, others, want, &now)
+	for _, w := range sortedWays(want) {
+		var err error
+		if other, taken := others[w.dst]; taken {
+			err = fmt.Errorf("there is another route to %s (protocol %d): remove it, if it is not to be there", other, other.Protocol)
+		} else if !set[w] {
+			err = k.host.AddRoute(w.index, w.route())
+		}
+		if err != nil {
+			now.Fail(want[w], err)
+		} else {
+			now.Set++
+		}
+	}
+	return now
+}
+
+// removeRoutes removes what Keep has set and what is not wanted any more, or has come between
+// by somebody else's route. It returns those that stay.
+func (k *keeper) removeRoutes(have []bond.Multipath, others map[netip.Prefix]bond.Multipath, want map[way]string, now *agentapi.Routes) map[way]bool {
+	stay := map[way]bool{}
+	for _, r := range have {
+		if !isOurs(r) {
+			continue
+		}
+		w := way{r.Dst, r.Hops[0].Gateway, r.Hops[0].Index}
+		_, wanted := want[w]
+		if _, taken := others[r.Dst]; wanted && !taken {
+			stay[w] = true
+		} else if err := k.host.RemoveRoute(w.index, w.route()); err != nil {
+			now.Fail("", err)
+		}
+	}
+	return stay
+}
+
+// isOurs reports whether Keep has set a route.
+func isOurs(r bond.Multipath) bool { return r.Protocol == bond.ProtocolRoutes && len(r.Hops) == 1 }
+
+// routesLeft names the routes that Keep has set.
+func (h *Host) routesLeft() (left []string, err error) {
+	host, err := h.Kernel.Host()
+	if err != nil {
+		return nil, err
+	}
+	defer host.Close()
+	all, err := host.Routes()
+	for _, r := range all {
+		if isOurs(r) {
+			left = append(left, "the route to "+r.String())
+		}
+	}
+	return left, err
+}
+
+// way is a route to the pods of another host.
+type way struct {
+	dst     netip.Prefix
+	gateway netip.Addr
+	index   int // of our NIC
+}
+
+func (w way) route() bond.Route {
+	return bond.Route{Dst: w.dst, Gateway: w.gateway, Protocol: bond.ProtocolRoutes}
+}
+
+// sortedWays lists the keys of a map in the order of their destinations.
+func sortedWays(ways map[way]string) (all []way) {
+	for w := range ways {
+		all = append(all, w)
+	}
+	slices.SortFunc(all, func(a, b way) int {
+		return cmp.Or(a.dst.Addr().Compare(b.dst.Addr()), cmp.Compare(a.dst.Bits(), b.dst.Bits()))
+	})
+	return all
+}
+
+// wantedRoutes returns the routes that the Records need, each with the host to which it leads.
+// It adds those to now for which something is missing. The error is why nothing is known of
+// other hosts.
+func (k *keeper) wantedRoutes(now *agentapi.Routes) (map[way]string, error) {
+	want, over := map[way]string{}, map[netip.Prefix]way{}
+	rails := k.allRails()
+	if len(rails) == 0 || k.Yield {
+		return nil, nil
+	}
+	file := filepath.Join(filepath.Dir(k.Agent), filepath.Base(agentapi.HostsFile))
+	hosts, err := agentapi.ReadHosts(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w (the agent writes it: does it run?)", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	nics := map[string]nic{}
+	for _, r := range rails {
+		if _, known := nics[r.master]; !known {
+			nics[r.master] = k.nicOf(r.master)
+		}
+		for _, h := range hosts.Hosts {
+			if err := r.checkHost(h); err != nil {
+				now.Fail(h.Node, err)
+				continue
+			}
+			for _, subnet := range r.Subnets {
+				w := way{dst: r.OfHost(subnet, r.Interface, h.Index), index: nics[r.master].Index}
+				if w.gateway, err = nics[r.master].gateway(h, subnet.Addr().Is4()); err != nil {
+					now.Wait(h.Node, err)
+					continue
+				}
+				if first, twice := over[w.dst]; twice && first != w {
+					now.Fail(h.Node, fmt.Errorf("%s is to be reached over two NICs of this host: a pod has interface %d of the subnet on another NIC than %s", w.dst, r.Interface, r.master))
+					continue
+				}
+				want[w], over[w.dst] = h.Node, w
+			}
+		}
+	}
+	return want, nil
+}
+
+// allRails lists the interfaces that need routes, each once, in an order.
+func (k *keeper) allRails() (all []rail) {
+	seen := map[string]bool{}
+	for _, rails := range k.routes.rails {
+		for _, r := range rails {
+			if key := r.key(); !seen[key] {
+				seen[key] = true
+				all = append(all, r)
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b rail) int { return strings.Compare(a.key(), b.key()) })
+	return all
+}
+
+// key is the same for interfaces that need the same routes.
+func (r rail) key() string {
+	return fmt.Sprint(r.Subnets, r.InterfaceBits, r.HostBits, r.Interface, r.Host, r.master)
+}
+
+// checkHost returns why there can be no route to a host: its number has no place in the
+// subnet, or is the one by which the pods of this host have their addresses.
+func (r rail) checkHost(h agentapi.PeerHost) error {
+	switch {
+	case h.Index >= r.Hosts():
+		return fmt.Errorf("it is host %d, but hostBlock is %d, which is room for %d hosts", h.Index, r.HostBits, r.Hosts())
+	case h.Index == r.Host:
+		return fmt.Errorf("it is host %d, by which number pods of this host have their addresses: delete these pods", h.Index)
+	}
+	return nil
+}
+
+// nic is a NIC of this host.
+type nic struct {
+	bond.Link
+	networks []netip.Prefix // its addresses, with what is on link
+	missing  error          // why there is no route over it
+}
+
+func (k *keeper) nicOf(name string) nic {
+	l, there, err := bond.LinkIfThere(k.host, name)
+	switch {
+	case err != nil:
+		return nic{missing: err}
+	case !there:
+		return nic{missing: fmt.Errorf("this host has no NIC %q", name)}
+	case !l.Up:
+		return nic{missing: fmt.Errorf("the NIC %s of this host is down", name)}
+	}
+	a, err := k.host.Addresses(l.Index)
+	return nic{l, a.IPs, err}
+}
+
+// gateway returns an address of another host in a network of the NIC. If several of its NICs
+// have one, it is that of the NIC with the same name.
+func (n nic) gateway(h agentapi.PeerHost, is4 bool) (found netip.Addr, err error) {
+	if n.missing != nil {
+		return found, n.missing
+	}
+	for _, theirs := range h.NICs {
+		for _, ip := range theirs.Addresses {
+			near := func(p netip.Prefix) bool { return !p.IsSingleIP() && p.Masked().Contains(ip.Addr()) }
+			if ip.Addr().Is4() != is4 || !slices.ContainsFunc(n.networks, near) {
+				continue
+			}
+			if theirs.Name == n.Name {
+				return ip.Addr(), nil
+			}
+			if !found.IsValid() {
+				found = ip.Addr()
+			}
+		}
+	}
+	if !found.IsValid() {
+		family := map[bool]string{true: "IPv4", false: "IPv6"}[is4]
+		return found, fmt.Errorf("none of its NICs has an %s address in a network of %s, which has %v", family, n.Name, n.networks)
+	}
+	return found, nil
+}

@@ -1,0 +1,252 @@
+package delegate
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/agentapi"
+	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/record"
+)
+
+// routed is a node, n1, whose NICs have addresses, with a keep that sets routes.
+type routed struct {
+	*machine
+	k *keeper
+}
+
+func newRouted(t *testing.T) routed {
+	m := newMachine(t)
+	for name, ips := range map[string][]string{"enp1s0": {"10.0.1.1/24", "fd00:1::1/64"}, "enp2s0": {"10.0.2.1/24"}} {
+		m.change("", name, bond.Change{Up: new(true)})
+		l, err := m.namespace("").Link(name)
+		require.NoError(t, err)
+		require.NoError(t, m.namespace("").Configure(l.Index, bond.Addresses{IPs: prefixes(ips...)}))
+	}
+	r := routed{m, m.keeper()}
+	r.k.Agent = filepath.Join(inMemory(t), "agent.sock")
+	return r
+}
+
+func prefixes(texts ...string) (all []netip.Prefix) {
+	for _, text := range texts {
+		all = append(all, netip.MustParsePrefix(text))
+	}
+	return all
+}
+
+// attach writes the Record of a pod with an ipvlan on each of the masters.
+func (r routed) attach(id, mode string, subnets []netip.Prefix, masters ...string) {
+	r.t.Helper()
+	p := plan.Plan{ContainerID: id, IfName: "net1", Netns: pod1, Attach: netconf.AttachEach}
+	for i, master := range masters {
+		config := netconf.NewConfig(fmt.Appendf(nil, `{"type": "ipvlan", "mode": %q, "master": %q}`, mode, master))
+		p.Links = append(p.Links, plan.Link{
+			Name: fmt.Sprint("net1-", i+1), Source: netconf.FromConfig, Plugins: []netconf.Plugin{{Type: "ipvlan", Config: config}},
+			Block: &plan.Block{Blocks: netconf.Blocks{Subnets: subnets, InterfaceBits: 2, HostBits: 6}, Interface: i},
+		})
+	}
+	rec := record.New(p)
+	rec.BootID = r.BootID
+	require.NoError(r.t, r.Store.Begin(rec))
+	rec.Result = []byte(`{}`)
+	require.NoError(r.t, r.Store.Update(rec))
+}
+
+// detach removes a pod's Record.
+func (r routed) detach(id string) {
+	r.t.Helper()
+	require.NoError(r.t, r.Store.Forget(plan.Key{ContainerID: id, IfName: "net1"}))
+}
+
+// hosts writes the file of hosts: each with an index, its name, and its NICs' addresses.
+func (r routed) hosts(peers ...agentapi.PeerHost) {
+	r.t.Helper()
+	h := agentapi.Hosts{Self: agentapi.Self{Index: 0, Node: "n1"}, Hosts: peers}
+	require.NoError(r.t, h.Write(filepath.Join(filepath.Dir(r.k.Agent), "hosts.json")))
+}
+
+func peer(index int, nics ...string) agentapi.PeerHost {
+	p := agentapi.PeerHost{Index: index, Node: fmt.Sprint("n", index+1)}
+	for _, text := range nics {
+		name, ips, _ := strings.Cut(text, " ")
+		p.NICs = append(p.NICs, agentapi.HostNIC{Name: name, Addresses: prefixes(strings.Fields(ips)...)})
+	}
+	return p
+}
+
+// n2 is a host like this one.
+var n2 = peer(1, "enp1s0 10.0.1.2/24 fd00:1::2/64", "enp2s0 10.0.2.2/24")
+
+// look has keep look at the routes, and returns what it tells and what is set.
+func (r routed) look() (agentapi.Routes, []string) {
+	r.t.Helper()
+	require.NoError(r.t, r.k.refresh())
+	r.k.routes.due = time.Now()
+	r.k.keepRoutes(r.t.Context())
+	all, err := r.namespace("").Routes()
+	require.NoError(r.t, err)
+	var got []string
+	for _, route := range all {
+		for _, name := range []string{"enp1s0", "enp2s0"} {
+			l, err := r.namespace("").Link(name)
+			require.NoError(r.t, err)
+			if route.Hops[0].Index == l.Index {
+				got = append(got, fmt.Sprintf("%s via %s dev %s proto %d", route.Dst, route.Hops[0].Gateway, name, route.Protocol))
+			}
+		}
+	}
+	slices.Sort(got)
+	return r.k.setRoutes(), got
+}
+
+const (
+	toN2over1 = "192.168.1.0/24 via 10.0.1.2 dev enp1s0 proto 201"
+	toN2over2 = "192.168.65.0/24 via 10.0.2.2 dev enp2s0 proto 201"
+	toN3over1 = "192.168.2.0/24 via 10.0.1.3 dev enp1s0 proto 201"
+)
+
+var v4 = prefixes("192.168.0.0/16")
+
+// TestHostRoutes: the routes follow the networks, the hosts and their addresses, come back if
+// somebody has removed them, and go if keep is to give back what it has taken.
+func TestHostRoutes(t *testing.T) {
+	r := newRouted(t)
+	is := func(what string, want agentapi.Routes, routes ...string) {
+		t.Helper()
+		now, got := r.look()
+		assert.Equal(t, routes, got, what)
+		now.Problems = nil
+		assert.Equal(t, want, now, what)
+	}
+	is("no network", agentapi.Routes{})
+	assert.Zero(t, r.k.routes.due, "nothing is looked at")
+	r.attach("c1", "l3", v4, "enp1s0", "enp2s0")
+	is("no file of hosts", agentapi.Routes{Waiting: 1})
+	assert.NotZero(t, r.k.routes.due)
+	r.hosts(n2)
+	is("another host", agentapi.Routes{Set: 2}, toN2over1, toN2over2)
+	r.attach("c2", "l3", v4, "enp1s0", "enp2s0")
+	r.hosts(n2, peer(2, "eth7 10.0.1.3/24"))
+	is("one that has but one NIC", agentapi.Routes{Set: 3, Waiting: 1}, toN2over1, toN3over1, toN2over2)
+	r.change("", "enp1s0", bond.Change{Up: new(false)})
+	is("a NIC that is down", agentapi.Routes{Set: 1, Waiting: 3}, toN2over2)
+	r.change("", "enp1s0", bond.Change{Up: new(true)})
+	is("up again", agentapi.Routes{Set: 3, Waiting: 1}, toN2over1, toN3over1, toN2over2)
+	r.hosts(peer(1, "enp1s0 10.0.1.9/24", "enp2s0 10.0.2.2/24"))
+	is("another address, and a host that is gone", agentapi.Routes{Set: 2}, "192.168.1.0/24 via 10.0.1.9 dev enp1s0 proto 201", toN2over2)
+	r.detach("c1")
+	is("another pod needs them", agentapi.Routes{Set: 2}, "192.168.1.0/24 via 10.0.1.9 dev enp1s0 proto 201", toN2over2)
+	assert.Len(t, r.taken(), 2)
+	r.k.Yield = true
+	is("keep gives them back", agentapi.Routes{})
+	assert.Empty(t, r.taken())
+	r.k.Yield = false
+	is("and takes them again", agentapi.Routes{Set: 2}, "192.168.1.0/24 via 10.0.1.9 dev enp1s0 proto 201", toN2over2)
+	r.hosts(n2)
+	r.detach("c2")
+	is("no network any more", agentapi.Routes{})
+	assert.Zero(t, r.k.routes.due, "nothing is looked at")
+}
+
+// TestHostRoutesOf: which interfaces need routes, of which family, via which of a host's
+// addresses.
+func TestHostRoutesOf(t *testing.T) {
+	for what, test := range map[string]struct {
+		mode  string
+		peers []agentapi.PeerHost
+		want  agentapi.Routes
+		set   []string
+	}{
+		"l2":  {mode: "l2", peers: []agentapi.PeerHost{n2}},
+		"l3s": {"l3s", []agentapi.PeerHost{n2}, agentapi.Routes{Set: 2}, []string{toN2over1, "fd00:9:0:100::/56 via fd00:1::2 dev enp1s0 proto 201"}},
+		"no IPv6": {"l3", []agentapi.PeerHost{peer(1, "enp1s0 10.0.1.2/24")}, agentapi.Routes{Set: 1, Waiting: 1,
+			Problems: []string{"n2: none of its NICs has an IPv6 address in a network of enp1s0, which has [10.0.1.1/24 fd00:1::1/64]"}}, []string{toN2over1}},
+		"its NIC of the same name, if there are two": {"l3", []agentapi.PeerHost{peer(1, "a 10.0.1.8/24 fd00:1::8/64", "enp1s0 10.0.1.2/24 fd00:1::2/64")},
+			agentapi.Routes{Set: 2}, []string{toN2over1, "fd00:9:0:100::/56 via fd00:1::2 dev enp1s0 proto 201"}},
+		"no room for its number": {"l3", []agentapi.PeerHost{peer(64, "enp1s0 10.0.1.2/24")}, agentapi.Routes{Failed: 1,
+			Problems: []string{"n65: it is host 64, but hostBlock is 6, which is room for 64 hosts"}}, nil},
+		"the number of this host": {"l3", []agentapi.PeerHost{{Index: 0, Node: "other", NICs: n2.NICs}}, agentapi.Routes{Failed: 1,
+			Problems: []string{"other: it is host 0, by which number pods of this host have their addresses: delete these pods"}}, nil},
+	} {
+		t.Run(what, func(t *testing.T) {
+			r := newRouted(t)
+			r.attach("c1", test.mode, prefixes("192.168.0.0/16", "fd00:9::/48"), "enp1s0")
+			h := agentapi.Hosts{Self: agentapi.Self{Index: 9, Node: "n1"}, Hosts: test.peers}
+			require.NoError(t, h.Write(filepath.Join(filepath.Dir(r.k.Agent), "hosts.json")))
+			now, set := r.look()
+			assert.Equal(t, test.want, now)
+			assert.Equal(t, test.set, set)
+		})
+	}
+}
+
+// TestHostRouteInTheWay: a route of somebody else stays and is told of, and once it is gone
+// the own one is set.
+func TestHostRouteInTheWay(t *testing.T) {
+	r := newRouted(t)
+	r.attach("c1", "l3", v4, "enp1s0")
+	r.hosts(n2)
+	host := r.namespace("")
+	l, err := host.Link("enp2s0")
+	require.NoError(t, err)
+	other := bond.Route{Dst: netip.MustParsePrefix("192.168.1.0/24"), Gateway: netip.MustParseAddr("10.0.2.9"), Protocol: unix.RTPROT_STATIC, Priority: 100}
+	for range 2 {
+		require.NoError(t, host.AddRoute(l.Index, other))
+		now, set := r.look()
+		assert.Equal(t, agentapi.Routes{Failed: 1, Problems: []string{fmt.Sprintf(
+			"n2: there is another route to 192.168.1.0/24 via 10.0.2.9 dev %d (protocol 4): remove it, if it is not to be there", l.Index)}}, now)
+		assert.Equal(t, []string{"192.168.1.0/24 via 10.0.2.9 dev enp2s0 proto 4"}, set)
+		require.NoError(t, host.RemoveRoute(l.Index, other))
+		now, set = r.look()
+		assert.Equal(t, agentapi.Routes{Set: 1}, now)
+		assert.Equal(t, []string{toN2over1}, set)
+	}
+	assert.Contains(t, r.log.String(), "routes to other hosts: 0 are set, 0 wait, 1 cannot be set; n2: there is another route")
+	own := bond.Route{Dst: netip.MustParsePrefix("192.168.1.0/24"), Gateway: netip.MustParseAddr("10.0.1.2"), Protocol: bond.ProtocolRoutes}
+	l, err = host.Link("enp1s0")
+	require.NoError(t, err)
+	require.NoError(t, host.RemoveRoute(l.Index, own))
+	_, set := r.look()
+	assert.Equal(t, []string{toN2over1}, set, "somebody has removed it")
+}
+
+// TestHostRoutesTwoNICs: two pods that have one interface on different NICs have no way for
+// both.
+func TestHostRoutesTwoNICs(t *testing.T) {
+	r := newRouted(t)
+	r.attach("c1", "l3", v4, "enp1s0")
+	r.attach("c2", "l3", v4, "enp2s0")
+	r.hosts(n2)
+	now, set := r.look()
+	assert.Equal(t, []string{toN2over1}, set)
+	assert.Equal(t, 1, now.Failed)
+	assert.Contains(t, now.Problems[0], "is to be reached over two NICs of this host")
+}
+
+// TestHostRoutesAreLookedAt: after which events.
+func TestHostRoutesAreLookedAt(t *testing.T) {
+	r := newRouted(t)
+	nic := bond.Event{NSID: bond.OwnNamespace, Link: bond.Link{Name: "enp1s0"}}
+	r.k.hear(nic)
+	assert.Zero(t, r.k.routes.due, "no network needs routes")
+	r.attach("c1", "l3", v4, "enp1s0")
+	r.look()
+	r.k.routes.due = time.Time{}
+	r.k.hear(bond.Event{NSID: bond.OwnNamespace, Link: bond.Link{Name: "enp2s0"}})
+	assert.Zero(t, r.k.routes.due)
+	r.k.hear(nic)
+	assert.NotZero(t, r.k.routes.due)
+	assert.Positive(t, r.k.pause(), "not at once again")
+}
