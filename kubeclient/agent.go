@@ -74,6 +74,7 @@ type Agent struct {
 	neighbours *neighbours
 	watcher    *watcher
 	teller     *teller
+	routes     *routeTeller
 	node       *nodeTeller // nil: the agent has no pod
 	hosts      *hosts
 	metrics    *Metrics
@@ -128,6 +129,7 @@ func newAgent(o Options, config *rest.Config) (*Agent, error) {
 	}
 	metrics.watchQueue(kept.length)
 	a.neighbours = &neighbours{machine: o.Machine, dir: o.ConfDir, node: o.Node, send: api.createEvent, metrics: metrics, log: o.Log}
+	a.routes = newRouteTeller(o.Node, api.createEvent, metrics, o.Log)
 	a.watcher = newWatcher(a.report, o.Log)
 	a.teller = newTeller(a.publisher, a.watcher.statuses)
 	a.watcher.changed = a.teller.changed
@@ -152,7 +154,7 @@ func UseLog(log *slog.Logger) { klog.SetSlogLogger(calmLog(log)) }
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	parts := []func(context.Context) error{a.follow, a.publishQueued, a.teller.follow, a.hosts.follow}
+	parts := []func(context.Context) error{a.follow, a.publishQueued, a.teller.follow, a.hosts.follow, a.routes.follow}
 	if a.options.Misconfigured != nil {
 		parts = append(parts, a.tellMisconfigured)
 	}
@@ -226,6 +228,9 @@ func (a *Agent) answerOne(ctx context.Context, r agentapi.Request) agentapi.Repl
 		if err := a.watcher.take(*r.Watch); err != nil {
 			return failure(cnierror.With(cnitypes.ErrDecodingFailure, err))
 		}
+		return agentapi.Reply{}
+	case r.Routes != nil:
+		a.routes.take(*r.Routes)
 		return agentapi.Reply{}
 	case r.Lookup != nil:
 		reply, err := a.Lookup(ctx, *r.Lookup)

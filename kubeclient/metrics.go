@@ -26,6 +26,7 @@ type Metrics struct {
 	config    *prometheus.GaugeVec
 	changes   prometheus.Counter
 	givenUp   prometheus.Gauge
+	routes    *prometheus.GaugeVec
 }
 
 // NewMetrics returns metrics in a registry of their own.
@@ -51,6 +52,7 @@ func NewMetrics() *Metrics {
 		config:    prometheus.NewGaugeVec(gauge("runtime_config_state", "1 for what became of our configuration: used, absent, behind, changed, renamed, gone, extra or unknown; else 0."), []string{"state"}),
 		changes:   prometheus.NewCounter(prometheus.CounterOpts{Name: "multibond_runtime_config_changes_total", Help: "Changes of what the runtime finds in its directory of configurations."}),
 		givenUp:   prometheus.NewGauge(gauge("runtime_config_given_up", "1 if the keeper gave up putting our configuration back, because another program takes it away; else 0.")),
+		routes:    prometheus.NewGaugeVec(gauge("host_routes", "Routes to the pods of other hosts, as keep told last, by state: set, waiting, failed."), []string{"state"}),
 	}
 	for _, outcome := range []string{"published", "queued", "dropped", "given_up"} {
 		m.publishes.WithLabelValues(outcome) // an increase begins at 0
@@ -58,7 +60,7 @@ func NewMetrics() *Metrics {
 	for _, what := range []string{"status", "event"} {
 		m.untold.WithLabelValues(what)
 	}
-	m.registry.MustRegister(m.lookups, m.publishes, m.untold, m.failures, m.steps, m.requests, m.answers, m.config, m.changes, m.givenUp,
+	m.registry.MustRegister(m.lookups, m.publishes, m.untold, m.failures, m.steps, m.requests, m.answers, m.config, m.changes, m.givenUp, m.routes,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -68,6 +70,13 @@ func (m *Metrics) watchQueue(length func() int) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "multibond_publish_queue_length", Help: "Pods whose outcome is not published yet.",
 	}, func() float64 { return float64(length()) }))
+}
+
+// hostRoutes shows how the routes to other hosts are.
+func (m *Metrics) hostRoutes(r agentapi.Routes) {
+	for state, n := range map[string]int{"set": r.Set, "waiting": r.Waiting, "failed": r.Failed} {
+		m.routes.WithLabelValues(state).Set(float64(n))
+	}
 }
 
 // standing shows what the runtime finds, and counts it if it is not what it found before.

@@ -27,6 +27,7 @@ func TestMetricsPage(t *testing.T) {
 	a.metrics.requests.WithLabelValues("patch", podResource).Inc()
 	a.metrics.answers.WithLabelValues("get").Inc()
 	a.metrics.publishes.WithLabelValues("published").Inc()
+	a.metrics.hostRoutes(agentapi.Routes{Set: 2, Waiting: 1})
 	a.metrics.standing(confdir.Standing{State: confdir.Used}, false)
 	a.metrics.lookedUp(n.opened, cnierror.With(types.ErrTryAgainLater, errNotSynced))
 	for _, verb := range []string{"ADD", "DEL"} {
