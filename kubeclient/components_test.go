@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 )
 
@@ -45,4 +46,16 @@ func TestPorts(t *testing.T) {
 		}
 	}
 	assert.Equal(t, map[string]string{"9476": "agent", "9477": "metrics", "9478": "uninstall"}, taken)
+}
+
+// TestValidateWarn checks that the overlay refuses nothing, and is otherwise the same.
+func TestValidateWarn(t *testing.T) {
+	deny, warn := rendering(t, manifests+"/validate"), rendering(t, manifests+"/validate-warn")
+	require.Len(t, all[*admissionv1.ValidatingAdmissionPolicy](deny), 2)
+	assert.Equal(t, all[*admissionv1.ValidatingAdmissionPolicy](deny), all[*admissionv1.ValidatingAdmissionPolicy](warn))
+	for i, binding := range all[*admissionv1.ValidatingAdmissionPolicyBinding](warn) {
+		assert.Equal(t, []admissionv1.ValidationAction{admissionv1.Warn}, binding.Spec.ValidationActions)
+		binding.Spec.ValidationActions = []admissionv1.ValidationAction{admissionv1.Deny}
+		assert.Equal(t, all[*admissionv1.ValidatingAdmissionPolicyBinding](deny)[i], binding)
+	}
 }

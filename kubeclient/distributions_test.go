@@ -34,11 +34,17 @@ func render(t *testing.T, settings string) rendered {
 	require.NoError(t, err)
 	text := strings.ReplaceAll("resources: [../deploy]\n"+settings, "../deploy", deploy)
 	require.NoError(t, os.WriteFile(filepath.Join(own, "kustomization.yaml"), []byte(text), 0o600))
-	all, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), own)
+	return rendering(t, own)
+}
+
+// rendering is what a folder is rendered to.
+func rendering(t *testing.T, dir string) rendered {
+	t.Helper()
+	all, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
 	require.NoError(t, err)
 	out, err := all.AsYaml()
 	require.NoError(t, err)
-	return decode(t, out, settings)
+	return decode(t, out, dir)
 }
 
 // all returns the objects of type T.

@@ -82,7 +82,7 @@ func onlyObject[T any](t *testing.T, file string) T {
 // of its folder names it.
 func TestFiles(t *testing.T) {
 	t.Chdir(manifests)
-	for _, dir := range []string{".", "dra", "inject", "monitoring", "monitoring/metrics"} {
+	for _, dir := range []string{".", "dra", "inject", "monitoring", "monitoring/metrics", "validate"} {
 		text, err := os.ReadFile(filepath.Join(dir, "kustomization.yaml"))
 		require.NoError(t, err)
 		var k struct{ Resources []string }

@@ -331,7 +331,7 @@ func readLACP(top strictjson.Object, mode string) bool {
 // meant as that one, so it is a problem. Any other key may be meant for another program,
 // so it is a warning.
 func checkUnknown(top strictjson.Object) (warnings bond.Problems) {
-	known := slices.Concat(topKeys, bond.OptionKeys())
+	known := Keys()
 	var others []string
 	for _, key := range top.Unknown(known) {
 		if hint := strictjson.DidYouMean(key, known); hint != "" {

@@ -20,8 +20,6 @@ import (
 	"github.com/multibond/multibond/kubeclient"
 )
 
-const injectFile = "../../deploy/inject/policy.yaml"
-
 func equal(a, b *corev1.Pod) bool { return equality.Semantic.DeepEqual(a, b) }
 
 // nads are the networks of the pods below, in their namespace demo: name, resource, config.
@@ -29,7 +27,7 @@ var nads = [][3]string{
 	{"bond", "", `{"cniVersion": "1.0.0", "type": "multibond", "links": [{"resourceName": "intel.com/a"}, {"resourceName": "intel.com/b"}]}`},
 	{"counted", "", `{"type": "multibond", "name": "x", "links": [{"count": 2, "resourceName": "intel.com/a"}, {"resourceName": "intel.com/b"}]}`},
 	{"same", "", `{"type": "multibond", "links": [{"resourceName": "intel.com/a", "count": 1}, {"resourceName": "intel.com/a"}, {"resourceName": "intel.com/a"}]}`},
-	{"each", "", `{"type": "multibond", "attach": "each", "links": [{"resourceName": "intel.com/a", "count": 2, "ipam": {"type": "static", "addresses": [{"address": "10.1.1.1/24"}]}}]}`},
+	{"each", "", `{"type": "multibond", "attach": "each", "links": [{"resourceName": "intel.com/a", "count": 2}], "ipam": [{"type": "static"}, {"type": "dhcp"}]}`},
 	{"list", "intel.com/unused", `{"name": "l", "plugins": [
 		{"links": [{"resourceName": "intel.com/b"}, {"resourceName": "intel.com/a"}], "type": "multibond"},
 		{"type": "tuning", "sysctl": {"a": "}{"}, "links": [{"resourceName": "intel.com/b"}]}]}`},

@@ -12,6 +12,8 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/kubeclient"
 )
@@ -20,8 +22,14 @@ var update = flag.Bool("update", false, "write the policies of deploy")
 
 // made are the policies of deploy, and what each is made from.
 var made = map[string]string{
-	"../../deploy/inject/policy.yaml": "testdata/inject.yaml",
+	injectFile:   "testdata/inject.yaml",
+	validateFile: "testdata/validate.yaml",
 }
+
+const (
+	injectFile   = "../../deploy/inject/policy.yaml"
+	validateFile = "../../deploy/validate/policy.yaml"
+)
 
 // TestMade checks that the policies are what is made from their templates. With -update it
 // writes them.
@@ -42,14 +50,14 @@ func fill(t *testing.T, from string) []byte {
 	t.Helper()
 	text, err := os.ReadFile(from)
 	require.NoError(t, err)
-	to, err := template.New(from).Option("missingkey=error").Parse(string(text))
+	to, err := template.New(from).Option("missingkey=error").Funcs(template.FuncMap{"fold": fold}).Parse(string(text))
 	require.NoError(t, err)
 	var out bytes.Buffer
 	require.NoError(t, to.Execute(&out, words))
 	return out.Bytes()
 }
 
-var words = map[string]string{
+var words = map[string]any{
 	"Networks": kubeclient.NetworksAnnotation,
 	"Resource": kubeclient.ResourceAnnotation,
 	"Marker":   "multibond.io/resources",
@@ -62,7 +70,36 @@ var words = map[string]string{
 	"Member": text + `\s*:\s*(?:` + text + `|[\[{]` + inside(depth) + `[\]}]|[^\s,:"\[\]{}]+)`,
 	"Value":  `"[^"]*"$`,
 	"Count":  `^"count"\s*:\s*[0-9]{1,2}$`,
+	"Key":    `^` + text,
+	"IsBond": `^"type"\s*:\s*"multibond"$`,
+	// A comma before the end of a list or an object, or none between two values.
+	"Broken":   `^(?:[^"]|` + text + `)*(?:,\s*[}\]]|(?:` + text + `|[}\]])\s*["{\[])`,
+	"Brackets": `[\[\]{}]|` + text,
+	"Name":     `^(?:` + label + `/)?` + label + `(?:\.` + label + `)*$`,
+
+	"Keys":      list(netconf.Keys()),
+	"LinkKeys":  list(netconf.LinkKeys()),
+	"LinkWords": strings.Join(netconf.LinkKeys(), ", "),
+	"Sources":   `['"resourceName"', '"request"', '"network"', '"deviceID"', '"pool"']`,
+	"Modes":     strings.ReplaceAll(strings.Join(modes, "|"), ".", `\.`),
+	"ModeWords": strings.Join(modes, ", "),
+	"TwoVFs":    `for a bond over two VFs: "links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]`,
+
+	"NotJSON": code.NotJSON, "LaterBond": code.LaterBond, "FewLinks": code.FewLinks, "UnknownKey": code.UnknownKey, "SeveralSources": code.SeveralSources,
+	"NoSource": code.NoSource, "LinkCount": code.LinkCount, "BadValue": code.BadValue, "LACPOverVFs": code.LACPOverVFs, "SRIOVWord": code.SRIOVWord,
+	"ForcedState": code.ForcedState, "BadAnnotation": code.BadAnnotation, "NetworkName": code.NetworkName, "BadInterface": code.BadInterface, "SameInterface": code.SameInterface,
 }
+
+var modes = []string{bond.BalanceRR, bond.ActiveBackup, bond.BalanceXOR, bond.Broadcast, bond.LACP, bond.BalanceTLB, bond.BalanceALB}
+
+// label is a label of a name in Kubernetes.
+const label = `[a-z0-9](?:[-a-z0-9]*[a-z0-9])?`
+
+// list is a list of strings in CEL.
+func list(all []string) string { return "['" + strings.Join(all, "', '") + "']" }
+
+// fold is the expression for a key without what people spell differently.
+func fold(key string) string { return key + ".lowerAscii().replace('_', '').replace('-', '')" }
 
 // depth is how deep lists and objects may be nested in what is looked at. The deepest that
 // has been seen is a plugin's args in a list of plugins of a link's config: 7.

@@ -31,15 +31,10 @@ type mutator struct {
 // newMutator compiles a policy for the environment of new objects, so that nothing in it is
 // newer than an API server of this version allows.
 func newMutator(t testing.TB, p *admissionv1.MutatingAdmissionPolicy) mutator {
-	compiler, err := plugincel.NewCompositedCompiler(environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()))
-	require.NoError(t, err)
+	options := plugincel.OptionalVariableDeclarations{HasParams: true, HasAuthorizer: true}
+	compiler := newCompiler(t, p.Spec.Variables, options)
 	m := mutator{compiler: compiler, scheme: runtime.NewScheme()}
 	require.NoError(t, corev1.AddToScheme(m.scheme))
-	options := plugincel.OptionalVariableDeclarations{HasParams: true, HasAuthorizer: true}
-	for _, v := range p.Spec.Variables {
-		result := compiler.CompileAndStoreVariable(&validating.Variable{Name: v.Name, Expression: v.Expression}, options, environment.NewExpressions)
-		require.Nil(t, result.Error, "variable %s: %v", v.Name, result.Error)
-	}
 	m.matcher = newMatcher(t, compiler, p.Name, p.Spec.MatchConditions, options, *p.Spec.FailurePolicy)
 	options.HasPatchTypes = true
 	require.Len(t, p.Spec.Mutations, 1)
@@ -47,6 +42,17 @@ func newMutator(t testing.TB, p *admissionv1.MutatingAdmissionPolicy) mutator {
 	m.evaluator = compiler.CompileMutatingEvaluator(condition, options, environment.NewExpressions)
 	require.Empty(t, m.evaluator.CompilationErrors())
 	return m
+}
+
+// newCompiler is a compiler that knows the variables.
+func newCompiler(t testing.TB, variables []admissionv1.Variable, options plugincel.OptionalVariableDeclarations) *plugincel.CompositedCompiler {
+	compiler, err := plugincel.NewCompositedCompiler(environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()))
+	require.NoError(t, err)
+	for _, v := range variables {
+		result := compiler.CompileAndStoreVariable(&validating.Variable{Name: v.Name, Expression: v.Expression}, options, environment.NewExpressions)
+		require.Nil(t, result.Error, "variable %s: %v", v.Name, result.Error)
+	}
+	return compiler
 }
 
 func newMatcher(t testing.TB, compiler *plugincel.CompositedCompiler, name string, conditions []admissionv1.MatchCondition, options plugincel.OptionalVariableDeclarations, policy admissionv1.FailurePolicyType) matchconditions.Matcher {
@@ -113,4 +119,36 @@ func (m mutator) admit(t testing.TB, pod *corev1.Pod, nads []*unstructured.Unstr
 		pod = m.mutate(t, pod, nad)
 	}
 	return pod
+}
+
+// newValidator compiles a ValidatingAdmissionPolicy.
+func newValidator(t testing.TB, p *admissionv1.ValidatingAdmissionPolicy) validating.Validator {
+	options := plugincel.OptionalVariableDeclarations{HasAuthorizer: true}
+	compiler := newCompiler(t, p.Spec.Variables, options)
+	matcher := newMatcher(t, compiler, p.Name, p.Spec.MatchConditions, options, *p.Spec.FailurePolicy)
+	var conditions, messages []plugincel.ExpressionAccessor
+	for _, v := range p.Spec.Validations {
+		conditions = append(conditions, &validating.ValidationCondition{Expression: v.Expression, Message: v.Message, Reason: v.Reason})
+		messages = append(messages, &validating.MessageExpressionCondition{MessageExpression: v.MessageExpression})
+	}
+	compile := func(all []plugincel.ExpressionAccessor, options plugincel.OptionalVariableDeclarations) plugincel.ConditionEvaluator {
+		compiled := compiler.CompileCondition(all, options, environment.NewExpressions)
+		require.Empty(t, compiled.CompilationErrors())
+		return compiled
+	}
+	return validating.NewValidator(compile(conditions, options), matcher, compile(nil, options),
+		compile(messages, plugincel.OptionalVariableDeclarations{}), p.Spec.FailurePolicy, nil)
+}
+
+// refusal returns why a validator refuses an object that is created, or "".
+func refusal(t testing.TB, v validating.Validator, request *admission.VersionedAttributes) string {
+	t.Helper()
+	result := v.Validate(t.Context(), request.GetResource(), request, nil, nil, celconfig.RuntimeCELCostBudget, nil)
+	for _, d := range result.Decisions {
+		require.NotEqual(t, validating.EvalError, d.Evaluation, d.Message)
+		if d.Action == validating.ActionDeny {
+			return d.Message
+		}
+	}
+	return ""
 }
