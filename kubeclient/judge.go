@@ -40,7 +40,7 @@ type Judged struct {
 	Err        error
 	Unseen     bool // its NAD could not be seen
 
-	// Assumed has the resource or request of each device that stands for any one of it.
+	// Assumed tells of each device what it stands for: "a device of intel.com/a".
 	Assumed map[string]string
 }
 
@@ -85,7 +85,7 @@ func (j Judge) Pod(pod *corev1.Pod, enough bool) (out []Judged, err error) {
 		for _, of := range []map[string][]string{c.Resources, c.Requests} {
 			for name, devices := range of {
 				for _, device := range devices {
-					assumed[device] = name
+					assumed[device] = "a device of " + name
 				}
 			}
 		}
@@ -123,7 +123,7 @@ func (j Judged) compiled() Judged {
 	if r.IfName == "" {
 		r.IfName = unnamed
 	}
-	j.Plan, j.Warnings, j.Err = plan.Judge(r)
+	j.Plan, j.Warnings, j.Err = plan.Judge(r, j.Assumed)
 	return j
 }
 
@@ -177,7 +177,7 @@ func assumedFor(n Need) (assumed map[string]string, devices []string) {
 		device := w.Device
 		if device == "" {
 			device = assumedDevice(0xff, i)
-			assumed[device] = w.String()
+			assumed[device] = "a device of " + w.String()
 		}
 		devices = append(devices, device)
 	}

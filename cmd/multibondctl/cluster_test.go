@@ -18,7 +18,8 @@ import (
 )
 
 // resources maps the kinds of objects in scripts to what the API server calls them.
-var resources = map[string]string{"Pod": kubefake.Pods, "DaemonSet": kubefake.Sets, "Event": kubefake.Events, "NetworkAttachmentDefinition": kubefake.NADs}
+var resources = map[string]string{"Pod": kubefake.Pods, "DaemonSet": kubefake.Sets, "Event": kubefake.Events, "NetworkAttachmentDefinition": kubefake.NADs,
+	"Deployment": kubefake.Deployments, "ConfigMap": kubefake.ConfigMaps}
 
 // scriptCluster is the API server of a script.
 const scriptCluster = "cluster"

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/multibond/multibond/bond"
@@ -10,9 +11,11 @@ import (
 )
 
 // Judge compiles the plan for a node that has whatever the request asks for, with VFs as they
-// are when they are created. It finds what is wrong on every such node. What a real node
-// decides, such as names of PFs and MTUs, is in the plan as it was assumed.
-func Judge(r Request) (Plan, bond.Problems, error) {
+// are when they are created. It finds what is wrong on every such node. The plan is for
+// people: what a real node decides, such as names of PFs and MTUs, is not in it, and a device
+// that stands for any one of its kind, by words, is called by them.
+func Judge(r Request, words map[string]string) (Plan, bond.Problems, error) {
+	asked := r.Network
 	r.Network.Links = onNICs(r.Network.Links)
 	if r.Near == nil {
 		r.Near = &agentapi.Near{}
@@ -20,7 +23,31 @@ func Judge(r Request) (Plan, bond.Problems, error) {
 	if r.HostIndex == nil {
 		r.HostIndex = new(int)
 	}
-	return Compile(r, assumedFor(r.Network))
+	p, warnings, err := Compile(r, assumedFor(r.Network))
+	return p.forPeople(asked, words), warnings, err
+}
+
+// forPeople returns the plan without what was assumed.
+func (p Plan) forPeople(n netconf.Network, words map[string]string) Plan {
+	p.Links = slices.Clone(p.Links)
+	for i := range p.Links {
+		l := &p.Links[i]
+		l.PF, l.VF, l.VFBefore = "", 0, nil
+		if word := words[l.Device]; word != "" {
+			l.Device = word
+		}
+		if i < len(n.Links) && n.Links[i].Pool != nil {
+			l.Device = "a NIC of " + n.Links[i].Pool.Path
+		}
+	}
+	if n.Options[bond.MTU] == "" {
+		p.Bond.Options = maps.Clone(p.Bond.Options)
+		delete(p.Bond.Options, bond.MTU)
+	}
+	if n.Options[bond.MAC] == "" {
+		p.Bond.LinkMAC = ""
+	}
+	return p
 }
 
 // onNICs returns the links, those of pools on NICs that are as their pools ask.

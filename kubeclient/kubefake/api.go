@@ -37,6 +37,9 @@ const (
 	Slices = "resourceslices"
 	Sets   = "daemonsets"
 	Leases = "leases"
+
+	Deployments = "deployments"
+	ConfigMaps  = "configmaps"
 )
 
 // Printed is the key of a pod under which a test puts what its containers have printed.
@@ -173,9 +176,9 @@ func (f *API) tell(resource string, c change) {
 }
 
 var (
-	kinds = map[string]string{Pods: "Pod", NADs: "NetworkAttachmentDefinition", Events: "Event", Claims: "ResourceClaim", Slices: "ResourceSlice", Sets: "DaemonSet", Leases: "Lease"}
+	kinds = map[string]string{Pods: "Pod", NADs: "NetworkAttachmentDefinition", Events: "Event", Claims: "ResourceClaim", Slices: "ResourceSlice", Sets: "DaemonSet", Leases: "Lease", Deployments: "Deployment", ConfigMaps: "ConfigMap"}
 
-	versions = map[string]string{Pods: "v1", NADs: "k8s.cni.cncf.io/v1", Events: "v1", Claims: "resource.k8s.io/v1", Slices: "resource.k8s.io/v1", Sets: "apps/v1", Leases: "coordination.k8s.io/v1"}
+	versions = map[string]string{Pods: "v1", NADs: "k8s.cni.cncf.io/v1", Events: "v1", Claims: "resource.k8s.io/v1", Slices: "resource.k8s.io/v1", Sets: "apps/v1", Leases: "coordination.k8s.io/v1", Deployments: "apps/v1", ConfigMaps: "v1"}
 )
 
 // Merge applies a JSON merge patch (RFC 7396) to a copy of old.

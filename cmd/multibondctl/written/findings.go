@@ -46,7 +46,7 @@ type Report struct {
 
 // Report judges all objects, in their order.
 func (s *Set) Report() Report {
-	r := Report{Objects: s.size(), Findings: []Finding{}}
+	r := Report{Objects: s.size(), Findings: []Finding{}, Unchecked: s.unseen}
 	var cluster agentapi.Cluster
 	for _, c := range s.clusters {
 		read, err := netconf.ParseCluster(c.raw)
@@ -93,8 +93,9 @@ func (r *Report) add(of Object, level string, err error) {
 	}
 }
 
-// addPod judges a pod. What is said of a NAD itself is not said of each pod that names it.
-func (r *Report) addPod(p *pod, judge kubeclient.Judge, ofNADs map[string][]Finding) {
+// addPod judges a pod, and returns its networks. What is said of a NAD itself is not said of
+// each pod that names it.
+func (r *Report) addPod(p *pod, judge kubeclient.Judge, ofNADs map[string][]Finding) []kubeclient.Judged {
 	judged, err := judge.Pod(&p.Pod, false)
 	if p.future && slices.Contains(code.Of(err), code.FewDevices) {
 		judged, r.Findings, err = r.withEnough(p, judge, err)
@@ -115,6 +116,7 @@ func (r *Report) addPod(p *pod, judge kubeclient.Judge, ofNADs map[string][]Find
 		}
 		r.addOnce(p.Object, name, all, ofNADs[name])
 	}
+	return judged
 }
 
 // withEnough judges a pod that has too few devices as if admission gave it more. That it has

@@ -52,22 +52,43 @@ func FromCluster(ctx context.Context, config *rest.Config) (*Set, error) {
 		return nil, err
 	}
 	s := &Set{Whole: true}
-	for _, kind := range lists {
-		if err := s.list(ctx, client, kind); err != nil {
+	for i, kind := range lists {
+		err := s.list(ctx, client, kind)
+		if err != nil && i < needed {
 			return nil, fmt.Errorf("%s: %w", kind.Resource, err)
 		}
+		s.cannot(kind.Resource, err)
 	}
-	maps, err := client.Resource(schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}).Namespace("multibond-system").List(ctx, metav1.ListOptions{})
+	s.cannot("the cluster's configuration", s.addCluster(ctx, client))
+	return s, nil
+}
+
+// needed is how many of lists there must be.
+const needed = 2
+
+// cannot notes what cannot be seen.
+func (s *Set) cannot(what string, err error) {
 	if err != nil {
-		return nil, fmt.Errorf("configmaps: %w", err)
+		s.unseen = append(s.unseen, fmt.Sprintf("%s: %v", what, err))
+	}
+}
+
+// addCluster adds the cluster's configuration, which the installer's ConfigMap has.
+func (s *Set) addCluster(ctx context.Context, client dynamic.Interface) error {
+	maps, err := client.Resource(schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}).Namespace(systemNamespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("configmaps: %w", err)
 	}
 	for _, item := range maps.Items {
 		if err := s.addItem(item); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return s, nil
+	return nil
 }
+
+// systemNamespace is where deploy puts everything.
+const systemNamespace = "multibond-system"
 
 func (s *Set) list(ctx context.Context, client dynamic.Interface, kind schema.GroupVersionResource) error {
 	options := metav1.ListOptions{Limit: pageSize}
@@ -104,4 +125,25 @@ func (s *Set) addItem(item unstructured.Unstructured) error {
 		_, err = s.add(manifest{raw: raw}, item.GetNamespace())
 	}
 	return err
+}
+
+// OnePod reads one pod of a cluster, all NADs, and the cluster's configuration.
+func OnePod(ctx context.Context, config *rest.Config, namespace, name string) (*Set, error) {
+	client, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	s := &Set{Whole: true}
+	pod, err := client.Resource(lists[1]).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.addItem(*pod); err != nil {
+		return nil, err
+	}
+	if err := s.list(ctx, client, lists[0]); err != nil {
+		return nil, fmt.Errorf("%s: %w", lists[0].Resource, err)
+	}
+	s.cannot("the cluster's configuration", s.addCluster(ctx, client))
+	return s, nil
 }

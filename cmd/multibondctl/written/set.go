@@ -29,6 +29,8 @@ type Set struct {
 	// Whole says that NADs that are not here do not exist. Otherwise that holds for the
 	// namespaces that have some here.
 	Whole bool
+
+	unseen []string // what could not be read, and why
 }
 
 // Object is where something is written.
