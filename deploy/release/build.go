@@ -18,9 +18,6 @@ type platform struct {
 var platforms = []platform{
 	{"linux", "amd64", true},
 	{"linux", "arm64", true},
-	{"darwin", "amd64", false},
-	{"darwin", "arm64", false},
-	{"windows", "amd64", false},
 }
 
 func (p platform) String() string { return p.os + "-" + p.arch }

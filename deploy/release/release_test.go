@@ -84,11 +84,8 @@ func TestRelease(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{
 		"SHA256SUMS", "deploy.tar.gz", "image.digest", "install-beside-multus.yaml", "install.yaml", "krew-multibond.yaml",
-		"kubectl-multibond-darwin-amd64.spdx.json", "kubectl-multibond-darwin-amd64.tar.gz",
-		"kubectl-multibond-darwin-arm64.spdx.json", "kubectl-multibond-darwin-arm64.tar.gz",
 		"kubectl-multibond-linux-amd64.spdx.json", "kubectl-multibond-linux-amd64.tar.gz",
 		"kubectl-multibond-linux-arm64.spdx.json", "kubectl-multibond-linux-arm64.tar.gz",
-		"kubectl-multibond-windows-amd64.spdx.json", "kubectl-multibond-windows-amd64.tar.gz",
 		"multibond-agent-image.tar",
 		"multibond-linux-amd64.spdx.json", "multibond-linux-amd64.tar.gz", "multibond-linux-arm64.spdx.json", "multibond-linux-arm64.tar.gz",
 		"notes.md",
