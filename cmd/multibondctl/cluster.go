@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	appsclient "k8s.io/client-go/kubernetes/typed/apps/v1"
 	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
 
 	"github.com/multibond/multibond/kubeclient"
 )
@@ -50,7 +51,7 @@ func (e *env) clients() (*coreclient.CoreV1Client, *appsclient.AppsV1Client, err
 		return nil, nil, err
 	}
 	config.UserAgent, config.QPS = "kubectl-multibond", -1
-	config.WarningHandler = nil
+	config.WarningHandler = rest.NoWarnings{}
 	core, err := coreclient.NewForConfig(config)
 	if err != nil {
 		return nil, nil, err

@@ -50,7 +50,7 @@ func newDescribe(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "describe POD",
 		Short: "Show the bonds of a pod: what was planned, what was done, how it is",
-		Args:  cobra.ExactArgs(1),
+		Args:  onePod,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := e.within(&s, false); err != nil {
 				return err

@@ -70,7 +70,7 @@ Meanwhile an address is asked for answers. A pod of its own does it on the node 
 in the agents' namespace, and is deleted afterwards: you need the right to create and delete
 pods there, with SYS_ADMIN and NET_ADMIN. It refuses if no other link works. The link is set
 up again also if this program is killed.`,
-		Args: cobra.ExactArgs(1),
+		Args: onePod,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := e.within(&d.scope, false); err != nil {
 				return err
@@ -181,7 +181,7 @@ func drillPod(d drill, v bondView, image string) *corev1.Pod {
 		return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: path, Type: new(corev1.HostPathDirectory)}}}
 	}
 	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: d.agents, Name: drillLabel + "-" + v.Node, Labels: map[string]string{"app": drillLabel, "app.kubernetes.io/name": "multibond"}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: d.agents, Name: drillLabel + "-" + strings.ReplaceAll(v.Node, ".", "-"), Labels: map[string]string{"app": drillLabel, "app.kubernetes.io/name": "multibond"}},
 		Spec: corev1.PodSpec{
 			NodeName: v.Node, HostNetwork: true, DNSPolicy: corev1.DNSDefault, RestartPolicy: corev1.RestartPolicyNever, ActiveDeadlineSeconds: &limit,
 			AutomountServiceAccountToken: new(false), Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},

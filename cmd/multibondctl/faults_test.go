@@ -170,7 +170,7 @@ var faults = []struct {
 	{"VLAN", (*state).linkFails, "bond0-2 (VF 0000:02:10.0 of ens2f0) has failed, although its PF has a carrier: check switch port, VLAN", 1},
 	{"missing plugin", func(s *state) {
 		s.report.Plugins[2] = kubeclient.PluginReport{Name: "sriov", Missing: true, Networks: []string{"demo/bond-net1"}}
-	}, "error   node n1: the CNI plugin sriov is missing, and demo/bond-net1 need it", 1},
+	}, "error   node n1: the CNI plugin sriov is missing; needed by demo/bond-net1", 1},
 	{"no bonding", func(s *state) {
 		s.report.Bonding = false
 		s.fails("the kernel has no bonding module (load it with: modprobe bonding)")

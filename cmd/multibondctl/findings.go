@@ -129,7 +129,7 @@ func (p *picture) nodeFindings(node string, r *kubeclient.NodeReport, bonds []bo
 	}
 	for _, plugin := range r.Plugins {
 		if plugin.Missing {
-			say(isError, byPlugin, "install it in the node's directory of CNI plugins", "the CNI plugin %s is missing, and %s need it", plugin.Name, few(plugin.Networks, 3))
+			say(isError, byPlugin, "install it in the node's directory of CNI plugins", "the CNI plugin %s is missing; needed by %s", plugin.Name, few(plugin.Networks, 3))
 		}
 	}
 	for _, pf := range r.PFs {
@@ -155,7 +155,7 @@ func (p *picture) nodeFindings(node string, r *kubeclient.NodeReport, bonds []bo
 		say(isWarning, byRecord, "look at the VF, then restart the node or remove the file in /var/lib/cni/multibond/aside", "a Record of %s was set aside: %s", owner(rec), cmp.Or(rec.Left, "not everything is as before"))
 	}
 	for _, rec := range r.Records.Stale {
-		say(isWarning, byRecord, "the runtime's next GC removes it; without one: multibond gc on the node", "a Record of %s is stale: its pod is gone%s", owner(rec), withDevices(rec.Devices))
+		say(isWarning, byRecord, "a GC of the runtime undoes it, and so does the next ADD that wants one of its devices", "a Record of %s is stale: its pod is gone%s", owner(rec), withDevices(rec.Devices))
 	}
 	for _, vf := range r.Orphans {
 		say(isWarning, byRecord, "a process may still keep the namespace of a pod that has ended: lsns -t net on the node", "VF %s is orphaned: it is not in the host, and no pod and no Record has it", vf)

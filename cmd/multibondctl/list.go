@@ -38,7 +38,7 @@ func newList(e *env) *cobra.Command {
 			}
 			r := bondList{header: headerOf("BondList"), Items: p.bonds(), Unseen: p.unseen}
 			r.Items = slices.DeleteFunc(append([]bondView{}, r.Items...), func(v bondView) bool { return node != "" && v.Node != node })
-			return e.print(r, func(out *page) { printBonds(out, r, p.now) })
+			return e.print(r, func(out *page) { printBonds(out, r, s.namespace, p.now) })
 		},
 	}
 	e.scopeFlags(c, &s, &all)
@@ -63,10 +63,13 @@ func (e *env) within(s *scope, all bool) (err error) {
 	return err
 }
 
-func printBonds(out *page, r bondList, now time.Time) {
-	if len(r.Items) == 0 {
+func printBonds(out *page, r bondList, namespace string, now time.Time) {
+	switch {
+	case len(r.Items) == 0 && namespace != "":
+		out.line("No bonds found in namespace %s (-A looks in all).", namespace)
+	case len(r.Items) == 0:
 		out.line("No bonds found.")
-	} else {
+	default:
 		rows := [][]string{{"NAMESPACE", "POD", "BOND", "MODE", "ACTIVE", "LINKS", "PFS", "AGE", "STATE"}}
 		if out.wide {
 			rows[0] = append(rows[0], "NODE", "NETWORK", "IPS", "MTU", "FAILOVERS")

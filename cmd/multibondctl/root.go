@@ -77,7 +77,8 @@ func newRoot(program string, e *env) *cobra.Command {
 	root := &cobra.Command{
 		Use:   name,
 		Short: "Show and check the bonds of a cluster.",
-		Long: `Show and check the bonds of a cluster.
+		Long: `Show and check the bonds of a cluster. Begin with status; it says what is wrong, and doctor
+has the rest.
 
 The kubeconfig, its contexts and all global flags are kubectl's.
 Exit codes: 0 all is well, 1 something is wrong, 2 it could not be found out.`,
@@ -99,4 +100,12 @@ Exit codes: 0 all is well, 1 something is wrong, 2 it could not be found out.`,
 	}
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 	return root
+}
+
+// onePod is for commands that want the name of a pod.
+func onePod(c *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("want the name of one pod, have %d: %s (-h shows more)", len(args), c.UseLine())
+	}
+	return nil
 }
