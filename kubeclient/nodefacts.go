@@ -124,14 +124,15 @@ func (m Machine) kernel() string {
 	return strings.TrimSpace(string(raw))
 }
 
-// plugins returns the plugins that networks use: the version of sriov, and which are
-// missing. used has the networks of each type.
+// plugins returns the plugins that networks use, with their versions, and which are missing.
+// used has the networks of each type. A link is there although its target is not: on k3s, it
+// is outside of what the agent mounts.
 func (m Machine) plugins(used map[string][]string) (out []PluginReport, err error) {
 	if _, err := fs.Stat(m.Bin, "."); err != nil {
 		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(used)) {
-		_, err := fs.Stat(m.Bin, name)
+		_, err := fs.Lstat(m.Bin, name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			networks := used[name]

@@ -60,7 +60,7 @@ func TestNodeReport(t *testing.T) {
 	r := newRig(t)
 	r.podWith("multibond-system", "multibond-agent-x", "uid-agent", nil)
 	r.options.Machine.Sys, r.options.Version = sysfsOf(), "v1"
-	r.options.Machine.Bin = fstest.MapFS{"multibond": {Data: []byte("x")}, "sriov": {Data: []byte("x")}}
+	r.options.Machine.Bin = fstest.MapFS{"multibond": {Data: []byte("x")}, "sriov": {Data: []byte("x")}, "macvlan": {Data: []byte("/elsewhere/cni"), Mode: os.ModeSymlink}}
 	created := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
 	r.options.Records = func() ([]Recorded, error) {
 		return []Recorded{
@@ -95,6 +95,7 @@ func TestNodeReport(t *testing.T) {
 	assert.Empty(t, first.Records.Stale)
 	got := told()
 	assert.Contains(t, got.Plugins, PluginReport{Name: "sriov"})
+	assert.Contains(t, got.Plugins, PluginReport{Name: "macvlan"}, "its target cannot be seen")
 	assert.Contains(t, got.Plugins, PluginReport{Name: "tuning", Missing: true, Networks: []string{"demo/chained", "demo/followed", "demo/later", "demo/listed"}})
 	none := 0
 	want := &NodeReport{

@@ -48,9 +48,10 @@ type podEvent struct {
 func newDescribe(e *env) *cobra.Command {
 	s := scope{}
 	c := &cobra.Command{
-		Use:   "describe POD",
-		Short: "Show the bonds of a pod: what was planned, what was done, how it is",
-		Args:  onePod,
+		Use:               "describe POD",
+		Short:             "Show the bonds of a pod: what was planned, what was done, how it is",
+		Args:              onePod,
+		ValidArgsFunction: e.completePods,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := e.within(&s, false); err != nil {
 				return err

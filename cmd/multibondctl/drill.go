@@ -70,7 +70,8 @@ Meanwhile an address is asked for answers. A pod of its own does it on the node 
 in the agents' namespace, and is deleted afterwards: you need the right to create and delete
 pods there, with SYS_ADMIN and NET_ADMIN. It refuses if no other link works. The link is set
 up again also if this program is killed.`,
-		Args: onePod,
+		Args:              onePod,
+		ValidArgsFunction: e.completePods,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := e.within(&d.scope, false); err != nil {
 				return err

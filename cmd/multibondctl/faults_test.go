@@ -169,8 +169,8 @@ var faults = []struct {
 	{"MTU", func(s *state) { s.report.PFs[1].MTU = 1500 }, "warning demo/web: bond0: its MTU is 9000, but PF ens2f0 has 1500 (ip link set ens2f0 mtu 9000 on node n1)", 1},
 	{"VLAN", (*state).linkFails, "bond0-2 (VF 0000:02:10.0 of ens2f0) has failed, although its PF has a carrier: check switch port, VLAN", 1},
 	{"missing plugin", func(s *state) {
-		s.report.Plugins[2] = kubeclient.PluginReport{Name: "sriov", Missing: true, Networks: []string{"demo/bond-net1"}}
-	}, "error   node n1: the CNI plugin sriov is missing; needed by demo/bond-net1", 1},
+		s.report.Plugins[2] = kubeclient.PluginReport{Name: "sriov", Missing: true, Networks: []string{"demo/bond-net2"}}
+	}, "warning node n1: the CNI plugin sriov is not in the node's directory of plugins; needed by demo/bond-net2", 1},
 	{"no bonding", func(s *state) {
 		s.report.Bonding = false
 		s.fails("the kernel has no bonding module (load it with: modprobe bonding)")
@@ -239,8 +239,10 @@ func TestFaults(t *testing.T) {
 			}
 		})
 	}
+	well := newState() // with a plugin in a directory that the agent does not see
+	well.report.Plugins[0] = kubeclient.PluginReport{Name: "host-local", Missing: true, Networks: []string{"demo/bond-net1"}}
 	for _, command := range []string{"status", "doctor"} {
-		code, stdout, stderr := tool(t, newState(), command)
+		code, stdout, stderr := tool(t, well, command)
 		assert.Zero(t, code, "%s%s", stdout, stderr)
 		assert.Regexp(t, "^ok ", stdout)
 	}

@@ -102,6 +102,24 @@ Exit codes: 0 all is well, 1 something is wrong, 2 it could not be found out.`,
 	return root
 }
 
+// completePods completes the names of pods that have a bond.
+func (e *env) completePods(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	var s scope
+	core, _, err := e.clients()
+	if err != nil || e.within(&s, false) != nil || len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	p, err := e.podsIn(c.Context(), core, s)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, v := range p.bonds() {
+		names = append(names, v.Pod)
+	}
+	return slices.Compact(names), cobra.ShellCompDirectiveNoFileComp
+}
+
 // onePod is for commands that want the name of a pod.
 func onePod(c *cobra.Command, args []string) error {
 	if len(args) != 1 {
