@@ -41,7 +41,7 @@ type env struct {
 }
 
 // commands makes the commands, each of which has a file.
-var commands = []func(*env) *cobra.Command{newStatus, newList, newDescribe, newDoctor, newCheck, newDrill, newValidate, newPlan, newExplain, newBundle, newVersion}
+var commands = []func(*env) *cobra.Command{newStatus, newList, newDescribe, newDoctor, newCheck, newDrill, newValidate, newPlan, newMigrate, newExplain, newBundle, newVersion}
 
 // run is main with its environment as arguments. It returns the exit code.
 func run(args []string, streams genericiooptions.IOStreams, now func() time.Time) int {

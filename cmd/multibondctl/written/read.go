@@ -6,6 +6,7 @@ import (
 	"io"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -41,6 +42,8 @@ var lists = []schema.GroupVersionResource{
 	{Group: "batch", Version: "v1", Resource: "cronjobs"},
 }
 
+var configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+
 // pageSize limits how much is asked of the API server at once.
 const pageSize = 500
 
@@ -60,7 +63,24 @@ func FromCluster(ctx context.Context, config *rest.Config) (*Set, error) {
 		s.cannot(kind.Resource, err)
 	}
 	s.cannot("the cluster's configuration", s.addCluster(ctx, client))
-	return s, nil
+	return s, s.addForeign(ctx, client)
+}
+
+// addForeign adds what only Migrate reads, if the cluster has it.
+func (s *Set) addForeign(ctx context.Context, client dynamic.Interface) error {
+	if err := s.list(ctx, client, schema.GroupVersionResource{Group: "multinic.fms.io", Version: "v1", Resource: "multinicnetworks"}); !apierrors.IsNotFound(err) {
+		s.cannot("multinicnetworks", err)
+	}
+	for _, name := range []string{"multus-cni-config", "multus-daemon-config"} {
+		config, err := client.Resource(configMaps).Namespace(metav1.NamespaceSystem).Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			continue // a cluster without Multus
+		}
+		if err := s.addItem(*config); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // needed is how many of lists there must be.
@@ -75,7 +95,7 @@ func (s *Set) cannot(what string, err error) {
 
 // addCluster adds the cluster's configuration, which the installer's ConfigMap has.
 func (s *Set) addCluster(ctx context.Context, client dynamic.Interface) error {
-	maps, err := client.Resource(schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}).Namespace(systemNamespace).List(ctx, metav1.ListOptions{})
+	maps, err := client.Resource(configMaps).Namespace(systemNamespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return fmt.Errorf("configmaps: %w", err)
 	}

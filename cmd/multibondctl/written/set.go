@@ -26,6 +26,10 @@ type Set struct {
 	pods     []pod
 	clusters []clusterConfig
 
+	// What only Migrate reads.
+	multiNICs []multiNIC
+	multus    []clusterConfig
+
 	// Whole says that NADs that are not here do not exist. Otherwise that holds for the
 	// namespaces that have some here.
 	Whole bool
@@ -51,6 +55,8 @@ type pod struct {
 	Object
 	corev1.Pod
 	future bool // admission can still add resources
+	raw    json.RawMessage
+	at     []string // where raw has the metadata of the pod
 }
 
 type clusterConfig struct {
@@ -73,6 +79,17 @@ type meta struct {
 		JobTemplate struct{ Spec struct{ Template *template } }
 	}
 	Template *template // of a PodTemplate
+}
+
+// at returns where the object has the template of its pods.
+func (o meta) at() []string {
+	switch {
+	case o.Spec.Template != nil:
+		return []string{"spec", "template"}
+	case o.Template != nil:
+		return []string{"template"}
+	}
+	return []string{"spec", "jobTemplate", "spec", "template"}
 }
 
 // template is the template of pods. Other kinds than those of Kubernetes have one too, whose
@@ -100,17 +117,21 @@ func (w *Set) add(m manifest, namespace string) (bool, error) {
 		w.nads = append(w.nads, n)
 		return true, placed(m.place, err)
 	case o.Kind == "Pod":
-		p := pod{Object: is, future: o.Metadata.UID == ""}
+		p := pod{Object: is, future: o.Metadata.UID == "", raw: m.raw}
 		err := json.Unmarshal(m.raw, &p.Pod)
 		p.Namespace = o.Metadata.Namespace
 		w.pods = append(w.pods, p)
 		return true, placed(m.place, err)
+	case o.Kind == "MultiNicNetwork":
+		return true, placed(m.place, w.addMultiNIC(is, o.Metadata, m.raw))
 	case o.Kind == "ConfigMap":
 		return w.addConfigMap(is, o.Data), nil
 	case o.Kind == "" && (o.Type != "" || o.Plugins != nil):
 		return w.addConfig(is, m), nil
 	case t != nil:
-		w.pods = append(w.pods, t.pod(is, o.Metadata))
+		p := t.pod(is, o.Metadata)
+		p.raw, p.at = m.raw, o.at()
+		w.pods = append(w.pods, p)
 		return true, nil
 	}
 	return false, nil
@@ -139,6 +160,7 @@ func (w *Set) addConfigMap(is Object, data map[string]string) (added bool) {
 		if raw, its := clusterIn([]byte(text), ours); its {
 			w.clusters, added = append(w.clusters, clusterConfig{is, raw}), true
 		}
+		added = w.addMultus(is, []byte(text)) || added
 	}
 	return added
 }
@@ -151,6 +173,9 @@ func (w *Set) addConfig(is Object, m manifest) bool {
 	is.Kind, is.Name = "configuration", filepath.Base(m.place)
 	if raw, its := clusterIn(m.raw, ours); its {
 		w.clusters = append(w.clusters, clusterConfig{is, raw})
+		return true
+	}
+	if w.addMultus(is, m.raw) {
 		return true
 	}
 	n := nad{Object: is}
