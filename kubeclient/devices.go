@@ -274,7 +274,7 @@ func (a *allocator) shortageHint(w Want, n Need, total int) string {
 	hint := fmt.Sprintf("request %d x %s in resources.limits of its containers", total, w.Resource)
 	ownNamespace, _, _ := strings.Cut(a.pod, "/")
 	if namespace, _, found := strings.Cut(n.Network, "/"); found && namespace != ownNamespace {
-		hint += "; deploy/inject sees only NADs of the pod's namespace"
+		hint += "; deploy/inject sees NADs of other namespaces only with a binding for each of these"
 	}
 	return hint
 }

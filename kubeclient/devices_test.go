@@ -105,6 +105,9 @@ func TestTooFewDevices(t *testing.T) {
 		"network demo/bond-net1 needs 2 x intel.com/a, pod demo/p has 1 (0000:3b:02.1) (request 2 x intel.com/a in resources.limits of its containers)": {
 			[]Container{has("intel.com/a", "0000:3b:02.1")}, []Need{wants("demo/bond-net1", "intel.com/a", 2)},
 		},
+		"network other/n needs 1 x r, pod demo/p has 0 (request 1 x r in resources.limits of its containers; deploy/inject sees NADs of other namespaces only with a binding for each of these)": {
+			nil, []Need{wants("other/n", "r", 1)},
+		},
 		"network n needs 3 x r, pod demo/p has 1 (a) (request 3 x r in resources.limits of its containers)": {
 			[]Container{has("r", "a")}, []Need{spares(wants("n", "r", 3), 1)},
 		},

@@ -204,6 +204,26 @@ func TestInjectUntouched(t *testing.T) {
 	}
 }
 
+// TestInjectOtherNamespaces has pods with networks of a namespace that another binding adds.
+func TestInjectOtherNamespaces(t *testing.T) {
+	m := newMutator(t, onlyMutating(t, injectFile))
+	both := all()
+	for _, nad := range nads {
+		both = append(both, object("far", nad))
+	}
+	for _, annotation := range []string{
+		"far/bond", "far/bond,bond", `[{"name": "bond", "namespace": "far"}, {"name": "plain"}]`, "of-far", "far/of-other", "far/of-other,of-other,far/plain,plain", "far/nothing",
+	} {
+		want, err := kubeclient.Resources(types.NamespacedName{Namespace: "demo", Name: "p"}, annotation, resolver())
+		require.NoError(t, err)
+		for _, order := range orders(both) {
+			after := m.admit(t, newPod(annotation, nil), order)
+			require.Equal(t, want, held(t, after), "%s: %s", annotation, after.Annotations)
+			require.Equal(t, after, m.admit(t, after.DeepCopy(), both), "%s: again", annotation)
+		}
+	}
+}
+
 // nested returns an object that has objects within it, down to so many levels.
 func nested(levels int) string {
 	return strings.Repeat(`{"x": `, levels) + "1" + strings.Repeat("}", levels)
