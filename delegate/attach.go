@@ -30,6 +30,7 @@ func (h *Host) attach(ctx context.Context, s sandbox, rec *record.Record, i int)
 		return cnierror.With(cnierror.Kernel, fmt.Errorf("links[%d]: %w", i, err))
 	}
 	var seen record.Attached
+	var lent json.RawMessage
 	var err error
 	switch l.Source {
 	case netconf.FromHost:
@@ -38,12 +39,20 @@ func (h *Host) attach(ctx context.Context, s sandbox, rec *record.Record, i int)
 			return cnierror.With(cnierror.Kernel, fmt.Errorf("links[%d]: moving %s into the pod: %w", i, l.Name, err))
 		}
 	case netconf.FromDevice, netconf.FromConfig:
-		if seen.Result, _, err = h.runPlugins(ctx, rec, l, func() { preparePrevious(s, rec, i) }); err != nil {
+		if lent, err = lend(rec, l); err != nil {
+			return cnierror.With(cnierror.Delegate, fmt.Errorf("links[%d]: %w", i, err))
+		}
+		if seen.Result, _, err = h.runPlugins(ctx, rec, l, lent, func() { preparePrevious(s, rec, i) }); err != nil {
 			return cnierror.With(cnierror.Delegate, fmt.Errorf("links[%d]: attaching %s: %w", i, cmp.Or(l.Device, l.Name), err))
 		}
 	}
 	if seen.Link, err = h.identify(s, l); err != nil {
 		return cnierror.With(cnierror.Delegate, fmt.Errorf("links[%d]: %w", i, err))
+	}
+	if lent != nil {
+		if seen, err = takeBack(s, seen); err != nil {
+			return cnierror.With(cnierror.Kernel, fmt.Errorf("links[%d]: %w", i, err))
+		}
 	}
 	if seen.Link, err = shareMAC(s, rec, l, seen.Link); err != nil {
 		return cnierror.With(cnierror.Kernel, fmt.Errorf("links[%d]: %w", i, err))
@@ -155,9 +164,10 @@ func preparePrevious(s sandbox, rec *record.Record, i int) {
 }
 
 // runPlugins executes the plugins of a link in order, each with the result of the one
-// before it. It returns the last result and how many plugins have succeeded. It calls
+// before it, the first one with prev. It returns the last result and how many plugins have succeeded. It calls
 // meanwhile while the first plugin runs.
-func (h *Host) runPlugins(ctx context.Context, rec *record.Record, l plan.Link, meanwhile func()) (result json.RawMessage, done int, err error) {
+func (h *Host) runPlugins(ctx context.Context, rec *record.Record, l plan.Link, prev json.RawMessage, meanwhile func()) (result json.RawMessage, done int, err error) {
+	result = prev
 	for i, p := range l.Plugins {
 		if result, err = h.runPlugin(ctx, rec, l.Name, p, result, meanwhile); err != nil {
 			return nil, i, err

@@ -35,7 +35,7 @@ func (h *Host) attachChain(ctx context.Context, s sandbox, rec *record.Record) e
 	var seen record.Attached
 	var err error
 	var done int
-	if seen.Result, done, err = h.runPlugins(ctx, rec, l, func() {}); err != nil {
+	if seen.Result, done, err = h.runPlugins(ctx, rec, l, nil, func() {}); err != nil {
 		rec.RefusedBy, rec.Succeeded = done+2, done
 		if errors.Is(err, invoke.ErrNotExecuted) {
 			rec.RefusedBy = done + 1

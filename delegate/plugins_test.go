@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
 
@@ -130,7 +131,7 @@ func (p *plugins) run(ctx context.Context, c invoke.Call) (json.RawMessage, erro
 		"vlan ADD": p.vlanAdd, "vlan DEL": p.vlanDel,
 		"bandwidth ADD": p.bandwidthAdd, "bandwidth DEL": p.bandwidthDel,
 		"host-local ADD": p.hostLocalAdd, "host-local DEL": p.hostLocalDel,
-	}[c.Type+" "+c.Command]
+	}[strings.Replace(c.Type, "ipvlan", "macvlan", 1)+" "+c.Command]
 	if !known { // CHECK, and plugins that change nothing
 		if out := p.answer[what]; out != "" {
 			return json.RawMessage(out), p.edges.pass(what + ", done")
@@ -361,6 +362,9 @@ func (p *plugins) open(netns string) (host, pod bond.Namespace, err error) {
 }
 
 func (p *plugins) macvlanAdd(c invoke.Call, config pluginConfig) (any, error) {
+	if c.Type == "ipvlan" {
+		return p.ipvlanAdd(c, config)
+	}
 	_, pod, err := p.open(c.Netns)
 	if err != nil {
 		return nil, err
@@ -370,6 +374,30 @@ func (p *plugins) macvlanAdd(c invoke.Call, config pluginConfig) (any, error) {
 	}
 	l := p.kernel.AddVirtual(c.Netns, "macvlan", c.IfName)
 	return values{"cniVersion": config.CNIVersion, "interfaces": []values{{"name": c.IfName, "mac": l.MAC, "sandbox": c.Netns}}}, nil
+}
+
+// ipvlanAdd makes an interface with the addresses of a result before it. Without one, the
+// release 1.9.1 executes its IPAM plugin, whose name is missing.
+func (p *plugins) ipvlanAdd(c invoke.Call, config pluginConfig) (any, error) {
+	var prev struct {
+		IPs []struct{ Address netip.Prefix }
+	}
+	if len(config.PrevResult) > 0 {
+		if err := json.Unmarshal(config.PrevResult, &prev); err != nil {
+			return nil, err
+		}
+	}
+	if len(prev.IPs) == 0 {
+		return nil, errors.New("no plugin name provided")
+	}
+	_, pod, err := p.open(c.Netns)
+	if err != nil {
+		return nil, err
+	}
+	l := p.kernel.AddVirtual(c.Netns, "ipvlan", c.IfName)
+	ip := prev.IPs[0].Address
+	made := values{"cniVersion": config.CNIVersion, "interfaces": []values{{"name": c.IfName, "mac": l.MAC, "sandbox": c.Netns}}, "ips": []values{{"address": ip.String(), "interface": 0}}}
+	return made, errors.Join(pod.Configure(l.Index, bond.Addresses{IPs: []netip.Prefix{ip}}), pod.Change(l.Index, bond.Change{Up: new(true)}))
 }
 
 // vlanAdd makes an interface over one of the pod, with an address.
