@@ -15,6 +15,7 @@ const (
 	confRPFilter    = 8
 	confARPAnnounce = 18
 	confARPIgnore   = 19
+	confLinkdown    = 29
 )
 
 // ownARPSettings are the settings of links that share a subnet in one namespace
@@ -30,6 +31,11 @@ var ownARPSettings = [...]struct {
 	{confARPIgnore, 1},   // answer for an address of the link
 }
 
+// ignoreLinkdown has the kernel use no route over a link without a carrier, so that the others
+// of a multipath route take its part. CHECK does not look for it: links of an earlier version
+// do not have it.
+const ignoreLinkdown = 1
+
 // ownARP returns the settings as an attribute of a link.
 func ownARP() *nl.RtAttr {
 	spec := nl.NewRtAttr(unix.IFLA_AF_SPEC|unix.NLA_F_NESTED, nil)
@@ -37,6 +43,7 @@ func ownARP() *nl.RtAttr {
 	for _, s := range ownARPSettings {
 		conf.AddRtAttr(s.number, encodeUint(32, s.value))
 	}
+	conf.AddRtAttr(confLinkdown, encodeUint(32, ignoreLinkdown))
 	return spec
 }
 
