@@ -144,8 +144,7 @@ func find(e Element, r Resolver) (found, error) {
 		return f, code.With(code.BondDevice, fmt.Errorf("deviceID: is %s, but network %s is a bond, whose links have devices of their own", e.DeviceID, e.Network))
 	}
 	b, err := ReadBond(f.network, func(ref types.NamespacedName) (Network, error) { return r.Resolve(ref, e.linksMayName()...) })
-	// Package netconf checks that the network lets its pods choose it.
-	json.Unmarshal(e.CNIArgs["near"], &b.near)
+	b.choose(e.CNIArgs)
 	f.bond = &b
 	return f, err
 }

@@ -38,6 +38,7 @@ type BondNetwork struct {
 type bondLink struct {
 	netconf.OpenLink
 	fixed  string // device that the configuration names
+	pool   bool   // it is made on a NIC of a pool
 	pooled int    // further links that are of its pool
 }
 
@@ -98,7 +99,7 @@ func (r *bondReader) readLink(text json.RawMessage, path string) bondLink {
 	if !is {
 		return l
 	}
-	l.fixed = fixedDevice(o)
+	l.fixed, l.pool = fixedDevice(o), o.Has("pool")
 	o.Problems = &r.problems
 	given := slices.DeleteFunc(slices.Clone(sources), func(key string) bool { return !o.Has(key) })
 	if len(given) > 1 {
@@ -191,6 +192,23 @@ func (r *bondReader) readNetwork(l *bondLink, o strictjson.Object, text string) 
 	l.Text = strictjson.SetField(l.Text, "config", n.Config.text)
 	if n.Resource != "" {
 		l.Asks, l.Value = "resourceName", n.Resource
+	}
+}
+
+// choose notes what the pod chooses by cni-args. Package netconf checks that the network lets
+// its pods choose it.
+func (b *BondNetwork) choose(args map[string]json.RawMessage) {
+	json.Unmarshal(args["near"], &b.near)
+	for _, key := range []string{"count", "nics"} {
+		var count int
+		if json.Unmarshal(args[key], &count) != nil {
+			continue
+		}
+		for i, l := range b.links {
+			if l.pool {
+				b.links[i].pooled = max(0, count-1)
+			}
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/bond/code"
+	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -51,6 +52,9 @@ func (n Network) Configure(e Element, device, deviceInfoFile string) (config jso
 		if len(e.IPs) > 0 && !n.Config.plugins[0].hasIPAM() {
 			problems.Add(code.NoIPAM, e.Path+".ips", "", "is requested, but network %s has no ipam to assign addresses", n.Name)
 		}
+		if n.Config.plugins[0].rest.Text("attach") == netconf.AttachEach {
+			refuseOfEach(n, e, &problems)
+		}
 		n.Config = n.Config.withFirst(n.Config.plugins[0].asBond(e.MAC))
 		taken["mac"], taken["ips"] = true, true
 	}
@@ -93,6 +97,20 @@ func (e Element) cniArgs() string {
 		pairs = append(pairs, "IP="+strings.Join(e.IPs, ","))
 	}
 	return strings.Join(pairs, ";")
+}
+
+// refuseOfEach adds what a pod asks for that only one interface can have, from a network
+// with an interface for each link.
+func refuseOfEach(n Network, e Element, problems *bond.Problems) {
+	refuse := func(key, hint string) {
+		problems.Add(code.EachRuntime, e.Path+"."+key, hint, "is for one interface, but network %s has one for each link", n.Name)
+	}
+	if e.MAC != "" {
+		refuse("mac", `leave it out, or set "mac" in the network, in the configuration that attaches each link`)
+	}
+	if len(e.IPs) > 0 {
+		refuse("ips", `leave it out, or write the addresses into the network: "ipam": [{"type": "static", ...}, ...], one for each link`)
+	}
 }
 
 // asBond returns the configuration of a bond with what it takes without declaring a

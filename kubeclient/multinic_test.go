@@ -2,6 +2,7 @@ package kubeclient
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"testing"
 	"testing/fstest"
@@ -63,4 +64,29 @@ func TestMultiNIC(t *testing.T) {
 		refused(t, err, cnitypes.ErrInvalidEnvironmentVariables, "asks multibond-agent, which answers only user")
 		assert.False(t, answered)
 	})
+}
+
+// TestOfOneInterface: what only one interface can have is refused where the pod asks for it.
+func TestOfOneInterface(t *testing.T) {
+	nads := nads(map[string]string{"demo/rails": `{"type":"multibond","attach":"each","links":[{"pool":{},"count":2,"config":{"type":"macvlan"}}],"ipam":{"type":"static"}}`})
+	elements := parse(t, `[{"name": "rails", "interface": "net1", "mac": "02:00:00:00:00:01", "ips": ["10.1.0.1/24"]}]`)
+	_, err := Attachments(named("demo", "p"), elements, Resolver{NAD: nads}, Node{Sys: fstest.MapFS{}, PF: letterPF, Containers: gives()})
+	const text = ": is for one interface, but network demo/rails has one for each link ("
+	require.ErrorContains(t, err, elements[0].Path+".mac"+text)
+	assert.ErrorContains(t, err, elements[0].Path+".ips"+text)
+	assert.NotContains(t, err.Error(), "is about a bond")
+}
+
+// TestSpareOfChosen: how many links may be without a device depends on how many the pod has
+// chosen.
+func TestSpareOfChosen(t *testing.T) {
+	const config = `{"type": "multibond", "minLinks": 3, "links": [{"resourceName": "intel.com/a"}, {"pool": {}, "config": {"type": "macvlan"}}, {"resourceName": "intel.com/b"}]}`
+	for count, spare := range map[string]int{`1`: 0, `2`: 1, `3`: 2} {
+		for _, key := range []string{"count", "nics"} {
+			b, err := readBond(config)
+			require.NoError(t, err)
+			b.choose(map[string]json.RawMessage{key: json.RawMessage(count)})
+			assert.Equal(t, spare, b.Need().Spare, "%s %s", key, count)
+		}
+	}
 }
