@@ -71,15 +71,22 @@ func (h *Host) addAll(ctx context.Context, rs []plan.Request, o *outcome) ([]*re
 	if err := h.Store.Tombstones(h.BootID).Drop(rs[0].Key()); err != nil {
 		return nil, cnierror.With(types.ErrIOFailure, err)
 	}
-	recs, err := h.prepareAll(ctx, rs, s, o)
-	if err != nil {
+	all := together{rs, make([]*record.Record, len(rs)), wanted.locked}
+	if err := h.prepareAll(ctx, all, s, o); err != nil {
 		return nil, err
 	}
 	order := plan.Order(rs)
-	if err := h.runAll(ctx, rs, recs, order, s, o); err != nil {
-		return nil, h.undo(ctx, plan.InOrder(recs, order), err, o)
+	if err := h.runAll(ctx, all, order, s, o); err != nil {
+		return nil, h.undo(ctx, plan.InOrder(all.recs, order), err, o)
 	}
-	return recs, nil
+	return all.recs, nil
+}
+
+// together is what one ADD does: its requests, and their Records.
+type together struct {
+	rs     []plan.Request
+	recs   []*record.Record // nil if there is none yet
+	locked []string         // devices
 }
 
 func networksOf(rs []plan.Request) (names []string) {
@@ -134,6 +141,7 @@ func (h *Host) lockAll(ctx context.Context, rs []plan.Request, s sandbox, locks 
 	for _, rec := range h.listAside(o, wanted.in) {
 		containers, devices = append(containers, rec.Plan.ContainerID), append(devices, rec.Plan.Devices()...)
 	}
+	wanted.locked = devices
 	if err := locks.Lock(ctx, "container", slices.Compact(slices.Sorted(slices.Values(containers)))...); err != nil {
 		return nil, wanted, err
 	}
@@ -144,20 +152,21 @@ func (h *Host) lockAll(ctx context.Context, rs []plan.Request, s sandbox, locks 
 type wantedLinks struct {
 	devices []string // as in [plan.Plan.Devices]
 	names   []string // on the host, of links without a device
+	locked  []string // devices, also those of attachments that may be in the way
 }
 
 // wantedBy lists what requests take from the host.
 func (h *Host) wantedBy(rs []plan.Request, host bond.Namespace) (w wantedLinks, err error) {
+	if slices.ContainsFunc(rs, movesNIC) {
+		nics, err := bond.SurveyNICs(h.Sys, host)
+		if err != nil {
+			return w, err
+		}
+		w.devices = movable(nics)
+	}
 	for _, r := range rs {
 		if r.Network.Device != "" {
 			w.devices = append(w.devices, r.Network.Device)
-		}
-		if slices.ContainsFunc(r.Network.Links, netconf.Link.MovesNIC) {
-			nics, err := bond.SurveyNICs(h.Sys, host)
-			if err != nil {
-				return w, err
-			}
-			w.devices = append(w.devices, movable(nics)...)
 		}
 		for _, l := range r.Network.Links {
 			device := l.Device
@@ -240,27 +249,22 @@ func (h *Host) restoreEarlier(ctx context.Context, k plan.Key, container string,
 
 // prepareAll makes the Records of all requests before anything is done, so that all
 // problems are reported at once. A request whose links are made by the networks before
-// it is prepared later; its Record is nil here.
-func (h *Host) prepareAll(ctx context.Context, rs []plan.Request, s sandbox, o *outcome) ([]*record.Record, error) {
-	recs := make([]*record.Record, len(rs))
+// it is prepared later; its Record stays nil here.
+func (h *Host) prepareAll(ctx context.Context, all together, s sandbox, o *outcome) error {
 	var errs []error
-	for i, r := range rs {
+	for i, r := range all.rs {
 		if fromPod := func(l netconf.Link) bool { return l.Source == netconf.FromPod }; slices.ContainsFunc(r.Network.Links, fromPod) && i > 0 {
 			continue
 		}
 		var err error
-		recs[i], err = h.prepare(ctx, r, s, recs, o)
+		all.recs[i], err = h.prepare(ctx, r, s, all, o)
 		errs = append(errs, err)
 	}
-	if err := errors.Join(append(errs, checkTogether(recs))...); err != nil {
-		return nil, err
-	}
-	return recs, nil
+	return errors.Join(append(errs, checkTogether(all.recs))...)
 }
 
-// prepare surveys the node and compiles the plan of one request. beside are the Records of
-// the same ADD, of which those are nil that do not exist yet.
-func (h *Host) prepare(ctx context.Context, r plan.Request, s sandbox, beside []*record.Record, o *outcome) (*record.Record, error) {
+// prepare surveys the node and compiles the plan of one request of an ADD.
+func (h *Host) prepare(ctx context.Context, r plan.Request, s sandbox, all together, o *outcome) (*record.Record, error) {
 	began := time.Now()
 	facts, err := h.survey(r, s)
 	if err != nil {
@@ -269,11 +273,7 @@ func (h *Host) prepare(ctx context.Context, r plan.Request, s sandbox, beside []
 	if r.Network.Chain == nil && r.Network.Attach != netconf.AttachEach {
 		facts.Bonding = h.Kernel.EnableBonding(ctx)
 	}
-	for _, rec := range beside {
-		if rec != nil {
-			facts.Tables = append(facts.Tables, rec.Plan.Tables()...)
-		}
-	}
+	all.addTo(&facts, r)
 	surveyed := time.Now()
 	plan, warnings, err := plan.Compile(r, facts)
 	if err != nil {
@@ -291,6 +291,37 @@ func (h *Host) prepare(ctx context.Context, r plan.Request, s sandbox, beside []
 	rec.AddStep("survey", began, surveyed)
 	rec.AddStep("compile", surveyed, time.Now())
 	return rec, nil
+}
+
+// addTo adds to the facts about a request what the other networks of the ADD have. A NIC
+// that has come to the host after the devices were locked cannot be moved: somebody else may
+// choose it, too.
+func (t together) addTo(f *plan.Facts, r plan.Request) {
+	if movesNIC(r) {
+		f.NICs = slices.DeleteFunc(f.NICs, func(n bond.NIC) bool {
+			return n.Stays() == "" && !slices.Contains(t.locked, n.Link.Device)
+		})
+	}
+	if r.Network.Attach == netconf.AttachEach {
+		for _, other := range t.rs {
+			f.Tables = append(f.Tables, other.Network.NamedTables()...)
+		}
+	}
+	for _, rec := range t.recs {
+		if rec == nil {
+			continue
+		}
+		f.Tables = append(f.Tables, rec.Plan.Tables()...)
+		for _, l := range rec.Plan.Links {
+			if l.NIC != nil && r.Network.HasPool() {
+				f.AddBeside(*l.NIC, l.Holds() != "")
+			}
+		}
+	}
+}
+
+func movesNIC(r plan.Request) bool {
+	return slices.ContainsFunc(r.Network.Links, netconf.Link.MovesNIC)
 }
 
 // checkTogether returns an error if two attachments of one pod take the same name in
@@ -327,14 +358,15 @@ func checkTogether(recs []*record.Record) error {
 
 // runAll carries out the plans, in order. All Records that exist are on disk before
 // the first plan has an effect.
-func (h *Host) runAll(ctx context.Context, rs []plan.Request, recs []*record.Record, order []int, s sandbox, o *outcome) error {
+func (h *Host) runAll(ctx context.Context, all together, order []int, s sandbox, o *outcome) error {
+	recs := all.recs
 	if err := h.begin(slices.DeleteFunc(slices.Clone(recs), func(rec *record.Record) bool { return rec == nil })); err != nil {
 		return err
 	}
 	for _, i := range order {
 		if recs[i] == nil {
 			var err error
-			if recs[i], err = h.prepare(ctx, rs[i], s, recs, o); err != nil {
+			if recs[i], err = h.prepare(ctx, all.rs[i], s, all, o); err != nil {
 				return err
 			}
 			if err := h.begin(recs[i : i+1]); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
+	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/delegate/plan"
 	"github.com/multibond/multibond/delegate/record"
 	"github.com/multibond/multibond/delegate/strictjson"
@@ -194,7 +195,8 @@ func tableOf(l plan.Link, a bond.Addresses, paths []bond.Multipath, index int, r
 const announceWait = 3 * time.Second
 
 // announceEach announces the addresses of each link once it has a carrier. If it gets none
-// in time, neighbours still find them, only later.
+// in time, neighbours still find them, only later. A link whose NIC has none is not waited
+// for.
 func announceEach(s sandbox, rec *record.Record, o *outcome) error {
 	deadline := time.Now().Add(announceWait)
 	for _, a := range rec.Plan.IPAMs() {
@@ -202,13 +204,37 @@ func announceEach(s sandbox, rec *record.Record, o *outcome) error {
 		for _, ip := range rec.Interfaces[a.IfName].Addresses.IPs {
 			addrs = append(addrs, ip.Addr())
 		}
-		if err := announceOne(s.pod, a.IfName, addrs, deadline); err != nil {
+		until := deadline
+		if isCut(s, rec, a.IfName) {
+			until = time.Time{}
+		}
+		if err := announceOne(s.pod, a.IfName, addrs, until); err != nil {
 			warning := fmt.Sprintf("network %s: %v", rec.Plan.Network, err)
 			rec.Warnings = append(rec.Warnings, warning)
 			o.warn("%s", warning)
 		}
 	}
 	return nil
+}
+
+// isCut reports whether the NIC on which a link is made, or the PF of a VF that follows it,
+// has no carrier.
+func isCut(s sandbox, rec *record.Record, name string) bool {
+	for _, l := range rec.Plan.Links {
+		if l.Name != name {
+			continue
+		}
+		lower := l.PF
+		switch vf := rec.Attached[name].VF; {
+		case l.NIC != nil && l.Source == netconf.FromConfig:
+			lower = l.NIC.Name
+		case vf == nil || vf.LinkState != bond.LinkAuto:
+			return false
+		}
+		now, there, err := bond.LinkIfThere(s.host, lower)
+		return err == nil && there && !now.Carrier
+	}
+	return false
 }
 
 func announceOne(pod bond.Namespace, name string, addrs []netip.Addr, deadline time.Time) error {
@@ -219,6 +245,8 @@ func announceOne(pod bond.Namespace, name string, addrs []netip.Addr, deadline t
 			return err
 		case l.Carrier:
 			return pod.Announce(l.Index, addrs)
+		case deadline.IsZero():
+			return fmt.Errorf("%s has no carrier, as its NIC has none; its addresses were not announced", name)
 		case time.Now().After(deadline):
 			return fmt.Errorf("%s has no carrier after %s; its addresses were not announced", name, announceWait)
 		}

@@ -1,7 +1,9 @@
 package delegate
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"os"
 	"slices"
@@ -13,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
@@ -340,4 +343,89 @@ func TestEachRulesGivenUp(t *testing.T) {
 	m.Fail = nil
 	m.mustDel(c1)
 	m.wantState(before)
+}
+
+// TestEachNamedTables: the table of a link is none that a plugin of the pod names, or a route
+// of IPAM, in any network of the ADD.
+func TestEachNamedTables(t *testing.T) {
+	m := newMachine(t)
+	first := request(t, `{"cniVersion": "1.0.0", "name": "a", "attach": "each", "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}],
+		"ipam": {"type": "host-local", "routes": [{"dst": "192.0.2.0/24", "table": 1001}]}}`)
+	second := request(t, `{"cniVersion": "1.0.0", "name": "b", "plugins": [{"type": "multibond", "links": [{"deviceID": "0000:3b:02.1", "name": "x"}, {"deviceID": "0000:5e:02.1", "name": "y"}],
+		"ipam": {"type": "host-local"}}, {"type": "sbr", "table": 1000}]}`)
+	second.IfName = "net2"
+	for _, r := range []*plan.Request{&first, &second} {
+		r.Group = plan.Group{Network: "all", IfNames: []string{"bond0", "net2"}}
+	}
+	recs, err := m.addAll(t.Context(), []plan.Request{first, second}, &outcome{})
+	require.NoError(t, err)
+	assert.Equal(t, []int{1002, 1003}, recs[0].Plan.Tables())
+}
+
+// TestEachWithoutCarrier: an interface whose NIC has no carrier is not waited for. Others are
+// announced.
+func TestEachWithoutCarrier(t *testing.T) {
+	m := newRails(t)
+	m.Plug("rail1", false)
+	m.mustAdd(request(t, `{"cniVersion": "1.0.0", "name": "n", "attach": "each", "delegate": {"type": "macvlan"}, "links": [{"pool": {"names": ["rail*"]}, "count": 3}], "ipam": {"type": "host-local"}}`))
+	require.Equal(t, []string{"rail0", "rail2", "rail1"}, m.nicsOf(c1))
+	m.change(pod1, "bond0-3", bond.Change{Up: new(false)}) // as if its carrier went with that of the NIC
+	s, err := m.enter(pod1)
+	require.NoError(t, err)
+	defer s.close()
+	rec := m.readRecord(c1)
+	var o outcome
+	require.NoError(t, announceEach(s, rec, &o))
+	assert.Equal(t, []string{"network n: bond0-3 has no carrier, as its NIC has none; its addresses were not announced"}, o.warnings)
+}
+
+// TestEachIsNoDefault: the default network of a pod has one interface.
+func TestEachIsNoDefault(t *testing.T) {
+	rails := agentapi.Attachment{Name: "demo/rails", IfName: "eth0", Default: true, Bond: true, Config: json.RawMessage(eachOfFour)}
+	n := newNode(t, rails)
+	before := n.state()
+	_, err := n.AddPod(t.Context(), n.config, n.request())
+	require.ErrorContains(t, err, "attach: is each, but it is the pod's default network, whose interface eth0 the runtime looks for (use a network with one interface, ")
+	n.wantState(before)
+}
+
+// TestEachResults: the result has all interfaces and addresses in each CNI version that knows
+// interfaces (CNI specification, "ADD Success").
+func TestEachResults(t *testing.T) {
+	m := newMachine(t)
+	result, err := m.Add(t.Context(), request(t, eachOfFour))
+	require.NoError(t, err)
+	for _, version := range []string{"0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"} {
+		var text bytes.Buffer
+		require.NoError(t, invoke.PrintResult(&text, result, version))
+		var got struct {
+			CNIVersion string
+			Interfaces []struct {
+				Name, Mac, Sandbox, PciID string
+				Mtu                       int
+			}
+			IPs []struct {
+				Version   string
+				Interface int
+				Address   netip.Prefix
+			}
+			Routes []struct{ Dst netip.Prefix }
+		}
+		require.NoError(t, json.Unmarshal(text.Bytes(), &got))
+		assert.Equal(t, version, got.CNIVersion)
+		require.Len(t, got.Interfaces, 4, version)
+		require.Len(t, got.IPs, 4, version)
+		for i, l := range got.Interfaces {
+			now := m.link(pod1, fmt.Sprint("bond0-", i+1))
+			assert.Equal(t, []any{now.Name, now.MAC, pod1, i}, []any{l.Name, l.Mac, l.Sandbox, got.IPs[i].Interface}, version)
+			assert.Equal(t, map[bool]string{true: now.Device}[version == "1.1.0"], l.PciID, version)
+			assert.Equal(t, map[bool]int{true: now.MTU}[version == "1.1.0"], l.Mtu, version)
+			assert.Equal(t, fmt.Sprintf("10.56.217.%d/24", i+2), got.IPs[i].Address.String(), version)
+			assert.Equal(t, map[bool]string{true: "4"}[version < "1.0.0"], got.IPs[i].Version, version)
+		}
+		assert.Len(t, got.Routes, 1, version)
+		parsed, err := invoke.ParseResult(text.Bytes(), version)
+		require.NoError(t, err, version)
+		assert.Len(t, parsed.Interfaces, 4, version)
+	}
 }

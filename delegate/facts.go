@@ -36,7 +36,7 @@ func (h *Host) survey(r plan.Request, s sandbox) (plan.Facts, error) {
 			return plan.Facts{}, cnierror.With(cnierror.Kernel, err)
 		}
 	}
-	if slices.ContainsFunc(r.Network.Links, netconf.Link.MovesNIC) {
+	if movesNIC(r) {
 		sources.Devices = append(sources.Devices, movable(f.NICs)...)
 	}
 	if f.Facts, err = bond.Survey(h.Sys, s.host, s.pod, sources); err != nil {

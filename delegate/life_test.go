@@ -83,8 +83,9 @@ var moves = map[string]func(m *machine){
 			return
 		}
 		defer s.close()
-		if recs, err := m.prepareAll(m.t.Context(), []plan.Request{request(m.t, sharedFirst)}, s, &outcome{}); err == nil {
-			m.Store.Begin(recs[0])
+		all := together{[]plan.Request{request(m.t, sharedFirst)}, make([]*record.Record, 1), nil}
+		if m.prepareAll(m.t.Context(), all, s, &outcome{}) == nil {
+			m.Store.Begin(all.recs[0])
 		}
 	},
 	"the end of c1's namespace": func(m *machine) { m.RemoveNamespace(pod1) },

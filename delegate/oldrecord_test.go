@@ -64,9 +64,9 @@ func newOldCase(t *testing.T, name string) oldCase {
 		begin: func() {
 			s, err := m.enter(pod1)
 			require.NoError(t, err)
-			recs, err := m.prepareAll(t.Context(), []plan.Request{r}, s, &outcome{})
-			require.NoError(t, err)
-			require.NoError(t, m.Store.Begin(recs...))
+			all := together{[]plan.Request{r}, make([]*record.Record, 1), nil}
+			require.NoError(t, m.prepareAll(t.Context(), all, s, &outcome{}))
+			require.NoError(t, m.Store.Begin(all.recs...))
 		},
 		add:    func() { m.Add(t.Context(), r) },
 		expand: func(s string) string { return s },

@@ -275,6 +275,9 @@ func (h *Host) requestsOf(c netconf.Cluster, r plan.Request, reply agentapi.Look
 			runtime = c.RuntimeConfig
 		}
 		one, err := requestFor(a, r, runtime)
+		if i == 0 && one.Network.Attach == netconf.AttachEach {
+			err = cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: attach: is each, but it is the pod's default network, whose interface %s the runtime looks for (use a network with one interface, and name this one in the annotations of pods)", one.Network.Name, r.IfName)
+		}
 		errs = append(errs, err, h.checkDeviceInfo(one))
 		rs = append(rs, one)
 	}

@@ -2,6 +2,7 @@ package delegate
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/plan"
+	"github.com/multibond/multibond/delegate/record"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
@@ -197,4 +199,76 @@ func TestKilledUnnamed(t *testing.T) {
 	_, err := m.Add(t.Context(), request(t, pooled))
 	require.ErrorContains(t, err, "signal: killed")
 	m.wantState(before)
+}
+
+// TestPoolIPVLAN: an ipvlan has the address that its plugin needs only until the link is
+// there.
+func TestPoolIPVLAN(t *testing.T) {
+	m := newRails(t)
+	before := m.state()
+	m.mustAdd(request(t, `{"cniVersion": "1.0.0", "name": "n", "attach": "each", "ipam": {"type": "host-local"},
+		"links": [{"pool": {"names": ["rail*"]}, "config": {"type": "macvlan"}}, {"pool": {"names": ["rail*"]}, "config": {"type": "ipvlan"}}]}`))
+	now, err := m.namespace(pod1).Addresses(m.link(pod1, "bond0-2").Index)
+	require.NoError(t, err)
+	assert.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.56.217.3/24")}, now.IPs)
+	assert.NotContains(t, string(m.readRecord(c1).Attached["bond0-2"].Result), "169.254.")
+	assert.True(t, m.link(pod1, "bond0-2").Up)
+	require.NoError(t, m.Check(t.Context(), c1))
+	m.mustDel(c1)
+
+	m.mustAdd(request(t, `{"cniVersion": "1.0.0", "name": "n", "attach": "each", "links": [{"config": {"type": "ipvlan", "master": "rail0"}}], "minLinks": 1}`))
+	now, err = m.namespace(pod1).Addresses(m.link(pod1, "bond0-1").Index)
+	require.NoError(t, err)
+	assert.Empty(t, now.IPs, "without IPAM")
+	m.mustDel(c1)
+	m.wantState(before)
+}
+
+// TestPoolTwice: two networks of one pod choose different NICs if one of them is moved, and
+// can share those that are not.
+func TestPoolTwice(t *testing.T) {
+	const by = `{"cniVersion": "1.1.0", "name": "%s", "type": "multibond", "attach": "each", "links": [{"pool": {"names": ["rail*"]}, "config": {"type": "%s"}}], "minLinks": 1}`
+	for _, test := range []struct {
+		first, second string
+		want          []string
+	}{
+		{"host-device", "host-device", []string{"rail0", "rail1"}},
+		{"host-device", "macvlan", []string{"rail0", "rail1"}},
+		{"macvlan", "host-device", []string{"rail0", "rail1"}},
+		{"macvlan", "macvlan", []string{"rail0", "rail0"}},
+	} {
+		m := newRails(t)
+		before := m.state()
+		first, second := request(t, fmt.Sprintf(by, "a", test.first)), request(t, strings.Replace(fmt.Sprintf(by, "b", test.second), `"config"`, `"name": "x", "config"`, 1))
+		second.IfName = "net2"
+		for _, r := range []*plan.Request{&first, &second} {
+			r.Group = plan.Group{Network: "all", IfNames: []string{"bond0", "net2"}}
+		}
+		recs, err := m.addAll(t.Context(), []plan.Request{first, second}, &outcome{})
+		require.NoError(t, err)
+		var names []string
+		for _, rec := range recs {
+			names = append(names, rec.Plan.Links[0].NIC.Name)
+		}
+		assert.Equal(t, test.want, names, "%v", test)
+		m.mustDel(c1)
+		m.wantState(before)
+	}
+}
+
+// TestPoolLate: a NIC that comes back to the host after an ADD has locked the devices is not
+// its, because another ADD may choose it.
+func TestPoolLate(t *testing.T) {
+	m := newRails(t)
+	r := request(t, moved)
+	s, err := m.enter(pod1)
+	require.NoError(t, err)
+	defer s.close()
+	facts, err := m.survey(r, s)
+	require.NoError(t, err)
+	all := together{rs: []plan.Request{r}, recs: []*record.Record{nil}, locked: []string{"0000:5f:00.1", "0000:60:00.0"}}
+	all.addTo(&facts, r)
+	p, _, err := plan.Compile(r, facts)
+	require.NoError(t, err)
+	assert.ElementsMatch(t, []string{"0000:5f:00.1", "0000:60:00.0"}, p.Devices())
 }

@@ -156,3 +156,34 @@ func noPluginsAfter(plugins []strictjson.Object, problems *bond.Problems) {
 	problems.Add(code.EachAfter, "plugins[1]", `give each link its own, after what attaches it: "delegate": {"plugins": [{"type": "sriov"}, ...]}`,
 		`%s would work on one interface, but with "attach": "each" the pod gets one for each link`, strings.Join(types, ", "))
 }
+
+// NamedTables lists the routing tables that the configurations of a network name for its
+// plugins, such as sbr and vrf, and in the routes of its IPAM.
+func (n Network) NamedTables() (tables []int) {
+	tables = tablesIn(n.Config.Raw)
+	for _, p := range slices.Concat(n.Chain, n.After) {
+		tables = append(tables, tablesIn(p.Config.Raw)...)
+	}
+	return tables
+}
+
+// tablesIn returns the numbers that have the key table anywhere in a configuration.
+func tablesIn(raw json.RawMessage) (tables []int) {
+	var object map[string]json.RawMessage
+	var list []json.RawMessage
+	switch {
+	case json.Unmarshal(raw, &object) == nil:
+		for key, value := range object {
+			var table int
+			if key == "table" && json.Unmarshal(value, &table) == nil {
+				tables = append(tables, table)
+			}
+			tables = append(tables, tablesIn(value)...)
+		}
+	case json.Unmarshal(raw, &list) == nil:
+		for _, value := range list {
+			tables = append(tables, tablesIn(value)...)
+		}
+	}
+	return tables
+}

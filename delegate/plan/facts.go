@@ -15,7 +15,16 @@ type Facts struct {
 	Remains map[string]Remains        // by bond.Identity, or by name if a link has no device
 	NICs    []bond.NIC                // of the host, if the request has a pool
 	Keep    bool                      // keep runs; looked for if links need routes
+	Beside  map[string]bool           // by bond.Identity: NICs that pools of other networks of the same ADD have, and whether they are moved
 	Roots   map[string]string         // by PCI address: bond.PCIRoot, if the request asks for nearness
+}
+
+// AddBeside adds a NIC that another network of the same ADD has.
+func (f *Facts) AddBeside(n NIC, moved bool) {
+	if f.Beside == nil {
+		f.Beside = map[string]bool{}
+	}
+	f.Beside[n.Device] = f.Beside[n.Device] || moved
 }
 
 // Remains are what a pod that is gone has left on a link, and what could not be taken

@@ -96,6 +96,8 @@ func (c *compiler) unfit(l netconf.Link, n bond.NIC) string {
 		return "is part of the host's " + n.Master
 	case !n.Link.Up:
 		return "is down"
+	case c.isBeside(l, n):
+		return "is taken by another network of the pod"
 	case !l.MovesNIC():
 		return ""
 	case n.Stays() != "":
@@ -106,6 +108,13 @@ func (c *compiler) unfit(l netconf.Link, n bond.NIC) string {
 		return "still has what container " + c.f.Remains[n.Link.Device].ContainerID + " has left on it"
 	}
 	return ""
+}
+
+// isBeside reports whether another network of the pod has a NIC, which can be shared only if
+// neither moves it.
+func (c *compiler) isBeside(l netconf.Link, n bond.NIC) bool {
+	moved, has := c.f.Beside[n.Identity()]
+	return has && (moved || l.MovesNIC())
 }
 
 // differsFrom returns in what a NIC is not as a pool asks, or "".
