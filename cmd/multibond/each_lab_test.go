@@ -4,10 +4,12 @@ package main
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -53,6 +55,7 @@ func TestLabEach(t *testing.T) {
 	}
 	run(t, "ip", "-n", "p2", "link", "set", "lo", "up")
 
+	shown := map[string]any{"interfaces": names}
 	heard := sniff(t, "p1", names)
 	owner := map[netip.Addr]string{}
 	for i, name := range names {
@@ -70,30 +73,79 @@ func TestLabEach(t *testing.T) {
 		for about, over := range answered() {
 			assert.Equal(t, []string{owner[about]}, over, "%s of %s", what, about)
 		}
+		shown[what+" by"] = answered()
 	}
 
 	for _, a := range far {
 		ping(t, "p1", a)
 	}
 	used := map[bool][]string{}
+	destinations := map[string]map[string]int{"IPv4": {}, "IPv6": {}}
 	for _, f := range heard() {
 		if f.what == "echo request" {
 			assert.Equal(t, owner[f.about], f.over, "a request from %s", f.about)
 			used[f.about.Is4()] = append(used[f.about.Is4()], f.over)
+			destinations[map[bool]string{true: "IPv4", false: "IPv6"}[f.about.Is4()]][f.over]++
 		}
 	}
+	shown["requests to 16 destinations each by"] = destinations
 	for is4, over := range used {
 		t.Logf("IPv4 %t: requests to 16 addresses left by %v", is4, over)
 		assert.GreaterOrEqual(t, len(slices.Compact(slices.Sorted(slices.Values(over)))), 2, "interfaces used, of 16 destinations, IPv4: %t", is4)
 	}
 
+	// Two of the interfaces lose their carriers: the others take their part.
+	run(t, "ip", "link", "set", "enp2s0", "down")
+	awaitLink(t, "p1", "net1-2", "NO-CARRIER")
+	awaitLink(t, "p1", "net1-4", "NO-CARRIER")
+	for i := range 16 {
+		ping(t, "p1", fmt.Sprintf("10.80.0.%d", i+1))
+	}
+	shown["destinations reached while two of the interfaces have no carrier"] = 16
+	run(t, "ip", "link", "set", "enp2s0", "up")
+	awaitLink(t, "p1", "net1-4", "LOWER_UP")
+
 	callPlugin(t, "DEL", "p1", rails)
 	callPlugin(t, "DEL", "p2", peers)
 	assert.Equal(t, rules, rulesOf(t))
+	shown["the NICs of 100 plans"] = plansOf(t, 100)
 	for _, name := range []string{"p1", "p2"} {
 		run(t, "ip", "netns", "del", name)
 	}
 	assert.Equal(t, before, stateOfNode())
+	text, err := json.MarshalIndent(shown, "", "  ")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(multiNICReport, text, 0o644))
+}
+
+// multiNICReport is where TestLabEach writes what it has seen.
+const multiNICReport = "/tmp/multinic.json"
+
+// plansOf makes so many plans of a pool, each in a process of its own, and returns the NICs
+// that all of them have.
+func plansOf(t *testing.T, number int) []string {
+	var first []string
+	for range number {
+		cmd := exec.Command(plugin, "plan")
+		cmd.Stdin = strings.NewReader(`{"cniVersion": "1.0.0", "name": "pooled", "type": "multibond", "attach": "each", "delegate": {"type": "macvlan"}, "links": [{"pool": {"names": ["enp*s0"]}, "count": 2}]}`)
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		chosen := regexp.MustCompile(`(?m)^bond0-\d: on (\S+) .*$`).FindAllString(string(out), -1)
+		if first == nil {
+			first = chosen
+		}
+		require.Equal(t, first, chosen)
+	}
+	require.Len(t, first, 2)
+	return first
+}
+
+// awaitLink waits until a link of a pod has a flag.
+func awaitLink(t *testing.T, pod, name, flag string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		return strings.Contains(run(t, "ip", "-n", pod, "link", "show", name), flag)
+	}, time.Minute, 50*time.Millisecond, "%s of %s", flag, name)
 }
 
 // rulesOf describes what p1 has of rules and routes, and the settings of interfaces to come.

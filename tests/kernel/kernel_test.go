@@ -5,6 +5,7 @@ package kernel
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,6 +54,7 @@ func TestKernel(t *testing.T) {
 					require.NoError(t, err)
 				})
 			}
+			t.Run("many NICs", func(t *testing.T) { keepMultiNIC(ctx, t, vm, kernel) })
 			if kernel == kernels[len(kernels)-1] {
 				t.Run("many bonds", func(t *testing.T) { testManyBonds(ctx, t, vm, manyBonds) })
 				t.Run("newest sriov-cni", func(t *testing.T) { testNewestSRIOV(ctx, t, vm, binaries[len(binaries)-1]) })
@@ -96,6 +98,14 @@ func testManyBonds(ctx context.Context, t *testing.T, vm *lab.VM, binary string)
 	dir := filepath.Join(lab.Root(), "build", "report")
 	require.NoError(t, os.MkdirAll(dir, 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "watch.json"), out.Stdout, 0o644))
+}
+
+// keepMultiNIC keeps what TestLabEach has seen.
+func keepMultiNIC(ctx context.Context, t *testing.T, vm *lab.VM, kernel string) {
+	out, err := vm.Run(ctx, lab.Cmd{Args: []string{"cat", "/tmp/multinic.json"}})
+	require.NoError(t, err)
+	require.Zero(t, out.Exit, "%s", out.Stderr)
+	require.NoError(t, lab.AddToReport("multinic.json", kernel, json.RawMessage(out.Stdout)))
 }
 
 // buildStandIn compiles the stand-in for the newest sriov-cni.
