@@ -15,6 +15,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	klabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 	"sigs.k8s.io/yaml"
@@ -43,6 +44,7 @@ var objectKinds = map[string]func() any{
 	"CustomResourceDefinition":         func() any { return &map[string]any{} },
 	"NetworkAttachmentDefinition":      func() any { return &map[string]any{} },
 	"Secret":                           func() any { return &corev1.Secret{} },
+	"ResourceClaimTemplate":            func() any { return &resourcev1.ResourceClaimTemplate{} },
 	"PodMonitor":                       func() any { return &map[string]any{} }, // tests/monitoring reads them strictly
 	"PrometheusRule":                   func() any { return &map[string]any{} },
 }
@@ -275,6 +277,43 @@ func clusterOf(t *testing.T, m *corev1.ConfigMap) netconf.Cluster {
 	c, err := netconf.ParseCluster(strictjson.Encode(list.Plugins[0]))
 	require.NoError(t, err)
 	return c
+}
+
+// TestDRAExample: the links of the example name requests of the pod's claim, whose constraints
+// are about attributes that Kubernetes defines (KEP-4381, KEP-6072).
+func TestDRAExample(t *testing.T) {
+	t.Chdir(manifests)
+	const file = "examples/dra.yaml"
+	requests := func(template *resourcev1.ResourceClaimTemplate) (names []string) {
+		for _, r := range template.Spec.Spec.Devices.Requests {
+			names = append(names, r.Name)
+		}
+		return names
+	}
+	for _, object := range objects(t, file) {
+		template, is := object.(*resourcev1.ResourceClaimTemplate)
+		if !is {
+			continue
+		}
+		assert.NotEmpty(t, template.Spec.Spec.Devices.Constraints, template.Name)
+		for _, c := range template.Spec.Spec.Devices.Constraints {
+			assert.Subset(t, requests(template), c.Requests, template.Name)
+			assert.Contains(t, []resourcev1.FullyQualifiedName{"resource.kubernetes.io/pcieRoot", "resource.kubernetes.io/numaNode"}, *c.MatchAttribute)
+		}
+	}
+	pod, template := onlyObject[*corev1.Pod](t, file), onlyObject[*resourcev1.ResourceClaimTemplate](t, file)
+	claim := pod.Spec.ResourceClaims[0]
+	assert.Equal(t, template.Name, *claim.ResourceClaimTemplateName)
+	nad := *onlyObject[*map[string]any](t, file)
+	assert.Equal(t, nad["metadata"].(map[string]any)["name"], pod.Annotations[NetworksAnnotation])
+	var config struct{ Links []struct{ Request string } }
+	require.NoError(t, json.Unmarshal([]byte(nad["spec"].(map[string]any)["config"].(string)), &config))
+	require.Len(t, config.Links, 2)
+	for _, l := range config.Links {
+		of, request, _ := strings.Cut(l.Request, "/")
+		assert.Equal(t, claim.Name, of)
+		assert.Contains(t, requests(template), request)
+	}
 }
 
 // TestExamples checks that the plugin accepts the example.
