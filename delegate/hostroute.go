@@ -157,7 +157,7 @@ func (k *keeper) setRoutes() (now agentapi.Routes) {
 	for _, w := range sortedWays(want) {
 		var err error
 		if other, taken := others[w.dst]; taken {
-			err = fmt.Errorf("there is another route to %s (protocol %d): remove it, if it is not to be there", other, other.Protocol)
+			err = fmt.Errorf("somebody else has a route to %s, of protocol %d (see ip route show %s; remove it, if it is not to be there)", w.dst, other.Protocol, w.dst)
 		} else if !set[w] {
 			err = k.host.AddRoute(w.index, w.route())
 		}

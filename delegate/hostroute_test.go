@@ -2,6 +2,7 @@ package delegate
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -205,15 +206,15 @@ func TestHostRouteInTheWay(t *testing.T) {
 	for range 2 {
 		require.NoError(t, host.AddRoute(l.Index, other))
 		now, set := r.look()
-		assert.Equal(t, agentapi.Routes{Failed: 1, Problems: []string{fmt.Sprintf(
-			"n2: there is another route to 192.168.1.0/24 via 10.0.2.9 dev %d (protocol 4): remove it, if it is not to be there", l.Index)}}, now)
+		assert.Equal(t, agentapi.Routes{Failed: 1, Problems: []string{
+			"n2: somebody else has a route to 192.168.1.0/24, of protocol 4 (see ip route show 192.168.1.0/24; remove it, if it is not to be there)"}}, now)
 		assert.Equal(t, []string{"192.168.1.0/24 via 10.0.2.9 dev enp2s0 proto 4"}, set)
 		require.NoError(t, host.RemoveRoute(l.Index, other))
 		now, set = r.look()
 		assert.Equal(t, agentapi.Routes{Set: 1}, now)
 		assert.Equal(t, []string{toN2over1}, set)
 	}
-	assert.Contains(t, r.log.String(), "routes to other hosts: 0 are set, 0 wait, 1 cannot be set; n2: there is another route")
+	assert.Contains(t, r.log.String(), "routes to other hosts: 0 are set, 0 wait, 1 cannot be set; n2: somebody else has a route")
 	own := bond.Route{Dst: netip.MustParsePrefix("192.168.1.0/24"), Gateway: netip.MustParseAddr("10.0.1.2"), Protocol: bond.ProtocolRoutes}
 	l, err = host.Link("enp1s0")
 	require.NoError(t, err)
@@ -249,4 +250,43 @@ func TestHostRoutesAreLookedAt(t *testing.T) {
 	r.k.hear(nic)
 	assert.NotZero(t, r.k.routes.due)
 	assert.Positive(t, r.k.pause(), "not at once again")
+}
+
+// TestHostRoutesAreTold: the agent hears how the routes are if that has changed, and an agent
+// that was away when it is back.
+func TestHostRoutesAreTold(t *testing.T) {
+	r := newRouted(t)
+	r.attach("c1", "l3", v4, "enp1s0")
+	r.hosts(n2)
+	r.look()
+	assert.Zero(t, r.k.routes.told, "nobody is there")
+	l, err := net.Listen("unix", r.k.Agent)
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	heard := make(chan agentapi.Routes, 9)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			var request agentapi.Request
+			if agentapi.Read(conn, &request) == nil && request.Routes != nil {
+				heard <- *request.Routes
+			}
+			_ = agentapi.Write(conn, agentapi.Reply{Version: agentapi.Version})
+			conn.Close()
+		}
+	}()
+	for range 2 {
+		r.look()
+	}
+	r.hosts()
+	r.look()
+	close(heard)
+	var got []agentapi.Routes
+	for routes := range heard {
+		got = append(got, routes)
+	}
+	assert.Equal(t, []agentapi.Routes{{Set: 1}, {}}, got)
 }

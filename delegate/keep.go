@@ -46,11 +46,11 @@ const (
 )
 
 // Keep looks after the bonds of this node until ctx ends: whenever a link or a Record
-// changes, it does its duties for the Records that this concerns. It keeps nothing that it
-// could not find out again, so it can be killed at any time. It needs CAP_NET_ADMIN and
-// CAP_NET_BROADCAST in the host's network namespace, and enters no other unless c allows it.
-// say gets what it has done, and what it could not do, one line each. It returns an error if
-// it cannot hear what the kernel tells.
+// changes, it does its duties for the Records that this concerns, and it sets the routes to
+// other hosts that they need. It keeps nothing that it could not find out again, so it can
+// be killed at any time. It needs CAP_NET_ADMIN and CAP_NET_BROADCAST in the host's network
+// namespace, and enters no other unless c allows it. say gets what it has done, and what it
+// could not do, one line each. It returns an error if it cannot hear what the kernel tells.
 func (h *Host) Keep(ctx context.Context, c KeepConfig, say func(string)) error {
 	if err := os.MkdirAll(h.Store.Dir, 0o700); err != nil {
 		return fmt.Errorf("state directory: %w", err)
@@ -128,7 +128,7 @@ type KeepConfig struct {
 	Agent   string        // the agent's socket
 	HoldOff time.Duration // how long a PF must have its carrier back before its VFs get theirs
 	Netns   string        // the directory of the pods' network namespaces, which Keep may enter (CAP_SYS_ADMIN); "": none
-	Yield   bool          // take the carrier from no VF, and give back what was taken
+	Yield   bool          // take the carrier from no VF, set no route, and give back what was taken
 }
 
 // keeper is what Keep knows. One goroutine has it: locks of one process do not keep its
