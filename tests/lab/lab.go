@@ -21,6 +21,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
 )
 
@@ -35,6 +37,9 @@ type Options struct {
 	Forward  map[int]int       // with an uplink: a port of the host's loopback to one of the guest
 	Log      io.Writer         // progress, in single lines; default none
 	Timeout  time.Duration     // of the VM's whole life, default 15 min; then it is killed
+
+	trunk  *os.File // joins the VM's switch with that of another one; nil: nothing does
+	number int      // of the VM: MACs of PFs differ by it
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -101,6 +106,37 @@ func Boot(ctx context.Context, o Options) (*VM, error) {
 		return nil, errors.Join(first, second)
 	}
 	return vm, nil
+}
+
+// BootTwo boots two VMs that are alike and whose switches are joined. The MACs of their PFs
+// differ. What closes one of them does not close the other.
+func BootTwo(ctx context.Context, o Options) (vms [2]*VM, err error) {
+	ends, err := socketFiles(syscall.SOCK_DGRAM) // one message is one frame
+	if err != nil {
+		return vms, fmt.Errorf("lab: %w", err)
+	}
+	var both sync.WaitGroup
+	var errs [2]error
+	for i := range vms {
+		both.Go(func() {
+			o := o
+			o.trunk, o.number = ends[i], i
+			vms[i], errs[i] = Boot(ctx, o)
+		})
+	}
+	both.Wait()
+	for i := range vms {
+		ends[i].Close() // QEMU has its own
+	}
+	if err := errors.Join(errs[:]...); err != nil {
+		for _, vm := range vms {
+			if vm != nil {
+				err = errors.Join(err, vm.Close())
+			}
+		}
+		return [2]*VM{}, err
+	}
+	return vms, nil
 }
 
 // Root is the directory of the repository that the working directory is in. It

@@ -12,6 +12,7 @@ import (
 const (
 	agentFD   = 3
 	monitorFD = 4
+	trunkFD   = 5 // if there is one
 )
 
 // arguments is QEMU's command line for a machine. With more than 2700 MiB some
@@ -25,9 +26,20 @@ func arguments(o Options, share string, extra ...string) []string {
 		"-virtfs", "local,path=" + strings.ReplaceAll(share, ",", ",,") + ",mount_tag=lab,security_model=none",
 	}
 	for i := range o.PFs {
-		args = append(args, pf(i)...)
+		args = append(args, pf(o.number, i)...)
+	}
+	if o.trunk != nil {
+		args = append(args, trunk()...)
 	}
 	return append(append(args, node(o)...), processor()...)
+}
+
+// trunk joins the switch with that of another VM.
+func trunk() []string {
+	return []string{
+		"-netdev", fmt.Sprintf("dgram,id=trunk,local.type=fd,local.str=%d", trunkFD),
+		"-netdev", "hubport,id=trunkport,hubid=0,netdev=trunk",
+	}
 }
 
 func memory(o Options) string {
@@ -63,11 +75,11 @@ func processor() []string {
 }
 
 // pf is a NIC in a slot of its own, cabled to the one switch: PF 0 is on bus 1.
-func pf(i int) []string {
+func pf(vm, i int) []string {
 	return []string{
 		"-device", fmt.Sprintf("pcie-root-port,id=port%d,chassis=%d,slot=%d", i, i, i),
 		"-netdev", fmt.Sprintf("hubport,id=cable%d,hubid=0", i),
-		"-device", fmt.Sprintf("igb,id=nic%d,bus=port%d,netdev=cable%d,mac=52:54:00:00:00:%02x,romfile=", i, i, i, i+1),
+		"-device", fmt.Sprintf("igb,id=nic%d,bus=port%d,netdev=cable%d,mac=52:54:00:00:%02x:%02x,romfile=", i, i, i, 2*vm, i+1),
 	}
 }
 

@@ -74,6 +74,9 @@ func (vm *VM) start(o Options) error {
 	vm.cmd = exec.Command(qemu(), append(arguments(o, vm.share.dir), controlled()...)...)
 	vm.cmd.Stdout, vm.cmd.Stderr = &vm.console, &vm.console
 	vm.cmd.ExtraFiles = []*os.File{agentFD - 3: agentGuest, monitorFD - 3: monitorGuest}
+	if o.trunk != nil {
+		vm.cmd.ExtraFiles = append(vm.cmd.ExtraFiles, o.trunk) // trunkFD
+	}
 	if vm.exited, err = startQEMU(vm.cmd); err != nil {
 		return err
 	}
@@ -197,11 +200,11 @@ func (vm *VM) clean() error {
 
 // socketPair returns our end as a connection, QEMU's as a file.
 func socketPair() (net.Conn, *os.File, error) {
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	ends, err := socketFiles(syscall.SOCK_STREAM)
 	if err != nil {
-		return nil, nil, fmt.Errorf("socketpair: %w", err)
+		return nil, nil, err
 	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), "host"), os.NewFile(uintptr(fds[1]), "guest")
+	ours, theirs := ends[0], ends[1]
 	defer ours.Close()
 	conn, err := net.FileConn(ours)
 	if err != nil {
@@ -209,4 +212,16 @@ func socketPair() (net.Conn, *os.File, error) {
 		return nil, nil, err
 	}
 	return conn, theirs, nil
+}
+
+// socketFiles returns the two ends of a pair of sockets.
+func socketFiles(kind int) (ends [2]*os.File, err error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, kind|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return ends, fmt.Errorf("socketpair: %w", err)
+	}
+	for i, fd := range fds {
+		ends[i] = os.NewFile(uintptr(fd), "socketpair")
+	}
+	return ends, nil
 }
