@@ -8,9 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/multibond/multibond/bond/code"
 )
@@ -108,7 +107,7 @@ func Prepare(n Namespace, l Link) error {
 // hinted adds to an error of enslaving what to do about it, if the kernel's text
 // does not say.
 func hinted(err error) error {
-	if errors.Is(err, unix.EADDRNOTAVAIL) {
+	if errors.Is(err, syscall.EADDRNOTAVAIL) {
 		return fmt.Errorf("%w (an untrusted VF keeps the MAC that its PF has set: use mode active-backup with failOverMac active, or trust the VF)", err)
 	}
 	return err
@@ -223,7 +222,7 @@ func Activate(n Namespace, s Spec) error {
 		}
 		if l.Carrier {
 			err = n.Change(b.Index, Change{Options: Options{activeSlave: name}})
-			if !errors.Is(err, unix.EINVAL) { // monitoring has not noticed the carrier yet
+			if !errors.Is(err, syscall.EINVAL) { // monitoring has not noticed the carrier yet
 				return err
 			}
 		}

@@ -3,9 +3,8 @@ package bond
 import (
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Drivers of Intel's NICs reset a VF at each change of it, and refuse the next one until
@@ -18,7 +17,7 @@ const (
 	busyPause = 100 * time.Millisecond
 )
 
-func isBusy(err error) bool { return errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EBUSY) }
+func isBusy(err error) bool { return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EBUSY) }
 
 // whileBusy calls do until it succeeds, fails for another reason than that something is
 // busy, or has been busy for busyWait.
@@ -72,7 +71,7 @@ func setMAC(n Namespace, index int, mac string) error {
 // changeLate changes a link, and waits if a change of the MAC comes late.
 func changeLate(n Namespace, index int, c Change) error {
 	err := n.Change(index, c)
-	if c.MAC == nil || !errors.Is(err, unix.EAGAIN) {
+	if c.MAC == nil || !errors.Is(err, syscall.EAGAIN) {
 		return err
 	}
 	return whileBusy(func() error {

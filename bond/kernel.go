@@ -116,6 +116,9 @@ type Namespace interface {
 	Close() error
 }
 
+// kindBond is the Kind of a bond.
+const kindBond = "bond"
+
 // Link is a network interface as the kernel reports it.
 type Link struct {
 	Index    int      `json:"index"`

@@ -4,9 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // IsUnicast reports whether mac is the address of one interface, of whatever
@@ -141,7 +140,7 @@ func (v VFLink) ask(mac string) (refused, err error) {
 // isRefusal reports whether err is a PF's answer to a VF that asks for a MAC: of igb
 // and bnxt, of ixgbe, of iavf.
 func isRefusal(err error) bool {
-	return errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
+	return errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES)
 }
 
 // set has the PF set the MAC that v has refused, and waits until v has it. On error

@@ -142,8 +142,6 @@ func parseLink(sys fs.FS, message []byte) (Link, error) {
 	return l, nil
 }
 
-const kindBond = "bond"
-
 func (l *Link) parseAttr(sys fs.FS, a syscall.NetlinkRouteAttr) {
 	switch a.Attr.Type &^ unix.NLA_F_NESTED {
 	case unix.IFLA_IFNAME:

@@ -8,8 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 
 	"github.com/multibond/multibond/bond/code"
 )
@@ -330,7 +329,7 @@ func (o Options) unknown(found Options) error {
 // explain adds to an error of the kernel which of the values that were sent only later
 // kernels have. The kernel refuses them as it refuses any wrong value.
 func (o Options) explain(err error) error {
-	if !errors.Is(err, unix.EINVAL) {
+	if !errors.Is(err, syscall.EINVAL) {
 		return err
 	}
 	var problems Problems

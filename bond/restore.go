@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-
-	"golang.org/x/sys/unix"
 )
 
 // property is one row of [properties].
@@ -33,10 +31,10 @@ var properties = []property{
 	{name: "MTU", atRest: true, doc: "The largest packet.",
 		get:    func(l Link) (any, bool) { return l.MTU, true },
 		change: func(_, before Link) Change { return Change{MTU: &before.MTU} }},
-	flagRow("promisc", unix.IFF_PROMISC, "`ip link set promisc`. A trusted VF then receives the frames of others."),
-	flagRow("allmulticast", unix.IFF_ALLMULTI, "`ip link set allmulticast`."),
-	flagRow("noarp", unix.IFF_NOARP, "`ip link set arp off`."),
-	flagRow("multicast", unix.IFF_MULTICAST, "`ip link set multicast`."),
+	flagRow("promisc", iffPromisc, "`ip link set promisc`. A trusted VF then receives the frames of others."),
+	flagRow("allmulticast", iffAllmulti, "`ip link set allmulticast`."),
+	flagRow("noarp", iffNoarp, "`ip link set arp off`."),
+	flagRow("multicast", iffMulticast, "`ip link set multicast`."),
 	{name: "alias", doc: "`ip link set alias`.",
 		get:    func(l Link) (any, bool) { return known(l.Alias) },
 		change: func(_, before Link) Change { return Change{Alias: before.Alias} }},
@@ -66,7 +64,7 @@ var properties = []property{
 }
 
 // allFlags are the flags that have a row in properties.
-const allFlags Flags = unix.IFF_PROMISC | unix.IFF_ALLMULTI | unix.IFF_NOARP | unix.IFF_MULTICAST
+const allFlags Flags = iffPromisc | iffAllmulti | iffNoarp | iffMulticast
 
 func flagRow(name string, bit Flags, doc string) property {
 	return property{

@@ -11,10 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrEventsLost is returned if the kernel had more to tell than the socket could hold.
-// What is known of all links is out of date then.
-var ErrEventsLost = errors.New("events were lost")
-
 // eventBuffer is how much the kernel keeps for a socket of events, in bytes. One event
 // takes 1,500. A PF that fails under 110 bonds makes 660 at once.
 const eventBuffer = 8 << 20

@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/atomicfile"
 	"github.com/multibond/multibond/delegate/strictjson"
@@ -63,18 +61,13 @@ func openQueue(dir string) (queue, error) {
 }
 
 // lock locks the entry of a pod, against another agent too, and returns the function that
-// unlocks it (fcntl(2), open file description locks). Each lock is one byte of a file, and
-// needs a descriptor of its own.
+// unlocks it. Each lock is one byte of a file, and needs a descriptor of its own.
 func (q queue) lock(uid string) (unlock func(), err error) {
 	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", q.locks.Fd()), os.O_RDWR, 0)
 	if err != nil {
 		return nil, fmt.Errorf("locking the queue: %w", err)
 	}
-	place := unix.Flock_t{Type: unix.F_WRLCK, Start: int64(crc32.ChecksumIEEE([]byte(uid))), Len: 1}
-	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
-		err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLKW, &place)
-	}
-	if err != nil {
+	if err := lockByte(f, int64(crc32.ChecksumIEEE([]byte(uid)))); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("locking the queue: %w", err)
 	}

@@ -10,10 +10,10 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	cnitypes "github.com/containernetworking/cni/pkg/types"
-	"golang.org/x/sys/unix"
 
 	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/agentapi"
@@ -112,7 +112,7 @@ func (s server) handle(ctx context.Context, conn *net.UnixConn) {
 	}
 	conn.SetDeadline(time.Now().Add(s.edge))
 	switch err := agentapi.Write(conn, reply); {
-	case errors.Is(err, unix.EPIPE): // DEL does not wait for the reply
+	case errors.Is(err, syscall.EPIPE): // DEL does not wait for the reply
 		s.log.DebugContext(ctx, "the client closed the socket before the reply", "error", err)
 	case err != nil:
 		s.log.WarnContext(ctx, "a reply on the socket could not be sent", "error", err)
@@ -142,20 +142,20 @@ func (s server) reply(ctx context.Context, conn *net.UnixConn) (agentapi.Reply, 
 	return reply, nil
 }
 
-// checkPeer checks the user at the other end (unix(7), SO_PEERCRED).
+// checkPeer checks the user at the other end.
 func (s server) checkPeer(conn *net.UnixConn) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return err
 	}
-	var who *unix.Ucred
+	var user int
 	var failed error
-	err = raw.Control(func(fd uintptr) { who, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	err = raw.Control(func(fd uintptr) { user, failed = peerOf(int(fd)) })
 	if err := errors.Join(err, failed); err != nil {
 		return err
 	}
-	if int(who.Uid) != s.peer {
-		return fmt.Errorf("user %d asks multibond-agent, which answers only user %d", who.Uid, s.peer)
+	if user != s.peer {
+		return fmt.Errorf("user %d asks multibond-agent, which answers only user %d", user, s.peer)
 	}
 	return nil
 }

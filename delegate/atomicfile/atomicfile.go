@@ -8,8 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"golang.org/x/sys/unix"
 )
 
 // Files changes files. Each change is one or more Operations. The zero Files carries them
@@ -142,9 +140,7 @@ func (f Files) Rename(name, to string) error {
 }
 
 func (f Files) exchange(name, with string) error {
-	return f.do(Operation{Exchange, name, with}, func() error {
-		return unix.Renameat2(unix.AT_FDCWD, name, unix.AT_FDCWD, with, unix.RENAME_EXCHANGE)
-	})
+	return f.do(Operation{Exchange, name, with}, func() error { return exchange(name, with) })
 }
 
 // SyncDir makes the names in a directory survive a crash of the machine.
