@@ -15,9 +15,13 @@ type platform struct {
 	node     bool // the plugin and the agent run there, not only the operator's tool
 }
 
+// platforms: the plugin and the agent run on Linux, the operator's tool where operators sit.
 var platforms = []platform{
 	{"linux", "amd64", true},
 	{"linux", "arm64", true},
+	{"darwin", "amd64", false},
+	{"darwin", "arm64", false},
+	{"windows", "amd64", false},
 }
 
 func (p platform) String() string { return p.os + "-" + p.arch }

@@ -84,8 +84,11 @@ func TestRelease(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{
 		"SHA256SUMS", "deploy.tar.gz", "image.digest", "install-beside-multus.yaml", "install.yaml", "krew-multibond.yaml",
+		"kubectl-multibond-darwin-amd64.spdx.json", "kubectl-multibond-darwin-amd64.tar.gz",
+		"kubectl-multibond-darwin-arm64.spdx.json", "kubectl-multibond-darwin-arm64.tar.gz",
 		"kubectl-multibond-linux-amd64.spdx.json", "kubectl-multibond-linux-amd64.tar.gz",
 		"kubectl-multibond-linux-arm64.spdx.json", "kubectl-multibond-linux-arm64.tar.gz",
+		"kubectl-multibond-windows-amd64.spdx.json", "kubectl-multibond-windows-amd64.tar.gz",
 		"multibond-agent-image.tar",
 		"multibond-linux-amd64.spdx.json", "multibond-linux-amd64.tar.gz", "multibond-linux-arm64.spdx.json", "multibond-linux-arm64.tar.gz",
 		"notes.md",
@@ -104,6 +107,7 @@ func TestRelease(t *testing.T) {
 	for _, part := range []string{`"org.opencontainers.image.revision":"`, `"org.opencontainers.image.version":"v0.3.0"`, `"org.opencontainers.image.licenses":"Apache-2.0"`, `"created":"2026-01-02T03:04:05Z"`} {
 		assert.Contains(t, text(t, "multibond-agent-image.tar"), part)
 	}
+	assert.Contains(t, unpack(t, "kubectl-multibond-linux-arm64.tar.gz"), "kubectl_complete-multibond")
 	folder := unpack(t, "deploy.tar.gz")
 	assert.NotContains(t, folder, "multibond-v0.3.0/deploy/program.go")
 	assert.Contains(t, folder["multibond-v0.3.0/deploy/pod.yaml"], image)
