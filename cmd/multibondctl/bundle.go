@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -148,7 +149,7 @@ func (e *env) addLog(ctx context.Context, b *bundle, core *coreclient.CoreV1Clie
 func published(events []corev1.Event) []podEvent {
 	out := []podEvent{}
 	for _, ev := range events {
-		out = append(out, podEvent{ev.LastTimestamp, ev.InvolvedObject.Namespace + "/" + ev.InvolvedObject.Name, ev.Type, ev.Reason, ev.Message})
+		out = append(out, podEvent{ev.LastTimestamp, strings.TrimPrefix(ev.InvolvedObject.Namespace+"/"+ev.InvolvedObject.Name, "/"), ev.Type, ev.Reason, ev.Message})
 	}
 	return out
 }

@@ -1,0 +1,29 @@
+package main
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+// TestColours: states have a colour if asked for, and columns are as wide as without.
+func TestColours(t *testing.T) {
+	rows := [][]string{{"POD", "STATE", "AGE"}, {"é", "down", "3h"}, {"web-0", "up", "1m"}}
+	var plain, coloured bytes.Buffer
+	(&page{out: &plain}).table(rows...)
+	(&page{out: &coloured, colour: true}).table(rows...)
+	assert.Equal(t, "POD     STATE   AGE\né       down    3h\nweb-0   up      1m\n", plain.String())
+	assert.Equal(t, "POD     STATE   AGE\né       \x1b[31mdown\x1b[0m    3h\nweb-0   \x1b[32mup\x1b[0m      1m\n", coloured.String())
+}
+
+// TestNoProgress: a pipe gets no progress and no colours.
+func TestNoProgress(t *testing.T) {
+	var out, errs bytes.Buffer
+	e := &env{IOStreams: genericiooptions.IOStreams{Out: &out, ErrOut: &errs}}
+	e.progress("looking")
+	assert.NoError(t, e.print(nil, func(p *page) { p.line("%s", p.paint("down")) }))
+	assert.Equal(t, "down\n", out.String())
+	assert.Empty(t, errs.String())
+}
