@@ -239,27 +239,29 @@ func TestPolicy(t *testing.T) {
 func (s *scene) tryLeases(token string) {
 	s.Helper()
 	node := strings.Fields(s.kubectl("get", "nodes", "-o", "jsonpath={.items[0].metadata.name} {.items[0].metadata.uid}"))
-	lease := func(name, holder, owner, uid string) string {
-		return fmt.Sprintf(`{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": %q, "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": %q, "uid": %q}]},
-			"spec": {"holderIdentity": %q}}`, name, owner, uid, holder)
-	}
 	const path, only = "/apis/coordination.k8s.io/v1/namespaces/multibond-system/leases", "the agent may only write Leases multibond-host-N whose holder and owner is its own node"
 	for _, test := range []struct{ name, verb, path, lease, words string }{
-		{"its own", "POST", path + "?dryRun=All", lease("multibond-host-65000", node[0], node[0], node[1]), "201 Created"},
-		{"another holder", "POST", path, lease("multibond-host-65000", "elsewhere", node[0], node[1]), only},
-		{"another owner", "POST", path, lease("multibond-host-65000", node[0], "elsewhere", node[1]), only},
-		{"a node that is not there any more", "POST", path, lease("multibond-host-65000", node[0], node[0], "00000000-0000-0000-0000-000000000000"), only},
-		{"another name", "POST", path, lease("leader", node[0], node[0], node[1]), only},
-		{"another namespace", "POST", strings.Replace(path, "multibond-system", s.namespace, 1), lease("multibond-host-65000", node[0], node[0], node[1]), "403 Forbidden"},
-		{"that of another node", "PATCH", path + "/multibond-host-65001", lease("multibond-host-65001", node[0], node[0], node[1]), "the agent may not change the Lease of another node"},
+		{"its own", "POST", path + "?dryRun=All", leaseOf("multibond-host-65000", node[0], node[0], node[1]), "201 Created"},
+		{"another holder", "POST", path, leaseOf("multibond-host-65000", "elsewhere", node[0], node[1]), only},
+		{"another owner", "POST", path, leaseOf("multibond-host-65000", node[0], "elsewhere", node[1]), only},
+		{"a node that is not there any more", "POST", path, leaseOf("multibond-host-65000", node[0], node[0], "00000000-0000-0000-0000-000000000000"), only},
+		{"another name", "POST", path, leaseOf("leader", node[0], node[0], node[1]), only},
+		{"another namespace", "POST", strings.Replace(path, "multibond-system", s.namespace, 1), leaseOf("multibond-host-65000", node[0], node[0], node[1]), "403 Forbidden"},
+		{"that of another node", "PATCH", path + "/multibond-host-65001", leaseOf("multibond-host-65001", node[0], node[0], node[1]), "the agent may not change the Lease of another node"},
 		{"to give one up", "DELETE", path + "/multibond-host-65001", "", "403 Forbidden"},
 	} {
 		if test.verb == "PATCH" {
-			s.pipe(lease("multibond-host-65001", "elsewhere", node[0], node[1]), "-n", "multibond-system", "create", "-f", "-")
+			s.pipe(leaseOf("multibond-host-65001", "elsewhere", node[0], node[1]), "-n", "multibond-system", "create", "-f", "-")
 			defer s.kubectl("-n", "multibond-system", "delete", "lease", "multibond-host-65001")
 		}
 		out, err := c.As(s.Context(), token, test.verb, test.path, test.lease)
 		require.NoError(s, err)
 		assert.Contains(s, out, test.words, test.name)
 	}
+}
+
+// leaseOf is a Lease of a holder, owned by a Node.
+func leaseOf(name, holder, owner, uid string) string {
+	return fmt.Sprintf(`{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": %q, "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": %q, "uid": %q}]},
+		"spec": {"holderIdentity": %q}}`, name, owner, uid, holder)
 }
