@@ -16,18 +16,16 @@ import (
 // late is what a bond was asked for that was made with fewer links.
 type late struct{ asked plan.Request }
 
-// lateOf returns what the bond of a Record was asked for, or nil if it has all of that.
+// lateOf returns what the bond of a Record was asked for, or nil if it has all of that. If
+// the subnets of its ipam are divided, the Record's configuration has the ranges already, so
+// the number of the host is not needed.
 func lateOf(rec *record.Record) *late {
 	n, err := netconf.ParseNetwork(rec.Plan.Config.Raw, rec.Plan.IfName)
 	if err != nil || n.MinLinks == 0 || n.HasPool() || len(n.Links) == len(rec.Plan.Links) {
 		return nil // a Record of an earlier version may have what is not allowed any more
 	}
 	n.Options = withMTUOf(n.Options, rec)
-	r := plan.Request{ContainerID: rec.Plan.ContainerID, IfName: rec.Plan.IfName, Netns: rec.Plan.Netns, Network: n, Group: rec.Plan.Group}
-	if rec.Plan.Block != nil {
-		r.HostIndex = &rec.Plan.Block.Host
-	}
-	return &late{r}
+	return &late{plan.Request{ContainerID: rec.Plan.ContainerID, IfName: rec.Plan.IfName, Netns: rec.Plan.Netns, Network: n, Group: rec.Plan.Group}}
 }
 
 // withMTUOf returns options with the MTU that a bond has.

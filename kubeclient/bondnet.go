@@ -55,7 +55,7 @@ func ReadBond(n Network, resolve func(types.NamespacedName) (Network, error)) (B
 	}
 	b.least, _ = strconv.Atoi(strings.Trim(string(top.rest.Fields["minLinks"]), `"`)) // netconf.ParseNetwork reports what is wrong with it
 	b.near = top.rest.Text("near")
-	r := bondReader{namespace: n.Name.Namespace, resolve: resolve}
+	r := bondReader{namespace: n.Name.Namespace, each: top.rest.Text("attach") == netconf.AttachEach, resolve: resolve}
 	var links []json.RawMessage
 	top.rest.Read("links", &links, "a list of links")
 	b.hosts = readHosts(top.rest)
@@ -68,14 +68,14 @@ func ReadBond(n Network, resolve func(types.NamespacedName) (Network, error)) (B
 	return b, nil
 }
 
-// readHosts returns how many hosts there is room for in the subnets that the ipam of a network
+// readHosts returns for how many hosts there is room in all subnets that the ipam of a network
 // or of its links divides, or 0 if none does.
 func readHosts(network strictjson.Object) (hosts int) {
 	network.Problems = &bond.Problems{} // package netconf reports what is wrong with it
 	for _, o := range append(network.Each("links"), network) {
 		var b netconf.Blocks
-		if ipam, _ := o.Object("ipam"); ipam.Text("type") == netconf.BlocksType && ipam.Read("hostBlock", &b.HostBits, "") {
-			hosts = max(hosts, b.Hosts())
+		if ipam, _ := o.Object("ipam"); ipam.Text("type") == netconf.BlocksType && ipam.Read("hostBlock", &b.HostBits, "") && b.HostBits >= 0 && b.HostBits < 32 {
+			hosts = min(cmp.Or(hosts, b.Hosts()), b.Hosts())
 		}
 	}
 	return hosts
@@ -84,6 +84,7 @@ func readHosts(network strictjson.Object) (hosts int) {
 // bondReader reads the links of one bond network.
 type bondReader struct {
 	namespace string
+	each      bool // the links are not bonded
 	resolve   func(types.NamespacedName) (Network, error)
 	problems  bond.Problems
 	errs      []error // of resolve
@@ -186,6 +187,8 @@ func (r *bondReader) readNetwork(l *bondLink, o strictjson.Object, text string) 
 	switch {
 	case n.Config.has(plugin.isBond):
 		r.problems.Add(code.NestedBond, path, "", "network %s is a bond, which cannot be a link of a bond", ref)
+	case n.Config.has(plugin.hasIPAM) && r.each:
+		r.problems.Add(code.LinkIPAM, path, "set ipam beside links, or beside network in an element of links", "network %s has an ipam, but the interface gets its addresses afterwards", ref)
 	case n.Config.has(plugin.hasIPAM):
 		r.problems.Add(code.LinkIPAM, path, "set ipam once, beside links", "network %s has an ipam, but links of a bond have no addresses", ref)
 	}

@@ -148,6 +148,27 @@ func TestBondLinkProblems(t *testing.T) {
 	}
 }
 
+// TestEachLinkIPAM: a link that another network attaches gets its addresses afterwards, too.
+func TestEachLinkIPAM(t *testing.T) {
+	_, err := readBond(`{"type":"multibond","attach":"each","links":[{"network":"with-ip"}]}`)
+	assert.ErrorContains(t, err, "links[0].network: network demo/with-ip has an ipam, but the interface gets its addresses afterwards (set ipam beside links, or beside network in an element of links)")
+}
+
+// TestHostsOf: for how many hosts a network has room.
+func TestHostsOf(t *testing.T) {
+	for config, want := range map[string]int{
+		`"links": [{"resourceName": "a/b"}], "ipam": {"type": "host-local", "hostBlock": 6}`:                                                                           0,
+		`"links": [{"resourceName": "a/b"}], "ipam": {"type": "multibond", "hostBlock": 6}`:                                                                            64,
+		`"links": [{"resourceName": "a/b", "ipam": {"type": "multibond", "hostBlock": 8}}, {"ipam": {"type": "multibond", "hostBlock": 4}}], "ipam": {"type": "dhcp"}`: 16,
+		`"links": 7, "ipam": {"type": "multibond", "hostBlock": "x"}`:                                                                                                  0,
+		`"links": [], "ipam": {"type": "multibond", "hostBlock": -1}`:                                                                                                  0,
+	} {
+		b, err := readBond(`{"type": "multibond", ` + config + `}`)
+		require.NoError(t, err, config)
+		assert.Equal(t, want, b.hosts, config)
+	}
+}
+
 func TestBondProblemsAllAtOnce(t *testing.T) {
 	_, err := readBond(`{"type":"multibond","links":[{"network":"gone"},{"resourceName":7},{"network":"bond2"}]}`)
 	assert.ErrorIs(t, err, errNoNAD)

@@ -14,6 +14,7 @@
 //	Lookup   pod -> Attachments   the caches (source), the kubelet, sysfs; then the above
 //	Publish  outcome -> API       the queue, one PATCH, one event (publisher)
 //	Watch    kernel -> bonds      their state (watcher), the status of their pods (teller)
+//	hosts    Leases -> numbers    this host's number, and the other hosts for keep
 //	server   the plugin's socket  package agentapi has the messages
 //
 // The pure line: the functions of the first table depend on their arguments alone,

@@ -27,6 +27,7 @@ doing it; or what the ADD of a container planned, and what of it was given up.
 // problems to standard error, one per line. It returns the exit status.
 func planOf(args []string) (status int) {
 	var container, devices string
+	var number int
 	cni := skel.CmdArgs{IfName: "bond0", Path: "/opt/cni/bin"}
 	flags := flag.NewFlagSet("plan", flag.ContinueOnError)
 	flags.Usage = func() {
@@ -38,6 +39,7 @@ func planOf(args []string) (status int) {
 	flags.StringVar(&cni.Netns, "netns", "", "the pod's network namespace (CNI_NETNS; default: an empty one)")
 	flags.StringVar(&cni.Path, "path", cni.Path, "directories of the plugins (CNI_PATH)")
 	flags.StringVar(&devices, "devices", "", "PCI addresses, separated by commas, for links by resourceName or request")
+	flags.IntVar(&number, "host", 0, "the number of this host, for an ipam of type multibond")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
@@ -45,7 +47,7 @@ func planOf(args []string) (status int) {
 	if container != "" {
 		p, warnings, err = recorded(plan.Key{ContainerID: container, IfName: cni.IfName}, &cni)
 	} else {
-		p, warnings, err = dryRun(&cni, devices)
+		p, warnings, err = dryRun(&cni, devices, number)
 	}
 	for _, w := range warnings {
 		fmt.Fprintln(os.Stderr, "warning:", w)
@@ -79,7 +81,7 @@ func recorded(k plan.Key, cni *skel.CmdArgs) (plan.Plan, []string, error) {
 	return carriedOut, append(notes, rec.Warnings...), nil
 }
 
-func dryRun(cni *skel.CmdArgs, devices string) (plan.Plan, []string, error) {
+func dryRun(cni *skel.CmdArgs, devices string, number int) (plan.Plan, []string, error) {
 	var err error
 	if cni.StdinData, err = io.ReadAll(os.Stdin); err != nil {
 		return plan.Plan{}, nil, err
@@ -90,6 +92,7 @@ func dryRun(cni *skel.CmdArgs, devices string) (plan.Plan, []string, error) {
 		}
 	}
 	r := requestFromEnv(cni)
+	r.HostIndex = &number
 	if r.Network, err = netconf.ParseNetwork(cni.StdinData, cni.IfName); err != nil {
 		return plan.Plan{}, nil, err
 	}

@@ -17,6 +17,18 @@ type Block struct {
 	Host      int `json:"host"`
 }
 
+// where returns in which ranges the addresses are, for people, or "" if b is nil.
+func (b *Block) where() string {
+	if b == nil {
+		return ""
+	}
+	var parts []netip.Prefix
+	for _, s := range b.Subnets {
+		parts = append(parts, b.OfHost(s, b.Interface, b.Host))
+	}
+	return fmt.Sprintf(" in %s (interface %d of host %d)", joined(parts), b.Interface, b.Host)
+}
+
 // checkHost finds what keeps this host from having a place in the network's subnets.
 func (c *compiler) checkHost() {
 	for _, b := range c.r.Network.AllBlocks() {

@@ -85,6 +85,21 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
+// TestBlocksPrinted: a plan says in which ranges the addresses are.
+func TestBlocksPrinted(t *testing.T) {
+	const ipam = `"ipam": {"type": "multibond", "subnet": ["192.168.0.0/16", "fd00::/48"], "interfaceBlock": 2, "hostBlock": 6}, "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`
+	for attach, want := range map[string]string{
+		"bond": "\nbond0: get addresses from host-local in 192.168.3.0/24, fd00:0:0:300::/56 (interface 0 of host 3), announce them",
+		"each": "\nbond0-2: get addresses from host-local in 192.168.67.0/24, fd00:0:0:4300::/56 (interface 1 of host 3), use table 1001 for what leaves from them, announce them",
+	} {
+		r := request(t, `{"name": "n", "attach": "`+attach+`", `+ipam+`}`)
+		r.HostIndex = new(3)
+		p, _, err := Compile(r, blocksFacts())
+		require.NoError(t, err)
+		assert.Contains(t, p.String(), want)
+	}
+}
+
 // TestBlocksProblems: a host without a number, or without room, and a network that needs
 // routes on a node without keep.
 func TestBlocksProblems(t *testing.T) {

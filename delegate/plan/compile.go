@@ -37,7 +37,9 @@ func Compile(r Request, f Facts) (p Plan, warnings bond.Problems, err error) {
 			p.Links = append(p.Links, l.Link)
 		}
 		c.checkHost()
-		p.Block, p.BlockIPAM = c.block(r.Network.Blocks, "the bond", 0, r.Network.Config)
+		if b, ipam := c.block(r.Network.Blocks, "the bond", 0, p.Config); b != nil {
+			p.Block, p.Config = b, ipam.Config
+		}
 	}
 	if err := c.problems.Err(); err != nil {
 		return Plan{}, nil, cnierror.Errorf(cnierror.Node, "network %s: %w", r.Network.Name, err)

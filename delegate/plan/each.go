@@ -62,10 +62,7 @@ func (p Plan) Tables() (tables []int) {
 // IPAMs lists the interfaces of the plan that get addresses from an IPAM plugin, in order:
 // a bond, or each link. A chain has none.
 func (p Plan) IPAMs() (all []Addressed) {
-	switch {
-	case p.BlockIPAM != nil:
-		all = append(all, Addressed{p.IfName, *p.BlockIPAM})
-	case p.IPAM != "":
+	if p.IPAM != "" {
 		all = append(all, Addressed{p.IfName, netconf.Plugin{Type: p.IPAM, Config: p.Config}})
 	}
 	for _, l := range p.Links {

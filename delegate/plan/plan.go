@@ -24,7 +24,7 @@ type Plan struct {
 	Args        string         `json:"args,omitempty"`
 	Path        []string       `json:"path"`
 	Network     string         `json:"network"`
-	Config      netconf.Config `json:"config"`             // as the runtime gave it; the IPAM plugin gets the same
+	Config      netconf.Config `json:"config"`             // as the runtime gave it, and with Block the bond's ranges; the IPAM plugin gets the same
 	Attach      string         `json:"attach,omitempty"`   // netconf.AttachEach; "" for a bond or a chain
 	MTU         int            `json:"mtu,omitempty"`      // of each link, with AttachEach; 0: as it is
 	AcceptRA    string         `json:"acceptRA,omitempty"` // of each link, with AttachEach: 0, 1; "": as it is
@@ -35,8 +35,6 @@ type Plan struct {
 	Group       Group          `json:"group,omitzero"`
 
 	After []netconf.Plugin `json:"after,omitempty"` // those after the bond in its list
-
-	BlockIPAM *netconf.Plugin `json:"blockIPAM,omitempty"` // with Block: what gives the bond addresses
 
 	// These are as in agentapi.Attachment.
 	DefaultRoute   []netip.Addr    `json:"defaultRoute,omitzero"`

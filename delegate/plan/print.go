@@ -26,7 +26,7 @@ func (p Plan) String() string {
 	}
 	lines = append(lines, p.Bond.Steps()...)
 	if p.IPAM != "" {
-		lines = append(lines, fmt.Sprintf("%s: get addresses from %s, announce them", p.IfName, p.IPAM))
+		lines = append(lines, fmt.Sprintf("%s: get addresses from %s%s, announce them", p.IfName, p.IPAM, p.Block.where()))
 	}
 	if len(p.After) > 0 {
 		lines = append(lines, fmt.Sprintf("%s: call %s with the result", p.IfName, strings.Join(typesOf(p.After), ", ")))
@@ -48,7 +48,7 @@ func (p Plan) eachSteps() (lines []string) {
 	}
 	for _, l := range p.Links {
 		if l.IPAM != nil {
-			lines = append(lines, fmt.Sprintf("%s: get addresses from %s, use table %d for what leaves from them, announce them", l.Name, l.IPAM.Type, l.Table))
+			lines = append(lines, fmt.Sprintf("%s: get addresses from %s%s, use table %d for what leaves from them, announce them", l.Name, l.IPAM.Type, l.Block.where(), l.Table))
 		}
 	}
 	return lines
