@@ -64,7 +64,12 @@ func (j Judge) One(nad *nettypes.NetworkAttachmentDefinition) (out Judged) {
 		out.Err = err
 		return out
 	}
-	assumed, devices := assumedFor(f.need())
+	need := f.need()
+	if _, err := Allocate("of "+need.Network, nil, []Need{{Network: need.Network, Fixed: need.Fixed}}, nil); err != nil {
+		out.Err = cnierror.With(cnierror.Node, err)
+		return out
+	}
+	assumed, devices := assumedFor(need)
 	out.Assumed = assumed
 	out.Attachment, out.Err = f.attachment(devices, noInfoFile)
 	return out.compiled()

@@ -131,6 +131,8 @@ var carriers = []string{"delegate/invoke", "delegate/record"}
 var mayCarry = map[string]string{
 	"cmd/multibond":       "it makes a Host of them, and prints a result",
 	"cmd/multibond-agent": "the uninstaller reads which pods still have Records",
+
+	"cmd/multibondctl/written": "a test makes a Host over a fake kernel, to compare its verdict with that of validate",
 }
 
 func TestCarriers(t *testing.T) {

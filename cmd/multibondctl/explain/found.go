@@ -91,7 +91,8 @@ var pods = []Page{
 	{code.NotNamed, "no network for this interface", "Another meta plugin calls Multibond for an interface that no network of the pod's annotation has. Name it: net@bond0.", "", "", ""},
 	{code.FewDevices, "a pod with too few devices", "The networks of the pod need more devices of a resource than its containers request. Each link by resourceName needs one: add them to resources.requests and resources.limits, or have deploy/inject do it.", "", "", ""},
 	{code.NotOfPod, "a device that the pod does not have", "The annotation names a device that the kubelet has not given to the pod.", "", "", ""},
-	{code.DeviceTwice, "one device for two networks", "Two networks of the pod name the same device.", "", "", ""},
+	{code.DeviceTwice, "a device that is named twice", "Two networks of the pod, or two links of one, name the same device.",
+		Network, `{"links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:3b:02.1"}]}`, `{"links": [{"deviceID": "0000:3b:02.1"}, {"deviceID": "0000:5e:02.1"}]}`},
 	{code.AmbiguousRequest, "a request of several claims", "Several ResourceClaims of the pod have a request of that name. Write the claim's name in the pod before it: claim/request.", "", "", ""},
 }
 
