@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
 
 	"github.com/multibond/multibond/delegate/atomicfile"
@@ -92,7 +93,8 @@ func parseHosts(raw []byte) (Hosts, error) {
 	return text.Hosts, nil
 }
 
-// Write writes the file of hosts, whole or not at all. Equal hosts give equal files.
+// Write writes the file of hosts, whole or not at all, also if another agent writes it at the
+// same time. Equal hosts give equal files.
 func (h Hosts) Write(name string) error {
 	h.Hosts = append([]PeerHost{}, h.Hosts...)
 	slices.SortFunc(h.Hosts, func(a, b PeerHost) int { return cmp.Compare(a.Index, b.Index) })
@@ -100,5 +102,5 @@ func (h Hosts) Write(name string) error {
 	if err != nil {
 		return err
 	}
-	return atomicfile.Files{}.Replace(name, append(raw, '\n'))
+	return atomicfile.Files{}.ReplaceSynced(name, filepath.Base(name)+".*", append(raw, '\n'), 0o600)
 }

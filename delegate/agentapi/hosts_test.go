@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -34,6 +35,29 @@ func TestHosts(t *testing.T) {
 	raw, err = os.ReadFile(name)
 	require.NoError(t, err)
 	assert.Equal(t, `{"version":1,"self":{"index":3,"node":"n4"},"hosts":[]}`+"\n", string(raw))
+}
+
+// TestHostsOfTwoAgents: an update has two agents on a node for a while, and what they write at
+// the same time is whole.
+func TestHostsOfTwoAgents(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "hosts.json")
+	require.NoError(t, Hosts{Self: Self{0, "n1"}}.Write(name))
+	var writing sync.WaitGroup
+	for i := range 2 {
+		writing.Go(func() {
+			for range 100 {
+				assert.NoError(t, Hosts{Self: Self{i, "n1"}, Hosts: make([]PeerHost, 0, i)}.Write(name))
+			}
+		})
+	}
+	for range 100 {
+		_, err := ReadHosts(name)
+		require.NoError(t, err)
+	}
+	writing.Wait()
+	files, err := os.ReadDir(filepath.Dir(name))
+	require.NoError(t, err)
+	assert.Len(t, files, 1)
 }
 
 // TestParseHosts: what is damaged, or of another release, is refused.
