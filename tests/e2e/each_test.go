@@ -40,7 +40,8 @@ func TestEach(t *testing.T) {
 			shown[name] = append(shown[name], ifName+" "+ip)
 		}
 	}
-	assert.Contains(t, s.exec("pooled", "ip", "-d", "link", "show", "rail-2"), " ipvlan ")
+	const address = "/sys/class/net/%s/address"
+	assert.Equal(t, s.on("cat "+fmt.Sprintf(address, "enp2s0")), s.exec("pooled", "cat", fmt.Sprintf(address, "rail-2")), "an ipvlan has the MAC of its NIC")
 	s.remove("rails", "pooled")
 	s.wantBefore()
 	require.NoError(t, lab.AddToReport("multinic.json", "networkStatus", shown))
