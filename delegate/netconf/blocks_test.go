@@ -3,6 +3,7 @@ package netconf
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"testing"
 
@@ -65,6 +66,43 @@ func TestBlocksExclude(t *testing.T) {
 	} {
 		b := blocksOf(t, `{"type": "multibond", "subnet": "192.168.0.0/16", "interfaceBlock": 2, "hostBlock": 6, "exclude": `+test.exclude+`}`)
 		assert.Equal(t, test.want, fmt.Sprint(b.Ranges(b.OfHost(b.Subnets[0], 0, 1))), test.exclude)
+	}
+}
+
+// TestBlocksDisjoint: of any two interfaces and hosts the ranges are in the part that the
+// interface has on link, have nothing in common, and nothing that is excluded.
+func TestBlocksDisjoint(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		b := Blocks{InterfaceBits: random.IntN(maxInterfaceBits + 1), HostBits: random.IntN(maxHostBits + 1)}
+		raw := make([]byte, []int{4, 16}[random.IntN(2)])
+		for i := range raw {
+			raw[i] = byte(random.Uint32())
+		}
+		addr, _ := netip.AddrFromSlice(raw)
+		room := addr.BitLen() - b.InterfaceBits - b.HostBits - minPodBits
+		subnet := netip.PrefixFrom(addr, random.IntN(room+1)).Masked()
+		if subnet.Addr().Is4In6() {
+			continue
+		}
+		i, host := random.IntN(b.Interfaces()), random.IntN(b.Hosts())
+		of := b.OfHost(subnet, i, host)
+		excluded := netip.PrefixFrom(lastOf(of), random.IntN(of.Addr().BitLen()-of.Bits())+of.Bits()+1).Masked()
+		b.Exclude = []netip.Prefix{excluded}
+		what := fmt.Sprintf("%s %+v, interface %d of host %d", subnet, b, i, host)
+		onLink := b.OfInterface(subnet, i)
+		require.True(t, subnet.Overlaps(onLink) && onLink.Overlaps(of) && subnet.Bits() <= onLink.Bits() && onLink.Bits() <= of.Bits(), what)
+		for _, r := range b.Ranges(of) {
+			require.True(t, of.Contains(r.First) && of.Contains(r.Last) && !r.Last.Less(r.First), what)
+			require.False(t, excluded.Contains(r.First) || excluded.Contains(r.Last), what)
+			require.False(t, r.First == of.Addr() || r.Last == lastOf(of), what)
+		}
+		if other := random.IntN(b.Hosts()); other != host {
+			require.False(t, of.Overlaps(b.OfHost(subnet, i, other)), "%s, and host %d", what, other)
+		}
+		if other := random.IntN(b.Interfaces()); other != i {
+			require.False(t, onLink.Overlaps(b.OfInterface(subnet, other)), "%s, and interface %d", what, other)
+		}
 	}
 }
 
