@@ -35,6 +35,17 @@ func TestInject(t *testing.T) {
 	}
 	twice := s.tried(pod("twice", `[{"name": "bond-net1"}, {"name": "bond-net1", "namespace": "`+s.namespace+`"}]`, 0))
 	assert.Equal(t, map[string]any{"intel.com/sriov_pf1": "2", "intel.com/sriov_pf2": "2"}, limitsOf(twice))
+	s.apply(`{"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": "multibond-inject-default"},
+		"spec": {"policyName": "multibond-inject", "paramRef": {"namespace": "default", "selector": {}, "parameterNotFoundAction": "Allow"}}}`)
+	t.Cleanup(func() { s.kubectl("delete", "mutatingadmissionpolicybinding", "multibond-inject-default") })
+	s.pipe(bondNAD("far", "10.62.0.0/24"), "-n", "default", "create", "-f", "-")
+	t.Cleanup(func() { s.kubectl("-n", "default", "delete", "network-attachment-definition", "far") })
+	s.eventually(func() error {
+		if got := limitsOf(s.tried(pod("far", "default/far", 0))); !assert.ObjectsAreEqual(pair, got) {
+			return fmt.Errorf("the binding for the namespace default is not in effect: %v", got)
+		}
+		return nil
+	})
 	for what, pod := range map[string]string{"no annotation": podWith("none", nil, 0), "another network": pod("unused", "unused", 0)} {
 		tried := s.tried(pod)
 		assert.Empty(t, limitsOf(tried), what)
