@@ -27,7 +27,8 @@ func newMigrate(e *env) *cobra.Command {
   the configuration of Multus                   the ConfigMap of the cluster's configuration
 
 A bond of bond-cni over interfaces of the host needs no change: Multibond takes its
-configuration as it is. Nothing is changed here. With -o yaml the new objects are printed, for kubectl apply -f -.
+configuration as it is. Nothing is changed here. With -o yaml the new objects are printed,
+for kubectl apply -f -.
 What is new has names of its own where pods still need what is old.`,
 		Example: `  kubectl multibond migrate deploy/examples/three-attachments.yaml
   kubectl multibond migrate -A -o yaml > new.yaml`,
@@ -48,8 +49,8 @@ What is new has names of its own where pods still need what is old.`,
 			} else {
 				err = e.print(migrateReport{headerOf("Migration"), m}, func(p *page) { printMigration(p, m) })
 			}
-			if err == nil && len(m.Problem) > 0 {
-				return wrong(count(len(m.Problem), "thing") + " could not be migrated")
+			if err == nil && len(m.Problems) > 0 {
+				return wrong(count(len(m.Problems), "thing") + " could not be migrated")
 			}
 			return err
 		},
@@ -59,7 +60,7 @@ What is new has names of its own where pods still need what is old.`,
 }
 
 func printMigration(p *page, m written.Migration) {
-	if len(m.Changes)+len(m.Problem) == 0 {
+	if len(m.Changes)+len(m.Problems) == 0 {
 		p.line("There is nothing to migrate")
 		return
 	}
@@ -77,10 +78,10 @@ func printMigration(p *page, m written.Migration) {
 		}
 	}, len(m.Unused))
 	p.section("Not migrated", func() {
-		for _, what := range m.Problem {
+		for _, what := range m.Problems {
 			p.line("  %s", what)
 		}
-	}, len(m.Problem))
+	}, len(m.Problems))
 	p.section("About what is new", func() { printFindings(p, written.Report{Findings: m.Findings}) }, len(m.Findings))
 }
 

@@ -14,10 +14,10 @@ import (
 
 // Migration is what takes the place of what other plugins need.
 type Migration struct {
-	Changes []Change `json:"changes"`
-	Notes   []Note   `json:"notes"`             // what behaves differently, or has no equivalent
-	Unused  []string `json:"unused,omitempty"`  // what nothing needs any more once all pods are new
-	Problem []string `json:"problem,omitempty"` // what could not be migrated
+	Changes  []Change `json:"changes"`
+	Notes    []Note   `json:"notes"`              // what behaves differently, or has no equivalent
+	Unused   []string `json:"unused,omitempty"`   // what nothing needs any more once all pods are new
+	Problems []string `json:"problems,omitempty"` // what could not be migrated
 
 	Findings []Finding `json:"findings,omitempty"` // about what is new
 }
@@ -93,7 +93,7 @@ func (m *Migration) note(of Object, format string, args ...any) {
 }
 
 func (m *Migration) problem(of Object, format string, args ...any) {
-	m.Problem = append(m.Problem, fmt.Sprintf("%s %s: %s", of.Kind, of.Name, fmt.Sprintf(format, args...)))
+	m.Problems = append(m.Problems, fmt.Sprintf("%s %s: %s", of.Kind, of.Name, fmt.Sprintf(format, args...)))
 }
 
 func (m *Migration) unused(what string) {

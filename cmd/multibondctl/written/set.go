@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -170,7 +171,8 @@ var ours = []string{"multibond"}
 
 // addConfig adds a CNI configuration that is no object of Kubernetes.
 func (w *Set) addConfig(is Object, m manifest) bool {
-	is.Kind, is.Name = "configuration", filepath.Base(m.place)
+	file, _, _ := strings.Cut(filepath.Base(m.place), ":")
+	is.Kind, is.Name = "configuration", file
 	if raw, its := clusterIn(m.raw, ours); its {
 		w.clusters = append(w.clusters, clusterConfig{is, raw})
 		return true
