@@ -23,7 +23,7 @@ import (
 type drillReport struct {
 	header
 	Namespace string     `json:"namespace"`
-	PodName   string     `json:"podName"`
+	Pod       string     `json:"pod"`
 	Node      string     `json:"node"`
 	Drill     drillFound `json:"drill"`
 }
@@ -106,7 +106,7 @@ func (e *env) drill(ctx context.Context, d drill, name string) error {
 	if err != nil {
 		return err
 	}
-	r := drillReport{header: headerOf("Drill"), Namespace: v.Namespace, PodName: v.Pod, Node: v.Node}
+	r := drillReport{header: headerOf("Drill"), Namespace: v.Namespace, Pod: v.Pod, Node: v.Node}
 	_, found, is := strings.Cut(text, "{\n") // warnings come before
 	if err := json.Unmarshal([]byte("{\n"+found), &r.Drill); !is || err != nil {
 		return errors.New(cmp.Or(strings.TrimSpace(text), "the drill has printed nothing"))
@@ -236,7 +236,7 @@ func hasEnded(pod *corev1.Pod) bool {
 
 func printDrill(out *page, r drillReport) {
 	d := r.Drill
-	out.line("%s of %s/%s on node %s, network %s: %s, %s", d.Bond, r.Namespace, r.PodName, r.Node, d.Network, d.Mode, d.Monitor)
+	out.line("%s of %s/%s on node %s, network %s: %s, %s", d.Bond, r.Namespace, r.Pod, r.Node, d.Network, d.Mode, d.Monitor)
 	out.line("%s was set down and up again; %s was asked meanwhile", d.Link, d.Target)
 	rows := [][]string{{"PART", "ACTIVE", "NOTICED", "SENT", "LOST", "LONGEST GAP", "ANNOUNCED"}}
 	for _, p := range d.Parts {

@@ -1,12 +1,17 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/multibond/multibond/kubeclient/kubefake"
 )
@@ -59,6 +64,45 @@ func TestDrill(t *testing.T) {
 			assert.Nil(t, container["securityContext"].(map[string]any)["privileged"])
 		})
 	}
+}
+
+// TestDrillJSON: what a drill has found is under a key of its own.
+func TestDrillJSON(t *testing.T) {
+	r := drillReport{header: headerOf("Drill"), Namespace: "demo", Pod: "web", Node: "n1"}
+	require.NoError(t, json.Unmarshal([]byte(drillWentWell[strings.Index(drillWentWell, "{"):]), &r.Drill))
+	var out bytes.Buffer
+	e := &env{IOStreams: genericiooptions.IOStreams{Out: &out}, output: "yaml"}
+	require.NoError(t, e.print(r, nil))
+	want := `apiVersion: ctl.multibond.io/v1
+drill:
+  allowedMilliseconds: 300
+  bond: bond0
+  link: bond0-1
+  mode: active-backup
+  monitor: miimon 100
+  network: demo/bond-net1
+  parts:
+  - active: bond0-1
+    announced: 0
+    longestGapMilliseconds: 0
+    lost: 0
+    part: before
+    sent: 100
+  - active: bond0-2
+    announced: 5
+    longestGapMilliseconds: 110
+    lost: 10
+    noticedMilliseconds: 92
+    part: away
+    sent: 500
+  problems: []
+  target: 10.56.217.1
+kind: Drill
+namespace: demo
+node: n1
+pod: web
+`
+	assert.Empty(t, cmp.Diff(want, out.String()))
 }
 
 // TestDrillRefusals: nothing is done without a confirmation, or to a bond that is not whole.
