@@ -106,9 +106,10 @@ func number(n int) string {
 	return fmt.Sprint(n)
 }
 
+// ago returns an age. The clock of a node can be ahead of this one.
 func ago(then, now time.Time) string {
 	if then.IsZero() {
 		return "-"
 	}
-	return duration.HumanDuration(now.Sub(then))
+	return duration.HumanDuration(max(0, now.Sub(then)))
 }

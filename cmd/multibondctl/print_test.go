@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -26,4 +27,11 @@ func TestNoProgress(t *testing.T) {
 	assert.NoError(t, e.print(nil, func(p *page) { p.line("%s", p.paint("down")) }))
 	assert.Equal(t, "down\n", out.String())
 	assert.Empty(t, errs.String())
+}
+
+// TestAgo: a clock that is ahead makes nothing older than it is, or younger than nothing.
+func TestAgo(t *testing.T) {
+	assert.Equal(t, "3m", ago(noon.Add(-3*time.Minute), noon))
+	assert.Equal(t, "0s", ago(noon.Add(time.Minute), noon))
+	assert.Equal(t, "-", ago(time.Time{}, noon))
 }
