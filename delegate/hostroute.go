@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -33,6 +34,7 @@ const (
 // router is what Keep knows of the routes to other hosts.
 type router struct {
 	rails  map[plan.Key][]rail // of the Records that need routes
+	unread error               // why it is not known which do; nil: it is
 	due    time.Time           // when to look at the routes; zero: never
 	looked time.Time
 	told   agentapi.Routes // what the agent knows
@@ -45,10 +47,11 @@ type rail struct {
 	master string // the NIC on which it was made
 }
 
-// railsOf lists the interfaces of a Record that need routes: its ADD is complete, and its DEL
-// has not begun.
+// railsOf lists the interfaces of a Record that need routes: they are in the pod, and its DEL
+// has not begun. A Record that was damaged does not know whether its ADD is complete.
 func (h *Host) railsOf(rec *record.Record) (rails []rail) {
-	if rec.BootID != h.BootID || rec.Phase() != record.Complete || !rec.Tried.IsZero() {
+	attached := rec.Phase() == record.Complete || rec.Phase() == record.AllAttached
+	if rec.BootID != h.BootID || !attached || !rec.Tried.IsZero() {
 		return nil
 	}
 	for _, l := range rec.Plan.Links {
@@ -80,6 +83,19 @@ func (k *keeper) noteRails(key plan.Key, rails []rail) {
 		delete(k.routes.rails, key)
 	}
 	k.lookAtRoutes()
+}
+
+// lookForRoutes has the routes looked at if an earlier keep may have left some: there is a file
+// of hosts only on a node with a network that is for several hosts.
+func (k *keeper) lookForRoutes() {
+	if _, err := os.Stat(k.hostsFile()); k.Yield || !errors.Is(err, fs.ErrNotExist) {
+		k.lookAtRoutes()
+	}
+}
+
+// hostsFile is where the agent writes the other hosts.
+func (k *keeper) hostsFile() string {
+	return filepath.Join(filepath.Dir(k.Agent), filepath.Base(agentapi.HostsFile))
 }
 
 // lookAtRoutes has the routes looked at soon.
@@ -142,10 +158,12 @@ func (k *keeper) setRoutes() (now agentapi.Routes) {
 		now.Fail("", err)
 		return now
 	}
-	want, err := k.wantedRoutes(&now)
-	if err != nil {
-		now.Wait("", err) // what is set stays
-		return now
+	if k.routes.unread != nil && !k.Yield {
+		now.Wait("", k.routes.unread)
+	}
+	want, unknown := k.wantedRoutes(&now)
+	if unknown != nil {
+		now.Wait("", unknown)
 	}
 	others := map[netip.Prefix]bond.Multipath{}
 	for _, r := range have {
@@ -153,7 +171,7 @@ func (k *keeper) setRoutes() (now agentapi.Routes) {
 			others[r.Dst] = r
 		}
 	}
-	set := k.removeRoutes(have, others, want, &now)
+	set := k.removeRoutes(have, others, want, unknown == nil, &now)
 	for _, w := range sortedWays(want) {
 		var err error
 		if other, taken := others[w.dst]; taken {
@@ -171,8 +189,9 @@ func (k *keeper) setRoutes() (now agentapi.Routes) {
 }
 
 // removeRoutes removes what Keep has set and what is not wanted any more, or has come between
-// by somebody else's route. It returns those that stay.
-func (k *keeper) removeRoutes(have []bond.Multipath, others map[netip.Prefix]bond.Multipath, want map[way]string, now *agentapi.Routes) map[way]bool {
+// by somebody else's route. It returns those that stay. hosts is whether the other hosts are
+// known.
+func (k *keeper) removeRoutes(have []bond.Multipath, others map[netip.Prefix]bond.Multipath, want map[way]string, hosts bool, now *agentapi.Routes) map[way]bool {
 	stay := map[way]bool{}
 	for _, r := range have {
 		if !isOurs(r) {
@@ -180,13 +199,33 @@ func (k *keeper) removeRoutes(have []bond.Multipath, others map[netip.Prefix]bon
 		}
 		w := way{r.Dst, r.Hops[0].Gateway, r.Hops[0].Index}
 		_, wanted := want[w]
-		if _, taken := others[r.Dst]; wanted && !taken {
+		if _, taken := others[r.Dst]; !taken && (wanted || k.isOpen(w, want, hosts)) {
 			stay[w] = true
 		} else if err := k.host.RemoveRoute(w.index, w.route()); err != nil {
 			now.Fail("", err)
 		}
 	}
 	return stay
+}
+
+// isOpen reports whether a route that Keep has set may still be needed: a Record may need it
+// that cannot be read, or, while the hosts are not known, an interface that is in its subnet.
+func (k *keeper) isOpen(w way, want map[way]string, hosts bool) bool {
+	ofInterface := func(r rail) bool { return slices.ContainsFunc(r.Subnets, w.dst.Overlaps) }
+	switch {
+	case k.Yield:
+		return false
+	case !hosts && slices.ContainsFunc(k.allRails(), ofInterface):
+		return true
+	case k.routes.unread == nil:
+		return false
+	}
+	for other := range want {
+		if other.dst == w.dst {
+			return false
+		}
+	}
+	return true
 }
 
 // isOurs reports whether Keep has set a route.
@@ -239,8 +278,7 @@ func (k *keeper) wantedRoutes(now *agentapi.Routes) (map[way]string, error) {
 	if len(rails) == 0 || k.Yield {
 		return nil, nil
 	}
-	file := filepath.Join(filepath.Dir(k.Agent), filepath.Base(agentapi.HostsFile))
-	hosts, err := agentapi.ReadHosts(file)
+	hosts, err := agentapi.ReadHosts(k.hostsFile())
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w (the agent writes it: does it run?)", err)
 	}

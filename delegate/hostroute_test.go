@@ -1,10 +1,13 @@
 package delegate
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -159,6 +162,93 @@ func TestHostRoutes(t *testing.T) {
 	r.detach("c2")
 	is("no network any more", agentapi.Routes{})
 	assert.Zero(t, r.k.routes.due, "nothing is looked at")
+}
+
+// TestHostRoutesOfRestart: a keep that starts removes no route that is needed, and those of
+// nobody. It looks for routes only if the node has a network that is for several hosts.
+func TestHostRoutesOfRestart(t *testing.T) {
+	r := newRouted(t)
+	r.Host.Kernel = quietKernel{r.Host.Kernel}
+	var removed []string
+	r.edges.refuse = func(verb string, what any) error {
+		if verb == "RemoveRoute" {
+			removed = append(removed, what.(bond.Route).Dst.String())
+		}
+		return nil
+	}
+	l, err := r.namespace("").Link("enp1s0")
+	require.NoError(t, err)
+	for _, dst := range []string{"192.168.1.0/24", "172.30.1.0/24"} {
+		require.NoError(t, r.namespace("").AddRoute(l.Index, bond.Route{Dst: netip.MustParsePrefix(dst), Gateway: netip.MustParseAddr("10.0.1.2"), Protocol: bond.ProtocolRoutes}))
+	}
+	restart := func(until string) {
+		t.Helper()
+		ctx, stop := context.WithCancel(t.Context())
+		said, ended := make(chan string, 99), make(chan error, 1)
+		go func() { ended <- r.Keep(ctx, KeepConfig{Agent: r.k.Agent}, func(line string) { said <- line }) }()
+		for until != "" && !strings.Contains(<-said, until) {
+		}
+		stop()
+		require.NoError(t, <-ended)
+	}
+	restart("")
+	assert.Empty(t, removed, "no such network: somebody else's")
+	r.attach("c1", "l3", v4, "enp1s0")
+	r.hosts(n2)
+	restart("routes to other hosts: 1 are set")
+	assert.Equal(t, []string{"172.30.1.0/24"}, removed)
+}
+
+// quietKernel is a kernel without events.
+type quietKernel struct{ bond.Kernel }
+
+func (k quietKernel) OpenEvents() (*os.File, error) {
+	read, write, err := os.Pipe()
+	if err == nil {
+		runtime.AddCleanup(read, func(w *os.File) { w.Close() }, write)
+	}
+	return read, err
+}
+
+// TestHostRoutesUnknown: what may still be needed stays while a Record or the file of hosts
+// cannot be read. What is needed by none of them goes.
+func TestHostRoutesUnknown(t *testing.T) {
+	r := newRouted(t)
+	other := prefixes("172.30.0.0/16")
+	r.attach("c1", "l3", v4, "enp1s0")
+	r.attach("c2", "l3", other, "enp1s0")
+	r.hosts(n2)
+	const toOther = "172.30.1.0/24 via 10.0.1.2 dev enp1s0 proto 201"
+	_, got := r.look()
+	require.Equal(t, []string{toOther, toN2over1}, got)
+
+	file := r.Store.File(plan.Key{ContainerID: "c2", IfName: "net1"})
+	record, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, []byte("{"), 0o600))
+	r.k = r.keeperBeside(r.k)
+	_, got = r.look()
+	assert.Equal(t, []string{toOther, toN2over1}, got, "as it was begun")
+	require.NoError(t, os.Remove(file+".begun"))
+	r.k = r.keeperBeside(r.k)
+	r.hosts(peer(1, "enp1s0 10.0.1.9/24"))
+	now, got := r.look()
+	assert.Equal(t, []string{toOther, "192.168.1.0/24 via 10.0.1.9 dev enp1s0 proto 201"}, got)
+	assert.Equal(t, 1, now.Waiting)
+	assert.Contains(t, now.Problems[0], "record of c2:net1")
+	require.NoError(t, os.WriteFile(file, record, 0o600))
+
+	require.NoError(t, os.Remove(filepath.Join(filepath.Dir(r.k.Agent), "hosts.json")))
+	r.detach("c2")
+	_, got = r.look()
+	assert.Equal(t, []string{"192.168.1.0/24 via 10.0.1.9 dev enp1s0 proto 201"}, got)
+}
+
+// keeperBeside is a keep that is started anew, with the same agent.
+func (r routed) keeperBeside(k *keeper) *keeper {
+	again := r.keeper()
+	again.Agent = k.Agent
+	return again
 }
 
 // TestHostRoutesOf: which interfaces need routes, of which family, via which of a host's

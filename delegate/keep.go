@@ -75,7 +75,8 @@ func (h *Host) Keep(ctx context.Context, c KeepConfig, say func(string)) error {
 	heard, read, deaf := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	go func() { deaf <- await(events, heard, read) }()
 	written, restarted := make(chan struct{}, 1), make(chan struct{}, 1)
-	k.lookAtRoutes() // an earlier keep may have left some
+	k.reread()
+	k.lookForRoutes()
 	go dirwatch.Follow(ctx, h.Store.Dir, 0, sureLook, func() { signal(written) })
 	go dirwatch.Follow(ctx, filepath.Dir(c.Agent), 0, sureLook, func() { signal(restarted) })
 	for {
@@ -90,9 +91,7 @@ func (h *Host) Keep(ctx context.Context, c KeepConfig, say func(string)) error {
 			}
 			read <- struct{}{}
 		case <-written:
-			if err := k.refresh(); err != nil {
-				k.say("%v", err)
-			}
+			k.reread()
 		case <-restarted:
 			k.openEyes(ctx)
 			if k.routes.told = (agentapi.Routes{}); len(k.routes.rails) > 0 {
@@ -251,10 +250,17 @@ func (k *keeper) lookAt(key plan.Key, at time.Time) {
 	}
 }
 
+// reread is refresh, and tells what it could not do.
+func (k *keeper) reread() {
+	if err := k.refresh(); err != nil {
+		k.say("%v", err)
+	}
+}
+
 // refresh reads the Records that are new or have changed, and forgets those that are gone.
 func (k *keeper) refresh() error {
 	keys, err := k.Store.List()
-	if err != nil {
+	if k.routes.unread = err; err != nil {
 		return err
 	}
 	for key := range k.records {
@@ -281,8 +287,11 @@ func (k *keeper) refresh() error {
 // read is a warning of its own DEL.
 func (k *keeper) reload(key plan.Key, file os.FileInfo) {
 	rec, err := k.Store.Load(key)
-	if err == nil {
+	switch {
+	case err == nil:
 		k.noteRails(key, k.railsOf(rec))
+	case !errors.Is(err, fs.ErrNotExist):
+		k.routes.unread = err
 	}
 	if err != nil || !k.isKept(rec) {
 		k.forget(key)
