@@ -109,7 +109,7 @@ fuzz: ## every fuzz target, with FUZZ inputs each
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$file); do \
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ) -fuzzminimizetime 100x ./$$(dirname $$file); done; done
 
-e2e: image cluster-setup ## end-to-end tests in a real cluster: build/report/e2e.json
+e2e: image cluster-setup ## end-to-end tests in a real cluster: build/report/e2e.json, doctor.json
 	$(GO) test -v -count=1 -timeout 50m ./tests/e2e
 
 # The rules depend on all packages, of which Go's test cache does not know. What speaks with

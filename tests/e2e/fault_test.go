@@ -112,6 +112,7 @@ func TestAgentAway(t *testing.T) {
 	daemonset := []string{"-n", "multibond-system", "patch", "daemonset", "multibond-agent", "-p"}
 	s.kubectl(append(daemonset, `{"spec": {"template": {"spec": {"nodeSelector": {"away": "yes"}}}}}`)...)
 	s.kubectl("-n", "multibond-system", "wait", "--for=delete", "pod", "-l", "app=multibond-agent", "--timeout=5m")
+	s.wantNamed("agent missing", "status", "no agent runs there")
 	answer, took := plugin(s, "ADD", "e2e-away", ns, podArgs(s.namespace, "p9", "11111111-1111-1111-1111-111111111111"))
 	assert.Equal(t, 11.0, answer["code"], "ADD: %v", answer)
 	assert.Contains(t, answer["msg"], "multibond-agent does not answer")

@@ -66,7 +66,7 @@ func run(m *testing.M) (status int, err error) {
 		return 1, err
 	}
 	status = m.Run()
-	return status, errors.Join(awaitNamespaces(), writeReport())
+	return status, errors.Join(awaitNamespaces(), writeReport(), writeDoctored())
 }
 
 // awaitNamespaces waits until the namespaces of all tests are gone, which no test

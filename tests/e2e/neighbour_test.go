@@ -65,6 +65,7 @@ func TestNeighbours(t *testing.T) {
 	})
 	s.cilium()
 	s.wantNodeEvent("RuntimeConfigLost", "00-multibond.conflist was renamed to 00-multibond.conflist.cilium_bak: the container runtime takes 05-cilium.conflist")
+	s.wantNamed("Cilium's renaming", "doctor", "00-multibond.conflist was renamed to 00-multibond.conflist.cilium_bak")
 
 	overlay := filepath.Join(lab.Root(), "build", "keep")
 	const kustomization = "resources: [../../deploy]\ncomponents: [../../deploy/keep-config]\n"

@@ -43,6 +43,7 @@ func TestOnePF(t *testing.T) {
 		s.wantEvent(name, "BondFailedOver", "traffic moved to bond0-2")
 		s.wantEvent(name, "BondDegraded", "its PF has no carrier")
 	}
+	s.wantNamed("PF down", "status", "PF "+pf+" is set down, and 7 bonds have links on it")
 	up()
 	all("multibond_bond_links_up", "2")
 }
