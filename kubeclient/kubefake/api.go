@@ -55,6 +55,7 @@ type API struct {
 	lock     sync.Mutex
 	objects  map[string]map[string]any // "pods/demo/p" -> the object
 	version  int
+	changed  map[string]int         // resource -> the version of its last change
 	watchers map[chan change]string // -> resource
 	counts   map[string]int         // "get pods" -> requests
 	refuse   map[string]int         // "patch pods" -> the status to answer with
@@ -71,7 +72,7 @@ func NewAPI(t testing.TB) *API {
 	t.Helper()
 	f := &API{
 		t: t, objects: map[string]map[string]any{}, version: 100,
-		watchers: map[chan change]string{}, counts: map[string]int{}, refuse: map[string]int{},
+		changed: map[string]int{}, watchers: map[chan change]string{}, counts: map[string]int{}, refuse: map[string]int{},
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -168,6 +169,7 @@ func (f *API) Remove(resource, namespace, name string) {
 }
 
 func (f *API) tell(resource string, c change) {
+	f.changed[resource] = f.version
 	for w, of := range f.watchers {
 		if of == resource {
 			w <- c
@@ -410,7 +412,8 @@ func fieldsOf(object map[string]any) fields.Set {
 }
 
 // list lists objects, or watches them. A watch begins with the initial events, which
-// is how client-go asks for both at once.
+// is how client-go asks for both at once. One that goes on after a change is refused, as by
+// a server that has forgotten what was: the client then begins anew.
 func (f *API) list(w http.ResponseWriter, r *http.Request) {
 	resource, watching := r.PathValue("resource"), r.URL.Query().Get("watch") != ""
 	verb := "list"
@@ -453,6 +456,11 @@ func (f *API) list(w http.ResponseWriter, r *http.Request) {
 func (f *API) watch(w http.ResponseWriter, r *http.Request, resource string, selected func(map[string]any) bool) {
 	changes := make(chan change, 10000)
 	f.lock.Lock()
+	if from, err := strconv.Atoi(r.URL.Query().Get("resourceVersion")); err == nil && from < f.changed[resource] && r.URL.Query().Get("sendInitialEvents") != "true" {
+		f.lock.Unlock()
+		answerStatus(w, http.StatusGone, metav1.StatusReasonExpired, "too old resource version")
+		return
+	}
 	for _, key := range slices.Sorted(maps.Keys(f.objects)) {
 		if strings.HasPrefix(key, resource+"/") && r.URL.Query().Get("sendInitialEvents") == "true" {
 			changes <- change{"ADDED", f.objects[key]}
