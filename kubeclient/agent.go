@@ -137,7 +137,7 @@ func newAgent(o Options, config *rest.Config) (*Agent, error) {
 		return nil, err
 	}
 	metrics.registry.MustRegister(a.watcher)
-	if a.hosts, err = newHosts(api, node, own.Namespace, o.HostsFile, o.Machine.NICs, o.Log); err != nil {
+	if a.hosts, err = newHosts(api, func() nodeRef { return nodeOf(config) }, o.Node, own.Namespace, o.HostsFile, o.Machine.NICs, o.Log); err != nil {
 		return nil, err
 	}
 	if own.Name != "" {

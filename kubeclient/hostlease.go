@@ -36,18 +36,20 @@ func leaseOf(node nodeRef, namespace string, index int, nics string) *coordinati
 	return &coordinationv1.Lease{
 		TypeMeta: metav1.TypeMeta{APIVersion: coordinationv1.SchemeGroupVersion.String(), Kind: "Lease"},
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: namespace, Name: leasePrefix + strconv.Itoa(index), Labels: leaseLabels, Annotations: map[string]string{nicsAnnotation: nics},
+			Namespace: namespace, Name: leaseName(index), Labels: leaseLabels, Annotations: map[string]string{nicsAnnotation: nics},
 			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: k8stypes.UID(node.UID)}},
 		},
 		Spec: coordinationv1.LeaseSpec{HolderIdentity: &node.Name},
 	}
 }
 
-// indexOf returns the number that a Lease stands for.
-func indexOf(lease *coordinationv1.Lease) (index int, is bool) {
-	digits, has := strings.CutPrefix(lease.Name, leasePrefix)
+func leaseName(index int) string { return leasePrefix + strconv.Itoa(index) }
+
+// indexOf returns the number that the Lease with a name stands for.
+func indexOf(name string) (index int, is bool) {
+	digits, has := strings.CutPrefix(name, leasePrefix)
 	index, err := strconv.Atoi(digits)
-	return index, has && err == nil && index >= 0 && strconv.Itoa(index) == digits
+	return index, has && err == nil && index >= 0 && leaseName(index) == name
 }
 
 func holderOf(lease *coordinationv1.Lease) string {
@@ -57,10 +59,10 @@ func holderOf(lease *coordinationv1.Lease) string {
 	return *lease.Spec.HolderIdentity
 }
 
-// isOf reports whether a Lease is of this node, and not of an earlier one of its name.
-func (n nodeRef) isOf(lease *coordinationv1.Lease) bool {
+// owns reports whether a Lease of a node's name is of this Node, and not of an earlier one.
+func (n nodeRef) owns(lease *coordinationv1.Lease) bool {
 	owners := lease.OwnerReferences
-	return holderOf(lease) == n.Name && len(owners) == 1 && string(owners[0].UID) == n.UID
+	return len(owners) == 1 && string(owners[0].UID) == n.UID
 }
 
 // maxNICs is the most bytes of an annotation with NICs.

@@ -7,9 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +14,7 @@ import (
 
 	cnitypes "github.com/containernetworking/cni/pkg/types"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/cache"
 
@@ -33,16 +31,21 @@ const (
 	conflictWait = 200 * time.Millisecond // at most, before another number is tried
 )
 
+// reasonNumberLost is the reason of the event on a node whose number another one has.
+const reasonNumberLost = "HostNumberLost"
+
 // hosts numbers this host, for networks whose ipam divides subnets, tells the others the
 // addresses of its NICs, and keep theirs. It asks the API server nothing before the first
 // such network of the node.
 type hosts struct {
 	api       *api
-	node      nodeRef
-	namespace string // of the agent
-	file      string // agentapi.HostsFile, for keep
+	node      string
+	self      func() nodeRef // the Node, as the agent's token names it now
+	namespace string         // of the agent
+	file      string         // agentapi.HostsFile, for keep
 	nics      func() ([]bond.NIC, error)
-	leases    watched[*coordinationv1.Lease]
+	leases    cache.SharedIndexInformer
+	seenAll   func() bool // whether the Leases that there were at first are in own and peers
 	log       *slog.Logger
 
 	every, settle, conflict time.Duration
@@ -51,27 +54,45 @@ type hosts struct {
 	wanted  chan struct{} // is closed then
 	changed chan struct{} // a Lease has changed
 
-	taking   sync.Mutex // one lookup at a time takes a number
-	lock     sync.Mutex
-	made     *coordinationv1.Lease // the last one that this agent has made; the cache may not have it yet
-	previous int                   // the number that this host has had; -1: none
+	taking sync.Mutex // one lookup at a time takes a number
+	hostTable
+	claimed time.Time // when tell has last taken a lost number again
+	written writtenHosts
 }
 
-func newHosts(api *api, node nodeRef, namespace, file string, nics func() ([]bond.NIC, error), log *slog.Logger) (*hosts, error) {
+func newHosts(api *api, self func() nodeRef, node, namespace, file string, nics func() ([]bond.NIC, error), log *slog.Logger) (*hosts, error) {
 	h := &hosts{
-		api: api, node: node, namespace: namespace, file: file, nics: nics, log: log,
-		wanted: make(chan struct{}), changed: make(chan struct{}, 1), previous: -1,
+		api: api, node: node, self: self, namespace: namespace, file: file, nics: nics, log: log,
+		wanted: make(chan struct{}), changed: make(chan struct{}, 1), hostTable: newHostTable(node),
 		every: nicsEvery, settle: hostsSettle, conflict: conflictWait,
 	}
 	h.want = sync.OnceFunc(func() { close(h.wanted) })
-	var err error
-	if h.leases, err = watch(api.hostLeases(namespace), &coordinationv1.Lease{}, trimLease, log); err != nil {
+	leases, err := watch(api.hostLeases(namespace), &coordinationv1.Lease{}, trimLease, log)
+	if err != nil {
 		return nil, err
 	}
-	_, err = h.leases.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: func(any) { h.wake() }, UpdateFunc: func(any, any) { h.wake() }, DeleteFunc: h.deleted,
+	h.leases = leases.informer
+	handler, err := h.leases.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: h.follows(h.seen), UpdateFunc: func(_, now any) { h.follows(h.seen)(now) }, DeleteFunc: h.follows(h.gone),
 	})
-	return h, err
+	if err != nil {
+		return nil, err
+	}
+	h.seenAll = handler.HasSynced
+	return h, nil
+}
+
+// follows returns a handler that has a change of a Lease taken over, and wakes tell.
+func (h *hosts) follows(take func(*coordinationv1.Lease)) func(any) {
+	return func(object any) {
+		if last, is := object.(cache.DeletedFinalStateUnknown); is {
+			object = last.Obj
+		}
+		if lease, is := object.(*coordinationv1.Lease); is {
+			take(lease)
+			h.wake()
+		}
+	}
 }
 
 func (h *hosts) wake() {
@@ -81,28 +102,11 @@ func (h *hosts) wake() {
 	}
 }
 
-// deleted forgets a Lease of this host that somebody has deleted.
-func (h *hosts) deleted(object any) {
-	if last, is := object.(cache.DeletedFinalStateUnknown); is {
-		object = last.Obj
-	}
-	if lease, is := object.(*coordinationv1.Lease); is {
-		h.lock.Lock()
-		if h.made != nil && h.made.Name == lease.Name {
-			h.made = nil
-		}
-		h.lock.Unlock()
-	}
-	h.wake()
-}
-
 // follow watches the Leases once they are wanted, or if an agent before this one has, until
 // ctx ends.
 func (h *hosts) follow(ctx context.Context) error {
-	if before, err := agentapi.ReadHosts(h.file); err == nil && before.Self.Node == h.node.Name {
-		h.lock.Lock()
-		h.previous = before.Self.Index
-		h.lock.Unlock()
+	if before, err := agentapi.ReadHosts(h.file); err == nil && before.Self.Node == h.node {
+		h.had(before.Self.Index)
 		h.want()
 	}
 	select {
@@ -111,135 +115,86 @@ func (h *hosts) follow(ctx context.Context) error {
 		return nil
 	}
 	var running sync.WaitGroup
-	running.Go(func() { h.leases.informer.RunWithContext(ctx) })
+	running.Go(func() { h.leases.RunWithContext(ctx) })
 	running.Go(func() { h.tell(ctx) })
 	running.Wait()
 	return nil
 }
 
-// index returns the number of this host, and takes one if it has none. least is how many
-// hosts there is room for. The code of an error is 11.
+// index returns the number of this host, and takes one if it has none for which there is
+// room. least is how many hosts there is room for. The code of an error is 11.
 func (h *hosts) index(ctx context.Context, least int) (int, error) {
-	index, err := h.own(ctx, least)
+	index, err := h.claim(ctx, least)
 	if err != nil {
 		return 0, cnierror.With(cnitypes.ErrTryAgainLater, fmt.Errorf("the number of this host: %w", err))
 	}
 	return index, nil
 }
 
-var errNoLeases = errors.New("the API server has not answered yet, or denies access to Leases (apply deploy/rbac.yaml of this release)")
+var (
+	errNoLeases = errors.New("the API server has not answered yet, or denies access to Leases (apply deploy/rbac.yaml of this release)")
+	errNoUID    = errors.New("the agent's token does not name its node, as that of a pod does from Kubernetes 1.32 on")
+)
 
-func (h *hosts) own(ctx context.Context, least int) (int, error) {
-	if h.node.UID == "" {
-		return 0, errors.New("the agent's token does not name its node, as that of a pod does from Kubernetes 1.32 on")
+func (h *hosts) claim(ctx context.Context, least int) (int, error) {
+	self := h.self()
+	if self.UID == "" {
+		return 0, errNoUID
 	}
 	h.want()
-	if !cache.WaitForCacheSync(ctx.Done(), h.leases.informer.HasSynced) {
+	if !cache.WaitForCacheSync(ctx.Done(), h.seenAll) {
 		return 0, errNoLeases
 	}
 	h.taking.Lock()
 	defer h.taking.Unlock()
-	if index, has := h.held(); has {
+	switch index, has := h.held(self); {
+	case has && index < least:
 		return index, nil
-	}
-	return h.take(ctx, least)
-}
-
-// held returns the number that this host has. If two agents of the host have taken one each,
-// it is the lower one.
-func (h *hosts) held() (index int, has bool) {
-	for _, lease := range h.mine() {
-		if one, _ := indexOf(lease); !has || one < index {
-			index, has = one, true
+	case !has:
+		if name := h.earlier(self); name != "" {
+			return 0, fmt.Errorf("Lease %s/%s is of an earlier Node %s, with which Kubernetes collects it soon (if it stays, delete it)", h.namespace, name, h.node)
 		}
 	}
-	return index, has
+	return h.take(ctx, self, least)
 }
 
-// mine lists the Leases of this host.
-func (h *hosts) mine() (all []*coordinationv1.Lease) {
-	for _, lease := range h.all() {
-		if _, is := indexOf(lease); is && h.node.isOf(lease) {
-			all = append(all, lease)
-		}
-	}
-	h.lock.Lock()
-	defer h.lock.Unlock()
-	if made := h.made; made != nil && !slices.ContainsFunc(all, func(l *coordinationv1.Lease) bool { return l.Name == made.Name }) {
-		all = append(all, made)
-	}
-	return all
-}
-
-func (h *hosts) all() (all []*coordinationv1.Lease) {
-	for _, object := range h.leases.informer.GetStore().List() {
-		if lease, is := object.(*coordinationv1.Lease); is {
-			all = append(all, lease)
-		}
-	}
-	return all
-}
-
-// take takes the number that the host had before, or else a free one. Of many agents that
+// take takes a number that the host had before, or else a free one. Of many agents that
 // begin at once each tries one of as many numbers as seem to be wanted: twice as many as were
-// taken since its last try. So few of them try the same one, and the numbers stay low.
-func (h *hosts) take(ctx context.Context, least int) (int, error) {
-	nics, err := h.described()
-	if err != nil {
-		return 0, err
-	}
+// taken since its last try. So few of them try the same one, and the numbers stay low. A host
+// whose numbers are too high for a network takes one more, if a lower one is free.
+func (h *hosts) take(ctx context.Context, self nodeRef, least int) (int, error) {
 	taken := map[int]bool{}
 	h.addTaken(taken)
 	for among := 1; ; {
 		index := h.choose(taken, among, least)
-		lease := leaseOf(h.node, h.namespace, index, nics)
-		switch err := h.api.createLease(ctx, lease); {
-		case err == nil:
-			h.lock.Lock()
-			h.made, h.previous = lease, index
-			h.lock.Unlock()
-			h.log.InfoContext(ctx, "this host has a number, for networks whose ipam divides subnets", "number", index)
-			h.wake()
-			return index, nil
-		case !apierrors.IsAlreadyExists(err):
-			return 0, fmt.Errorf("making Lease %s/%s: %w", h.namespace, lease.Name, err)
+		if held, has := h.held(self); has && (held < least || index >= least) || ctx.Err() != nil {
+			return held, ctx.Err() // perhaps a request that was sent twice has succeeded the first time
+		}
+		if err := h.create(ctx, self, index); !apierrors.IsAlreadyExists(err) {
+			return index, err
 		}
 		before := len(taken)
 		taken[index] = true
 		pause(ctx, rand.N(h.conflict))
-		if index, has := h.held(); has || ctx.Err() != nil {
-			return index, ctx.Err() // a request that was sent twice has succeeded the first time
-		}
 		h.addTaken(taken)
 		among = 2 * (len(taken) - before)
 	}
 }
 
-// addTaken adds the numbers that hosts have.
-func (h *hosts) addTaken(taken map[int]bool) {
-	for _, lease := range h.all() {
-		if index, is := indexOf(lease); is {
-			taken[index] = true
-		}
+// create takes a number.
+func (h *hosts) create(ctx context.Context, self nodeRef, index int) error {
+	nics, err := h.described()
+	if err != nil {
+		return err
 	}
-}
-
-// choose returns the number to try: the one before, or one of the lowest that are free. It
-// is below least, unless all of these are taken.
-func (h *hosts) choose(taken map[int]bool, among, least int) int {
-	h.lock.Lock()
-	previous := h.previous
-	h.lock.Unlock()
-	if previous >= 0 && !taken[previous] {
-		return previous
+	lease := leaseOf(self, h.namespace, index, nics)
+	if err := h.api.createLease(ctx, lease); err != nil {
+		return fmt.Errorf("making Lease %s/%s: %w", h.namespace, lease.Name, err)
 	}
-	var free []int
-	for index := 0; len(free) < among && (index < least || len(free) == 0); index++ {
-		if !taken[index] {
-			free = append(free, index)
-		}
-	}
-	return free[rand.N(len(free))]
+	h.made(lease)
+	h.log.InfoContext(ctx, "this host has a number, for networks whose ipam divides subnets", "number", index)
+	h.wake()
+	return nil
 }
 
 // described returns the NICs of the host with global addresses, as JSON.
@@ -260,76 +215,100 @@ func (h *hosts) described() (string, error) {
 	return string(strictjson.Encode(own)), nil
 }
 
-// tell keeps the annotation of the host's Lease and the file for keep as things are, until
-// ctx ends.
+// tell keeps the host's numbers, the annotation of its Leases and the file for keep as they
+// should be, until ctx ends.
 func (h *hosts) tell(ctx context.Context) {
-	if !cache.WaitForCacheSync(ctx.Done(), h.leases.informer.HasSynced) {
+	if !cache.WaitForCacheSync(ctx.Done(), h.seenAll) {
 		return
 	}
-	next := time.Now()
-	for ctx.Err() == nil {
-		if !time.Now().Before(next) {
+	var looked time.Time
+	for news := true; ctx.Err() == nil; {
+		if time.Since(looked) >= h.every {
+			looked = time.Now()
 			if err := h.tellNICs(ctx); err != nil {
 				h.log.WarnContext(ctx, "other hosts do not know the addresses of this one yet", "error", err)
 			}
-			next = time.Now().Add(h.every)
 		}
-		if err := h.writeFile(); err != nil {
-			h.log.WarnContext(ctx, "keep does not know the other hosts yet", "error", err)
+		h.claimAgain(ctx)
+		if news || h.written.replaced(h.file) {
+			err := h.writeFile()
+			if news = err != nil; news {
+				h.log.WarnContext(ctx, "keep does not know the other hosts yet", "error", err)
+			}
 		}
 		select {
 		case <-h.changed:
+			news = true
+			h.claimAgain(ctx)
 			pause(ctx, h.settle)
-		case <-time.After(time.Until(next)):
+		case <-time.After(time.Until(looked.Add(h.every))):
 		case <-ctx.Done():
 		}
 	}
 }
 
-// tellNICs makes the annotations of the host's Leases what the host has. A host whose Lease
-// was deleted takes its number again.
+// tellNICs makes the annotations of the host's Leases what the host has. One that the watch
+// has not shown yet is written to in any case, which tells whether it is there.
 func (h *hosts) tellNICs(ctx context.Context) error {
-	mine := h.mine()
-	h.lock.Lock()
-	lost := len(mine) == 0 && h.previous >= 0
-	h.lock.Unlock()
-	if lost {
-		_, err := h.own(ctx, 1)
+	nics, err := h.described()
+	if err != nil {
 		return err
 	}
-	nics, err := h.described()
-	for _, lease := range mine {
-		if err == nil && lease.Annotations[nicsAnnotation] != nics {
-			err = h.api.annotateLease(ctx, lease, nics)
+	var errs []error
+	for _, lease := range h.toTell(h.self(), nics) {
+		err := h.api.annotateLease(ctx, lease, nics)
+		if apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsInvalid(err) {
+			h.notThere(lease)
+		} else if err != nil {
+			errs = append(errs, fmt.Errorf("Lease %s/%s: %w", h.namespace, lease.Name, err))
 		}
 	}
-	return err
+	return errors.Join(errs...)
 }
 
-// writeFile writes the hosts for keep, if they have changed and this one has a number.
-func (h *hosts) writeFile() error {
-	index, has := h.held()
-	if !has {
-		return nil
+// claimAgain takes the numbers again that this host has lost: at once, but at most once in
+// every, because a Lease whose owner is gone is collected again.
+func (h *hosts) claimAgain(ctx context.Context) {
+	if !h.hasLost() || time.Since(h.claimed) < h.every {
+		return
 	}
-	now := agentapi.Hosts{Self: agentapi.Self{Index: index, Node: h.node.Name}, Hosts: []agentapi.PeerHost{}}
-	for _, lease := range h.all() {
-		peer, is := indexOf(lease)
-		if !is || holderOf(lease) == h.node.Name || holderOf(lease) == "" {
-			continue
+	h.claimed = time.Now()
+	h.taking.Lock()
+	defer h.taking.Unlock()
+	for _, index := range h.lostNumbers() {
+		if err := h.claimLost(ctx, index); err != nil {
+			h.log.WarnContext(ctx, "this host has lost a number, and does not have it again yet", "number", index, "error", err)
 		}
-		nics, err := nicsOf(lease)
-		if err != nil {
-			h.log.Warn("a host does not tell its addresses", "lease", lease.Name, "node", holderOf(lease), "error", err)
+	}
+}
+
+// claimLost takes a number again. If another host has it by now, an event on the node tells
+// that. This host then takes another one, because keep learns only from a host with a number
+// who has the old one.
+func (h *hosts) claimLost(ctx context.Context, index int) error {
+	self := h.self()
+	if self.UID == "" {
+		return errNoUID
+	}
+	holder, taken := h.holder(index)
+	if !taken {
+		return h.create(ctx, self, index)
+	}
+	if _, has := h.held(self); !has && h.earlier(self) == "" {
+		if _, err := h.take(ctx, self, 1); err != nil {
+			return err
 		}
-		now.Hosts = append(now.Hosts, agentapi.PeerHost{Index: peer, Node: holderOf(lease), NICs: nics})
 	}
-	slices.SortFunc(now.Hosts, func(a, b agentapi.PeerHost) int { return a.Index - b.Index })
-	if before, err := agentapi.ReadHosts(h.file); err == nil && reflect.DeepEqual(before, now) {
-		return nil
-	}
-	if err := os.MkdirAll(filepath.Dir(h.file), 0o700); err != nil {
+	if err := h.tellLost(ctx, index, holder); err != nil {
 		return err
 	}
-	return now.Write(h.file)
+	h.forget(index)
+	return nil
+}
+
+// tellLost publishes that another host has a number that this one had.
+func (h *hosts) tellLost(ctx context.Context, index int, holder string) error {
+	text := fmt.Sprintf("node %s has number %d, which this host had until its Lease %s/%s was deleted; delete the pods of this node that have addresses by that number", holder, index, h.namespace, leaseName(index))
+	h.log.ErrorContext(ctx, text)
+	return h.api.createEvent(ctx, nodeEvent(h.node, outcome{Type: corev1.EventTypeWarning, Reason: reasonNumberLost, Message: text, Time: time.Now()}))
 }

@@ -8,12 +8,16 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	cnitypes "github.com/containernetworking/cni/pkg/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/agentapi"
@@ -38,13 +42,18 @@ func hostRig(t *testing.T, api *kubefake.API, node, uid string, addresses ...str
 		r.api.Put(podResource, "demo", name, object)
 	}
 	r.options.Node, r.options.HostsFile = node, filepath.Join(kubefake.ShortDir(t), "hosts.json")
-	claims := fmt.Sprintf(`{"kubernetes.io": {"namespace": "multibond-system", "node": {"name": %q, "uid": %q}}}`, node, uid)
-	r.token = "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2ln"
+	r.token = nodeToken(node, uid)
 	give(r, addresses...)
 	r.prepare = func(a *Agent) {
 		a.hosts.every, a.hosts.settle, a.hosts.conflict = 5*time.Millisecond, time.Millisecond, 2*time.Millisecond
 	}
 	return r
+}
+
+// nodeToken returns the token of an agent.
+func nodeToken(node, uid string) string {
+	claims := fmt.Sprintf(`{"kubernetes.io": {"namespace": "multibond-system", "node": {"name": %q, "uid": %q}}}`, node, uid)
+	return "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2ln"
 }
 
 // give gives the NIC of an agent addresses.
@@ -160,16 +169,12 @@ func TestHostNumbersAtOnce(t *testing.T) {
 }
 
 // TestHostNumbersFill: the last free number for which there is room is taken before those
-// above, and the host's own is that of its Node, not of an earlier one of its name.
+// above.
 func TestHostNumbersFill(t *testing.T) {
 	api := kubefake.NewAPI(t)
 	for i := range 64 {
 		if i != 41 {
-			holder := fmt.Sprint("other", i)
-			if i == 5 {
-				holder = "n1"
-			}
-			api.Put(leaseResource, "multibond-system", fmt.Sprint("multibond-host-", i), leaseObject(holder, "u-before", ""))
+			api.Put(leaseResource, "multibond-system", fmt.Sprint("multibond-host-", i), leaseObject(fmt.Sprint("other", i), "u", ""))
 		}
 	}
 	first := hostRig(t, api, "n1", "u1")
@@ -178,6 +183,165 @@ func TestHostNumbersFill(t *testing.T) {
 	second := hostRig(t, api, "n2", "u2")
 	second.start()
 	assert.Equal(t, 64, second.number(), "the plugin refuses it, with the numbers")
+	assert.Equal(t, 64, second.number())
+
+	// A host with a number for which another network has no room takes a second one, if one
+	// is free, and keeps both.
+	api.Remove(leaseResource, "multibond-system", "multibond-host-7")
+	eventually(t, func(c *assert.CollectT) { assert.Equal(c, 7, second.number()) })
+	assert.Equal(t, "n2", holderIn(api, 64))
+	first.peers(agentapi.Hosts{Self: agentapi.Self{Index: 41, Node: "n1"}, Hosts: peersOf(api, "n1")})
+	second.peers(agentapi.Hosts{Self: agentapi.Self{Index: 7, Node: "n2"}, Hosts: peersOf(api, "n2")})
+}
+
+// holderIn returns the host that has a number, or "".
+func holderIn(api *kubefake.API, index int) string {
+	lease := api.Object(leaseResource, "multibond-system", leaseName(index))
+	if lease == nil {
+		return ""
+	}
+	return lease["spec"].(map[string]any)["holderIdentity"].(string)
+}
+
+// peersOf lists the other hosts that have Leases, without addresses.
+func peersOf(api *kubefake.API, node string) (all []agentapi.PeerHost) {
+	for index := range 100 {
+		if holder := holderIn(api, index); holder != "" && holder != node {
+			all = append(all, agentapi.PeerHost{Index: index, Node: holder, NICs: []agentapi.HostNIC{}})
+		}
+	}
+	return all
+}
+
+// TestHostNumberOfAnEarlierNode: a Node that was made again under its name waits until the
+// Lease of the earlier one is collected, and then has its number.
+func TestHostNumberOfAnEarlierNode(t *testing.T) {
+	api := kubefake.NewAPI(t)
+	api.Put(leaseResource, "multibond-system", "multibond-host-5", leaseObject("n1", "u-before", ""))
+	r := hostRig(t, api, "n1", "u1")
+	r.start()
+	_, err := r.client().Lookup(t.Context(), railsLookupOf("n1"))
+	refused(t, err, cnitypes.ErrTryAgainLater, "Lease multibond-system/multibond-host-5 is of an earlier Node n1")
+	assert.Zero(t, r.api.Requests()["create leases"])
+	api.Remove(leaseResource, "multibond-system", "multibond-host-5")
+	eventually(t, func(c *assert.CollectT) { assert.Equal(c, "n1", holderIn(api, 5)) })
+	assert.Equal(t, 5, r.number())
+}
+
+// TestHostNumberOfARenewedToken: the owner of a Lease is the Node that the token names when
+// it is made, not when the agent has begun.
+func TestHostNumberOfARenewedToken(t *testing.T) {
+	r := hostRig(t, nil, "n1", "u1")
+	var uid atomic.Value
+	uid.Store("u1")
+	prepare := r.prepare
+	r.prepare = func(a *Agent) {
+		prepare(a)
+		file := filepath.Join(t.TempDir(), "token")
+		a.hosts.self = func() nodeRef {
+			require.NoError(t, os.WriteFile(file, []byte(nodeToken("n1", uid.Load().(string))+"\n"), 0o600))
+			return nodeOf(&rest.Config{BearerToken: r.token, BearerTokenFile: file})
+		}
+	}
+	r.start()
+	assert.Equal(t, 0, r.number())
+	uid.Store("u2")
+	_, err := r.client().Lookup(t.Context(), railsLookupOf("n1"))
+	refused(t, err, cnitypes.ErrTryAgainLater, "Lease multibond-system/multibond-host-0 is of an earlier Node n1")
+	r.api.Remove(leaseResource, "multibond-system", "multibond-host-0")
+	eventually(t, func(c *assert.CollectT) { assert.Equal(c, "n1", holderIn(r.api, 0)) })
+	meta := r.api.Object(leaseResource, "multibond-system", "multibond-host-0")["metadata"].(map[string]any)
+	assert.Equal(t, "u2", meta["ownerReferences"].([]any)[0].(map[string]any)["uid"])
+}
+
+// TestHostNumberTaken: while the watch was away, somebody has deleted the Lease of a host,
+// and another host has taken its number. The first one has another number then, and people
+// are told, whether or not its watch has ever shown the Lease.
+func TestHostNumberTaken(t *testing.T) {
+	for name, shown := range map[string]bool{"shown": true, "made only": false} {
+		t.Run(name, func(t *testing.T) {
+			r := hostRig(t, nil, "n1", "u1")
+			r.start()
+			assert.Equal(t, 0, r.number())
+			eventually(t, func(c *assert.CollectT) { assert.Empty(c, r.agent.hosts.toTell(nodeRef{"n1", "u1"}, "[]")) })
+			if !shown {
+				r.agent.hosts.lock.Lock()
+				r.agent.hosts.unseen["multibond-host-0"] = true
+				r.agent.hosts.lock.Unlock()
+			}
+			r.api.Stop()
+			r.api.Remove(leaseResource, "multibond-system", "multibond-host-0")
+			r.api.Put(leaseResource, "multibond-system", "multibond-host-0", leaseObject("n2", "u2", ""))
+			r.api.Start()
+			eventually(t, func(c *assert.CollectT) { assert.Equal(c, "n1", holderIn(r.api, 1)) })
+			assert.Equal(t, 1, r.number())
+			r.peers(agentapi.Hosts{Self: agentapi.Self{Index: 1, Node: "n1"}, Hosts: peersOf(r.api, "n1")})
+			eventually(t, func(c *assert.CollectT) {
+				events := r.api.Of(eventResource)
+				require.Len(c, events, 1)
+				assert.Equal(c, "HostNumberLost", events[0]["reason"])
+				assert.Contains(c, events[0]["message"], "node n2 has number 0, which this host had until its Lease multibond-system/multibond-host-0 was deleted")
+			})
+		})
+	}
+}
+
+// TestHostNumberLostUnseen: a Lease that was made and deleted while the watch was away is
+// made again.
+func TestHostNumberLostUnseen(t *testing.T) {
+	r := hostRig(t, nil, "n1", "u1")
+	r.start()
+	r.api.Put(leaseResource, "multibond-system", "multibond-host-7", leaseObject("n7", "u7", ""))
+	assert.Equal(t, 0, r.number())
+	r.api.Refusing("watch leases", 500)
+	r.api.Stop()
+	r.api.Remove(leaseResource, "multibond-system", "multibond-host-0")
+	lease := leaseOf(nodeRef{"n1", "u1"}, "multibond-system", 3, "[]") // the agent has made it while its watch was away
+	lease.UID, lease.ResourceVersion = "uid-3", "1000000"
+	r.agent.hosts.made(lease)
+	r.api.Start()
+	eventually(t, func(c *assert.CollectT) { assert.Equal(c, "n1", holderIn(r.api, 3)) })
+	r.api.Refusing("watch leases", 0)
+	eventually(t, func(c *assert.CollectT) { assert.Equal(c, "n1", holderIn(r.api, 0)) })
+}
+
+// TestHostTable: what the watch tells late of a Lease's name is not held against the Lease
+// that this agent has made since.
+func TestHostTable(t *testing.T) {
+	self := nodeRef{"n1", "u1"}
+	lease := func(node, version string) *coordinationv1.Lease {
+		l := leaseOf(nodeRef{node, "u1"}, "multibond-system", 4, "[]")
+		l.UID, l.ResourceVersion = types.UID(node), version
+		return l
+	}
+	table := newHostTable("n1")
+	table.made(lease("n1", "30"))
+	table.seen(lease("n2", "10"))
+	table.gone(lease("n2", "20"))
+	index, has := table.held(self)
+	assert.True(t, has)
+	assert.Equal(t, 4, index)
+	assert.False(t, table.hasLost())
+	table.seen(lease("n1", "30"))
+	assert.Empty(t, table.toTell(self, "[]"))
+	table.made(lease("n1", "30"))
+	assert.Empty(t, table.toTell(self, "[]"), "the answer has come after the event")
+	table.seen(lease("n2", "40"))
+	_, has = table.held(self)
+	assert.False(t, has)
+	assert.Equal(t, []int{4}, table.lostNumbers())
+}
+
+// TestHostNumberCost: what an attachment costs does not depend on how many hosts there are.
+func TestHostNumberCost(t *testing.T) {
+	table := newHostTable("n0")
+	for i := range 5000 {
+		table.seen(leaseOf(nodeRef{fmt.Sprint("n", i), "u"}, "multibond-system", i, `[{"name":"eth1","addresses":["10.0.1.9/24"]}]`))
+	}
+	assert.Zero(t, testing.AllocsPerRun(10, func() {
+		index, has := table.held(nodeRef{"n0", "u"})
+		assert.True(t, has && index == 0)
+	}))
 }
 
 func leaseObject(holder, uid, nics string) map[string]any {
@@ -220,6 +384,10 @@ func TestHostsFollow(t *testing.T) {
 	written, err := os.Stat(r.options.HostsFile)
 	require.NoError(t, err)
 	assert.EqualValues(t, 0o600, written.Mode().Perm())
+
+	// An agent that ends after an update may write late what it has known.
+	require.NoError(t, agentapi.Hosts{Self: self, Hosts: []agentapi.PeerHost{}}.Write(r.options.HostsFile))
+	r.peers(agentapi.Hosts{Self: self, Hosts: []agentapi.PeerHost{peer(0, "n0", "10.0.1.10/24"), peer(12, "n12", "10.0.1.12/24")}})
 }
 
 // TestHostNumberRefused: what keeps a host from having a number is told, and tried again.

@@ -3,7 +3,10 @@ package kubeclient
 import (
 	"encoding/base64"
 	"encoding/json"
+	"os"
 	"strings"
+
+	"k8s.io/client-go/rest"
 
 	"github.com/multibond/multibond/delegate/agentapi"
 )
@@ -33,4 +36,17 @@ func podOf(token string) (pod agentapi.Pod, node nodeRef) {
 	}
 	is := claims.Kubernetes
 	return agentapi.Pod{Namespace: is.Namespace, Name: is.Pod.Name, UID: is.Pod.UID}, is.Node
+}
+
+// nodeOf returns the node that the token of a client names now: a token that the kubelet has
+// renewed names the Node that there is then.
+func nodeOf(config *rest.Config) nodeRef {
+	token := config.BearerToken
+	if config.BearerTokenFile != "" {
+		if now, err := os.ReadFile(config.BearerTokenFile); err == nil {
+			token = strings.TrimSpace(string(now))
+		}
+	}
+	_, node := podOf(token)
+	return node
 }
