@@ -10,7 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/tests/lab"
@@ -49,9 +51,15 @@ var compileTool = sync.OnceValues(func() (string, error) {
 // tool runs kubectl multibond as who may view.
 func (s *scene) tool(args ...string) (code int, out string) {
 	s.Helper()
+	return s.adminTool(append([]string{"--as", "system:serviceaccount:multibond-system:viewer"}, args...)...)
+}
+
+// adminTool runs kubectl multibond as the administrator.
+func (s *scene) adminTool(args ...string) (code int, out string) {
+	s.Helper()
 	file, err := compileTool()
 	require.NoError(s, err)
-	cmd := exec.CommandContext(context.WithoutCancel(s.Context()), file, append([]string{"--as", "system:serviceaccount:multibond-system:viewer"}, args...)...)
+	cmd := exec.CommandContext(context.WithoutCancel(s.Context()), file, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig, "HOME="+s.TempDir())
 	text, err := cmd.CombinedOutput()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
@@ -78,4 +86,56 @@ func (s *scene) wantNamed(fault, by, words string) {
 func writeDoctored() error {
 	text, err := json.MarshalIndent(doctored, "", "  ")
 	return errors.Join(err, os.WriteFile(filepath.Join(lab.Root(), "build", "report", "doctor.json"), text, 0o644))
+}
+
+// TestTool: kubectl multibond, with no right but to view, shows the bond of a pod and its
+// node. The administrator drills and checks with it. Faults are named in the tests that make
+// them.
+func TestTool(t *testing.T) {
+	s := newScene(t)
+	s.apply(bondNAD("bond-net1", "10.56.217.0/24"))
+	s.apply(pod("p", "bond-net1@bond0", 1))
+	s.ready("p")
+	s.eventually(func() error {
+		code, out := s.tool("list", "-n", s.namespace)
+		if want := `p +bond0 +active-backup +bond0-1 +2/2 +\w+,\w+ +\w+ +up`; code != 0 || !assert.Regexp(new(assert.CollectT), want, out) {
+			return fmt.Errorf("list ends with %d:\n%s", code, out)
+		}
+		return nil
+	})
+	for _, args := range []string{"status", "list -A -o wide", "describe p -n " + s.namespace, "doctor"} {
+		s.eventually(func() error { // a test before this one may have restarted the agent
+			code, out := s.tool(strings.Fields(args)...)
+			if code != 0 {
+				return fmt.Errorf("%s ends with %d:\n%s", args, code, out)
+			}
+			t.Logf("$ kubectl multibond %s\n%s", args, out)
+			return nil
+		})
+	}
+	bundle := filepath.Join(t.TempDir(), "bundle.tar.gz")
+	code, out := s.tool("bundle", "-f", bundle)
+	assert.Zero(t, code, out)
+	t.Logf("$ kubectl multibond bundle\n%s", out)
+	list, err := exec.Command("tar", "tzf", bundle).CombinedOutput()
+	require.NoError(t, err, "%s", list)
+	assert.Contains(t, string(list), "multibond/logs/")
+
+	s.apply(pod("peer", "bond-net1@bond0", 1))
+	s.ready("peer")
+	peer := s.status("peer")[1]["ips"].([]any)[0].(string)
+	s.eventually(func() error { // the VFs of a pod that has just started lose packets for a while
+		if code, out = s.adminTool("drill", "p", "-n", s.namespace, "-y", "--for", "2s", "--target", peer); code != 0 {
+			return fmt.Errorf("drill ends with %d: %s", code, out)
+		}
+		return nil
+	})
+	assert.Contains(t, out, "no more was lost than")
+	t.Logf("$ kubectl multibond drill p\n%s", out)
+	code, out = s.adminTool("check", "-n", s.namespace)
+	assert.Zero(t, code, out)
+	assert.Regexp(t, "bond0 +"+s.namespace+"/peer +"+peer+" +0/5 +[0-9.]+ ms .* ok", out)
+	t.Logf("$ kubectl multibond check\n%s", out)
+	s.remove("peer", "p")
+	s.wantBefore()
 }
