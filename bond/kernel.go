@@ -75,7 +75,8 @@ type Namespace interface {
 	// RemoveRoute removes a route over a link, of whatever protocol if r has none. A
 	// missing route is no error.
 	RemoveRoute(index int, r Route) error
-	// Routes lists the routes of the main table that somebody set, each with its ways.
+	// Routes lists the routes of the main table, each with its ways. Those that came with an
+	// address or from a router have the protocol of that.
 	Routes() ([]Multipath, error)
 	// Routing lists the rules that lead to a table, and the multipath routes that
 	// somebody set.

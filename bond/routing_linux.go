@@ -33,8 +33,8 @@ func (n *namespace) Routing() (Routing, error) {
 }
 
 func (n *namespace) Routes() (all []Multipath, err error) {
-	err = n.eachRoute(func(head *nl.RtMsg, r Route, hops []Hop) {
-		if r.Table != tableMain || !setBySomebody(head) {
+	err = n.eachRoute(func(_ *nl.RtMsg, r Route, hops []Hop) {
+		if r.Table != tableMain {
 			return
 		}
 		if len(hops) == 1 {

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
 )
@@ -76,6 +77,14 @@ func TestBlocksWithKeep(t *testing.T) {
 	held, err := m.Store.HoldKeep()
 	require.NoError(t, err)
 	defer held.Close()
+	l, err := m.namespace("").Link("enp2s0")
+	require.NoError(t, err)
+	m.change("", "enp2s0", bond.Change{Up: new(true)})
+	require.NoError(t, m.namespace("").Configure(l.Index, bond.Addresses{IPs: prefixes("192.168.7.1/24")}))
+	_, err = m.Add(t.Context(), r)
+	require.ErrorContains(t, err, "ipam.subnet: is 192.168.0.0/16, which overlaps 192.168.7.0/24, a network of this host (use a subnet that no host has an address in)")
+	assert.EqualValues(t, cnierror.Node, cnierror.Code(err))
+	m.change("", "enp2s0", bond.Change{Up: new(false)})
 	p, _, err := m.DryRun(r)
 	require.NoError(t, err)
 	assert.True(t, p.Links[0].NeedsRoutes())

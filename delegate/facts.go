@@ -3,6 +3,7 @@ package delegate
 import (
 	"errors"
 	"io/fs"
+	"net/netip"
 	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -53,6 +54,9 @@ func (h *Host) survey(r plan.Request, s sandbox) (plan.Facts, error) {
 		if f.Keep, err = h.Store.IsKept(); err != nil {
 			return plan.Facts{}, cnierror.With(types.ErrIOFailure, err)
 		}
+		if f.Nets, err = onLink(s.host); err != nil {
+			return plan.Facts{}, cnierror.With(cnierror.Kernel, err)
+		}
 	}
 	if f.Remains, err = h.remains(r, f.Facts, s.host); err != nil {
 		return plan.Facts{}, cnierror.With(cnierror.Kernel, err)
@@ -84,6 +88,18 @@ func (h *Host) survey(r plan.Request, s sandbox) (plan.Facts, error) {
 		f.Plugins[plugin] = err == nil
 	}
 	return f, nil
+}
+
+// onLink lists the networks that a namespace has on its links.
+func onLink(host bond.Namespace) (nets []netip.Prefix, err error) {
+	all, err := host.Routes()
+	for _, r := range all {
+		direct := !slices.ContainsFunc(r.Hops, func(h bond.Hop) bool { return h.Gateway.IsValid() })
+		if direct && r.Type == 0 && r.Dst.Bits() > 0 {
+			nets = append(nets, r.Dst)
+		}
+	}
+	return nets, err
 }
 
 // movable lists the devices of the NICs that could be moved into a pod.

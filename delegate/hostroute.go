@@ -151,7 +151,7 @@ func (k *keeper) sayRoutes(now agentapi.Routes) {
 }
 
 // setRoutes removes the routes of earlier networks and hosts, and adds those that are missing.
-// A destination that somebody else has a route to is left to that.
+// A destination of which somebody else has a route to a part, or to more, is left to that.
 func (k *keeper) setRoutes() (now agentapi.Routes) {
 	have, err := k.host.Routes()
 	if err != nil {
@@ -165,18 +165,11 @@ func (k *keeper) setRoutes() (now agentapi.Routes) {
 	if unknown != nil {
 		now.Wait("", unknown)
 	}
-	others := map[netip.Prefix]bond.Multipath{}
-	for _, r := range have {
-		if !isOurs(r) {
-			others[r.Dst] = r
-		}
-	}
+	others := k.othersOf(have)
 	set := k.removeRoutes(have, others, want, unknown == nil, &now)
 	for _, w := range sortedWays(want) {
-		var err error
-		if other, taken := others[w.dst]; taken {
-			err = fmt.Errorf("somebody else has a route to %s, of protocol %d (see ip route show %s; remove it, if it is not to be there)", w.dst, other.Protocol, w.dst)
-		} else if !set[w] {
+		err := others.inTheWay(w)
+		if err == nil && !set[w] {
 			err = k.host.AddRoute(w.index, w.route())
 		}
 		if err != nil {
@@ -191,7 +184,7 @@ func (k *keeper) setRoutes() (now agentapi.Routes) {
 // removeRoutes removes what Keep has set and what is not wanted any more, or has come between
 // by somebody else's route. It returns those that stay. hosts is whether the other hosts are
 // known.
-func (k *keeper) removeRoutes(have []bond.Multipath, others map[netip.Prefix]bond.Multipath, want map[way]string, hosts bool, now *agentapi.Routes) map[way]bool {
+func (k *keeper) removeRoutes(have []bond.Multipath, others otherRoutes, want map[way]string, hosts bool, now *agentapi.Routes) map[way]bool {
 	stay := map[way]bool{}
 	for _, r := range have {
 		if !isOurs(r) {
@@ -199,7 +192,7 @@ func (k *keeper) removeRoutes(have []bond.Multipath, others map[netip.Prefix]bon
 		}
 		w := way{r.Dst, r.Hops[0].Gateway, r.Hops[0].Index}
 		_, wanted := want[w]
-		if _, taken := others[r.Dst]; !taken && (wanted || k.isOpen(w, want, hosts)) {
+		if others.inTheWay(w) == nil && (wanted || k.isOpen(w, want, hosts)) {
 			stay[w] = true
 		} else if err := k.host.RemoveRoute(w.index, w.route()); err != nil {
 			now.Fail("", err)
@@ -226,6 +219,38 @@ func (k *keeper) isOpen(w way, want map[way]string, hosts bool) bool {
 		}
 	}
 	return true
+}
+
+// otherRoutes are the routes that Keep has not set, without default routes. Those of the
+// host's own networks are among them.
+type otherRoutes []bond.Multipath
+
+// othersOf lists the other routes that have to do with a subnet of this node's pods.
+func (k *keeper) othersOf(have []bond.Multipath) (others otherRoutes) {
+	var subnets []netip.Prefix
+	for _, r := range k.allRails() {
+		subnets = append(subnets, r.Subnets...)
+	}
+	for _, r := range have {
+		if !isOurs(r) && r.Dst.Bits() > 0 && slices.ContainsFunc(subnets, r.Dst.Overlaps) {
+			others = append(others, r)
+		}
+	}
+	return others
+}
+
+// inTheWay returns an error if a route would take traffic from one of the others, or have
+// some of its own taken.
+func (o otherRoutes) inTheWay(w way) error {
+	for _, r := range o {
+		switch {
+		case r.Dst == w.dst:
+			return fmt.Errorf("somebody else has a route to %s, of protocol %d (see ip route show %s; remove it, if it is not to be there)", w.dst, r.Protocol, w.dst)
+		case r.Dst.Overlaps(w.dst):
+			return fmt.Errorf("somebody else has a route to %s, of protocol %d, which overlaps %s (see ip route show %s; give the network another subnet)", r.Dst, r.Protocol, w.dst, r.Dst)
+		}
+	}
+	return nil
 }
 
 // isOurs reports whether Keep has set a route.
@@ -287,6 +312,7 @@ func (k *keeper) wantedRoutes(now *agentapi.Routes) (map[way]string, error) {
 	}
 	nics := map[string]nic{}
 	for _, r := range rails {
+		nodes := addressesIn(r.Subnets, hosts.Hosts)
 		if _, known := nics[r.master]; !known {
 			nics[r.master] = k.nicOf(r.master)
 		}
@@ -301,6 +327,10 @@ func (k *keeper) wantedRoutes(now *agentapi.Routes) (map[way]string, error) {
 					now.Wait(h.Node, err)
 					continue
 				}
+				if at := slices.IndexFunc(nodes, w.dst.Contains); at >= 0 {
+					now.Fail(h.Node, fmt.Errorf("%s has %s, which is the address of a host (give the network another subnet)", w.dst, nodes[at]))
+					continue
+				}
 				if first, twice := over[w.dst]; twice && first != w {
 					now.Fail(h.Node, fmt.Errorf("%s is to be reached over two NICs of this host: a pod has interface %d of the subnet on another NIC than %s", w.dst, r.Interface, r.master))
 					continue
@@ -310,6 +340,20 @@ func (k *keeper) wantedRoutes(now *agentapi.Routes) (map[way]string, error) {
 		}
 	}
 	return want, nil
+}
+
+// addressesIn lists the addresses of hosts that are in subnets.
+func addressesIn(subnets []netip.Prefix, hosts []agentapi.PeerHost) (in []netip.Addr) {
+	for _, h := range hosts {
+		for _, n := range h.NICs {
+			for _, ip := range n.Addresses {
+				if slices.ContainsFunc(subnets, func(s netip.Prefix) bool { return s.Contains(ip.Addr()) }) {
+					in = append(in, ip.Addr())
+				}
+			}
+		}
+	}
+	return in
 }
 
 // allRails lists the interfaces that need routes, each once, in an order.

@@ -103,6 +103,9 @@ func (r routed) look() (agentapi.Routes, []string) {
 	require.NoError(r.t, err)
 	var got []string
 	for _, route := range all {
+		if route.Protocol == unix.RTPROT_KERNEL {
+			continue
+		}
 		for _, name := range []string{"enp1s0", "enp2s0"} {
 			l, err := r.namespace("").Link(name)
 			require.NoError(r.t, err)
@@ -311,6 +314,31 @@ func TestHostRouteInTheWay(t *testing.T) {
 	require.NoError(t, host.RemoveRoute(l.Index, own))
 	_, set := r.look()
 	assert.Equal(t, []string{toN2over1}, set, "somebody has removed it")
+}
+
+// TestHostRoutesOverlap: no route takes traffic from a network of the host, from another route,
+// or from a host.
+func TestHostRoutesOverlap(t *testing.T) {
+	for subnet, want := range map[string]string{
+		"10.0.0.0/16": "10.0.1.0/24 has 10.0.1.2, which is the address of a host (give the network another subnet)",
+		"10.0.0.0/15": "somebody else has a route to 10.0.2.0/24, of protocol 2, which overlaps 10.0.2.0/23 (see ip route show 10.0.2.0/24; give the network another subnet)",
+		"10.9.0.0/16": "somebody else has a route to 10.8.0.0/15, of protocol 4, which overlaps 10.9.1.0/24 (see ip route show 10.8.0.0/15; give the network another subnet)",
+		"10.7.0.0/16": "10.7.1.0/24 has 10.7.1.7, which is the address of a host (give the network another subnet)",
+	} {
+		t.Run(subnet, func(t *testing.T) {
+			r := newRouted(t)
+			l, err := r.namespace("").Link("enp2s0")
+			require.NoError(t, err)
+			for _, dst := range []string{"0.0.0.0/0", "10.8.0.0/15"} {
+				require.NoError(t, r.namespace("").AddRoute(l.Index, bond.Route{Dst: netip.MustParsePrefix(dst), Gateway: netip.MustParseAddr("10.0.2.9"), Protocol: unix.RTPROT_STATIC, Priority: 100}))
+			}
+			r.attach("c1", "l3", prefixes(subnet), "enp1s0")
+			r.hosts(peer(1, "enp1s0 10.0.1.2/24", "enp7s0 10.7.1.7/32"))
+			now, set := r.look()
+			assert.Equal(t, agentapi.Routes{Failed: 1, Problems: []string{"n2: " + want}}, now)
+			assert.Len(t, set, 2)
+		})
+	}
 }
 
 // TestHostRoutesTwoNICs: two pods that have one interface on different NICs have no way for

@@ -43,9 +43,25 @@ func (n *namespace) Routes() (all []bond.Multipath, err error) {
 			r.Gateway = netip.Addr{}
 			all = append(all, bond.Multipath{Route: r, Hops: []bond.Hop{hop}})
 		}
+		all = append(all, l.connected()...)
 	}
 	all = append(all, n.paths...)
 	return slices.DeleteFunc(all, func(r bond.Multipath) bool { return r.Table != unix.RT_TABLE_MAIN }), nil
+}
+
+// connected lists the routes that came with addresses.
+func (l *link) connected() (all []bond.Multipath) {
+	for _, ip := range l.addrs.IPs {
+		if !l.Up || ip.IsSingleIP() {
+			continue
+		}
+		r := bond.Route{Dst: l.network(ip), Protocol: unix.RTPROT_KERNEL}
+		if ip.Addr().Is6() {
+			r.Priority = 256 // IP6_RT_PRIO_ADDRCONF
+		}
+		all = append(all, bond.Multipath{Route: asReadBack(r), Hops: []bond.Hop{{Index: l.Index}}})
+	}
+	return all
 }
 
 // kernelRules are those of every namespace: for IPv4, and for IPv6.

@@ -1,6 +1,7 @@
 package bondfake_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -36,6 +37,7 @@ pod net2 up mac b0 10.1.2.2/24 fd00:1::2/64 [0.0.0.0/0 via 10.1.2.254 metric 0 t
 		addRoute("net2", "10.5.0.0/16", "10.1.2.7", 0), addRoute("net1", "10.6.0.0/16", "10.1.2.7", 0), addRoute("net1", "fd00:5::/64", "fd00:1::7", 0),
 		hasRoutes("10.5.0.0/16 via 10.1.2.7 dev net2 metric 0 proto 201", "10.6.0.0/16 via 10.1.2.254 dev net1 metric 50 proto 4",
 			"10.6.0.0/16 via 10.1.2.7 dev net1 metric 0 proto 201", "fd00:5::/64 via fd00:1::7 dev net1 metric 1024 proto 201"))},
+	{name: "of an address", do: all(hasConnected("net2", "10.1.2.0/24"), hasConnected("net2", "fd00:1::/64"))},
 	{name: "its destination is taken over another link", do: addRoute("net1", "10.5.0.0/16", "10.1.2.8", 0), err: unix.EEXIST},
 	{name: "with IPv6 too", do: addRoute("net2", "fd00:5::/64", "fd00:1::8", 0), err: unix.EEXIST},
 	{name: "by an address", do: addRoute("net1", "10.1.2.0/24", "10.1.2.8", 0), err: unix.EEXIST},
@@ -153,13 +155,29 @@ func removeRoute(name, dst, gateway string, priority int) func(*stage) error {
 	})
 }
 
-// hasRoutes compares the routes of the pod's main table.
+// hasConnected looks for the route that came with an address.
+func hasConnected(name, network string) func(*stage) error {
+	return on("pod", name, func(n bond.Namespace, l bond.Link) error {
+		all, err := n.Routes()
+		if !slices.ContainsFunc(all, func(r bond.Multipath) bool {
+			return r.Dst.String() == network && r.Protocol == unix.RTPROT_KERNEL && slices.Equal(r.Hops, []bond.Hop{{Index: l.Index}})
+		}) {
+			return errors.Join(err, fmt.Errorf("no route of the kernel to %s over %s", network, name))
+		}
+		return err
+	})
+}
+
+// hasRoutes compares the routes of the pod's main table that came with no address.
 func hasRoutes(want ...string) func(*stage) error {
 	return func(s *stage) error {
 		return s.in("pod", func(n bond.Namespace) error {
 			all, err := n.Routes()
 			var got []string
 			for _, path := range all {
+				if path.Protocol == unix.RTPROT_KERNEL {
+					continue
+				}
 				text := path.String()
 				for _, name := range []string{"net1", "net2"} {
 					text = strings.Replace(text, fmt.Sprint("dev ", s.link(n, name).Index), "dev "+name, 1)

@@ -143,6 +143,7 @@ const (
 	ManyHosts         Code = 533
 	NoAddress         Code = 534
 	NeedsKeep         Code = 535
+	SubnetOnHost      Code = 536
 	SamePF            Code = 541
 	SameCard          Code = 542
 	OtherNUMA         Code = 543

@@ -38,6 +38,13 @@ const (
 	maxExcluded      = 256
 )
 
+// notForPods are networks with a meaning of their own (RFC 6890): this network, loopback,
+// link-local, multicast and reserved addresses.
+var notForPods = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("224.0.0.0/3"),
+	netip.MustParsePrefix("::/8"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff00::/8"),
+}
+
 // Range is a range of addresses, with both ends.
 type Range struct{ First, Last netip.Addr }
 
@@ -179,6 +186,9 @@ func readSubnets(o strictjson.Object) (subnets []netip.Prefix) {
 			o.Problems.Add(code.BadCIDR, o.At("subnet"), "", "is %q, want a network such as 192.168.0.0/16", text)
 		case p != p.Masked():
 			o.Problems.Add(code.BadCIDR, o.At("subnet"), "use "+p.Masked().String(), "is %q, which is an address and not a network", text)
+		case slices.ContainsFunc(notForPods, p.Overlaps):
+			at := slices.IndexFunc(notForPods, p.Overlaps)
+			o.Problems.Add(code.BadSubnet, o.At("subnet"), "use a private network", "is %s, which overlaps %s, whose addresses no pod can have", p, notForPods[at])
 		case same:
 			o.Problems.Add(code.BadSubnet, o.At("subnet"), "a larger subnet has room for more", "has two networks of one family, want one IPv4 and one IPv6 network at most")
 		default:

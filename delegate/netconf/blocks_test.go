@@ -142,6 +142,13 @@ func TestBlocksProblems(t *testing.T) {
 			require.EqualError(t, err, "network n: "+test.want)
 		})
 	}
+	for subnet, of := range map[string]string{
+		"0.0.0.0/0": "0.0.0.0/8", "127.0.0.0/16": "127.0.0.0/8", "169.254.0.0/16": "169.254.0.0/16", "239.1.0.0/16": "224.0.0.0/3", "128.0.0.0/1": "169.254.0.0/16",
+		"::/0": "::/8", "fe80::/64": "fe80::/10", "ff02::/16": "ff00::/8",
+	} {
+		_, err := ParseNetwork([]byte(`{"name": "n", "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}], "ipam": {"type": "multibond", "subnet": "`+subnet+`", "hostBlock": 6}}`), "net1")
+		assert.EqualError(t, err, "network n: ipam.subnet: is "+subnet+", which overlaps "+of+", whose addresses no pod can have (use a private network)")
+	}
 	b := blocksOf(t, `{"type": "multibond", "subnet": "192.168.0.0/16", "interfaceBlock": 2, "hostBlock": 6, "exclude": ["192.168.3.0/24"]}`)
 	assert.Empty(t, b.Check("x", 3, 63))
 	assert.EqualError(t, b.Check("links[4]", 4, 64), "ipam.interfaceBlock: is 2, which is room for 4 interfaces, but links[4] is number 4, counted from 0"+raise+

@@ -37,9 +37,26 @@ func (c *compiler) checkHost() {
 		}
 	}
 	for i, l := range c.r.Network.Links {
-		if l.Blocks != nil && l.NeedsRoutes() && !c.f.Keep {
+		if l.Blocks == nil || !l.NeedsRoutes() {
+			continue
+		}
+		c.checkSubnets(*l.Blocks)
+		if !c.f.Keep {
 			c.problems.Add(code.NeedsKeep, l.Blocks.Path+".type", "run keep on the node (deploy/keep), or use ipvlan in mode l2", "is %s, and links[%d] is ipvlan in a mode that reaches the pods of other hosts only by routes of this host, which keep sets, but keep does not run here", netconf.BlocksType, i)
 			return
+		}
+	}
+}
+
+// checkSubnets refuses subnets that are networks of the host, too: routes to parts of them would
+// take what the host has on link.
+func (c *compiler) checkSubnets(b netconf.Blocks) {
+	for _, s := range b.Subnets {
+		for _, on := range c.f.Nets {
+			p := bond.Problem{Code: code.SubnetOnHost, Path: b.Path + ".subnet", Text: fmt.Sprintf("is %s, which overlaps %s, a network of this host", s, on), Hint: "use a subnet that no host has an address in"}
+			if s.Overlaps(on) && !slices.Contains(c.problems, p) {
+				c.problems = append(c.problems, p)
+			}
 		}
 	}
 }

@@ -1,6 +1,10 @@
 package plan
 
-import "github.com/multibond/multibond/bond"
+import (
+	"net/netip"
+
+	"github.com/multibond/multibond/bond"
+)
 
 // Facts is the state of the node, as far as it matters to one Request.
 type Facts struct {
@@ -15,6 +19,7 @@ type Facts struct {
 	Remains map[string]Remains        // by bond.Identity, or by name if a link has no device
 	NICs    []bond.NIC                // of the host, if the request has a pool
 	Keep    bool                      // keep runs; looked for if links need routes
+	Nets    []netip.Prefix            // what the host has on its links; looked for if links need routes
 	Beside  map[string]bool           // by bond.Identity: NICs that pools of other networks of the same ADD have, and whether they are moved
 	Roots   map[string]string         // by PCI address: bond.PCIRoot, if the request asks for nearness
 }

@@ -42,6 +42,7 @@ var node = []Page{
 	{code.ManyHosts, "more hosts than hostBlock has room for", "With hostBlock bits, 2 to the power of these are the hosts that can have addresses. Raise it; that changes the addresses of all pods.", "", "", ""},
 	{code.NoAddress, "no address is left for a host", "What exclude excludes leaves no address for the pods of this host.", "", "", ""},
 	{code.NeedsKeep, "routes between hosts, and no keep", "ipvlan in mode l3 reaches pods of other hosts by routes of the host. keep sets them, and does not run on the node. Run it, or use ipvlan in mode l2.", "", "", ""},
+	{code.SubnetOnHost, "a subnet that is also a network of the host", "Routes to the pods of other hosts would take traffic from a network that the host is in. Give the pods a subnet that no host has an address in.", "", "", ""},
 	{code.SamePF, "two links on one PF", "Both VFs are on one PF, or on one port: one dead cable takes down both links, and the bond with them. Make one resource for each PF in the device plugin. The requirement distinctPF sets the level.", "", "", ""},
 	{code.SameCard, "two links on one card", "The PFs are ports of one card, and fail together if the card does. The requirement distinctCard sets the level.", "", "", ""},
 	{code.OtherNUMA, "links on different NUMA nodes", "One link is farther from the pod's memory than the other. The requirement sameNUMA sets the level.", "", "", ""},
