@@ -1,6 +1,7 @@
 package agentapi
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -17,9 +18,13 @@ const HostsFile = "/run/multibond/hosts.json"
 // hostsVersion is the version of Hosts that this program knows.
 const hostsVersion = 1
 
-// maxHosts is the largest file of hosts, in bytes. 5,000 hosts with eight NICs each are far
-// below it.
-const maxHosts = 16 << 20
+// The most that a file of hosts has. 5,000 hosts with eight NICs each are below it.
+const (
+	maxHostsFile = 4 << 20 // bytes
+	maxHosts     = 1 << 16
+	maxNICs      = 64 // of a host
+	maxAddresses = 64 // of a host
+)
 
 // Hosts are the hosts that share the networks with an ipam of type multibond, as the agent
 // of one of them sees them. There is a file of them only on a node with such a network.
@@ -56,7 +61,7 @@ type hostsText struct {
 // ReadHosts reads a file of hosts. If there is none, the error is compatible with
 // errors.Is(err, fs.ErrNotExist).
 func ReadHosts(name string) (Hosts, error) {
-	raw, err := atomicfile.Read(name, maxHosts)
+	raw, err := atomicfile.Read(name, maxHostsFile)
 	if err != nil {
 		return Hosts{}, err
 	}
@@ -70,7 +75,11 @@ func ReadHosts(name string) (Hosts, error) {
 // parseHosts refuses what would lead packets somewhere else: two hosts with one index, and a
 // host that is not named.
 func parseHosts(raw []byte) (Hosts, error) {
-	var text hostsText
+	var text struct {
+		Version int
+		Self    Self
+		Hosts   json.RawMessage
+	}
 	if err := json.Unmarshal(raw, &text); err != nil {
 		return Hosts{}, err
 	}
@@ -80,8 +89,12 @@ func parseHosts(raw []byte) (Hosts, error) {
 	if text.Self.Node == "" || text.Self.Index < 0 {
 		return Hosts{}, fmt.Errorf("self is %q with index %d, want a node and its index", text.Self.Node, text.Self.Index)
 	}
+	hosts, err := readPeers(text.Hosts)
+	if err != nil {
+		return Hosts{}, err
+	}
 	owner := map[int]string{text.Self.Index: text.Self.Node}
-	for i, h := range text.Hosts.Hosts {
+	for i, h := range hosts {
 		if h.Node == "" || h.Index < 0 {
 			return Hosts{}, fmt.Errorf("hosts[%d] is %q with index %d, want a node and its index", i, h.Node, h.Index)
 		}
@@ -90,7 +103,74 @@ func parseHosts(raw []byte) (Hosts, error) {
 		}
 		owner[h.Index] = h.Node
 	}
-	return text.Hosts, nil
+	return Hosts{text.Self, hosts}, nil
+}
+
+// readPeers reads hosts one by one, so that many empty ones take no memory.
+func readPeers(raw json.RawMessage) (hosts []PeerHost, err error) {
+	type peerText struct {
+		Index int
+		Node  string
+		NICs  json.RawMessage
+	}
+	err = eachOf(raw, func(p peerText) error {
+		if len(hosts) == maxHosts {
+			return fmt.Errorf("hosts has more than %d elements", maxHosts)
+		}
+		nics, err := readNICs(p.NICs)
+		hosts = append(hosts, PeerHost{p.Index, p.Node, nics})
+		return err
+	})
+	return hosts, err
+}
+
+// readNICs reads the NICs of a host. It drops those that have no name, and what is more than
+// the most: this is what another host tells of itself.
+func readNICs(raw json.RawMessage) (nics []HostNIC, err error) {
+	type nicText struct {
+		Name      string
+		Addresses json.RawMessage
+	}
+	left := maxAddresses
+	err = eachOf(raw, func(n nicText) error {
+		if n.Name == "" || len(nics) == maxNICs {
+			return nil
+		}
+		nic := HostNIC{Name: n.Name}
+		err := eachOf(n.Addresses, func(ip netip.Prefix) error {
+			if left > 0 {
+				nic.Addresses = append(nic.Addresses, ip)
+				left--
+			}
+			return nil
+		})
+		nics = append(nics, nic)
+		return err
+	})
+	return nics, err
+}
+
+// eachOf calls f for each element of a list.
+func eachOf[T any](raw json.RawMessage, f func(T) error) error {
+	if len(raw) == 0 {
+		return nil
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	if begin, err := d.Token(); err != nil || begin == nil {
+		return err
+	} else if begin != json.Delim('[') {
+		return fmt.Errorf("%v is no list", begin)
+	}
+	for d.More() {
+		var one T
+		if err := d.Decode(&one); err != nil {
+			return err
+		}
+		if err := f(one); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Write writes the file of hosts, whole or not at all, also if another agent writes it at the

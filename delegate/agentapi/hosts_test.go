@@ -1,15 +1,20 @@
 package agentapi
 
 import (
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/multibond/multibond/delegate/atomicfile"
 )
 
 // TestHosts: the file is as keep expects it, sorted, and is read as it was written.
@@ -60,16 +65,42 @@ func TestHostsOfTwoAgents(t *testing.T) {
 	assert.Len(t, files, 1)
 }
 
+// TestHostsOfEnemies: a host that tells too much of itself, and what is no file, keep nobody
+// waiting.
+func TestHostsOfEnemies(t *testing.T) {
+	many := func(text string) string { return strings.TrimSuffix(strings.Repeat(text+",", 100), ",") }
+	h, err := parseHosts(fmt.Appendf(nil, `{"version":1,"self":{"node":"a"},"hosts":[{"index":1,"node":"b","nics":[{},%s]},{"index":2,"node":"c","nics":[{"name":"eth1","addresses":[%s]},{"name":"eth2","addresses":["10.0.0.1/8"]}]}]}`,
+		many(`{"name":"eth1"}`), many(`"10.0.0.1/8"`)))
+	require.NoError(t, err)
+	assert.Len(t, h.Hosts[0].NICs, maxNICs)
+	assert.Len(t, h.Hosts[1].NICs[0].Addresses, maxAddresses)
+	assert.Empty(t, h.Hosts[1].NICs[1].Addresses)
+
+	name := filepath.Join(t.TempDir(), "hosts.json")
+	require.NoError(t, Hosts{Self: Self{0, "n1"}}.Write(name))
+	require.NoError(t, os.Symlink(name, name+".link"))
+	_, err = ReadHosts(name + ".link")
+	require.ErrorIs(t, err, unix.ELOOP)
+	require.NoError(t, unix.Mkfifo(name+".fifo", 0o600))
+	_, err = ReadHosts(name + ".fifo")
+	require.ErrorContains(t, err, "it is no regular file")
+	require.NoError(t, os.WriteFile(name, make([]byte, maxHostsFile+1), 0o600))
+	_, err = ReadHosts(name)
+	require.ErrorIs(t, err, atomicfile.ErrTooLarge)
+}
+
 // TestParseHosts: what is damaged, or of another release, is refused.
 func TestParseHosts(t *testing.T) {
 	for text, want := range map[string]string{
 		`{`:             "unexpected end of JSON input",
 		`{"version":2}`: "version is 2, want 1 (plugin, agent and keep should be of one release)",
+		`{"version":1,"self":{"node":"a"},"hosts":[` + strings.Repeat("{},", maxHosts) + `{}]}`: "hosts has more than 65536 elements",
+		`{"version":1,"self":{"node":"a"},"hosts":{}}`:                                          "{ is no list",
 		`{"version":1}`: `self is "" with index 0, want a node and its index`,
 		`{"version":1,"self":{"node":"a"},"hosts":[{"index":1}]}`:                                       `hosts[0] is "" with index 1, want a node and its index`,
 		`{"version":1,"self":{"node":"a"},"hosts":[{"index":0,"node":"b"}]}`:                            "hosts[0].index is 0, which a already has",
 		`{"version":1,"self":{"node":"a"},"hosts":[{"index":1,"node":"b"},{"index":1,"node":"c"}]}`:     "hosts[1].index is 1, which b already has",
-		`{"version":1,"self":{"node":"a"},"hosts":[{"index":1,"node":"b","nics":[{"addresses":[1]}]}]}`: "json: cannot unmarshal number",
+		`{"version":1,"self":{"node":"a"},"hosts":[{"index":1,"node":"b","nics":[{"name":"e","addresses":[1]}]}]}`: "json: cannot unmarshal number",
 	} {
 		_, err := parseHosts([]byte(text))
 		require.ErrorContains(t, err, want, text)
