@@ -37,8 +37,19 @@ type router struct {
 	unread error               // why it is not known which do; nil: it is
 	due    time.Time           // when to look at the routes; zero: never
 	looked time.Time
+	now    agentapi.Routes // how they are
 	told   agentapi.Routes // what the agent knows
 	said   string          // what was printed last
+
+	telling bool            // the agent is being told
+	again   bool            // and may be another one by now
+	answers chan routesTold // to what it is told
+}
+
+// routesTold is whether the agent has taken what it was told.
+type routesTold struct {
+	told agentapi.Routes
+	err  error
 }
 
 // rail is an interface of a pod of this node, which needs routes to other hosts.
@@ -126,18 +137,43 @@ func (k *keeper) keepRoutes(ctx context.Context) {
 		return
 	}
 	k.routes.due, k.routes.looked = time.Time{}, time.Now()
-	now := k.setRoutes()
+	k.routes.now = k.setRoutes()
 	if len(k.routes.rails) > 0 {
 		k.routes.due = time.Now().Add(routeLook)
 	}
-	k.sayRoutes(now)
-	if !now.Equal(k.routes.told) {
-		tell, cancel := context.WithTimeout(ctx, tellTimeout)
-		defer cancel()
-		// An agent that is away hears of it when it is back.
-		if (agentapi.Client{Socket: k.Agent}).TellRoutes(tell, now) == nil {
-			k.routes.told = now
-		}
+	k.sayRoutes(k.routes.now)
+	k.tellRoutes(ctx)
+}
+
+// tellRoutes has the agent told how the routes are, if that is news, and does not wait for its
+// answer. An agent that is away hears of it when it is back.
+func (k *keeper) tellRoutes(ctx context.Context) {
+	now := k.routes.now
+	if k.routes.telling || now.Equal(k.routes.told) {
+		return
+	}
+	k.routes.telling, k.routes.again = true, false
+	to := agentapi.Client{Socket: k.Agent, Timeout: tellTimeout}
+	go func() { k.routes.answers <- routesTold{now, to.TellRoutes(ctx, now)} }()
+}
+
+// hearAnswer notes what the agent knows, and has it told what is news meanwhile.
+func (k *keeper) hearAnswer(ctx context.Context, a routesTold) {
+	k.routes.telling = false
+	switch {
+	case a.err == nil && !k.routes.again:
+		k.routes.told = a.told
+	case !k.routes.again:
+		return // at the next look
+	}
+	k.tellRoutes(ctx)
+}
+
+// tellAnew has an agent that has started told how the routes are.
+func (k *keeper) tellAnew() {
+	k.routes.told, k.routes.again = agentapi.Routes{}, true
+	if len(k.routes.rails) > 0 {
+		k.lookAtRoutes()
 	}
 }
 

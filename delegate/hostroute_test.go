@@ -377,11 +377,12 @@ func TestHostRoutesAreTold(t *testing.T) {
 	r.attach("c1", "l3", v4, "enp1s0")
 	r.hosts(n2)
 	r.look()
+	r.k.hearAnswer(t.Context(), <-r.k.routes.answers)
 	assert.Zero(t, r.k.routes.told, "nobody is there")
 	l, err := net.Listen("unix", r.k.Agent)
 	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
-	heard := make(chan agentapi.Routes, 9)
+	heard, busy := make(chan agentapi.Routes, 9), make(chan struct{})
 	go func() {
 		for {
 			conn, err := l.Accept()
@@ -392,19 +393,35 @@ func TestHostRoutesAreTold(t *testing.T) {
 			if agentapi.Read(conn, &request) == nil && request.Routes != nil {
 				heard <- *request.Routes
 			}
+			<-busy
 			_ = agentapi.Write(conn, agentapi.Reply{Version: agentapi.Version})
 			conn.Close()
 		}
 	}()
+	answer := func() { r.k.hearAnswer(t.Context(), <-r.k.routes.answers) }
 	for range 2 {
 		r.look()
 	}
+	r.hosts(peer(7, "enp1s0 10.0.1.8/24"), n2)
+	r.look()
 	r.hosts()
 	r.look()
+	close(busy) // until then keep has not waited for it
+	answer()
+	answer()
+	assert.False(t, r.k.routes.telling)
+	r.k.tellAnew()
+	r.hosts(n2)
+	r.look()
+	r.k.tellAnew() // while the one before is being told
+	answer()
+	answer()
+	r.look()
+	assert.False(t, r.k.routes.telling)
 	close(heard)
 	var got []agentapi.Routes
 	for routes := range heard {
 		got = append(got, routes)
 	}
-	assert.Equal(t, []agentapi.Routes{{Set: 1}, {}}, got)
+	assert.Equal(t, []agentapi.Routes{{Set: 1}, {}, {Set: 1}, {Set: 1}}, got, "of what changed meanwhile, the latest")
 }

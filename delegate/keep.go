@@ -94,9 +94,9 @@ func (h *Host) Keep(ctx context.Context, c KeepConfig, say func(string)) error {
 			k.reread()
 		case <-restarted:
 			k.openEyes(ctx)
-			if k.routes.told = (agentapi.Routes{}); len(k.routes.rails) > 0 {
-				k.lookAtRoutes()
-			}
+			k.tellAnew()
+		case a := <-k.routes.answers:
+			k.hearAnswer(ctx, a)
 		case <-time.After(k.pause()):
 		}
 		k.doDuties(ctx)
@@ -170,7 +170,7 @@ func (h *Host) newKeeper(c KeepConfig, say func(string)) (*keeper, error) {
 	return &keeper{
 		Host: h, KeepConfig: c, tell: say, host: host, back: map[string]time.Time{}, partnered: map[string]bool{}, new: map[string]settling{}, records: map[plan.Key]keptRecord{},
 		due: map[plan.Key]time.Time{}, failed: map[plan.Key]failure{}, ended: map[plan.Key]time.Time{},
-		routes: router{rails: map[plan.Key][]rail{}},
+		routes: router{rails: map[plan.Key][]rail{}, answers: make(chan routesTold, 1)},
 	}, nil
 }
 

@@ -97,9 +97,9 @@ func TestParseHosts(t *testing.T) {
 		`{"version":1,"self":{"node":"a"},"hosts":[` + strings.Repeat("{},", maxHosts) + `{}]}`: "hosts has more than 65536 elements",
 		`{"version":1,"self":{"node":"a"},"hosts":{}}`:                                          "{ is no list",
 		`{"version":1}`: `self is "" with index 0, want a node and its index`,
-		`{"version":1,"self":{"node":"a"},"hosts":[{"index":1}]}`:                                       `hosts[0] is "" with index 1, want a node and its index`,
-		`{"version":1,"self":{"node":"a"},"hosts":[{"index":0,"node":"b"}]}`:                            "hosts[0].index is 0, which a already has",
-		`{"version":1,"self":{"node":"a"},"hosts":[{"index":1,"node":"b"},{"index":1,"node":"c"}]}`:     "hosts[1].index is 1, which b already has",
+		`{"version":1,"self":{"node":"a"},"hosts":[{"index":1}]}`:                                                  `hosts[0] is "" with index 1, want a node and its index`,
+		`{"version":1,"self":{"node":"a"},"hosts":[{"index":0,"node":"b"}]}`:                                       "hosts[0].index is 0, which a already has",
+		`{"version":1,"self":{"node":"a"},"hosts":[{"index":1,"node":"b"},{"index":1,"node":"c"}]}`:                "hosts[1].index is 1, which b already has",
 		`{"version":1,"self":{"node":"a"},"hosts":[{"index":1,"node":"b","nics":[{"name":"e","addresses":[1]}]}]}`: "json: cannot unmarshal number",
 	} {
 		_, err := parseHosts([]byte(text))
