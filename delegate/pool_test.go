@@ -272,3 +272,14 @@ func TestPoolLate(t *testing.T) {
 	require.NoError(t, err)
 	assert.ElementsMatch(t, []string{"0000:5f:00.1", "0000:60:00.0"}, p.Devices())
 }
+
+// TestPoolRenamed: an interface that the application has renamed goes, too.
+func TestPoolRenamed(t *testing.T) {
+	m := newRails(t)
+	before := m.state()
+	m.mustAdd(request(t, railsEach))
+	m.change(pod1, "bond0-1", bond.Change{Up: new(false)})
+	m.change(pod1, "bond0-1", bond.Change{Name: new("other1")})
+	m.mustDel(c1)
+	m.wantState(before)
+}

@@ -173,10 +173,13 @@ func (w *wayBack) restoreLink(ctx context.Context, l plan.Link) error {
 // their refusal is only a warning.
 func (w *wayBack) restoreMade(ctx context.Context, l plan.Link) error {
 	failed := errors.Join(w.deletePlugins(ctx, w.netns, l), w.removeUnnamed(l))
-	_, there, err := w.findInPod(l)
+	now, there, err := w.findInPod(l)
 	switch {
 	case err != nil:
 		return errors.Join(failed, err)
+	case there && now.Name != l.Name && now.Kind != "":
+		// The application has renamed it, so its plugin did not find it.
+		return errors.Join(failed, w.pod.Delete(now.Index))
 	case there:
 		return errors.Join(failed, errors.New("it is still in the pod"))
 	case failed == nil || errors.Is(failed, errNoTime):
