@@ -55,7 +55,8 @@ type routesTold struct {
 // rail is an interface of a pod of this node, which needs routes to other hosts.
 type rail struct {
 	plan.Block
-	master string // the NIC on which it was made
+	master string    // the NIC on which it was made
+	since  time.Time // when the ADD of its pod began
 }
 
 // railsOf lists the interfaces of a Record that need routes: they are in the pod, and its DEL
@@ -67,7 +68,7 @@ func (h *Host) railsOf(rec *record.Record) (rails []rail) {
 	}
 	for _, l := range rec.Plan.Links {
 		if l.NeedsRoutes() {
-			rails = append(rails, rail{*l.Block, masterOf(l)})
+			rails = append(rails, rail{*l.Block, masterOf(l), rec.Created})
 		}
 	}
 	return rails
@@ -347,7 +348,13 @@ func (k *keeper) wantedRoutes(now *agentapi.Routes) (map[way]string, error) {
 		return nil, err
 	}
 	nics := map[string]nic{}
+	var earlier []rail
 	for _, r := range rails {
+		if err := r.conflict(earlier); err != nil {
+			now.Fail("", err)
+			continue
+		}
+		earlier = append(earlier, r)
 		nodes := addressesIn(r.Subnets, hosts.Hosts)
 		if _, known := nics[r.master]; !known {
 			nics[r.master] = k.nicOf(r.master)
@@ -392,19 +399,35 @@ func addressesIn(subnets []netip.Prefix, hosts []agentapi.PeerHost) (in []netip.
 	return in
 }
 
-// allRails lists the interfaces that need routes, each once, in an order.
+// allRails lists the interfaces that need routes, each once, those of the oldest pods first.
 func (k *keeper) allRails() (all []rail) {
-	seen := map[string]bool{}
 	for _, rails := range k.routes.rails {
-		for _, r := range rails {
-			if key := r.key(); !seen[key] {
-				seen[key] = true
-				all = append(all, r)
+		all = append(all, rails...)
+	}
+	slices.SortFunc(all, func(a, b rail) int { return cmp.Or(a.since.Compare(b.since), strings.Compare(a.key(), b.key())) })
+	seen := map[string]bool{}
+	return slices.DeleteFunc(all, func(r rail) bool {
+		twice := seen[r.key()]
+		seen[r.key()] = true
+		return twice
+	})
+}
+
+// conflict returns an error if an interface is of a network whose subnet overlaps that of an
+// earlier one and is another, or is divided otherwise: one of them would have traffic of the
+// other.
+func (r rail) conflict(earlier []rail) error {
+	for _, e := range earlier {
+		alike := r.InterfaceBits == e.InterfaceBits && r.HostBits == e.HostBits
+		for _, s := range r.Subnets {
+			for _, other := range e.Subnets {
+				if s.Overlaps(other) && (s != other || !alike) {
+					return fmt.Errorf("the subnet %s of pods overlaps %s, of earlier pods, and is divided otherwise: no routes are set for it (give one of the networks another subnet)", s, other)
+				}
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b rail) int { return strings.Compare(a.key(), b.key()) })
-	return all
+	return nil
 }
 
 // key is the same for interfaces that need the same routes.

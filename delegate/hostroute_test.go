@@ -341,6 +341,24 @@ func TestHostRoutesOverlap(t *testing.T) {
 	}
 }
 
+// TestHostRoutesOfTwoNetworks: of two networks whose subnets overlap, that of the earlier pod has
+// its routes.
+func TestHostRoutesOfTwoNetworks(t *testing.T) {
+	r := newRouted(t)
+	r.attach("c2", "l3", v4, "enp1s0")
+	r.attach("c1", "l3", prefixes("192.168.0.0/18"), "enp1s0")
+	r.attach("c3", "l3", prefixes("172.30.0.0/16"), "enp1s0")
+	r.hosts(n2)
+	now, set := r.look()
+	assert.Equal(t, agentapi.Routes{Set: 2, Failed: 1, Problems: []string{
+		"the subnet 192.168.0.0/18 of pods overlaps 192.168.0.0/16, of earlier pods, and is divided otherwise: no routes are set for it (give one of the networks another subnet)"}}, now)
+	assert.Equal(t, []string{"172.30.1.0/24 via 10.0.1.2 dev enp1s0 proto 201", toN2over1}, set)
+	r.detach("c2")
+	now, set = r.look()
+	assert.Equal(t, agentapi.Routes{Set: 2}, now)
+	assert.Equal(t, []string{"172.30.1.0/24 via 10.0.1.2 dev enp1s0 proto 201", "192.168.0.64/26 via 10.0.1.2 dev enp1s0 proto 201"}, set)
+}
+
 // TestHostRoutesTwoNICs: two pods that have one interface on different NICs have no way for
 // both.
 func TestHostRoutesTwoNICs(t *testing.T) {
