@@ -164,7 +164,12 @@ func TestBlocksOfLinks(t *testing.T) {
 		{`{"deviceID": "0000:3b:02.0"}, {"config": {"type": "macvlan", "master": "eth1"}}`, ""},
 		{`{"pool": {}, ` + blocks + `}, {"pool": {"names": ["eth2"]}}`, ""},
 		{`{"pool": {}}, {"deviceID": "0000:3b:02.0"}`, "network n: ipam: is multibond, which numbers the NICs of one pool, but is for 2 elements of links (use one pool with a count, or give each element of links an ipam with a subnet of its own)"},
-		{`{"pool": {}, "count": 2, "config": {"type": "host-device"}}`, "network n: links[0].pool.networks: is missing, want the networks of the NICs, which number them: those that host-device has moved into pods are not on the host"},
+		{`{"pool": {}, "count": 2, "config": {"type": "host-device"}}`, "network n: links[0].pool.networks: is missing, want the networks of the NICs, which number them: those that host-device has moved into pods are not on the host (or give whole names)"},
+		{`{"pool": {"names": ["eth1", "eth2"]}, "count": 2, "config": {"type": "host-device"}}`, ""},
+		{`{"pool": {"names": ["eth*"]}, "count": 2, "config": {"type": "ipvlan", "mode": "l3s"}}`, "network n: links[0].pool.networks: is missing, want the networks of the NICs, which number them: ipvlan in mode l3 or l3s needs one number on all hosts (or give whole names)"},
+		{`{"pool": {"names": ["eth1", "eth2"]}, "count": 2, "config": {"type": "ipvlan", "mode": "l3"}}`, ""},
+		{`{"pool": {"networks": ["10.0.0.0/8"]}, "config": {"type": "ipvlan", "mode": "l3"}}`, ""},
+		{`{"pool": {}, "config": {"type": "ipvlan", "mode": "l2"}}`, ""},
 		{`{"pool": {"networks": ["10.0.0.0/8"]}, "config": {"type": "host-device"}}`, ""},
 	} {
 		n, err := ParseNetwork([]byte(`{"name": "n", "attach": "each", "delegate": {"type": "macvlan"}, "links": [`+test.links+`], `+blocks+`}`), "net1")

@@ -119,13 +119,24 @@ func withIPAM(links []Link, top strictjson.Object, elements []strictjson.Object,
 				continue
 			}
 			out[at].IPAM, out[at].Blocks = &a.plugin, a.blocks
-			if out[at].MovesNIC() && a.blocks != nil && len(out[at].Pool.Networks) == 0 && at == end {
-				o.Problems.Add(code.BlocksPool, out[at].Pool.Path+".networks", "", "is missing, want the networks of the NICs, which number them: those that host-device has moved into pods are not on the host")
+			if a.blocks != nil && at == end {
+				out[at].checkNumbers(o.Problems)
 			}
 		}
 	}
 	shared.check(sharing)
 	return out
+}
+
+// checkNumbers refuses a pool whose NICs would have other numbers on another host, or later.
+func (l Link) checkNumbers(problems *bond.Problems) {
+	switch {
+	case l.Pool == nil || len(l.Pool.Networks) > 0 || l.Pool.Numbered():
+	case l.MovesNIC():
+		problems.Add(code.BlocksPool, l.Pool.Path+".networks", "or give whole names", "is missing, want the networks of the NICs, which number them: those that host-device has moved into pods are not on the host")
+	case l.NeedsRoutes():
+		problems.Add(code.BlocksPool, l.Pool.Path+".networks", "or give whole names", "is missing, want the networks of the NICs, which number them: ipvlan in mode l3 or l3s needs one number on all hosts")
+	}
 }
 
 // check refuses what cannot give addresses to all links of these elements.

@@ -73,6 +73,11 @@ func readPool(o strictjson.Object) *Pool {
 	return p
 }
 
+// Numbered reports whether names has only whole names, so that each has a number: its place.
+func (p Pool) Numbered() bool {
+	return len(p.Names) > 0 && !slices.ContainsFunc(p.Names, func(name string) bool { return strings.ContainsAny(name, `*?[\`) })
+}
+
 // pciID reads a vendor or device ID, with or without 0x.
 func pciID(o strictjson.Object, key string) string {
 	text := o.Text(key)

@@ -100,13 +100,16 @@ func (c *compiler) withBlock(l plannedLink) Link {
 }
 
 // numberOf returns the number of a NIC: that of the first of the pool's networks in which it
-// has an address, or its place among the NICs of the host that the pool describes, whatever
+// has an address, or the place of its name in the pool's whole names, or its place among the NICs of the host that the pool describes, whatever
 // their state.
 func (c *compiler) numberOf(p netconf.Pool, n bond.NIC) int {
 	if len(p.Networks) > 0 {
 		return slices.IndexFunc(p.Networks, func(of netip.Prefix) bool {
 			return slices.ContainsFunc(n.IPs, func(ip netip.Prefix) bool { return of.Contains(ip.Addr()) })
 		})
+	}
+	if p.Numbered() {
+		return slices.Index(p.Names, n.Link.Name)
 	}
 	lasting := p
 	lasting.MinSpeed, lasting.Chosen = 0, nil

@@ -65,6 +65,7 @@ func TestBlocks(t *testing.T) {
 		{"chosen by name", pool(`"names": ["ens*"]`, ``) + `, "allow": ["names"], "args": {"cni": {"names": ["ens2f1"]}}`, blocksFacts(), map[string]string{"bond0-1": block3}},
 		{"one that is slow for now", pool(`"names": ["ens*"], "minSpeed": 10000`, ``), blocksFacts(of("ens1f0", func(n *bond.NIC) { n.Port.Speed = 0 })), map[string]string{"bond0-1": block1}},
 		{"with the host's default route", pool(``, ``), blocksFacts(), map[string]string{"bond0-1": block1}},
+		{"by names", pool(`"names": ["ens2f0", "ens9", "ens1f0", "ens1f1"]`, `, "count": 2`), blocksFacts(of("ens1f0", func(n *bond.NIC) { n.Link.Up = false })), map[string]string{"bond0-1": block3, "bond0-2": block0}},
 		{"by networks", pool(`"networks": ["10.2.0.0/16", "10.9.0.0/16", "10.1.0.0/16"]`, `, "count": 2`), blocksFacts(of("ens1f0", address("10.1.0.7/16")), of("ens2f1", address("10.2.0.7/16"))),
 			map[string]string{"bond0-1": block2, "bond0-2": block0}},
 	} {
@@ -119,7 +120,7 @@ func TestBlocksProblems(t *testing.T) {
 		{"too many interfaces", two + `"ipam": {"type": "multibond", "subnet": "192.168.0.0/16", "hostBlock": 6}`, new(0), true,
 			"ipam.interfaceBlock: is 0, which is room for 1 interfaces, but links[1] is number 1, counted from 0 (raise it, which changes the addresses of all pods)"},
 		{"too many NICs", `"attach": "each", "links": [{"pool": {"names": ["ens2f1", "ens2f0"]}, "count": 2, "config": {"type": "macvlan"}}], "ipam": {"type": "multibond", "subnet": "192.168.0.0/16", "hostBlock": 6}`, new(0), true,
-			"ipam.interfaceBlock: is 0, which is room for 1 interfaces, but the NIC ens2f1 is number 1, counted from 0 (raise it, which changes the addresses of all pods)"},
+			"ipam.interfaceBlock: is 0, which is room for 1 interfaces, but the NIC ens2f0 is number 1, counted from 0 (raise it, which changes the addresses of all pods)"},
 		{"l3 without keep", ipvlan("l3"), new(1), false, noKeep},
 		{"l3s without keep", ipvlan("l3s"), new(1), false, noKeep},
 		{"l3 with keep", ipvlan("l3"), new(1), true, ""},

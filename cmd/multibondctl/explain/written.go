@@ -162,7 +162,7 @@ var pools = []Page{
 		Network, `{"ipam": {"type": "multibond", "subnet": "10.1.0.0/16"}}`, `{"ipam": {"type": "multibond", "subnet": "10.1.0.0/16", "hostBlock": 6}}`},
 	{code.BadExclude, "an exclusion that excludes nothing", "exclude has networks or addresses of the subnet, not others, and a limited number of them.",
 		Network, `{"ipam": {"type": "multibond", "subnet": "10.1.0.0/16", "hostBlock": 6, "exclude": ["10.9.0.0/28"]}}`, `{"ipam": {"type": "multibond", "subnet": "10.1.0.0/16", "hostBlock": 6, "exclude": ["10.1.0.0/28"]}}`},
-	{code.BlocksPool, "divided subnets that cannot number a pool's NICs", "Which part of the subnet an interface has depends on its NIC, so that it does not depend on what a pod chooses. One pool numbers its NICs; with host-device it needs networks, because NICs in pods are not on the host.",
+	{code.BlocksPool, "divided subnets that cannot number a pool's NICs", "Which part of the subnet an interface has depends on its NIC, so that it does not depend on what a pod chooses. One pool numbers its NICs; with host-device it needs networks or whole names, because NICs in pods are not on the host, and with ipvlan in mode l3, because all hosts must give an interface one number.",
 		Network, `{"attach": "each", "ipam": {"type": "multibond", "subnet": "10.1.0.0/16", "hostBlock": 6}, "links": [{"pool": {}, "config": {"type": "macvlan"}}, {"pool": {}, "config": {"type": "macvlan"}}]}`,
 		`{"attach": "each", "ipam": {"type": "multibond", "subnet": "10.1.0.0/16", "hostBlock": 6, "interfaceBlock": 1}, "links": [{"pool": {}, "count": 2, "config": {"type": "macvlan"}}]}`},
 }
