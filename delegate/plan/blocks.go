@@ -81,14 +81,15 @@ func (c *compiler) block(b *netconf.Blocks, what string, i int, config netconf.C
 }
 
 // withBlock returns a link with its place in divided subnets. Links of a pool are numbered by
-// their NICs, others by their places in the configuration: neither depends on what a pod
+// their NICs, others by their places among those that share an ipam: neither depends on what a pod
 // chooses, nor on which NIC is near or in use.
 func (c *compiler) withBlock(l plannedLink) Link {
 	own := c.r.Network.Links[l.at]
 	if own.Blocks == nil {
 		return l.Link
 	}
-	what, i := fmt.Sprintf("links[%d]", l.at), l.at
+	first := slices.IndexFunc(c.r.Network.Links, func(x netconf.Link) bool { return x.Blocks != nil && x.Blocks.Path == own.Blocks.Path })
+	what, i := fmt.Sprintf("links[%d]", l.at), l.at-first
 	if l.nic != nil {
 		what, i = "the NIC "+l.nic.Link.Name, c.numberOf(*own.Pool, *l.nic)
 	}

@@ -50,6 +50,8 @@ func TestBlocks(t *testing.T) {
 	}{
 		{"a bond", blocks + `, "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`, blocksFacts(), map[string]string{"bond0": block0}},
 		{"links of their own", `"attach": "each", ` + blocks + `, "links": [{"deviceID": "0000:5e:02.0"}, {"deviceID": "0000:3b:02.0"}]`, blocksFacts(), map[string]string{"bond0-1": block0, "bond0-2": block1}},
+		{"each with a subnet of its own", `"attach": "each", "links": [{"deviceID": "0000:5e:02.0", "ipam": {"type": "multibond", "subnet": "10.1.0.0/24", "hostBlock": 2}}, {"deviceID": "0000:3b:02.0", "ipam": {"type": "multibond", "subnet": "10.2.0.0/24", "hostBlock": 2}}]`,
+			blocksFacts(), map[string]string{"bond0-1": "10.1.0.0/24 10.1.0.65", "bond0-2": "10.2.0.0/24 10.2.0.65"}},
 		{"one is missing", `"attach": "each", "minLinks": 1, ` + blocks + `, "links": [{"name": "eth7"}, {"deviceID": "0000:3b:02.0"}]`, blocksFacts(), map[string]string{"bond0-2": block1}},
 		{"the second is near", `"attach": "each", "near": "devices", ` + blocks + `, "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}]`, func() Facts {
 			f := blocksFacts()
