@@ -104,6 +104,7 @@ const (
 	BadBlock         Code = 416
 	BadExclude       Code = 417
 	BlocksPool       Code = 418
+	RoutesMaster     Code = 419
 )
 
 // 5xx: what the node has, found before anything is touched.

@@ -170,6 +170,10 @@ func TestBlocksOfLinks(t *testing.T) {
 		{`{"pool": {"names": ["eth1", "eth2"]}, "count": 2, "config": {"type": "ipvlan", "mode": "l3"}}`, ""},
 		{`{"pool": {"networks": ["10.0.0.0/8"]}, "config": {"type": "ipvlan", "mode": "l3"}}`, ""},
 		{`{"pool": {}, "config": {"type": "ipvlan", "mode": "l2"}}`, ""},
+		{`{"config": {"type": "ipvlan", "mode": "l2"}}`, ""},
+		{`{"config": {"type": "ipvlan", "mode": "l3", "master": "eth1"}}`, ""},
+		{`{"config": {"type": "ipvlan", "mode": "l3"}}`, "network n: links[0]: is ipvlan in mode l3 or l3s without master, over which the pods of other hosts are reached (name the master, or use a pool)"},
+		{`{"config": {"type": "ipvlan", "mode": "l3s", "master": "eth1", "linkInContainer": true}}`, "network n: links[0]: is ipvlan in mode l3 or l3s with linkInContainer, but the pods of other hosts are reached by routes over a master of the host (use mode l2)"},
 		{`{"pool": {"networks": ["10.0.0.0/8"]}, "config": {"type": "host-device"}}`, ""},
 	} {
 		n, err := ParseNetwork([]byte(`{"name": "n", "attach": "each", "delegate": {"type": "macvlan"}, "links": [`+test.links+`], `+blocks+`}`), "net1")

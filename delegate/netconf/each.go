@@ -121,6 +121,7 @@ func withIPAM(links []Link, top strictjson.Object, elements []strictjson.Object,
 			out[at].IPAM, out[at].Blocks = &a.plugin, a.blocks
 			if a.blocks != nil && at == end {
 				out[at].checkNumbers(o.Problems)
+				out[at].checkMaster(o)
 			}
 		}
 	}
@@ -136,6 +137,27 @@ func (l Link) checkNumbers(problems *bond.Problems) {
 		problems.Add(code.BlocksPool, l.Pool.Path+".networks", "or give whole names", "is missing, want the networks of the NICs, which number them: those that host-device has moved into pods are not on the host")
 	case l.NeedsRoutes():
 		problems.Add(code.BlocksPool, l.Pool.Path+".networks", "or give whole names", "is missing, want the networks of the NICs, which number them: ipvlan in mode l3 or l3s needs one number on all hosts")
+	}
+}
+
+// checkMaster refuses a link that needs routes of the host, but names no NIC of it.
+func (l Link) checkMaster(o strictjson.Object) {
+	if l.Pool != nil || !l.NeedsRoutes() {
+		return
+	}
+	for _, p := range l.Plugins {
+		var given struct {
+			Master          string
+			LinkInContainer bool
+		}
+		_ = json.Unmarshal(p.Config.Raw, &given) // the plugin reads it again
+		switch {
+		case p.Type != "ipvlan":
+		case given.LinkInContainer:
+			o.Problems.Add(code.RoutesMaster, o.Path, "use mode l2", "is ipvlan in mode l3 or l3s with linkInContainer, but the pods of other hosts are reached by routes over a master of the host")
+		case given.Master == "":
+			o.Problems.Add(code.RoutesMaster, o.Path, "name the master, or use a pool", "is ipvlan in mode l3 or l3s without master, over which the pods of other hosts are reached")
+		}
 	}
 }
 

@@ -165,4 +165,7 @@ var pools = []Page{
 	{code.BlocksPool, "divided subnets that cannot number a pool's NICs", "Which part of the subnet an interface has depends on its NIC, so that it does not depend on what a pod chooses. One pool numbers its NICs; with host-device it needs networks or whole names, because NICs in pods are not on the host, and with ipvlan in mode l3, because all hosts must give an interface one number.",
 		Network, `{"attach": "each", "ipam": {"type": "multibond", "subnet": "10.1.0.0/16", "hostBlock": 6}, "links": [{"pool": {}, "config": {"type": "macvlan"}}, {"pool": {}, "config": {"type": "macvlan"}}]}`,
 		`{"attach": "each", "ipam": {"type": "multibond", "subnet": "10.1.0.0/16", "hostBlock": 6, "interfaceBlock": 1}, "links": [{"pool": {}, "count": 2, "config": {"type": "macvlan"}}]}`},
+	{code.RoutesMaster, "routes between hosts over no NIC", "ipvlan in mode l3 reaches the pods of other hosts by routes over its master. Name it, or use a pool. A master in the pod has no routes of the host.",
+		Network, `{"attach": "each", "ipam": {"type": "multibond", "subnet": "10.1.0.0/16", "hostBlock": 6}, "links": [{"config": {"type": "ipvlan", "mode": "l3"}}]}`,
+		`{"attach": "each", "ipam": {"type": "multibond", "subnet": "10.1.0.0/16", "hostBlock": 6}, "links": [{"config": {"type": "ipvlan", "mode": "l3", "master": "ens1f0"}}]}`},
 }
