@@ -222,14 +222,14 @@ func (k *keeper) setRoutes() (now agentapi.Routes) {
 // by somebody else's route. It returns those that stay. hosts is whether the other hosts are
 // known.
 func (k *keeper) removeRoutes(have []bond.Multipath, others otherRoutes, want map[way]string, hosts bool, now *agentapi.Routes) map[way]bool {
-	stay := map[way]bool{}
+	stay, mayNeed := map[way]bool{}, k.mayNeed(want, hosts)
 	for _, r := range have {
 		if !isOurs(r) {
 			continue
 		}
 		w := way{r.Dst, r.Hops[0].Gateway, r.Hops[0].Index}
 		_, wanted := want[w]
-		if others.inTheWay(w) == nil && (wanted || k.isOpen(w, want, hosts)) {
+		if others.inTheWay(w) == nil && (wanted || mayNeed(w)) {
 			stay[w] = true
 		} else if err := k.host.RemoveRoute(w.index, w.route()); err != nil {
 			now.Fail("", err)
@@ -238,24 +238,23 @@ func (k *keeper) removeRoutes(have []bond.Multipath, others otherRoutes, want ma
 	return stay
 }
 
-// isOpen reports whether a route that Keep has set may still be needed: a Record may need it
-// that cannot be read, or, while the hosts are not known, an interface that is in its subnet.
-func (k *keeper) isOpen(w way, want map[way]string, hosts bool) bool {
-	ofInterface := func(r rail) bool { return slices.ContainsFunc(r.Subnets, w.dst.Overlaps) }
-	switch {
-	case k.Yield:
-		return false
-	case !hosts && slices.ContainsFunc(k.allRails(), ofInterface):
-		return true
-	case k.routes.unread == nil:
-		return false
+// mayNeed returns a function that reports whether a route that Keep has set, and that is not
+// wanted, may still be needed: by a Record that cannot be read, or, while the hosts are not
+// known, by an interface that is in its subnet.
+func (k *keeper) mayNeed(want map[way]string, hosts bool) func(way) bool {
+	subnets, wanted := k.subnets(), map[netip.Prefix]bool{}
+	for w := range want {
+		wanted[w.dst] = true
 	}
-	for other := range want {
-		if other.dst == w.dst {
+	return func(w way) bool {
+		switch {
+		case k.Yield:
 			return false
+		case !hosts && slices.ContainsFunc(subnets, w.dst.Overlaps):
+			return true
 		}
+		return k.routes.unread != nil && !wanted[w.dst]
 	}
-	return true
 }
 
 // otherRoutes are the routes that Keep has not set, without default routes. Those of the
@@ -264,10 +263,7 @@ type otherRoutes []bond.Multipath
 
 // othersOf lists the other routes that have to do with a subnet of this node's pods.
 func (k *keeper) othersOf(have []bond.Multipath) (others otherRoutes) {
-	var subnets []netip.Prefix
-	for _, r := range k.allRails() {
-		subnets = append(subnets, r.Subnets...)
-	}
+	subnets := k.subnets()
 	for _, r := range have {
 		if !isOurs(r) && r.Dst.Bits() > 0 && slices.ContainsFunc(subnets, r.Dst.Overlaps) {
 			others = append(others, r)
@@ -411,6 +407,14 @@ func (k *keeper) allRails() (all []rail) {
 		seen[r.key()] = true
 		return twice
 	})
+}
+
+// subnets lists those of the interfaces that need routes.
+func (k *keeper) subnets() (all []netip.Prefix) {
+	for _, r := range k.allRails() {
+		all = append(all, r.Subnets...)
+	}
+	return all
 }
 
 // conflict returns an error if an interface is of a network whose subnet overlaps that of an
