@@ -82,7 +82,7 @@ func TestDrillWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine(t)
 		m.mustAdd(watchedRequest(t, untagged))
-		time.AfterFunc(1500*time.Millisecond, func() { m.AddNeighbour(netip.MustParseAddr("10.56.217.1")) })
+		time.AfterFunc(1495*time.Millisecond, func() { m.AddNeighbour(netip.MustParseAddr("10.56.217.1")) })
 		got, err := m.Drill(t.Context(), drillFor())
 		require.NoError(t, err)
 		assert.Empty(t, got.Problems)
