@@ -76,7 +76,8 @@ const (
 // Drill sets the link down that carries the traffic of a bond, for some time, and sets it up
 // again. It first makes sure that another link works, and that the target answers. If the
 // process is killed together with its guard, another drill, CHECK or GC sets the link up when
-// the time is over. DEL restores it in any case. An error means that nothing was found out.
+// the time is over. DEL restores it in any case. When the context ends, the link is set up at
+// once. An error means that nothing was found out.
 func (h *Host) Drill(ctx context.Context, r DrillRequest) (Drill, error) {
 	rec, err := h.Store.Load(r.Key)
 	if err != nil {
@@ -251,7 +252,7 @@ func (d *drill) run(ctx context.Context, r DrillRequest) error {
 	answers := func(since, _ time.Duration) bool {
 		return since >= beforeTime && d.lost(0)*2 <= len(d.requests) || since >= longestBefore
 	}
-	if err := d.ask(drillBefore, func() error { return nil }, answers); err != nil {
+	if err := d.ask(ctx, drillBefore, func() error { return nil }, answers); err != nil {
 		return err
 	}
 	if lost, sent := d.lost(0), len(d.requests); 2*lost > sent {
@@ -273,11 +274,11 @@ func (d *drill) run(ctx context.Context, r DrillRequest) error {
 		defer locks.Close()
 		return d.pod.Change(d.index, bond.Change{Up: new(false)})
 	}
-	setUp := func() error { return d.EndDrill(ctx, r.Key, until) }
-	if err := d.ask(drillAway, setDown, lasts(r.For)); err != nil {
+	setUp := func() error { return d.EndDrill(context.WithoutCancel(ctx), r.Key, until) }
+	if err := d.ask(ctx, drillAway, setDown, lasts(r.For)); err != nil {
 		return errors.Join(err, setUp())
 	}
-	return d.ask(drillBack, setUp, func(since, noticed time.Duration) bool {
+	return d.ask(ctx, drillBack, setUp, func(since, noticed time.Duration) bool {
 		return noticed > 0 && since > noticed+afterTime || since > longestBack+d.settles
 	})
 }
@@ -287,10 +288,11 @@ func lasts(t time.Duration) func(since, noticed time.Duration) bool {
 	return func(since, _ time.Duration) bool { return since >= t }
 }
 
-// ask makes the change with which a part begins, in any case: one sets up what was set down. Then it asks the target again and again, and
-// looks at the bond, until the part is over. over gets the time since the part began, and that
-// at which the bond had noticed; 0: it has not yet.
-func (d *drill) ask(part string, change func() error, over func(since, noticed time.Duration) bool) error {
+// ask makes the change with which a part begins, in any case: one sets up what was set down.
+// Then it asks the target again and again, and looks at the bond, until the part or the
+// context is over. over gets the time since the part began, and that at which the bond had
+// noticed; 0: it has not yet.
+func (d *drill) ask(ctx context.Context, part string, change func() error, over func(since, noticed time.Duration) bool) error {
 	announced, err := d.probe.Announced()
 	p := DrillPart{Part: part}
 	began := time.Now()
@@ -299,6 +301,9 @@ func (d *drill) ask(part string, change func() error, over func(since, noticed t
 	}
 	var noticed time.Duration
 	for next := time.Now(); !over(time.Since(began), noticed); {
+		if ctx.Err() != nil {
+			return fmt.Errorf("the drill was ended: %w", context.Cause(ctx))
+		}
 		d.requests = append(d.requests, asked{at: time.Now(), part: len(d.Parts)})
 		_ = d.probe.Send(uint16(len(d.requests) - 1)) // what was not sent is not answered
 		if next = next.Add(probeInterval); time.Until(next) < 0 {

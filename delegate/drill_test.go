@@ -1,6 +1,7 @@
 package delegate
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/netip"
@@ -206,6 +207,24 @@ func TestKilledInDrill(t *testing.T) {
 			for n := range passed {
 				try(t, n+1)
 			}
+		})
+	}
+}
+
+// TestDrillIsEnded: a drill whose context ends, at any time, leaves no link down.
+func TestDrillIsEnded(t *testing.T) {
+	for _, after := range []time.Duration{0, 500 * time.Millisecond, 3 * time.Second, 6500 * time.Millisecond} {
+		t.Run(after.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newDrilled(t)
+				before := m.state()
+				ctx, cancel := context.WithTimeoutCause(t.Context(), after, errors.New("terminated"))
+				defer cancel()
+				_, err := m.Drill(ctx, drillFor())
+				require.ErrorContains(t, err, "terminated")
+				m.wantState(before)
+				assert.Empty(t, m.readRecord(c1).Lowered)
+			})
 		})
 	}
 }

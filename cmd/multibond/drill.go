@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"time"
@@ -27,7 +28,7 @@ const drillUsage = `usage: multibond drill -container ID | -netns PATH | -pod NA
 Sets down, in the pod, the link that carries the traffic of a bond, as if it had failed,
 and sets it up again. Meanwhile it asks an address for answers, and tells what was lost.
 It refuses if no other link works. The link is set up in any case, also if this program
-is killed. It needs root on the node.
+is interrupted or killed. It needs root on the node.
 
 Exit status: 0 if the bond failed over in time, 1 if it did not, 2 if that is not known.
 `
@@ -111,7 +112,9 @@ func runDrill(flags *flag.FlagSet, of drilled, r delegate.DrillRequest, target, 
 	if r.Key, err = of.find(host.Store); err != nil {
 		return delegate.Drill{}, err
 	}
-	return host.Drill(context.Background(), r)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	return host.Drill(ctx, r)
 }
 
 // find returns the key of the one bond that is meant.
