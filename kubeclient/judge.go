@@ -209,7 +209,7 @@ func (j Judge) containers(pod *corev1.Pod, elements []Element, r Resolver, enoug
 		}
 	}
 	all := Container{Resources: map[string][]string{}, Requests: map[string][]string{}}
-	for _, c := range pod.Spec.Containers {
+	for _, c := range running(pod) {
 		for _, name := range slices.Sorted(maps.Keys(c.Resources.Limits)) {
 			if count := c.Resources.Limits[name]; strings.Contains(string(name), "/") {
 				give(all.Resources, string(name), int(min(count.Value(), maxNetworks*netconf.MaxLinks)))

@@ -18,15 +18,20 @@ import (
 // are taken: first the init containers that keep running, then the others.
 func ContainerOrder(pod *corev1.Pod) []string {
 	var names []string
-	for _, c := range pod.Spec.InitContainers {
-		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
-			names = append(names, c.Name)
-		}
-	}
-	for _, c := range pod.Spec.Containers {
+	for _, c := range running(pod) {
 		names = append(names, c.Name)
 	}
 	return names
+}
+
+// running returns the containers that run as long as the pod does, in ContainerOrder.
+func running(pod *corev1.Pod) (all []corev1.Container) {
+	for _, c := range pod.Spec.InitContainers {
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			all = append(all, c)
+		}
+	}
+	return append(all, pod.Spec.Containers...)
 }
 
 // inOrder sorts containers by order. Those not in it follow, sorted by name.

@@ -107,12 +107,18 @@ func add(t *testing.T, s *Set, p *pod) []code.Code {
 	}
 	devices := kubeclient.Container{Name: "app", Resources: map[string][]string{}, Requests: map[string][]string{}}
 	kind := 0
-	for name, count := range p.Spec.Containers[0].Resources.Limits {
-		kind++
-		for i := range count.Value() {
-			vf := fmt.Sprintf("0008:%02x:%02x.0", kind, i)
-			card(vf)
-			devices.Resources[string(name)] = append(devices.Resources[string(name)], vf)
+	order := kubeclient.ContainerOrder(&p.Pod)
+	for _, c := range append(p.Spec.InitContainers, p.Spec.Containers...) {
+		if !slices.Contains(order, c.Name) {
+			continue
+		}
+		for name, count := range c.Resources.Limits {
+			kind++
+			for i := range count.Value() {
+				vf := fmt.Sprintf("0008:%02x:%02x.0", kind, i)
+				card(vf)
+				devices.Resources[string(name)] = append(devices.Resources[string(name)], vf)
+			}
 		}
 	}
 	if len(p.Spec.ResourceClaims) > 0 { // whose devices only the API knows
