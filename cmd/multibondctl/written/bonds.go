@@ -3,6 +3,7 @@ package written
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -72,13 +73,26 @@ func (s *Set) migratePod(m *Migration, p *pod) {
 			links = append(links, link)
 			gone[l.Name] = true
 		}
-		m.add(n.Object, n.Namespace, n.ObjectMeta.Name+bondSuffix, s.bondFields(m, n, b, links))
+		renamed[e.Interface] = s.addBond(m, n, s.bondFields(m, n, b, links))
 		m.unused("NAD " + n.Object.Name)
-		renamed[e.Interface] = n.ObjectMeta.Name + bondSuffix
 		m.note(p.Object, "%s: network-status has one entry with the bond, in place of one for each network", e.Interface)
 	}
 	if len(renamed) > 0 {
 		s.rewrite(m, p, elements, gone, renamed)
+	}
+}
+
+// addBond adds the NAD of a bond, and returns its name. The links are those of a pod: pods with
+// other links get another NAD.
+func (s *Set) addBond(m *Migration, n *nad, config fields) (name string) {
+	name = n.ObjectMeta.Name + bondSuffix
+	for i := 2; ; i++ {
+		config.set("name", name)
+		there := s.in(n.Namespace, name)
+		if (there == nil || there.Spec.Config == config.String()+"\n") && m.add(n.Object, n.Namespace, name, config) {
+			return name
+		}
+		name = fmt.Sprintf("%s%s-%d", n.ObjectMeta.Name, bondSuffix, i)
 	}
 }
 
@@ -114,7 +128,7 @@ func (s *Set) linkOf(m *Migration, e kubeclient.Element) (link fields, is bool) 
 // bondFields returns the configuration of the new network.
 func (s *Set) bondFields(m *Migration, n *nad, b *bondCNI, links []fields) (out fields) {
 	out.set("cniVersion", cmp.Or(textOf(b.rest["cniVersion"]), "1.0.0"))
-	out.set("name", n.ObjectMeta.Name+bondSuffix)
+	out.set("name", "") // addBond sets it
 	out.set("type", "multibond")
 	mode := cmp.Or(textOf(b.rest[bond.Mode]), bond.ActiveBackup)
 	for _, key := range []string{bond.Mode, bond.Miimon, bond.FailOverMac, bond.MTU, "allSlavesActive", "tlbDynamicLb", "xmitHashPolicy"} {

@@ -102,18 +102,20 @@ func (m *Migration) unused(what string) {
 	}
 }
 
-// add adds a NAD that is new, once.
-func (m *Migration) add(from Object, namespace, name string, config fields) {
+// add adds a NAD that is new, once. It returns false if another one has its name.
+func (m *Migration) add(from Object, namespace, name string, config fields) bool {
 	of := Object{Place: from.Place, Kind: "NAD", Name: namespace + "/" + name}
-	if slices.ContainsFunc(m.Changes, func(c Change) bool { return c.Kind == of.Kind && c.Name == of.Name }) {
-		return
-	}
-	n := map[string]any{
+	n := asYAML(map[string]any{
 		"apiVersion": nettypes.SchemeGroupVersion.String(), "kind": "NetworkAttachmentDefinition",
 		"metadata": map[string]any{"name": name, "namespace": namespace},
 		"spec":     map[string]any{"config": config.String() + "\n"},
+	})
+	i := slices.IndexFunc(m.Changes, func(c Change) bool { return c.Kind == of.Kind && c.Name == of.Name })
+	if i >= 0 {
+		return m.Changes[i].New == n
 	}
-	m.Changes = append(m.Changes, Change{of, "", asYAML(n)})
+	m.Changes = append(m.Changes, Change{of, "", n})
+	return true
 }
 
 // asYAML returns a value as YAML. It can be encoded.
@@ -133,7 +135,14 @@ type field struct {
 	value any
 }
 
-func (f *fields) set(key string, value any) { *f = append(*f, field{key, value}) }
+// set sets a key, in its place if there is one already.
+func (f *fields) set(key string, value any) {
+	if i := slices.IndexFunc(*f, func(one field) bool { return one.key == key }); i >= 0 {
+		(*f)[i].value = value
+		return
+	}
+	*f = append(*f, field{key, value})
+}
 
 // String returns the object with a line for each key, and for each of several links.
 func (f fields) String() string {
