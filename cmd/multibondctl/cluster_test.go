@@ -19,7 +19,7 @@ import (
 
 // resources maps the kinds of objects in scripts to what the API server calls them.
 var resources = map[string]string{"Pod": kubefake.Pods, "DaemonSet": kubefake.Sets, "Event": kubefake.Events, "NetworkAttachmentDefinition": kubefake.NADs,
-	"Deployment": kubefake.Deployments, "ConfigMap": kubefake.ConfigMaps}
+	"Deployment": kubefake.Deployments, "ReplicaSet": kubefake.ReplicaSets, "ConfigMap": kubefake.ConfigMaps}
 
 // scriptCluster is the API server of a script.
 const scriptCluster = "cluster"

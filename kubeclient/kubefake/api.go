@@ -39,6 +39,7 @@ const (
 	Leases = "leases"
 
 	Deployments = "deployments"
+	ReplicaSets = "replicasets"
 	ConfigMaps  = "configmaps"
 )
 
@@ -178,9 +179,9 @@ func (f *API) tell(resource string, c change) {
 }
 
 var (
-	kinds = map[string]string{Pods: "Pod", NADs: "NetworkAttachmentDefinition", Events: "Event", Claims: "ResourceClaim", Slices: "ResourceSlice", Sets: "DaemonSet", Leases: "Lease", Deployments: "Deployment", ConfigMaps: "ConfigMap"}
+	kinds = map[string]string{Pods: "Pod", NADs: "NetworkAttachmentDefinition", Events: "Event", Claims: "ResourceClaim", Slices: "ResourceSlice", Sets: "DaemonSet", Leases: "Lease", Deployments: "Deployment", ReplicaSets: "ReplicaSet", ConfigMaps: "ConfigMap"}
 
-	versions = map[string]string{Pods: "v1", NADs: "k8s.cni.cncf.io/v1", Events: "v1", Claims: "resource.k8s.io/v1", Slices: "resource.k8s.io/v1", Sets: "apps/v1", Leases: "coordination.k8s.io/v1", Deployments: "apps/v1", ConfigMaps: "v1"}
+	versions = map[string]string{Pods: "v1", NADs: "k8s.cni.cncf.io/v1", Events: "v1", Claims: "resource.k8s.io/v1", Slices: "resource.k8s.io/v1", Sets: "apps/v1", Leases: "coordination.k8s.io/v1", Deployments: "apps/v1", ReplicaSets: "apps/v1", ConfigMaps: "v1"}
 )
 
 // Merge applies a JSON merge patch (RFC 7396) to a copy of old.

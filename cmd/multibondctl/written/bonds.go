@@ -36,17 +36,22 @@ func bondCNIOf(n *nad) *bondCNI {
 // migrateBonds makes one network of a bond of bond-cni and of the networks that are its links,
 // for each pod that has them.
 func (s *Set) migrateBonds(m *Migration) {
+	needed := map[string]bool{}
 	for i := range s.pods {
-		s.migratePod(m, &s.pods[i])
+		for _, e := range s.migratePod(m, &s.pods[i]) {
+			needed["NAD "+e.Network.String()] = true
+		}
 	}
+	m.Unused = slices.DeleteFunc(m.Unused, func(what string) bool { return needed[what] })
 }
 
-func (s *Set) migratePod(m *Migration, p *pod) {
+// migratePod returns the networks that the pod still needs.
+func (s *Set) migratePod(m *Migration, p *pod) (kept []kubeclient.Element) {
 	annotation := p.Annotations[kubeclient.NetworksAnnotation]
 	elements, err := kubeclient.ParseNetworks(annotation, p.Namespace, []string{"eth0"})
 	if err != nil {
 		m.problem(p.Object, "%v", err)
-		return
+		return nil
 	}
 	gone, renamed := map[string]bool{}, map[string]string{} // by interface
 	for _, e := range elements {
@@ -63,12 +68,12 @@ func (s *Set) migratePod(m *Migration, p *pod) {
 			i := slices.IndexFunc(elements, func(e kubeclient.Element) bool { return e.Interface == l.Name })
 			if i < 0 {
 				m.problem(p.Object, "the bond %s has the link %s, which no network of the pod makes", e.Interface, l.Name)
-				return
+				return elements
 			}
 			link, is := s.linkOf(m, elements[i])
 			if !is {
 				m.problem(p.Object, "network %s, which makes the link %s, is not among the files", elements[i].Network, l.Name)
-				return
+				return elements
 			}
 			links = append(links, link)
 			gone[l.Name] = true
@@ -80,6 +85,7 @@ func (s *Set) migratePod(m *Migration, p *pod) {
 	if len(renamed) > 0 {
 		s.rewrite(m, p, elements, gone, renamed)
 	}
+	return slices.DeleteFunc(elements, func(e kubeclient.Element) bool { return gone[e.Interface] || renamed[e.Interface] != "" })
 }
 
 // addBond adds the NAD of a bond, and returns its name. The links are those of a pod: pods with

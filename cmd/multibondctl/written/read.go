@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 )
@@ -30,16 +31,19 @@ func Read(names []string, stdin io.Reader, namespace string) (*Set, error) {
 	return s, nil
 }
 
-// lists are the kinds that can say which networks pods have. Pods that a controller has made
-// say it again.
-var lists = []schema.GroupVersionResource{
-	{Group: "k8s.cni.cncf.io", Version: "v1", Resource: "network-attachment-definitions"},
-	{Version: "v1", Resource: "pods"},
+var (
+	nadKind = schema.GroupVersionResource{Group: "k8s.cni.cncf.io", Version: "v1", Resource: "network-attachment-definitions"}
+	podKind = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+)
+
+// owners are the kinds that pods are made from. Each comes after those that own it.
+var owners = []schema.GroupVersionResource{
 	{Group: "apps", Version: "v1", Resource: "deployments"},
 	{Group: "apps", Version: "v1", Resource: "daemonsets"},
 	{Group: "apps", Version: "v1", Resource: "statefulsets"},
-	{Group: "batch", Version: "v1", Resource: "jobs"},
+	{Group: "apps", Version: "v1", Resource: "replicasets"},
 	{Group: "batch", Version: "v1", Resource: "cronjobs"},
+	{Group: "batch", Version: "v1", Resource: "jobs"},
 }
 
 var configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
@@ -54,13 +58,14 @@ func FromCluster(ctx context.Context, config *rest.Config) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{Whole: true}
-	for i, kind := range lists {
-		err := s.list(ctx, client, kind)
-		if err != nil && i < needed {
+	s := &Set{Whole: true, read: map[types.UID]bool{}}
+	for _, kind := range owners {
+		s.cannot(kind.Resource, s.list(ctx, client, kind))
+	}
+	for _, kind := range []schema.GroupVersionResource{nadKind, podKind} {
+		if err := s.list(ctx, client, kind); err != nil {
 			return nil, fmt.Errorf("%s: %w", kind.Resource, err)
 		}
-		s.cannot(kind.Resource, err)
 	}
 	s.cannot("the cluster's configuration", s.addCluster(ctx, client))
 	return s, s.addForeign(ctx, client)
@@ -82,9 +87,6 @@ func (s *Set) addForeign(ctx context.Context, client dynamic.Interface) error {
 	}
 	return nil
 }
-
-// needed is how many of lists there must be.
-const needed = 2
 
 // cannot notes what cannot be seen.
 func (s *Set) cannot(what string, err error) {
@@ -118,7 +120,7 @@ func (s *Set) list(ctx context.Context, client dynamic.Interface, kind schema.Gr
 			return err
 		}
 		for _, item := range page.Items {
-			if isRepeated(item) {
+			if hasEnded(item) || kind != nadKind && s.isRepeated(item) {
 				continue
 			}
 			if err := s.addItem(item); err != nil {
@@ -131,12 +133,18 @@ func (s *Set) list(ctx context.Context, client dynamic.Interface, kind schema.Gr
 	}
 }
 
-// isRepeated reports whether an object needs no look: what it was made from is looked at, or
-// it has ended.
-func isRepeated(item unstructured.Unstructured) bool {
+// hasEnded reports whether an object is a pod that has ended.
+func hasEnded(item unstructured.Unstructured) bool {
 	phase, _, _ := unstructured.NestedString(item.Object, "status", "phase")
-	ended := phase == string(corev1.PodSucceeded) || phase == string(corev1.PodFailed)
-	return metav1.GetControllerOf(&item) != nil || ended
+	return item.GetKind() == "Pod" && (phase == string(corev1.PodSucceeded) || phase == string(corev1.PodFailed))
+}
+
+// isRepeated reports whether what an object was made from, or what that was made from, has
+// been read. It notes that the object is read.
+func (s *Set) isRepeated(item unstructured.Unstructured) bool {
+	s.read[item.GetUID()] = true
+	owner := metav1.GetControllerOf(&item)
+	return owner != nil && owner.UID != "" && s.read[owner.UID]
 }
 
 func (s *Set) addItem(item unstructured.Unstructured) error {
@@ -154,15 +162,15 @@ func OnePod(ctx context.Context, config *rest.Config, namespace, name string) (*
 		return nil, err
 	}
 	s := &Set{Whole: true}
-	pod, err := client.Resource(lists[1]).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+	pod, err := client.Resource(podKind).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil, err
 	}
 	if err := s.addItem(*pod); err != nil {
 		return nil, err
 	}
-	if err := s.list(ctx, client, lists[0]); err != nil {
-		return nil, fmt.Errorf("%s: %w", lists[0].Resource, err)
+	if err := s.list(ctx, client, nadKind); err != nil {
+		return nil, fmt.Errorf("%s: %w", nadKind.Resource, err)
 	}
 	s.cannot("the cluster's configuration", s.addCluster(ctx, client))
 	return s, nil

@@ -35,7 +35,8 @@ type Set struct {
 	// namespaces that have some here.
 	Whole bool
 
-	unseen []string // what could not be read, and why
+	unseen []string           // what could not be read, and why
+	read   map[types.UID]bool // what was read of a cluster, or is made from it
 }
 
 // Object is where something is written.
