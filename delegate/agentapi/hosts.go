@@ -61,7 +61,7 @@ type hostsText struct {
 // ReadHosts reads a file of hosts. If there is none, the error is compatible with
 // errors.Is(err, fs.ErrNotExist).
 func ReadHosts(name string) (Hosts, error) {
-	raw, err := atomicfile.Read(name, maxHostsFile)
+	raw, err := atomicfile.ReadRegular(name, maxHostsFile)
 	if err != nil {
 		return Hosts{}, err
 	}

@@ -5,15 +5,26 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 )
 
 // ErrTooLarge is returned for a file that is larger than the limit.
 var ErrTooLarge = errors.New("it is too large")
 
-// Read reads a regular file of at most most bytes. It follows no link in its place, and does
-// not wait for a FIFO. If it is larger, the error is compatible with
+// Read reads a file of at most most bytes. If it is larger, the error is compatible with
 // errors.Is(err, ErrTooLarge).
 func Read(name string, most int64) ([]byte, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return readFile(file, most)
+}
+
+// ReadRegular is Read for a file that somebody less trusted writes: it follows no link in its
+// place, and does not wait for a FIFO.
+func ReadRegular(name string, most int64) ([]byte, error) {
 	file, err := open(name)
 	if err != nil {
 		return nil, err
@@ -22,9 +33,13 @@ func Read(name string, most int64) ([]byte, error) {
 	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
 		return nil, cmp.Or(err, fmt.Errorf("%s: it is no regular file", name))
 	}
+	return readFile(file, most)
+}
+
+func readFile(file *os.File, most int64) ([]byte, error) {
 	data, err := ReadAll(file, most)
 	if errors.Is(err, ErrTooLarge) {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", file.Name(), err)
 	}
 	return data, err
 }
