@@ -127,7 +127,7 @@ func (m Machine) kernel() string {
 // plugins returns the plugins that networks use, with their versions, and which are missing.
 // used has the networks of each type. A link is there although its target is not: on k3s, it
 // is outside of what the agent mounts.
-func (m Machine) plugins(used map[string][]string) (out []PluginReport, err error) {
+func (m Machine) plugins(used map[string][]string) (out []PluginReport, wrong error) {
 	if _, err := fs.Stat(m.Bin, "."); err != nil {
 		return nil, err
 	}
@@ -139,12 +139,12 @@ func (m Machine) plugins(used map[string][]string) (out []PluginReport, err erro
 			slices.Sort(networks)
 			out = append(out, PluginReport{Name: name, Missing: true, Networks: slices.Compact(networks)})
 		case err != nil:
-			return out, err
+			wrong = errors.Join(wrong, err)
 		default:
 			out = append(out, PluginReport{Name: name, Version: m.versionOf(name)})
 		}
 	}
-	return out, nil
+	return out, wrong
 }
 
 // versionOf returns the version that Go's linker has noted in a plugin, or "".
@@ -185,16 +185,24 @@ type configTypes struct {
 }
 
 // neededPlugins returns the types of the plugins that a network's configuration needs. A bond's
-// links are sriov-cni's if it names no other delegate.
+// links are sriov-cni's if it names no other delegate. What cannot be the name of a file is no
+// plugin's type: anybody who may create a NAD writes it.
 func neededPlugins(config string) (types []string) {
 	var top configTypes
 	if json.Unmarshal([]byte(config), &top) != nil {
 		return nil
 	}
 	top.collect(&types)
-	types = slices.DeleteFunc(types, func(t string) bool { return t == "" })
+	types = slices.DeleteFunc(types, func(t string) bool { return !isFileName(t) })
 	slices.Sort(types)
 	return slices.Compact(types)
+}
+
+// maxFileName is the most bytes of a file's name in Linux (NAME_MAX).
+const maxFileName = 255
+
+func isFileName(name string) bool {
+	return name != "." && len(name) <= maxFileName && fs.ValidPath(name) && !strings.ContainsAny(name, "/\x00")
 }
 
 func (c configTypes) collect(into *[]string) {

@@ -45,7 +45,8 @@ type PluginReport struct {
 	Name     string   `json:"name"`
 	Version  string   `json:"version,omitempty"` // if the file tells
 	Missing  bool     `json:"missing,omitempty"`
-	Networks []string `json:"networks,omitempty"` // that use it, if it is missing
+	Networks []string `json:"networks,omitempty"` // that use it, if it is missing: the first few
+	More     int      `json:"more,omitempty"`     // how many more networks use it
 }
 
 // PFReport is a NIC that can have VFs.

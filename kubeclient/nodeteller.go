@@ -14,12 +14,7 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-const (
-	nodeEvery = 15 * time.Second
-	// maxNodeReport is the most bytes of a report. The API server allows 256 KiB for all
-	// annotations of a pod.
-	maxNodeReport = 192 << 10
-)
+const nodeEvery = 15 * time.Second
 
 // nodeTeller keeps the annotation of the agent's own pod as the node is. It looks every
 // nodeEvery, and sends one PATCH if something has changed.
@@ -61,25 +56,6 @@ func (n *nodeTeller) tell(ctx context.Context) {
 	n.told = text
 }
 
-// encodeReport returns the text of a report. One that is too large loses what is least
-// asked for.
-func encodeReport(r NodeReport) string {
-	text := strictjson.Encode(r)
-	if len(text) <= maxNodeReport {
-		return string(text)
-	}
-	r.Unseen = append(r.Unseen, fmt.Sprintf("the steps and warnings of %d bonds: the report would be too large", len(r.Bonds)))
-	r.Bonds = slices.Clone(r.Bonds)
-	for i := range r.Bonds {
-		r.Bonds[i].Steps, r.Bonds[i].Warnings, r.Bonds[i].Planned = nil, nil, nil
-	}
-	if text = strictjson.Encode(r); len(text) > maxNodeReport {
-		r.Bonds = nil
-		text = strictjson.Encode(r)
-	}
-	return string(text)
-}
-
 // look returns how the node is. What it cannot see, it says.
 func (n *nodeTeller) look(ctx context.Context) NodeReport {
 	r := NodeReport{Version: n.version, Kernel: n.machine.kernel(), Bonding: n.machine.hasBonding(), Watching: !n.watcher.blind(), Bonds: n.watcher.reports()}
@@ -91,7 +67,7 @@ func (n *nodeTeller) look(ctx context.Context) NodeReport {
 	var err error
 	r.Config, err = n.machine.config()
 	unseen("the directory of CNI configurations", err)
-	r.Plugins, err = n.plugins()
+	r.Plugins, err = n.plugins(r.Bonds)
 	unseen("the directory of CNI plugins", err)
 	var vfs []vf
 	r.PFs, vfs, err = n.machine.pfs()
@@ -128,11 +104,11 @@ func namesOf(pfs []PFReport) map[string]string {
 }
 
 // plugins returns the plugins that the cluster's networks use.
-func (n *nodeTeller) plugins() ([]PluginReport, error) {
+func (n *nodeTeller) plugins(bonds []BondReport) ([]PluginReport, error) {
 	if n.machine.Bin == nil {
 		return nil, fs.ErrNotExist
 	}
-	used := map[string][]string{"multibond": nil}
+	used := map[string][]string{bondType: nil}
 	for _, object := range n.source.nads.informer.GetStore().List() {
 		nad, is := object.(*nettypes.NetworkAttachmentDefinition)
 		if !is {
@@ -142,7 +118,21 @@ func (n *nodeTeller) plugins() ([]PluginReport, error) {
 			used[name] = append(used[name], nad.Namespace+"/"+nad.Name)
 		}
 	}
-	return n.machine.plugins(used)
+	out, err := n.machine.plugins(used)
+	return withoutUsed(out, bonds), err
+}
+
+// withoutUsed returns plugins, of which those with which a bond of the node was made are not
+// missing: the runtime has them in a directory that the agent does not see.
+func withoutUsed(plugins []PluginReport, bonds []BondReport) (out []PluginReport) {
+	for _, p := range plugins {
+		hasRun := func(b BondReport) bool { return slices.Contains(p.Networks, b.Network) }
+		if p.Missing && slices.ContainsFunc(bonds, hasRun) {
+			p = PluginReport{Name: p.Name}
+		}
+		out = append(out, p)
+	}
+	return out
 }
 
 // recordsReport counts Records. One is stale if its pod is gone at two looks: right after a

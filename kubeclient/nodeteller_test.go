@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -96,7 +98,7 @@ func TestNodeReport(t *testing.T) {
 	got := told()
 	assert.Contains(t, got.Plugins, PluginReport{Name: "sriov"})
 	assert.Contains(t, got.Plugins, PluginReport{Name: "macvlan"}, "its target cannot be seen")
-	assert.Contains(t, got.Plugins, PluginReport{Name: "tuning", Missing: true, Networks: []string{"demo/chained", "demo/followed", "demo/later", "demo/listed"}})
+	assert.Contains(t, got.Plugins, PluginReport{Name: "tuning", Missing: true, Networks: []string{"demo/chained", "demo/followed", "demo/later"}, More: 1})
 	none := 0
 	want := &NodeReport{
 		Version: "v1", Bonding: true,
@@ -156,6 +158,8 @@ func TestNeededPlugins(t *testing.T) {
 		`{"name": "l", "plugins": [{"type": "bridge", "ipam": {"type": "host-local"}}, {"type": "tuning"}]}`:          {"bridge", "host-local", "tuning"},
 		`{"type": "multibond", "links": [{"resourceName": "a/b"}], "delegate": {"vlan": 100}, "ipam": {"type": "x"}}`: {"multibond", "sriov", "x"},
 		`{`: nil,
+		`{"plugins": [{"type": "../x"}, {"type": "/x"}, {"type": "a/b"}, {"type": "."}, {"type": "a\u0000"}, {"type": "ok"}]}`: {"ok"},
+		`{"type": "` + strings.Repeat("x", 256) + `"}`: {},
 	} {
 		assert.Equal(t, want, neededPlugins(config), config)
 	}
@@ -174,6 +178,59 @@ func TestReportTooLarge(t *testing.T) {
 	assert.Len(t, got.Bonds, 110)
 	assert.Len(t, got.Unseen, 1)
 	assert.NotEmpty(t, r.Bonds[0].Warnings, "the report itself stays")
+}
+
+// TestReportIsBounded: whoever creates NADs cannot make a report large, nor hide what others
+// need to know. A report always fits.
+func TestReportIsBounded(t *testing.T) {
+	read := func(r NodeReport) (got NodeReport) {
+		text := encodeReport(r)
+		require.NoError(t, json.Unmarshal([]byte(text), &got))
+		assert.LessOrEqual(t, len(text), maxNodeReport)
+		return got
+	}
+	r := NodeReport{Plugins: []PluginReport{{Name: "sriov"}, {Name: bondType, Missing: true}}, Config: ConfigReport{Message: strings.Repeat("x", maxNodeReport)}}
+	for i := range 1000 {
+		many := slices.Repeat([]string{strings.Repeat("n", 300)}, 50)
+		r.Plugins = append(r.Plugins, PluginReport{Name: fmt.Sprintf("a%0200d", i), Missing: true, Networks: many})
+		r.Records.Aside = append(r.Records.Aside, RecordOwner{Left: strings.Repeat("l", 5000)})
+		r.Records.Stale = append(r.Records.Stale, RecordOwner{Container: "c"})
+		r.Orphans = append(r.Orphans, "0000:01:10.1 of ens1f0")
+		r.Unseen = append(r.Unseen, strings.Repeat("u", 5000))
+	}
+	got := read(r)
+	assert.Len(t, got.Plugins, maxListed+1)
+	assert.Contains(t, got.Plugins, PluginReport{Name: "sriov"})
+	assert.Contains(t, got.Plugins, PluginReport{Name: bondType, Missing: true})
+	assert.Len(t, got.Plugins[0].Networks, maxUsers)
+	assert.Equal(t, 50-maxUsers, got.Plugins[0].More)
+	assert.Len(t, got.Records.Aside, maxListed)
+	assert.Len(t, got.Records.Stale, maxListed)
+	assert.Len(t, got.Orphans, maxListed)
+	assert.Contains(t, got.Unseen, "981 of 1001 missing plugins: the report lists the first 20")
+
+	large := NodeReport{Version: "v1", Bonds: slices.Repeat([]BondReport{{Pod: strings.Repeat("p", 253)}}, 2000)}
+	got = read(large)
+	assert.Equal(t, NodeReport{Version: "v1", Unseen: []string{"2000 bonds: the report would be too large"}}, got)
+	large.PFs = slices.Repeat([]PFReport{{Name: "ens1f0"}}, 10000)
+	got = read(large)
+	assert.Equal(t, NodeReport{Version: "v1", Unseen: []string{"PFs, resources, plugins, Records and 2000 bonds: the report would be too large"}}, got)
+}
+
+// TestWrongPlugin: a plugin that cannot be looked at does not hide the others.
+func TestWrongPlugin(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(dir+"/z", nil, 0o755))
+	out, err := Machine{Bin: os.DirFS(dir)}.plugins(map[string][]string{"../x": {"demo/n"}, "z": nil})
+	require.Error(t, err)
+	assert.Equal(t, []PluginReport{{Name: "z"}}, out)
+}
+
+// TestPluginElsewhere: a plugin with which a bond of the node was made is not missing.
+func TestPluginElsewhere(t *testing.T) {
+	missing := []PluginReport{{Name: "sriov", Missing: true, Networks: []string{"demo/a", "demo/b"}}, {Name: "tuning", Missing: true, Networks: []string{"demo/c"}}}
+	got := withoutUsed(missing, []BondReport{{Network: "demo/b"}})
+	assert.Equal(t, []PluginReport{{Name: "sriov"}, missing[1]}, got)
 }
 
 // TestBondReport: in 802.3ad a link tells whether the switch answers.

@@ -128,8 +128,8 @@ func (p *picture) nodeFindings(node string, r *kubeclient.NodeReport, bonds []bo
 		say(isError, byConfig, "", "%s", r.Config.Message)
 	}
 	for _, plugin := range r.Plugins {
-		if plugin.Missing && !hasRun(plugin, r.Bonds) {
-			say(isWarning, byPlugin, "install it there, unless the runtime has it in another directory", "the CNI plugin %s is not in the node's directory of plugins; needed by %s", plugin.Name, cmp.Or(few(plugin.Networks, 3), "every bond"))
+		if plugin.Missing {
+			say(isWarning, byPlugin, "install it there, unless the runtime has it in another directory", "the CNI plugin %s is not in the node's directory of plugins; needed by %s", plugin.Name, users(plugin))
 		}
 	}
 	for _, pf := range r.PFs {
@@ -169,10 +169,12 @@ func (p *picture) nodeFindings(node string, r *kubeclient.NodeReport, bonds []bo
 	return out
 }
 
-// hasRun reports whether a bond of the node has been made with a plugin: then the runtime has
-// it in a directory that the agent does not see.
-func hasRun(plugin kubeclient.PluginReport, bonds []kubeclient.BondReport) bool {
-	return slices.ContainsFunc(bonds, func(b kubeclient.BondReport) bool { return slices.Contains(plugin.Networks, b.Network) })
+// users names networks that need a plugin.
+func users(p kubeclient.PluginReport) string {
+	if p.More > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(p.Networks, ", "), p.More)
+	}
+	return cmp.Or(strings.Join(p.Networks, ", "), "every bond")
 }
 
 func owner(r kubeclient.RecordOwner) string {
