@@ -184,7 +184,8 @@ func drillPod(d drill, v bondView, image string) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: d.agents, Name: drillLabel + "-" + strings.ReplaceAll(v.Node, ".", "-"), Labels: map[string]string{"app": drillLabel, "app.kubernetes.io/name": "multibond"}},
 		Spec: corev1.PodSpec{
-			NodeName: v.Node, HostNetwork: true, DNSPolicy: corev1.DNSDefault, RestartPolicy: corev1.RestartPolicyNever, ActiveDeadlineSeconds: &limit,
+			NodeName: v.Node, PriorityClassName: "system-node-critical", HostNetwork: true, DNSPolicy: corev1.DNSDefault, RestartPolicy: corev1.RestartPolicyNever,
+			ActiveDeadlineSeconds: &limit, TerminationGracePeriodSeconds: new(int64(30)), // to set the link up
 			AutomountServiceAccountToken: new(false), Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
 			SecurityContext: &corev1.PodSecurityContext{SELinuxOptions: &corev1.SELinuxOptions{Type: "spc_t"}},
 			Containers: []corev1.Container{{

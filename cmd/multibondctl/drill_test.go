@@ -58,6 +58,7 @@ func TestDrill(t *testing.T) {
 			assert.Equal(t, c.code, code, stderr)
 			assert.Contains(t, stdout, c.says)
 			assert.Nil(t, api.Object(kubefake.Pods, "multibond-system", "multibond-drill-n1"), "the pod stays")
+			assert.Equal(t, "system-node-critical", made["spec"].(map[string]any)["priorityClassName"], "a full node does not evict it")
 			container := made["spec"].(map[string]any)["containers"].([]any)[0].(map[string]any)
 			assert.Equal(t, "example.com/agent:v1", container["image"])
 			assert.Equal(t, []any{"-pod", "demo/web", "-ifname", "bond0", "-for", "5s", "-o", "json", "-target", "10.56.217.1"}, container["args"])
