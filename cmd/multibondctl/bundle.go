@@ -2,6 +2,7 @@ package main
 
 import (
 	"archive/tar"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -64,10 +65,11 @@ func newBundle(e *env) *cobra.Command {
 				return err
 			}
 			r := bundleReport{headerOf("Bundle"), file, b.names, p.unseen}
-			return e.print(r, func(out *page) {
+			err = e.print(r, func(out *page) {
 				out.line("%s: %d files", r.File, len(r.Holds))
 				out.unseen(r.Unseen)
 			})
+			return cmp.Or(err, notSeen(r.Unseen))
 		},
 	}
 	c.Flags().StringVarP(&file, "file", "f", "", "The `file` to write (default: multibond-TIME.tar.gz)")
@@ -113,6 +115,10 @@ func (e *env) bundle(ctx context.Context, core *coreclient.CoreV1Client, p *pict
 	b.addJSON("bonds.json", bondList{header: headerOf("BondList"), Items: p.bonds()})
 	b.addJSON("events.json", published(p.events))
 	for i := range p.agents {
+		if ctx.Err() != nil {
+			p.cannot("the logs of the other agents", context.Cause(ctx))
+			break
+		}
 		e.addLog(ctx, b, core, p, &p.agents[i])
 	}
 	e.progress("")

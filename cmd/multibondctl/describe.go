@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -76,7 +77,7 @@ func newDescribe(e *env) *cobra.Command {
 			if err := e.print(d, func(out *page) { printDescription(out, d, p.now) }); err != nil {
 				return err
 			}
-			return verdict(d.Findings)
+			return cmp.Or(verdict(d.Findings), notSeen(d.Unseen))
 		},
 	}
 	e.scopeFlags(c, &s, nil)

@@ -38,7 +38,10 @@ func newList(e *env) *cobra.Command {
 			}
 			r := bondList{header: headerOf("BondList"), Items: p.bonds(), Unseen: p.unseen}
 			r.Items = slices.DeleteFunc(append([]bondView{}, r.Items...), func(v bondView) bool { return node != "" && v.Node != node })
-			return e.print(r, func(out *page) { printBonds(out, r, s.namespace, p.now) })
+			if err := e.print(r, func(out *page) { printBonds(out, r, s.namespace, p.now) }); err != nil {
+				return err
+			}
+			return notSeen(r.Unseen)
 		},
 	}
 	e.scopeFlags(c, &s, &all)
@@ -88,6 +91,15 @@ func printBonds(out *page, r bondList, namespace string, now time.Time) {
 		out.table(rows...)
 	}
 	out.unseen(r.Unseen)
+}
+
+// notSeen returns what a command ends with that has found nothing wrong, but has not seen
+// everything.
+func notSeen(what []string) error {
+	if len(what) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s could not be found out", count(len(what), "thing"))
 }
 
 // unseen says what could not be seen.

@@ -7,6 +7,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/multibond/multibond/kubeclient"
+	"github.com/multibond/multibond/kubeclient/kubefake"
 )
 
 // TestColours: states have a colour if asked for, and columns are as wide as without.
@@ -27,6 +30,19 @@ func TestNoProgress(t *testing.T) {
 	assert.NoError(t, e.print(nil, func(p *page) { p.line("%s", p.paint("down")) }))
 	assert.Equal(t, "down\n", out.String())
 	assert.Empty(t, errs.String())
+}
+
+// TestListUnseen: a list from which something may be missing does not end well.
+func TestListUnseen(t *testing.T) {
+	api := kubefake.NewAPI(t)
+	s := newState()
+	s.put(t, api)
+	s.agents[0].Annotations[kubeclient.NodeAnnotation] = "{"
+	put(t, api, kubefake.Pods, s.agents[0].ObjectMeta, s.agents[0])
+	code, stdout, stderr := toolOn(t, api, "list")
+	assert.Equal(t, exitUnknown, code, stdout)
+	assert.Contains(t, stdout, "Not seen: node n1: ")
+	assert.Contains(t, stderr, "1 thing could not be found out")
 }
 
 // TestAgo: a clock that is ahead makes nothing older than it is, or younger than nothing.
