@@ -106,13 +106,14 @@ func (e *env) check(ctx context.Context, k checked) error {
 	if err != nil {
 		return err
 	}
-	r := checkReport{header: headerOf("Check"), Connections: []connection{}}
+	r := checkReport{header: headerOf("Check"), Connections: []connection{}, Unseen: silent(p.pods)}
 	ends := endsOf(p.pods, k.network)
 	for _, network := range slices.Sorted(maps.Keys(ends)) {
 		if len(ends[network]) < 2 {
 			r.Unseen = append(r.Unseen, fmt.Sprintf("network %s: only pod %s is on it", network, ends[network][0].name()))
 		}
-		r.Connections = append(r.Connections, connect(network, ends[network], k.from)...)
+		connections, unseen := connect(network, ends[network], k.from)
+		r.Connections, r.Unseen = append(r.Connections, connections...), append(r.Unseen, unseen...)
 	}
 	if len(r.Connections) == 0 {
 		r.Unseen = append(r.Unseen, "no two pods are on one network")
@@ -144,7 +145,7 @@ func endsOf(pods []corev1.Pod, network string) map[string][]end {
 		var entries []kubeclient.NetworkStatus
 		_ = json.Unmarshal([]byte(pod.Annotations[nettypes.NetworkStatusAnnot]), &entries)
 		for _, s := range entries {
-			if s.Default || pod.Status.Phase != corev1.PodRunning || network != "" && s.Name != network {
+			if s.Default || !isRunning(pod) || network != "" && s.Name != network {
 				continue
 			}
 			one := end{pod: pod, ifName: s.Interface, mtu: s.Mtu}
@@ -160,6 +161,25 @@ func endsOf(pods []corev1.Pod, network string) map[string][]end {
 	}
 	for network, all := range out {
 		out[network] = spread(all)
+	}
+	return out
+}
+
+// isRunning reports whether a pod runs, and does not end.
+func isRunning(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodRunning && pod.DeletionTimestamp == nil
+}
+
+// silent lists the running pods that ask for networks, and whose status has none.
+func silent(pods []corev1.Pod) (out []string) {
+	for i := range pods {
+		pod := &pods[i]
+		var entries []kubeclient.NetworkStatus
+		err := json.Unmarshal([]byte(pod.Annotations[nettypes.NetworkStatusAnnot]), &entries)
+		asks := pod.Annotations[kubeclient.NetworksAnnotation] != ""
+		if isRunning(pod) && asks && (err != nil || !slices.ContainsFunc(entries, func(s kubeclient.NetworkStatus) bool { return !s.Default })) {
+			out = append(out, fmt.Sprintf("pod %s/%s asks for networks, but its status has none", pod.Namespace, pod.Name))
+		}
 	}
 	return out
 }
@@ -185,28 +205,44 @@ func spread(all []end) (out []end) {
 }
 
 // connect returns the connections of a network: a ring, or those from one pod to all others.
-func connect(network string, ends []end, from string) (out []connection) {
-	add := func(a, b end) {
-		if a.pod == b.pod {
-			return
-		}
-		for _, address := range b.addresses {
-			if slices.ContainsFunc(a.addresses, func(own netip.Addr) bool { return own.Is4() == address.Is4() }) {
-				out = append(out, connection{
-					Network: network, From: a.name(), FromNode: a.pod.Spec.NodeName, Interface: a.ifName,
-					To: b.name(), ToNode: b.pod.Spec.NodeName, Address: address.String(), MTU: a.mtu, pod: a.pod,
-				})
-			}
-		}
-	}
+// In the ring, what has no address of the family of its neighbour is left out. It also returns
+// what cannot be checked.
+func connect(network string, ends []end, from string) (out []connection, unseen []string) {
 	for i, a := range ends {
 		switch {
 		case from == "" && len(ends) > 1:
-			add(a, ends[(i+1)%len(ends)])
+			found := false
+			for k := 1; k < len(ends) && !found; k++ {
+				ways := waysTo(network, a, ends[(i+k)%len(ends)])
+				out, found = append(out, ways...), len(ways) > 0
+			}
+			if !found {
+				unseen = append(unseen, fmt.Sprintf("network %s: no other pod has an address of a family that %s %s has", network, a.name(), a.ifName))
+			}
 		case from == a.pod.Name || from == a.name():
 			for _, b := range ends {
-				add(a, b)
+				ways := waysTo(network, a, b)
+				out = append(out, ways...)
+				if len(ways) == 0 && a.pod != b.pod {
+					unseen = append(unseen, fmt.Sprintf("network %s: %s %s and %s %s have no addresses of one family", network, a.name(), a.ifName, b.name(), b.ifName))
+				}
 			}
+		}
+	}
+	return out, unseen
+}
+
+// waysTo returns the connections from an interface to the addresses of one of another pod.
+func waysTo(network string, a, b end) (out []connection) {
+	if a.pod == b.pod {
+		return nil
+	}
+	for _, address := range b.addresses {
+		if slices.ContainsFunc(a.addresses, func(own netip.Addr) bool { return own.Is4() == address.Is4() }) {
+			out = append(out, connection{
+				Network: network, From: a.name(), FromNode: a.pod.Spec.NodeName, Interface: a.ifName,
+				To: b.name(), ToNode: b.pod.Spec.NodeName, Address: address.String(), MTU: a.mtu, pod: a.pod,
+			})
 		}
 	}
 	return out
@@ -300,6 +336,8 @@ func (r checkReport) verdict() error {
 		return fmt.Errorf("%s could not be checked", count(number[resultUnknown], "connection"))
 	case len(r.Connections) == 0:
 		return fmt.Errorf("nothing could be checked: %s", strings.Join(r.Unseen, "; "))
+	case len(r.Unseen) > 0:
+		return notSeen(r.Unseen)
 	}
 	return nil
 }

@@ -15,9 +15,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
+	"github.com/multibond/multibond/kubeclient"
 	"github.com/multibond/multibond/kubeclient/kubefake"
 )
 
@@ -35,17 +37,24 @@ func TestRing(t *testing.T) {
 	pods = append(pods, onNode("demo", "none", "n1"))
 	ended := attached("ended", "n1", "10.0.0.9")
 	ended.Status.Phase = corev1.PodSucceeded
-	ends := endsOf(append(pods, ended), "")
+	ending := attached("ending", "n1", "10.0.0.8")
+	ending.DeletionTimestamp = new(metav1.NewTime(noon))
+	ends := endsOf(append(pods, ended, ending), "")
 	require.Len(t, ends, 1)
+	var unseen []string
 	ways := func(from string) (out []string) {
-		for _, c := range connect("demo/net", ends["demo/net"], from) {
+		var all []connection
+		all, unseen = connect("demo/net", ends["demo/net"], from)
+		for _, c := range all {
 			out = append(out, strings.TrimPrefix(c.From, "demo/")+" "+strings.TrimPrefix(c.To, "demo/"))
 		}
 		return out
 	}
-	assert.Equal(t, []string{"a1 b1", "a2 b2", "b2 a1"}, ways(""), "six has no address of their family")
+	assert.Equal(t, []string{"a1 b1", "b1 a2", "a2 b2", "b2 a1"}, ways(""), "six has no address of their family")
+	assert.Equal(t, []string{"network demo/net: no other pod has an address of a family that demo/six bond0 has"}, unseen)
 	assert.Equal(t, []string{"b1 a1", "b1 a2", "b1 b2"}, ways("b1"))
 	assert.Equal(t, []string{"b1 a1", "b1 a2", "b1 b2"}, ways("demo/b1"))
+	assert.Equal(t, []string{"network demo/net: demo/b1 bond0 and demo/six bond0 have no addresses of one family"}, unseen)
 	assert.Empty(t, endsOf(pods, "demo/other"))
 }
 
@@ -123,4 +132,28 @@ func TestCheckNothing(t *testing.T) {
 error: nothing could be checked: network demo/net: only pod demo/a is on it; no two pods are on one network
 `
 	assert.Empty(t, cmp.Diff(want, out))
+}
+
+// TestCheckUnseen: a running pod that asks for networks and has no status of them is named,
+// and the check does not end well.
+func TestCheckUnseen(t *testing.T) {
+	api := kubefake.NewAPI(t)
+	s := newState()
+	s.pods = []corev1.Pod{attached("a", "n1", "10.0.0.1"), attached("b", "n2", "10.0.0.2"), onNode("demo", "silent", "n1")}
+	s.pods[2].Annotations = map[string]string{kubeclient.NetworksAnnotation: "net"}
+	s.putPods(t, api)
+	code, out := checkOn(t, api, func(context.Context, *corev1.Pod, []string) (executed, error) {
+		return executed{out: iputils}, nil
+	})
+	assert.Equal(t, exitUnknown, code)
+	assert.Contains(t, out, "Not seen: pod demo/silent asks for networks, but its status has none")
+}
+
+// TestContainerOf: a command is executed where kubectl exec would execute it.
+func TestContainerOf(t *testing.T) {
+	pod := corev1.Pod{}
+	pod.Spec.Containers = []corev1.Container{{Name: "proxy"}, {Name: "main"}}
+	assert.Equal(t, "proxy", containerOf(&pod))
+	pod.Annotations = map[string]string{"kubectl.kubernetes.io/default-container": "main"}
+	assert.Equal(t, "main", containerOf(&pod))
 }

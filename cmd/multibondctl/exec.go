@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -19,7 +20,14 @@ type executed struct {
 	code      int
 }
 
-// execInPod executes a command in the first container of a pod. The error says that it could
+// containerOf returns the container of a pod in which commands are executed: the one that its
+// annotation names, as for kubectl exec, or the first.
+func containerOf(pod *corev1.Pod) string {
+	const annotation = "kubectl.kubernetes.io/default-container"
+	return cmp.Or(pod.Annotations[annotation], pod.Spec.Containers[0].Name)
+}
+
+// execInPod executes a command in a container of a pod. The error says that it could
 // not be executed, or that its end is not known.
 func (e *env) execInPod(ctx context.Context, pod *corev1.Pod, command []string) (executed, error) {
 	config, err := e.flags.ToRESTConfig()
@@ -31,7 +39,7 @@ func (e *env) execInPod(ctx context.Context, pod *corev1.Pod, command []string) 
 		return executed{}, err
 	}
 	where := core.RESTClient().Post().Resource("pods").Namespace(pod.Namespace).Name(pod.Name).SubResource("exec").
-		VersionedParams(&corev1.PodExecOptions{Container: pod.Spec.Containers[0].Name, Command: command, Stdout: true, Stderr: true}, scheme.ParameterCodec).URL()
+		VersionedParams(&corev1.PodExecOptions{Container: containerOf(pod), Command: command, Stdout: true, Stderr: true}, scheme.ParameterCodec).URL()
 	old, err := remotecommand.NewSPDYExecutor(config, http.MethodPost, where)
 	if err != nil {
 		return executed{}, err
