@@ -78,38 +78,28 @@ func parseManifests(file string, text []byte) (all []manifest, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", place, err)
 		}
-		if string(raw) == "null" {
-			continue
-		}
-		some, err := itemsOf(manifest{place, raw})
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, some...)
+		all = append(all, itemsOf(manifest{place, raw})...)
 	}
 	return all, nil
 }
 
-// itemsOf returns the items of a list, or the object itself.
-func itemsOf(m manifest) (all []manifest, err error) {
+// itemsOf returns the items of a list, or the object itself. What is no object has none.
+func itemsOf(m manifest) (all []manifest) {
+	if m.raw[0] != '{' {
+		return nil
+	}
 	var list struct {
 		Kind  string
 		Items []json.RawMessage
 	}
-	if err := json.Unmarshal(m.raw, &list); err != nil {
-		return nil, fmt.Errorf("%s: is not an object: %w", m.place, err)
-	}
+	_ = json.Unmarshal(m.raw, &list) // of another form, it is no list
 	if !strings.HasSuffix(list.Kind, "List") {
-		return []manifest{m}, nil
+		return []manifest{m}
 	}
 	for _, raw := range list.Items {
-		some, err := itemsOf(manifest{m.place, raw})
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, some...)
+		all = append(all, itemsOf(manifest{m.place, raw})...)
 	}
-	return all, nil
+	return all
 }
 
 // document is a part of a text, with the line in which it begins.
@@ -129,7 +119,7 @@ func documents(text []byte) (out []document) {
 	number := 0
 	for line := range bytes.Lines(text) {
 		number++
-		if bytes.HasPrefix(line, []byte("---")) && len(bytes.TrimSpace(line)) == 3 {
+		if isSeparator(line) {
 			out, d = append(out, d), document{}
 			continue
 		}
@@ -143,6 +133,13 @@ func documents(text []byte) (out []document) {
 		d.text = append(d.text, line...)
 	}
 	return append(out, d)
+}
+
+// isSeparator reports whether a line separates documents of YAML: it may end with a comment.
+func isSeparator(line []byte) bool {
+	rest, is := bytes.CutPrefix(line, []byte("---"))
+	rest = bytes.TrimSpace(rest)
+	return is && (len(rest) == 0 || rest[0] == '#')
 }
 
 // jsonValues returns the values of a JSON text. is is false if it is not JSON.

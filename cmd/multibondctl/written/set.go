@@ -7,7 +7,9 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
@@ -72,26 +74,31 @@ func (w *Set) size() int { return len(w.nads) + len(w.pods) + len(w.clusters) }
 // meta is what tells what an object is.
 type meta struct {
 	Kind     string
-	Type     string
-	Plugins  json.RawMessage
 	Metadata metav1.ObjectMeta
-	Data     map[string]string
-	Spec     struct {
-		Template    *template
-		JobTemplate struct{ Spec struct{ Template *template } }
-	}
-	Template *template // of a PodTemplate
 }
 
-// at returns where the object has the template of its pods.
-func (o meta) at() []string {
-	switch {
-	case o.Spec.Template != nil:
-		return []string{"spec", "template"}
-	case o.Template != nil:
-		return []string{"template"}
+// ofKubernetes are the kinds of Kubernetes that have a template of pods. Its form is known.
+var ofKubernetes = []string{"Deployment", "DaemonSet", "StatefulSet", "ReplicaSet", "ReplicationController", "Job", "CronJob", "PodTemplate"}
+
+// templatePlaces are where objects have the template of their pods.
+var templatePlaces = [][]string{{"spec", "template"}, {"spec", "jobTemplate", "spec", "template"}, {"template"}}
+
+// templateIn returns the template of pods in an object, and where it is. at is nil if it has
+// none.
+func templateIn(raw json.RawMessage) (t template, at []string, err error) {
+	for _, at := range templatePlaces {
+		inner := raw
+		for _, word := range at {
+			var o map[string]json.RawMessage
+			_ = json.Unmarshal(inner, &o) // what is no object has no template
+			inner = o[word]
+		}
+		if inner != nil {
+			err := json.Unmarshal(inner, &t)
+			return t, at, err
+		}
 	}
-	return []string{"spec", "jobTemplate", "spec", "template"}
+	return t, nil, nil
 }
 
 // template is the template of pods. Other kinds than those of Kubernetes have one too, whose
@@ -102,41 +109,46 @@ type template struct {
 }
 
 // add adds an object. namespace is that of objects without one. It returns false if the
-// object is of no interest.
+// object is of no interest, whatever its form.
 func (w *Set) add(m manifest, namespace string) (bool, error) {
 	var o meta
-	if err := json.Unmarshal(m.raw, &o); err != nil {
-		return false, placed(m.place, err)
-	}
+	wrong := json.Unmarshal(m.raw, &o) // it reads the kind even then
 	o.Metadata.Namespace = cmp.Or(o.Metadata.Namespace, namespace)
 	is := Object{m.place, o.Kind, o.Metadata.Namespace + "/" + o.Metadata.Name, w.size()}
-	switch t := cmp.Or(o.Spec.Template, o.Spec.JobTemplate.Spec.Template, o.Template); {
-	case o.Kind == "NetworkAttachmentDefinition":
+	switch o.Kind {
+	case "":
+		return isConfig(m) && w.addConfig(is, m), nil
+	case "NetworkAttachmentDefinition":
 		n := nad{Object: is}
 		n.Kind = "NAD"
 		err := json.Unmarshal(m.raw, &n.NetworkAttachmentDefinition)
 		n.Namespace = o.Metadata.Namespace
 		w.nads = append(w.nads, n)
 		return true, placed(m.place, err)
-	case o.Kind == "Pod":
+	case "Pod":
 		p := pod{Object: is, future: o.Metadata.UID == "", raw: m.raw}
 		err := json.Unmarshal(m.raw, &p.Pod)
 		p.Namespace = o.Metadata.Namespace
 		w.pods = append(w.pods, p)
 		return true, placed(m.place, err)
-	case o.Kind == "MultiNicNetwork":
-		return true, placed(m.place, w.addMultiNIC(is, o.Metadata, m.raw))
-	case o.Kind == "ConfigMap":
-		return w.addConfigMap(is, o.Data), nil
-	case o.Kind == "" && (o.Type != "" || o.Plugins != nil):
-		return w.addConfig(is, m), nil
-	case t != nil:
-		p := t.pod(is, o.Metadata)
-		p.raw, p.at = m.raw, o.at()
-		w.pods = append(w.pods, p)
-		return true, nil
+	case "MultiNicNetwork":
+		return true, placed(m.place, cmp.Or(wrong, w.addMultiNIC(is, o.Metadata, m.raw)))
+	case "ConfigMap":
+		var config struct{ Data map[string]string }
+		err := json.Unmarshal(m.raw, &config)
+		return w.addConfigMap(is, config.Data), placed(m.place, cmp.Or(wrong, err))
 	}
-	return false, nil
+	t, at, err := templateIn(m.raw)
+	switch err = cmp.Or(wrong, err); {
+	case at == nil || err != nil && !slices.Contains(ofKubernetes, o.Kind):
+		return false, nil
+	case err != nil:
+		return false, placed(m.place, err)
+	}
+	p := t.pod(is, o.Metadata)
+	p.raw, p.at = m.raw, at
+	w.pods = append(w.pods, p)
+	return true, nil
 }
 
 func placed(place string, err error) error {
@@ -158,7 +170,8 @@ func (t template) pod(is Object, owner metav1.ObjectMeta) pod {
 
 // addConfigMap adds the cluster's configurations in a ConfigMap.
 func (w *Set) addConfigMap(is Object, data map[string]string) (added bool) {
-	for _, text := range data {
+	for _, key := range slices.Sorted(maps.Keys(data)) {
+		text := data[key]
 		if raw, its := clusterIn([]byte(text), ours); its {
 			w.clusters, added = append(w.clusters, clusterConfig{is, raw}), true
 		}
@@ -169,6 +182,22 @@ func (w *Set) addConfigMap(is Object, data map[string]string) (added bool) {
 
 // ours are the types of plugins that Multibond is called by.
 var ours = []string{"multibond"}
+
+// isConfig reports whether an object without a kind is a CNI configuration: by the name of its
+// file, or by its form and cniVersion.
+func isConfig(m manifest) bool {
+	var keys map[string]json.RawMessage
+	var config struct {
+		Type, CNIVersion string
+		Plugins          []struct{ Type string }
+	}
+	fits := json.Unmarshal(m.raw, &config) == nil && config.CNIVersion != ""
+	if json.Unmarshal(m.raw, &keys) != nil || keys["type"] == nil && keys["plugins"] == nil {
+		return false
+	}
+	file := m.place[:max(0, strings.LastIndex(m.place, ":"))]
+	return fits || slices.Contains([]string{".conf", ".conflist"}, filepath.Ext(file))
+}
 
 // addConfig adds a CNI configuration that is no object of Kubernetes.
 func (w *Set) addConfig(is Object, m manifest) bool {
