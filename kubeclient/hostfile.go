@@ -21,8 +21,15 @@ func (h *hosts) writeFile() error {
 		return nil
 	}
 	now := agentapi.Hosts{Self: agentapi.Self{Index: index, Node: h.node}, Hosts: []agentapi.PeerHost{}}
-	for _, p := range h.others() {
+	others, greedy := h.others()
+	for _, p := range others {
+		if p.err != nil {
+			h.log.Warn("a host does not tell its addresses", "lease", leaseName(p.Index), "node", p.Node, "error", p.err)
+		}
 		now.Hosts = append(now.Hosts, p.PeerHost)
+	}
+	for _, node := range greedy {
+		h.log.Warn("a host has so many numbers that there are no routes to it (kubectl get leases; look at its agent, then delete them)", "node", node, "most", maxNumbers)
 	}
 	return h.written.become(h.file, now)
 }

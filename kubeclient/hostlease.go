@@ -65,32 +65,46 @@ func (n nodeRef) owns(lease *coordinationv1.Lease) bool {
 	return len(owners) == 1 && string(owners[0].UID) == n.UID
 }
 
-// maxNICs is the most bytes of an annotation with NICs.
-const maxNICs = 16 << 10
+// The most bytes of an annotation with NICs, as deploy/policy.yaml has it, and of those of all
+// hosts that the cache keeps; and the most addresses of a host.
+const (
+	maxNICs      = 4 << 10
+	maxAllNICs   = 16 << 20
+	maxAddresses = 64
+)
 
-// trimLease returns a Lease with only what hosts reads.
-func trimLease(lease *coordinationv1.Lease) *coordinationv1.Lease {
-	out := &coordinationv1.Lease{ObjectMeta: trimMeta(lease.ObjectMeta, []string{nicsAnnotation}), Spec: coordinationv1.LeaseSpec{HolderIdentity: lease.Spec.HolderIdentity}}
-	if len(out.Annotations[nicsAnnotation]) > maxNICs {
-		out.Annotations = nil
+// trimLease returns a function that returns a Lease with only what hosts reads.
+func trimLease(budget *nadBudget) func(*coordinationv1.Lease) *coordinationv1.Lease {
+	return func(lease *coordinationv1.Lease) *coordinationv1.Lease {
+		out := &coordinationv1.Lease{ObjectMeta: trimMeta(lease.ObjectMeta, []string{nicsAnnotation}), Spec: coordinationv1.LeaseSpec{HolderIdentity: lease.Spec.HolderIdentity}}
+		if size := len(out.Annotations[nicsAnnotation]); size > maxNICs || !budget.take(lease.UID, size) {
+			out.Annotations = nil
+		}
+		for _, o := range lease.OwnerReferences {
+			out.OwnerReferences = append(out.OwnerReferences, metav1.OwnerReference{UID: o.UID})
+		}
+		return out
 	}
-	for _, o := range lease.OwnerReferences {
-		out.OwnerReferences = append(out.OwnerReferences, metav1.OwnerReference{UID: o.UID})
-	}
-	return out
 }
 
 // nicsOf returns the NICs that a Lease tells. What cannot be read is an error.
-func nicsOf(lease *coordinationv1.Lease) ([]agentapi.HostNIC, error) {
-	nics := []agentapi.HostNIC{}
+func nicsOf(lease *coordinationv1.Lease) (nics []agentapi.HostNIC, err error) {
+	nics = []agentapi.HostNIC{}
 	text := lease.Annotations[nicsAnnotation]
 	if text == "" {
 		return nics, nil
 	}
-	if err := json.Unmarshal([]byte(text), &nics); err != nil {
-		return []agentapi.HostNIC{}, fmt.Errorf("annotation %s: %w", nicsAnnotation, err)
+	if err = json.Unmarshal([]byte(text), &nics); err == nil {
+		addresses := 0
+		for _, n := range nics {
+			addresses += len(n.Addresses)
+		}
+		if addresses <= maxAddresses {
+			return nics, nil
+		}
+		err = fmt.Errorf("has %d addresses, want at most %d", addresses, maxAddresses)
 	}
-	return nics, nil
+	return []agentapi.HostNIC{}, fmt.Errorf("annotation %s: %w", nicsAnnotation, err)
 }
 
 // hostLeases lists and watches the Leases of all hosts.

@@ -16,6 +16,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/multibond/multibond/bond"
@@ -67,13 +68,17 @@ func newHosts(api *api, self func() nodeRef, node, namespace, file string, nics 
 		every: nicsEvery, settle: hostsSettle, conflict: conflictWait,
 	}
 	h.want = sync.OnceFunc(func() { close(h.wanted) })
-	leases, err := watch(api.hostLeases(namespace), &coordinationv1.Lease{}, trimLease, log)
+	budget := &nadBudget{left: maxAllNICs, kept: map[types.UID]int{}}
+	leases, err := watch(api.hostLeases(namespace), &coordinationv1.Lease{}, trimLease(budget), log)
 	if err != nil {
 		return nil, err
 	}
 	h.leases = leases.informer
 	handler, err := h.leases.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: h.follows(h.seen), UpdateFunc: func(_, now any) { h.follows(h.seen)(now) }, DeleteFunc: h.follows(h.gone),
+		AddFunc: h.follows(h.seen), UpdateFunc: func(_, now any) { h.follows(h.seen)(now) }, DeleteFunc: h.follows(func(l *coordinationv1.Lease) {
+			budget.release(l.UID)
+			h.gone(l)
+		}),
 	})
 	if err != nil {
 		return nil, err
@@ -167,7 +172,7 @@ func (h *hosts) take(ctx context.Context, self nodeRef, least int) (int, error) 
 	h.addTaken(taken)
 	for among := 1; ; {
 		index := h.choose(taken, among, least)
-		if held, has := h.held(self); has && (held < least || index >= least) || ctx.Err() != nil {
+		if held, has := h.held(self); has && (held < least || index >= least || h.full()) || ctx.Err() != nil {
 			return held, ctx.Err() // perhaps a request that was sent twice has succeeded the first time
 		}
 		if err := h.create(ctx, self, index); !apierrors.IsAlreadyExists(err) {
@@ -203,16 +208,23 @@ func (h *hosts) described() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading the addresses of the host: %w", err)
 	}
-	own := []agentapi.HostNIC{}
+	own, addresses := []agentapi.HostNIC{}, 0
 	for _, n := range nics {
 		global := slices.DeleteFunc(slices.Clone(n.IPs), func(ip netip.Prefix) bool { return !ip.Addr().IsGlobalUnicast() })
 		slices.SortFunc(global, netip.Prefix.Compare)
 		if len(global) > 0 {
 			own = append(own, agentapi.HostNIC{Name: n.Link.Name, Addresses: global})
+			addresses += len(global)
 		}
 	}
 	slices.SortFunc(own, func(a, b agentapi.HostNIC) int { return strings.Compare(a.Name, b.Name) })
-	return string(strictjson.Encode(own)), nil
+	text := strictjson.Encode(own)
+	for all := len(own); len(text) > maxNICs || addresses > maxAddresses; text = strictjson.Encode(own) {
+		last := own[len(own)-1]
+		h.log.Warn("other hosts do not know the addresses of a NIC: there are too many", "nic", last.Name, "nics", all)
+		own, addresses = own[:len(own)-1], addresses-len(last.Addresses)
+	}
+	return string(text), nil
 }
 
 // tell keeps the host's numbers, the annotation of its Leases and the file for keep as they

@@ -2,11 +2,14 @@ package kubeclient
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,6 +24,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/agentapi"
+	"github.com/multibond/multibond/delegate/strictjson"
 	"github.com/multibond/multibond/kubeclient/kubefake"
 )
 
@@ -101,12 +105,12 @@ func TestHostNumber(t *testing.T) {
 	got := r.api.Requests()
 	assert.Equal(t, 1, got["create leases"])
 	assert.Equal(t, 1, got["watch leases"])
-	lease := r.api.Object(leaseResource, "multibond-system", "multibond-host-0")
-	require.NotNil(t, lease)
-	assert.Equal(t, map[string]any{"holderIdentity": "n1"}, lease["spec"])
-	meta := lease["metadata"].(map[string]any)
-	assert.Equal(t, []any{map[string]any{"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "u1"}}, meta["ownerReferences"])
-	assert.Equal(t, map[string]any{"multibond.io/nics": `[{"name":"eth1","addresses":["10.0.1.1/24"]}]`}, meta["annotations"])
+	lease := kubefake.Merge(r.api.Object(leaseResource, "multibond-system", "multibond-host-0"), map[string]any{"metadata": map[string]any{"uid": nil, "resourceVersion": nil}})
+	written, err := json.Marshal(lease)
+	require.NoError(t, err)
+	want, err := os.ReadFile("testdata/lease.json") // what the policy of deploy allows, by tests/admission
+	require.NoError(t, err)
+	assert.JSONEq(t, string(want), string(written))
 	r.peers(agentapi.Hosts{Self: agentapi.Self{Index: 0, Node: "n1"}, Hosts: []agentapi.PeerHost{}})
 	assert.Equal(t, 0, r.number())
 	r.requests(map[string]int{})
@@ -388,6 +392,66 @@ func TestHostsFollow(t *testing.T) {
 	// An agent that ends after an update may write late what it has known.
 	require.NoError(t, agentapi.Hosts{Self: self, Hosts: []agentapi.PeerHost{}}.Write(r.options.HostsFile))
 	r.peers(agentapi.Hosts{Self: self, Hosts: []agentapi.PeerHost{peer(0, "n0", "10.0.1.10/24"), peer(12, "n12", "10.0.1.12/24")}})
+}
+
+// TestHostsTooMuch: what one host has in its Leases costs the others no more than a bound.
+func TestHostsTooMuch(t *testing.T) {
+	table := newHostTable("n1")
+	note := func(index int, holder string, nics string) {
+		table.seen(leaseOf(nodeRef{holder, "u"}, "multibond-system", index, nics))
+	}
+	note(0, "n0", "[]")
+	for i := range maxNumbers {
+		note(10+i, "several", "[]")
+	}
+	for i := range maxNumbers + 1 {
+		note(30+i, "greedy", "[]")
+	}
+	all, greedy := table.others()
+	assert.Len(t, all, 1+maxNumbers)
+	assert.Equal(t, []string{"greedy"}, greedy)
+
+	var many []string
+	for i := range 100 {
+		many = append(many, fmt.Sprintf("10.0.0.%d/24", i))
+	}
+	note(0, "n0", string(strictjson.Encode([]map[string]any{{"name": "eth0", "addresses": many[:50]}, {"name": "eth1", "addresses": many[50:]}})))
+	all, _ = table.others()
+	require.Error(t, all[0].err)
+	assert.Empty(t, all[0].NICs)
+
+	lease := leaseOf(nodeRef{"n0", "u"}, "multibond-system", 0, strings.Repeat("x", maxNICs))
+	budget := &nadBudget{left: maxNICs + 10, kept: map[types.UID]int{}}
+	lease.UID = "first"
+	assert.NotEmpty(t, trimLease(budget)(lease).Annotations)
+	lease.UID = "second"
+	assert.Empty(t, trimLease(budget)(lease).Annotations)
+	budget.release("first")
+	assert.NotEmpty(t, trimLease(budget)(lease).Annotations)
+	lease.Annotations[nicsAnnotation] += "x"
+	assert.Empty(t, trimLease(budget)(lease).Annotations)
+}
+
+// TestHostDescribed: a host with very many addresses tells as many as others take.
+func TestHostDescribed(t *testing.T) {
+	h := &hosts{log: slog.New(slog.DiscardHandler)}
+	h.nics = func() (all []bond.NIC, err error) {
+		for i := range 200 {
+			n := bond.NIC{Link: bond.Link{Name: fmt.Sprintf("eth%03d", i)}}
+			for j := range 2 {
+				n.IPs = append(n.IPs, netip.MustParsePrefix(fmt.Sprintf("2001:db8:1111:2222:3333:4444:%x:%x/64", i, j)))
+			}
+			all = append(all, n)
+		}
+		return all, nil
+	}
+	text, err := h.described()
+	require.NoError(t, err)
+	assert.LessOrEqual(t, len(text), maxNICs)
+	nics, err := nicsOf(leaseOf(nodeRef{}, "", 0, text))
+	require.NoError(t, err)
+	assert.Equal(t, "eth000", nics[0].Name)
+	assert.Greater(t, len(nics), 20)
 }
 
 // TestHostNumberRefused: what keeps a host from having a number is told, and tried again.

@@ -111,6 +111,13 @@ func (t *hostTable) lose(name string) {
 	}
 }
 
+// full reports whether this host has as many numbers as others take from it.
+func (t *hostTable) full() bool {
+	t.lock.Lock()
+	defer t.lock.Unlock()
+	return len(t.own) >= maxNumbers
+}
+
 // held returns the number that this host has: the lowest, if it has several.
 func (t *hostTable) held(self nodeRef) (index int, has bool) {
 	t.lock.Lock()
@@ -209,15 +216,30 @@ func (t *hostTable) choose(taken map[int]bool, among, least int) int {
 	return least
 }
 
-// others lists the other hosts that are named.
-func (t *hostTable) others() (all []peer) {
+// maxNumbers is how many numbers one host can have. It has several if it has taken lower ones
+// for networks with less room.
+const maxNumbers = 8
+
+// others lists the other hosts that are named, by their numbers, without those that have more
+// than maxNumbers, which are greedy.
+func (t *hostTable) others() (all []peer, greedy []string) {
 	t.lock.Lock()
 	defer t.lock.Unlock()
+	numbers := map[string]int{}
 	for _, p := range t.peers {
-		if p.Node != "" {
+		numbers[p.Node]++
+	}
+	for _, p := range t.peers {
+		if p.Node != "" && numbers[p.Node] <= maxNumbers {
 			all = append(all, p)
 		}
 	}
 	slices.SortFunc(all, func(a, b peer) int { return a.Index - b.Index })
-	return all
+	for node, count := range numbers {
+		if node != "" && count > maxNumbers {
+			greedy = append(greedy, node)
+		}
+	}
+	slices.Sort(greedy)
+	return all, greedy
 }

@@ -129,7 +129,11 @@ func newValidator(t testing.TB, p *admissionv1.ValidatingAdmissionPolicy) valida
 	var conditions, messages []plugincel.ExpressionAccessor
 	for _, v := range p.Spec.Validations {
 		conditions = append(conditions, &validating.ValidationCondition{Expression: v.Expression, Message: v.Message, Reason: v.Reason})
-		messages = append(messages, &validating.MessageExpressionCondition{MessageExpression: v.MessageExpression})
+		var message plugincel.ExpressionAccessor // nil: there is none
+		if v.MessageExpression != "" {
+			message = &validating.MessageExpressionCondition{MessageExpression: v.MessageExpression}
+		}
+		messages = append(messages, message)
 	}
 	compile := func(all []plugincel.ExpressionAccessor, options plugincel.OptionalVariableDeclarations) plugincel.ConditionEvaluator {
 		compiled := compiler.CompileCondition(all, options, environment.NewExpressions)

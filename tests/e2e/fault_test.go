@@ -263,6 +263,6 @@ func (s *scene) tryLeases(token string) {
 
 // leaseOf is a Lease of a holder, owned by a Node.
 func leaseOf(name, holder, owner, uid string) string {
-	return fmt.Sprintf(`{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": %q, "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": %q, "uid": %q}]},
+	return fmt.Sprintf(`{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": %q, "labels": {"app.kubernetes.io/name": "multibond", "app.kubernetes.io/component": "host"}, "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": %q, "uid": %q}]},
 		"spec": {"holderIdentity": %q}}`, name, owner, uid, holder)
 }
