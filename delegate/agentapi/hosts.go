@@ -113,6 +113,7 @@ func readPeers(raw json.RawMessage) (hosts []PeerHost, err error) {
 		Node  string
 		NICs  json.RawMessage
 	}
+	hosts = []PeerHost{}
 	err = eachOf(raw, func(p peerText) error {
 		if len(hosts) == maxHosts {
 			return fmt.Errorf("hosts has more than %d elements", maxHosts)
@@ -131,6 +132,7 @@ func readNICs(raw json.RawMessage) (nics []HostNIC, err error) {
 		Name      string
 		Addresses json.RawMessage
 	}
+	nics = []HostNIC{}
 	left := maxAddresses
 	err = eachOf(raw, func(n nicText) error {
 		if n.Name == "" || len(nics) == maxNICs {
