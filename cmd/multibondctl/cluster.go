@@ -12,6 +12,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	appsclient "k8s.io/client-go/kubernetes/typed/apps/v1"
 	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
@@ -51,6 +52,7 @@ func (e *env) clients() (*coreclient.CoreV1Client, *appsclient.AppsV1Client, err
 		return nil, nil, err
 	}
 	config.UserAgent, config.QPS = "kubectl-multibond", -1
+	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	config.WarningHandler = rest.NoWarnings{}
 	core, err := coreclient.NewForConfig(config)
 	if err != nil {
@@ -98,8 +100,20 @@ func (e *env) podsIn(ctx context.Context, core *coreclient.CoreV1Client, s scope
 	if err != nil {
 		return nil, fmt.Errorf("pods: %w", err)
 	}
-	p.pods = pods.Items
+	p.pods = withNetworks(pods.Items)
 	return p, nil
+}
+
+// withNetworks returns the pods that have networks or ask for them, and those that do not run,
+// because their networks may be why. Most pods of a cluster are none of these.
+func withNetworks(pods []corev1.Pod) (out []corev1.Pod) {
+	for _, pod := range pods {
+		a := pod.Annotations
+		if a[kubeclient.NetworksAnnotation] != "" || a[nettypes.NetworkStatusAnnot] != "" || !isRunning(&pod) {
+			out = append(out, pod)
+		}
+	}
+	return out
 }
 
 func (e *env) newPicture() *picture {
@@ -142,7 +156,7 @@ func (p *picture) readReports() {
 		if r != nil {
 			p.reports[a.Spec.NodeName] = r
 		} else if err == nil && isReady(a) {
-			p.unseen = append(p.unseen, "node "+a.Spec.NodeName+": its agent tells nothing of it yet")
+			p.unseen = append(p.unseen, "node "+a.Spec.NodeName+": its agent has not reported yet")
 		}
 	}
 }

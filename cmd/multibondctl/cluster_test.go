@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,9 @@ import (
 
 	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/multibond/multibond/kubeclient"
@@ -73,3 +77,32 @@ clusters: [{name: c, cluster: {server: "http://%s"}}]
 contexts: [{name: c, context: {cluster: c, namespace: demo}}]
 current-context: c
 `
+
+// TestLargeCluster: pods are asked for in protobuf, and those without networks are not kept.
+func TestLargeCluster(t *testing.T) {
+	var accepts string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		accepts = r.Header.Get("Accept")
+		http.Error(w, "no", http.StatusForbidden)
+	}))
+	defer server.Close()
+	code, _, _ := toolOn(t, &kubefake.API{Address: strings.TrimPrefix(server.URL, "http://")}, "list")
+	assert.Equal(t, exitUnknown, code)
+	assert.Equal(t, "application/vnd.kubernetes.protobuf,application/json", accepts)
+
+	pending := onNode("demo", "pending", "n1")
+	pending.Status.Phase = corev1.PodPending
+	kept := withNetworks([]corev1.Pod{onNode("demo", "plain", "n1"), attached("a", "n1", "10.0.0.1"), pending})
+	require.Len(t, kept, 2)
+	assert.Equal(t, []string{"a", "pending"}, []string{kept[0].Name, kept[1].Name})
+}
+
+// TestUsersOf: a bond with two links on one PF is one user of it, and PFs of other nodes with
+// the same name are others.
+func TestUsersOf(t *testing.T) {
+	bonds := []bondView{
+		{Namespace: "demo", Pod: "a", Bond: "bond0", Node: "n1", Links: []linkView{{PF: "p1"}, {PF: "p1"}}},
+		{Namespace: "demo", Pod: "b", Bond: "bond0", Node: "n2", Links: []linkView{{PF: "p1"}, {PF: "p2"}}},
+	}
+	assert.Equal(t, pfUsers{{"n1", "p1"}: {"demo/a bond0"}, {"n2", "p1"}: {"demo/b bond0"}, {"n2", "p2"}: {"demo/b bond0"}}, usersOf(bonds))
+}

@@ -76,13 +76,14 @@ func printDoctor(out *page, r doctorReport, bonds []bondView) {
 		out.line("%s      nothing is wrong", out.paint("ok"))
 	}
 	out.findings(r.Findings, len(r.Findings))
+	using := usersOf(bonds)
 	for _, n := range r.Nodes {
 		out.line("")
-		printNode(out, n, bonds)
+		printNode(out, n, using)
 	}
 }
 
-func printNode(out *page, n doctorNode, bonds []bondView) {
+func printNode(out *page, n doctorNode, of pfUsers) {
 	bonding := "not loaded (the first bond loads it)"
 	if n.Bonding {
 		bonding = "loaded"
@@ -95,7 +96,7 @@ func printNode(out *page, n doctorNode, bonds []bondView) {
 	if len(n.PFs) > 0 {
 		rows := [][]string{{"PF", "DEVICE", "DRIVER", "NUMA", "SPEED", "MTU", "CARRIER", "MODE", "VFS", "BONDS"}}
 		for _, pf := range n.PFs {
-			rows = append(rows, []string{pf.Name, pf.Device, dash(pf.Driver), optional(pf.NUMA), speed(pf.Speed), number(pf.MTU), carrier(pf), mode(pf), fmt.Sprint(pf.VFs), fmt.Sprint(len(usersOf(n.Name, pf.Name, bonds)))})
+			rows = append(rows, []string{pf.Name, pf.Device, dash(pf.Driver), optional(pf.NUMA), speed(pf.Speed), number(pf.MTU), carrier(pf), mode(pf), fmt.Sprint(pf.VFs), fmt.Sprint(len(of[onPF{n.Name, pf.Name}]))})
 		}
 		out.table(rows...)
 	}

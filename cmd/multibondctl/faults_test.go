@@ -193,6 +193,7 @@ var faults = []struct {
 		s.report.Bonds = nil
 		s.fails("")
 		s.events[0].Reason, s.events[0].Message, s.pods[1].Status.Phase = "NetworksWarned", "arpTargets is gateway, but 10.56.217.1 did not answer within 1s", corev1.PodRunning
+		s.pods[1].Annotations = s.pods[0].Annotations
 	}, "warning demo/new: arpTargets is gateway, but 10.56.217.1 did not answer", 1},
 	{"agent not ready", func(s *state) {
 		s.agents[0].Status.Conditions, s.set.Status.NumberAvailable = nil, 0
@@ -214,14 +215,14 @@ var faults = []struct {
 		s.fails("VF 0000:01:10.1 is busy")
 		s.pods[1].DeletionTimestamp = new(metav1.NewTime(noon))
 	}, "error   demo/new: it does not end: VF 0000:01:10.1 is busy", 1},
-	{"the agent does not hear", func(s *state) { s.report.Watching = false }, "unknown node n1: the agent does not hear of the node's bonds", 2},
+	{"the agent does not hear", func(s *state) { s.report.Watching = false }, "unknown node n1: the agent receives no bond events", 2},
 	{"the agent cannot see", func(s *state) { s.report.Unseen = []string{"Records: they are not mounted"} }, "unknown node n1: the agent cannot see Records: they are not mounted", 2},
 	{"a pod of which nobody tells", func(s *state) {
 		p := onNode("demo", "new", "n1")
 		p.UID, p.Status.Phase, p.Status.StartTime = "uid-new", corev1.PodPending, new(metav1.NewTime(noon.Add(-time.Hour)))
 		p.Annotations = s.pods[0].Annotations
 		s.pods = append(s.pods, p)
-	}, "unknown demo/new: it waits for its networks since 2026-11-27T11:00:00Z", 2},
+	}, "unknown demo/new: it has been waiting for its networks since 2026-11-27T11:00:00Z", 2},
 }
 
 // TestFaults: status and doctor name each fault within their first three lines. The exit

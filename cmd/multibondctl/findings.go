@@ -52,8 +52,9 @@ const (
 func (p *picture) findings() (out []finding) {
 	bonds := p.bonds()
 	out = append(out, p.agentFindings(bonds)...)
+	using := usersOf(bonds)
 	for _, node := range slices.Sorted(maps.Keys(p.reports)) {
-		out = append(out, p.nodeFindings(node, p.reports[node], bonds)...)
+		out = append(out, p.nodeFindings(node, p.reports[node], using)...)
 	}
 	for _, v := range bonds {
 		out = append(out, v.findings()...)
@@ -120,7 +121,7 @@ func (p *picture) nodesOf(bonds []bondView) []string {
 }
 
 // nodeFindings finds what is wrong with a node.
-func (p *picture) nodeFindings(node string, r *kubeclient.NodeReport, bonds []bondView) (out []finding) {
+func (p *picture) nodeFindings(node string, r *kubeclient.NodeReport, of pfUsers) (out []finding) {
 	say := func(s severity, cause int, hint, format string, args ...any) {
 		out = append(out, finding{Severity: s, Node: node, Text: fmt.Sprintf(format, args...), Hint: hint, cause: cause})
 	}
@@ -133,7 +134,7 @@ func (p *picture) nodeFindings(node string, r *kubeclient.NodeReport, bonds []bo
 		}
 	}
 	for _, pf := range r.PFs {
-		using := usersOf(node, pf.Name, bonds)
+		using := of[onPF{node, pf.Name}]
 		if pf.Carrier || len(using) == 0 && !isPooled(pf.Name, r.Resources) {
 			continue
 		}
@@ -161,7 +162,7 @@ func (p *picture) nodeFindings(node string, r *kubeclient.NodeReport, bonds []bo
 		say(isWarning, byRecord, "a process may still keep the namespace of a pod that has ended: lsns -t net on the node", "VF %s is orphaned: it is not in the host, and no pod and no Record has it", vf)
 	}
 	if !r.Watching {
-		say(isUnknown, byAgent, "wait for the next ADD or STATUS of the container runtime", "the agent does not hear of the node's bonds at present")
+		say(isUnknown, byAgent, "wait for the next ADD or STATUS of the container runtime", "the agent receives no bond events")
 	}
 	for _, u := range r.Unseen {
 		say(isUnknown, byOthers, "", "the agent cannot see %s", u)
@@ -188,11 +189,19 @@ func withDevices(devices []string) string {
 	return ", and it holds " + strings.Join(devices, ", ")
 }
 
-// usersOf returns the bonds that have a link on a PF.
-func usersOf(node, pf string, bonds []bondView) (out []string) {
+// onPF is a PF of a node.
+type onPF struct{ node, pf string }
+
+// pfUsers has the bonds that have a link on each PF.
+type pfUsers map[onPF][]string
+
+func usersOf(bonds []bondView) pfUsers {
+	out := pfUsers{}
 	for _, v := range bonds {
-		if v.Node == node && slices.Contains(v.pfs(), pf) {
-			out = append(out, v.Namespace+"/"+v.Pod+" "+v.Bond)
+		pfs := v.pfs()
+		slices.Sort(pfs)
+		for _, pf := range slices.Compact(pfs) {
+			out[onPF{v.Node, pf}] = append(out[onPF{v.Node, pf}], v.Namespace+"/"+v.Pod+" "+v.Bond)
 		}
 	}
 	return out
@@ -352,7 +361,7 @@ func (p *picture) waiting(told map[string]corev1.Event) (out []finding) {
 		if since == nil || p.now.Sub(since.Time) < patience || isSandboxed(pod) {
 			continue
 		}
-		out = append(out, finding{Severity: isUnknown, Node: pod.Spec.NodeName, Pod: pod.Namespace + "/" + pod.Name, Text: "it waits for its networks since " + since.UTC().Format(time.RFC3339), Hint: "kubectl describe pod", cause: byPod})
+		out = append(out, finding{Severity: isUnknown, Node: pod.Spec.NodeName, Pod: pod.Namespace + "/" + pod.Name, Text: "it has been waiting for its networks since " + since.UTC().Format(time.RFC3339), Hint: "kubectl describe pod", cause: byPod})
 	}
 	return out
 }

@@ -95,7 +95,7 @@ func (e *env) status(ctx context.Context, s scope) (*picture, statusReport, erro
 
 // await looks until all is well or the time is over, and returns the last look.
 func (e *env) await(ctx context.Context, s scope, timeout time.Duration) (p *picture, r statusReport, err error) {
-	const every = 2 * time.Second
+	const every = 15 * time.Second // as often as agents tell what has changed
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errors.New("the time of --timeout is over"))
 	defer cancel()
 	defer e.progress("")
