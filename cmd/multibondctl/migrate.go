@@ -28,7 +28,7 @@ func newMigrate(e *env) *cobra.Command {
 
 A bond of bond-cni over interfaces of the host needs no change: Multibond takes its
 configuration as it is. Nothing is changed here. With -o yaml the new objects are printed,
-for kubectl apply -f -.
+for kubectl apply -f -, and what differs is on standard error.
 What is new has names of its own where pods still need what is old.`,
 		Example: `  kubectl multibond migrate deploy/examples/three-attachments.yaml
   kubectl multibond migrate -A -o yaml > new.yaml`,
@@ -46,6 +46,7 @@ What is new has names of its own where pods still need what is old.`,
 			m := set.Migrate()
 			if e.output == "yaml" {
 				_, err = fmt.Fprint(e.Out, m.Manifests())
+				printAbout(&page{out: e.ErrOut}, m)
 			} else {
 				err = e.print(migrateReport{headerOf("Migration"), m}, func(p *page) { printMigration(p, m) })
 			}
@@ -67,6 +68,11 @@ func printMigration(p *page, m written.Migration) {
 	for _, c := range m.Changes {
 		p.line("%s", c.Diff())
 	}
+	printAbout(p, m)
+}
+
+// printAbout prints what there is to know of a migration.
+func printAbout(p *page, m written.Migration) {
 	p.section("What differs", func() {
 		for _, n := range m.Notes {
 			p.line("  %s %s: %s", n.Kind, n.Name, n.Text)

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/kubeclient"
 )
@@ -137,7 +139,7 @@ func (s *Set) bondFields(m *Migration, n *nad, b *bondCNI, links []fields) (out 
 	out.set("name", "") // addBond sets it
 	out.set("type", "multibond")
 	mode := cmp.Or(textOf(b.rest[bond.Mode]), bond.ActiveBackup)
-	for _, key := range []string{bond.Mode, bond.Miimon, bond.FailOverMac, bond.MTU, "allSlavesActive", "tlbDynamicLb", "xmitHashPolicy"} {
+	for _, key := range optionsOfBond {
 		raw, has := b.rest[key]
 		switch {
 		case !has || string(raw) == "null":
@@ -163,12 +165,39 @@ func (s *Set) bondFields(m *Migration, n *nad, b *bondCNI, links []fields) (out 
 	}
 	m.note(n.Object, `VFs on one PF, and VFs whose VLANs differ, are refused; "require" has the levels`)
 	out.set("links", hoisted(&out, links))
-	for _, key := range []string{"ipam", "dns"} {
+	for _, key := range keptOfBond {
 		if raw, has := b.rest[key]; has && string(raw) != "{}" {
 			out.set(key, raw)
 		}
 	}
+	m.noteLost(n, b)
 	return out
+}
+
+// optionsOfBond are the options of a bond that bond-cni reads. keptOfBond are the keys that mean
+// the same here.
+var (
+	optionsOfBond = []string{bond.Mode, bond.Miimon, bond.FailOverMac, bond.MTU, "allSlavesActive", "tlbDynamicLb", "xmitHashPolicy"}
+	keptOfBond    = []string{"ipam", "dns", "capabilities", "runtimeConfig", "args"}
+)
+
+// noteLost notes what of a NAD of bond-cni the new one does not have.
+func (m *Migration) noteLost(n *nad, b *bondCNI) {
+	read := slices.Concat(optionsOfBond, keptOfBond, []string{"cniVersion", "name", "type", "links", "linksInContainer"})
+	for _, key := range slices.Sorted(keys(b.rest)) {
+		if !slices.Contains(read, key) {
+			m.note(n.Object, "%s: is not carried over: bond-cni has no use for it", key)
+		}
+	}
+	m.noteNames(n.Object, "labels", n.Labels)
+	m.noteNames(n.Object, "annotations", n.Annotations)
+}
+
+func (m *Migration) noteNames(of Object, what string, lost map[string]string) {
+	names := slices.DeleteFunc(slices.Sorted(keys(lost)), func(name string) bool { return name == corev1.LastAppliedConfigAnnotation })
+	if len(names) > 0 {
+		m.note(of, "%s: are not carried over: %s", what, strings.Join(names, ", "))
+	}
 }
 
 // hoisted moves what all links have in common in their configuration into delegate and vlan.
@@ -219,7 +248,7 @@ func (s *Set) rewrite(m *Migration, p *pod, elements []kubeclient.Element, gone 
 	annotation := strings.TrimSpace(p.Annotations[kubeclient.NetworksAnnotation])
 	var value string
 	if annotation[0] == '[' {
-		value = rewrittenList(annotation, elements, gone, renamed)
+		value = m.rewrittenList(p, elements, gone, renamed)
 	} else {
 		var words []string
 		for _, e := range elements {
@@ -243,13 +272,18 @@ func (s *Set) rewrite(m *Migration, p *pod, elements []kubeclient.Element, gone 
 }
 
 // rewrittenList is rewrite for the JSON form.
-func rewrittenList(annotation string, elements []kubeclient.Element, gone map[string]bool, renamed map[string]string) string {
+func (m *Migration) rewrittenList(p *pod, elements []kubeclient.Element, gone map[string]bool, renamed map[string]string) string {
 	var list []map[string]json.RawMessage
-	_ = json.Unmarshal([]byte(annotation), &list) // it was parsed before
+	_ = json.Unmarshal([]byte(p.Annotations[kubeclient.NetworksAnnotation]), &list) // it was parsed before
 	var out []map[string]json.RawMessage
 	for i, one := range list {
 		e := elements[i]
 		if gone[e.Interface] {
+			for _, key := range slices.Sorted(keys(one)) {
+				if !slices.Contains([]string{"name", "namespace", "interface"}, key) {
+					m.note(p.Object, "%s: %s is not carried over: a link is no network of the pod", e.Interface, key)
+				}
+			}
 			continue
 		}
 		one["interface"], _ = json.Marshal(e.Interface)

@@ -203,13 +203,14 @@ func number(raw json.RawMessage) json.RawMessage {
 	return raw
 }
 
-// object returns a copy of an object of Kubernetes with another annotation. at leads to its
-// metadata.
+// withAnnotation returns an object of Kubernetes, and a copy with another annotation. at leads
+// to its metadata.
 func withAnnotation(raw json.RawMessage, at []string, key, value string) (before, after string, err error) {
 	var o map[string]any
 	if err := json.Unmarshal(raw, &o); err != nil {
 		return "", "", err
 	}
+	withoutServer(o)
 	before = asYAML(o)
 	inner := o
 	for _, word := range append(slices.Clone(at), "metadata", "annotations") {
@@ -221,6 +222,15 @@ func withAnnotation(raw json.RawMessage, at []string, key, value string) (before
 	}
 	inner[key] = value
 	return before, asYAML(o), nil
+}
+
+// withoutServer removes what the API server writes into an object.
+func withoutServer(o map[string]any) {
+	delete(o, "status")
+	metadata, _ := o["metadata"].(map[string]any)
+	for _, key := range []string{"uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink"} {
+		delete(metadata, key)
+	}
 }
 
 // in returns a NAD of the set, or nil.
