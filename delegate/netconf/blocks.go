@@ -49,10 +49,10 @@ var notForPods = []netip.Prefix{
 type Range struct{ First, Last netip.Addr }
 
 // Interfaces returns how many interfaces there is room for.
-func (b Blocks) Interfaces() int { return 1 << b.InterfaceBits }
+func (b Blocks) Interfaces() int { return 1 << min(max(b.InterfaceBits, 0), maxInterfaceBits) }
 
 // Hosts returns how many hosts there is room for.
-func (b Blocks) Hosts() int { return 1 << b.HostBits }
+func (b Blocks) Hosts() int { return 1 << min(max(b.HostBits, 0), maxHostBits) }
 
 // OfInterface returns the part of a subnet that interface i has on all hosts.
 func (b Blocks) OfInterface(subnet netip.Prefix, i int) netip.Prefix {

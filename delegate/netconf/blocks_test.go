@@ -190,3 +190,11 @@ func TestBlocksOfLinks(t *testing.T) {
 	_, err := ParseNetwork([]byte(`{"name": "n", "links": [{"deviceID": "0000:3b:02.0"}, {"deviceID": "0000:5e:02.0"}], "arpInterval": 100, "arpIpTarget": "gateway", `+blocks+`}`), "net1")
 	assert.EqualError(t, err, "network n: ipam: is multibond, which names no gateway, but the bond is to probe it (write the target's address)")
 }
+
+// TestBlocksOfAnything: how many there is room for can be asked of blocks that were refused.
+func TestBlocksOfAnything(t *testing.T) {
+	for bits, want := range map[int]int{-1: 1, 0: 1, 3: 8, 1 << 40: 1 << maxHostBits} {
+		assert.Equal(t, want, Blocks{HostBits: bits}.Hosts())
+		assert.Equal(t, min(want, 1<<maxInterfaceBits), Blocks{InterfaceBits: bits}.Interfaces())
+	}
+}
