@@ -87,6 +87,30 @@ func SurveyNICs(sys fs.FS, host Namespace) (nics []NIC, err error) {
 	return nics, nil
 }
 
+// SurveyAddressed lists what SurveyNICs does, and then the host's bonds and VLANs, of which
+// only the link and its addresses are set.
+func SurveyAddressed(sys fs.FS, host Namespace) ([]NIC, error) {
+	all, err := SurveyNICs(sys, host)
+	if err != nil {
+		return nil, err
+	}
+	links, err := host.Links()
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range links {
+		if l.Device != "" || l.Kind != kindBond && l.Kind != "vlan" {
+			continue
+		}
+		a, err := host.Addresses(l.Index)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, NIC{Link: l, IPs: a.IPs, Default: a.Default})
+	}
+	return all, nil
+}
+
 // readNIC reads from sysfs what there is about a link with a device.
 func readNIC(sys fs.FS, l Link) NIC {
 	device := path.Join(pciDevices, l.Device)

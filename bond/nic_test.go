@@ -49,6 +49,27 @@ func TestSurveyNICs(t *testing.T) {
 	}, got)
 }
 
+// TestSurveyAddressed: pods have interfaces on bonds and VLANs of the host too, by whose
+// addresses other hosts reach them. Bridges and the like have addresses of the node alone.
+func TestSurveyAddressed(t *testing.T) {
+	k := machine()
+	host := must(k.Host())
+	k.AddVirtual("", "vlan", "enp1s0.100")
+	k.AddVirtual("", "bridge", "cni0")
+	must(host.CreateBond("bond9", bond.Options{bond.Mode: bond.ActiveBackup}))
+	address := bond.Addresses{IPs: []netip.Prefix{netip.MustParsePrefix("10.8.0.1/24")}}
+	for _, name := range []string{"enp1s0", "enp1s0.100", "cni0", "bond9"} {
+		require.NoError(t, host.Configure(must(host.Link(name)).Index, address))
+	}
+	var got []string
+	for _, n := range must(bond.SurveyAddressed(k.Sys(), host)) {
+		if len(n.IPs) > 0 {
+			got = append(got, n.Link.Name)
+		}
+	}
+	assert.ElementsMatch(t, []string{"enp1s0", "enp1s0.100", "bond9"}, got)
+}
+
 // TestPCI reads what sysfs has of a NIC's card.
 func TestPCI(t *testing.T) {
 	k := machine()

@@ -127,12 +127,12 @@ func parse(args []string, getenv func(string) string, usage io.Writer) (o kubecl
 	return o, level, nil
 }
 
-// readNICs reads the NICs of the host.
+// readNICs reads the NICs of the host, and its bonds and VLANs.
 func readNICs(sys fs.FS) ([]bond.NIC, error) {
 	host, err := bond.System{}.Host()
 	if err != nil {
 		return nil, err
 	}
 	defer host.Close()
-	return bond.SurveyNICs(sys, host)
+	return bond.SurveyAddressed(sys, host)
 }
