@@ -1,3 +1,7 @@
+//go:build linux
+
+// The plugin, with which this compares, is Linux's.
+
 package written
 
 import (
