@@ -157,7 +157,7 @@ func (h *hosts) claim(ctx context.Context, least int) (int, error) {
 		return index, nil
 	case !has:
 		if name := h.earlier(self); name != "" {
-			return 0, fmt.Errorf("Lease %s/%s is of an earlier Node %s, with which Kubernetes collects it soon (if it stays, delete it)", h.namespace, name, h.node)
+			return 0, fmt.Errorf("the Lease %s/%s is of an earlier Node %s, with which Kubernetes collects it soon (if it stays, delete it)", h.namespace, name, h.node)
 		}
 	}
 	return h.take(ctx, self, least)
@@ -272,7 +272,7 @@ func (h *hosts) tellNICs(ctx context.Context) error {
 		if apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsInvalid(err) {
 			h.notThere(lease)
 		} else if err != nil {
-			errs = append(errs, fmt.Errorf("Lease %s/%s: %w", h.namespace, lease.Name, err))
+			errs = append(errs, fmt.Errorf("the Lease %s/%s: %w", h.namespace, lease.Name, err))
 		}
 	}
 	return errors.Join(errs...)
