@@ -33,7 +33,10 @@ the cluster's configuration (a conflist, or a ConfigMap with one). What only a n
 tell is not checked, such as whether a device exists: see plan.
 
 FILE is YAML or JSON, a directory of such files, or - for standard input. That a NAD does
-not exist is an error if the files have another NAD of its namespace.`,
+not exist is an error if the files have another NAD of its namespace.
+
+If nothing is wrong, but the cluster refuses to list something, or there is nothing to check,
+the exit code is 2.`,
 		Example: `  kubectl multibond validate deploy/ --fail-on warn
   kustomize build . | kubectl multibond validate -
   kubectl multibond validate -A`,
@@ -53,17 +56,21 @@ not exist is an error if the files have another NAD of its namespace.`,
 			}
 			r := validateReport{headerOf("Validation"), set.Report()}
 			summary := r.summary()
+			unknown := r.unknown()
 			failed := r.Errors > 0 && failOn != "never" || r.Warnings > 0 && failOn == "warn"
 			err = e.print(r, func(p *page) {
 				printFindings(p, r.Report)
-				if !failed {
+				if !failed && unknown == nil {
 					p.line("%s", summary)
 				}
 			})
-			if err == nil && failed {
+			switch {
+			case err != nil:
+				return err
+			case failed:
 				return wrong(summary)
 			}
-			return err
+			return unknown
 		},
 	}
 	c.Flags().BoolVarP(&all, "all-namespaces", "A", false, "Check all that the cluster has")
@@ -85,6 +92,17 @@ func (e *env) written(c *cobra.Command, files []string) (*written.Set, error) {
 	e.progress("reading NADs and pods")
 	defer e.progress("")
 	return written.FromCluster(c.Context(), config)
+}
+
+// unknown returns an error if it could not be found out whether all is right.
+func (r validateReport) unknown() error {
+	switch {
+	case r.Objects == 0:
+		return errors.New("there is no NAD, no pod, nothing that pods are made from, and no cluster configuration")
+	case r.Unseen > 0:
+		return fmt.Errorf("%s, but %s could not be read", r.summary(), count(r.Unseen, "kind"))
+	}
+	return nil
 }
 
 // summary counts what was found.

@@ -42,17 +42,22 @@ type Report struct {
 	Warnings  int       `json:"warnings"`
 	Findings  []Finding `json:"findings"`
 	Unchecked []string  `json:"unchecked,omitempty"`
+
+	Unseen int `json:"-"` // how many of Unchecked are of a cluster that could not be read
 }
 
 // Report judges all objects, in their order.
 func (s *Set) Report() Report {
-	r := Report{Objects: s.size(), Findings: []Finding{}, Unchecked: s.unseen}
+	r := Report{Objects: s.size(), Findings: []Finding{}, Unchecked: slices.Clone(s.unseen), Unseen: len(s.unseen)}
 	var cluster agentapi.Cluster
 	for _, c := range s.clusters {
 		read, err := netconf.ParseCluster(c.raw)
 		r.add(c.Object, Error, err)
 		r.add(c.Object, Warning, read.Warnings.Err())
 		cluster = read.Cluster
+	}
+	if s.Whole && len(s.clusters) == 0 {
+		r.Unchecked = append(r.Unchecked, "the cluster's configuration: not found in "+systemNamespace+", so its defaults are assumed")
 	}
 	judge := s.judge(cluster)
 	of := map[string][]Finding{} // by NAD
