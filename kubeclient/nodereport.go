@@ -18,7 +18,8 @@ const NodeAnnotation = "multibond.io/node"
 // NodeReport is what an agent knows of its node, for people. Within one version of its form
 // keys are added, and none is renamed or removed.
 type NodeReport struct {
-	Version   string           `json:"version"` // of the agent
+	At        *time.Time       `json:"at,omitempty"` // when it was sent
+	Version   string           `json:"version"`      // of the agent
 	Kernel    string           `json:"kernel,omitempty"`
 	Bonding   bool             `json:"bonding"`  // its module is loaded; the first bond loads it
 	Watching  bool             `json:"watching"` // the agent hears of this node's bonds
@@ -155,6 +156,13 @@ func (r Recorded) owner() RecordOwner {
 	}
 	return o
 }
+
+// The agent sends a report that has not changed again after nodeBeat, and up to a tenth less
+// or more.
+const nodeBeat = 10 * time.Minute
+
+// ReportLife is how long a report holds: two of them should have come since.
+const ReportLife = 2*nodeBeat + nodeBeat/4
 
 // ReadNodeReport returns what an agent tells of its node, or nil if its pod does not.
 func ReadNodeReport(pod *corev1.Pod) (*NodeReport, error) {

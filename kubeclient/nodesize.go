@@ -110,7 +110,7 @@ func (r NodeReport) withoutBonds() NodeReport {
 
 // stub returns as much of a report as always fits.
 func (r NodeReport) stub() NodeReport {
-	out := NodeReport{Version: r.Version, Kernel: r.Kernel, Bonding: r.Bonding, Watching: r.Watching, Config: r.Config}
+	out := NodeReport{At: r.At, Version: r.Version, Kernel: r.Kernel, Bonding: r.Bonding, Watching: r.Watching, Config: r.Config}
 	return out.lacking("PFs, resources, plugins, Records and %d bonds", len(r.Bonds))
 }
 

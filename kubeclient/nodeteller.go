@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 const nodeEvery = 15 * time.Second
 
 // nodeTeller keeps the annotation of the agent's own pod as the node is. It looks every
-// nodeEvery, and sends one PATCH if something has changed.
+// nodeEvery, and sends one PATCH if something has changed or the last is nodeBeat old.
 type nodeTeller struct {
 	own     agentapi.Pod
 	version string
@@ -28,7 +29,8 @@ type nodeTeller struct {
 	watcher *watcher
 	log     *slog.Logger
 
-	told string          // the last report that was sent
+	told string          // the last report that was sent, without its time
+	beat time.Time       // when it is sent again
 	lost map[string]bool // Records and VFs that nobody had at the last look
 }
 
@@ -44,16 +46,18 @@ func (n *nodeTeller) follow(ctx context.Context) error {
 }
 
 func (n *nodeTeller) tell(ctx context.Context) {
-	text := encodeReport(n.look(ctx))
-	if text == n.told {
+	r, now := n.look(ctx), time.Now()
+	text := encodeReport(r)
+	if text == n.told && now.Before(n.beat) {
 		return
 	}
-	patch := strictjson.Encode(map[string]any{"metadata": map[string]any{"uid": n.own.UID, "annotations": map[string]string{NodeAnnotation: text}}})
+	r.At = new(now.UTC().Truncate(time.Second))
+	patch := strictjson.Encode(map[string]any{"metadata": map[string]any{"uid": n.own.UID, "annotations": map[string]string{NodeAnnotation: encodeReport(r)}}})
 	if err := n.source.api.patchStatus(ctx, n.own, patch); err != nil {
-		n.log.WarnContext(ctx, "how the node is is not published yet; the agent tries again", "error", err)
+		n.log.WarnContext(ctx, "the node report could not be published; the agent tries again", "error", err)
 		return
 	}
-	n.told = text
+	n.told, n.beat = text, now.Add(nodeBeat*9/10+rand.N(nodeBeat/5))
 }
 
 // look returns how the node is. What it cannot see, it says.

@@ -100,8 +100,9 @@ func TestNodeReport(t *testing.T) {
 	assert.Contains(t, got.Plugins, PluginReport{Name: "macvlan"}, "its target cannot be seen")
 	assert.Contains(t, got.Plugins, PluginReport{Name: "tuning", Missing: true, Networks: []string{"demo/chained", "demo/followed", "demo/later"}, More: 1})
 	none := 0
+	require.NotNil(t, got.At)
 	want := &NodeReport{
-		Version: "v1", Bonding: true,
+		At: got.At, Version: "v1", Bonding: true,
 		Config:  ConfigReport{State: "absent", First: "20-file.conf", Message: "00-multibond.conflist is not installed on this node", OK: true},
 		Plugins: got.Plugins,
 		PFs: []PFReport{
@@ -128,6 +129,9 @@ func TestNodeReport(t *testing.T) {
 	r.api.Requests()
 	told()
 	assert.Zero(t, r.api.Requests()["patch pods"], "nothing has changed")
+	agent.node.beat = time.Now()
+	assert.False(t, told().At.Before(*got.At))
+	assert.Equal(t, 1, r.api.Requests()["patch pods"], "a report has to show that its agent still runs")
 }
 
 // TestNodeUnseen: what the agent cannot see is told, and nothing is derived from it.

@@ -64,7 +64,7 @@ func newBundle(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r := bundleReport{headerOf("Bundle"), file, b.names, p.unseen}
+			r := bundleReport{headerOf("Bundle"), file, b.names, p.allUnseen()}
 			err = e.print(r, func(out *page) {
 				out.line("%s: %d files", r.File, len(r.Holds))
 				out.unseen(r.Unseen)
@@ -122,9 +122,9 @@ func (e *env) bundle(ctx context.Context, core *coreclient.CoreV1Client, p *pict
 		e.addLog(ctx, b, core, p, &p.agents[i])
 	}
 	e.progress("")
-	if p.unseen != nil {
+	if unseen := p.allUnseen(); unseen != nil {
 		var text []byte
-		for _, u := range p.unseen {
+		for _, u := range unseen {
 			text = fmt.Appendln(text, u)
 		}
 		b.add("unseen.txt", text)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -34,6 +35,7 @@ type picture struct {
 	events  []corev1.Event // of the agents, the newest last
 	reports map[string]*kubeclient.NodeReport
 	unseen  []string
+	doubts  []finding // what is not known of single nodes
 	now     time.Time
 }
 
@@ -149,16 +151,44 @@ func (p *picture) readReports() {
 	slices.SortStableFunc(p.agents, func(a, b corev1.Pod) int {
 		return cmp.Or(cmp.Compare(a.Spec.NodeName, b.Spec.NodeName), boolCompare(isReady(&a), isReady(&b)))
 	})
+	current := map[string]bool{}
 	for i := range p.agents {
 		a := &p.agents[i]
 		r, err := kubeclient.ReadNodeReport(a)
-		p.cannot("node "+a.Spec.NodeName, err)
-		if r != nil {
-			p.reports[a.Spec.NodeName] = r
-		} else if err == nil && isReady(a) {
-			p.unseen = append(p.unseen, "node "+a.Spec.NodeName+": its agent has not reported yet")
+		switch {
+		case err != nil:
+			p.doubt(a.Spec.NodeName, err.Error())
+		case r != nil:
+			p.reports[a.Spec.NodeName], current[a.Spec.NodeName] = r, isReady(a)
+		case isReady(a):
+			p.doubt(a.Spec.NodeName, "its agent has not reported yet")
 		}
 	}
+	for _, node := range slices.Sorted(maps.Keys(p.reports)) {
+		at := p.reports[node].At
+		switch {
+		case !current[node]:
+			p.doubt(node, "its agent is not ready: what is shown of the node may be out of date")
+		case at != nil && p.now.Sub(*at) > kubeclient.ReportLife:
+			p.doubt(node, "its agent last reported "+ago(*at, p.now)+" ago: what is shown of the node may be out of date")
+		}
+	}
+}
+
+// doubt notes what is not known of a node.
+func (p *picture) doubt(node, text string) {
+	p.doubts = append(p.doubts, finding{Severity: isUnknown, Node: node, Text: text, cause: byOthers})
+}
+
+// allUnseen lists what could not be seen, of these nodes too, or of all if none is named.
+func (p *picture) allUnseen(nodes ...string) []string {
+	out := slices.Clone(p.unseen)
+	for _, d := range p.doubts {
+		if len(nodes) == 0 || slices.Contains(nodes, d.Node) {
+			out = append(out, "node "+d.Node+": "+d.Text)
+		}
+	}
+	return out
 }
 
 func boolCompare(a, b bool) int {

@@ -86,7 +86,7 @@ func newDescribe(e *env) *cobra.Command {
 
 // describe returns what is known of a pod, the only one of the picture.
 func (p *picture) describe(pod *corev1.Pod) description {
-	d := description{header: headerOf("Description"), Namespace: pod.Namespace, Pod: pod.Name, Node: pod.Spec.NodeName, Networks: pod.Annotations[kubeclient.NetworksAnnotation], Findings: []finding{}, Bonds: []describedBond{}, Unseen: p.unseen}
+	d := description{header: headerOf("Description"), Namespace: pod.Namespace, Pod: pod.Name, Node: pod.Spec.NodeName, Networks: pod.Annotations[kubeclient.NetworksAnnotation], Findings: []finding{}, Bonds: []describedBond{}, Unseen: p.allUnseen(pod.Spec.NodeName)}
 	for _, v := range p.bonds() {
 		one := describedBond{bondView: v}
 		if v.report != nil {

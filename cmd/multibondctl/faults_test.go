@@ -215,6 +215,7 @@ var faults = []struct {
 		s.fails("VF 0000:01:10.1 is busy")
 		s.pods[1].DeletionTimestamp = new(metav1.NewTime(noon))
 	}, "error   demo/new: it does not end: VF 0000:01:10.1 is busy", 1},
+	{"a report is old", func(s *state) { s.report.At = new(noon.Add(-26 * time.Minute)) }, "unknown node n1: its agent last reported 26m ago", 2},
 	{"the agent does not hear", func(s *state) { s.report.Watching = false }, "unknown node n1: the agent receives no bond events", 2},
 	{"the agent cannot see", func(s *state) { s.report.Unseen = []string{"Records: they are not mounted"} }, "unknown node n1: the agent cannot see Records: they are not mounted", 2},
 	{"a pod of which nobody tells", func(s *state) {
@@ -273,4 +274,23 @@ func TestManyBonds(t *testing.T) {
 	for _, line := range strings.Split(stdout, "\n")[21:] {
 		assert.LessOrEqual(t, len(line), 100)
 	}
+}
+
+// TestDoubts: what is not known of a node concerns that node, and is told in each list.
+func TestDoubts(t *testing.T) {
+	p := &picture{reports: map[string]*kubeclient.NodeReport{}, now: noon}
+	for _, node := range []string{"n1", "n2", "n3", "n4"} {
+		p.agents = append(p.agents, onNode("multibond-system", "agent-"+node, node))
+	}
+	p.agents[0].Annotations = map[string]string{kubeclient.NodeAnnotation: `{"watching": true}`}
+	p.agents[2].Annotations = map[string]string{kubeclient.NodeAnnotation: `{"watching": true}`}
+	p.agents[2].Status.Conditions = nil
+	p.agents[3].Annotations = map[string]string{kubeclient.NodeAnnotation: `{`}
+	p.readReports()
+	assert.Empty(t, p.doctor([]string{"n1"}).Findings)
+	found := p.doctor([]string{"n2"}).Findings
+	require.Len(t, found, 1)
+	assert.Equal(t, "its agent has not reported yet", found[0].Text)
+	assert.Equal(t, []string{"node n3: its agent is not ready: what is shown of the node may be out of date"}, p.allUnseen("n3"))
+	assert.Len(t, p.allUnseen(), 3)
 }

@@ -60,6 +60,7 @@ func (p *picture) findings() (out []finding) {
 		out = append(out, v.findings()...)
 	}
 	out = append(out, p.podFindings()...)
+	out = append(out, p.doubts...)
 	for _, u := range p.unseen {
 		out = append(out, finding{Severity: isUnknown, Text: u, cause: byOthers})
 	}

@@ -36,7 +36,7 @@ func newList(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r := bondList{header: headerOf("BondList"), Items: p.bonds(), Unseen: p.unseen}
+			r := bondList{header: headerOf("BondList"), Items: p.bonds(), Unseen: p.allUnseen()}
 			r.Items = slices.DeleteFunc(append([]bondView{}, r.Items...), func(v bondView) bool { return node != "" && v.Node != node })
 			if err := e.print(r, func(out *page) { printBonds(out, r, s.namespace, p.now) }); err != nil {
 				return err
