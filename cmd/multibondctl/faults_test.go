@@ -166,7 +166,7 @@ var faults = []struct {
 	{"agent missing", func(s *state) { s.agents, s.set.Status.NumberAvailable = nil, 0 }, "error   node n1: no agent runs there", 1},
 	{"resource over two PFs", func(s *state) { s.report.Resources[0].PFs = []string{"ens1f0", "ens2f0"} }, "warning node n1: resource intel.com/pf1 has VFs of 2 PFs: ens1f0, ens2f0", 1},
 	{"PF down", func(s *state) { s.report.PFs[1].Carrier = false; s.linkFails() }, "error   node n1: PF ens2f0 has no carrier, and demo/web bond0 has a link on it", 1},
-	{"MTU", func(s *state) { s.report.PFs[1].MTU = 1500 }, "warning demo/web: bond0: its MTU is 9000, but PF ens2f0 has 1500 (ip link set ens2f0 mtu 9000 on node n1)", 1},
+	{"MTU", func(s *state) { s.report.PFs[1].MTU = 1500 }, "warning demo/web: bond0: its MTU is 9000, but PF ens2f0 has 1500\n        (ip link set ens2f0 mtu 9000 on node n1)", 1},
 	{"VLAN", (*state).linkFails, "bond0-2 (VF 0000:02:10.0 of ens2f0) has failed, although its PF has a carrier: check switch port, VLAN", 1},
 	{"missing plugin", func(s *state) {
 		s.report.Plugins[2] = kubeclient.PluginReport{Name: "sriov", Missing: true, Networks: []string{"demo/bond-net2"}}
@@ -205,7 +205,7 @@ var faults = []struct {
 		s.linkFails()
 		s.status.Bond.Up, s.status.Links[0].State = false, "down"
 	}, "error   demo/web: bond0: no link works: bond0-1 (VF 0000:01:10.0 of ens1f0) has failed", 1},
-	{"bond deleted", func(s *state) { s.bond.State = kubeclient.BondDeleted }, "error   demo/web: bond0: its application has deleted the bond (delete the pod", 1},
+	{"bond deleted", func(s *state) { s.bond.State = kubeclient.BondDeleted }, "error   demo/web: bond0: its application has deleted the bond\n        (delete the pod", 1},
 	{"Record set aside", func(s *state) {
 		s.report.Records.Aside = []kubeclient.RecordOwner{{Container: "c1", Interface: "bond0", Left: "VF 3 keeps VLAN 100"}}
 	}, "warning node n1: a Record of container c1 bond0 was set aside: VF 3 keeps VLAN 100", 1},
@@ -245,12 +245,11 @@ func TestFaults(t *testing.T) {
 
 // lineOf returns in which line of a text words are, counted from 1, or 0.
 func lineOf(words, text string) int {
-	for i, line := range strings.Split(text, "\n") {
-		if strings.Contains(line, words) {
-			return i + 1
-		}
+	before, _, there := strings.Cut(text, words)
+	if !there {
+		return 0
 	}
-	return 0
+	return 1 + strings.Count(before, "\n")
 }
 
 // TestManyBonds: one PF that fails under many bonds is one screen, and its line is the

@@ -388,6 +388,9 @@ func verdict(all []finding) error {
 	return nil
 }
 
+// screenWidth is how long a line can be before a hint gets a line of its own.
+const screenWidth = 100
+
 // findings prints findings, at most so many.
 func (p *page) findings(all []finding, most int) {
 	for i, f := range all {
@@ -402,10 +405,14 @@ func (p *page) findings(all []finding, most int) {
 		if where != "" {
 			where += ": "
 		}
-		hint := ""
+		indent := strings.Repeat(" ", len(isWarning)+1)
+		text, hint := where+f.Text, ""
 		if f.Hint != "" {
 			hint = " (" + f.Hint + ")"
 		}
-		p.line("%s%s %s%s%s", p.paint(string(f.Severity)), strings.Repeat(" ", len(isWarning)-len(f.Severity)), where, f.Text, hint)
+		if len(indent+text+hint) > screenWidth {
+			hint = strings.Replace(hint, " ", "\n"+indent, 1)
+		}
+		p.line("%s%s %s%s", p.paint(string(f.Severity)), strings.Repeat(" ", len(isWarning)-len(f.Severity)), text, hint)
 	}
 }

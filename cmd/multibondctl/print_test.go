@@ -32,6 +32,15 @@ func TestNoProgress(t *testing.T) {
 	assert.Empty(t, errs.String())
 }
 
+// TestLongFinding: a hint that makes a finding too long for a screen is below it.
+func TestLongFinding(t *testing.T) {
+	var out bytes.Buffer
+	long := finding{Severity: isError, Node: "n1", Text: "PF ens2f0 has no carrier, and demo/web bond0 has a link on it", Hint: "check cable, transceiver and switch port"}
+	short := finding{Severity: isWarning, Node: "n1", Text: "short", Hint: "mend it"}
+	(&page{out: &out}).findings([]finding{long, short}, 2)
+	assert.Equal(t, "error   node n1: "+long.Text+"\n        (check cable, transceiver and switch port)\nwarning node n1: short (mend it)\n", out.String())
+}
+
 // TestListUnseen: a list from which something may be missing does not end well.
 func TestListUnseen(t *testing.T) {
 	api := kubefake.NewAPI(t)
