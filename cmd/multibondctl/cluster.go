@@ -298,7 +298,7 @@ func (p *picture) reported(pod *corev1.Pod) map[string]*kubeclient.BondReport {
 // view joins a bond's entry of network-status and what the agent knows. Either can be nil.
 // The status of a pod is the newer one.
 func (p *picture) view(pod *corev1.Pod, s *kubeclient.NetworkStatus, r *kubeclient.BondReport) bondView {
-	v := bondView{Namespace: pod.Namespace, Pod: pod.Name, Node: pod.Spec.NodeName, Created: pod.CreationTimestamp, report: r}
+	v := bondView{Namespace: pod.Namespace, Pod: pod.Name, Node: pod.Spec.NodeName, Created: pod.CreationTimestamp, Links: []linkView{}, report: r}
 	if r != nil {
 		v.Bond, v.Network, v.State, v.Mode, v.MTU, v.Wanted, v.Failovers, v.Warnings = r.Bond, r.Network, r.State, r.Mode, r.MTU, r.Wanted, &r.Failovers, r.Warnings
 		if r.LastFailover != nil {

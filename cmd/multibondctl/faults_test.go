@@ -293,3 +293,12 @@ func TestDoubts(t *testing.T) {
 	assert.Equal(t, []string{"node n3: its agent is not ready: what is shown of the node may be out of date"}, p.allUnseen("n3"))
 	assert.Len(t, p.allUnseen(), 3)
 }
+
+// TestNoLinks: a bond without links has an empty list of them in JSON, not null.
+func TestNoLinks(t *testing.T) {
+	pod := onNode("demo", "web", "n1")
+	v := (&picture{}).view(&pod, nil, &kubeclient.BondReport{Bond: "bond0"})
+	text, err := json.Marshal(v)
+	require.NoError(t, err)
+	assert.Contains(t, string(text), `"links":[]`)
+}
