@@ -15,10 +15,16 @@ import (
 	"github.com/multibond/multibond/delegate/strictjson"
 )
 
-const nodeEvery = 15 * time.Second
+const (
+	nodeEvery = 15 * time.Second
+	// calmLeast and calmMost are how long the agent keeps counters and allocations that have
+	// changed, after its last report.
+	calmLeast, calmMost = 2 * time.Minute, 5 * time.Minute
+)
 
 // nodeTeller keeps the annotation of the agent's own pod as the node is. It looks every
-// nodeEvery, and sends one PATCH if something has changed or the last is nodeBeat old.
+// nodeEvery, and sends one PATCH if a state has changed, or the last is nodeBeat old. Counters
+// wait until calm.
 type nodeTeller struct {
 	own     agentapi.Pod
 	version string
@@ -29,7 +35,8 @@ type nodeTeller struct {
 	watcher *watcher
 	log     *slog.Logger
 
-	told string          // the last report that was sent, without its time
+	told *NodeReport     // the last report that was sent
+	calm time.Time       // from when on counters that have changed are sent
 	beat time.Time       // when it is sent again
 	lost map[string]bool // Records and VFs that nobody had at the last look
 }
@@ -47,8 +54,7 @@ func (n *nodeTeller) follow(ctx context.Context) error {
 
 func (n *nodeTeller) tell(ctx context.Context) {
 	r, now := n.look(ctx), time.Now()
-	text := encodeReport(r)
-	if text == n.told && now.Before(n.beat) {
+	if !n.isDue(r, now) {
 		return
 	}
 	r.At = new(now.UTC().Truncate(time.Second))
@@ -57,7 +63,33 @@ func (n *nodeTeller) tell(ctx context.Context) {
 		n.log.WarnContext(ctx, "the node report could not be published; the agent tries again", "error", err)
 		return
 	}
-	n.told, n.beat = text, now.Add(nodeBeat*9/10+rand.N(nodeBeat/5))
+	n.told, n.calm, n.beat = &r, now.Add(calmLeast+rand.N(calmMost-calmLeast)), now.Add(nodeBeat*9/10+rand.N(nodeBeat/5))
+}
+
+// isDue reports whether a report is to be sent now. Plugins alone are never a reason: one NAD
+// would make the agents of all nodes send theirs at once.
+func (n *nodeTeller) isDue(r NodeReport, now time.Time) bool {
+	if n.told == nil || !now.Before(n.beat) {
+		return true
+	}
+	was := *n.told
+	was.At, was.Plugins, r.Plugins = nil, nil, nil
+	return encodeReport(was.states()) != encodeReport(r.states()) || !now.Before(n.calm) && encodeReport(was) != encodeReport(r)
+}
+
+// states returns what of a report is not a counter.
+func (r NodeReport) states() NodeReport {
+	r.Resources, r.Records.Count = nil, 0
+	r.Bonds = slices.Clone(r.Bonds)
+	for i := range r.Bonds {
+		b := &r.Bonds[i]
+		b.Failovers, b.LastFailover = 0, nil
+		b.Links = slices.Clone(b.Links)
+		for l := range b.Links {
+			b.Links[l].Failures = 0
+		}
+	}
+	return r
 }
 
 // look returns how the node is. What it cannot see, it says.

@@ -169,6 +169,41 @@ func TestNeededPlugins(t *testing.T) {
 	}
 }
 
+// TestNodeReportIsDue: a change of state is sent at once. Counters wait, and plugins, which
+// whoever creates a NAD changes on all nodes, wait for the next report.
+func TestNodeReportIsDue(t *testing.T) {
+	base := func() NodeReport {
+		return NodeReport{PFs: []PFReport{{Name: "ens1", Carrier: true}}, Resources: []ResourceReport{{Name: "intel.com/a", Devices: 8}}, Bonds: []BondReport{{State: BondUp, Links: []LinkReport{{State: "up"}}}}}
+	}
+	start := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	told := base()
+	told.At = &start
+	n := &nodeTeller{told: &told, calm: start.Add(calmLeast), beat: start.Add(nodeBeat)}
+	for _, change := range []struct {
+		name                   string
+		do                     func(*NodeReport)
+		now, whenCalm, nextOne bool
+	}{
+		{"nothing", func(*NodeReport) {}, false, false, true},
+		{"carrier", func(r *NodeReport) { r.PFs[0].Carrier = false }, true, true, true},
+		{"state", func(r *NodeReport) { r.Bonds[0].State = BondDown }, true, true, true},
+		{"link", func(r *NodeReport) { r.Bonds[0].Links[0].State = "down" }, true, true, true},
+		{"new bond", func(r *NodeReport) { r.Bonds = append(r.Bonds, BondReport{Bond: "bond1"}) }, true, true, true},
+		{"stale", func(r *NodeReport) { r.Records.Stale = []RecordOwner{{Container: "c"}} }, true, true, true},
+		{"allocated", func(r *NodeReport) { r.Resources[0].Allocated = 1 }, false, true, true},
+		{"records", func(r *NodeReport) { r.Records.Count = 1 }, false, true, true},
+		{"failures", func(r *NodeReport) { r.Bonds[0].Links[0].Failures = 1 }, false, true, true},
+		{"failovers", func(r *NodeReport) { r.Bonds[0].Failovers, r.Bonds[0].LastFailover = 1, &start }, false, true, true},
+		{"plugins", func(r *NodeReport) { r.Plugins = []PluginReport{{Name: "x", Missing: true}} }, false, false, true},
+	} {
+		r := base()
+		change.do(&r)
+		assert.Equal(t, change.now, n.isDue(r, start.Add(nodeEvery)), change.name)
+		assert.Equal(t, change.whenCalm, n.isDue(r, start.Add(calmLeast)), change.name)
+		assert.Equal(t, change.nextOne, n.isDue(r, start.Add(nodeBeat)), change.name)
+	}
+}
+
 // TestReportTooLarge: a report that does not fit into an annotation loses its details.
 func TestReportTooLarge(t *testing.T) {
 	r := NodeReport{}
