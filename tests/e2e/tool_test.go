@@ -29,12 +29,10 @@ type namedFault struct {
 	Text  string `json:"text"`
 }
 
-// viewer is an account that may view, and no more.
-const viewer = `{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "viewer", "namespace": "multibond-system"}}
----
-{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "multibond-viewer"},
+// viewer lets a user of that name view, and no more.
+const viewer = `{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "viewer"},
  "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
- "subjects": [{"kind": "ServiceAccount", "name": "viewer", "namespace": "multibond-system"}]}`
+ "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "viewer"}]}`
 
 // compileTool compiles kubectl multibond, once, and returns its path.
 var compileTool = sync.OnceValues(func() (string, error) {
@@ -51,7 +49,7 @@ var compileTool = sync.OnceValues(func() (string, error) {
 // tool runs kubectl multibond as who may view.
 func (s *scene) tool(args ...string) (code int, out string) {
 	s.Helper()
-	return s.adminTool(append([]string{"--as", "system:serviceaccount:multibond-system:viewer"}, args...)...)
+	return s.adminTool(append([]string{"--as", "viewer"}, args...)...)
 }
 
 // adminTool runs kubectl multibond as the administrator.
