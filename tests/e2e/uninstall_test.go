@@ -67,7 +67,9 @@ func TestUninstall(t *testing.T) {
 }
 
 // highIndexes gives the VFs indexes that no interface of a pod has. If a VF's index is taken in
-// the pod, sriov-cni 2.1.0, called by Multus, renames the interface that has it.
+// the pod, sriov-cni 2.1.0, called by Multus, renames the interface that has it. It waits for
+// udev, which could otherwise give a VF that sriov-cni has renamed for a moment its own name as
+// an alternative one: sriov-cni's DEL then fails for ever ("file exists").
 const highIndexes = `set -e
 ip netns add high
 for i in $(seq 2 40); do ip -n high link add d$i index $i type dummy; done
@@ -75,7 +77,8 @@ for link in /sys/bus/pci/drivers/igbvf/0000:*/net/*; do
 	ip link set ${link##*/} netns high
 	ip -n high link set ${link##*/} netns 1
 done
-ip netns del high`
+ip netns del high
+udevadm settle`
 
 // sharesWithMultus attaches a bond and a network of Multus's own that take devices of the
 // same resource, and one more network that we would refuse.
