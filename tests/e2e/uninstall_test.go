@@ -67,9 +67,7 @@ func TestUninstall(t *testing.T) {
 }
 
 // highIndexes gives the VFs indexes that no interface of a pod has. If a VF's index is taken in
-// the pod, sriov-cni 2.1.0, called by Multus, renames the interface that has it. It waits for
-// udev, which could otherwise give a VF that sriov-cni has renamed for a moment its own name as
-// an alternative one: sriov-cni's DEL then fails for ever ("file exists").
+// the pod, sriov-cni 2.1.0, called by Multus, renames the interface that has it.
 const highIndexes = `set -e
 ip netns add high
 for i in $(seq 2 40); do ip -n high link add d$i index $i type dummy; done
@@ -77,12 +75,22 @@ for link in /sys/bus/pci/drivers/igbvf/0000:*/net/*; do
 	ip link set ${link##*/} netns high
 	ip -n high link set ${link##*/} netns 1
 done
-ip netns del high
+ip netns del high`
+
+// noOtherNames has udev give VFs no alternative names. A VF that sriov-cni 2.1.0, called by
+// Multus, moves to the host as net2 would otherwise get its own name as one, if udev is
+// faster, and sriov-cni could not rename it any more ("file exists"), in any DEL.
+const noOtherNames = `set -e
+mkdir -p /run/systemd/network
+printf '[Match]\nDriver=igbvf\n[Link]\nNamePolicy=keep kernel database onboard slot path\n' >/run/systemd/network/50-vf.link
+udevadm control --reload
 udevadm settle`
 
 // sharesWithMultus attaches a bond and a network of Multus's own that take devices of the
 // same resource, and one more network that we would refuse.
 func (s *scene) sharesWithMultus() {
+	s.on(noOtherNames)
+	defer s.on("rm /run/systemd/network/50-vf.link && udevadm control --reload")
 	s.on(highIndexes)
 	s.apply(sriovNAD("vf", "intel.com/sriov_pf1"), nad("lan", `{"cniVersion": "0.3.1", "name": "lan", "type": "ptp", "ipam": {"type": "host-local", "subnet": "10.57.0.0/24"}}`))
 	for name, networks := range map[string]string{
