@@ -60,11 +60,14 @@ func buildProbe(ctx context.Context, dir string) (string, error) {
 // vfsOfPF is how many VFs each PF has.
 const vfsOfPF = 3
 
+// guestTime is generous: all modes and faults, without keep and with it, take 15 minutes and more.
+const guestTime = 90 * time.Minute
+
 // boot starts the VM with three PFs: two for the bonds, and one that is the
 // router which the pods ask for with ARP.
 func boot(ctx context.Context, kernel, plugin, probe string, log io.Writer) (guest, error) {
 	vm, err := lab.Boot(ctx, lab.Options{
-		Kernel: kernel, PFs: 3, VFs: vfsOfPF, Log: log,
+		Kernel: kernel, PFs: 3, VFs: vfsOfPF, Log: log, Timeout: guestTime,
 		Files: map[string]string{"bin/multibond": plugin, "bin/" + filepath.Base(probePath): probe},
 	})
 	return guest{vm}, err
