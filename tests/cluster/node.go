@@ -149,6 +149,6 @@ for vf in /sys/bus/pci/drivers/igbvf/0000:*; do
 	done
 done
 ip link show | grep -E '^ +vf '
-find /var/lib/cni/multibond /var/lib/cni/networks /var/lib/cni/sriov /var/run/k8s.cni.cncf.io/devinfo/cni -type f 2>/dev/null | grep -v -e /lock -e /multibond/ended -e last_reserved
+find /var/lib/cni/multibond /var/lib/cni/networks /var/lib/cni/sriov /var/run/k8s.cni.cncf.io/devinfo/cni -type f 2>/dev/null | grep -v -e /lock -e /keep.lock -e /multibond/ended -e last_reserved
 ip -o link show type bond
 true`
