@@ -35,7 +35,7 @@ type nodeTeller struct {
 	watcher *watcher
 	log     *slog.Logger
 
-	told *NodeReport     // the last report that was sent
+	told *NodeReport     // the last report that was sent, without plugins
 	calm time.Time       // from when on counters that have changed are sent
 	beat time.Time       // when it is sent again
 	lost map[string]bool // Records and VFs that nobody had at the last look
@@ -57,8 +57,9 @@ func (n *nodeTeller) tell(ctx context.Context) {
 	if !n.isDue(r, now) {
 		return
 	}
-	r.At = new(now.UTC().Truncate(time.Second))
-	patch := strictjson.Encode(map[string]any{"metadata": map[string]any{"uid": n.own.UID, "annotations": map[string]string{NodeAnnotation: encodeReport(r)}}})
+	sent := n.withPlugins(r)
+	sent.At = new(now.UTC().Truncate(time.Second))
+	patch := strictjson.Encode(map[string]any{"metadata": map[string]any{"uid": n.own.UID, "annotations": map[string]string{NodeAnnotation: encodeReport(sent)}}})
 	if err := n.source.api.patchStatus(ctx, n.own, patch); err != nil {
 		n.log.WarnContext(ctx, "the node report could not be published; the agent tries again", "error", err)
 		return
@@ -92,7 +93,8 @@ func (r NodeReport) states() NodeReport {
 	return r
 }
 
-// look returns how the node is. What it cannot see, it says.
+// look returns how the node is, without plugins: to find these means to read all NADs of the
+// cluster, which is done for a report and not at each look. What it cannot see, it says.
 func (n *nodeTeller) look(ctx context.Context) NodeReport {
 	r := NodeReport{Version: n.version, Kernel: n.machine.kernel(), Bonding: n.machine.hasBonding(), Watching: !n.watcher.blind(), Bonds: n.watcher.reports()}
 	unseen := func(what string, err error) {
@@ -103,8 +105,6 @@ func (n *nodeTeller) look(ctx context.Context) NodeReport {
 	var err error
 	r.Config, err = n.machine.config()
 	unseen("the directory of CNI configurations", err)
-	r.Plugins, err = n.plugins(r.Bonds)
-	unseen("the directory of CNI plugins", err)
 	var vfs []vf
 	r.PFs, vfs, err = n.machine.pfs()
 	unseen("PFs", err)
@@ -137,6 +137,15 @@ func namesOf(pfs []PFReport) map[string]string {
 		names[p.Device] = p.Name
 	}
 	return names
+}
+
+// withPlugins returns a report with the plugins that the cluster's networks use.
+func (n *nodeTeller) withPlugins(r NodeReport) NodeReport {
+	var err error
+	if r.Plugins, err = n.plugins(r.Bonds); err != nil {
+		r.Unseen = slices.Insert(slices.Clone(r.Unseen), 0, fmt.Sprintf("the directory of CNI plugins: %v", err))
+	}
+	return r
 }
 
 // plugins returns the plugins that the cluster's networks use.
