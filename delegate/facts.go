@@ -17,20 +17,7 @@ import (
 // survey reads the facts about a request. It changes nothing.
 func (h *Host) survey(r plan.Request, s sandbox) (plan.Facts, error) {
 	f := plan.Facts{Path: h.Path, Plugins: map[string]bool{}, Holders: map[string]plan.Key{}, InUse: map[string]bond.Addresses{}, Netns: map[string]string{}}
-	var sources bond.Sources
-	if r.Network.Device != "" {
-		sources.Devices = []string{r.Network.Device}
-	}
-	for _, l := range r.Network.Links {
-		switch l.Source {
-		case netconf.FromDevice:
-			sources.Devices = append(sources.Devices, l.Device)
-		case netconf.FromHost:
-			sources.Host = append(sources.Host, l.Name)
-		case netconf.FromPod:
-			sources.Pod = append(sources.Pod, l.Name)
-		}
-	}
+	sources := sourcesOf(r.Network)
 	var err error
 	if r.Network.HasPool() {
 		if f.NICs, err = bond.SurveyNICs(h.Sys, s.host); err != nil {
@@ -67,18 +54,8 @@ func (h *Host) survey(r plan.Request, s sandbox) (plan.Facts, error) {
 			f.Roots[d.Address] = bond.PCIRoot(h.Sys, d.Address)
 		}
 	}
-	for device, d := range f.Devices {
-		if d.Link != nil && d.Link.Up {
-			if f.InUse[device], err = s.host.Addresses(d.Link.Index); err != nil {
-				return plan.Facts{}, cnierror.With(cnierror.Kernel, err)
-			}
-		}
-		if d.PF != "" && d.Link == nil {
-			f.Netns[device] = h.netnsOf(d.Address)
-		}
-		if f.Holders[device], err = h.Store.Holder(device); err != nil {
-			return plan.Facts{}, cnierror.With(types.ErrIOFailure, err)
-		}
+	if err := h.surveyDevices(&f, s.host); err != nil {
+		return plan.Facts{}, err
 	}
 	for _, plugin := range r.Network.PluginTypes() {
 		_, err := h.Runner.Find(plugin, h.Path)
@@ -88,6 +65,43 @@ func (h *Host) survey(r plan.Request, s sandbox) (plan.Facts, error) {
 		f.Plugins[plugin] = err == nil
 	}
 	return f, nil
+}
+
+// sourcesOf returns what a network's links are made of.
+func sourcesOf(n netconf.Network) (sources bond.Sources) {
+	if n.Device != "" {
+		sources.Devices = []string{n.Device}
+	}
+	for _, l := range n.Links {
+		switch l.Source {
+		case netconf.FromDevice:
+			sources.Devices = append(sources.Devices, l.Device)
+		case netconf.FromHost:
+			sources.Host = append(sources.Host, l.Name)
+		case netconf.FromPod:
+			sources.Pod = append(sources.Pod, l.Name)
+		}
+	}
+	return sources
+}
+
+// surveyDevices adds to facts who uses the devices, and where those are that have no interface
+// on the host.
+func (h *Host) surveyDevices(f *plan.Facts, host bond.Namespace) (err error) {
+	for device, d := range f.Devices {
+		if d.Link != nil && d.Link.Up {
+			if f.InUse[device], err = host.Addresses(d.Link.Index); err != nil {
+				return cnierror.With(cnierror.Kernel, err)
+			}
+		}
+		if d.PF != "" && d.Link == nil {
+			f.Netns[device] = h.netnsOf(d.Address)
+		}
+		if f.Holders[device], err = h.Store.Holder(device); err != nil {
+			return cnierror.With(types.ErrIOFailure, err)
+		}
+	}
+	return nil
 }
 
 // onLink lists the networks that a namespace has on its links.
