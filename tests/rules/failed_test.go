@@ -8,10 +8,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A run that fails ends with what the failed test said, wherever that stood.
+// A run that fails ends with what the failed test said, wherever that stood, and however
+// often that test passed before and afterwards.
 func TestFailed(t *testing.T) {
 	awk := exec.Command("awk", "-f", "../failed.awk")
 	awk.Stdin = strings.NewReader(`=== RUN   TestA
+=== RUN   TestA/one
+    a_test.go:3: as it should be, on the kernel before
+    --- PASS: TestA/one (0.10s)
+=== RUN   TestA
 === RUN   TestA/one
 === PAUSE TestA/one
 === RUN   TestA/two
@@ -23,6 +28,11 @@ another one
 --- FAIL: TestA (0.20s)
     --- FAIL: TestA/one (0.10s)
     --- PASS: TestA/two (0.10s)
+    a_test.go:9: a subtest failed
+=== RUN   TestA
+=== RUN   TestA/one
+    a_test.go:3: as it should be, on the next kernel
+    --- PASS: TestA/one (0.10s)
 === RUN   TestB
 fine
 --- PASS: TestB (0.00s)
