@@ -1,23 +1,32 @@
 # Prints the last lines of each failed test, from what "go test" printed of all of them.
 # The lines of one test need not stand together, and those of a failed one may be
-# thousands of lines above the end. A test in a guest is read like one of the host, and may
-# run several times: the run that failed is the one to show. A test is left out if one of
-# its subtests failed, which says more.
+# thousands of lines above the end. A test that ran in a guest is named after the test of
+# the host and its own, of which the lines are indented. Several guests may run the same
+# test at once or one after the other. A test is left out if one of its subtests failed,
+# which says more.
 
 BEGIN { keep = 60 }
 
-/^=== RUN / && !($3 in failed) { lines[$3] = 0 }
+function name(test) { return (host, test) in guests ? host " " test : test }
 
-/^=== (RUN|CONT|NAME|PAUSE) / { test = $3; next }
+/^=== (RUN|CONT|NAME|PAUSE) / { host = $3; test = last[host] ? last[host] : host; next }
+
+/^ +=== RUN / { guests[host, $3]; if (!(name($3) in failed)) lines[name($3)] = 0 }
+
+/^ +=== (RUN|CONT|NAME|PAUSE) / { test = last[host] = name($3); next }
+
+/^--- / { last[host] = host = "" }
 
 /^ *--- (PASS|FAIL|SKIP): / {
-	test = $3
+	test = name($3)
 	if ($2 == "FAIL:" && !(test in failed)) {
 		failed[test] = FNR
 		order[++failures] = test
-		for (parent = test; sub("/[^/]*$", "", parent); )
+		for (parent = test; sub("/[^/ ]*$", "", parent); )
 			outer[parent]
 	}
+	if (host != "")
+		last[host] = ""
 	next
 }
 

@@ -35,11 +35,12 @@ type railsHost struct {
 // interfaces by the routes that keep sets, and by no others. The routes follow the hosts and
 // the networks. In mode bridge of macvlan, nobody needs routes.
 func TestTwoHosts(t *testing.T) {
+	t.Parallel()
 	standIn := filepath.Join(t.TempDir(), "agent")
 	compile(t, "build", "-o", standIn, "./tests/kernel/agent")
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	vms, err := lab.BootTwo(ctx, lab.Options{PFs: 2, VFs: 1, Timeout: limit, Log: os.Stdout, Files: map[string]string{
+	vms, err := lab.BootTwo(ctx, lab.Options{PFs: 2, VFs: 1, Timeout: limit, Log: t.Output(), Files: map[string]string{
 		"bin/multibond": filepath.Join(lab.Root(), "build/multibond"), "agent": standIn,
 	}})
 	require.NoError(t, err)

@@ -1,6 +1,6 @@
 // Package kernel runs every test that needs a real kernel, the ones with the
 // build tag "lab", in the lab: on each kernel one guest, in it one test binary
-// after the other.
+// after the other. Guests wait most of their time, so several run at once.
 package kernel
 
 import (
@@ -17,8 +17,9 @@ import (
 	"github.com/multibond/multibond/tests/lab"
 )
 
-// limit is generous: the guest's processor is emulated, and machines are shared.
-const limit = 25 * time.Minute
+// limit is generous: the guest's processor is emulated, machines are shared, and two guests
+// run at once.
+const limit = 45 * time.Minute
 
 // newestSRIOV are the scripts that run with the stand-in for the newest sriov-cni too, on
 // the last kernel: those in which it takes part most.
@@ -36,10 +37,11 @@ func TestKernel(t *testing.T) {
 	manyBonds := build(t, "kubeclient")[0]
 	for _, kernel := range kernels {
 		t.Run(kernel, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(context.Background(), limit)
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
 			vm, err := lab.Boot(ctx, lab.Options{
-				Kernel: kernel, PFs: 2, VFs: 4, Timeout: limit, Log: os.Stdout,
+				Kernel: kernel, PFs: 2, VFs: 4, Timeout: limit, Log: t.Output(),
 				Files: map[string]string{
 					"bin/multibond":       filepath.Join(lab.Root(), "build/multibond"),
 					"bin/multibond-agent": filepath.Join(lab.Root(), "build/multibond-agent"), "newest/sriov": standIn,
@@ -66,11 +68,12 @@ func TestKernel(t *testing.T) {
 // TestNetworkd runs scripts of cmd/multibond while systemd-networkd sets up every
 // interface of the host.
 func TestNetworkd(t *testing.T) {
+	t.Parallel()
 	binaries := build(t, "cmd/multibond")
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	vm, err := lab.Boot(ctx, lab.Options{
-		PFs: 2, VFs: 4, Networkd: true, Timeout: limit, Log: os.Stdout,
+		PFs: 2, VFs: 4, Networkd: true, Timeout: limit, Log: t.Output(),
 		Files: map[string]string{"bin/multibond": filepath.Join(lab.Root(), "build/multibond")},
 	})
 	require.NoError(t, err)

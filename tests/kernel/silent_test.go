@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -96,13 +95,13 @@ func (n node) state() string {
 // it. keep sets the link down in the pod, however often it is killed, and DEL makes all as
 // before. The same if the PF keeps its carrier and loses its LACP partner.
 func TestSilentCable(t *testing.T) {
+	t.Parallel()
 	for _, kernel := range lab.Kernels() {
 		t.Run(kernel, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
-			var log bytes.Buffer
 			vm, err := lab.Boot(ctx, lab.Options{
-				Kernel: kernel, PFs: 3, VFs: 2, Timeout: limit, Log: &log, Files: map[string]string{"bin/multibond": lab.Root() + "/build/multibond"},
+				Kernel: kernel, PFs: 3, VFs: 2, Timeout: limit, Log: t.Output(), Files: map[string]string{"bin/multibond": lab.Root() + "/build/multibond"},
 			})
 			require.NoError(t, err)
 			defer vm.Close()

@@ -7,11 +7,16 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 )
 
+var reports sync.Mutex
+
 // AddToReport sets a key of the JSON object in a file of build/report, which several tests
-// write.
+// of a process write.
 func AddToReport(file, key string, value any) error {
+	reports.Lock()
+	defer reports.Unlock()
 	path := filepath.Join(Root(), "build", "report", file)
 	all := map[string]any{}
 	old, err := os.ReadFile(path)
