@@ -1,9 +1,7 @@
 package delegate
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,7 +15,6 @@ import (
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/plan"
-	"github.com/multibond/multibond/delegate/record"
 )
 
 // Pods with ipvlan in mode l3 answer no ARP. What one of them sends goes by the routes that
@@ -50,39 +47,6 @@ type router struct {
 type routesTold struct {
 	told agentapi.Routes
 	err  error
-}
-
-// rail is an interface of a pod of this node, which needs routes to other hosts.
-type rail struct {
-	plan.Block
-	master string    // the NIC on which it was made
-	since  time.Time // when the ADD of its pod began
-}
-
-// railsOf lists the interfaces of a Record that need routes: they are in the pod, and its DEL
-// has not begun. A Record that was damaged does not know whether its ADD is complete.
-func (h *Host) railsOf(rec *record.Record) (rails []rail) {
-	attached := rec.Phase() == record.Complete || rec.Phase() == record.AllAttached
-	if rec.BootID != h.BootID || !attached || !rec.Tried.IsZero() {
-		return nil
-	}
-	for _, l := range rec.Plan.Links {
-		if l.NeedsRoutes() {
-			rails = append(rails, rail{*l.Block, masterOf(l), rec.Created})
-		}
-	}
-	return rails
-}
-
-// masterOf returns the NIC on which the plugin of a link has made it, by name, or "".
-func masterOf(l plan.Link) string {
-	var given struct{ Master string }
-	for _, p := range l.Plugins {
-		if p.Type == "ipvlan" {
-			_ = json.Unmarshal(p.Config.Raw, &given) // the plugin has read it
-		}
-	}
-	return given.Master
 }
 
 // noteRails takes over which interfaces of a Record need routes.
@@ -303,198 +267,4 @@ func (h *Host) routesLeft() (left []string, err error) {
 		}
 	}
 	return left, err
-}
-
-// way is a route to the pods of another host.
-type way struct {
-	dst     netip.Prefix
-	gateway netip.Addr
-	index   int // of our NIC
-}
-
-func (w way) route() bond.Route {
-	return bond.Route{Dst: w.dst, Gateway: w.gateway, Protocol: bond.ProtocolRoutes}
-}
-
-// sortedWays lists the keys of a map in the order of their destinations.
-func sortedWays(ways map[way]string) (all []way) {
-	for w := range ways {
-		all = append(all, w)
-	}
-	slices.SortFunc(all, func(a, b way) int {
-		return cmp.Or(a.dst.Addr().Compare(b.dst.Addr()), cmp.Compare(a.dst.Bits(), b.dst.Bits()))
-	})
-	return all
-}
-
-// wantedRoutes returns the routes that the Records need, each with the host to which it leads.
-// It adds those to now for which something is missing. The error is why nothing is known of
-// other hosts.
-func (k *keeper) wantedRoutes(now *agentapi.Routes) (map[way]string, error) {
-	want, over := map[way]string{}, map[netip.Prefix]way{}
-	rails := k.allRails()
-	if len(rails) == 0 || k.Yield {
-		return nil, nil
-	}
-	hosts, err := agentapi.ReadHosts(k.hostsFile())
-	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%w (the agent writes it: does it run?)", err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	nics := map[string]nic{}
-	var earlier []rail
-	for _, r := range rails {
-		if err := r.conflict(earlier); err != nil {
-			now.Fail("", err)
-			continue
-		}
-		earlier = append(earlier, r)
-		nodes := addressesIn(r.Subnets, hosts.Hosts)
-		if _, known := nics[r.master]; !known {
-			nics[r.master] = k.nicOf(r.master)
-		}
-		for _, h := range hosts.Hosts {
-			if err := r.checkHost(h); err != nil {
-				now.Fail(h.Node, err)
-				continue
-			}
-			for _, subnet := range r.Subnets {
-				w := way{dst: r.OfHost(subnet, r.Interface, h.Index), index: nics[r.master].Index}
-				if w.gateway, err = nics[r.master].gateway(h, subnet.Addr().Is4()); err != nil {
-					now.Wait(h.Node, err)
-					continue
-				}
-				if at := slices.IndexFunc(nodes, w.dst.Contains); at >= 0 {
-					now.Fail(h.Node, fmt.Errorf("%s has %s, which is the address of a host (give the network another subnet)", w.dst, nodes[at]))
-					continue
-				}
-				if first, twice := over[w.dst]; twice && first != w {
-					now.Fail(h.Node, fmt.Errorf("%s is to be reached over two NICs of this host: a pod has interface %d of the subnet on another NIC than %s", w.dst, r.Interface, r.master))
-					continue
-				}
-				want[w], over[w.dst] = h.Node, w
-			}
-		}
-	}
-	return want, nil
-}
-
-// addressesIn lists the addresses of hosts that are in subnets.
-func addressesIn(subnets []netip.Prefix, hosts []agentapi.PeerHost) (in []netip.Addr) {
-	for _, h := range hosts {
-		for _, n := range h.NICs {
-			for _, ip := range n.Addresses {
-				if slices.ContainsFunc(subnets, func(s netip.Prefix) bool { return s.Contains(ip.Addr()) }) {
-					in = append(in, ip.Addr())
-				}
-			}
-		}
-	}
-	return in
-}
-
-// allRails lists the interfaces that need routes, each once, those of the oldest pods first.
-func (k *keeper) allRails() (all []rail) {
-	for _, rails := range k.routes.rails {
-		all = append(all, rails...)
-	}
-	slices.SortFunc(all, func(a, b rail) int { return cmp.Or(a.since.Compare(b.since), strings.Compare(a.key(), b.key())) })
-	seen := map[string]bool{}
-	return slices.DeleteFunc(all, func(r rail) bool {
-		twice := seen[r.key()]
-		seen[r.key()] = true
-		return twice
-	})
-}
-
-// subnets lists those of the interfaces that need routes.
-func (k *keeper) subnets() (all []netip.Prefix) {
-	for _, r := range k.allRails() {
-		all = append(all, r.Subnets...)
-	}
-	return all
-}
-
-// conflict returns an error if an interface is of a network whose subnet overlaps that of an
-// earlier one and is another, or is divided otherwise: one of them would have traffic of the
-// other.
-func (r rail) conflict(earlier []rail) error {
-	for _, e := range earlier {
-		alike := r.InterfaceBits == e.InterfaceBits && r.HostBits == e.HostBits
-		for _, s := range r.Subnets {
-			for _, other := range e.Subnets {
-				if s.Overlaps(other) && (s != other || !alike) {
-					return fmt.Errorf("the subnet %s of pods overlaps %s, of earlier pods, and is divided otherwise: no routes are set for it (give one of the networks another subnet)", s, other)
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// key is the same for interfaces that need the same routes.
-func (r rail) key() string {
-	return fmt.Sprint(r.Subnets, r.InterfaceBits, r.HostBits, r.Interface, r.Host, r.master)
-}
-
-// checkHost returns why there can be no route to a host: its number has no place in the
-// subnet, or is the one by which the pods of this host have their addresses.
-func (r rail) checkHost(h agentapi.PeerHost) error {
-	switch {
-	case h.Index >= r.Hosts():
-		return fmt.Errorf("it is host %d, but hostBlock is %d, which is room for %d hosts", h.Index, r.HostBits, r.Hosts())
-	case h.Index == r.Host:
-		return fmt.Errorf("it is host %d, by which number pods of this host have their addresses: delete these pods", h.Index)
-	}
-	return nil
-}
-
-// nic is a NIC of this host.
-type nic struct {
-	bond.Link
-	networks []netip.Prefix // its addresses, with what is on link
-	missing  error          // why there is no route over it
-}
-
-func (k *keeper) nicOf(name string) nic {
-	l, there, err := bond.LinkIfThere(k.host, name)
-	switch {
-	case err != nil:
-		return nic{missing: err}
-	case !there:
-		return nic{missing: fmt.Errorf("this host has no NIC %q", name)}
-	case !l.Up:
-		return nic{missing: fmt.Errorf("the NIC %s of this host is down", name)}
-	}
-	a, err := k.host.Addresses(l.Index)
-	return nic{l, a.IPs, err}
-}
-
-// gateway returns an address of another host in a network of the NIC. If several of its NICs
-// have one, it is that of the NIC with the same name.
-func (n nic) gateway(h agentapi.PeerHost, is4 bool) (found netip.Addr, err error) {
-	if n.missing != nil {
-		return found, n.missing
-	}
-	for _, theirs := range h.NICs {
-		for _, ip := range theirs.Addresses {
-			near := func(p netip.Prefix) bool { return !p.IsSingleIP() && p.Masked().Contains(ip.Addr()) }
-			if ip.Addr().Is4() != is4 || !slices.ContainsFunc(n.networks, near) {
-				continue
-			}
-			if theirs.Name == n.Name {
-				return ip.Addr(), nil
-			}
-			if !found.IsValid() {
-				found = ip.Addr()
-			}
-		}
-	}
-	if !found.IsValid() {
-		family := map[bool]string{true: "IPv4", false: "IPv6"}[is4]
-		return found, fmt.Errorf("none of its NICs has an %s address in a network of %s, which has %v", family, n.Name, n.networks)
-	}
-	return found, nil
 }
