@@ -112,7 +112,7 @@ func newAgent(o Options, config *rest.Config) (*Agent, error) {
 	if a.source.pods, err = watch(api.podsOf(o.Node), &corev1.Pod{}, trimPod, o.Log); err != nil {
 		return nil, err
 	}
-	budget := &nadBudget{left: maxNADs, kept: map[types.UID]int{}}
+	budget := &cacheBudget{left: maxNADs, kept: map[types.UID]int{}}
 	if a.source.nads, err = watch(api.allNADs(), &nettypes.NetworkAttachmentDefinition{}, budget.trim, o.Log); err != nil {
 		return nil, err
 	}

@@ -135,8 +135,9 @@ func omit(object metav1.Object, size int) { object.SetGeneration(-int64(size)) }
 // omitted returns the size of what was not kept of an object, or 0.
 func omitted(object metav1.Object) int { return int(max(-object.GetGeneration(), 0)) }
 
-// nadBudget limits the bytes of configurations that a cache of NADs keeps.
-type nadBudget struct {
+// cacheBudget limits the bytes that a cache keeps of what others write: the configurations of
+// NADs, or the NICs of hosts.
+type cacheBudget struct {
 	lock sync.Mutex
 	left int
 	kept map[types.UID]int
@@ -144,7 +145,7 @@ type nadBudget struct {
 
 // trim returns a NAD with only what a lookup reads. A configuration that is too large to
 // be used, or does not fit into the budget, is omitted.
-func (b *nadBudget) trim(nad *nettypes.NetworkAttachmentDefinition) *nettypes.NetworkAttachmentDefinition {
+func (b *cacheBudget) trim(nad *nettypes.NetworkAttachmentDefinition) *nettypes.NetworkAttachmentDefinition {
 	out := &nettypes.NetworkAttachmentDefinition{ObjectMeta: trimMeta(nad.ObjectMeta, []string{ResourceAnnotation})}
 	size := len(nad.Spec.Config)
 	switch {
@@ -159,8 +160,8 @@ func (b *nadBudget) trim(nad *nettypes.NetworkAttachmentDefinition) *nettypes.Ne
 	return out
 }
 
-// take reports whether a configuration fits, in the place of an older one of its NAD.
-func (b *nadBudget) take(uid types.UID, size int) bool {
+// take reports whether so many bytes of an object fit, in the place of its older ones.
+func (b *cacheBudget) take(uid types.UID, size int) bool {
 	b.lock.Lock()
 	defer b.lock.Unlock()
 	left := b.left + b.kept[uid] - size
@@ -171,7 +172,7 @@ func (b *nadBudget) take(uid types.UID, size int) bool {
 	return true
 }
 
-func (b *nadBudget) release(uid types.UID) {
+func (b *cacheBudget) release(uid types.UID) {
 	b.lock.Lock()
 	defer b.lock.Unlock()
 	b.left += b.kept[uid]
@@ -179,7 +180,7 @@ func (b *nadBudget) release(uid types.UID) {
 }
 
 // released is called when a NAD has left the cache.
-func (b *nadBudget) released(object any) {
+func (b *cacheBudget) released(object any) {
 	if last, is := object.(cache.DeletedFinalStateUnknown); is {
 		object = last.Obj
 	}

@@ -74,7 +74,7 @@ const (
 )
 
 // trimLease returns a function that returns a Lease with only what hosts reads.
-func trimLease(budget *nadBudget) func(*coordinationv1.Lease) *coordinationv1.Lease {
+func trimLease(budget *cacheBudget) func(*coordinationv1.Lease) *coordinationv1.Lease {
 	return func(lease *coordinationv1.Lease) *coordinationv1.Lease {
 		out := &coordinationv1.Lease{ObjectMeta: trimMeta(lease.ObjectMeta, []string{nicsAnnotation}), Spec: coordinationv1.LeaseSpec{HolderIdentity: lease.Spec.HolderIdentity}}
 		if size := len(out.Annotations[nicsAnnotation]); size > maxNICs || !budget.take(lease.UID, size) {

@@ -68,7 +68,7 @@ func newHosts(api *api, self func() nodeRef, node, namespace, file string, nics 
 		every: nicsEvery, settle: hostsSettle, conflict: conflictWait,
 	}
 	h.want = sync.OnceFunc(func() { close(h.wanted) })
-	budget := &nadBudget{left: maxAllNICs, kept: map[types.UID]int{}}
+	budget := &cacheBudget{left: maxAllNICs, kept: map[types.UID]int{}}
 	leases, err := watch(api.hostLeases(namespace), &coordinationv1.Lease{}, trimLease(budget), log)
 	if err != nil {
 		return nil, err

@@ -421,7 +421,7 @@ func TestHostsTooMuch(t *testing.T) {
 	assert.Empty(t, all[0].NICs)
 
 	lease := leaseOf(nodeRef{"n0", "u"}, "multibond-system", 0, strings.Repeat("x", maxNICs))
-	budget := &nadBudget{left: maxNICs + 10, kept: map[types.UID]int{}}
+	budget := &cacheBudget{left: maxNICs + 10, kept: map[types.UID]int{}}
 	lease.UID = "first"
 	assert.NotEmpty(t, trimLease(budget)(lease).Annotations)
 	lease.UID = "second"

@@ -85,7 +85,7 @@ func TestWhatIsNotCached(t *testing.T) {
 }
 
 func TestNADBudget(t *testing.T) {
-	b := &nadBudget{left: 100, kept: map[types.UID]int{}}
+	b := &cacheBudget{left: 100, kept: map[types.UID]int{}}
 	nad := func(uid types.UID, size int) *nettypes.NetworkAttachmentDefinition {
 		return &nettypes.NetworkAttachmentDefinition{ObjectMeta: metav1.ObjectMeta{UID: uid, Generation: 7}, Spec: nettypes.NetworkAttachmentDefinitionSpec{Config: strings.Repeat("x", size)}}
 	}
