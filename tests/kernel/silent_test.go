@@ -98,6 +98,7 @@ func TestSilentCable(t *testing.T) {
 	t.Parallel()
 	for _, kernel := range lab.Kernels() {
 		t.Run(kernel, func(t *testing.T) {
+			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
 			vm, err := lab.Boot(ctx, lab.Options{

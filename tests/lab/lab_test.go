@@ -20,6 +20,7 @@ import (
 func TestGuest(t *testing.T) {
 	for _, kernel := range Kernels() {
 		t.Run(kernel, func(t *testing.T) {
+			t.Parallel()
 			vm := bootFor(t, Options{Kernel: kernel, Files: map[string]string{"bin/hello": script(t, "echo hello")}})
 			for _, test := range []struct {
 				name string
