@@ -1,6 +1,7 @@
-// Package cluster starts a Kubernetes cluster of one node: the control plane on
-// this machine, the node in the lab's VM, with real SR-IOV VFs, the kubelet,
-// containerd and the SR-IOV device plugin. It needs neither root nor a registry.
+// Package cluster starts a Kubernetes cluster: the control plane on this machine,
+// and one node or two on one switch, each in a VM of the lab, with real SR-IOV VFs,
+// the kubelet, containerd and the SR-IOV device plugin. It needs neither root nor a
+// registry.
 //
 // PF 1's VFs are the resource intel.com/sriov_pf1, and so on. Pods get their
 // default network, a bridge, from /etc/cni/net.d/10-default.conflist, and reach
@@ -23,6 +24,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -30,8 +32,6 @@ import (
 )
 
 const (
-	// NodeName is the node's. The API server reaches its kubelet by this name.
-	NodeName = "127.0.0.1"
 	// ToolsImage has a shell, busybox's programs and the demo's probe.
 	ToolsImage = "multibond.test/tools:1"
 
@@ -41,12 +41,13 @@ const (
 
 // Options says which cluster to start. The zero value is a good one.
 type Options struct {
+	Nodes   int           // 1 or 2; default 1
 	Kernel  string        // as in lab.Options
 	PFs     int           // default 2
 	VFs     int           // of each PF, default 7
 	Dir     string        // of logs and keys; default build/cluster/run, emptied first; of one cluster at a time
 	Log     io.Writer     // progress, in single lines; default none
-	Timeout time.Duration // of the VM's whole life, default 45 min
+	Timeout time.Duration // of a VM's whole life, default 45 min
 
 	// WithoutNode starts the control plane only.
 	WithoutNode bool
@@ -54,21 +55,23 @@ type Options struct {
 
 // Cluster is one that runs.
 type Cluster struct {
-	Kubeconfig string  // of its administrator
-	Node       *lab.VM // the node
+	Kubeconfig string // of its administrator
+	Nodes      []*Node
+	*Node      // the first, which most tests have only
 
+	options   Options
 	dir       string
 	lock      *os.File // held while the cluster has the directory
 	log       io.Writer
 	pki       *pki
-	ports     struct{ etcd, etcdPeer, api, kubelet int }
+	ports     struct{ etcd, etcdPeer, api int }
 	etcd, api *program
 	others    []*program
 }
 
 func made() string { return filepath.Join(lab.Root(), "build", "cluster") }
 
-// Start starts a cluster and waits until its node is ready, with all VFs to be
+// Start starts a cluster and waits until its nodes are ready, with all VFs to be
 // had. A step that fails says so with the end of the log of what was at fault.
 func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if o.Log == nil {
@@ -76,6 +79,9 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	}
 	if o.Dir == "" {
 		o.Dir = filepath.Join(made(), "run")
+	}
+	if o.Nodes == 0 {
+		o.Nodes = 1
 	}
 	if o.PFs == 0 {
 		o.PFs = 2
@@ -86,14 +92,14 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if o.Timeout == 0 {
 		o.Timeout = 45 * time.Minute
 	}
-	c := &Cluster{dir: o.Dir, log: o.Log, Kubeconfig: filepath.Join(o.Dir, "admin.conf")}
-	if err := c.start(ctx, o); err != nil {
+	c := &Cluster{options: o, dir: o.Dir, log: o.Log, Kubeconfig: filepath.Join(o.Dir, "admin.conf")}
+	if err := c.start(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("cluster: %w", err), c.Close())
 	}
 	return c, nil
 }
 
-func (c *Cluster) start(ctx context.Context, o Options) error {
+func (c *Cluster) start(ctx context.Context) error {
 	if _, err := os.Stat(filepath.Join(made(), "stamp")); err != nil {
 		return fmt.Errorf("%w: run make cluster-setup", err)
 	}
@@ -102,12 +108,12 @@ func (c *Cluster) start(ctx context.Context, o Options) error {
 		do   func() error
 	}
 	steps := []step{
-		{"keys", func() error { return c.prepare() }},
-		{"node boots, control plane starts", func() error { return c.both(ctx, o) }},
-		{"kubelet, containerd, device plugin start", func() error { return c.startNode(ctx, o) }},
-		{"node ready, with its VFs", func() error { return c.awaitNode(ctx, o) }},
+		{"keys", c.prepare},
+		{"nodes boot, control plane starts", func() error { return c.both(ctx) }},
+		{"kubelet, containerd, device plugin start", func() error { return c.each(ctx, (*Node).startPrograms) }},
+		{"nodes ready, with their VFs", func() error { return c.each(ctx, (*Node).awaitReady) }},
 	}
-	if o.WithoutNode {
+	if c.options.WithoutNode {
 		steps = []step{steps[0], {"control plane starts", func() error { return c.startControlPlane(ctx) }}}
 	}
 	for _, step := range steps {
@@ -120,19 +126,23 @@ func (c *Cluster) start(ctx context.Context, o Options) error {
 	return nil
 }
 
-// both boots the node while the control plane starts.
-func (c *Cluster) both(ctx context.Context, o Options) error {
+// both boots the nodes while the control plane starts.
+func (c *Cluster) both(ctx context.Context) error {
 	booted := make(chan error, 1)
-	go func() {
-		var err error
-		c.Node, err = lab.Boot(ctx, lab.Options{
-			Kernel: o.Kernel, PFs: o.PFs, VFs: o.VFs, Log: c.log, Timeout: o.Timeout, Files: c.nodeFiles(),
-			Disk: filepath.Join(made(), "node.img"), Forward: map[int]int{c.ports.kubelet: c.ports.kubelet},
-		})
-		booted <- err
-	}()
+	go func() { booted <- c.each(ctx, (*Node).boot) }()
 	err := c.startControlPlane(ctx)
 	return errors.Join(err, <-booted)
+}
+
+// each does something with all nodes at once.
+func (c *Cluster) each(ctx context.Context, do func(*Node, context.Context) error) error {
+	errs := make([]error, len(c.Nodes))
+	var all sync.WaitGroup
+	for i, n := range c.Nodes {
+		all.Go(func() { errs[i] = do(n, ctx) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 // prepare makes the directory, with all keys and files.
@@ -144,7 +154,7 @@ func (c *Cluster) prepare() error {
 	if err := errors.Join(os.RemoveAll(c.dir), os.MkdirAll(keys, 0o755)); err != nil {
 		return err
 	}
-	if err := freePorts(&c.ports.etcd, &c.ports.etcdPeer, &c.ports.api, &c.ports.kubelet); err != nil {
+	if err := c.addNodes(); err != nil {
 		return err
 	}
 	var err error
@@ -154,10 +164,11 @@ func (c *Cluster) prepare() error {
 	err = errors.Join(
 		c.pki.issue("api", "kube-apiserver", nil, []string{"127.0.0.1", hostAddress, clusterIP, "kubernetes.default.svc", "localhost"}),
 		c.pki.issue("admin", "admin", []string{"system:masters"}, nil),
-		c.pki.issue("kubelet", "system:node:"+NodeName, []string{"system:nodes"}, []string{NodeName}),
 		os.WriteFile(c.Kubeconfig, []byte(kubeconfig(c.server("127.0.0.1"), keys, "admin")), 0o600),
-		os.WriteFile(filepath.Join(c.dir, "audit.yaml"), []byte(auditPolicy), 0o600),
-		c.writeNodeFiles())
+		os.WriteFile(filepath.Join(c.dir, "audit.yaml"), []byte(auditPolicy), 0o600))
+	for _, n := range c.Nodes {
+		err = errors.Join(err, n.prepare())
+	}
 	c.controlPlane()
 	return err
 }
@@ -186,8 +197,11 @@ func (c *Cluster) server(host string) string { return fmt.Sprintf("https://%s:%d
 // Close ends the cluster; its logs stay.
 func (c *Cluster) Close() error {
 	var err error
-	if c.Node != nil {
-		err = c.Node.Close()
+	for _, n := range c.Nodes {
+		err = errors.Join(err, n.TurnOff())
+		if n.trunk != nil {
+			err = errors.Join(err, n.trunk.Close())
+		}
 	}
 	for _, p := range append(c.others, c.api, c.etcd) {
 		if p != nil {
@@ -248,7 +262,7 @@ func (c *Cluster) As(ctx context.Context, token, method, path, body string) (ans
 // Bin is where kubectl is.
 func (c *Cluster) Bin() string { return filepath.Join(made(), "bin") }
 
-// NodeKubeconfig is a kubeconfig of the administrator that works on the node.
+// NodeKubeconfig is a kubeconfig of the administrator that works on a node.
 func (c *Cluster) NodeKubeconfig() string {
 	inline := func(file string) string {
 		data, _ := os.ReadFile(c.pki.path(file))

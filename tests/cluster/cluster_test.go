@@ -23,7 +23,7 @@ func startCluster(t *testing.T) *Cluster {
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Log(c.NodeLogs())
+			t.Log(c.Logs())
 		}
 		assert.NoError(t, c.Close())
 	})
@@ -59,7 +59,7 @@ func TestCluster(t *testing.T) {
 			NodeInfo    struct{ KubeletVersion, ContainerRuntimeVersion string }
 		}
 	}
-	require.NoError(t, json.Unmarshal([]byte(kubectl("", "get", "node", NodeName, "-o", "json")), &node))
+	require.NoError(t, json.Unmarshal([]byte(kubectl("", "get", "node", c.Node.Name, "-o", "json")), &node))
 	vfs := map[string]string{}
 	for name, count := range node.Status.Allocatable {
 		if strings.HasPrefix(name, "intel.com/") {
@@ -77,7 +77,7 @@ func TestCluster(t *testing.T) {
 		"containers": [{"name": "c", "image": "`+ToolsImage+`", "command": ["sleep", "100000"]}]}}`, "apply", "-f", "-")
 	kubectl("", "wait", "--for=condition=Ready", "--timeout=2m", "pod/p")
 	t.Logf("the pod is ready after %.1f s", time.Since(began).Seconds())
-	assert.Equal(t, "Running 10.244.0.2 "+NodeName, kubectl("", "get", "pod", "p", "-o", "jsonpath={.status.phase} {.status.podIP} {.spec.nodeName}"), "the pod")
+	assert.Equal(t, "Running 10.244.0.2 "+c.Node.Name, kubectl("", "get", "pod", "p", "-o", "jsonpath={.status.phase} {.status.podIP} {.spec.nodeName}"), "the pod")
 	assert.Contains(t, kubectl("", "exec", "p", "--", "ip", "-4", "-o", "addr", "show", "eth0"), " inet 10.244.0.2/24 ", "eth0")
 	assert.Len(t, namespaces(t, c), len(before)+1, "the pod has one network namespace")
 	// Without kube-proxy: the forwarder has the API server's cluster address.
@@ -99,7 +99,7 @@ func TestCluster(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal(payload, &claims))
 	got := []string{claims.Sub, claims.Kubernetes.Node.Name, claims.Kubernetes.Pod.Name}
-	assert.Equal(t, []string{"system:serviceaccount:default:default", NodeName, "p"}, got, "the token's claims")
+	assert.Equal(t, []string{"system:serviceaccount:default:default", c.Node.Name, "p"}, got, "the token's claims")
 
 	began = time.Now()
 	kubectl("", "delete", "pod", "p", "--timeout=2m")
@@ -107,7 +107,7 @@ func TestCluster(t *testing.T) {
 	assert.Equal(t, before, namespaces(t, c), "network namespaces")
 
 	// What the kubelet asks for is in the audit log, under the node's own name.
-	requests, err := c.Requests("system:node:"+NodeName, began)
+	requests, err := c.Requests("system:node:"+c.Node.Name, began)
 	require.NoError(t, err)
 	deletes := 0
 	for _, r := range requests {
@@ -126,5 +126,5 @@ func TestCluster(t *testing.T) {
 	out, err := c.Kubectl(t.Context(), "", "get", "nodes")
 	assert.Error(t, err, "a stopped API server answers %q", out)
 	require.NoError(t, c.StartAPIServer(t.Context()))
-	assert.Equal(t, NodeName, kubectl("", "get", "nodes", "-o", "jsonpath={.items[*].metadata.name}"), "nodes after the outage")
+	assert.Equal(t, c.Node.Name, kubectl("", "get", "nodes", "-o", "jsonpath={.items[*].metadata.name}"), "nodes after the outage")
 }

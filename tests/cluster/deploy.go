@@ -2,8 +2,11 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/multibond/multibond/tests/lab"
 )
@@ -14,7 +17,7 @@ const AgentUser = "system:serviceaccount:multibond-system:multibond-agent"
 // Deploy installs Multibond as its users do: kubectl apply -k deploy, with the
 // image that make image has made.
 func (c *Cluster) Deploy(ctx context.Context) error {
-	if err := c.Import(ctx, filepath.Join(lab.Root(), "build", "image.tar")); err != nil {
+	if err := c.each(ctx, (*Node).ImportAgent); err != nil {
 		return err
 	}
 	if _, err := c.Kubectl(ctx, "", "apply", "-k", "deploy"); err != nil {
@@ -27,6 +30,26 @@ func (c *Cluster) Deploy(ctx context.Context) error {
 		return fmt.Errorf("%w\n%s%s", err, pods, logs)
 	}
 	return nil
+}
+
+// ImportAgent has the node's containerd load the image that make image has made.
+func (n *Node) ImportAgent(ctx context.Context) error {
+	return n.Import(ctx, filepath.Join(lab.Root(), "build", "image.tar"))
+}
+
+// DeployComponents installs components of deploy, as keep.
+func (c *Cluster) DeployComponents(ctx context.Context, names ...string) error {
+	dir := filepath.Join(lab.Root(), "build", "components")
+	var kustomization strings.Builder
+	kustomization.WriteString("components:\n")
+	for _, name := range names {
+		fmt.Fprintf(&kustomization, "  - ../../deploy/%s\n", name)
+	}
+	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization.String()), 0o644)); err != nil {
+		return err
+	}
+	_, err := c.Kubectl(ctx, "", "apply", "-k", dir)
+	return err
 }
 
 // Events are those of a namespace, for a log.

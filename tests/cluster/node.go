@@ -26,8 +26,39 @@ var kubeletConfig string
 //go:embed node/default.conflist
 var defaultNetwork string
 
-// writeNodeFiles makes what the guest gets below /lab/node.
-func (c *Cluster) writeNodeFiles() error {
+// Node is a machine of the cluster.
+type Node struct {
+	Name string  // an address of this machine, by which the API server reaches its kubelet
+	VM   *lab.VM // nil: it is off
+
+	cluster *Cluster
+	number  int      // from 0
+	port    int      // of its kubelet
+	trunk   *os.File // joins its switch with the other node's, if there is one
+}
+
+// addNodes names the nodes, and finds ports for them and the control plane.
+func (c *Cluster) addNodes() error {
+	ports := []*int{&c.ports.etcd, &c.ports.etcdPeer, &c.ports.api}
+	if !c.options.WithoutNode {
+		for i := range c.options.Nodes {
+			n := &Node{Name: fmt.Sprintf("127.0.0.%d", i+1), cluster: c, number: i}
+			c.Nodes, ports = append(c.Nodes, n), append(ports, &n.port)
+		}
+		c.Node = c.Nodes[0]
+	}
+	if len(c.Nodes) == 2 {
+		ends, err := lab.Trunk()
+		if err != nil {
+			return err
+		}
+		c.Nodes[0].trunk, c.Nodes[1].trunk = ends[0], ends[1]
+	}
+	return freePorts(ports...)
+}
+
+// prepare makes what the guest gets below /lab/node.
+func (n *Node) prepare() error {
 	var resources []map[string]any
 	for i := 1; i <= 4; i++ {
 		resources = append(resources, map[string]any{
@@ -39,60 +70,99 @@ func (c *Cluster) writeNodeFiles() error {
 		return err
 	}
 	files := map[string]string{
-		"start.sh": startScript, "containerd.toml": containerdConfig, "default.conflist": defaultNetwork,
-		"kubelet.yaml": strings.ReplaceAll(kubeletConfig, "KUBELET_PORT", fmt.Sprint(c.ports.kubelet)),
-		"kubelet.conf": kubeconfig(c.server(hostAddress), "/lab/node", "kubelet"), "pools.json": string(pools),
+		"start.sh": startScript, "containerd.toml": containerdConfig, "pools.json": string(pools),
+		"default.conflist": strings.ReplaceAll(defaultNetwork, "NODE", fmt.Sprint(n.number)),
+		"kubelet.yaml":     strings.ReplaceAll(kubeletConfig, "KUBELET_PORT", fmt.Sprint(n.port)),
+		"kubelet.conf":     kubeconfig(n.cluster.server(hostAddress), "/lab/node", "kubelet"),
 	}
-	dir := filepath.Join(c.dir, "node")
-	errs := []error{os.MkdirAll(dir, 0o755)}
+	errs := []error{
+		os.MkdirAll(n.dir(), 0o755),
+		n.cluster.pki.issue(n.key(), "system:node:"+n.Name, []string{"system:nodes"}, []string{n.Name}),
+	}
 	for name, content := range files {
-		errs = append(errs, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o755))
+		errs = append(errs, os.WriteFile(filepath.Join(n.dir(), name), []byte(content), 0o755))
 	}
 	return errors.Join(errs...)
 }
 
-func (c *Cluster) nodeFiles() map[string]string {
-	files := map[string]string{}
-	entries, _ := os.ReadDir(filepath.Join(c.dir, "node"))
-	for _, e := range entries {
-		files["node/"+e.Name()] = filepath.Join(c.dir, "node", e.Name())
+func (n *Node) dir() string { return filepath.Join(n.cluster.dir, "node-"+n.Name) }
+
+// key is the name of its kubelet's certificate and key.
+func (n *Node) key() string { return "kubelet-" + n.Name }
+
+func (n *Node) files() map[string]string {
+	keys := n.cluster.pki
+	files := map[string]string{
+		"node/ca.crt": keys.path("ca.crt"), "node/kubelet.crt": keys.path(n.key() + ".crt"), "node/kubelet.key": keys.path(n.key() + ".key"),
 	}
-	for _, key := range []string{"ca.crt", "kubelet.crt", "kubelet.key"} {
-		files["node/"+key] = c.pki.path(key)
+	entries, _ := os.ReadDir(n.dir())
+	for _, e := range entries {
+		files["node/"+e.Name()] = filepath.Join(n.dir(), e.Name())
 	}
 	return files
 }
 
+func (n *Node) boot(ctx context.Context) (err error) {
+	o := n.cluster.options
+	n.VM, err = lab.Boot(ctx, lab.Options{
+		Kernel: o.Kernel, PFs: o.PFs, VFs: o.VFs, Log: o.Log, Timeout: o.Timeout, Files: n.files(), Trunk: n.trunk, Number: n.number,
+		Disk: filepath.Join(made(), "node.img"), Forward: map[string]int{fmt.Sprintf("%s:%d", n.Name, n.port): n.port},
+	})
+	return err
+}
+
+func (n *Node) startPrograms(ctx context.Context) error {
+	_, err := n.On(ctx, "/lab/node/start.sh", n.Name, fmt.Sprint(n.number), clusterIP+":443", fmt.Sprintf("%s:%d", hostAddress, n.cluster.ports.api))
+	return err
+}
+
+// TurnOn has a node that is off join the cluster as a new machine, and waits until it is
+// ready, with all VFs to be had.
+func (n *Node) TurnOn(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{n.boot, n.startPrograms, n.awaitReady} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TurnOff turns the node off, if it is on. What is on it is lost, and the API server is told
+// nothing.
+func (n *Node) TurnOff() error {
+	if n.VM == nil {
+		return nil
+	}
+	err := n.VM.Close()
+	n.VM = nil
+	return err
+}
+
 // On runs a command on the node that must end with status 0, and returns what
 // it printed.
-func (c *Cluster) On(ctx context.Context, args ...string) (string, error) {
-	out, err := c.Node.Run(ctx, lab.Cmd{Args: append([]string{"bash", "-c", nodePath + `exec "$@"`, "bash"}, args...)})
+func (n *Node) On(ctx context.Context, args ...string) (string, error) {
+	out, err := n.VM.Run(ctx, lab.Cmd{Args: append([]string{"bash", "-c", nodePath + `exec "$@"`, "bash"}, args...)})
 	if err == nil && out.Exit != 0 {
 		err = fmt.Errorf("exit status %d", out.Exit)
 	}
 	if err != nil {
-		return string(out.Stdout), fmt.Errorf("on the node, %s: %w\n%s%s", strings.Join(args, " "), err, out.Stdout, out.Stderr)
+		return string(out.Stdout), fmt.Errorf("on node %s, %s: %w\n%s%s", n.Name, strings.Join(args, " "), err, out.Stdout, out.Stderr)
 	}
 	return string(out.Stdout), nil
 }
 
 const nodePath = "PATH=/opt/node/bin:/usr/sbin:/usr/bin:/opt/cni/bin; "
 
-func (c *Cluster) startNode(ctx context.Context, o Options) error {
-	_, err := c.On(ctx, "/lab/node/start.sh", NodeName, clusterIP+":443", fmt.Sprintf("%s:%d", hostAddress, c.ports.api))
-	return err
-}
-
-// awaitNode waits until the node is ready and the device plugin has reported.
-func (c *Cluster) awaitNode(ctx context.Context, o Options) error {
+// awaitReady waits until the node is ready and the device plugin has reported.
+func (n *Node) awaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	const query = `{.status.conditions[?(@.type=="Ready")].status} {.status.conditions[?(@.type=="Ready")].message} {.status.allocatable}`
 	for {
-		state, err := c.Kubectl(ctx, "", "get", "node", NodeName, "-o", "jsonpath="+query)
+		state, err := n.cluster.Kubectl(ctx, "", "get", "node", n.Name, "-o", "jsonpath="+query)
 		ready := err == nil && strings.HasPrefix(state, "True ")
-		for i := range o.PFs {
-			ready = ready && strings.Contains(state, fmt.Sprintf(`"intel.com/sriov_pf%d":"%d"`, i+1, o.VFs))
+		for i := range n.cluster.options.PFs {
+			ready = ready && strings.Contains(state, fmt.Sprintf(`"intel.com/sriov_pf%d":"%d"`, i+1, n.cluster.options.VFs))
 		}
 		if ready {
 			return nil
@@ -100,16 +170,16 @@ func (c *Cluster) awaitNode(ctx context.Context, o Options) error {
 		select {
 		case <-time.After(500 * time.Millisecond):
 		case <-ctx.Done():
-			return fmt.Errorf("%s %w\n%s", state, err, c.NodeLogs())
+			return fmt.Errorf("%s %w\n%s", state, err, n.Logs())
 		}
 	}
 }
 
-// NodeLogs is the end of each log of the node.
-func (c *Cluster) NodeLogs() string {
+// Logs are the end of each log of the node.
+func (n *Node) Logs() string {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	out, err := c.On(ctx, "sh", "-c", "cd /var/log/node && for log in *; do echo \"== $log\"; tail -n 25 $log; done")
+	out, err := n.On(ctx, "sh", "-c", "cd /var/log/node && for log in *; do echo \"== $log\"; tail -n 25 $log; done")
 	if err != nil {
 		return err.Error()
 	}
@@ -117,24 +187,24 @@ func (c *Cluster) NodeLogs() string {
 }
 
 // Import has the node's containerd load an image file of this machine.
-func (c *Cluster) Import(ctx context.Context, file string) error {
+func (n *Node) Import(ctx context.Context, file string) error {
 	image, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
 	name := filepath.Base(file)
-	if err := os.WriteFile(filepath.Join(c.Node.Share(), name), image, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(n.VM.Share(), name), image, 0o644); err != nil {
 		return err
 	}
-	_, err = c.On(ctx, "ctr", "-n", "k8s.io", "image", "import", "--local", "/lab/"+name)
+	_, err = n.On(ctx, "ctr", "-n", "k8s.io", "image", "import", "--local", "/lab/"+name)
 	return err
 }
 
 // State lists what an attachment can change on the node: VFs, by device, what
 // the PFs keep for them, and the files that addresses and Records are. What
 // host-local notes of its last address is nobody's.
-func (c *Cluster) State(ctx context.Context) ([]string, error) {
-	out, err := c.On(ctx, "bash", "-c", stateScript)
+func (n *Node) State(ctx context.Context) ([]string, error) {
+	out, err := n.On(ctx, "bash", "-c", stateScript)
 	return strings.Split(strings.TrimSpace(out), "\n"), err
 }
 

@@ -4,25 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/multibond/multibond/tests/lab"
 )
 
 // deployKeep installs keep as its users do. The lab's PFs cannot disable the link of a VF, so
 // it is the one that may enter pods.
 func (d *clusterDemo) deployKeep(ctx context.Context) error {
 	heading(d.out, "$ kubectl apply -k ../cluster: components [deploy/keep, deploy/keep-inside]")
-	dir := filepath.Join(lab.Root(), "build", "demo-keep")
-	kustomization := "components: [../../deploy/keep, ../../deploy/keep-inside]\n"
-	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o644)); err != nil {
-		return err
-	}
-	_, err := d.Kubectl(ctx, "", "apply", "-k", dir)
-	return err
+	return d.DeployComponents(ctx, "keep", "keep-inside")
 }
 
 // silentCable pulls the cable of PF 1, which its VFs do not notice, while one pod pings the
@@ -37,7 +27,7 @@ func (d *clusterDemo) silentCable(ctx context.Context) error {
 	}
 	pull := func() (string, error) {
 		at, err := d.On(ctx, "cut", "-d ", "-f1", "/proc/uptime")
-		return at, errors.Join(err, d.Node.Cable(0, false))
+		return at, errors.Join(err, d.VM.Cable(0, false))
 	}
 	t, err := d.pingWhile(ctx, pingTime{before: 4 * time.Second, all: 10 * time.Second}, pull)
 	if err != nil {
@@ -60,7 +50,7 @@ func (d *clusterDemo) silentCable(ctx context.Context) error {
 }
 
 func (d *clusterDemo) mendCable(ctx context.Context) error {
-	if err := d.Node.Cable(0, true); err != nil {
+	if err := d.VM.Cable(0, true); err != nil {
 		return err
 	}
 	if err := d.allLinks(ctx); err != nil {

@@ -7,8 +7,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-
-	"github.com/multibond/multibond/tests/cluster"
 )
 
 // claim asks for a VF of each of two PFs, by name.
@@ -30,7 +28,7 @@ func withDriver(t *testing.T) *scene {
 		s.kubectl("delete", "-k", "deploy/dra")
 	})
 	s.on("cat >/etc/e2e-dra.conf <<'END'\n" + c.NodeKubeconfig() + "\nEND")
-	pid := strings.TrimSpace(s.on("dra -kubeconfig /etc/e2e-dra.conf -node " + cluster.NodeName +
+	pid := strings.TrimSpace(s.on("dra -kubeconfig /etc/e2e-dra.conf -node " + c.Node.Name +
 		" 0000:01:10.2 0000:01:10.4 0000:02:10.2 >/var/log/node/dra 2>&1 & echo $!"))
 	t.Cleanup(func() {
 		s.deletePods() // the kubelet asks the driver to take the VFs back

@@ -34,12 +34,11 @@ type Options struct {
 	Networkd bool              // systemd-networkd sets up every interface that appears, and asks for an address by DHCP
 	Files    map[string]string // path below /lab to a file of the host, copied; those in bin/ get into /opt/cni/bin as well
 	Disk     string            // an image that the guest has as /dev/vda, read-only; with it comes an uplink, and more memory
-	Forward  map[int]int       // with an uplink: a port of the host's loopback to one of the guest
+	Forward  map[string]int    // with an uplink: an address and port of the host to a port of the guest
 	Log      io.Writer         // progress, in single lines; default none
 	Timeout  time.Duration     // of the VM's whole life, default 15 min; then it is killed
-
-	trunk  *os.File // joins the VM's switch with that of another one; nil: nothing does
-	number int      // of the VM: MACs of PFs differ by it
+	Trunk    *os.File          // joins the VM's switch with that of another one: an end of Trunk; nil: nothing does
+	Number   int               // of the VM: MACs of PFs differ by it
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -108,25 +107,35 @@ func Boot(ctx context.Context, o Options) (*VM, error) {
 	return vm, nil
 }
 
+// Trunk returns the two ends of what joins the switches of two VMs. QEMU has its own copy of
+// an end. As long as this one is open, another VM can take the place of one that was closed.
+func Trunk() (ends [2]*os.File, err error) {
+	ends, err = socketFiles(syscall.SOCK_DGRAM) // one message is one frame
+	if err != nil {
+		err = fmt.Errorf("lab: %w", err)
+	}
+	return ends, err
+}
+
 // BootTwo boots two VMs that are alike and whose switches are joined. The MACs of their PFs
 // differ. What closes one of them does not close the other.
 func BootTwo(ctx context.Context, o Options) (vms [2]*VM, err error) {
-	ends, err := socketFiles(syscall.SOCK_DGRAM) // one message is one frame
+	ends, err := Trunk()
 	if err != nil {
-		return vms, fmt.Errorf("lab: %w", err)
+		return vms, err
 	}
 	var both sync.WaitGroup
 	var errs [2]error
 	for i := range vms {
 		both.Go(func() {
 			o := o
-			o.trunk, o.number = ends[i], i
+			o.Trunk, o.Number = ends[i], i
 			vms[i], errs[i] = Boot(ctx, o)
 		})
 	}
 	both.Wait()
 	for i := range vms {
-		ends[i].Close() // QEMU has its own
+		ends[i].Close()
 	}
 	if err := errors.Join(errs[:]...); err != nil {
 		for _, vm := range vms {

@@ -26,9 +26,9 @@ func arguments(o Options, share string, extra ...string) []string {
 		"-virtfs", "local,path=" + strings.ReplaceAll(share, ",", ",,") + ",mount_tag=lab,security_model=none",
 	}
 	for i := range o.PFs {
-		args = append(args, pf(o.number, i)...)
+		args = append(args, pf(o.Number, i)...)
 	}
-	if o.trunk != nil {
+	if o.Trunk != nil {
 		args = append(args, trunk()...)
 	}
 	return append(append(args, node(o)...), processor()...)
@@ -57,7 +57,7 @@ func node(o Options) []string {
 	}
 	uplink := "user,id=uplink"
 	for _, host := range slices.Sorted(maps.Keys(o.Forward)) {
-		uplink += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", host, o.Forward[host])
+		uplink += fmt.Sprintf(",hostfwd=tcp:%s-:%d", host, o.Forward[host])
 	}
 	return []string{
 		"-drive", "if=none,id=disk,format=raw,readonly=on,file=" + strings.ReplaceAll(o.Disk, ",", ",,"), "-device", "virtio-blk-pci,drive=disk",

@@ -74,8 +74,8 @@ func (vm *VM) start(o Options) error {
 	vm.cmd = exec.Command(qemu(), append(arguments(o, vm.share.dir), controlled()...)...)
 	vm.cmd.Stdout, vm.cmd.Stderr = &vm.console, &vm.console
 	vm.cmd.ExtraFiles = []*os.File{agentFD - 3: agentGuest, monitorFD - 3: monitorGuest}
-	if o.trunk != nil {
-		vm.cmd.ExtraFiles = append(vm.cmd.ExtraFiles, o.trunk) // trunkFD
+	if o.Trunk != nil {
+		vm.cmd.ExtraFiles = append(vm.cmd.ExtraFiles, o.Trunk) // trunkFD
 	}
 	if vm.exited, err = startQEMU(vm.cmd); err != nil {
 		return err

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Makes a Kubernetes node of the lab's guest. Arguments: the node's name, the API
-# server's cluster address and port, and where it really is.
+# Makes a Kubernetes node of the lab's guest. Arguments: the node's name and its
+# number, the API server's cluster address and port, and where it really is.
 set -eu
 export PATH=/opt/node/bin:/usr/sbin:/usr/bin:/opt/cni/bin
-node=$1 cluster=$2 api=$3 log=/var/log/node
+node=$1 number=$2 cluster=$3 api=$4 log=/var/log/node
 
 mkdir -p /opt/node $log /var/lib/kubelet /etc/cni/net.d /usr/share/misc /etc/containerd /run/containerd
 mount -t ext4 -o ro /dev/vda /opt/node
@@ -22,6 +22,14 @@ ip addr add 10.0.2.15/24 dev "$uplink"
 ip route add default via 10.0.2.2
 ip addr add "${cluster%:*}/32" dev lo
 echo 1 >/proc/sys/net/ipv4/ip_forward
+
+# udev makes MACs of VFs by the machine's id, which is the same in all guests.
+if [ "$number" != 0 ]; then
+	for vf in /sys/class/net/enp*v*; do
+		read -r mac <"$vf/address"
+		ip link set "${vf##*/}" address "${mac%%:*}:0$number:${mac#*:*:}"
+	done
+fi
 
 cp /lab/node/default.conflist /etc/cni/net.d/10-default.conflist
 forward "$cluster" "$api" >$log/forward 2>&1 &
