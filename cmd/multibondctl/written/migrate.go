@@ -135,7 +135,7 @@ type field struct {
 	value any
 }
 
-// set sets a key, in its place if there is one already.
+// set sets a key. An existing key keeps its position.
 func (f *fields) set(key string, value any) {
 	if i := slices.IndexFunc(*f, func(one field) bool { return one.key == key }); i >= 0 {
 		(*f)[i].value = value
