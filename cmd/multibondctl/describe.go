@@ -127,7 +127,7 @@ func printBond(out *page, b describedBond, now time.Time) {
 	out.line("%s (%s): %s, %d of %d links work", b.Bond, b.Network, out.paint(b.State), b.Working, b.Wanted)
 	words := []string{"mode " + dash(b.Mode), "MTU " + number(b.MTU), "addresses " + dash(strings.Join(b.IPs, ", "))}
 	if b.Failovers != nil {
-		words = append(words, fmt.Sprintf("%d failovers", *b.Failovers))
+		words = append(words, count(*b.Failovers, "failover"))
 	}
 	if b.LastFailover != nil {
 		words = append(words, "the last "+ago(b.LastFailover.Time, now)+" ago")

@@ -60,3 +60,11 @@ func TestAgo(t *testing.T) {
 	assert.Equal(t, "0s", ago(noon.Add(time.Minute), noon))
 	assert.Equal(t, "-", ago(time.Time{}, noon))
 }
+
+// TestOneFailover: one of a thing is one.
+func TestOneFailover(t *testing.T) {
+	var out bytes.Buffer
+	one := 1
+	printBond(&page{out: &out}, describedBond{bondView: bondView{Failovers: &one}}, noon)
+	assert.Contains(t, out.String(), "addresses -, 1 failover\n")
+}
