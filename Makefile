@@ -58,7 +58,7 @@ release: ## all that a release consists of, for VERSION=v0.3.0 (DIRTY=1: a trial
 release-check: ## the release of the last commit made twice, in two directories, and compared
 	$(GO) run ./deploy/release -check
 
-demo: plugin lab-setup ## a bond's failover on a node; then, once it is built, on a cluster: build/report/demo-node.json, demo.json
+demo: plugin lab-setup ## a bond's failover on a node; then, once it is built, on a cluster: build/report/demo-node.json, demo.json, demo.svg
 	$(GO) run ./tests/demo -cluster -kernel $(KERNEL) -plugin $(PLUGIN)
 
 demo-node: plugin lab-setup ## without Kubernetes: two bonds over real VFs, two failovers: build/report/demo-node.json

@@ -49,7 +49,7 @@ func startBuild(ctx context.Context) (*build, error) {
 		return nil, err
 	}
 	defer log.Close()
-	cmd := exec.CommandContext(ctx, "nice", "make", "--no-print-directory", "image", "cluster-setup")
+	cmd := exec.CommandContext(ctx, "nice", "make", "--no-print-directory", "image", "tool", "cluster-setup")
 	cmd.Dir, cmd.Stdout, cmd.Stderr = lab.Root(), log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
@@ -77,7 +77,7 @@ func (b *build) follow(out io.Writer) error {
 				return err
 			}
 			if b.err != nil {
-				return fmt.Errorf("make image cluster-setup: %w", b.err)
+				return fmt.Errorf("make image tool cluster-setup: %w", b.err)
 			}
 			return nil
 		case <-time.After(200 * time.Millisecond):

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -23,8 +24,9 @@ import (
 // manifest, pods with one annotation, a failover, and everything as before.
 type clusterDemo struct {
 	*cluster.Cluster
-	out    io.Writer
-	report clusterReport
+	out      io.Writer
+	report   clusterReport
+	terminal Terminal
 }
 
 // clusterReport is build/report/demo.json.
@@ -53,9 +55,10 @@ func runCluster(ctx context.Context, kernel, file string, out io.Writer) error {
 		d.report.Error = err.Error()
 	}
 	text, failed := json.MarshalIndent(d.report, "", "  ")
-	failed = errors.Join(failed, os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, append(text, '\n'), 0o644))
+	dir := filepath.Dir(file)
+	failed = errors.Join(failed, os.MkdirAll(dir, 0o755), os.WriteFile(file, append(text, '\n'), 0o644), d.terminal.write(dir))
 	if err = errors.Join(err, failed); err == nil {
-		heading(out, "Done in %.0f s: %s", d.report.WallS, file)
+		heading(out, "Done in %.0f s: %s, and what was shown: %s", d.report.WallS, file, filepath.Join(dir, "demo.svg"))
 	}
 	return err
 }
@@ -76,7 +79,7 @@ func (d *clusterDemo) run(ctx context.Context, kernel string) error {
 		return err
 	}
 	for _, part := range []func(context.Context) error{
-		d.deployKeep, d.start, d.kubectl("-n", "multibond-system", "get", "pods"), d.show, d.silentCable, d.failover, d.remove,
+		d.deployKeep, d.kubectl("-n", "multibond-system", "get", "pods"), d.start, d.show, d.silentCable, d.failover, d.remove,
 	} {
 		if err := part(ctx); err != nil {
 			return err
@@ -89,26 +92,68 @@ func (d *clusterDemo) run(ctx context.Context, kernel string) error {
 func (d *clusterDemo) kubectl(args ...string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		out, err := d.Kubectl(ctx, "", args...)
-		fmt.Fprintf(d.out, "\n   $ kubectl %s\n", strings.Join(args, " "))
-		for line := range strings.Lines(out) {
-			fmt.Fprintf(d.out, "     %s", line)
-		}
+		printCommand(d.out, "kubectl "+strings.Join(args, " "), out)
 		return err
 	}
 }
 
+// recorded is as kubectl, and part of the picture.
+func (d *clusterDemo) recorded(args ...string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		out, err := d.Kubectl(ctx, "", args...)
+		d.terminal.command(d.out, "kubectl "+strings.Join(args, " "), out)
+		return err
+	}
+}
+
+// tool is kubectl multibond, with the cluster's administrator.
+func (d *clusterDemo) tool(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, filepath.Join(lab.Root(), "build", "kubectl-multibond"), args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+d.Kubeconfig)
+	return cmd
+}
+
+// multibond runs kubectl multibond, and records it. It ends with 1 while something is wrong,
+// which is no error here.
+func (d *clusterDemo) multibond(args ...string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		cmd := d.tool(ctx, args...)
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == 1 {
+			err = nil
+		}
+		d.terminal.command(d.out, "kubectl multibond "+strings.Join(args, " "), string(out))
+		return err
+	}
+}
+
+// annotation shows the one that makes the bond.
+func (d *clusterDemo) annotation(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, "grep", "networks:", bondExample)
+	cmd.Dir = lab.Root()
+	out, err := cmd.Output()
+	d.terminal.command(d.out, strings.Join(cmd.Args, " "), string(out))
+	return err
+}
+
+const bondExample = "deploy/examples/bond.yaml"
+
 // start applies the example, and the same pod once more under another name.
 func (d *clusterDemo) start(ctx context.Context) error {
 	heading(d.out, "One network, one annotation, two pods: deploy/examples/bond.yaml")
-	example, err := os.ReadFile(filepath.Join(lab.Root(), "deploy", "examples", "bond.yaml"))
+	example, err := os.ReadFile(filepath.Join(lab.Root(), bondExample))
 	if err != nil {
 		return err
 	}
+	if err := d.annotation(ctx); err != nil {
+		return err
+	}
 	began := time.Now()
-	for _, name := range []string{"bonded", "peer"} {
-		if _, err := d.Kubectl(ctx, strings.ReplaceAll(string(example), "name: bonded", "name: "+name), "apply", "-f", "-"); err != nil {
-			return err
-		}
+	if err := d.recorded("apply", "-f", bondExample)(ctx); err != nil {
+		return err
+	}
+	if _, err := d.Kubectl(ctx, strings.ReplaceAll(string(example), "name: bonded", "name: peer"), "apply", "-f", "-"); err != nil {
+		return err
 	}
 	_, err = d.Kubectl(ctx, "", "wait", "--for=condition=Ready", "pod/bonded", "pod/peer", "--timeout=3m")
 	d.report.PodReadyS = time.Since(began).Seconds()
