@@ -1,6 +1,8 @@
 package admission
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +11,7 @@ import (
 	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -17,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/kubeclient"
 )
 
@@ -154,6 +158,44 @@ func TestInject(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestInjectLikeWebhook: the webhook gives each pod what the policy gives it. Neither adds
+// anything after the other.
+func TestInjectLikeWebhook(t *testing.T) {
+	m := newMutator(t, onlyMutating(t, injectFile))
+	for _, annotation := range annotations {
+		for name, make := range pods {
+			policy, webhook := m.admit(t, make(annotation), all()), reviewed(t, make(annotation))
+			assert.Equal(t, policy.Spec, webhook.Spec, "%s, %s", annotation, name)
+			assert.Equal(t, policy, reviewed(t, policy.DeepCopy()), "%s, %s: after the policy", annotation, name)
+			assert.Equal(t, webhook.Spec, m.admit(t, webhook.DeepCopy(), all()).Spec, "%s, %s: after the webhook", annotation, name)
+		}
+	}
+}
+
+// reviewed is a pod after the webhook.
+func reviewed(t *testing.T, pod *corev1.Pod) *corev1.Pod {
+	raw, err := json.Marshal(pod)
+	require.NoError(t, err)
+	r := kubeclient.Reviewer{
+		NAD: func(_ context.Context, ref types.NamespacedName) (*nettypes.NetworkAttachmentDefinition, error) {
+			return resolver().NAD(ref)
+		},
+		Cluster:  func() (c agentapi.Cluster) { return c },
+		WarnPods: true, // some of the networks are odd
+	}
+	if patch := r.ReviewPod(t.Context(), raw, "demo").Patch; patch != nil {
+		text, err := json.Marshal(patch)
+		require.NoError(t, err)
+		operations, err := jsonpatch.DecodePatch(text)
+		require.NoError(t, err)
+		raw, err = operations.Apply(raw)
+		require.NoError(t, err)
+	}
+	out := &corev1.Pod{}
+	require.NoError(t, json.Unmarshal(raw, out))
+	return out
 }
 
 // orders are some of the orders of a list: as it is, backwards, and from its middle.

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 	"github.com/rogpeppe/go-internal/txtar"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -38,7 +39,7 @@ import (
 const root = "../../.."
 
 // TestSameVerdict: for each NAD and each pod of the project's examples and tests, validate,
-// plan and an ADD find the same problems. What only a node can tell does not count.
+// plan, the webhook and an ADD find the same problems. What only a node can tell does not count.
 func TestSameVerdict(t *testing.T) {
 	wrong, right := 0, 0
 	for name, s := range verdictCases(t) {
@@ -53,7 +54,12 @@ func TestSameVerdict(t *testing.T) {
 			if i < len(s.nads) && s.nads[i].Object.Name == p.Object.Name { // a pod of addPods
 				alone := s.judge(agentapi.Cluster{}).One(&s.nads[i].NetworkAttachmentDefinition)
 				assert.Equal(t, added, everywhere(code.Of(alone.Err)), "validate: %s, NAD %s", name, p.Object.Name)
+				review(t, s, &s.nads[i], added, name)
 			}
+			raw, err := json.Marshal(p.Pod)
+			require.NoError(t, err)
+			reviewed := reviewer(only).ReviewPod(t.Context(), raw, p.Namespace)
+			assert.Equal(t, without(added, code.FewDevices), everywhere(code.Of(reviewed.Err)), "webhook: %s, %s", name, p.Object.Name)
 			if len(added) > 0 {
 				wrong++
 			} else {
@@ -63,6 +69,36 @@ func TestSameVerdict(t *testing.T) {
 	}
 	assert.Greater(t, wrong, 50)
 	assert.Greater(t, right, 100)
+}
+
+// reviewer is what the webhook judges the objects of a set with.
+func reviewer(s *Set) kubeclient.Reviewer {
+	judge := s.judge(agentapi.Cluster{})
+	return kubeclient.Reviewer{Cluster: func() (c agentapi.Cluster) { return c }, NAD: func(_ context.Context, name types.NamespacedName) (*nettypes.NetworkAttachmentDefinition, error) {
+		return judge.NAD(name)
+	}}
+}
+
+// review compares what the webhook finds with the errors of an ADD. A network that a link
+// names, and that is not there, is a warning to it; then it looks at the others, too.
+func review(t *testing.T, s *Set, n *nad, added []code.Code, where string) {
+	reviewed := reviewer(s).ReviewNAD(t.Context(), &n.NetworkAttachmentDefinition)
+	found := everywhere(code.Of(reviewed.Err))
+	if !slices.Contains(added, code.NoNAD) {
+		assert.Equal(t, added, found, "webhook: %s, NAD %s", where, n.Object.Name)
+		return
+	}
+	assert.Subset(t, found, without(added, code.NoNAD), "webhook: %s, NAD %s", where, n.Object.Name)
+	assert.Contains(t, strings.Join(reviewed.Warnings, "\n"), code.NoNAD.String(), "webhook: %s, NAD %s", where, n.Object.Name)
+}
+
+func without(codes []code.Code, one code.Code) (out []code.Code) {
+	for _, c := range codes {
+		if c != one {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // errorsOf returns the codes of errors that do not depend on the node, sorted.
