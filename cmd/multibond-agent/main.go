@@ -43,6 +43,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		}
 		return 0
 	}
+	if len(args) > 0 && args[0] == "measure" {
+		return measured(ctx, args[1:], stdout, stderr)
+	}
 	o, level, err := parse(args, getenv, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
