@@ -108,6 +108,7 @@ func TestRelease(t *testing.T) {
 		assert.Contains(t, text(t, "multibond-agent-image.tar"), part)
 	}
 	assert.Contains(t, unpack(t, "kubectl-multibond-linux-arm64.tar.gz"), "kubectl_complete-multibond")
+	assert.Contains(t, unpack(t, "multibond-linux-amd64.tar.gz")[licencesFile], "The Go Authors")
 	folder := unpack(t, "deploy.tar.gz")
 	assert.NotContains(t, folder, "multibond-v0.3.0/deploy/program.go")
 	assert.Contains(t, folder["multibond-v0.3.0/deploy/pod.yaml"], image)

@@ -46,7 +46,7 @@ func (r release) write(ctx context.Context, out string) error {
 			return err
 		}
 	}
-	all, err := r.files(programs)
+	all, err := r.files(ctx, programs)
 	if err != nil {
 		return err
 	}
@@ -58,15 +58,15 @@ func (r release) write(ctx context.Context, out string) error {
 }
 
 // files returns all files of the release. The programs are in a directory for each platform.
-func (r release) files(programs string) (files, error) {
+func (r release) files(ctx context.Context, programs string) (files, error) {
 	out := files{}
-	digest, err := r.addImage(out, programs)
+	digest, err := r.addImage(ctx, out, programs)
 	if err != nil {
 		return nil, err
 	}
 	var tools []krewPlatform
 	for _, p := range platforms {
-		name, err := r.addTool(out, filepath.Join(programs, p.String()), p)
+		name, err := r.addTool(ctx, out, filepath.Join(programs, p.String()), p)
 		if err != nil {
 			return nil, err
 		}
@@ -74,7 +74,7 @@ func (r release) files(programs string) (files, error) {
 		if !p.node {
 			continue
 		}
-		if err := r.addPrograms(out, "multibond-"+p.String(), filepath.Join(programs, p.String()), nodePrograms); err != nil {
+		if err := r.addPrograms(ctx, out, "multibond-"+p.String(), filepath.Join(programs, p.String()), nodePrograms); err != nil {
 			return nil, err
 		}
 	}
@@ -91,7 +91,7 @@ func (r release) files(programs string) (files, error) {
 }
 
 // addImage adds the image for all architectures of nodes, and returns its digest.
-func (r release) addImage(out files, programs string) (digest string, err error) {
+func (r release) addImage(ctx context.Context, out files, programs string) (digest string, err error) {
 	var images []oci.Image
 	for _, p := range platforms {
 		if !p.node {
@@ -107,7 +107,11 @@ func (r release) addImage(out files, programs string) (digest string, err error)
 		for _, name := range nodePrograms {
 			image.Files = append(image.Files, [2]string{"/" + name, filepath.Join(programs, p.String(), name)})
 		}
-		image.Files = append(image.Files, [2]string{"/LICENSE", filepath.Join(r.root, "LICENSE")})
+		licences, err := r.writeLicences(ctx, filepath.Join(programs, p.String()))
+		if err != nil {
+			return "", err
+		}
+		image.Files = append(image.Files, [2]string{"/LICENSE", filepath.Join(r.root, "LICENSE")}, [2]string{"/" + licencesFile, licences})
 		images = append(images, image)
 	}
 	out["multibond-agent-image.tar"], digest, err = oci.Layout(repository+":"+r.version, images...)
@@ -116,18 +120,18 @@ func (r release) addImage(out files, programs string) (digest string, err error)
 
 // addTool adds the operator's tool for a platform under the name by which kubectl finds it,
 // and returns the name of its archive.
-func (r release) addTool(out files, dir string, p platform) (string, error) {
+func (r release) addTool(ctx context.Context, out files, dir string, p platform) (string, error) {
 	name := tool + p.suffix()
 	if err := os.Rename(filepath.Join(dir, "multibondctl"+p.suffix()), filepath.Join(dir, name)); err != nil {
 		return "", err
 	}
 	archive := tool + "-" + p.String()
-	return archive + ".tar.gz", r.addPrograms(out, archive, dir, []string{name}, "cmd/multibondctl/kubectl_complete-multibond")
+	return archive + ".tar.gz", r.addPrograms(ctx, out, archive, dir, []string{name}, "cmd/multibondctl/kubectl_complete-multibond")
 }
 
-// addPrograms adds an archive of programs with the licence and with files of the checkout,
+// addPrograms adds an archive of programs with all licences and with files of the checkout,
 // and its bill of materials.
-func (r release) addPrograms(out files, name, dir string, names []string, more ...string) error {
+func (r release) addPrograms(ctx context.Context, out files, name, dir string, names []string, more ...string) error {
 	packed := archive.Tar{Time: r.time}
 	var programs []program
 	for _, n := range names {
@@ -148,6 +152,11 @@ func (r release) addPrograms(out files, name, dir string, names []string, more .
 	if err := pack(&packed, filepath.Join(r.root, "LICENSE"), 0o644); err != nil {
 		return err
 	}
+	licences, err := r.licences(ctx, programs)
+	if err != nil {
+		return err
+	}
+	packed.File(licencesFile, 0o644, licences)
 	data, err := packed.Close()
 	if err != nil {
 		return err
