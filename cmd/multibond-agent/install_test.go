@@ -462,6 +462,15 @@ func TestUninstallSteps(t *testing.T) {
 	step("it is too early", false, isOut)
 }
 
+// TestUninstallRefused checks that an uninstallation that has to begin in another way leaves
+// the node as it is, and says how.
+func TestUninstallRefused(t *testing.T) {
+	n := newNodeDirs(t)
+	n.install()
+	assert.Equal(t, 1, n.do(t.Context(), "uninstall", "-refuse", "first: helm upgrade"))
+	n.want(installed, "first: helm upgrade")
+}
+
 // TestUninstallWithoutATrace checks that uninstall is not done where it finds nothing, as with
 // other paths than the installation's, unless it has removed that itself.
 func TestUninstallWithoutATrace(t *testing.T) {

@@ -34,8 +34,12 @@ func uninstall(ctx context.Context, args []string, usage io.Writer, log *slog.Lo
 	begun := flags.String("begun", "", "`file` to note that an installation was found, for a later start after it was removed")
 	listen := flags.String("listen", "", "`address` of /readyz: keep running when done (default: exit when done)")
 	pause := flags.Duration("interval", 2*time.Second, "time between two checks for pods")
+	refuse := flags.String("refuse", "", "do nothing, and end with this `text` as the error: for what would remove Multibond without this program")
 	if err := parseAll(flags, args); err != nil {
 		return err
+	}
+	if *refuse != "" {
+		return errors.New(*refuse)
 	}
 	if err := u.from.findTrace(*begun); err != nil {
 		return err
