@@ -28,7 +28,7 @@ export GOFLAGS := $(sort $(shell $(GO) env GOFLAGS) -trimpath -gcflags=all=-dwar
 # Which kernels the lab has, and is tested on.
 export KERNELS
 
-.PHONY: help build programs plugin tool image release release-check demo demo-node failover bench faults test soak unit conformance kernel life fuzz e2e monitoring admission lint lab lab-setup cluster cluster-setup clean
+.PHONY: help build programs plugin tool image release release-check demo demo-node failover bench faults test soak unit conformance kernel life fuzz e2e monitoring admission chart lint lab lab-setup cluster cluster-setup clean
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,11 +74,11 @@ faults: programs lab-setup ## a campaign of random faults, ROUNDS of it by SEED:
 	$(GO) run ./tests/faults -kernel $(KERNEL) -plugin $(PLUGIN) -seed $(SEED) -rounds $(ROUNDS) -report $(BUILD)/report/$(REPORT)
 
 # What fits into half an hour. The rest is soak.
-test: programs lab-setup cluster-setup ## unit tests, alert rules, admission policies and conformance here, kernel tests in the lab on each of KERNELS, a campaign, end-to-end tests
-	@tests/parts.sh unit monitoring admission conformance kernel 'faults ROUNDS=60' e2e
+test: programs lab-setup cluster-setup ## unit tests, alert rules, admission policies, the chart and conformance here, kernel tests in the lab on each of KERNELS, a campaign, end-to-end tests
+	@tests/parts.sh unit monitoring admission chart conformance kernel 'faults ROUNDS=60' e2e
 
 soak: programs lab-setup ## what takes hours: the release twice, TestLife three moves deep, fuzzing, campaigns of SEEDS, each of ROUNDS
-	@tests/parts.sh unit monitoring admission conformance release-check life fuzz kernel $(foreach s,$(SEEDS),'faults SEED=$s REPORT=faults-$s.json') e2e
+	@tests/parts.sh unit monitoring admission chart conformance release-check life fuzz kernel $(foreach s,$(SEEDS),'faults SEED=$s REPORT=faults-$s.json') e2e
 
 unit: ## the unit tests, without the lab
 	$(GO) test ./bond/... ./delegate/... ./kubeclient/... ./cmd/... ./deploy/... ./tests/rules/... ./tests/demo/... ./tests/bench/...
@@ -90,6 +90,10 @@ monitoring: ## the alert rules and the dashboard, by Prometheus' own parser and 
 # The API server is in a module of its own, too, with the versions of the test cluster's programs.
 admission: ## the admission policies, by the API server's own code
 	cd tests/admission && $(GO) vet ./... && $(GO) test ./...
+
+# Helm is in a module of its own, too.
+chart: ## the Helm chart, by Helm's own code, compared with the kustomization
+	cd tests/chart && $(GO) vet ./... && $(GO) test ./...
 
 # Multus is pinned where the cluster's programs are, so that it is compiled once for all.
 conformance: programs ## networks that are not bonds, on Multibond and on Multus: build/report/conformance.json
