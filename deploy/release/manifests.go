@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
@@ -24,8 +25,9 @@ type manifest struct {
 }
 
 // manifests returns the files of the folder deploy, except programs, with an image in the
-// place of the one that no registry has.
-func manifests(root, image string) (out []manifest, err error) {
+// place of the one that no registry has, and those of the Helm chart. What is a symbolic link
+// there is a file here.
+func manifests(root, image string) (folder, chart []manifest, err error) {
 	named := false
 	err = filepath.WalkDir(filepath.Join(root, "deploy"), func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -43,13 +45,18 @@ func manifests(root, image string) (out []manifest, err error) {
 			data = bytes.ReplaceAll(data, []byte(unreleased), []byte(image))
 		}
 		below, _ := filepath.Rel(root, path)
-		out = append(out, manifest{filepath.ToSlash(below), data})
+		f := manifest{filepath.ToSlash(below), data}
+		if strings.HasPrefix(f.path, chartFolder) {
+			chart = append(chart, f)
+		} else {
+			folder = append(folder, f)
+		}
 		return err
 	})
 	if err == nil && !named {
 		err = fmt.Errorf("%s: no manifest names the image %s (the constant and the manifests have to agree)", filepath.Join(root, "deploy"), unreleased)
 	}
-	return out, err
+	return folder, chart, err
 }
 
 // render returns what kubectl apply -k applies, with the settings of a folder beside deploy.

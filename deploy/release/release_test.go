@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,11 +32,13 @@ func checkout(t *testing.T) string {
 		"deploy/pod.yaml":                             "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: " + unreleased + "}]}\n",
 		"deploy/beside-multus/kustomization.yaml":     "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nnamePrefix: beside-\n",
 		"deploy/program.go":                           "package main\n",
+		"deploy/chart/Chart.yaml":                     "name: multibond\nversion: 0.0.0-unreleased\nappVersion: unreleased\nannotations:\n  multibond.io/image-digest: \"\"\n",
 	} {
 		file := filepath.Join(root, name)
 		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o700))
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 	}
+	require.NoError(t, os.Symlink("../pod.yaml", filepath.Join(root, "deploy/chart/pod.yaml")))
 	for _, args := range []string{"init --quiet", "add .", "-c user.name=a -c user.email=a@example.org -c commit.gpgsign=false commit --quiet --date 2026-01-02T03:04:05Z -m all"} {
 		cmd := exec.Command("git", strings.Fields(args)...)
 		cmd.Dir, cmd.Env = root, append(os.Environ(), "GIT_COMMITTER_DATE=2026-01-02T03:04:05Z")
@@ -89,7 +92,7 @@ func TestRelease(t *testing.T) {
 		"kubectl-multibond-linux-amd64.spdx.json", "kubectl-multibond-linux-amd64.tar.gz",
 		"kubectl-multibond-linux-arm64.spdx.json", "kubectl-multibond-linux-arm64.tar.gz",
 		"kubectl-multibond-windows-amd64.spdx.json", "kubectl-multibond-windows-amd64.tar.gz",
-		"multibond-agent-image.tar",
+		"multibond-0.3.0.tgz", "multibond-agent-image.tar",
 		"multibond-linux-amd64.spdx.json", "multibond-linux-amd64.tar.gz", "multibond-linux-arm64.spdx.json", "multibond-linux-arm64.tar.gz",
 		"notes.md",
 	}, names)
@@ -113,6 +116,11 @@ func TestRelease(t *testing.T) {
 	assert.NotContains(t, folder, "multibond-v0.3.0/deploy/program.go")
 	assert.Contains(t, folder["multibond-v0.3.0/deploy/pod.yaml"], image)
 	assert.Contains(t, folder["multibond-v0.3.0/deploy/README.md"], unreleased)
+	assert.NotContains(t, folder, "multibond-v0.3.0/deploy/chart/Chart.yaml", "it has an archive of its own")
+	chart := unpack(t, "multibond-0.3.0.tgz")
+	assert.Equal(t, "name: multibond\nversion: 0.3.0\nappVersion: v0.3.0\nannotations:\n  multibond.io/image-digest: "+strings.TrimSpace(text(t, "image.digest"))+"\n", chart["multibond/Chart.yaml"])
+	assert.Equal(t, folder["multibond-v0.3.0/deploy/pod.yaml"], chart["multibond/pod.yaml"], "a link")
+	assert.Equal(t, "licence", chart["multibond/LICENSE"])
 }
 
 // TestKrew checks krew's rules: each archive exists, with the checksum, and has what krew
@@ -200,20 +208,25 @@ func TestSame(t *testing.T) {
 // and whoever has a mirror can name it and keeps the digest.
 func TestManifests(t *testing.T) {
 	image := repository + ":v0.3.0@sha256:" + strings.Repeat("a", 64)
-	folder, err := manifests("../..", image)
+	folder, chart, err := manifests("../..", image)
 	require.NoError(t, err)
 	names := map[string]bool{}
-	for _, f := range folder {
+	for _, f := range slices.Concat(folder, chart) {
 		names[f.path] = true
 		if strings.HasSuffix(f.path, ".yaml") {
-			assert.NotContains(t, string(f.data), "unreleased", f.path)
+			assert.NotContains(t, string(f.data), unreleased, f.path)
 		}
 	}
-	assert.True(t, names["deploy/README.md"] && names["deploy/keep/daemonset.yaml"])
+	assert.True(t, names["deploy/README.md"] && names["deploy/keep/daemonset.yaml"] && names["deploy/chart/files/keep/daemonset.yaml"])
+	r := release{version: "v0.3.0", root: "../.."}
+	_, err = r.chart(chart, "sha256:0")
+	require.NoError(t, err)
+	_, err = r.released([]byte("\nversion: 0.0.1\n"), "sha256:0")
+	assert.ErrorContains(t, err, "version: 0.0.0-unreleased")
 	out, err := render(folder, "components: [../deploy/keep, ../deploy/monitoring]\nimages: [{name: "+repository+", newName: mirror.example/agent}]\n")
 	require.NoError(t, err)
 	assert.Equal(t, 4, strings.Count(string(out), "image: mirror.example/agent:v0.3.0@sha256:"+strings.Repeat("a", 64)+"\n"))
-	_, err = manifests(t.TempDir(), image)
+	_, _, err = manifests(t.TempDir(), image)
 	assert.Error(t, err)
 }
 

@@ -81,7 +81,7 @@ func (r release) files(ctx context.Context, programs string) (files, error) {
 	if out["krew-multibond.yaml"], err = r.krew(tools); err != nil {
 		return nil, err
 	}
-	if err := r.addManifests(out, repository+":"+r.version+"@"+digest); err != nil {
+	if err := r.addManifests(out, digest); err != nil {
 		return nil, err
 	}
 	out["image.digest"] = []byte(digest + "\n")
@@ -178,16 +178,17 @@ func pack(a *archive.Tar, file string, mode int64) error {
 }
 
 // addManifests adds what is applied, in the two forms that need no settings, and the folder
-// for all others.
-func (r release) addManifests(out files, image string) error {
-	folder, err := manifests(r.root, image)
+// and the Helm chart for all others.
+func (r release) addManifests(out files, digest string) error {
+	folder, chart, err := manifests(r.root, repository+":"+r.version+"@"+digest)
 	if err != nil {
 		return err
 	}
-	var errs [3]error
+	var errs [4]error
 	out["install.yaml"], errs[0] = render(folder, "")
 	out["install-beside-multus.yaml"], errs[1] = render(folder, "components: [../deploy/beside-multus]\n")
 	out["deploy.tar.gz"], errs[2] = r.pack(folder)
+	out[r.chartFile()], errs[3] = r.chart(chart, digest)
 	return errors.Join(errs[:]...)
 }
 
