@@ -3,6 +3,7 @@ package kubeclient
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,10 +15,13 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	klabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"github.com/multibond/multibond/delegate/netconf"
@@ -47,6 +51,9 @@ var objectKinds = map[string]func() any{
 	"ResourceClaimTemplate":            func() any { return &resourcev1.ResourceClaimTemplate{} },
 	"PodMonitor":                       func() any { return &map[string]any{} }, // tests/monitoring reads them strictly
 	"PrometheusRule":                   func() any { return &map[string]any{} },
+	"FlowSchema":                       func() any { return &flowcontrolv1.FlowSchema{} },
+	"SriovNetworkNodePolicy":           func() any { return &sriovPolicy{} },
+	"SriovNetwork":                     func() any { return &sriovNetwork{} },
 }
 
 // objects returns all objects of a file.
@@ -314,6 +321,90 @@ func TestDRAExample(t *testing.T) {
 		assert.Equal(t, claim.Name, of)
 		assert.Contains(t, requests(template), request)
 	}
+}
+
+// sriovPolicy and sriovNetwork have the fields of the SR-IOV Network Operator's objects that
+// the examples use (its CRDs of 2026).
+type sriovPolicy struct {
+	metav1.TypeMeta
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              struct {
+		ResourceName string
+		NodeSelector map[string]string
+		NICSelector  struct{ PFNames []string } `json:"nicSelector"`
+		NumVFs       int                        `json:"numVfs"`
+		MTU          int
+		DeviceType   string
+	}
+}
+
+type sriovNetwork struct {
+	metav1.TypeMeta
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              struct {
+		ResourceName, NetworkNamespace, LinkState, IPAM string
+		VLAN                                            int
+	}
+}
+
+// made returns the NetworkAttachmentDefinition that the operator makes of a network: without
+// an ipam it writes an empty one.
+func (n sriovNetwork) made(t *testing.T) Network {
+	t.Helper()
+	text := fmt.Sprintf(`{"cniVersion": "1.0.0", "name": %q, "type": "sriov", "vlan": %d, "link_state": %q, "ipam": {}}`, n.Name, n.Spec.VLAN, n.Spec.LinkState)
+	config, err := ParseConfig([]byte(text), n.Name)
+	require.NoError(t, err)
+	return Network{Name: types.NamespacedName{Namespace: n.Spec.NetworkNamespace, Name: n.Name}, Resource: "openshift.io/" + n.Spec.ResourceName, Config: config}
+}
+
+// TestSriovOperatorExamples: the networks of the examples ask for what their policies make, and
+// a bond takes the networks that the operator makes as its links.
+func TestSriovOperatorExamples(t *testing.T) {
+	t.Chdir(manifests)
+	resources, pfs := map[string]bool{}, map[string]bool{}
+	for _, object := range objects(t, "examples/sriov-operator.yaml") {
+		if p, is := object.(*sriovPolicy); is {
+			assert.Equal(t, "netdevice", p.Spec.DeviceType)
+			assert.NotEmpty(t, p.Spec.NodeSelector)
+			resources["openshift.io/"+p.Spec.ResourceName], pfs[p.Spec.NICSelector.PFNames[0]] = true, true
+		}
+	}
+	assert.Len(t, pfs, 2)
+	pod := onlyObject[*corev1.Pod](t, "examples/sriov-operator.yaml")
+	for name := range pod.Spec.Containers[0].Resources.Limits {
+		assert.True(t, resources[string(name)], name)
+	}
+
+	made := map[types.NamespacedName]Network{}
+	for _, object := range objects(t, "examples/sriov-networks.yaml") {
+		if n, is := object.(*sriovNetwork); is {
+			assert.Contains(t, resources, "openshift.io/"+n.Spec.ResourceName)
+			network := n.made(t)
+			made[network.Name] = network
+		}
+	}
+	for file, namespace := range map[string]string{"examples/sriov-operator.yaml": "default", "examples/sriov-networks.yaml": "demo"} {
+		config, err := ParseConfig([]byte((*onlyObject[*map[string]any](t, file))["spec"].(map[string]any)["config"].(string)), "bond")
+		require.NoError(t, err)
+		_, err = ReadBond(Network{Name: types.NamespacedName{Namespace: namespace, Name: "bond"}, Config: config}, func(name types.NamespacedName) (Network, error) {
+			require.Contains(t, made, name)
+			return made[name], nil
+		})
+		assert.NoError(t, err, file)
+		for resource := range resources {
+			assert.True(t, file == "examples/sriov-networks.yaml" || strings.Contains(string(config.text), resource), resource)
+		}
+	}
+}
+
+// TestFlowSchemaExample: the example is about the agents of the manifests.
+func TestFlowSchemaExample(t *testing.T) {
+	t.Chdir(manifests)
+	schema := onlyObject[*flowcontrolv1.FlowSchema](t, "examples/flow-schema.yaml")
+	account := onlyObject[*corev1.ServiceAccount](t, "rbac.yaml")
+	subject := schema.Spec.Rules[0].Subjects[0].ServiceAccount
+	assert.Equal(t, []string{account.Namespace, account.Name}, []string{subject.Namespace, subject.Name})
+	assert.Less(t, schema.Spec.MatchingPrecedence, int32(9000), "the API server's own schema for all service accounts would win")
 }
 
 // TestExamples checks that the plugin accepts the example.
