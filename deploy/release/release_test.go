@@ -226,6 +226,10 @@ func TestManifests(t *testing.T) {
 	out, err := render(folder, "components: [../deploy/keep, ../deploy/monitoring]\nimages: [{name: "+repository+", newName: mirror.example/agent}]\n")
 	require.NoError(t, err)
 	assert.Equal(t, 4, strings.Count(string(out), "image: mirror.example/agent:v0.3.0@sha256:"+strings.Repeat("a", 64)+"\n"))
+	out, err = render(folder, "images: [{name: "+repository+", newTag: v0.3.0}]\n")
+	require.NoError(t, err)
+	assert.Contains(t, string(out), "image: "+repository+":v0.3.0\n")
+	assert.NotContains(t, string(out), "@sha256:", "a tag takes the digest away, which CRI-O's storage does not know")
 	_, _, err = manifests(t.TempDir(), image)
 	assert.Error(t, err)
 }
