@@ -65,7 +65,8 @@
 // With -cluster, the same follows as a user of Kubernetes sees it: Multibond and keep are
 // installed by their manifests. The cable of PF 1 is pulled under bonds that watch carriers
 // only, and then PF 1 is set down. keep ends the first: it may enter the pods, because an igb
-// PF cannot disable the link of a VF. The agent tells of it by events and metrics.
+// PF cannot disable the link of a VF. The agent tells of it by events and metrics. What README.md
+// shows of it is recorded and drawn (Terminal).
 //
 // # All modes and faults
 //
