@@ -56,6 +56,11 @@ func TestLabAnnounce(t *testing.T) {
 	lo := find(t, here, "lo")
 	require.NotEqualValues(t, Ethernet, lo.Type)
 	require.NoError(t, here.Announce(lo.Index, addrs))
+
+	// Nor is it on a link without ARP, which would refuse the advertisement.
+	ip(t, "-n here link add l3 link v0 type ipvlan mode l3")
+	ip(t, "-n here link set l3 up")
+	require.NoError(t, here.Announce(find(t, here, "l3").Index, addrs))
 }
 
 // TestLabIPv6AtOnce: a program can bind to an address as soon as Configure

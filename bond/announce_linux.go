@@ -13,14 +13,15 @@ import (
 // Announce tells neighbours and switches where the addresses are now. It sends a
 // gratuitous ARP request for an IPv4 address (RFC 5227, section 3) and an
 // unsolicited neighbour advertisement for an IPv6 address (RFC 4861, section
-// 7.2.6). It announces nothing on links of other types than Ethernet: over InfiniBand,
-// an address is announced by the kernel alone.
+// 7.2.6). It announces nothing on links of other types than Ethernet, because over
+// InfiniBand an address is announced by the kernel alone, and nothing on a link without
+// ARP, such as an ipvlan in mode l3, which has no neighbours and drops what is sent to all.
 func (n *namespace) Announce(index int, addrs []netip.Addr) error {
 	link, err := n.byIndex(index)
 	if err != nil {
 		return err
 	}
-	if link.Type != Ethernet {
+	if link.Type != Ethernet || link.Flags != nil && *link.Flags&iffNoarp != 0 {
 		return nil
 	}
 	mac, err := net.ParseMAC(link.MAC)
