@@ -29,8 +29,11 @@ func (n *namespace) Addresses(index int) (Addresses, error) {
 	}
 	a := Addresses{}
 	for _, one := range addrs {
-		if !one.byKernel {
+		switch {
+		case !one.byKernel:
 			a.add(one, link.Name)
+		case one.learnt:
+			a.Learnt = append(a.Learnt, one.prefix)
 		}
 	}
 	if a.Routes, a.Default, err = n.routes(index); err != nil {
@@ -64,11 +67,16 @@ type addr struct {
 	prefix   netip.Prefix
 	peer     netip.Addr // invalid: no peer
 	byKernel bool       // made by the kernel from the MAC or a router's advertisement
+	learnt   bool       // see [Addresses]
 }
 
 // userFlags are the flags of an address that somebody sets. Others are the kernel's
 // own, or set for each address.
 const userFlags = unix.IFA_F_NOPREFIXROUTE | unix.IFA_F_MANAGETEMPADDR | unix.IFA_F_HOMEADDRESS | unix.IFA_F_MCAUTOJOIN
+
+// passing are the flags of an IPv6 address that is not to be relied on: it changes every day,
+// goes away soon, or is not in use yet or never, because somebody else has it.
+const passing = unix.IFA_F_TEMPORARY | unix.IFA_F_DEPRECATED | unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED
 
 // ifaProto is IFA_PROTO of include/uapi/linux/if_addr.h, which x/sys/unix lacks.
 const ifaProto = 11
@@ -132,7 +140,8 @@ func parseAddr(head *nl.IfAddrmsg, attrs []syscall.NetlinkRouteAttr) addr {
 		}
 	}
 	byKernel := ip.Is6() && (ip.IsLinkLocalUnicast() || flags&unix.IFA_F_PERMANENT == 0)
-	return addr{Attributes: set, prefix: prefix, peer: peer, byKernel: byKernel}
+	learnt := byKernel && !ip.IsLinkLocalUnicast() && flags&passing == 0
+	return addr{Attributes: set, prefix: prefix, peer: peer, byKernel: byKernel, learnt: learnt}
 }
 
 // lifetimes reads struct ifa_cacheinfo, which has seconds. The zero time is for ever.

@@ -217,6 +217,11 @@ type Addresses struct {
 	// and protocol, alone or as one hop of a multipath route. Configure ignores
 	// it.
 	Default bool `json:"-"`
+
+	// Learnt are IPv6 addresses with a time of life: of a router's advertisement, or by
+	// DHCPv6. Those that are going away are left out, and so are temporary ones, which
+	// are for connections to others only. Configure ignores them.
+	Learnt []netip.Prefix `json:"-"`
 }
 
 // Attributes are attributes of an address (IFA_* in include/uapi/linux/if_addr.h). A

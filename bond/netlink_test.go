@@ -161,15 +161,21 @@ func TestParseAddr(t *testing.T) {
 		attrs    []byte
 		want     string // with the peer, if any
 		byKernel bool
+		learnt   bool
 	}{
-		{"IPv4", unix.IfAddrmsg{Prefixlen: 24, Flags: unix.IFA_F_PERMANENT}, slices.Concat(attr(unix.IFA_ADDRESS, v4(10, 0, 0, 1)), attr(unix.IFA_LOCAL, v4(10, 0, 0, 1))), "10.0.0.1/24", false},
-		{"IPv4 with a peer", unix.IfAddrmsg{Prefixlen: 32}, slices.Concat(attr(unix.IFA_ADDRESS, v4(10, 0, 0, 2)), attr(unix.IFA_LOCAL, v4(10, 0, 0, 1))), "10.0.0.1/32 peer 10.0.0.2", false},
-		{"IPv4 for some time, by DHCP", unix.IfAddrmsg{Prefixlen: 24}, attr(unix.IFA_LOCAL, v4(10, 0, 0, 1)), "10.0.0.1/24", false},
-		{"IPv6", unix.IfAddrmsg{Prefixlen: 64, Flags: unix.IFA_F_PERMANENT}, attr(unix.IFA_ADDRESS, v6(0xfd, 0, 1)), "fd00::1/64", false},
-		{"IPv6 with a peer", unix.IfAddrmsg{Prefixlen: 128, Flags: unix.IFA_F_PERMANENT}, slices.Concat(attr(unix.IFA_ADDRESS, v6(0xfd, 0, 2)), attr(unix.IFA_LOCAL, v6(0xfd, 0, 1))), "fd00::1/128 peer fd00::2", false},
-		{"IPv6, flags of 32 bits", unix.IfAddrmsg{Prefixlen: 64}, slices.Concat(attr(unix.IFA_ADDRESS, v6(0xfd, 0, 1)), attr(unix.IFA_FLAGS, uint32Attr(unix.IFA_F_PERMANENT|unix.IFA_F_NOPREFIXROUTE))), "fd00::1/64", false},
-		{"IPv6 by a router", unix.IfAddrmsg{Prefixlen: 64}, attr(unix.IFA_ADDRESS, v6(0xfd, 0, 1)), "fd00::1/64", true},
-		{"link-local", unix.IfAddrmsg{Prefixlen: 64, Flags: unix.IFA_F_PERMANENT}, attr(unix.IFA_ADDRESS, v6(0xfe, 0x80, 1)), "fe80::1/64", true},
+		{"IPv4", unix.IfAddrmsg{Prefixlen: 24, Flags: unix.IFA_F_PERMANENT}, slices.Concat(attr(unix.IFA_ADDRESS, v4(10, 0, 0, 1)), attr(unix.IFA_LOCAL, v4(10, 0, 0, 1))), "10.0.0.1/24", false, false},
+		{"IPv4 with a peer", unix.IfAddrmsg{Prefixlen: 32}, slices.Concat(attr(unix.IFA_ADDRESS, v4(10, 0, 0, 2)), attr(unix.IFA_LOCAL, v4(10, 0, 0, 1))), "10.0.0.1/32 peer 10.0.0.2", false, false},
+		{"IPv4 for some time, by DHCP", unix.IfAddrmsg{Prefixlen: 24}, attr(unix.IFA_LOCAL, v4(10, 0, 0, 1)), "10.0.0.1/24", false, false},
+		{"IPv6", unix.IfAddrmsg{Prefixlen: 64, Flags: unix.IFA_F_PERMANENT}, attr(unix.IFA_ADDRESS, v6(0xfd, 0, 1)), "fd00::1/64", false, false},
+		{"IPv6 with a peer", unix.IfAddrmsg{Prefixlen: 128, Flags: unix.IFA_F_PERMANENT}, slices.Concat(attr(unix.IFA_ADDRESS, v6(0xfd, 0, 2)), attr(unix.IFA_LOCAL, v6(0xfd, 0, 1))), "fd00::1/128 peer fd00::2", false, false},
+		{"IPv6, flags of 32 bits", unix.IfAddrmsg{Prefixlen: 64}, slices.Concat(attr(unix.IFA_ADDRESS, v6(0xfd, 0, 1)), attr(unix.IFA_FLAGS, uint32Attr(unix.IFA_F_PERMANENT|unix.IFA_F_NOPREFIXROUTE))), "fd00::1/64", false, false},
+		{"IPv6 by a router", unix.IfAddrmsg{Prefixlen: 64}, attr(unix.IFA_ADDRESS, v6(0xfd, 0, 1)), "fd00::1/64", true, true},
+		{"IPv6 by a router, one of a day", unix.IfAddrmsg{Prefixlen: 64, Flags: unix.IFA_F_TEMPORARY}, attr(unix.IFA_ADDRESS, v6(0xfd, 0, 1)), "fd00::1/64", true, false},
+		{"IPv6 by a router, going away", unix.IfAddrmsg{Prefixlen: 64, Flags: unix.IFA_F_DEPRECATED}, attr(unix.IFA_ADDRESS, v6(0xfd, 0, 1)), "fd00::1/64", true, false},
+		{"IPv6 by a router, not yet", unix.IfAddrmsg{Prefixlen: 64, Flags: unix.IFA_F_TENTATIVE}, attr(unix.IFA_ADDRESS, v6(0xfd, 0, 1)), "fd00::1/64", true, false},
+		{"IPv6 by a router, that of others", unix.IfAddrmsg{Prefixlen: 64, Flags: unix.IFA_F_DADFAILED}, attr(unix.IFA_ADDRESS, v6(0xfd, 0, 1)), "fd00::1/64", true, false},
+		{"IPv6 by a router, from which temporary ones are made", unix.IfAddrmsg{Prefixlen: 64}, slices.Concat(attr(unix.IFA_ADDRESS, v6(0xfd, 0, 1)), attr(unix.IFA_FLAGS, uint32Attr(unix.IFA_F_MANAGETEMPADDR|unix.IFA_F_STABLE_PRIVACY))), "fd00::1/64", true, true},
+		{"link-local", unix.IfAddrmsg{Prefixlen: 64, Flags: unix.IFA_F_PERMANENT}, attr(unix.IFA_ADDRESS, v6(0xfe, 0x80, 1)), "fe80::1/64", true, false},
 	} {
 		attrs, err := attributes(c.attrs)
 		require.NoError(t, err, c.name)
@@ -180,6 +186,7 @@ func TestParseAddr(t *testing.T) {
 		}
 		assert.Equal(t, c.want, text, c.name)
 		assert.Equal(t, c.byKernel, got.byKernel, c.name+", by the kernel")
+		assert.Equal(t, c.learnt, got.learnt, c.name+", learnt")
 	}
 }
 

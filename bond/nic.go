@@ -25,6 +25,7 @@ type NIC struct {
 	Master      string         // the bond or bridge that it is part of
 	Upper       []string       // what the host has made on it, such as VLANs
 	IPs         []netip.Prefix // not those of a VF or a representor
+	Learnt      []netip.Prefix // likewise; see [Addresses]
 	Default     bool           // see [Addresses]
 }
 
@@ -77,7 +78,7 @@ func SurveyNICs(sys fs.FS, host Namespace) (nics []NIC, err error) {
 			if err != nil {
 				return nil, err
 			}
-			n.IPs, n.Default = a.IPs, a.Default
+			n.IPs, n.Learnt, n.Default = a.IPs, a.Learnt, a.Default
 		}
 		nics = append(nics, n)
 	}
@@ -106,7 +107,7 @@ func SurveyAddressed(sys fs.FS, host Namespace) ([]NIC, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, NIC{Link: l, IPs: a.IPs, Default: a.Default})
+		all = append(all, NIC{Link: l, IPs: a.IPs, Learnt: a.Learnt, Default: a.Default})
 	}
 	return all, nil
 }

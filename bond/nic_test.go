@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -61,10 +62,16 @@ func TestSurveyAddressed(t *testing.T) {
 	for _, name := range []string{"enp1s0", "enp1s0.100", "cni0", "bond9"} {
 		require.NoError(t, host.Configure(must(host.Link(name)).Index, address))
 	}
+	learnt := netip.MustParsePrefix("2001:db8::1/64")
+	require.NoError(t, host.Configure(must(host.Link("bond9")).Index, bond.Addresses{IPs: []netip.Prefix{learnt},
+		Attributes: map[netip.Prefix]bond.Attributes{learnt: {ValidUntil: time.Now().Add(time.Hour)}}}))
 	var got []string
 	for _, n := range must(bond.SurveyAddressed(k.Sys(), host)) {
 		if len(n.IPs) > 0 {
 			got = append(got, n.Link.Name)
+		}
+		if n.Link.Name == "bond9" {
+			assert.Equal(t, []netip.Prefix{learnt}, n.Learnt)
 		}
 	}
 	assert.ElementsMatch(t, []string{"enp1s0", "enp1s0.100", "bond9"}, got)

@@ -24,7 +24,8 @@ import (
 	"github.com/multibond/multibond/delegate/record"
 )
 
-// routed is a node, n1, whose NICs have addresses, with a keep that sets routes.
+// routed is a node, n1, whose NICs have addresses, that of IPv6 by a router, with a keep that
+// sets routes.
 type routed struct {
 	*machine
 	k *keeper
@@ -36,7 +37,13 @@ func newRouted(t *testing.T) routed {
 		m.change("", name, bond.Change{Up: new(true)})
 		l, err := m.namespace("").Link(name)
 		require.NoError(t, err)
-		require.NoError(t, m.namespace("").Configure(l.Index, bond.Addresses{IPs: prefixes(ips...)}))
+		a := bond.Addresses{IPs: prefixes(ips...), Attributes: map[netip.Prefix]bond.Attributes{}}
+		for _, ip := range a.IPs {
+			if ip.Addr().Is6() {
+				a.Attributes[ip] = bond.Attributes{ValidUntil: time.Now().Add(time.Hour)}
+			}
+		}
+		require.NoError(t, m.namespace("").Configure(l.Index, a))
 	}
 	r := routed{m, m.keeper()}
 	r.k.Agent = filepath.Join(inMemory(t), "agent.sock")

@@ -134,7 +134,7 @@ func (k *keeper) nicOf(name string) nic {
 		return nic{missing: fmt.Errorf("the NIC %s of this host is down", name)}
 	}
 	a, err := k.host.Addresses(l.Index)
-	return nic{l, a.IPs, err}
+	return nic{l, slices.Concat(a.IPs, a.Learnt), err}
 }
 
 // gateway returns an address of another host in a network of the NIC. If several of its NICs

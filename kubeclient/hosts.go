@@ -210,7 +210,7 @@ func (h *hosts) described() (string, error) {
 	}
 	own, addresses := []agentapi.HostNIC{}, 0
 	for _, n := range nics {
-		global := slices.DeleteFunc(slices.Clone(n.IPs), func(ip netip.Prefix) bool { return !ip.Addr().IsGlobalUnicast() })
+		global := slices.DeleteFunc(slices.Concat(n.IPs, n.Learnt), func(ip netip.Prefix) bool { return !ip.Addr().IsGlobalUnicast() })
 		slices.SortFunc(global, netip.Prefix.Compare)
 		if len(global) > 0 {
 			own = append(own, agentapi.HostNIC{Name: n.Link.Name, Addresses: global})

@@ -454,6 +454,21 @@ func TestHostDescribed(t *testing.T) {
 	assert.Greater(t, len(nics), 20)
 }
 
+// TestHostTellsLearntAddresses: a router or DHCPv6 may have given a NIC its only global address.
+func TestHostTellsLearntAddresses(t *testing.T) {
+	h := &hosts{log: slog.New(slog.DiscardHandler)}
+	prefix := netip.MustParsePrefix
+	h.nics = func() ([]bond.NIC, error) {
+		return []bond.NIC{
+			{Link: bond.Link{Name: "eth1"}, IPs: []netip.Prefix{prefix("10.0.1.1/24"), prefix("169.254.0.1/16")}},
+			{Link: bond.Link{Name: "eth2"}, Learnt: []netip.Prefix{prefix("2001:db8::5054:ff:fe00:1/64")}},
+		}, nil
+	}
+	text, err := h.described()
+	require.NoError(t, err)
+	assert.Equal(t, `[{"name":"eth1","addresses":["10.0.1.1/24"]},{"name":"eth2","addresses":["2001:db8::5054:ff:fe00:1/64"]}]`, text)
+}
+
 // TestHostNumberRefused: what keeps a host from having a number is told, and tried again.
 func TestHostNumberRefused(t *testing.T) {
 	r := hostRig(t, nil, "n1", "u1")

@@ -24,7 +24,16 @@ func (n *namespace) Addresses(index int) (bond.Addresses, error) {
 		return bond.Addresses{}, err
 	}
 	isDefault := slices.ContainsFunc(l.addrs.Routes, func(r bond.Route) bool { return r.Dst.Bits() == 0 })
-	return bond.Addresses{IPs: slices.Clone(l.addrs.IPs), Peers: maps.Clone(l.addrs.Peers), Attributes: maps.Clone(l.addrs.Attributes), Routes: slices.Clone(l.addrs.Routes), Default: isDefault}, nil
+	a := bond.Addresses{Peers: maps.Clone(l.addrs.Peers), Attributes: maps.Clone(l.addrs.Attributes), Routes: slices.Clone(l.addrs.Routes), Default: isDefault}
+	for _, ip := range l.addrs.IPs {
+		if ip.Addr().Is6() && !a.Attributes[ip].ValidUntil.IsZero() {
+			delete(a.Attributes, ip)
+			a.Learnt = append(a.Learnt, ip)
+		} else {
+			a.IPs = append(a.IPs, ip)
+		}
+	}
+	return a, nil
 }
 
 func (n *namespace) Flush(index int) error {
