@@ -66,10 +66,11 @@ func (n nodeRef) owns(lease *coordinationv1.Lease) bool {
 }
 
 // The most bytes of an annotation with NICs, as deploy/policy.yaml has it, and of those of all
-// hosts that the cache keeps; and the most addresses of a host.
+// hosts that the cache keeps, which fit into the file that keep reads; and the most addresses
+// of a host.
 const (
 	maxNICs      = 4 << 10
-	maxAllNICs   = 16 << 20
+	maxAllNICs   = 3 << 20
 	maxAddresses = 64
 )
 

@@ -15,20 +15,14 @@ import (
 
 	cnitypes "github.com/containernetworking/cni/pkg/types"
 
+	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/kubeclient/kubefake"
 )
 
 // TestMemory checks that no number and no size of NADs and annotations brings the agent
 // near its memory limit.
 func TestMemory(t *testing.T) {
-	set := onlyObject[*appsv1.DaemonSet](t, manifests+"/daemonset.yaml")
-	agent := set.Spec.Template.Spec.Containers[0]
-	limit := float64(agent.Resources.Limits.Memory().Value())
-	for _, e := range agent.Env {
-		if e.Name == "GOMEMLIMIT" {
-			t.Setenv(e.Name, e.Value)
-		}
-	}
+	limit := agentLimit(t)
 	nads := func(api *kubefake.API, count, size int) {
 		config := `{"cniVersion":"1.0.0","type":"macvlan","master":"` + strings.Repeat("x", size) + `"}`
 		for i := range count {
@@ -65,6 +59,55 @@ func TestMemory(t *testing.T) {
 			assert.Less(t, peak, limit)
 		})
 	}
+}
+
+// TestMemoryOfHosts checks that the numbers of other hosts, each with two NICs of two
+// addresses, do not bring the agent near its memory limit, nor do those of hosts that tell as
+// much as they may. Keep can read what the agent writes of them.
+func TestMemoryOfHosts(t *testing.T) {
+	const hosts = 5000
+	limit := agentLimit(t)
+	for name, nics := range map[string]string{
+		"two NICs of two addresses": `[{"name":"enp59s0f0","addresses":["10.101.102.103/16","2001:db8:1111:1::102:103/64"]},{"name":"enp175s0f0","addresses":["10.201.102.103/16","2001:db8:1111:2::102:103/64"]}]`,
+		"as much as it may be":      `[{"name":"` + strings.Repeat("x", maxNICs-50) + `","addresses":["10.101.102.103/16"]}]`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			api, dir := kubefake.NewAPI(t), kubefake.ShortDir(t)
+			api.Put(nadResource, "demo", "rails", nadObject(railsNAD))
+			api.Put(podResource, "demo", "r-n1", podObject("uid-r-n1", map[string]any{NetworksAnnotation: "rails"}))
+			p := startProcess(t, api, dir)
+			before := p.memory(t, "RssAnon") / 1024
+			for i := range hosts {
+				lease := leaseObject(fmt.Sprint("worker", i), fmt.Sprint("uid-", i), nics)
+				lease["metadata"].(map[string]any)["uid"] = fmt.Sprint("uid-lease-", i)
+				api.Put(leaseResource, "multibond-system", leaseName(i), lease)
+			}
+			reply, err := p.client().Lookup(t.Context(), railsLookupOf("n1"))
+			require.NoError(t, err)
+			assert.Equal(t, hosts, *reply.Attachments[0].HostIndex, "all other numbers are taken")
+			eventually(t, func(c *assert.CollectT) {
+				file, err := agentapi.ReadHosts(processOptions(dir).HostsFile)
+				require.NoError(c, err)
+				require.Len(c, file.Hosts, hosts)
+			})
+			peak := p.memory(t, "VmHWM") * 1024
+			t.Logf("anonymous %.1f MiB before, %.1f MiB with the hosts; peak %.0f MiB", before, p.memory(t, "RssAnon")/1024, peak/(1<<20))
+			assert.Less(t, peak, limit)
+		})
+	}
+}
+
+// agentLimit returns the memory limit of the agent's container in bytes, and gives the agents
+// of the test its environment.
+func agentLimit(t *testing.T) float64 {
+	set := onlyObject[*appsv1.DaemonSet](t, manifests+"/daemonset.yaml")
+	agent := set.Spec.Template.Spec.Containers[0]
+	for _, e := range agent.Env {
+		if e.Name == "GOMEMLIMIT" {
+			t.Setenv(e.Name, e.Value)
+		}
+	}
+	return float64(agent.Resources.Limits.Memory().Value())
 }
 
 // TestWhatIsNotCached checks that what is too large to be cached is read when it is used, and

@@ -34,7 +34,7 @@ const (
 func agentProcess(host, dir string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	agent, err := newAgent(processOptions(dir), &rest.Config{Host: host})
+	agent, err := newAgent(processOptions(dir), &rest.Config{Host: host, BearerToken: nodeToken("n1", "u1")})
 	if err == nil {
 		agent.publisher.firstWait, agent.publisher.lastWait, agent.publisher.longestWait = 5*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
 		err = agent.Run(ctx)
@@ -49,7 +49,8 @@ func agentProcess(host, dir string) int {
 func processOptions(dir string) Options {
 	return Options{
 		Node: "n1", Socket: filepath.Join(dir, "run/agent.sock"), StateDir: filepath.Join(dir, "queue"), Peer: os.Getuid(),
-		Machine: nodeFiles(), Log: slog.New(slog.DiscardHandler),
+		HostsFile: filepath.Join(dir, "run/hosts.json"),
+		Machine:   nodeFiles(), Log: slog.New(slog.DiscardHandler),
 	}
 }
 
