@@ -105,9 +105,9 @@ func Nearest(typed string, words []string) string {
 }
 
 // fold removes what does not count in a comparison: case, underscores, hyphens.
-func fold(s string) string {
-	return strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(s))
-}
+func fold(s string) string { return folding.Replace(strings.ToLower(s)) }
+
+var folding = strings.NewReplacer("_", "", "-", "")
 
 // distance returns the number of letters to insert, drop, replace or swap with
 // their neighbour to get from a to b (optimal string alignment), or 3 if the
