@@ -33,7 +33,7 @@ func main() {
 // run is main with its environment as arguments. It returns the exit code, which is 2
 // for invalid flags.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	if len(args) > 0 && (args[0] == "install" || args[0] == "uninstall" || args[0] == "metrics") {
+	if len(args) > 0 && verbs[args[0]] != nil {
 		return runVerb(ctx, args[0], args[1:], stderr)
 	}
 	if len(args) > 0 && args[0] == "check" {
@@ -71,11 +71,14 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	return 0
 }
 
-// runVerb installs Multibond on the node of this container, uninstalls it, or serves the
-// agent's metrics.
+// verbs install Multibond on the node of this container, uninstall it, serve the agent's
+// metrics, and serve admission webhooks.
+var verbs = map[string]func(context.Context, []string, io.Writer, *slog.Logger) error{
+	"install": install, "uninstall": uninstall, "metrics": serveMetrics, "webhook": serveWebhook,
+}
+
 func runVerb(ctx context.Context, verb string, args []string, stderr io.Writer) int {
 	log := slog.New(slog.NewJSONHandler(stderr, nil))
-	verbs := map[string]func(context.Context, []string, io.Writer, *slog.Logger) error{"install": install, "uninstall": uninstall, "metrics": serveMetrics}
 	err := verbs[verb](ctx, args, stderr, log)
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		log.Error("multibond-agent "+verb, "error", err)

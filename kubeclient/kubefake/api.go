@@ -38,6 +38,10 @@ const (
 	Sets   = "daemonsets"
 	Leases = "leases"
 
+	Secrets         = "secrets"
+	MutatingHooks   = "mutatingwebhookconfigurations"
+	ValidatingHooks = "validatingwebhookconfigurations"
+
 	Deployments = "deployments"
 	ReplicaSets = "replicasets"
 	ConfigMaps  = "configmaps"
@@ -97,6 +101,10 @@ func (f *API) serve(l net.Listener) {
 		mux.HandleFunc("PATCH "+base+"/namespaces/{namespace}/{resource}/{name}/status", f.patch)
 		mux.HandleFunc("PATCH "+base+"/namespaces/{namespace}/{resource}/{name}", f.patch)
 	}
+	mux.HandleFunc("PUT /api/v1/namespaces/{namespace}/{resource}/{name}", f.replace)
+	const hooks = "/apis/admissionregistration.k8s.io/v1/{resource}/{name}"
+	mux.HandleFunc("GET "+hooks, f.get)
+	mux.HandleFunc("PATCH "+hooks, f.patch)
 	mux.HandleFunc("GET /api/v1/namespaces/{namespace}/pods/{name}/log", func(w http.ResponseWriter, r *http.Request) {
 		pod := f.Object(Pods, r.PathValue("namespace"), r.PathValue("name"))
 		printed, _ := pod[Printed].(string)
@@ -179,9 +187,9 @@ func (f *API) tell(resource string, c change) {
 }
 
 var (
-	kinds = map[string]string{Pods: "Pod", NADs: "NetworkAttachmentDefinition", Events: "Event", Claims: "ResourceClaim", Slices: "ResourceSlice", Sets: "DaemonSet", Leases: "Lease", Deployments: "Deployment", ReplicaSets: "ReplicaSet", ConfigMaps: "ConfigMap"}
+	kinds = map[string]string{Pods: "Pod", NADs: "NetworkAttachmentDefinition", Events: "Event", Claims: "ResourceClaim", Slices: "ResourceSlice", Sets: "DaemonSet", Leases: "Lease", Deployments: "Deployment", ReplicaSets: "ReplicaSet", ConfigMaps: "ConfigMap", Secrets: "Secret"}
 
-	versions = map[string]string{Pods: "v1", NADs: "k8s.cni.cncf.io/v1", Events: "v1", Claims: "resource.k8s.io/v1", Slices: "resource.k8s.io/v1", Sets: "apps/v1", Leases: "coordination.k8s.io/v1", Deployments: "apps/v1", ReplicaSets: "apps/v1", ConfigMaps: "v1"}
+	versions = map[string]string{Pods: "v1", NADs: "k8s.cni.cncf.io/v1", Events: "v1", Claims: "resource.k8s.io/v1", Slices: "resource.k8s.io/v1", Sets: "apps/v1", Leases: "coordination.k8s.io/v1", Deployments: "apps/v1", ReplicaSets: "apps/v1", ConfigMaps: "v1", Secrets: "v1"}
 )
 
 // Merge applies a JSON merge patch (RFC 7396) to a copy of old.
@@ -323,8 +331,7 @@ func (f *API) patch(w http.ResponseWriter, r *http.Request) {
 		answerStatus(w, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, fmt.Sprintf("Pod %q is invalid: metadata.uid: Invalid value: %q: field is immutable", name, wanted))
 		return
 	}
-	meta := patch["metadata"].(map[string]any)
-	if version := meta["resourceVersion"]; version != nil && version != old["metadata"].(map[string]any)["resourceVersion"] {
+	if isOlder(patch, old) {
 		answerStatus(w, http.StatusConflict, metav1.StatusReasonConflict, "the object has been modified")
 		return
 	}
@@ -345,6 +352,34 @@ func (f *API) update(w http.ResponseWriter, r *http.Request) {
 	}
 	f.Put(resource, namespace, name, object)
 	answer(w, http.StatusOK, f.Object(resource, namespace, name))
+}
+
+// replace replaces an object, unless it is not the one that the client has read.
+func (f *API) replace(w http.ResponseWriter, r *http.Request) {
+	resource, namespace, name := r.PathValue("resource"), r.PathValue("namespace"), r.PathValue("name")
+	if f.counted(w, "replace", resource) {
+		return
+	}
+	object, err := decode(r, resource)
+	if err != nil {
+		answerStatus(w, http.StatusBadRequest, metav1.StatusReasonBadRequest, err.Error())
+		return
+	}
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	key := strings.Join([]string{resource, namespace, name}, "/")
+	if old := f.objects[key]; old == nil || isOlder(object, old) {
+		answerStatus(w, http.StatusConflict, metav1.StatusReasonConflict, "the object has been modified")
+		return
+	}
+	f.store(resource, namespace, name, object)
+	answer(w, http.StatusOK, f.objects[key])
+}
+
+// isOlder reports whether an object that a client writes names another version than there is.
+func isOlder(written, now map[string]any) bool {
+	version := written["metadata"].(map[string]any)["resourceVersion"]
+	return version != nil && version != now["metadata"].(map[string]any)["resourceVersion"]
 }
 
 // decode reads an object that is written in JSON, or in protobuf, which is how many

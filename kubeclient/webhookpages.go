@@ -1,0 +1,108 @@
+package kubeclient
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+
+	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
+	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/multibond/multibond/bond/code"
+)
+
+// largestReview is more than an object of the API server's greatest size, twice.
+const largestReview = 7 << 20
+
+// reviewPages serves the reviews of NADs and of pods, /healthz, and /readyz, which succeeds
+// while the API server can call the others.
+func reviewPages(r Reviewer, certs *certificates, log *slog.Logger) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := certs.unready(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		w.Write([]byte("ok\n"))
+	})
+	slots := make(chan struct{}, reviewsAtOnce)
+	serve := func(review func(context.Context, *admissionv1.AdmissionRequest) Review) http.HandlerFunc {
+		return func(w http.ResponseWriter, request *http.Request) {
+			ctx, cancel := context.WithTimeout(request.Context(), webhookTimeout)
+			defer cancel()
+			select {
+			case slots <- struct{}{}:
+				defer func() { <-slots }()
+			case <-ctx.Done():
+				http.Error(w, "too many reviews at once", http.StatusServiceUnavailable)
+				return
+			}
+			answerReview(ctx, w, request, review, log)
+		}
+	}
+	mux.HandleFunc("POST /networks", serve(r.reviewNAD))
+	mux.HandleFunc("POST /pods", serve(r.reviewPod))
+	return mux
+}
+
+func (r Reviewer) reviewNAD(ctx context.Context, request *admissionv1.AdmissionRequest) Review {
+	nad := &nettypes.NetworkAttachmentDefinition{}
+	if err := json.Unmarshal(request.Object.Raw, nad); err != nil {
+		return Review{Err: fmt.Errorf("the NetworkAttachmentDefinition cannot be read: %w", err)}
+	}
+	nad.Namespace = request.Namespace
+	return r.ReviewNAD(ctx, nad)
+}
+
+func (r Reviewer) reviewPod(ctx context.Context, request *admissionv1.AdmissionRequest) Review {
+	return r.ReviewPod(ctx, request.Object.Raw, request.Namespace)
+}
+
+// answerReview answers one request of the API server.
+func answerReview(ctx context.Context, w http.ResponseWriter, from *http.Request, review func(context.Context, *admissionv1.AdmissionRequest) Review, log *slog.Logger) {
+	var asked admissionv1.AdmissionReview
+	body, err := io.ReadAll(http.MaxBytesReader(w, from.Body, largestReview))
+	if err == nil {
+		err = json.Unmarshal(body, &asked)
+	}
+	if err == nil && asked.Request == nil {
+		err = fmt.Errorf("it has no request")
+	}
+	if err != nil {
+		http.Error(w, "this is no AdmissionReview: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	found := review(ctx, asked.Request)
+	response, err := found.response(asked.Request)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	if found.Err != nil {
+		log.InfoContext(ctx, "refused", "kind", asked.Request.Kind.Kind, "namespace", asked.Request.Namespace, "name", asked.Request.Name, "error", code.Text(found.Err))
+	}
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(admissionv1.AdmissionReview{TypeMeta: asked.TypeMeta, Response: response})
+}
+
+// response is the review as the API server reads it.
+func (r Review) response(to *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error) {
+	out := &admissionv1.AdmissionResponse{UID: to.UID, Allowed: r.Err == nil, Warnings: r.Warnings}
+	if r.Err != nil {
+		out.Result = &metav1.Status{Status: metav1.StatusFailure, Code: http.StatusUnprocessableEntity, Reason: metav1.StatusReasonInvalid, Message: code.Text(r.Err)}
+		return out, nil
+	}
+	if len(r.Patch) == 0 {
+		return out, nil
+	}
+	form := admissionv1.PatchTypeJSONPatch
+	out.PatchType = &form
+	var err error
+	out.Patch, err = json.Marshal(r.Patch)
+	return out, err
+}
