@@ -112,6 +112,7 @@ func TestRelease(t *testing.T) {
 	}
 	assert.Contains(t, unpack(t, "kubectl-multibond-linux-arm64.tar.gz"), "kubectl_complete-multibond")
 	assert.Contains(t, unpack(t, "multibond-linux-amd64.tar.gz")[licencesFile], "The Go Authors")
+	assert.Equal(t, 2, strings.Count(strings.Join(imageFiles(t, "multibond-agent-image.tar"), " "), licencesFile), "one for each architecture")
 	folder := unpack(t, "deploy.tar.gz")
 	assert.NotContains(t, folder, "multibond-v0.3.0/deploy/program.go")
 	assert.Contains(t, folder["multibond-v0.3.0/deploy/pod.yaml"], image)
@@ -256,5 +257,30 @@ func unpack(t *testing.T, file string) map[string]string {
 		data, err := io.ReadAll(in)
 		require.NoError(t, err)
 		out[h.Name] = string(data)
+	}
+}
+
+// imageFiles returns the names of the files in all layers of an image.
+func imageFiles(t *testing.T, file string) (names []string) {
+	t.Helper()
+	for in := tar.NewReader(strings.NewReader(text(t, file))); ; {
+		_, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			return names
+		}
+		require.NoError(t, err)
+		blob, err := io.ReadAll(in)
+		require.NoError(t, err)
+		zipped, err := gzip.NewReader(bytes.NewReader(blob))
+		if err != nil {
+			continue // no layer
+		}
+		for layer := tar.NewReader(zipped); ; {
+			h, err := layer.Next()
+			if err != nil {
+				break
+			}
+			names = append(names, h.Name)
+		}
 	}
 }
