@@ -3,15 +3,20 @@
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 KERNEL  ?= 6.12
-KERNELS ?= 6.1 6.12
+KERNELS ?= $(if $(filter arm64,$(ARCH)),6.12,6.1 6.12)
 FUZZ    ?= 20000x
 SEED    ?= 1
 SEEDS   ?= 1 2 3
 ROUNDS  ?= 200
 REPORT  ?= faults.json
 BUILD   := build
-PLUGIN  := $(BUILD)/multibond
-AGENT   := $(BUILD)/multibond-agent
+
+# ARCH=arm64: the programs for it, and a guest of the lab that has it.
+PROGRAMS := $(BUILD)$(if $(filter-out amd64,$(ARCH)),/$(ARCH))
+export LAB_ARCH := $(ARCH)
+
+PLUGIN  := $(PROGRAMS)/multibond
+AGENT   := $(PROGRAMS)/multibond-agent
 IMAGE   ?= ghcr.io/multibond/multibond-agent:unreleased
 
 # A static sriov-cni that takes the place of the lab's own wherever the lab is booted.
@@ -37,10 +42,10 @@ build: programs tool ## the plugin, the agent, the operator's tool: build/multib
 
 # What runs on nodes. Nothing but build waits for the tool.
 programs:
-	@tests/compile.sh 'multibond $(VERSION)' $(BUILD) '-X main.releaseVersion=$(VERSION)' ./cmd/multibond ./cmd/multibond-agent
+	@GOARCH=$(ARCH) tests/compile.sh 'multibond $(VERSION)' $(PROGRAMS) '-X main.releaseVersion=$(VERSION)' ./cmd/multibond ./cmd/multibond-agent
 
 plugin:
-	@tests/compile.sh 'the plugin' $(BUILD) '-X main.releaseVersion=$(VERSION)' ./cmd/multibond
+	@GOARCH=$(ARCH) tests/compile.sh 'the plugin' $(PROGRAMS) '-X main.releaseVersion=$(VERSION)' ./cmd/multibond
 
 # kubectl finds its plugins by these names.
 tool:
@@ -78,7 +83,7 @@ test: programs lab-setup cluster-setup ## unit tests, alert rules, admission pol
 	@tests/parts.sh unit monitoring admission chart conformance kernel 'faults ROUNDS=60' e2e
 
 soak: programs lab-setup ## what takes hours: the release twice, TestLife three moves deep, fuzzing, campaigns of SEEDS, each of ROUNDS
-	@tests/parts.sh unit monitoring admission chart conformance release-check life fuzz kernel $(foreach s,$(SEEDS),'faults SEED=$s REPORT=faults-$s.json') e2e
+	@tests/parts.sh unit monitoring admission chart conformance release-check life fuzz kernel $(foreach s,$(SEEDS),'faults SEED=$s REPORT=faults-$s.json') e2e 'kernel ARCH=arm64 KERNELS=6.12'
 
 unit: ## the unit tests, without the lab
 	$(GO) test ./bond/... ./delegate/... ./kubeclient/... ./cmd/... ./deploy/... ./tests/rules/... ./tests/demo/... ./tests/bench/...

@@ -67,7 +67,7 @@ func run(ctx context.Context, kernel, plugin, flags string) ([]byte, error) {
 	defer os.RemoveAll(dir)
 	driver := filepath.Join(dir, "driver")
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", driver, "./tests/faults/driver")
-	build.Dir, build.Env = lab.Root(), append(os.Environ(), "CGO_ENABLED=0")
+	build.Dir, build.Env = lab.Root(), lab.Environ()
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%s: %w\n%s", build, err, out)
 	}

@@ -41,7 +41,7 @@ func TestTwoHosts(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	vms, err := lab.BootTwo(ctx, lab.Options{PFs: 2, VFs: 1, Timeout: limit, Log: t.Output(), Files: map[string]string{
-		"bin/multibond": filepath.Join(lab.Root(), "build/multibond"), "agent": standIn,
+		"bin/multibond": filepath.Join(lab.Programs(), "multibond"), "agent": standIn,
 	}})
 	require.NoError(t, err)
 	var hosts [2]*railsHost

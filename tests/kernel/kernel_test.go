@@ -43,8 +43,8 @@ func TestKernel(t *testing.T) {
 			vm, err := lab.Boot(ctx, lab.Options{
 				Kernel: kernel, PFs: 2, VFs: 4, Timeout: limit, Log: t.Output(),
 				Files: map[string]string{
-					"bin/multibond":       filepath.Join(lab.Root(), "build/multibond"),
-					"bin/multibond-agent": filepath.Join(lab.Root(), "build/multibond-agent"), "newest/sriov": standIn,
+					"bin/multibond":       filepath.Join(lab.Programs(), "multibond"),
+					"bin/multibond-agent": filepath.Join(lab.Programs(), "multibond-agent"), "newest/sriov": standIn,
 				},
 			})
 			require.NoError(t, err)
@@ -74,7 +74,7 @@ func TestNetworkd(t *testing.T) {
 	defer cancel()
 	vm, err := lab.Boot(ctx, lab.Options{
 		PFs: 2, VFs: 4, Networkd: true, Timeout: limit, Log: t.Output(),
-		Files: map[string]string{"bin/multibond": filepath.Join(lab.Root(), "build/multibond")},
+		Files: map[string]string{"bin/multibond": filepath.Join(lab.Programs(), "multibond")},
 	})
 	require.NoError(t, err)
 	defer vm.Close()
@@ -130,7 +130,7 @@ func build(t *testing.T, packages ...string) (binaries []string) {
 
 func compile(t *testing.T, args ...string) {
 	cmd := exec.Command("go", args...)
-	cmd.Dir, cmd.Env = lab.Root(), append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Dir, cmd.Env = lab.Root(), lab.Environ()
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "go %v\n%s", args, out)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -102,7 +103,7 @@ func TestSilentCable(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
 			vm, err := lab.Boot(ctx, lab.Options{
-				Kernel: kernel, PFs: 3, VFs: 2, Timeout: limit, Log: t.Output(), Files: map[string]string{"bin/multibond": lab.Root() + "/build/multibond"},
+				Kernel: kernel, PFs: 3, VFs: 2, Timeout: limit, Log: t.Output(), Files: map[string]string{"bin/multibond": filepath.Join(lab.Programs(), "multibond")},
 			})
 			require.NoError(t, err)
 			defer vm.Close()

@@ -140,6 +140,19 @@ func TestSRIOV(t *testing.T) {
 	assert.Equal(t, other, withSRIOV(other), "a caller that names one")
 }
 
+// TestArch: a guest of another architecture has nothing in common with that of amd64.
+func TestArch(t *testing.T) {
+	t.Setenv("LAB_ARCH", "")
+	assert.Equal(t, filepath.Join(Root(), "build", "lab"), Dir())
+	assert.Equal(t, filepath.Join(Root(), "build"), Programs())
+	assert.Contains(t, arguments(Options{PFs: 1}, "/share"), "q35")
+	t.Setenv("LAB_ARCH", "arm64")
+	assert.Equal(t, filepath.Join(Root(), "build", "lab-arm64"), Dir())
+	assert.Equal(t, filepath.Join(Root(), "build", "arm64"), Programs())
+	assert.Contains(t, Environ(), "GOARCH=arm64")
+	assert.Contains(t, arguments(Options{PFs: 1}, "/share"), "virt,gic-version=3,highmem-mmio=off")
+}
+
 func TestConsoleTail(t *testing.T) {
 	var c console
 	fmt.Fprint(&c, strings.Repeat("x", consoleSize), "\r\none\r\ntwo\r\n")

@@ -11,6 +11,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -165,8 +166,26 @@ func Root() string {
 	}
 }
 
+// arch is the guest's architecture, amd64 or arm64: LAB_ARCH in the environment, as tests
+// have no flags.
+func arch() string { return cmp.Or(os.Getenv("LAB_ARCH"), "amd64") }
+
 // Dir is where setup.sh puts what the lab needs.
-func Dir() string { return filepath.Join(Root(), "build", "lab") }
+func Dir() string { return filepath.Join(Root(), "build", "lab"+suffix("-")) }
+
+// Programs is where make puts the programs that run in the guest.
+func Programs() string { return filepath.Join(Root(), "build"+suffix("/")) }
+
+// suffix sets apart what is for a guest of another architecture.
+func suffix(separator string) string {
+	if arch() == "amd64" {
+		return ""
+	}
+	return separator + arch()
+}
+
+// Environ is the environment for compiling programs that run in the guest.
+func Environ() []string { return append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch()) }
 
 // Kernels lists those that KERNELS in the environment names, or else those that were
 // set up, oldest first.

@@ -1,6 +1,7 @@
 # Debian packages without an installation: they come by way of an apt
 # configuration of our own, below $out/apt, and are unpacked to $tools. To be
-# read by a script that sets out, tools and name.
+# read by a script that sets out, tools and name, and may set arch and foreign: an
+# architecture beside the machine's, and where its packages are unpacked to.
 
 say() { echo "$name: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -11,7 +12,20 @@ apt() { # get|cache, arguments
 	LC_ALL=C "$program" -qq -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$out/apt/sources" \
 		-o Dir::State::lists="$out/apt/lists" -o Dir::Cache="$out/apt/cache" -o Debug::NoLocking=1 \
 		-o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false -o Acquire::Languages=none \
-		-o APT::Sandbox::User=root "$@"
+		-o APT::Sandbox::User=root "${architectures[@]}" "$@"
+}
+
+architectures=()
+[ "${arch:-amd64}" = amd64 ] || architectures=(-o APT::Architectures::=amd64 -o "APT::Architectures::=$arch")
+
+# Runs one of these functions for packages of the guest's architecture, of which the
+# machine has none.
+of_guest() { # function, arguments
+	if [ "$arch" = amd64 ]; then "$@"; return; fi
+	local tools=$foreign architectures=("${architectures[@]}" -o "APT::Architecture=$arch" -o "Dir::Cache=$out/apt/cache-$arch" -o "Dir::State::status=$out/apt/status")
+	mkdir -p "$out/apt/cache-$arch/archives/partial"
+	touch "$out/apt/status"
+	"$@"
 }
 
 # The mirror that this machine takes a suite from.
@@ -50,13 +64,13 @@ package_lists() { # further suites
 }
 
 # Unpacks packages, and those that they depend on and the machine lacks.
-tool() { # apt-get's options, package
+tool() { # apt-get's options, packages
 	package_lists
 	say "downloading ${*: -1}"
 	apt get install -y --download-only --no-install-recommends "$@" >"$out/apt/log" 2>&1 ||
 		die "cannot get ${*: -1}: $(tail -1 "$out/apt/log")"
 	local deb
-	for deb in "$out"/apt/cache/archives/*.deb; do dpkg -x "$deb" "$tools" && rm "$deb"; done
+	for deb in "$out"/apt/cache*/archives/*.deb; do dpkg -x "$deb" "$tools" && rm "$deb"; done
 }
 
 # Packages themselves, whether the machine has them or not.

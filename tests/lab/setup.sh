@@ -4,8 +4,11 @@
 # needed: packages come by way of an apt configuration of our own, and are
 # unpacked. What is there already stays; a second run does nothing.
 #
-# LAB_QEMU: a qemu-system-x86_64 to use instead of the one that is found.
-# KERNELS: series of kernels, instead of 6.1 and 6.12.
+# LAB_ARCH: the guest's architecture, amd64 or arm64, which has all its own below
+# build/lab-arm64. Default: amd64.
+# LAB_QEMU: a qemu-system-x86_64 (or -aarch64) to use instead of the one that is found.
+# KERNELS: series of kernels, instead of 6.1 and 6.12 (arm64: 6.12). 6.12-16k is arm64's
+# with pages of 16 KiB.
 set -euo pipefail
 shopt -s nullglob
 
@@ -17,8 +20,15 @@ other_modules='virtio_pci virtio_console 9pnet_virtio 9p bonding veth macvlan ip
 cluster_modules='virtio_net virtio_blk crc32c_generic ext4' # only loaded where the guest has a disk
 
 lab=$(cd "$(dirname "$0")" && pwd)
-out=$(cd "$lab/../.." && pwd)/build/lab
+arch=${LAB_ARCH:-amd64}
+case $arch in
+amd64) out=build/lab emulator=qemu-system-x86_64 emulator_package=qemu-system-x86 default_kernels='6.1 6.12' ;;
+arm64) out=build/lab-arm64 emulator=qemu-system-aarch64 emulator_package=qemu-system-arm default_kernels=6.12 ;;
+*) echo "lab: LAB_ARCH is $arch, want amd64 or arm64" >&2; exit 1 ;;
+esac
+out=$(cd "$lab/../.." && pwd)/$out
 tools=$out/tools
+foreign=$out/foreign # programs for a guest of another architecture
 libs=$tools/usr/lib/x86_64-linux-gnu:$tools/lib/x86_64-linux-gnu:$tools/usr/lib/x86_64-linux-gnu/systemd
 PATH=$tools/usr/sbin:$tools/usr/bin:$tools/sbin:$tools/bin:$PATH:/usr/sbin:/sbin:$tools/usr/lib/systemd:$tools/lib/systemd:/usr/lib/systemd
 
@@ -34,29 +44,41 @@ qemu() {
 		#!/bin/sh
 		tools=\$(dirname "\$(readlink -f "\$0")")/tools
 		PATH="\$tools/usr/bin:\$PATH" LD_LIBRARY_PATH="\$tools/usr/lib/x86_64-linux-gnu:\$tools/lib/x86_64-linux-gnu" \\
-		exec "${LAB_QEMU:-qemu-system-x86_64}" -L "\$tools/usr/share/qemu" -L "\$tools/usr/share/seabios" "\$@"
+		exec "${LAB_QEMU:-$emulator}" -L "\$tools/usr/share/qemu" -L "\$tools/usr/share/seabios" "\$@"
 	END
 	chmod +x "$out/qemu"
 	has_igb && return
 	[ -z "${LAB_QEMU-}" ] || die "LAB_QEMU=$LAB_QEMU has no igb device, which came with QEMU 8.0"
 	package_lists
-	if dpkg --compare-versions "$(apt cache policy qemu-system-x86 | awk '/Candidate/{print $2}')" ge 1:8; then
-		tool qemu-system-x86
+	if dpkg --compare-versions "$(apt cache policy $emulator_package | awk '/Candidate/{print $2}')" ge 1:8; then
+		tool $emulator_package
 	else
-		tool -t "$VERSION_CODENAME-backports" qemu-system-x86
+		tool -t "$VERSION_CODENAME-backports" $emulator_package
 	fi
 	has_igb || die "this release has no QEMU with an igb device (8.0 or newer): set LAB_QEMU"
 }
 
-has_igb() { "$out/qemu" -device help 2>/dev/null | grep -q '"igb"'; }
+has_igb() { "$out/qemu" -machine none -device help 2>/dev/null | grep -q '"igb"'; }
 
 programs() {
 	have busybox || tool busybox-static
-	have ip && have bridge || tool iproute2
 	have zstd || tool zstd
 	have xz || tool xz-utils
-	have udevadm && have systemd-networkd || udev
+	if [ $arch = amd64 ]; then own_programs; else foreign_programs; fi
 	qemu
+}
+
+own_programs() {
+	have ip && have bridge || tool iproute2
+	have udevadm && have systemd-networkd || udev
+}
+
+# All that the guest needs: of another architecture, the machine has nothing.
+foreign_programs() {
+	[ ! -d "$foreign" ] || return 0
+	rm -rf "$foreign.part"
+	foreign=$foreign.part of_guest tool busybox-static iproute2 bash dash util-linux coreutils systemd udev
+	mv "$foreign.part" "$foreign"
 }
 
 # udev and networkd themselves, whatever parts of systemd the machine has, and those
@@ -81,17 +103,20 @@ debian_kernel() { # series
 	local package
 	package=$(kernel_package "$1")
 	[ -n "$package" ] || { package_lists trixie-backports sid && package=$(kernel_package "$1"); }
-	[ -n "$package" ] || die "no Debian kernel $1 for amd64 in the package lists"
+	[ -n "$package" ] || die "no Debian kernel $1 for $arch in the package lists"
 	unpack_kernel "$1" "$package" $(kernel_parts "$package")
 }
 
+# A series can end with a flavour: 6.12-16k.
 kernel_package() { # series
-	apt cache search --names-only "^linux-image-${1/./\\.}\.[^-]*(-[0-9]+)?-amd64$" | cut -d' ' -f1 | sort -V | tail -1
+	local number=${1%-*} flavour=
+	[ "$number" = "$1" ] || flavour=-${1##*-}
+	of_guest apt cache search --names-only "^linux-image-${number/./\\.}\.[^-]*(-[0-9]+)?-$arch$flavour$" | cut -d' ' -f1 | sort -V | tail -1
 }
 
 # Since 7.2 the kernel and its modules are in packages that the image's depends on.
 kernel_parts() { # package
-	apt cache depends "$1" | sed -nE 's/^ *Depends: (linux-(binary|modules)-.*)/\1/p'
+	of_guest apt cache depends "$1" | sed -nE 's/^ *Depends: (linux-(binary|modules)-.*)/\1/p'
 }
 
 # Ubuntu has no kernel of Debian's: the newest of each of its own last two series,
@@ -112,7 +137,7 @@ unpack_kernel() { # series, packages
 	local dir=$out/kernels/$1 deb
 	say "downloading $2"
 	rm -rf "$dir" && mkdir -p "$dir/deb" "$dir/part"
-	(cd "$dir/deb" && apt get download "${@:2}" >"$out/apt/log" 2>&1) || die "cannot get ${*:2}: $(tail -1 "$out/apt/log")"
+	(cd "$dir/deb" && of_guest apt get download "${@:2}" >"$out/apt/log" 2>&1) || die "cannot get ${*:2}: $(tail -1 "$out/apt/log")"
 	for deb in "$dir"/deb/*.deb; do dpkg -x "$deb" "$dir/part"; done
 	[ -d "$dir/part/lib" ] || ln -s usr/lib "$dir/part/lib"
 	rm -r "$dir/deb" "$dir"/part/lib/modules/*/kernel/{sound,drivers/{gpu,media}} # large, and never in a VM
@@ -122,8 +147,9 @@ unpack_kernel() { # series, packages
 
 # The kernel as it is inside of its self-extracting image (the boot protocol's
 # setup_sects, payload_offset and payload_length say where): a guest that need not
-# unpack it is up 2 to 5 s earlier.
+# unpack it is up 2 to 5 s earlier. Only amd64's is such an image.
 vmlinux() { # bzImage
+	[ $arch = amd64 ] || { cat "$1"; return; }
 	local sects offset length
 	sects=$(od -An -tu1 -j$((0x1f1)) -N1 "$1")
 	read -r offset length < <(od -An -tu4 -j$((0x248)) -N8 "$1")
@@ -155,26 +181,55 @@ module() { # name, kernel tree, guest tree
 	echo "/${to#"$3/"}"
 }
 
-# Copies programs of this machine with their libraries. Busybox has namesakes of
-# most, but they know no bonds and no JSON, and its shell prefers them to PATH.
-host_programs() { # guest tree
+# Busybox has namesakes of most programs, but they know no bonds and no JSON, and its
+# shell prefers them to PATH.
+guest_programs='busybox ip bridge bash dash nsenter unshare timeout udevadm systemd-networkd'
+
+programs_for() { # guest tree
+	local name
+	if [ $arch = amd64 ]; then copy_own "$1"; else copy_foreign "$1"; fi
+	ln -s dash "$1/usr/bin/sh"
+	ln -s udevadm "$1/usr/bin/systemd-udevd"
+	busybox --list | while read -r name; do ln -s busybox "$1/usr/bin/$name" 2>/dev/null || true; done
+}
+
+# Copies programs of this machine with their libraries.
+copy_own() { # guest tree
 	local name file
-	for name in busybox ip bridge bash dash nsenter unshare timeout udevadm systemd-networkd; do
+	for name in $guest_programs; do
 		cp -L "$(command -v $name)" "$1/usr/bin/"
 		LD_LIBRARY_PATH=$libs ldd "$(command -v $name)" 2>/dev/null | grep -o '/[^ ]*' || true # busybox is static
 	done | sort -u | while read -r file; do
 		mkdir -p "$1$(dirname "${file#"$tools"}")" && cp -L "$file" "$1${file#"$tools"}"
 	done
-	ln -s dash "$1/usr/bin/sh"
-	ln -s udevadm "$1/usr/bin/systemd-udevd"
-	busybox --list | while read -r name; do ln -s busybox "$1/usr/bin/$name" 2>/dev/null || true; done
+}
+
+# Copies programs that this machine cannot execute with their libraries, whose names they have.
+copy_foreign() { # guest tree
+	local name file
+	for name in $guest_programs; do
+		file=$(find "$foreign"/{,usr/}{bin,sbin} "$foreign"/lib/systemd -name "$name" | head -1)
+		cp -L "$file" "$1/usr/bin/"
+		libraries "$file" "$1"
+	done
+}
+
+libraries() { # file, guest tree
+	local name path
+	for name in $(grep -aoE '(lib|ld-linux-)[A-Za-z0-9_+.-]*\.so\.[0-9.]*[0-9]' "$1" | sort -u); do
+		for path in $(cd "$foreign" && find lib usr/lib -name "$name"); do # the linker is in two places
+			[ ! -e "$2/$path" ] || continue
+			mkdir -p "$2/${path%/*}" && cp -L "$foreign/$path" "$2/$path"
+			libraries "$foreign/$path" "$2"
+		done
+	done
 }
 
 # The rules for network interfaces, and Debian's policy for their names and MACs. The
 # other rules are for devices that the guest does not have, or load modules.
 udev_rules() { # guest tree
 	local lib
-	lib=$(dirname "$(dirname "$(command -v udevadm)")")/lib
+	if [ $arch = amd64 ]; then lib=$(dirname "$(dirname "$(command -v udevadm)")")/lib; else lib=$foreign/lib; fi
 	mkdir -p "$1"/usr/lib/{udev/rules.d,systemd/network}
 	cp "$lib"/udev/rules.d/{75-net-description,80-net-setup-link}.rules "$1/usr/lib/udev/rules.d/"
 	cp "$lib/systemd/network/99-default.link" "$1/usr/lib/systemd/network/"
@@ -186,7 +241,7 @@ guest() { # kernel's directory
 	local root=$1/root tree=$1/tree name
 	rm -rf "$tree" && mkdir -p "$tree"/{proc,sys,dev,run,tmp,var,lab,root,opt/cni,etc,usr/{bin,sbin,lib}}
 	for name in bin sbin lib; do ln -s usr/$name "$tree/$name"; done
-	host_programs "$tree"
+	programs_for "$tree"
 	udev_rules "$tree"
 	for name in $nic_modules; do module "$name" "$root" "$tree"; done >"$tree/etc/modules.nic"
 	for name in $other_modules; do module "$name" "$root" "$tree"; done >"$tree/etc/modules"
@@ -206,6 +261,7 @@ guest() { # kernel's directory
 compile() {
 	local set
 	(
+		export GOARCH=$arch
 		cd "$lab/../.."
 		"$lab/../compile.sh" "lab: the guest's agent" "$out/guest" '' ./tests/lab/guest
 		for set in sriov standard; do
@@ -229,10 +285,10 @@ current() {
 
 have go || die "there is no go in PATH"
 . /etc/os-release
-wanted=$(inputs) kernels=${KERNELS:-6.1 6.12}
+wanted=$(inputs) kernels=${KERNELS:-$default_kernels}
 [ "$ID" != ubuntu ] || kernels=''
 ! current || exit 0
-[ "$(uname -m)" = x86_64 ] || die "the lab's NICs and kernels are x86-64's, and this machine is not"
+[ "$(uname -m)" = x86_64 ] || die "the lab's packages are unpacked on x86-64 only, and this machine is not"
 mkdir -p "$out/cni"
 exec 9>"$out/lock" && flock 9 # another one may be at it
 ! current || exit 0
