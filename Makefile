@@ -33,7 +33,7 @@ export GOFLAGS := $(sort $(shell $(GO) env GOFLAGS) -trimpath -gcflags=all=-dwar
 # Which kernels the lab has, and is tested on.
 export KERNELS
 
-.PHONY: help build programs plugin tool image release release-check demo demo-node failover bench faults test soak unit conformance kernel life fuzz e2e monitoring admission chart lint lab lab-setup cluster cluster-setup clean
+.PHONY: help build programs plugin tool image release release-check demo demo-node failover bench faults test soak unit conformance kernel life fuzz e2e monitoring admission chart helm lint lab lab-setup cluster cluster-setup clean
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +100,9 @@ admission: ## the admission policies, by the API server's own code
 chart: ## the Helm chart, by Helm's own code, compared with the kustomization
 	cd tests/chart && $(GO) vet ./... && $(GO) test ./...
 
+helm: ## Helm, for the end-to-end tests: build/helm/helm
+	@cd tests/chart && ../compile.sh Helm $(abspath $(BUILD))/helm '' helm.sh/helm/v4/cmd/helm
+
 # Multus is pinned where the cluster's programs are, so that it is compiled once for all.
 conformance: programs ## networks that are not bonds, on Multibond and on Multus: build/report/conformance.json
 	@cd tests/cluster/programs/multus && ../../../compile.sh Multus $(abspath $(BUILD))/conformance '' gopkg.in/k8snetworkplumbingwg/multus-cni.v4/cmd/multus
@@ -118,7 +121,7 @@ fuzz: ## every fuzz target, with FUZZ inputs each
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$file); do \
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ) -fuzzminimizetime 100x ./$$(dirname $$file); done; done
 
-e2e: image cluster-setup ## end-to-end tests in a real cluster: build/report/e2e.json, doctor.json
+e2e: image cluster-setup helm ## end-to-end tests in a real cluster: build/report/e2e.json, doctor.json
 	$(GO) test -v -count=1 -timeout 50m ./tests/e2e
 
 # The rules depend on all packages, of which Go's test cache does not know. What speaks with

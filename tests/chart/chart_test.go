@@ -249,6 +249,9 @@ func TestHooks(t *testing.T) {
 	assert.Nil(t, pod["volumes"])
 	assert.Nil(t, pod["initContainers"])
 	assert.Len(t, pod["containers"], 1)
+	text, err := json.Marshal(pod)
+	require.NoError(t, err)
+	assert.Contains(t, string(text), "helm rollback bonds 1 -n multibond-system", "the way out")
 	assert.Empty(t, chart(t, "uninstall: true").hooks)
 }
 

@@ -86,7 +86,7 @@ func render(t *testing.T, chart *v2.Chart, values, namespace, kubernetes string)
 	require.NoError(t, yaml.Unmarshal([]byte(values), &given))
 	version, err := common.ParseKubeVersion(kubernetes)
 	require.NoError(t, err)
-	top, err := util.ToRenderValues(chart, given, common.ReleaseOptions{Name: "bonds", Namespace: namespace, IsInstall: true}, &common.Capabilities{KubeVersion: *version})
+	top, err := util.ToRenderValues(chart, given, common.ReleaseOptions{Name: "bonds", Namespace: namespace, Revision: 1, IsInstall: true}, &common.Capabilities{KubeVersion: *version})
 	if err != nil {
 		return install{}, err
 	}
