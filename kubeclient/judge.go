@@ -75,6 +75,15 @@ func (j Judge) One(nad *nettypes.NetworkAttachmentDefinition) (out Judged) {
 	return out.compiled()
 }
 
+// Need returns the devices that a pod needs for a network.
+func (j Judge) Need(network types.NamespacedName) (Need, error) {
+	f, err := find(Element{Network: network, Namespaces: []string{network.Namespace}}, j.resolver())
+	if err != nil {
+		return Need{}, err
+	}
+	return f.need(), nil
+}
+
 // Pod judges all networks of a pod. With enough, the pod has as many devices as its networks
 // need, whatever it requests, as if they were injected when it is created.
 func (j Judge) Pod(pod *corev1.Pod, enough bool) (out []Judged, err error) {

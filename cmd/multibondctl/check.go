@@ -7,15 +7,15 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/multibond/multibond/kubeclient"
 )
@@ -24,6 +24,7 @@ import (
 type checkReport struct {
 	header
 	Connections []connection `json:"connections"`
+	Pods        []checkedPod `json:"pods,omitempty"` // that the check has made, and removed
 	Unseen      []string     `json:"unseen,omitempty"`
 }
 
@@ -43,12 +44,16 @@ type connection struct {
 	RTT      *float64 `json:"rttMilliseconds,omitempty"` // the average
 	MTU      int      `json:"mtu,omitempty"`             // of the interface
 	Passes   *bool    `json:"mtuPasses,omitempty"`       // whether a packet of that size arrives whole
+	Largest  int      `json:"mtuLargest,omitempty"`      // the largest packet that arrives whole
+	Mbit     *float64 `json:"mbitPerSecond,omitempty"`   // by TCP
 	Reason   string   `json:"reason,omitempty"`
 
 	pod *corev1.Pod
 }
 
-// The results of a connection.
+// results are the results of a connection, the worst last.
+var results = []string{resultOK, resultUnknown, resultLoss, resultMTU, resultDown}
+
 const (
 	resultOK      = "ok"
 	resultLoss    = "loss"
@@ -57,7 +62,7 @@ const (
 	resultUnknown = "unknown"
 )
 
-// checked is what a check looks at.
+// checked is what a check of pods that run looks at.
 type checked struct {
 	scope
 	all           bool
@@ -68,35 +73,108 @@ type checked struct {
 // pingsAtOnce is how many connections are checked at the same time.
 const pingsAtOnce = 8
 
+// Flags that are for pods that run only, and for pods of the check's own only.
+var (
+	forRunning = []string{"all-namespaces", "selector", "network", "from"}
+	forOwn     = []string{"nodes", "node-selector", "image", "pairs", "throughput", "timeout", "agent-namespace"}
+)
+
 func newCheck(e *env) *cobra.Command {
 	var k checked
+	var own ownCheck
 	c := &cobra.Command{
-		Use:   "check",
+		Use:   "check [NETWORK]",
 		Short: "Check that pods of a network reach each other",
-		Long: `Check that pods of a network reach each other: on each network, each pod pings the next one
-in a ring, which is as many connections as pods, and crosses nodes wherever it can. Packets
-of the size of the interface's MTU are sent as well. The pods need ping, you the right to
-exec in them.`,
-		Example: "  kubectl multibond check -A\n  kubectl multibond check -n demo --network demo/bond-net1 --from web-0",
-		Args:    cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			if err := e.within(&k.scope, k.all); err != nil {
+		Long: `With a NETWORK: make pods on the nodes that have room for it, check the ways between them on
+each of their interfaces, and remove them. Loss, round trip and the largest packet that
+passes are measured, with --throughput also how much TCP carries. The pods have the agents'
+image and no privilege. You need the right to create and delete pods, and to exec in them.
+
+Without: check the pods that run, by their own ping.
+
+Each pod asks the next one in a ring, which is as many ways as pods, and crosses nodes
+wherever it can.`,
+		Example: `  kubectl multibond check demo/bond-net1
+  kubectl multibond check rails -n demo --nodes n1,n2 --throughput
+  kubectl multibond check -n demo --from web-0   # pods that run`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: e.completeNetworks,
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := allowed(c, len(args) > 0); err != nil {
 				return err
 			}
 			if k.count < 1 || k.count > 100 {
 				return fmt.Errorf("--count is %d, want 1 to 100", k.count)
 			}
-			return e.check(c.Context(), k)
+			if len(args) == 0 {
+				if err := e.within(&k.scope, k.all); err != nil {
+					return err
+				}
+				return e.check(c.Context(), k)
+			}
+			own.count = k.count
+			if err := e.named(&own, args[0]); err != nil {
+				return err
+			}
+			return e.checkOwn(c.Context(), own)
 		},
 	}
-	c.Flags().BoolVarP(&k.all, "all-namespaces", "A", false, "Pods of all namespaces")
-	c.Flags().StringVarP(&k.selector, "selector", "l", "", "Label `selector` of pods")
-	c.Flags().StringVar(&k.network, "network", "", "Only this `network`, such as demo/bond-net1")
-	c.Flags().StringVar(&k.from, "from", "", "From this `pod` to all others, instead of a ring")
-	c.Flags().IntVar(&k.count, "count", 5, "How many packets each connection gets")
+	f := c.Flags()
+	f.IntVar(&k.count, "count", 5, "How many packets each connection gets")
+	f.BoolVarP(&k.all, "all-namespaces", "A", false, "Pods that run: those of all namespaces")
+	f.StringVarP(&k.selector, "selector", "l", "", "Pods that run: those with these `labels`")
+	f.StringVar(&k.network, "network", "", "Pods that run: only this `network`, such as demo/bond-net1")
+	f.StringVar(&k.from, "from", "", "Pods that run: from this `pod` to all others, instead of a ring")
+	f.StringSliceVar(&own.nodes, "nodes", nil, "Only these `nodes` (default: all that have room)")
+	f.StringVar(&own.selector, "node-selector", "", "Only nodes with these `labels`; you need the right to list nodes")
+	f.StringVar(&own.image, "image", "", "An `image` with /multibond-agent (default: that of each node's agent)")
+	f.BoolVar(&own.pairs, "pairs", false, "Each pod asks each other one, instead of a ring")
+	f.DurationVar(&own.throughput, "throughput", 0, "Measure throughput, each interface for so long")
+	f.Lookup("throughput").NoOptDefVal = "3s"
+	f.DurationVar(&own.timeout, "timeout", 2*time.Minute, "How long the pods may take to start")
+	f.StringVar(&own.agents, "agent-namespace", systemNamespace, "Where the agents run")
 	return c
 }
 
+// allowed returns an error if flags of the other kind of check are set.
+func allowed(c *cobra.Command, own bool) error {
+	others, kind := forOwn, "name a NETWORK"
+	if own {
+		others, kind = forRunning, "leave out NETWORK"
+	}
+	for _, name := range others {
+		if c.Flags().Changed(name) {
+			return fmt.Errorf("--%s: to use it, %s", name, kind)
+		}
+	}
+	return nil
+}
+
+// named sets the network of a check, and the namespace of its pods: that of -n, or the
+// network's own.
+func (e *env) named(k *ownCheck, network string) error {
+	current, isSet, err := e.flags.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return err
+	}
+	namespace, name, has := strings.Cut(network, "/")
+	if !has {
+		namespace, name = current, network
+	}
+	if namespace == "" || name == "" || strings.Contains(name, "/") {
+		return fmt.Errorf("%q is no network, want NAME or NAMESPACE/NAME", network)
+	}
+	k.network, k.namespace = types.NamespacedName{Namespace: namespace, Name: name}, namespace
+	if isSet && *e.flags.Namespace != "" {
+		k.namespace = current
+	}
+	if k.throughput < 0 || k.throughput > time.Minute {
+		return fmt.Errorf("--throughput is %s, want at most 1m", k.throughput)
+	}
+	return nil
+}
+
+// check checks pods that run.
 func (e *env) check(ctx context.Context, k checked) error {
 	core, _, err := e.clients()
 	if err != nil {
@@ -112,23 +190,48 @@ func (e *env) check(ctx context.Context, k checked) error {
 		if len(ends[network]) < 2 {
 			r.Unseen = append(r.Unseen, fmt.Sprintf("network %s: only pod %s is on it", network, ends[network][0].name()))
 		}
-		connections, unseen := connect(network, ends[network], k.from)
+		connections, unseen := k.connect(network, ends[network])
 		r.Connections, r.Unseen = append(r.Connections, connections...), append(r.Unseen, unseen...)
 	}
 	if len(r.Connections) == 0 {
 		r.Unseen = append(r.Unseen, "no two pods are on one network")
 	}
-	e.ping(ctx, r.Connections, k.count)
+	e.tryAll(r.Connections, pingsAtOnce, "%d of %d connections checked", func(c *connection) { c.try(ctx, e.exec, k.count) })
 	if err := e.print(r, func(out *page) { printCheck(out, r) }); err != nil {
 		return err
 	}
 	return r.verdict()
 }
 
+// connect returns the connections of a network: a ring, or those from one pod to all others.
+func (k checked) connect(network string, ends []end) (out []connection, unseen []string) {
+	if k.from == "" {
+		return ring(network, ends)
+	}
+	return toAll(network, ends, func(n end) bool { return n.pod.Name == k.from || n.name() == k.from })
+}
+
+// tryAll tries connections, some at a time.
+func (e *env) tryAll(all []connection, atOnce int, progress string, try func(*connection)) {
+	defer e.progress("")
+	slots := make(chan struct{}, atOnce)
+	var running sync.WaitGroup
+	for i := range all {
+		slots <- struct{}{}
+		e.progress(progress, i, len(all))
+		running.Go(func() {
+			try(&all[i])
+			<-slots
+		})
+	}
+	running.Wait()
+}
+
 // end is an interface of a pod, with an address.
 type end struct {
 	pod       *corev1.Pod
 	ifName    string
+	rail      int // which of the pod's interfaces on the network it is
 	addresses []netip.Addr
 	mtu       int
 }
@@ -144,11 +247,13 @@ func endsOf(pods []corev1.Pod, network string) map[string][]end {
 		pod := &pods[i]
 		var entries []kubeclient.NetworkStatus
 		_ = json.Unmarshal([]byte(pod.Annotations[nettypes.NetworkStatusAnnot]), &entries)
+		rails := map[string]int{}
 		for _, s := range entries {
 			if s.Default || !isRunning(pod) || network != "" && s.Name != network {
 				continue
 			}
-			one := end{pod: pod, ifName: s.Interface, mtu: s.Mtu}
+			one := end{pod: pod, ifName: s.Interface, rail: rails[s.Name], mtu: s.Mtu}
+			rails[s.Name]++
 			for _, text := range s.IPs {
 				if ip, err := netip.ParseAddr(text); err == nil {
 					one.addresses = append(one.addresses, ip)
@@ -204,28 +309,44 @@ func spread(all []end) (out []end) {
 	return out
 }
 
-// connect returns the connections of a network: a ring, or those from one pod to all others.
-// In the ring, what has no address of the family of its neighbour is left out. It also returns
-// what cannot be checked.
-func connect(network string, ends []end, from string) (out []connection, unseen []string) {
+// ring connects each end with the next one, of which it has an address of the family. Networks
+// of several interfaces have a switch for each, so the first interface of a pod asks the first
+// of another if there is one. It also returns what cannot be checked.
+func ring(network string, ends []end) (out []connection, unseen []string) {
+	if len(ends) < 2 {
+		return nil, nil
+	}
 	for i, a := range ends {
-		switch {
-		case from == "" && len(ends) > 1:
-			found := false
-			for k := 1; k < len(ends) && !found; k++ {
-				ways := waysTo(network, a, ends[(i+k)%len(ends)])
-				out, found = append(out, ways...), len(ways) > 0
+		next := slices.Concat(ends[i+1:], ends[:i])
+		slices.SortStableFunc(next, func(b, c end) int { return boolCompare(c.rail == a.rail, b.rail == a.rail) })
+		found := false
+		for k := 0; k < len(next) && !found; k++ {
+			ways := waysTo(network, a, next[k])
+			out, found = append(out, ways...), len(ways) > 0
+		}
+		if !found {
+			unseen = append(unseen, fmt.Sprintf("network %s: no other pod has an address of a family that %s %s has", network, a.name(), a.ifName))
+		}
+	}
+	return out, unseen
+}
+
+// toAll connects some ends with all of other pods. An interface of another pod is asked by the
+// one that is its like, if the pod has one. It also returns what cannot be checked.
+func toAll(network string, ends []end, asks func(end) bool) (out []connection, unseen []string) {
+	for _, a := range ends {
+		if !asks(a) {
+			continue
+		}
+		for _, b := range ends {
+			isLike := func(other end) bool { return other.pod == a.pod && other.rail == b.rail }
+			if a.pod == b.pod || a.rail != b.rail && slices.ContainsFunc(ends, isLike) {
+				continue
 			}
-			if !found {
-				unseen = append(unseen, fmt.Sprintf("network %s: no other pod has an address of a family that %s %s has", network, a.name(), a.ifName))
-			}
-		case from == a.pod.Name || from == a.name():
-			for _, b := range ends {
-				ways := waysTo(network, a, b)
-				out = append(out, ways...)
-				if len(ways) == 0 && a.pod != b.pod {
-					unseen = append(unseen, fmt.Sprintf("network %s: %s %s and %s %s have no addresses of one family", network, a.name(), a.ifName, b.name(), b.ifName))
-				}
+			ways := waysTo(network, a, b)
+			out = append(out, ways...)
+			if len(ways) == 0 {
+				unseen = append(unseen, fmt.Sprintf("network %s: %s %s and %s %s have no addresses of one family", network, a.name(), a.ifName, b.name(), b.ifName))
 			}
 		}
 	}
@@ -248,90 +369,18 @@ func waysTo(network string, a, b end) (out []connection) {
 	return out
 }
 
-// ping checks connections, some at a time.
-func (e *env) ping(ctx context.Context, all []connection, packets int) {
-	defer e.progress("")
-	slots := make(chan struct{}, pingsAtOnce)
-	var running sync.WaitGroup
-	for i := range all {
-		slots <- struct{}{}
-		e.progress("%d of %d connections", i, len(all))
-		running.Go(func() {
-			all[i].try(ctx, e.exec, packets)
-			<-slots
-		})
-	}
-	running.Wait()
-}
-
-// execFunc executes a command in a pod.
-type execFunc func(context.Context, *corev1.Pod, []string) (executed, error)
-
-var (
-	counted  = regexp.MustCompile(`(\d+) packets transmitted, (\d+) (?:packets )?received`)
-	averaged = regexp.MustCompile(`= [\d.]+/([\d.]+)/`)
-)
-
-// try pings, first with small packets, then with one as large as the MTU allows, which must
-// not be fragmented. What ping prints is that of iputils or of busybox, which cannot do the
-// latter.
-func (c *connection) try(ctx context.Context, exec execFunc, packets int) {
-	done, err := exec(ctx, c.pod, []string{"ping", "-c", strconv.Itoa(packets), "-W", "1", "-I", c.Interface, c.Address})
-	found := counted.FindStringSubmatch(done.out)
-	if err != nil || found == nil {
-		c.Result, c.Reason = resultUnknown, strings.TrimSpace(cmp.Or(done.errs, done.out))
-		if err != nil {
-			c.Reason = err.Error()
-		}
-		return
-	}
-	c.Sent, _ = strconv.Atoi(found[1])
-	c.Received, _ = strconv.Atoi(found[2])
-	if average := averaged.FindStringSubmatch(done.out); average != nil {
-		rtt, _ := strconv.ParseFloat(average[1], 64)
-		c.RTT = &rtt
-	}
-	switch {
-	case c.Received == 0:
-		c.Result, c.Reason = resultDown, "no packet was answered: check the switch, the VLAN and the address"
-		return
-	case c.Received < c.Sent:
-		c.Result = resultLoss
-	default:
-		c.Result = resultOK
-	}
-	c.tryLarge(ctx, exec)
-}
-
-// tryLarge pings with a packet as large as the MTU.
-func (c *connection) tryLarge(ctx context.Context, exec execFunc) {
-	headers := 28 // of IPv4 and ICMP
-	if strings.Contains(c.Address, ":") {
-		headers = 48
-	}
-	if c.MTU <= headers {
-		return
-	}
-	done, err := exec(ctx, c.pod, []string{"ping", "-c", "2", "-W", "1", "-M", "do", "-s", strconv.Itoa(c.MTU - headers), "-I", c.Interface, c.Address})
-	found := counted.FindStringSubmatch(done.out)
-	if err != nil || found == nil {
-		return // this ping cannot do it
-	}
-	c.Passes = new(found[2] != "0")
-	if !*c.Passes {
-		c.Result, c.Reason = resultMTU, fmt.Sprintf("packets of %d bytes are lost on the way: check the MTU of PFs and switches", c.MTU)
-	}
-}
-
 func (r checkReport) verdict() error {
 	number := map[string]int{}
 	for _, c := range r.Connections {
 		number[c.Result]++
 	}
 	bad := len(r.Connections) - number[resultOK] - number[resultUnknown]
+	absent := len(r.notAttached())
 	switch {
 	case bad > 0:
 		return wrong(fmt.Sprintf("%d of %d connections are not ok", bad, len(r.Connections)))
+	case absent > 0:
+		return wrong(fmt.Sprintf("%d of %d pods are not on the network", absent, len(r.Pods)))
 	case number[resultUnknown] > 0:
 		return fmt.Errorf("%s could not be checked", count(number[resultUnknown], "connection"))
 	case len(r.Connections) == 0:
@@ -342,14 +391,28 @@ func (r checkReport) verdict() error {
 	return nil
 }
 
+// notAttached lists the pods that were placed on their nodes, and are not on the network.
+func (r checkReport) notAttached() (out []checkedPod) {
+	for _, p := range r.Pods {
+		if !p.Attached && p.Node != "" {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
 func printCheck(out *page, r checkReport) {
+	fast := slices.ContainsFunc(r.Connections, func(c connection) bool { return c.Mbit != nil })
 	if len(r.Connections) > 0 {
 		rows := [][]string{{"NETWORK", "FROM", "INTERFACE", "TO", "ADDRESS", "LOSS", "RTT", "MTU", "RESULT"}}
+		if fast {
+			rows[0] = append(rows[0], "THROUGHPUT")
+		}
 		if out.wide {
 			rows[0] = append(rows[0], "FROM NODE", "TO NODE")
 		}
 		for _, c := range r.Connections {
-			rows = append(rows, c.row(out.wide))
+			rows = append(rows, c.row(out.wide, fast))
 		}
 		out.table(rows...)
 	}
@@ -358,21 +421,38 @@ func printCheck(out *page, r checkReport) {
 			out.line("%s to %s: %s", c.From, c.Address, c.Reason)
 		}
 	}
+	printAbsent(out, r)
+}
+
+// printAbsent says which pods are not on the network, and what was not seen.
+func printAbsent(out *page, r checkReport) {
+	for _, p := range r.notAttached() {
+		out.line("%s   node %s: pod %s is not on the network: %s", out.paint("error"), p.Node, p.Name, p.Reason)
+	}
 	out.unseen(r.Unseen)
 }
 
-func (c connection) row(wide bool) []string {
-	loss, rtt, mtu := "-", "-", number(c.MTU)
+func (c connection) row(wide, fast bool) []string {
+	loss, rtt, mtu, speed := "-", "-", number(c.MTU), "-"
 	if c.Sent > 0 {
 		loss = fmt.Sprintf("%d/%d", c.Sent-c.Received, c.Sent)
 	}
 	if c.RTT != nil {
 		rtt = fmt.Sprintf("%.2f ms", *c.RTT)
 	}
-	if c.Passes == nil && c.MTU > 0 {
+	switch {
+	case c.Largest > 0:
+		mtu = mtuCell(c.MTU, c.Largest)
+	case c.Passes == nil && c.MTU > 0:
 		mtu += "?"
 	}
+	if c.Mbit != nil {
+		speed = gigabits(*c.Mbit)
+	}
 	row := []string{c.Network, c.From, c.Interface, c.To, c.Address, loss, rtt, mtu, c.Result}
+	if fast {
+		row = append(row, speed)
+	}
 	if wide {
 		row = append(row, c.FromNode, c.ToNode)
 	}

@@ -44,7 +44,7 @@ func TestRing(t *testing.T) {
 	var unseen []string
 	ways := func(from string) (out []string) {
 		var all []connection
-		all, unseen = connect("demo/net", ends["demo/net"], from)
+		all, unseen = checked{from: from}.connect("demo/net", ends["demo/net"])
 		for _, c := range all {
 			out = append(out, strings.TrimPrefix(c.From, "demo/")+" "+strings.TrimPrefix(c.To, "demo/"))
 		}

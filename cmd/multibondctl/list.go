@@ -50,12 +50,15 @@ func newList(e *env) *cobra.Command {
 	return c
 }
 
+// systemNamespace is where deploy puts the agents.
+const systemNamespace = "multibond-system"
+
 // scopeFlags adds the flags that say what a command looks at.
 func (e *env) scopeFlags(c *cobra.Command, s *scope, all *bool) {
 	if all != nil {
 		c.Flags().BoolVarP(all, "all-namespaces", "A", false, "Pods of all namespaces")
 	}
-	c.Flags().StringVar(&s.agents, "agent-namespace", "multibond-system", "Where the agents run")
+	c.Flags().StringVar(&s.agents, "agent-namespace", systemNamespace, "Where the agents run")
 }
 
 // within sets the namespace of a scope.

@@ -16,6 +16,8 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/multibond/multibond/cmd/multibondctl/written"
 )
 
 // The exit codes.
@@ -118,6 +120,20 @@ func (e *env) completePods(c *cobra.Command, args []string, _ string) ([]string,
 		names = append(names, v.Pod)
 	}
 	return slices.Compact(names), cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeNetworks completes the names of networks of the namespace.
+func (e *env) completeNetworks(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	var s scope
+	config, err := e.flags.ToRESTConfig()
+	if err != nil || e.within(&s, false) != nil || len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	names, err := written.Networks(c.Context(), config, s.namespace)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 // onePod is for commands that want the name of a pod.

@@ -1,11 +1,16 @@
 package main
 
 import (
+	"context"
 	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
@@ -15,7 +20,8 @@ var noon = time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
 func TestMain(m *testing.M) {
 	atNoon := func() {
 		streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
-		os.Exit(run(os.Args, streams, func() time.Time { return noon }))
+		e := &env{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), now: func() time.Time { return noon }, exec: execFiles}
+		os.Exit(runWith(e, os.Args))
 	}
 	testscript.Main(m, map[string]func(){"multibondctl": atNoon, "kubectl-multibond": atNoon})
 }
@@ -28,8 +34,19 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       os.Getenv("UPDATE") != "",
 		RequireExplicitExec: true,
 		Setup:               withCluster(t),
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "cluster": cluster, "forbid": forbid},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "cluster": cluster, "forbid": forbid, "kubelet": kubelet},
 	})
+}
+
+// execFiles stands for exec in scripts: what a command in a pod prints is in the file
+// exec/POD-INTERFACE, or exec/POD-INTERFACE-throughput.
+func execFiles(_ context.Context, pod *corev1.Pod, command []string) (executed, error) {
+	name := pod.Name + "-" + command[slices.Index(command, "-interface")+1]
+	if slices.Contains(command, "-throughput") {
+		name += "-throughput"
+	}
+	out, err := os.ReadFile(filepath.Join("exec", name))
+	return executed{out: string(out)}, err
 }
 
 // exits runs a program that has to end with a code: "exits CODE PROGRAM ARG...".

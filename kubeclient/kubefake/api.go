@@ -45,6 +45,8 @@ const (
 	Deployments = "deployments"
 	ReplicaSets = "replicasets"
 	ConfigMaps  = "configmaps"
+
+	Nodes = "nodes" // in the namespace ""
 )
 
 // Printed is the key of a pod under which a test puts what its containers have printed.
@@ -187,9 +189,9 @@ func (f *API) tell(resource string, c change) {
 }
 
 var (
-	kinds = map[string]string{Pods: "Pod", NADs: "NetworkAttachmentDefinition", Events: "Event", Claims: "ResourceClaim", Slices: "ResourceSlice", Sets: "DaemonSet", Leases: "Lease", Deployments: "Deployment", ReplicaSets: "ReplicaSet", ConfigMaps: "ConfigMap", Secrets: "Secret"}
+	kinds = map[string]string{Pods: "Pod", NADs: "NetworkAttachmentDefinition", Events: "Event", Claims: "ResourceClaim", Slices: "ResourceSlice", Sets: "DaemonSet", Leases: "Lease", Deployments: "Deployment", ReplicaSets: "ReplicaSet", ConfigMaps: "ConfigMap", Secrets: "Secret", Nodes: "Node"}
 
-	versions = map[string]string{Pods: "v1", NADs: "k8s.cni.cncf.io/v1", Events: "v1", Claims: "resource.k8s.io/v1", Slices: "resource.k8s.io/v1", Sets: "apps/v1", Leases: "coordination.k8s.io/v1", Deployments: "apps/v1", ReplicaSets: "apps/v1", ConfigMaps: "v1", Secrets: "v1"}
+	versions = map[string]string{Pods: "v1", NADs: "k8s.cni.cncf.io/v1", Events: "v1", Claims: "resource.k8s.io/v1", Slices: "resource.k8s.io/v1", Sets: "apps/v1", Leases: "coordination.k8s.io/v1", Deployments: "apps/v1", ReplicaSets: "apps/v1", ConfigMaps: "v1", Secrets: "v1", Nodes: "v1"}
 )
 
 // Merge applies a JSON merge patch (RFC 7396) to a copy of old.

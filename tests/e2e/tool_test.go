@@ -87,7 +87,7 @@ func writeDoctored() error {
 }
 
 // TestTool: kubectl multibond, with no right but to view, shows the bond of a pod and its
-// node. The administrator drills and checks with it. Faults are named in the tests that make
+// node. The administrator drills and checks with it, also by pods of its own. Faults are named in the tests that make
 // them.
 func TestTool(t *testing.T) {
 	s := newScene(t)
@@ -135,5 +135,18 @@ func TestTool(t *testing.T) {
 	assert.Regexp(t, "bond0 +"+s.namespace+"/peer +"+peer+" +0/5 +[0-9.]+ ms .* ok", out)
 	t.Logf("$ kubectl multibond check\n%s", out)
 	s.remove("peer", "p")
+	s.wantBefore()
+	s.wantChecked()
+}
+
+// wantChecked: a network is checked by pods of the check's own, two of them on the only node.
+// They measure what a ping does not, and are gone then.
+func (s *scene) wantChecked() {
+	s.Helper()
+	code, out := s.adminTool("check", s.namespace+"/bond-net1", "--throughput=1s")
+	require.Zero(s, code, out)
+	assert.Regexp(s, `127\.0\.0\.1 \(1\) +127\.0\.0\.1 \(2\) +1/1 +[0-9.]+ +0/5 +[0-9.]+ ms +1500 +[0-9.]+ [MG]bit/s +ok`, out)
+	s.Logf("$ kubectl multibond check %s/bond-net1 --throughput=1s\n%s", s.namespace, out)
+	assert.Empty(s, s.kubectl("-n", s.namespace, "get", "pods", "-o", "name"))
 	s.wantBefore()
 }
