@@ -30,6 +30,7 @@ type NodeReport struct {
 	Records   RecordsReport    `json:"records"`
 	Orphans   []string         `json:"orphans,omitempty"` // VFs that are not in the host, and that nobody has
 	Bonds     []BondReport     `json:"bonds,omitempty"`
+	Brief     bool             `json:"brief,omitempty"`  // bonds that are up, without a warning, have neither Planned nor Steps
 	Unseen    []string         `json:"unseen,omitempty"` // what the agent cannot see, and why
 }
 

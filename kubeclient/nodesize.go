@@ -12,6 +12,9 @@ const (
 	// maxNodeReport is the most bytes of a report. The API server allows 256 KiB for all
 	// annotations of a pod.
 	maxNodeReport = 192 << 10
+	// maxFullReport is the most bytes of a report that has the steps of bonds of which there is
+	// nothing to tell. Each list of the agents' pods has all reports.
+	maxFullReport = 32 << 10
 	// maxListed is the most entries of a list whose length has no other limit.
 	maxListed = 20
 	// maxUsers is the most networks that are named with a missing plugin.
@@ -20,11 +23,16 @@ const (
 	maxText = 1 << 10
 )
 
-// encodeReport returns the text of a report that fits into an annotation. A report that is
-// too large loses details first, then its bonds, then everything except what says so.
+// encodeReport returns the text of a report that fits into an annotation. A large report loses
+// how well bonds were made. One that is still too large loses all details, then its bonds, then
+// everything except what says so.
 func encodeReport(r NodeReport) string {
 	r = r.bounded()
 	text := strictjson.Encode(r)
+	if len(text) > maxFullReport {
+		r = r.brief()
+		text = strictjson.Encode(r)
+	}
 	for _, less := range []func() NodeReport{r.withoutDetails, r.withoutBonds, r.stub} {
 		if len(text) > maxNodeReport {
 			text = strictjson.Encode(less())
@@ -91,6 +99,18 @@ func first[T any](all []T, what string, more *[]string) []T {
 
 func short(text string) string {
 	return text[:min(len(text), maxText)]
+}
+
+// brief returns a report without the steps and the plan of bonds that are up: their links are
+// as planned.
+func (r NodeReport) brief() NodeReport {
+	r.Brief, r.Bonds = true, slices.Clone(r.Bonds)
+	for i := range r.Bonds {
+		if b := &r.Bonds[i]; b.State == BondUp && len(b.Warnings) == 0 {
+			b.Steps, b.Planned = nil, nil
+		}
+	}
+	return r
 }
 
 // withoutDetails returns a report without the steps and warnings of its bonds.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/multibond/multibond/bond"
 	"github.com/multibond/multibond/delegate/agentapi"
+	"github.com/multibond/multibond/delegate/strictjson"
 	"github.com/multibond/multibond/kubeclient/kubefake"
 )
 
@@ -205,6 +206,39 @@ func TestNodeReportIsDue(t *testing.T) {
 	}
 }
 
+// TestReportBrief: a node with many bonds tells how they are, and how those were made that are
+// not well.
+func TestReportBrief(t *testing.T) {
+	r := NodeReport{}
+	for i := range 110 {
+		b := BondReport{Namespace: "production", Pod: fmt.Sprintf("database-6b7f9c5d8-%05d", i), Bond: "bond0", Network: "production/bond-net1", Mode: "active-backup", MTU: 9000, State: BondUp, Wanted: 2}
+		for l := range 2 {
+			device := fmt.Sprintf("0000:%02x:%02x.%d", l, i/8, i%8)
+			b.Links = append(b.Links, LinkReport{Name: fmt.Sprint("bond0-", l), Device: device, PF: fmt.Sprintf("ens%df0np0", l), State: "up"})
+			b.Planned = append(b.Planned, PlannedLink{Name: fmt.Sprint("bond0-", l), Device: device, Attached: true})
+		}
+		for _, what := range []string{"survey", "compile", "attach bond0-1", "attach bond0-2", "bond", "ipam", "configure"} {
+			b.Steps = append(b.Steps, agentapi.Step{What: what, Milliseconds: 12.345})
+		}
+		r.Bonds = append(r.Bonds, b)
+	}
+	r.Bonds[1].State, r.Bonds[2].Warnings = BondDegraded, []string{"a warning"}
+	var got NodeReport
+	text := encodeReport(r)
+	require.NoError(t, json.Unmarshal([]byte(text), &got))
+	assert.Less(t, 3*len(text), 2*len(strictjson.Encode(r)))
+	assert.True(t, got.Brief)
+	assert.Empty(t, got.Unseen, "all is told that somebody needs")
+	assert.Empty(t, got.Bonds[0].Steps)
+	assert.Empty(t, got.Bonds[0].Planned)
+	assert.Equal(t, r.Bonds[0].Links, got.Bonds[0].Links)
+	assert.Equal(t, r.Bonds[1:3], got.Bonds[1:3], "those that are not well")
+
+	r.Bonds = r.Bonds[:30]
+	require.NoError(t, json.Unmarshal([]byte(encodeReport(r)), &got))
+	assert.Equal(t, r.Bonds, got.Bonds)
+}
+
 // TestReportTooLarge: a report that does not fit into an annotation loses its details.
 func TestReportTooLarge(t *testing.T) {
 	r := NodeReport{}
@@ -251,7 +285,7 @@ func TestReportIsBounded(t *testing.T) {
 
 	large := NodeReport{Version: "v1", Bonds: slices.Repeat([]BondReport{{Pod: strings.Repeat("p", 253)}}, 2000)}
 	got = read(large)
-	assert.Equal(t, NodeReport{Version: "v1", Unseen: []string{"2000 bonds: the report would be too large"}}, got)
+	assert.Equal(t, NodeReport{Version: "v1", Brief: true, Unseen: []string{"2000 bonds: the report would be too large"}}, got)
 	large.PFs = slices.Repeat([]PFReport{{Name: "ens1f0"}}, 10000)
 	got = read(large)
 	assert.Equal(t, NodeReport{Version: "v1", Unseen: []string{"PFs, resources, plugins, Records and 2000 bonds: the report would be too large"}}, got)
