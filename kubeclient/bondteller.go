@@ -117,7 +117,7 @@ func (t *teller) pass(ctx context.Context) time.Duration {
 	}
 	if err != nil {
 		t.to.metrics.untold.WithLabelValues("status").Inc()
-		t.to.log.WarnContext(ctx, "how the bonds of a pod are is not published yet; the agent tries again", "pod", pod.String(), "error", err)
+		t.to.log.WarnContext(ctx, "the state of a pod's bonds could not be published; the agent tries again", "pod", pod.String(), "error", err)
 	}
 	t.put(pod, now, sent, err)
 	return 0
