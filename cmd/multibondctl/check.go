@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -12,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -245,8 +243,7 @@ func endsOf(pods []corev1.Pod, network string) map[string][]end {
 	out := map[string][]end{}
 	for i := range pods {
 		pod := &pods[i]
-		var entries []kubeclient.NetworkStatus
-		_ = json.Unmarshal([]byte(pod.Annotations[nettypes.NetworkStatusAnnot]), &entries)
+		entries, _ := statusOf(pod) // silent tells of those that cannot be read
 		rails := map[string]int{}
 		for _, s := range entries {
 			if s.Default || !isRunning(pod) || network != "" && s.Name != network {
@@ -279,8 +276,7 @@ func isRunning(pod *corev1.Pod) bool {
 func silent(pods []corev1.Pod) (out []string) {
 	for i := range pods {
 		pod := &pods[i]
-		var entries []kubeclient.NetworkStatus
-		err := json.Unmarshal([]byte(pod.Annotations[nettypes.NetworkStatusAnnot]), &entries)
+		entries, err := statusOf(pod)
 		asks := pod.Annotations[kubeclient.NetworksAnnotation] != ""
 		if isRunning(pod) && asks && (err != nil || !slices.ContainsFunc(entries, func(s kubeclient.NetworkStatus) bool { return !s.Default })) {
 			out = append(out, fmt.Sprintf("pod %s/%s asks for networks, but its status has none", pod.Namespace, pod.Name))

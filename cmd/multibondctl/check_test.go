@@ -104,7 +104,7 @@ func TestCheck(t *testing.T) {
 func checkOn(t *testing.T, api *kubefake.API, exec execFunc, args ...string) (code int, stdout string) {
 	t.Helper()
 	var out bytes.Buffer
-	e := &env{IOStreams: genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &out}, flags: genericclioptions.NewConfigFlags(true), now: func() time.Time { return noon }, exec: exec}
+	e := &env{IOStreams: genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &out}, flags: genericclioptions.NewConfigFlags(true), now: func() time.Time { return noon }, exec: exec, every: time.Millisecond}
 	code = runWith(e, append([]string{"multibondctl", "check", "-A", "--kubeconfig", kubeconfigOf(t, api)}, args...))
 	return code, out.String()
 }

@@ -104,7 +104,7 @@ func withNodes(t *testing.T, api *kubefake.API, allocated map[string]int) {
 func ownOn(t *testing.T, api *kubefake.API, exec execFunc, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	e := &env{IOStreams: genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errs}, flags: genericclioptions.NewConfigFlags(true), now: func() time.Time { return noon }, exec: exec}
+	e := &env{IOStreams: genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errs}, flags: genericclioptions.NewConfigFlags(true), now: func() time.Time { return noon }, exec: exec, every: time.Millisecond}
 	code = runWith(e, append([]string{"multibondctl", "check", "rails", "--kubeconfig", kubeconfigOf(t, api)}, args...))
 	assert.Empty(t, checkPods(api), "pods stay")
 	return code, out.String(), errs.String()

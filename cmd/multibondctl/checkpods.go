@@ -116,7 +116,7 @@ func (e *env) awaitOwn(ctx context.Context, core *coreclient.CoreV1Client, k own
 			return attached, nil
 		}
 		select {
-		case <-time.After(500 * time.Millisecond):
+		case <-time.After(e.every):
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -158,13 +158,13 @@ func whyNotOn(ctx context.Context, core *coreclient.CoreV1Client, pod *corev1.Po
 	if hasEnded(pod) {
 		return cmp.Or(pod.Status.Message, "its container has ended: the image needs the multibond-agent of this version (--image)")
 	}
-	events, err := core.Events(pod.Namespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.name=" + pod.Name})
+	events, err := allEvents(ctx, core, pod.Namespace, "involvedObject.name="+pod.Name)
 	if err != nil {
 		return "it did not start in time; events: " + err.Error()
 	}
 	text := "it did not start in time"
-	slices.SortStableFunc(events.Items, func(a, b corev1.Event) int { return a.LastTimestamp.Compare(b.LastTimestamp.Time) })
-	for _, ev := range events.Items {
+	slices.SortStableFunc(events, func(a, b corev1.Event) int { return a.LastTimestamp.Compare(b.LastTimestamp.Time) })
+	for _, ev := range events {
 		if ev.InvolvedObject.UID == pod.UID && ev.Type == corev1.EventTypeWarning {
 			text = ev.Message
 		}
@@ -202,7 +202,7 @@ func (e *env) removeOwn(ctx context.Context, core *coreclient.CoreV1Client, like
 			asked[p.Name] = true
 		}
 		select {
-		case <-time.After(300 * time.Millisecond):
+		case <-time.After(e.every):
 		case <-ctx.Done():
 			return fmt.Errorf("pods with the label app=%s of namespace %s are still being removed: %w", checkLabel, like.Namespace, errors.Join(context.Cause(ctx)))
 		}

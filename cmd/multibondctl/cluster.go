@@ -87,11 +87,9 @@ func (e *env) look(ctx context.Context, s scope) (*picture, error) {
 	if err == nil {
 		p.sets = sets.Items
 	}
-	events, err := core.Events(s.namespace).List(ctx, metav1.ListOptions{FieldSelector: "reportingComponent=" + agentComponent})
+	events, err := allEvents(ctx, core, s.namespace, "reportingComponent="+agentComponent)
 	p.cannot("events", err)
-	if err == nil {
-		p.takeEvents(events.Items)
-	}
+	p.takeEvents(events)
 	return p, nil
 }
 
@@ -102,8 +100,28 @@ func (e *env) podsIn(ctx context.Context, core *coreclient.CoreV1Client, s scope
 	if err != nil {
 		return nil, fmt.Errorf("pods: %w", err)
 	}
-	p.pods = withNetworks(pods.Items)
+	p.take(withNetworks(pods.Items))
 	return p, nil
+}
+
+// take takes pods over, and notes those whose status cannot be read.
+func (p *picture) take(pods []corev1.Pod) {
+	p.pods = pods
+	for i := range pods {
+		pod := &pods[i]
+		if _, err := statusOf(pod); err != nil {
+			text := fmt.Sprintf("its annotation %s cannot be read: %v", nettypes.NetworkStatusAnnot, err)
+			p.doubts = append(p.doubts, finding{Severity: isUnknown, Node: pod.Spec.NodeName, Pod: pod.Namespace + "/" + pod.Name, Text: text, Hint: "somebody else has written it", cause: byPod})
+		}
+	}
+}
+
+// statusOf returns the entries of a pod's network-status.
+func statusOf(pod *corev1.Pod) (entries []kubeclient.NetworkStatus, err error) {
+	if text := pod.Annotations[nettypes.NetworkStatusAnnot]; text != "" {
+		err = json.Unmarshal([]byte(text), &entries)
+	}
+	return entries, err
 }
 
 // withNetworks returns the pods that have networks or ask for them, and those that do not run,
@@ -129,6 +147,25 @@ func (p *picture) lookAtAgents(ctx context.Context, core *coreclient.CoreV1Clien
 	if err == nil {
 		p.agents = agents.Items
 		p.readReports()
+	}
+}
+
+// pageSize limits how much is asked of the API server at once. What it has in its cache it gives
+// whole.
+const pageSize = 500
+
+// allEvents returns the events of a namespace, or of all, that a field selector selects.
+func allEvents(ctx context.Context, core *coreclient.CoreV1Client, namespace, selector string) (all []corev1.Event, err error) {
+	options := metav1.ListOptions{FieldSelector: selector, Limit: pageSize}
+	for {
+		page, err := core.Events(namespace).List(ctx, options)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page.Items...)
+		if options.Continue = page.Continue; options.Continue == "" {
+			return all, nil
+		}
 	}
 }
 
@@ -185,7 +222,7 @@ func (p *picture) allUnseen(nodes ...string) []string {
 	out := slices.Clone(p.unseen)
 	for _, d := range p.doubts {
 		if len(nodes) == 0 || slices.Contains(nodes, d.Node) {
-			out = append(out, "node "+d.Node+": "+d.Text)
+			out = append(out, d.where()+d.Text)
 		}
 	}
 	return out
@@ -263,8 +300,7 @@ func (p *picture) bondsOf(pod *corev1.Pod) (out []bondView) {
 	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return nil
 	}
-	var entries []kubeclient.NetworkStatus
-	_ = json.Unmarshal([]byte(pod.Annotations[nettypes.NetworkStatusAnnot]), &entries)
+	entries, _ := statusOf(pod) // a doubt tells what cannot be read
 	reported := p.reported(pod)
 	for _, s := range entries {
 		if s.Links != nil && s.Bond != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"github.com/multibond/multibond/kubeclient"
@@ -95,6 +96,30 @@ func TestLargeCluster(t *testing.T) {
 	kept := withNetworks([]corev1.Pod{onNode("demo", "plain", "n1"), attached("a", "n1", "10.0.0.1"), pending})
 	require.Len(t, kept, 2)
 	assert.Equal(t, []string{"a", "pending"}, []string{kept[0].Name, kept[1].Name})
+}
+
+func uidOf(i int) types.UID { return types.UID(fmt.Sprint("uid-", i)) }
+
+// TestEventPages: events are asked for in pages, and all of them are seen.
+func TestEventPages(t *testing.T) {
+	s := newState()
+	api := kubefake.NewAPI(t)
+	s.put(t, api)
+	for i := range 2*pageSize + 1 {
+		s.fails(fmt.Sprint("failure ", i))
+	}
+	for i, ev := range s.events {
+		ev.Name, ev.InvolvedObject.UID = fmt.Sprintf("new.%05d", i), uidOf(i)
+		put(t, api, kubefake.Events, ev.ObjectMeta, ev)
+	}
+	last := s.pods[len(s.pods)-1]
+	last.UID = uidOf(2 * pageSize)
+	put(t, api, kubefake.Pods, last.ObjectMeta, last)
+	api.Requests()
+	code, stdout, _ := toolOn(t, api, "status")
+	assert.Equal(t, exitWrong, code)
+	assert.Equal(t, 3, api.Requests()["list events"])
+	assert.Contains(t, stdout, fmt.Sprint("failure ", 2*pageSize))
 }
 
 // TestUsersOf: a bond with two links on one PF is one user of it, and PFs of other nodes with

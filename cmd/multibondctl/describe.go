@@ -35,6 +35,8 @@ type describedBond struct {
 	Attached *time.Time               `json:"attached,omitempty"`
 	Planned  []kubeclient.PlannedLink `json:"planned,omitempty"`
 	Steps    []agentapi.Step          `json:"steps,omitempty"`
+
+	brief bool // the agent leaves out the plan and the steps of bonds that are up
 }
 
 // podEvent is an event that the agent has published about a pod.
@@ -66,13 +68,11 @@ func newDescribe(e *env) *cobra.Command {
 				return err
 			}
 			p := e.newPicture()
-			p.pods = []corev1.Pod{*pod}
+			p.take([]corev1.Pod{*pod})
 			p.lookAtAgents(c.Context(), core, s.agents)
-			events, err := core.Events(s.namespace).List(c.Context(), metav1.ListOptions{FieldSelector: fields.Set{"involvedObject.name": pod.Name, "reportingComponent": agentComponent}.String()})
+			events, err := allEvents(c.Context(), core, s.namespace, fields.Set{"involvedObject.name": pod.Name, "reportingComponent": agentComponent}.String())
 			p.cannot("events", err)
-			if err == nil {
-				p.takeEvents(events.Items)
-			}
+			p.takeEvents(events)
 			d := p.describe(pod)
 			if err := e.print(d, func(out *page) { printDescription(out, d, p.now) }); err != nil {
 				return err
@@ -90,7 +90,7 @@ func (p *picture) describe(pod *corev1.Pod) description {
 	for _, v := range p.bonds() {
 		one := describedBond{bondView: v}
 		if v.report != nil {
-			one.Attached, one.Planned, one.Steps = v.report.Attached, v.report.Planned, v.report.Steps
+			one.Attached, one.Planned, one.Steps, one.brief = v.report.Attached, v.report.Planned, v.report.Steps, p.reports[v.Node].Brief
 		} else {
 			d.Unseen = append(d.Unseen, fmt.Sprintf("what the agent knows of %s: it has not told of it", v.Bond))
 		}
@@ -152,7 +152,19 @@ func printBond(out *page, b describedBond, now time.Time) {
 		total += s.Milliseconds
 		steps = append(steps, fmt.Sprintf("%s %.0f", s.What, s.Milliseconds))
 	}
-	out.line("  attached %s ago in %.0f ms: %s", ago(*b.Attached, now), total, dash(strings.Join(steps, ", ")))
+	if steps == nil {
+		out.line("  attached %s ago%s", ago(*b.Attached, now), b.whyNoSteps())
+		return
+	}
+	out.line("  attached %s ago in %.0f ms: %s", ago(*b.Attached, now), total, strings.Join(steps, ", "))
+}
+
+// whyNoSteps says why nothing is known of how a bond was made.
+func (b describedBond) whyNoSteps() string {
+	if b.brief {
+		return "; its plan and its steps are only in the Record, because the node has many bonds"
+	}
+	return ""
 }
 
 // linkNames lists the links that were planned or are there.

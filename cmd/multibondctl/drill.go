@@ -127,7 +127,7 @@ func (e *env) drillable(ctx context.Context, core *coreclient.CoreV1Client, d dr
 		return v, "", err
 	}
 	p := e.newPicture()
-	p.pods = []corev1.Pod{*pod}
+	p.take([]corev1.Pod{*pod})
 	p.lookAtAgents(ctx, core, d.agents)
 	found := slices.DeleteFunc(p.bonds(), func(v bondView) bool { return d.bond != "" && v.Bond != d.bond })
 	if len(found) != 1 {
@@ -219,7 +219,7 @@ func (e *env) runOnNode(ctx context.Context, core *coreclient.CoreV1Client, pod 
 	for !hasEnded(pod) {
 		e.progress("pod %s/%s on node %s: %s", pod.Namespace, pod.Name, pod.Spec.NodeName, cmp.Or(string(pod.Status.Phase), "created"))
 		select {
-		case <-time.After(500 * time.Millisecond):
+		case <-time.After(e.every):
 		case <-ctx.Done():
 			return "", fmt.Errorf("%w: pod %s/%s ends by itself and sets the link up again; delete it then", context.Cause(ctx), pod.Namespace, pod.Name)
 		}

@@ -216,6 +216,12 @@ var faults = []struct {
 		s.pods[1].DeletionTimestamp = new(metav1.NewTime(noon))
 	}, "error   demo/new: it does not end: VF 0000:01:10.1 is busy", 1},
 	{"a report is old", func(s *state) { s.report.At = new(noon.Add(-26 * time.Minute)) }, "unknown node n1: its agent last reported 26m ago", 2},
+	{"a status that cannot be read", func(s *state) {
+		s.report.Bonds = nil
+		p := onNode("demo", "new", "n1")
+		p.Annotations = map[string]string{nettypes.NetworkStatusAnnot: `[{"name": `}
+		s.pods = append(s.pods, p)
+	}, "unknown demo/new: its annotation k8s.v1.cni.cncf.io/network-status cannot be read: unexpected end of JSON input", 2},
 	{"the agent does not hear", func(s *state) { s.report.Watching = false }, "unknown node n1: the agent receives no bond events", 2},
 	{"the agent cannot see", func(s *state) { s.report.Unseen = []string{"Records: they are not mounted"} }, "unknown node n1: the agent cannot see Records: they are not mounted", 2},
 	{"a pod of which nobody tells", func(s *state) {
@@ -292,6 +298,17 @@ func TestDoubts(t *testing.T) {
 	assert.Equal(t, "its agent has not reported yet", found[0].Text)
 	assert.Equal(t, []string{"node n3: its agent is not ready: what is shown of the node may be out of date"}, p.allUnseen("n3"))
 	assert.Len(t, p.allUnseen(), 3)
+}
+
+// TestBriefReport: describe says why it has no steps of a bond that is up on a node with many
+// bonds.
+func TestBriefReport(t *testing.T) {
+	s := newState()
+	s.report.Brief, s.bond.Planned = true, nil
+	code, stdout, _ := tool(t, s, "describe", "web")
+	assert.Equal(t, exitWell, code)
+	assert.Contains(t, stdout, "  attached 3h ago; its plan and its steps are only in the Record, because the node has many bonds\n")
+	assert.Regexp(t, "bond0-1 +0000:01:10.0 +- +up ", stdout)
 }
 
 // TestNoLinks: a bond without links has an empty list of them in JSON, not null.

@@ -24,6 +24,17 @@ type finding struct {
 	cause int // what comes before is the cause of what comes after
 }
 
+// where names what a finding is about, for what follows it.
+func (f finding) where() string {
+	switch {
+	case f.Pod != "":
+		return f.Pod + ": "
+	case f.Node != "":
+		return "node " + f.Node + ": "
+	}
+	return ""
+}
+
 type severity string
 
 const (
@@ -398,13 +409,7 @@ func (p *page) findings(all []finding, most int) {
 			p.line("... and %d more: kubectl multibond doctor", len(all)-most)
 			return
 		}
-		where := f.Pod
-		if where == "" && f.Node != "" {
-			where = "node " + f.Node
-		}
-		if where != "" {
-			where += ": "
-		}
+		where := f.where()
 		indent := strings.Repeat(" ", len(isWarning)+1)
 		text, hint := where+f.Text, ""
 		if f.Hint != "" {

@@ -40,6 +40,7 @@ type env struct {
 	output string // of -o
 	now    func() time.Time
 	exec   execFunc
+	every  time.Duration // how often pods are looked at that somebody waits for
 }
 
 // commands makes the commands, each of which has a file.
@@ -47,7 +48,7 @@ var commands = []func(*env) *cobra.Command{newStatus, newList, newDescribe, newD
 
 // run is main with its environment as arguments. It returns the exit code.
 func run(args []string, streams genericiooptions.IOStreams, now func() time.Time) int {
-	e := &env{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), now: now}
+	e := &env{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), now: now, every: 500 * time.Millisecond}
 	e.exec = e.execInPod
 	return runWith(e, args)
 }

@@ -20,7 +20,7 @@ var noon = time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
 func TestMain(m *testing.M) {
 	atNoon := func() {
 		streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
-		e := &env{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), now: func() time.Time { return noon }, exec: execFiles}
+		e := &env{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), now: func() time.Time { return noon }, exec: execFiles, every: time.Millisecond}
 		os.Exit(runWith(e, os.Args))
 	}
 	testscript.Main(m, map[string]func(){"multibondctl": atNoon, "kubectl-multibond": atNoon})

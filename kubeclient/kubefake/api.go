@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -484,11 +485,25 @@ func (f *API) list(w http.ResponseWriter, r *http.Request) {
 	}
 	items := slices.DeleteFunc(f.Of(resource), func(o map[string]any) bool { return !selected(o) })
 	f.lock.Lock()
-	version := strconv.Itoa(f.version)
+	meta := map[string]any{"resourceVersion": strconv.Itoa(f.version)}
 	f.lock.Unlock()
-	answer(w, http.StatusOK, map[string]any{
-		"kind": kinds[resource] + "List", "apiVersion": versions[resource], "metadata": map[string]any{"resourceVersion": version}, "items": items,
-	})
+	items, next := pageOf(items, r.URL.Query())
+	if next != "" {
+		meta["continue"] = next
+	}
+	answer(w, http.StatusOK, map[string]any{"kind": kinds[resource] + "List", "apiVersion": versions[resource], "metadata": meta, "items": items})
+}
+
+// pageOf returns the page of a list that is asked for, and what the next one is asked for by. As
+// a real API server, it does not limit what it gives from its cache.
+func pageOf(items []map[string]any, query url.Values) (page []map[string]any, next string) {
+	from, _ := strconv.Atoi(query.Get("continue"))
+	page = items[min(from, len(items)):]
+	limit, _ := strconv.Atoi(query.Get("limit"))
+	if limit == 0 || query.Get("resourceVersion") == "0" || len(page) <= limit {
+		return page, ""
+	}
+	return page[:limit], strconv.Itoa(from + limit)
 }
 
 func (f *API) watch(w http.ResponseWriter, r *http.Request, resource string, selected func(map[string]any) bool) {
