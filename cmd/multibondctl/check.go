@@ -130,7 +130,7 @@ wherever it can.`,
 	f.DurationVar(&own.throughput, "throughput", 0, "Measure throughput, each interface for so long")
 	f.Lookup("throughput").NoOptDefVal = "3s"
 	f.DurationVar(&own.timeout, "timeout", 2*time.Minute, "How long the pods may take to start")
-	f.StringVar(&own.agents, "agent-namespace", systemNamespace, "Where the agents run")
+	agentsFlag(c, &own.agents)
 	return c
 }
 

@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/util/duration"
+
+	"github.com/multibond/multibond/cmd/multibondctl/written"
 )
 
 // bondList is what list prints.
@@ -50,15 +52,17 @@ func newList(e *env) *cobra.Command {
 	return c
 }
 
-// systemNamespace is where deploy puts the agents.
-const systemNamespace = "multibond-system"
-
 // scopeFlags adds the flags that say what a command looks at.
 func (e *env) scopeFlags(c *cobra.Command, s *scope, all *bool) {
 	if all != nil {
 		c.Flags().BoolVarP(all, "all-namespaces", "A", false, "Pods of all namespaces")
 	}
-	c.Flags().StringVar(&s.agents, "agent-namespace", systemNamespace, "Where the agents run")
+	agentsFlag(c, &s.agents)
+}
+
+// agentsFlag adds the flag for the namespace of the agents.
+func agentsFlag(c *cobra.Command, namespace *string) {
+	c.Flags().StringVar(namespace, "agent-namespace", written.SystemNamespace, "Where the agents and the cluster's configuration are")
 }
 
 // within sets the namespace of a scope.

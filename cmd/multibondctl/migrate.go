@@ -17,6 +17,7 @@ type migrateReport struct {
 
 func newMigrate(e *env) *cobra.Command {
 	var all bool
+	var agents string
 	c := &cobra.Command{
 		Use:   "migrate FILE... | -A",
 		Short: "Show what takes the place of bond-cni, multi-nic-cni and Multus",
@@ -39,7 +40,7 @@ What is new has names of its own where pods still need what is old.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			set, err := e.written(c, args)
+			set, err := e.written(c, args, agents)
 			if err != nil {
 				return err
 			}
@@ -57,6 +58,7 @@ What is new has names of its own where pods still need what is old.`,
 		},
 	}
 	c.Flags().BoolVarP(&all, "all-namespaces", "A", false, "Look at all that the cluster has")
+	agentsFlag(c, &agents)
 	return c
 }
 

@@ -18,12 +18,14 @@ type planReport struct {
 
 func newPlan(e *env) *cobra.Command {
 	var files []string
+	var agents string
 	c := &cobra.Command{
 		Use:   "plan POD | -f FILE...",
 		Short: "Show what would be done for a pod's networks, without doing it",
 		Long: `Show what an ADD would do for each network of a pod: the links, the bond and its options,
 addresses and further plugins, in order. What only the node can tell is listed as unknown,
-such as which device the kubelet gives. On the node itself, multibond plan knows it.
+such as which device the kubelet gives. On the node itself, multibond plan knows it. Whether a
+pod's node has the plugins is what its agent tells.
 
 With -f the pods are those of files, with the NADs beside them.`,
 		Example: `  kubectl multibond plan database -n prod
@@ -35,7 +37,7 @@ With -f the pods are those of files, with the NADs beside them.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			set, err := e.planned(c, args, files)
+			set, err := e.planned(c, args, files, agents)
 			if err != nil {
 				return err
 			}
@@ -50,11 +52,13 @@ With -f the pods are those of files, with the NADs beside them.`,
 		},
 	}
 	c.Flags().StringSliceVarP(&files, "filename", "f", nil, "Files, directories, or - for standard input")
+	agentsFlag(c, &agents)
 	return c
 }
 
-// planned reads files, or one pod of the cluster with its networks.
-func (e *env) planned(c *cobra.Command, args, files []string) (*written.Set, error) {
+// planned reads files, or one pod of the cluster with its networks, and what the agents tell of
+// their nodes.
+func (e *env) planned(c *cobra.Command, args, files []string, agents string) (*written.Set, error) {
 	if len(files) > 0 {
 		return written.Read(files, e.In, cmp.Or(*e.flags.Namespace, "default"))
 	}
@@ -66,7 +70,30 @@ func (e *env) planned(c *cobra.Command, args, files []string) (*written.Set, err
 	if err != nil {
 		return nil, err
 	}
-	return written.OnePod(c.Context(), config, namespace, args[0])
+	set, err := written.OnePod(c.Context(), config, agents, namespace, args[0])
+	if err != nil {
+		return nil, err
+	}
+	core, _, err := e.clients()
+	if err != nil {
+		return nil, err
+	}
+	p := e.newPicture()
+	p.lookAtAgents(c.Context(), core, agents)
+	set.Has = p.hasPlugin
+	return set, nil
+}
+
+// hasPlugin reports whether a node has a CNI plugin, and whether its agent tells.
+func (p *picture) hasPlugin(node, plugin string) (has, known bool) {
+	if r := p.reports[node]; r != nil {
+		for _, one := range r.Plugins {
+			if one.Name == plugin {
+				return !one.Missing, true
+			}
+		}
+	}
+	return false, false
 }
 
 // refused returns an error if an ADD would refuse a pod.

@@ -23,7 +23,7 @@ var failLevels = []string{written.Error, "warn", "never"}
 
 func newValidate(e *env) *cobra.Command {
 	var all bool
-	var failOn string
+	var failOn, agents string
 	c := &cobra.Command{
 		Use:   "validate FILE... | -A",
 		Short: "Check NADs, pods and the cluster's configuration, with or without a cluster",
@@ -50,7 +50,7 @@ the exit code is 2.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			set, err := e.written(c, args)
+			set, err := e.written(c, args, agents)
 			if err != nil {
 				return err
 			}
@@ -75,14 +75,19 @@ the exit code is 2.`,
 	}
 	c.Flags().BoolVarP(&all, "all-namespaces", "A", false, "Check all that the cluster has")
 	c.Flags().StringVar(&failOn, "fail-on", written.Error, "Exit with code 1 on: error, warn or never")
+	agentsFlag(c, &agents)
 	_ = c.RegisterFlagCompletionFunc("fail-on", cobra.FixedCompletions(failLevels, cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
 
 // written reads files, or the cluster if there are none.
-func (e *env) written(c *cobra.Command, files []string) (*written.Set, error) {
+func (e *env) written(c *cobra.Command, files []string, agents string) (*written.Set, error) {
 	if len(files) > 0 {
-		return written.Read(files, e.In, cmp.Or(*e.flags.Namespace, "default"))
+		set, err := written.Read(files, e.In, cmp.Or(*e.flags.Namespace, "default"))
+		if err == nil {
+			set.Agents = agents
+		}
+		return set, err
 	}
 	config, err := e.flags.ToRESTConfig()
 	if err != nil {
@@ -91,7 +96,7 @@ func (e *env) written(c *cobra.Command, files []string) (*written.Set, error) {
 	config.QPS = -1
 	e.progress("reading NADs and pods")
 	defer e.progress("")
-	return written.FromCluster(c.Context(), config)
+	return written.FromCluster(c.Context(), config, agents)
 }
 
 // unknown returns an error if it could not be found out whether all is right.

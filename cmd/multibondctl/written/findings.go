@@ -57,7 +57,7 @@ func (s *Set) Report() Report {
 		cluster = read.Cluster
 	}
 	if s.Whole && len(s.clusters) == 0 {
-		r.Unchecked = append(r.Unchecked, "the cluster's configuration: not found in "+systemNamespace+", so its defaults are assumed")
+		r.Unchecked = append(r.Unchecked, "the cluster's configuration: not found in "+s.Agents+", so its defaults are assumed")
 	}
 	judge := s.judge(cluster)
 	of := map[string][]Finding{} // by NAD

@@ -64,10 +64,10 @@ func (s *Set) migrateMultus(m *Migration) {
 		text := asText(s.clusterOf(m, c.Object, from))
 		config := map[string]any{
 			"apiVersion": "v1", "kind": "ConfigMap",
-			"metadata": map[string]any{"name": "multibond-cluster", "namespace": systemNamespace, "labels": map[string]any{"app.kubernetes.io/name": "multibond"}},
+			"metadata": map[string]any{"name": "multibond-cluster", "namespace": s.Agents, "labels": map[string]any{"app.kubernetes.io/name": "multibond"}},
 			"data":     map[string]any{"00-multibond.conflist": text},
 		}
-		m.Changes = append(m.Changes, Change{Object{Place: c.Place, Kind: "ConfigMap", Name: systemNamespace + "/multibond-cluster"}, "", asYAML(config)})
+		m.Changes = append(m.Changes, Change{Object{Place: c.Place, Kind: "ConfigMap", Name: s.Agents + "/multibond-cluster"}, "", asYAML(config)})
 		m.unused(c.Kind + " " + c.Name)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/netconf"
 	"github.com/multibond/multibond/kubeclient"
@@ -25,6 +26,7 @@ type NetworkPlan struct {
 	Interface string   `json:"interface"`
 	Kind      string   `json:"kind"` // bond, each or plugins
 	Steps     []string `json:"steps"`
+	Plugins   []string `json:"plugins,omitempty"` // that are executed
 }
 
 // Plans returns what an ADD would do for each pod.
@@ -37,13 +39,13 @@ func (s *Set) Plans() (all []PodPlan) {
 	}
 	judge := s.judge(cluster)
 	for i := range s.pods {
-		all = append(all, s.pods[i].plan(judge))
+		all = append(all, s.plan(&s.pods[i], judge))
 	}
 	return all
 }
 
-// plan returns what an ADD would do for the pod.
-func (p *pod) plan(judge kubeclient.Judge) PodPlan {
+// plan returns what an ADD would do for a pod.
+func (s *Set) plan(p *pod, judge kubeclient.Judge) PodPlan {
 	out := PodPlan{Object: p.Object, Node: p.Spec.NodeName, Networks: []NetworkPlan{}}
 	var r Report
 	for _, j := range r.addPod(p, judge, nil) {
@@ -55,7 +57,9 @@ func (p *pod) plan(judge kubeclient.Judge) PodPlan {
 			out.Unknown = append(out.Unknown, "what the network "+one.Network+" is: its NAD is not here, or has no spec.config")
 			one.Steps = []string{}
 		} else {
+			one.Plugins = pluginsOf(j)
 			out.Unknown = append(out.Unknown, unknownOf(j, one)...)
+			r.Findings = append(r.Findings, s.lookForPlugins(&out, one)...)
 		}
 		out.Networks = append(out.Networks, one)
 	}
@@ -78,11 +82,27 @@ func planOf(j kubeclient.Judged) NetworkPlan {
 // unknownOf lists what only the node can tell of a network.
 func unknownOf(j kubeclient.Judged, one NetworkPlan) (unknown []string) {
 	var of []string
-	var plugins []string
 	for _, l := range j.Plan.Links {
 		if strings.Contains(l.Device, " ") && !slices.Contains(of, l.Device) {
 			of = append(of, l.Device)
 		}
+	}
+	say := func(text string) { unknown = append(unknown, one.Interface+": "+text) }
+	if len(of) > 0 {
+		say("which of the node's devices: " + strings.Join(of, ", "))
+	}
+	if j.Plan.IsBond() && j.Plan.Bond.Options["mtu"] == "" {
+		say("its mtu, the smallest of its links'")
+	}
+	if !j.Plan.IsChain() {
+		say("whether its links are as require says, and whether anybody has them")
+	}
+	return unknown
+}
+
+// pluginsOf lists the CNI plugins that are executed for a network.
+func pluginsOf(j kubeclient.Judged) (plugins []string) {
+	for _, l := range j.Plan.Links {
 		for _, p := range l.Plugins {
 			plugins = append(plugins, p.Type)
 		}
@@ -94,19 +114,31 @@ func unknownOf(j kubeclient.Judged, one NetworkPlan) (unknown []string) {
 		plugins = append(plugins, a.Type)
 	}
 	slices.Sort(plugins)
-	plugins = slices.Compact(plugins)
-	say := func(text string) { unknown = append(unknown, one.Interface+": "+text) }
-	if len(of) > 0 {
-		say("which of the node's devices: " + strings.Join(of, ", "))
+	return slices.Compact(plugins)
+}
+
+// lookForPlugins returns which plugins of a network the pod's node does not have, and adds to the
+// plan of which that is unknown.
+func (s *Set) lookForPlugins(p *PodPlan, n NetworkPlan) (missing []Finding) {
+	var unknown []string
+	for _, plugin := range n.Plugins {
+		has, known := false, false
+		if s.Has != nil {
+			has, known = s.Has(p.Node, plugin)
+		}
+		switch {
+		case !known:
+			unknown = append(unknown, plugin)
+		case !has:
+			missing = append(missing, Finding{
+				Level: Warning, Code: code.NoPlugin, Object: p.Object, Context: n.Path + ": network " + n.Network + ": ",
+				Text: "the CNI plugin " + plugin + " is not in the directory of plugins of node " + p.Node,
+				Hint: "install it there, unless the runtime has it in another directory",
+			})
+		}
 	}
-	if j.Plan.IsBond() && j.Plan.Bond.Options["mtu"] == "" {
-		say("its mtu, the smallest of its links'")
+	if unknown != nil {
+		p.Unknown = append(p.Unknown, n.Interface+": whether the node has the plugins "+strings.Join(unknown, ", "))
 	}
-	if !j.Plan.IsChain() {
-		say("whether its links are as require says, and whether anybody has them")
-	}
-	if len(plugins) > 0 {
-		say("whether the node has the plugins " + strings.Join(plugins, ", "))
-	}
-	return unknown
+	return missing
 }

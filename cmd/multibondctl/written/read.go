@@ -15,6 +15,9 @@ import (
 	"k8s.io/client-go/rest"
 )
 
+// SystemNamespace is where deploy puts everything.
+const SystemNamespace = "multibond-system"
+
 // Read reads files, the files of directories, and standard input, which is "-". namespace is
 // that of objects without one.
 func Read(names []string, stdin io.Reader, namespace string) (*Set, error) {
@@ -22,7 +25,7 @@ func Read(names []string, stdin io.Reader, namespace string) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{}
+	s := &Set{Agents: SystemNamespace}
 	for _, m := range all {
 		if _, err := s.add(m, namespace); err != nil {
 			return nil, err
@@ -52,13 +55,13 @@ var configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmap
 const pageSize = 500
 
 // FromCluster reads all NADs, pods and templates of pods of a cluster, and the cluster's
-// configuration.
-func FromCluster(ctx context.Context, config *rest.Config) (*Set, error) {
+// configuration, which is in the namespace of the agents.
+func FromCluster(ctx context.Context, config *rest.Config, agents string) (*Set, error) {
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{Whole: true, read: map[types.UID]bool{}}
+	s := &Set{Whole: true, Agents: agents, read: map[types.UID]bool{}}
 	for _, kind := range owners {
 		s.cannot(kind.Resource, s.list(ctx, client, kind))
 	}
@@ -97,7 +100,7 @@ func (s *Set) cannot(what string, err error) {
 
 // addCluster adds the cluster's configuration, which the installer's ConfigMap has.
 func (s *Set) addCluster(ctx context.Context, client dynamic.Interface) error {
-	maps, err := client.Resource(configMaps).Namespace(systemNamespace).List(ctx, metav1.ListOptions{})
+	maps, err := client.Resource(configMaps).Namespace(s.Agents).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return fmt.Errorf("configmaps: %w", err)
 	}
@@ -108,9 +111,6 @@ func (s *Set) addCluster(ctx context.Context, client dynamic.Interface) error {
 	}
 	return nil
 }
-
-// systemNamespace is where deploy puts everything.
-const systemNamespace = "multibond-system"
 
 func (s *Set) list(ctx context.Context, client dynamic.Interface, kind schema.GroupVersionResource) error {
 	options := metav1.ListOptions{Limit: pageSize}
@@ -155,13 +155,14 @@ func (s *Set) addItem(item unstructured.Unstructured) error {
 	return err
 }
 
-// OnePod reads one pod of a cluster, all NADs, and the cluster's configuration.
-func OnePod(ctx context.Context, config *rest.Config, namespace, name string) (*Set, error) {
+// OnePod reads one pod of a cluster, all NADs, and the cluster's configuration, which is in the
+// namespace of the agents.
+func OnePod(ctx context.Context, config *rest.Config, agents, namespace, name string) (*Set, error) {
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{Whole: true}
+	s := &Set{Whole: true, Agents: agents}
 	pod, err := client.Resource(podKind).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil, err

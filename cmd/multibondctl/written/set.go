@@ -37,6 +37,12 @@ type Set struct {
 	// namespaces that have some here.
 	Whole bool
 
+	// Agents is the namespace of the agents, in which the cluster's configuration is.
+	Agents string
+
+	// Has reports whether a node has a CNI plugin, and whether that is known. nil: it never is.
+	Has func(node, plugin string) (has, known bool)
+
 	unseen []string           // what could not be read, and why
 	read   map[types.UID]bool // what was read of a cluster, or is made from it
 }
