@@ -148,7 +148,7 @@ func TestOwnPods(t *testing.T) {
 			"n2     n1   2/2         10.0.0.0 10.0.1.0   0/10   0.50 ms   9000   ok\n",
 			"Not seen: node n3: 8 of 8 devices of intel.com/pf1 are allocated",
 		}},
-		"one node":      {map[string]int{"n1": 6}, []string{"--throughput=1s"}, good, exitWell, []string{"n1 (1)   n1 (2)   2/2         10.0.0.1 10.0.1.1   0/10   0.50 ms   9000   8.80 Gbit/s, 8.80 Gbit/s   ok\n"}},
+		"one node":      {map[string]int{"n1": 6}, []string{"--throughput=1s"}, good, exitWell, []string{"n1 (1)  n1 (2)  2/2        10.0.0.1 10.0.1.1  0/10  0.50 ms  9000  8.80 Gbit/s, 8.80 Gbit/s  ok\n"}},
 		"nodes":         {map[string]int{"n1": 0, "n2": 0, "n3": 0}, []string{"--nodes", "n1,n3"}, good, exitWell, []string{"n1     n3   2/2"}},
 		"node selector": {map[string]int{"n1": 0, "n2": 0, "n3": 0}, []string{"--node-selector", "name in (n2,n3)"}, good, exitWell, []string{"n2     n3   2/2"}},
 		"pairs":         {map[string]int{"n1": 0, "n2": 0, "n3": 0}, []string{"--pairs"}, good, exitWell, []string{"n1     n2   2/2", "n1     n3   2/2", "n3     n2   2/2"}},

@@ -92,8 +92,23 @@ func count(n int, thing string) string {
 	return fmt.Sprintf("%d %ss", n, thing)
 }
 
-// between is what separates two columns.
-const between = "   "
+// widestGap is how many spaces separate two columns, if there is room.
+const widestGap = 3
+
+// gap returns how many spaces separate the columns of a table: as many as fit on a screen, if it
+// fits at all.
+func gap(widths []int) int {
+	sum := 0
+	for _, w := range widths {
+		sum += w
+	}
+	for n := widestGap; n > 0; n-- {
+		if sum+n*(len(widths)-1) <= screenWidth {
+			return n
+		}
+	}
+	return widestGap
+}
 
 // table prints rows, of which the first has the names of the columns, each column as wide
 // as its widest cell. Cells that are a state have a colour.
@@ -106,6 +121,10 @@ func (p *page) table(rows ...[]string) {
 			}
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
 		}
+	}
+	between := strings.Repeat(" ", gap(widths))
+	if p.wide {
+		between = strings.Repeat(" ", widestGap)
 	}
 	for _, row := range rows {
 		var line strings.Builder

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,4 +68,13 @@ func TestOneFailover(t *testing.T) {
 	one := 1
 	printBond(&page{out: &out}, describedBond{bondView: bondView{Failovers: &one}}, noon)
 	assert.Contains(t, out.String(), "addresses -, 1 failover\n")
+}
+
+// TestTableFits: the columns of a wide table are nearer to each other, if it fits on a screen then.
+func TestTableFits(t *testing.T) {
+	for width, want := range map[int]int{44: 3, 93: 3, 94: 2, 95: 2, 96: 1, 97: 1, 98: 3} {
+		var out bytes.Buffer
+		(&page{out: &out}).table([]string{strings.Repeat("A", width-1), "B", "C"})
+		assert.Contains(t, out.String(), "A"+strings.Repeat(" ", want)+"B", "%d characters in 3 columns", width+1)
+	}
 }
