@@ -64,16 +64,20 @@ func (h *Host) check(ctx context.Context, k plan.Key, left *current.Result, o *o
 	return h.checkPlugins(ctx, rec)
 }
 
-// carrierTime is how long after the begin of its ADD a bond may have no carrier yet. Runtimes
-// call CHECK right after ADD, a VF gets its carrier some time after it was set up, and the
-// bond when monitoring has noticed that.
-const carrierTime = 3 * time.Second
+// Runtimes call CHECK right after ADD. A VF gets its carrier some time after it was set up, and
+// the bond when monitoring has noticed that. So CHECK of an attachment that was just made waits.
+// On a busy node the ADD itself may take long, and that of other networks follows it.
+const (
+	justMade    = 2 * time.Minute // after the begin of its ADD
+	carrierWait = 3 * time.Second
+)
 
 // verifyHealth returns an error if the bond has no carrier.
 func verifyHealth(ctx context.Context, s sandbox, rec *record.Record) error {
+	isNew, began := time.Since(rec.Created) < justMade, time.Now()
 	for {
 		err := bond.VerifyHealth(s.pod, rec.BondIndex)
-		if err == nil || ctx.Err() != nil || time.Since(rec.Created) > carrierTime {
+		if err == nil || ctx.Err() != nil || !isNew || time.Since(began) > carrierWait {
 			return err
 		}
 		time.Sleep(20 * time.Millisecond)

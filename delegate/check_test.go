@@ -17,10 +17,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/multibond/multibond/bond"
+	"github.com/multibond/multibond/bond/bondfake"
 	"github.com/multibond/multibond/delegate/agentapi"
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/record"
 )
 
 // TestCheck: CHECK finds and reports each thing that can differ.
@@ -87,6 +89,25 @@ bond0: the bond has no carrier: no link works (check the cables, the PFs and the
 			m.wantState(spoiled)
 		})
 	}
+}
+
+// TestCheckOfANewBond: CHECK comes right after an ADD that took long, before the VFs have their
+// carrier. That of an older bond fails at once.
+func TestCheckOfANewBond(t *testing.T) {
+	m := newMachineOf(t, bondfake.MLX5Switchdev)
+	m.mustAdd(request(t, strings.Replace(standard, `, "vlan": 100`, "", 1)))
+	set := func(up bool) {
+		for _, representor := range []string{"enp1s0_0", "enp2s0_0"} {
+			m.change("", representor, bond.Change{Up: &up})
+		}
+	}
+	set(false)
+	began := m.readRecord(c1).Created
+	m.edit(func(rec *record.Record) { rec.Created = began.Add(-time.Hour) })
+	assert.ErrorContains(t, m.Check(t.Context(), c1), "the bond has no carrier")
+	m.edit(func(rec *record.Record) { rec.Created = began.Add(-30 * time.Second) })
+	time.AfterFunc(300*time.Millisecond, func() { set(true) })
+	assert.NoError(t, m.Check(t.Context(), c1))
 }
 
 // TestCheckWhatTheListLeft: a plugin that follows the bond in the runtime's list has changed
