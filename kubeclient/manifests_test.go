@@ -16,6 +16,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -38,6 +39,11 @@ var objectKinds = map[string]func() any{
 	"ConfigMap": func() any { return &corev1.ConfigMap{} }, "Pod": func() any { return &corev1.Pod{} },
 	"ClusterRole": func() any { return &rbacv1.ClusterRole{} }, "ClusterRoleBinding": func() any { return &rbacv1.ClusterRoleBinding{} },
 	"DaemonSet":                        func() any { return &appsv1.DaemonSet{} },
+	"Deployment":                       func() any { return &appsv1.Deployment{} },
+	"Service":                          func() any { return &corev1.Service{} },
+	"PodDisruptionBudget":              func() any { return &policyv1.PodDisruptionBudget{} },
+	"ValidatingWebhookConfiguration":   func() any { return &admissionv1.ValidatingWebhookConfiguration{} },
+	"MutatingWebhookConfiguration":     func() any { return &admissionv1.MutatingWebhookConfiguration{} },
 	"ValidatingAdmissionPolicy":        func() any { return &admissionv1.ValidatingAdmissionPolicy{} },
 	"ValidatingAdmissionPolicyBinding": func() any { return &admissionv1.ValidatingAdmissionPolicyBinding{} },
 	"MutatingAdmissionPolicy":          func() any { return &admissionv1.MutatingAdmissionPolicy{} },
@@ -91,7 +97,7 @@ func onlyObject[T any](t *testing.T, file string) T {
 // of its folder names it.
 func TestFiles(t *testing.T) {
 	t.Chdir(manifests)
-	for _, dir := range []string{".", "dra", "inject", "monitoring", "monitoring/metrics", "validate"} {
+	for _, dir := range []string{".", "dra", "inject", "monitoring", "monitoring/metrics", "validate", "webhook"} {
 		text, err := os.ReadFile(filepath.Join(dir, "kustomization.yaml"))
 		require.NoError(t, err)
 		var k struct{ Resources []string }

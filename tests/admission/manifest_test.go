@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"text/template"
@@ -116,14 +117,18 @@ func inside(levels int) string {
 	return `(?:[^"\[\]{}]|` + text + `|[\[{]` + inside(levels-1) + `[\]}])*`
 }
 
-// manifest returns the objects of a file.
-func manifest[P, B any](t testing.TB, file string) (policies []*P, bindings []*B) {
+// manifest returns the policies and bindings of a file. If kinds are named, it leaves out all
+// others.
+func manifest[P, B any](t testing.TB, file string, kinds ...string) (policies []*P, bindings []*B) {
 	t.Helper()
 	all, err := os.ReadFile(file)
 	require.NoError(t, err)
 	for one := range strings.SplitSeq(string(all), "\n---\n") {
 		var head struct{ Kind string }
 		require.NoError(t, yaml.Unmarshal([]byte(one), &head))
+		if len(kinds) > 0 && !slices.Contains(kinds, head.Kind) {
+			continue
+		}
 		if strings.HasSuffix(head.Kind, "Binding") {
 			bindings = append(bindings, read[B](t, one))
 		} else {
