@@ -9,6 +9,10 @@ SEED    ?= 1
 SEEDS   ?= 1 2 3
 ROUNDS  ?= 200
 REPORT  ?= faults.json
+
+# The version before this one, or any other commit.
+PREVIOUS ?= 86a964a
+
 BUILD   := build
 
 # ARCH=arm64: the programs for it, and a guest of the lab that has it.
@@ -33,7 +37,7 @@ export GOFLAGS := $(sort $(shell $(GO) env GOFLAGS) -trimpath -gcflags=all=-dwar
 # Which kernels the lab has, and is tested on.
 export KERNELS
 
-.PHONY: help build programs plugin tool image release release-check demo demo-node failover bench faults test soak unit conformance kernel life fuzz e2e monitoring admission chart helm lint lab lab-setup cluster cluster-setup clean
+.PHONY: help build programs plugin tool image release release-check demo demo-node failover bench faults test soak unit conformance kernel upgrade life fuzz e2e monitoring admission chart helm lint lab lab-setup cluster cluster-setup clean
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,7 +87,7 @@ test: programs lab-setup cluster-setup ## unit tests, alert rules, admission pol
 	@tests/parts.sh unit monitoring admission chart conformance kernel 'faults ROUNDS=60' e2e
 
 soak: programs lab-setup ## what takes hours: the release twice, TestLife three moves deep, fuzzing, campaigns of SEEDS, each of ROUNDS
-	@tests/parts.sh unit monitoring admission chart conformance release-check life fuzz kernel $(foreach s,$(SEEDS),'faults SEED=$s REPORT=faults-$s.json') e2e 'kernel ARCH=arm64 KERNELS=6.12'
+	@tests/parts.sh unit monitoring admission chart conformance release-check life fuzz kernel upgrade $(foreach s,$(SEEDS),'faults SEED=$s REPORT=faults-$s.json') e2e 'kernel ARCH=arm64 KERNELS=6.12'
 
 unit: ## the unit tests, without the lab
 	$(GO) test ./bond/... ./delegate/... ./kubeclient/... ./cmd/... ./deploy/... ./tests/rules/... ./tests/demo/... ./tests/bench/...
@@ -111,6 +115,9 @@ conformance: programs ## networks that are not bonds, on Multibond and on Multus
 
 kernel: programs lab-setup ## the kernel tests, in the lab on each of KERNELS
 	$(GO) test -v -count=1 -p 1 -timeout 60m ./tests/lab/... ./tests/kernel/...
+
+upgrade: plugin lab-setup ## upgrade from PREVIOUS and rollback to it with pods that are attached, in the lab
+	PREVIOUS=$(PREVIOUS) $(GO) test -v -count=1 -timeout 60m ./tests/upgrade
 
 life: ## three moves of ADD, DEL, GC and keep, with every crash of each step
 	$(GO) test -timeout 90m -count=1 -run '^TestLife$$' ./delegate -life 3
