@@ -87,7 +87,7 @@ test: programs lab-setup cluster-setup ## unit tests, alert rules, admission pol
 	@tests/parts.sh unit monitoring admission chart conformance kernel 'faults ROUNDS=60' e2e
 
 soak: programs lab-setup ## what takes hours: the release twice, TestLife three moves deep, fuzzing, campaigns of SEEDS, each of ROUNDS
-	@tests/parts.sh unit monitoring admission chart conformance release-check life fuzz kernel upgrade $(foreach s,$(SEEDS),'faults SEED=$s REPORT=faults-$s.json') e2e 'kernel ARCH=arm64 KERNELS=6.12'
+	@tests/parts.sh unit monitoring admission chart conformance release-check life fuzz kernel upgrade $(foreach s,$(SEEDS),'faults SEED=$s REPORT=faults-$s.json') e2e 'e2e NODES=2' 'kernel ARCH=arm64 KERNELS=6.12'
 
 unit: ## the unit tests, without the lab
 	$(GO) test ./bond/... ./delegate/... ./kubeclient/... ./cmd/... ./deploy/... ./tests/rules/... ./tests/demo/... ./tests/bench/...
@@ -128,8 +128,8 @@ fuzz: ## every fuzz target, with FUZZ inputs each
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$file); do \
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ) -fuzzminimizetime 100x ./$$(dirname $$file); done; done
 
-e2e: image cluster-setup helm ## end-to-end tests in a real cluster: build/report/e2e.json, doctor.json
-	$(GO) test -v -count=1 -timeout 50m ./tests/e2e
+e2e: image cluster-setup helm ## end-to-end tests in a real cluster: build/report/e2e.json, doctor.json (NODES=2: that of two nodes)
+	$(GO) test -v -count=1 -timeout 50m $(if $(NODES),-run,-skip) '^TestTwoNodes$$' ./tests/e2e $(if $(NODES),-nodes $(NODES))
 
 # The rules depend on all packages, of which Go's test cache does not know. What speaks with
 # the kernel is vetted for arm64, too, and what is not for Linux only for Windows, which has

@@ -2,12 +2,16 @@
 // real cluster, with real VFs. One cluster serves all tests, one after the
 // other. Each leaves the node as it was, which is compared: every VF and what
 // its PF keeps for it, Records, addresses.
+//
+// With -nodes 2 the cluster has two nodes, for TestTwoNodes, which needs them. The reports of
+// that run are in build/report/nodes.
 package e2e
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,6 +28,8 @@ import (
 
 // c is the cluster of all tests.
 var c *cluster.Cluster
+
+var nodes = flag.Int("nodes", 1, "how many nodes the cluster has, 1 or 2")
 
 // report is what build/report/e2e.json gets.
 var report struct {
@@ -43,6 +49,7 @@ type testReport struct {
 }
 
 func TestMain(m *testing.M) {
+	flag.Parse()
 	status, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -54,7 +61,7 @@ func TestMain(m *testing.M) {
 func run(m *testing.M) (status int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	defer cancel()
-	if c, err = cluster.Start(ctx, cluster.Options{Log: os.Stderr}); err != nil {
+	if c, err = cluster.Start(ctx, cluster.Options{Nodes: *nodes, Log: os.Stderr}); err != nil {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
@@ -81,9 +88,17 @@ func awaitNamespaces() error {
 const ofTest = "multibond.test/e2e" // a label
 
 func writeReport() error {
-	dir := filepath.Join(lab.Root(), "build", "report")
 	text, err := json.MarshalIndent(report, "", "  ")
-	return errors.Join(err, os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "e2e.json"), text, 0o644))
+	return errors.Join(err, os.MkdirAll(reportDir(), 0o755), os.WriteFile(filepath.Join(reportDir(), "e2e.json"), text, 0o644))
+}
+
+// reportDir is another one with two nodes, so that no run overwrites the reports of the other.
+func reportDir() string {
+	dir := filepath.Join(lab.Root(), "build", "report")
+	if *nodes > 1 {
+		dir = filepath.Join(dir, "nodes")
+	}
+	return dir
 }
 
 // scene is one test: a namespace of its own, and the node as it was before.

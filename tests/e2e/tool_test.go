@@ -83,7 +83,7 @@ func (s *scene) wantNamed(fault, by, words string) {
 
 func writeDoctored() error {
 	text, err := json.MarshalIndent(doctored, "", "  ")
-	return errors.Join(err, os.WriteFile(filepath.Join(lab.Root(), "build", "report", "doctor.json"), text, 0o644))
+	return errors.Join(err, os.WriteFile(filepath.Join(reportDir(), "doctor.json"), text, 0o644))
 }
 
 // TestTool: kubectl multibond, with no right but to view, shows the bond of a pod and its
