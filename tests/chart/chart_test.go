@@ -28,6 +28,7 @@ patches:
   - target: {kind: MutatingAdmissionPolicyBinding, name: multibond-inject}
     patch: |
       - {op: add, path: /spec/matchResources, value: {namespaceSelector: {matchLabels: {multibond.io/inject: 'true'}}}}`},
+	{"webhook", "webhook: {enabled: true}", "components: [../deploy/webhook]"},
 	{"validate", "validate: deny", "resources: [../deploy, ../deploy/validate]"},
 	{"validate-warn", "validate: warn", "resources: [../deploy, ../deploy/validate-warn]"},
 	{"monitoring", "monitoring: {enabled: true}", "components: [../deploy/monitoring]"},
@@ -36,6 +37,7 @@ patches:
 	{"dra", "dra: true", "resources: [../deploy, ../deploy/dra]"},
 	{"multus-confdir", "paths: {multus: /etc/cni/multus/net.d}", "components: [../deploy/multus-confdir]\n" + configured(`"confDir": "/etc/cni/multus/net.d"`)},
 	{"without/amd64", "architectures: [arm64]\nkeep: {enabled: true}", "components: [../deploy/keep, ../deploy/without/amd64]"},
+	{"without/amd64, webhook", "architectures: [arm64]\nwebhook: {enabled: true}", "components: [../deploy/webhook, ../deploy/without/amd64]"},
 	{"without/arm64", "architectures: [amd64]\nmonitoring: {enabled: true}", "components: [../deploy/monitoring, ../deploy/without/arm64]"},
 	{"without/node-tokens", "nodeTokens: false", "components: [../deploy/without/node-tokens]"},
 	{"distributions/k0s", "distribution: k0s", "components: [../deploy/distributions/k0s]"},
@@ -76,15 +78,21 @@ patches:
 imagePullSecrets: [{name: registry}]
 nodeSelector: {vfs: "yes"}
 tolerations: [{key: a, operator: Exists}]
-resources: {agent: {requests: {cpu: 1}, limits: {memory: 1Gi}}}
+resources: {agent: {requests: {cpu: 1}, limits: {memory: 1Gi}}, webhook: {limits: {memory: 256Mi}}}
+webhook: {enabled: true}
 keep: {enabled: true}`, `
-components: [../deploy/keep]
+components: [../deploy/keep, ../deploy/webhook]
 patches:
   - target: {kind: DaemonSet}
     patch: |
       - {op: add, path: /spec/template/spec/imagePullSecrets, value: [{name: registry}]}
       - {op: add, path: /spec/template/spec/nodeSelector/vfs, value: "yes"}
       - {op: replace, path: /spec/template/spec/tolerations, value: [{key: a, operator: Exists}]}
+  - target: {kind: Deployment}
+    patch: |
+      - {op: add, path: /spec/template/spec/imagePullSecrets, value: [{name: registry}]}
+      - {op: replace, path: /spec/template/spec/containers/0/resources/limits/memory, value: 256Mi}
+      - {op: replace, path: /spec/template/spec/containers/0/env/1/value, value: 192MiB}
   - target: {kind: DaemonSet, name: multibond-agent}
     patch: |
       - {op: replace, path: /spec/template/spec/containers/0/resources, value: {requests: {cpu: 1, memory: 48Mi}, limits: {memory: 1Gi}}}
@@ -131,7 +139,7 @@ func TestSame(t *testing.T) {
 				maps.DeleteFunc(got, func(_ string, o object) bool { return o["kind"] == "CustomResourceDefinition" })
 			}
 			forget(got, "DaemonSet "+system+"/multibond-agent", "spec", "template", "metadata", "annotations", "checksum/config")
-			if diff := cmp.Diff(comparable(t, want), comparable(t, got)); diff != "" {
+			if diff := cmp.Diff(normalized(t, want), normalized(t, got)); diff != "" {
 				t.Errorf("the kustomization (-) and the chart (+) differ:\n%s", diff)
 			}
 		})
@@ -169,7 +177,7 @@ func TestComponents(t *testing.T) {
 
 // TestNamespace checks that the chart can be installed in any namespace.
 func TestNamespace(t *testing.T) {
-	everything := "keep: {enabled: true, inside: true}\nmonitoring: {enabled: true}\ndra: true\ninject: {enabled: true}\nvalidate: deny\ndistribution: openshift"
+	everything := "keep: {enabled: true, inside: true}\nmonitoring: {enabled: true}\ndra: true\ninject: {enabled: true}\nwebhook: {enabled: true}\nvalidate: deny\ndistribution: openshift"
 	out, err := helm(t, everything, "other", "v1.36.3")
 	require.NoError(t, err)
 	all := maps.Clone(out.objects)

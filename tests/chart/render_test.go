@@ -142,9 +142,9 @@ func kustomization(t *testing.T, settings string) map[string]object {
 	return objects(t, text)
 }
 
-// comparable returns the objects without what does not matter: the order of volumes and of
+// normalized returns the objects without what does not matter: the order of volumes and of
 // mounts, and how the text of the cluster's configuration is laid out.
-func comparable(t *testing.T, all map[string]object) map[string]object {
+func normalized(t *testing.T, all map[string]object) map[string]object {
 	t.Helper()
 	for _, o := range all {
 		sortLists(map[string]any(o))

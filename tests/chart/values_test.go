@@ -113,6 +113,7 @@ func TestRefused(t *testing.T) {
 		"keep: {enable: true}":                         "enable",
 		"image: {name: a}":                             "name",
 		"paths: {confDir: /a}":                         "confDir",
+		"webhook: {replicas: 3}":                       "replicas",
 		"monitoring: {alerts: true}":                   "alerts",
 		"inject: {namespaceSelector: {a: b}}":          "namespaceSelector",
 		"resources: {daemon: {}}":                      "daemon",

@@ -97,7 +97,7 @@ func TestChart(t *testing.T) {
 	before := bond()
 	assert.Contains(t, before, "bond0-1 bond0-2\n")
 	s.on("ctr -n k8s.io images tag " + releaseImage + ":unreleased " + releaseImage + ":upgraded")
-	s.helm("upgrade", "bonds", chart, "--reuse-values", "--set", "image.tag=upgraded", "--wait")
+	s.helm("upgrade", "bonds", chart, "--reset-then-reuse-values", "--set", "image.tag=upgraded", "--wait")
 	assert.Equal(t, releaseImage+":upgraded", s.image())
 	assert.Equal(t, before, bond(), "the bond after the upgrade")
 
@@ -112,7 +112,7 @@ func TestChart(t *testing.T) {
 	s.remove("p")
 	s.wantBefore()
 
-	s.helm("upgrade", "bonds", chart, "--reuse-values", "--set", "uninstall=true", "--wait")
+	s.helm("upgrade", "bonds", chart, "--reset-then-reuse-values", "--set", "uninstall=true", "--wait")
 	assert.Empty(t, k3sDirs.ours(s), "left on the node")
 	s.helm("uninstall", "bonds", "--wait")
 	for _, kind := range []string{"clusterrole", "clusterrolebinding", "validatingadmissionpolicy", "validatingadmissionpolicybinding", "daemonset,serviceaccount,configmap,role,rolebinding,job,secret"} {

@@ -35,7 +35,7 @@ ownSELinux: {{ $own.ownSELinux | default false }}
 {{ .Values.image.repository }}{{ with $tag }}:{{ . }}{{ end }}{{ with $digest }}@{{ . }}{{ end }}
 {{- end -}}
 
-{{/* Changes a DaemonSet as the values for all of them say: dict "root" . "set" the DaemonSet "resources" those of its containers by name */}}
+{{/* Changes a DaemonSet or Deployment as the values for all say: dict "root" . "set" the object "resources" those of its containers by name */}}
 {{- define "multibond.everywhere" -}}
 {{- $values := .root.Values -}}
 {{- $pod := .set.spec.template.spec -}}
@@ -47,8 +47,10 @@ ownSELinux: {{ $own.ownSELinux | default false }}
 {{- include "multibond.memory" . -}}
 {{- end -}}
 {{- with $values.imagePullSecrets }}{{ $_ := set $pod "imagePullSecrets" . }}{{ end -}}
+{{- if eq .set.kind "DaemonSet" }}{{/* others are not for the nodes with VFs */}}
 {{- $_ := set $pod "nodeSelector" (mustMerge $pod.nodeSelector $values.nodeSelector) -}}
 {{- $_ := set $pod "tolerations" $values.tolerations -}}
+{{- end -}}
 {{- $term := first $pod.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms -}}
 {{- $_ := set (first $term.matchExpressions) "values" $values.architectures -}}
 {{- if (include "multibond.node" .root | fromYaml).ownSELinux }}{{ $_ := unset ($pod.securityContext | default dict) "seLinuxOptions" }}{{ end -}}
