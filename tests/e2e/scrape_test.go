@@ -35,8 +35,8 @@ func (s *scene) applyMetrics() {
 }
 
 // forward returns an address of this machine from which the API server forwards to a port of
-// a DaemonSet's pod.
-func (s *scene) forward(set, port string) string {
+// a pod of a DaemonSet or a Deployment.
+func (s *scene) forward(of, port string) string {
 	s.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(s, err)
@@ -47,7 +47,7 @@ func (s *scene) forward(set, port string) string {
 	go func() {
 		defer close(done)
 		_, own, _ := net.SplitHostPort(address)
-		c.Kubectl(ctx, "", "-n", "multibond-system", "port-forward", "daemonset/"+set, own+":"+port)
+		c.Kubectl(ctx, "", "-n", "multibond-system", "port-forward", of, own+":"+port)
 	}()
 	s.Cleanup(func() {
 		stop()
@@ -60,7 +60,7 @@ func (s *scene) forward(set, port string) string {
 func TestScrape(t *testing.T) {
 	s := newScene(t)
 	s.applyMetrics()
-	address := s.forward("multibond-metrics", "9477")
+	address := s.forward("daemonset/multibond-metrics", "9477")
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
 	get := func(token string) (code int, page string, err error) {
 		request, err := http.NewRequest("GET", "https://"+address+"/metrics", nil)
