@@ -282,7 +282,7 @@ func (h *Host) prepare(ctx context.Context, r plan.Request, s sandbox, all toget
 	texts := r.Texts(warnings)
 	o.warnings = append(o.warnings, texts...)
 	rec := record.New(plan)
-	rec.BootID, rec.NetnsID, rec.Created, rec.Warnings, rec.Steps = h.BootID, s.pod.ID(), began, texts, slices.Clone(r.Steps)
+	rec.Release, rec.BootID, rec.NetnsID, rec.Created, rec.Warnings, rec.Steps = h.Release, h.BootID, s.pod.ID(), began, texts, slices.Clone(r.Steps)
 	if plan.IsBond() {
 		if rec.NSID, err = number(s); err != nil {
 			o.warn("%v", err)

@@ -120,6 +120,7 @@ func TestAddRecord(t *testing.T) {
 	assert.Equal(t, []string{"survey", "compile", "record", "attach bond0-1", "attach bond0-2", "bond", "ipam", "configure"}, steps, "steps")
 	assert.Equal(t, []string{"network net1: these keys are ignored: nonsense [MB105]"}, rec.Warnings, "warnings")
 	assert.Equal(t, 1, rec.Version)
+	assert.Equal(t, "v0.3.0", rec.Release)
 	assert.Equal(t, "boot1", rec.BootID)
 	assert.Equal(t, m.namespace(pod1).ID(), rec.NetnsID)
 	assert.Equal(t, m.link(pod1, "bond0").Index, rec.BondIndex)

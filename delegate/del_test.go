@@ -522,7 +522,7 @@ func TestDelRecords(t *testing.T) {
 		rec.Version = 3
 		require.NoError(t, m.Store.Update(rec))
 		attached := m.state()
-		wantError(t, m.Del(t.Context(), c1), types.ErrIOFailure, "record of c1:bond0 has version 3, but this program knows only 2: use the version that wrote it")
+		wantError(t, m.Del(t.Context(), c1), types.ErrIOFailure, "record of c1:bond0 has version 3, but this program knows only 2: use the version that wrote it (v0.3.0) or a newer one")
 		m.wantState(attached)
 	})
 	t.Run("what a killed process has left", func(t *testing.T) {

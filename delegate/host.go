@@ -28,6 +28,7 @@ type Host struct {
 	Namespaces  string   // the directory in which runtimes keep network namespaces
 	DeviceInfo  string   // the only directory in which an agent may name a device-info file
 	BootID      string
+	Release     string        // of this program
 	LockTimeout time.Duration // how long locks are waited for
 	WayBack     time.Duration // how long restoring may take
 	Limbo       Limbo

@@ -70,7 +70,7 @@ func newMachineOn(t *testing.T, k *bondfake.Kernel) *machine {
 	m.plugins = newPlugins(k, m.edges)
 	m.Host = &Host{
 		Kernel: edgedKernel{k, m.edges}, Sys: k.Sys(), Runner: m.plugins, Store: record.Store{Dir: inMemory(t), Files: atomicfile.Files{Around: m.operate}},
-		Path: []string{"/opt/cni/bin"}, BootID: "boot1", SRIOV: inMemory(t), DeviceInfo: inMemory(t), WayBack: time.Minute, Limbo: Limbo{GiveUp: time.Hour},
+		Path: []string{"/opt/cni/bin"}, BootID: "boot1", Release: "v0.3.0", SRIOV: inMemory(t), DeviceInfo: inMemory(t), WayBack: time.Minute, Limbo: Limbo{GiveUp: time.Hour},
 	}
 	return m
 }

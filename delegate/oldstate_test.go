@@ -36,7 +36,9 @@ func TestOldState(t *testing.T) {
 		{"of no version", replaceIn(`"version":1,`, ""), true, ""},
 		{"of another container", replaceIn(`"c1"`, `"c9"`), true, ""},
 		{"of a newer version", replaceIn(`"version":1,`, `"version":3,`), false,
-			"record of c1:bond0 has version 3, but this program knows only 2: use the version that wrote it"},
+			"record of c1:bond0 has version 3, but this program knows only 2: use the version that wrote it (v0.3.0) or a newer one"},
+		{"of a newer version with a name and another form", set(`{"version": 3, "release": "v0.9.0", "plan": ["another form"]}`), false,
+			"record of c1:bond0 has version 3, but this program knows only 2: use the version that wrote it (v0.9.0) or a newer one"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			m := newMachine(t)

@@ -141,6 +141,7 @@ func newHost(args *skel.CmdArgs) (*delegate.Host, error) {
 		Namespaces:  "/run/netns",
 		DeviceInfo:  "/var/run/k8s.cni.cncf.io/devinfo/cni",
 		BootID:      strings.TrimSpace(string(bootID)),
+		Release:     releaseVersion,
 		LockTimeout: lockTimeout,
 		WayBack:     wayBack,
 		Limbo:       limbo,

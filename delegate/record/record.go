@@ -44,6 +44,7 @@ func New(p plan.Plan) *Record {
 // first effect, and what has become known since. Restoring needs nothing else.
 type Record struct {
 	Version     int                  `json:"version"`
+	Release     string               `json:"release,omitempty"` // that has written it
 	BootID      string               `json:"bootID"`
 	NetnsID     string               `json:"netnsID"`        // tells another namespace at the same path
 	NSID        *int                 `json:"nsid,omitempty"` // the namespace's number in the host's; nil: nobody watches the bond

@@ -96,14 +96,22 @@ func decode(data []byte, k plan.Key) (found *Record, err error) {
 		switch err := all.Decode(&r); {
 		case err == io.EOF && found != nil:
 			return found, nil
-		case err == nil && r.Version > Version:
-			return nil, fmt.Errorf("record of %s has version %d, but this program knows only %d: use the version that wrote it", k, r.Version, Version)
+		case r.Version > Version: // whatever err is: it may have another form, and is not damaged for that
+			return nil, fmt.Errorf("record of %s has version %d, but this program knows only %d: use the version that wrote it%s", k, r.Version, Version, named(r.Release))
 		case err != nil || r.Version <= 0:
 			return nil, fmt.Errorf("record of %s: %w", k, ErrDamaged)
 		case r.Plan.Key() == k:
 			found = &r
 		}
 	}
+}
+
+// named puts the name of a release after what describes it, if it is known.
+func named(release string) string {
+	if release == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (%s) or a newer one", release)
 }
 
 // List returns the keys of all Records.
