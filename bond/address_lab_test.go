@@ -130,6 +130,7 @@ func TestLabRouter(t *testing.T) {
 		made, err := Build(n, Spec{Name: name, Options: Options{Mode: ActiveBackup, Miimon: "100", AcceptRA: accept}}, []Link{find(t, n, fmt.Sprintf("v%d", i))})
 		require.NoError(t, err)
 		require.NoError(t, n.Configure(made.Index, Addresses{IPs: []netip.Prefix{prefix(fmt.Sprintf("10.0.%d.1/24", i))}}))
+		require.NoError(t, n.inside(func() error { return os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/use_tempaddr", []byte("2"), 0) }))
 		ip(t, "-n hears link set "+name+" down")
 		ip(t, "-n hears link set "+name+" up")
 	}
@@ -144,6 +145,18 @@ func TestLabRouter(t *testing.T) {
 	assert.NotContains(t, ip(t, "-n hears -6 route show default"), "dev bond0")
 	assert.NotContains(t, ip(t, "-n hears -6 addr show dev bond0"), "fd77:")
 	assert.Contains(t, ip(t, "-n hears -6 addr show dev bond1"), "fd77:")
+
+	// The address that stays is one that the host has learnt. The temporary one is not.
+	bond1 := find(t, n, "bond1")
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		a, err := n.Addresses(bond1.Index)
+		require.NoError(c, err)
+		assert.Equal(c, []netip.Prefix{prefix("10.0.1.1/24")}, a.IPs)
+		require.Len(c, a.Learnt, 1)
+		temporary := ip(t, "-n hears -6 addr show dev bond1 temporary")
+		assert.Contains(c, temporary, "fd77:")
+		assert.NotContains(c, temporary, " "+a.Learnt[0].String()+" ")
+	}, 2*time.Minute, 200*time.Millisecond)
 }
 
 // advertise sends a router advertisement for fd77::/64 over a link (RFC 4861, sections 4.2
