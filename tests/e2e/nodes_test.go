@@ -55,9 +55,9 @@ func TestTwoNodes(t *testing.T) {
 
 	began := time.Now()
 	s.kubectl("-n", "multibond-system", "delete", "leases", "--all")
-	s.kubectl("-n", "multibond-system", "delete", "pods", "-l", "app=multibond-agent", "--wait=false")
-	s.eventually(func() error { return wants(numbers, s.leases()) })
+	s.kubectl("-n", "multibond-system", "delete", "pods", "-l", "app=multibond-agent", "--timeout=5m")
 	s.rolledOut()
+	s.eventually(func() error { return wants(numbers, s.leases()) })
 	assert.Equal(t, numbers, s.numbers(), "numbers after both agents have begun without their Leases")
 	s.took("numbersAgain", began)
 
