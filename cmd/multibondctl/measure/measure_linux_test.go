@@ -55,6 +55,23 @@ func TestMeasure(t *testing.T) {
 	}
 }
 
+// TestNoEcho: a server does not answer what has the port of a server as its source.
+func TestNoEcho(t *testing.T) {
+	port := serveOn(t, "127.0.0.1")
+	server := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(port)}
+	for source, want := range map[int]bool{0: true, int(port): false} {
+		socket, err := net.DialUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 2), Port: source}, server)
+		require.NoError(t, err)
+		defer socket.Close()
+		_, err = socket.Write([]byte("packet"))
+		require.NoError(t, err)
+		limit := map[bool]time.Duration{true: 10 * time.Second, false: 200 * time.Millisecond}[want]
+		require.NoError(t, socket.SetReadDeadline(time.Now().Add(limit)))
+		_, err = socket.Read(make([]byte, 10))
+		assert.Equal(t, want, err == nil, source)
+	}
+}
+
 // clientOf returns a client of an IPv4 server.
 func clientOf(t *testing.T, server string) *client {
 	t.Helper()

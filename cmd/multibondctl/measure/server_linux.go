@@ -99,17 +99,22 @@ func (s *Server) Close() (err error) {
 }
 
 // echo sends packets back until the socket is closed. One that is too large for the way back
-// is not answered.
+// is not answered, and none that comes from a server: a single packet with a forged source
+// would go to and fro between two servers without end.
 func echo(p net.PacketConn) {
-	buffer := make([]byte, largest)
+	buffer, own := make([]byte, largest), portOf(p.LocalAddr())
 	for {
 		n, from, err := p.ReadFrom(buffer)
 		if err != nil {
 			return
 		}
-		_, _ = p.WriteTo(buffer[:n], from)
+		if portOf(from) != own {
+			_, _ = p.WriteTo(buffer[:n], from)
+		}
 	}
 }
+
+func portOf(a net.Addr) int { return a.(*net.UDPAddr).Port }
 
 // accept counts what streams bring until the socket is closed.
 func accept(l net.Listener) {
