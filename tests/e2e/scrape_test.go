@@ -99,8 +99,12 @@ func TestScrape(t *testing.T) {
 		"somebody unknown":           {"abc", http.StatusUnauthorized},
 		"an account without a right": {strings.TrimSpace(s.kubectl("-n", s.namespace, "create", "token", "default")), http.StatusForbidden},
 	} {
-		code, page, err := get(want.token)
-		require.NoError(t, err, name)
+		var code int
+		var page string
+		s.eventually(func() (err error) { // kubectl port-forward may lose a connection
+			code, page, err = get(want.token)
+			return err
+		})
 		assert.Equal(t, want.code, code, name)
 		assert.NotContains(t, page, "multibond_", name)
 	}
