@@ -32,7 +32,7 @@ func HealthOf(index int, links []int, wanted int, last func(index int) Event) He
 	h := Health{Active: master.ActiveLink, Works: make([]bool, len(links))}
 	for i, l := range links {
 		m, there := last(l).MemberOf(index)
-		h.Works[i] = there && m.Works()
+		h.Works[i] = there && m.Works(master.Link)
 	}
 	switch {
 	case !master.Link.Carrier:
@@ -62,8 +62,12 @@ func (e Event) MemberOf(bond int) (m Member, there bool) {
 	return *e.Member, true
 }
 
-// Works reports whether a bond uses a link, or would.
-func (m Member) Works() bool { return m.MII == MIIUp || m.MII == MIIFail }
+// Works reports whether a bond uses a link, or would. With ARP monitoring, a link that was tried
+// while none worked, and of which nothing was heard, stays MIIFail for as long as another one
+// carries the traffic (bond_ab_arp_inspect in drivers/net/bonding/bond_main.c).
+func (m Member) Works(b Link) bool {
+	return m.MII == MIIUp || m.MII == MIIFail && b.Options.number(arpInterval) == 0
+}
 
 // VerifyHealth returns a [Problem] if a bond is [Down]. A bond that is not there, or was
 // set down, is for [Verify].

@@ -12,8 +12,9 @@ import (
 // TestHealthOf: a bond is what its carrier says, and a link works while its bond uses it.
 func TestHealthOf(t *testing.T) {
 	const master, first, second = 5, 6, 7
+	options := bond.Options{bond.Miimon: "100"}
 	is := func(carrier bool, links ...bond.Event) bond.Health {
-		last := map[int]bond.Event{master: {ActiveLink: first, Link: bond.Link{Index: master, Carrier: carrier}}}
+		last := map[int]bond.Event{master: {ActiveLink: first, Link: bond.Link{Index: master, Carrier: carrier, Options: options}}}
 		for _, e := range links {
 			last[e.Link.Index] = e
 		}
@@ -41,6 +42,9 @@ func TestHealthOf(t *testing.T) {
 		}
 		assert.Equal(t, want, is(true, well, c.second), name)
 	}
+	options = bond.Options{bond.Miimon: "0", "arpInterval": "100"}
+	silent := is(true, well, member(second, master, bond.MIIFail))
+	assert.Equal(t, bond.Health{Condition: bond.Degraded, Active: first, Works: []bool{true, false}}, silent, "nothing is heard of it by ARP")
 	assert.Equal(t, bond.Down, is(false, well).Condition, "a carrier is what counts: minLinks, arpInterval")
 	assert.Equal(t, 1, is(true, well).Working())
 }

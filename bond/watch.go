@@ -70,7 +70,7 @@ type MII uint8
 // The states of a link in a bond.
 const (
 	MIIUp   MII = iota // it works
-	MIIFail            // it has failed, and downdelay is not over
+	MIIFail            // it has failed, and downdelay is not over; or nothing is heard of it by ARP
 	MIIDown            // it has failed
 	MIIBack            // it works again, and updelay is not over
 )

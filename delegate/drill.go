@@ -203,7 +203,7 @@ func chooseLink(rec *record.Record, b bond.Event, now []bond.Event) (name string
 			why = "is down"
 		case !e.Link.Carrier:
 			why = "has no carrier"
-		case !m.Works():
+		case !m.Works(b.Link):
 			why = "does not work, by the bond's monitoring"
 		case b.ActiveLink == 0 && !m.Active:
 			why = "carries nothing"
@@ -371,7 +371,7 @@ func (d *drill) look(part string) (noticed bool, active string, err error) {
 	if a, there := eventOf(now, b.ActiveLink); there {
 		active = a.Link.Name
 	}
-	switch works := isMember && m.Works(); part {
+	switch works := isMember && m.Works(b.Link); part {
 	case drillAway:
 		return !works && active != d.Link && b.Link.Carrier, active, nil
 	case drillBack:

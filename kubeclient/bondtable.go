@@ -171,7 +171,7 @@ func (t bondTable) member(b *watchedBond, l agentapi.BondLink) (m bond.Member, t
 // works reports whether a bond uses a link, or would.
 func (t bondTable) works(b *watchedBond, l agentapi.BondLink) bool {
 	m, there := t.member(b, l)
-	return there && m.Works()
+	return there && m.Works(t.master(b).Link)
 }
 
 // health is how a bond is, by the comparison that CHECK makes too.

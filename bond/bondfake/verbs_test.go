@@ -147,7 +147,7 @@ func observed(events []bond.Event, name string) string {
 			over = e.Link.Name
 		}
 		if m, there := e.MemberOf(b.Link.Index); there {
-			members = append(members, e.Link.Name+" "+describe(m))
+			members = append(members, e.Link.Name+" "+describe(b.Link, m))
 		}
 	}
 	if !b.Link.Carrier {
@@ -157,9 +157,9 @@ func observed(events []bond.Event, name string) string {
 	return "over " + over + ": " + strings.Join(members, ", ")
 }
 
-func describe(m bond.Member) string {
+func describe(b bond.Link, m bond.Member) string {
 	switch {
-	case !m.Works():
+	case !m.Works(b):
 		return fmt.Sprintf("has failed %d times", m.Failures)
 	case m.Failures > 0 && m.Active:
 		return fmt.Sprint("carries after ", m.Failures)
