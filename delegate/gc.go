@@ -6,8 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -15,6 +15,7 @@ import (
 	"github.com/multibond/multibond/delegate/cnierror"
 	"github.com/multibond/multibond/delegate/invoke"
 	"github.com/multibond/multibond/delegate/netconf"
+	"github.com/multibond/multibond/delegate/plan"
 	"github.com/multibond/multibond/delegate/record"
 	"github.com/multibond/multibond/delegate/strictjson"
 )
@@ -33,8 +34,9 @@ func (h *Host) GCPod(ctx context.Context, c netconf.Cluster) (warnings []string,
 
 // GC restores the attachments of a network that the runtime no longer has, and tries
 // those again that were given up. Then it executes GC of their plugins that know it,
-// with the attachments that are left to each (CNI specification 1.1, section "GC"). It
-// continues after an error and joins all errors.
+// with the attachments that are left to each (CNI specification 1.1, section "GC"), unless a
+// Record cannot be read: what it names would be missing in the list, and an IPAM plugin would
+// free the addresses of a pod that lives. It continues after an error and joins all errors.
 func (h *Host) GC(ctx context.Context, network string, valid []netconf.GCAttachment) (warnings []string, err error) {
 	if valid == nil {
 		return nil, cnierror.Errorf(types.ErrInvalidNetworkConfig, "network %s: %s: is missing; without it every attachment would count as stale", network, netconf.ValidKey)
@@ -45,15 +47,8 @@ func (h *Host) GC(ctx context.Context, network string, valid []netconf.GCAttachm
 		return nil, err
 	}
 	var out outcome
-	var errs []error
-	var all []*record.Record
-	for _, k := range keys {
-		rec, err := h.load(k, &out)
-		if rec != nil {
-			all = append(all, rec)
-		}
-		errs = append(errs, err)
-	}
+	all, unread, err := h.loadAll(keys, &out)
+	errs := []error{err}
 	// Those whose plugins hung come last, so that they do not keep the others.
 	slices.SortStableFunc(all, func(a, b *record.Record) int { return cmp.Compare(len(a.Unanswered), len(b.Unanswered)) })
 	for _, rec := range all {
@@ -70,10 +65,30 @@ func (h *Host) GC(ctx context.Context, network string, valid []netconf.GCAttachm
 	}
 	errs = append(errs, h.gcAside(ctx, network, began, &out))
 	errs = append(errs, h.Store.RemoveUnstarted(ctx, h.LockTimeout), h.Store.RemoveStaleHolds(ctx, h.LockTimeout))
+	if len(unread) > 0 {
+		out.warn("network %s: plugins are not told which attachments are left: %s cannot be read, and its pod may live", network, strings.Join(unread, ", "))
+		return out.warnings, errors.Join(errs...)
+	}
 	for _, c := range h.collect(all, network, valid) {
 		errs = append(errs, h.forwardGC(ctx, c))
 	}
 	return out.warnings, errors.Join(errs...)
+}
+
+// loadAll reads Records. It also returns the files of those that are there and cannot be read.
+func (h *Host) loadAll(keys []plan.Key, o *outcome) (all []*record.Record, unread []string, err error) {
+	var errs []error
+	for _, k := range keys {
+		rec, err := h.load(k, o)
+		switch {
+		case rec != nil:
+			all = append(all, rec)
+		case h.Store.Has(k):
+			unread = append(unread, h.Store.File(k))
+		}
+		errs = append(errs, err)
+	}
+	return all, unread, errors.Join(errs...)
 }
 
 // errGCTime is returned by a GC that could not look at everything.
@@ -117,7 +132,7 @@ func (h *Host) collect(all []*record.Record, network string, valid []netconf.GCA
 		}
 	}
 	for _, rec := range all { // of any network: plugins know only their own names
-		if _, err := os.Stat(h.Store.File(rec.Plan.Key())); err != nil {
+		if !h.Store.Has(rec.Plan.Key()) {
 			continue
 		}
 		for _, c := range collected(rec) {

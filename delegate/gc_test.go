@@ -79,6 +79,20 @@ func TestGCForwarded(t *testing.T) {
 	n.wantState(before)
 }
 
+// TestGCBesideAnUnreadableRecord: an IPAM plugin that is told which attachments are left would
+// free the address of a pod whose Record cannot be read.
+func TestGCBesideAnUnreadableRecord(t *testing.T) {
+	for _, text := range []string{`{"version": 3}`, `{"version":1,`} {
+		m := newMachine(t)
+		m.mustAdd(request(t, standard))
+		writeFile(t, m.Store.Dir+"/c9:bond0.json", text, 0o600)
+		from := len(m.plugins.calls)
+		warnings, _ := m.Host.GC(t.Context(), "net1", []netconf.GCAttachment{{ContainerID: "c1", IfName: "bond0"}, {ContainerID: "c9", IfName: "bond0"}})
+		assert.Empty(t, m.gcCalls(from), text)
+		assert.Contains(t, strings.Join(warnings, "\n"), "plugins are not told which attachments are left: "+m.Store.Dir+"/c9:bond0.json cannot be read", text)
+	}
+}
+
 // TestGCIsForwardedToNoneThatDoesNotKnowIt: CNI before 1.1 has no GC.
 func TestGCIsForwardedToNoneThatDoesNotKnowIt(t *testing.T) {
 	m := newMachine(t)
