@@ -35,7 +35,8 @@ func (s *scene) applyMetrics() {
 }
 
 // forward returns an address of this machine from which the API server forwards to a port of
-// a pod of a DaemonSet or a Deployment.
+// a pod of a DaemonSet or a Deployment. kubectl ends when a connection fails, as it does before
+// the pod listens, and is started again.
 func (s *scene) forward(of, port string) string {
 	s.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -47,7 +48,9 @@ func (s *scene) forward(of, port string) string {
 	go func() {
 		defer close(done)
 		_, own, _ := net.SplitHostPort(address)
-		c.Kubectl(ctx, "", "-n", "multibond-system", "port-forward", of, own+":"+port)
+		for ctx.Err() == nil {
+			_, _ = c.Kubectl(ctx, "", "-n", "multibond-system", "port-forward", of, own+":"+port)
+		}
 	}()
 	s.Cleanup(func() {
 		stop()
