@@ -2,11 +2,12 @@ package e2e
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 )
 
-// wantFaults makes six faults in the cluster, and has doctor name all of them at once. The pod p
-// has a bond.
+// wantFaults makes eight faults in the cluster, and has doctor name all of them at once; and then
+// one more, which no bond outlives. The pod p has a bond.
 func (s *scene) wantFaults() {
 	s.Helper()
 	network := func(name, subnet, keys string) string {
@@ -14,8 +15,9 @@ func (s *scene) wantFaults() {
 			"ipam": {"type": "host-local", "subnet": "%[2]s.0/24", "gateway": "%[2]s.1"}, %[3]s}`, name, subnet, keys))
 	}
 	s.apply(nad("plugin", `{"cniVersion": "1.0.0", "name": "plugin", "type": "nothere"}`),
-		network("lacp", "10.56.218", `"mode": "802.3ad", "allowLACP": true`), network("silent", "10.56.219", `"arpInterval": 100, "arpIpTarget": "gateway"`))
-	s.apply(pod("faulty", "lacp@lacp0,silent@silent0", 2))
+		network("lacp", "10.56.218", `"mode": "802.3ad", "allowLACP": true`), network("silent", "10.56.219", `"arpInterval": 100, "arpIpTarget": "gateway"`),
+		network("vlan", "10.56.220", `"arpInterval": 100, "arpIpTarget": "10.56.220.1"`))
+	s.apply(pod("faulty", "lacp@lacp0,silent@silent0,vlan@vlan0", 3))
 	s.ready("faulty")
 	vf := s.nodeFaults()
 	s.wantAllNamed("doctor", map[string]string{
@@ -25,20 +27,44 @@ func (s *scene) wantFaults() {
 		"silent gateway": "10.56.219.1 did not answer",
 		"stale Record":   "a Record of " + s.namespace + "/gone bond0 is stale: its pod is gone",
 		"orphaned VF":    "VF " + vf + " of enp2s0 is orphaned",
+		"VLAN":           "of enp2s0) has failed, although its PF has a carrier: check switch port, VLAN",
+
+		"a resource over two PFs": "resource example.com/both has VFs of 2 PFs: enp1s0, enp2s0",
 	})
+	s.remove("faulty", "p")
+	s.hideBonding()
+	s.apply(pod("new", "bond-net1@bond0", 1))
+	s.wantNamed("no bonding", "doctor", s.namespace+"/new: its networks could not be attached: network "+s.namespace+"/bond-net1: this kernel has no bonding")
+}
+
+// hideBonding removes the bonding module until the test ends.
+func (s *scene) hideBonding() {
+	s.Helper()
+	const module = "$(find /lib/modules/$(uname -r) -name 'bonding.ko*')"
+	s.Cleanup(func() { s.on("cd /lib/modules && mv hidden/bonding.ko* $(cat hidden/from) && rm -r hidden") })
+	s.on("rmmod bonding && cd /lib/modules && file=" + module + " && mkdir hidden && dirname $file >hidden/from && mv $file hidden/")
 }
 
 // nodeFaults makes faults of the node until the test ends: a PF with a small MTU, a VF in a
-// namespace that nobody has, and a Record of a pod that is not there, with devices that are not
-// there either. It returns the VF.
+// namespace that nobody has, a Record of a pod that is not there, with devices that are not
+// there either, a resource with the VFs of two PFs, and for a link of vlan0 a VLAN that nobody
+// else has. It returns the VF that nobody has.
 func (s *scene) nodeFaults() (vf string) {
 	s.Helper()
 	const stale = "/var/lib/cni/multibond/e2e-stale:bond0.json"
 	found := strings.Fields(s.on(`cd /sys/bus/pci/drivers/igbvf && ls -d 0000:02:*/net/* | tail -1 | tr / ' '`))
 	vf, name := found[0], found[2]
 	s.Cleanup(func() {
-		s.on("rm -f " + stale + "; ip link set enp2s0 mtu 1500; ip -n e2e-orphan link set " + name + " netns 1; ip netns del e2e-orphan")
+		s.on("rm -f " + stale + "; ip link set enp2s0 mtu 1500; ip -n e2e-orphan link set " + name + " netns 1; ip netns del e2e-orphan; " +
+			"ip address del 10.56.220.1/24 dev enp1s0; kill $(cat /tmp/both.pid)")
 	})
+	s.on(`echo '{"resourceList": [{"resourceName": "both", "selectors": {"pfNames": ["enp1s0", "enp2s0"]}}]}' >/tmp/both.json
+sriovdp --config-file /tmp/both.json --resource-prefix example.com >/tmp/both.log 2>&1 & echo $! >/tmp/both.pid`)
+	// The host has the target of vlan0.
+	s.on("ip address add 10.56.220.1/24 dev enp1s0")
+	link := regexp.MustCompile(`0000:02:[0-9a-f]{2}\.[0-7]`).FindString(s.on("cat /var/lib/cni/multibond/*:vlan0.json"))
+	s.on(`for vf in /sys/bus/pci/devices/0000:02:00.0/virtfn*; do
+	case $(readlink $vf) in */` + link + `) ip link set enp2s0 vf ${vf##*virtfn} vlan 77; esac; done`)
 	s.on("ip link set enp2s0 mtu 1400 && ip netns add e2e-orphan && ip link set " + name + " netns e2e-orphan")
 	s.on(`cd /var/lib/cni/multibond && file=$(grep -l '"name": *"p"' *:bond0.json) &&
 sed -e "s/${file%:bond0.json}/e2e-stale/g" -e 's/"name": *"p"/"name": "gone"/' -e 's/0000:\(0[12]\):[0-9a-f][0-9a-f]\.[0-7]/0000:\1:1f.7/g' $file >` + stale)
