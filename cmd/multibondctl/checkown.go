@@ -66,7 +66,7 @@ func (e *env) checkOwn(ctx context.Context, k ownCheck) (err error) {
 
 // podsFor returns the pods that a check makes, and notes in the report where there are none.
 func (e *env) podsFor(ctx context.Context, core *coreclient.CoreV1Client, k ownCheck, r *checkReport) ([]*corev1.Pod, error) {
-	config, err := e.flags.ToRESTConfig()
+	config, err := e.config()
 	if err != nil {
 		return nil, err
 	}

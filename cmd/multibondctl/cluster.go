@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,11 +13,13 @@ import (
 	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	appsclient "k8s.io/client-go/kubernetes/typed/apps/v1"
 	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/multibond/multibond/kubeclient"
 )
@@ -49,7 +52,7 @@ type scope struct {
 
 // clients returns clients of the API server.
 func (e *env) clients() (*coreclient.CoreV1Client, *appsclient.AppsV1Client, error) {
-	config, err := e.flags.ToRESTConfig()
+	config, err := e.config()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -62,6 +65,27 @@ func (e *env) clients() (*coreclient.CoreV1Client, *appsclient.AppsV1Client, err
 	}
 	apps, err := appsclient.NewForConfig(config)
 	return core, apps, err
+}
+
+// config returns how to reach the cluster. Without a kubeconfig, and outside a cluster,
+// client-go would try this machine.
+func (e *env) config() (*rest.Config, error) {
+	config, err := e.flags.ToRESTConfig()
+	if err != nil {
+		return nil, err
+	}
+	if raw, err := e.flags.ToRawKubeConfigLoader().RawConfig(); err == nil && api.IsConfigEmpty(&raw) && config.BearerToken == "" {
+		return nil, errors.New("there is no kubeconfig: set KUBECONFIG, or name it with --kubeconfig")
+	}
+	return config, nil
+}
+
+// lookedIn adds to an error of the API server in which namespace an object was looked for.
+func lookedIn(namespace string, err error) error {
+	if apierrors.IsNotFound(err) {
+		return fmt.Errorf("%w in namespace %s (-n names another)", err, namespace)
+	}
+	return err
 }
 
 // look asks the API server for what is in scope. Without the pods there is nothing to show.

@@ -65,7 +65,7 @@ func newDescribe(e *env) *cobra.Command {
 			}
 			pod, err := core.Pods(s.namespace).Get(c.Context(), args[0], metav1.GetOptions{})
 			if err != nil {
-				return err
+				return lookedIn(s.namespace, err)
 			}
 			p := e.newPicture()
 			p.take([]corev1.Pod{*pod})

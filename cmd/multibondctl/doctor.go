@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -39,7 +40,7 @@ one, Records that need somebody, VFs that nobody has. What is wrong comes first.
 			}
 			for _, node := range nodes {
 				if p.reports[node] == nil {
-					p.cannot("node "+node, fmt.Errorf("no agent tells of it (nodes with agents: %s)", few(slices.Sorted(maps.Keys(p.reports)), 10)))
+					p.cannot("node "+node, fmt.Errorf("no agent tells of it (nodes with agents: %s)", cmp.Or(few(slices.Sorted(maps.Keys(p.reports)), 10), "none")))
 				}
 			}
 			r := p.doctor(nodes)

@@ -124,7 +124,7 @@ func (e *env) drill(ctx context.Context, d drill, name string) error {
 func (e *env) drillable(ctx context.Context, core *coreclient.CoreV1Client, d drill, name string) (v bondView, image string, err error) {
 	pod, err := core.Pods(d.namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
-		return v, "", err
+		return v, "", lookedIn(d.namespace, err)
 	}
 	p := e.newPicture()
 	p.take([]corev1.Pod{*pod})

@@ -30,7 +30,7 @@ func containerOf(pod *corev1.Pod) string {
 // execInPod executes a command in a container of a pod. The error says that it could
 // not be executed, or that its end is not known.
 func (e *env) execInPod(ctx context.Context, pod *corev1.Pod, command []string) (executed, error) {
-	config, err := e.flags.ToRESTConfig()
+	config, err := e.config()
 	if err != nil {
 		return executed{}, err
 	}

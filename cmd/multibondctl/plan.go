@@ -62,7 +62,7 @@ func (e *env) planned(c *cobra.Command, args, files []string, agents string) (*w
 	if len(files) > 0 {
 		return written.Read(files, e.In, cmp.Or(*e.flags.Namespace, "default"))
 	}
-	config, err := e.flags.ToRESTConfig()
+	config, err := e.config()
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func (e *env) planned(c *cobra.Command, args, files []string, agents string) (*w
 	}
 	set, err := written.OnePod(c.Context(), config, agents, namespace, args[0])
 	if err != nil {
-		return nil, err
+		return nil, lookedIn(namespace, err)
 	}
 	core, _, err := e.clients()
 	if err != nil {

@@ -126,7 +126,7 @@ func (e *env) completePods(c *cobra.Command, args []string, _ string) ([]string,
 // completeNetworks completes the names of networks of the namespace.
 func (e *env) completeNetworks(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	var s scope
-	config, err := e.flags.ToRESTConfig()
+	config, err := e.config()
 	if err != nil || e.within(&s, false) != nil || len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

@@ -89,7 +89,7 @@ func (e *env) written(c *cobra.Command, files []string, agents string) (*written
 		}
 		return set, err
 	}
-	config, err := e.flags.ToRESTConfig()
+	config, err := e.config()
 	if err != nil {
 		return nil, err
 	}

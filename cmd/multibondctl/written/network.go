@@ -69,7 +69,7 @@ func Networks(ctx context.Context, config *rest.Config, namespace string) (names
 func readNAD(ctx context.Context, client dynamic.Interface, name types.NamespacedName) (*nettypes.NetworkAttachmentDefinition, error) {
 	item, err := client.Resource(nadKind).Namespace(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("network %s: %w", name, orNoKind(err))
 	}
 	raw, err := item.MarshalJSON()
 	if err != nil {

@@ -2,6 +2,7 @@ package written
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -67,11 +68,20 @@ func FromCluster(ctx context.Context, config *rest.Config, agents string) (*Set,
 	}
 	for _, kind := range []schema.GroupVersionResource{nadKind, podKind} {
 		if err := s.list(ctx, client, kind); err != nil {
-			return nil, fmt.Errorf("%s: %w", kind.Resource, err)
+			return nil, fmt.Errorf("%s: %w", kind.Resource, orNoKind(err))
 		}
 	}
 	s.cannot("the cluster's configuration", s.addCluster(ctx, client))
 	return s, s.addForeign(ctx, client)
+}
+
+// orNoKind returns err, or what it means if the cluster does not know the kind of object that was
+// asked for.
+func orNoKind(err error) error {
+	if apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) {
+		return errors.New("this cluster does not know this kind: install Multibond, or deploy/crd.yaml alone")
+	}
+	return err
 }
 
 // addForeign adds what only Migrate reads, if the cluster has it.
