@@ -52,10 +52,15 @@ func TestWebhookConfigurations(t *testing.T) {
 		_, before := hooks(t)
 		_, now := hooks(t)
 		test.change(now)
-		by := &user.DefaultInfo{Name: "system:serviceaccount:multibond-system:multibond-webhook"}
-		record := admission.NewAttributesRecord(now, before, kind, "", now.Name, resource, "", admission.Update, &metav1.UpdateOptions{}, false, by)
-		got := refusal(t, v, &admission.VersionedAttributes{Attributes: record, VersionedObject: now, VersionedOldObject: before, VersionedKind: kind})
-		assert.Equal(t, test.may, got == "", "%s: %s", name, got)
+		for account, bound := range map[string]bool{
+			"multibond-system:multibond-webhook": true, "other:multibond-webhook": true, "a:x-multibond-webhook-y": true, "a:xmultibond-webhook": true,
+			"a:multibond-webhook2": true, "multibond-system:multibond-agent": false, "multibond-webhook:default": false,
+		} {
+			by := &user.DefaultInfo{Name: "system:serviceaccount:" + account}
+			record := admission.NewAttributesRecord(now, before, kind, "", now.Name, resource, "", admission.Update, &metav1.UpdateOptions{}, false, by)
+			got := refusal(t, v, &admission.VersionedAttributes{Attributes: record, VersionedObject: now, VersionedOldObject: before, VersionedKind: kind})
+			assert.Equal(t, test.may || !bound, got == "", "%s, by %s: %s", name, account, got)
+		}
 	}
 }
 
