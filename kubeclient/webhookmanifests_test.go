@@ -1,6 +1,7 @@
 package kubeclient
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,7 +52,7 @@ func rights(rules []rbacv1.PolicyRule) (out []string) {
 // TestWebhookPowers: the webhook has nothing of its node, and of the API only its account's
 // token. With the components of distributions it is the same.
 func TestWebhookPowers(t *testing.T) {
-	for _, settings := range []string{withWebhook + "]", withWebhook + ", ../deploy/distributions/k3s, ../deploy/keep]", withWebhook + ", ../deploy/distributions/openshift]"} {
+	for _, settings := range []string{withWebhook + "]", withWebhook + ", ../deploy/distributions/k3s, ../deploy/keep]", "components: [../deploy/distributions/openshift, ../deploy/distributions/openshift/webhook]"} {
 		spec := all[*appsv1.Deployment](render(t, settings))[0].Spec.Template.Spec
 		assert.False(t, spec.HostNetwork)
 		require.Len(t, spec.Containers, 1)
@@ -62,6 +63,23 @@ func TestWebhookPowers(t *testing.T) {
 		assert.Equal(t, corev1.SeccompProfileTypeRuntimeDefault, s.SeccompProfile.Type)
 		assert.Equal(t, "cluster:ro token:ro", mountsOf(t, spec, spec.Containers[0]))
 	}
+}
+
+// TestWebhookBesideMultus: where Multus stays, pods are warned of, and on OpenShift the account
+// of the pods may have their user.
+func TestWebhookBesideMultus(t *testing.T) {
+	for settings, beside := range map[string]bool{
+		withWebhook + "]": false, "components: [../deploy/beside-multus/webhook, ../deploy/beside-multus]": true,
+		"components: [../deploy/distributions/openshift, ../deploy/distributions/openshift/webhook]": true,
+	} {
+		container := all[*appsv1.Deployment](render(t, settings))[0].Spec.Template.Spec.Containers[0]
+		assert.Equal(t, beside, slices.Contains(container.Args, "-warn-pods"), settings)
+	}
+	r := render(t, "namespace: other\ncomponents: [../deploy/distributions/openshift, ../deploy/distributions/openshift/webhook]")
+	pod, binding := all[*appsv1.Deployment](r)[0].Spec.Template.Spec, objectNamed[*rbacv1.RoleBinding](t, r, "multibond-webhook-scc")
+	assert.Equal(t, []rbacv1.Subject{{Kind: "ServiceAccount", Name: pod.ServiceAccountName, Namespace: "other"}}, binding.Subjects)
+	assert.Equal(t, "system:openshift:scc:nonroot-v2", binding.RoleRef.Name)
+	assert.Equal(t, "other", binding.Namespace)
 }
 
 // TestWebhookNames: what names another object, or selects pods, finds it, with another
@@ -100,14 +118,26 @@ func selectorOf(t *testing.T, of *metav1.LabelSelector) klabels.Selector {
 // TestWebhookMatches: its absence keeps no pod from starting but those with our annotation, and
 // nothing of the system's or our own namespace.
 func TestWebhookMatches(t *testing.T) {
-	r := render(t, withWebhook+"]\nnamespace: other")
+	r := render(t, withWebhook+"]")
 	validating, mutating := all[*admissionv1.ValidatingWebhookConfiguration](r)[0].Webhooks[0], all[*admissionv1.MutatingWebhookConfiguration](r)[0].Webhooks[0]
 	own := all[*corev1.Namespace](r)[0]
 	for _, selector := range []*metav1.LabelSelector{validating.NamespaceSelector, mutating.NamespaceSelector} {
 		s := selectorOf(t, selector)
 		assert.False(t, s.Matches(klabels.Set{"kubernetes.io/metadata.name": "kube-system"}))
-		assert.False(t, s.Matches(klabels.Set(own.Labels)))
-		assert.True(t, s.Matches(klabels.Set{"kubernetes.io/metadata.name": "demo"}))
+		assert.False(t, s.Matches(klabels.Set{"kubernetes.io/metadata.name": own.Name}))
+		assert.True(t, s.Matches(klabels.Set{"kubernetes.io/metadata.name": "demo", "app.kubernetes.io/name": "multibond"}))
+	}
+	scope := admissionv1.NamespacedScope
+	assert.Equal(t, []admissionv1.RuleWithOperations{{
+		Operations: []admissionv1.OperationType{admissionv1.Create, admissionv1.Update},
+		Rule:       admissionv1.Rule{APIGroups: []string{"k8s.cni.cncf.io"}, APIVersions: []string{"v1"}, Resources: []string{"network-attachment-definitions"}, Scope: &scope},
+	}}, validating.Rules)
+	assert.Equal(t, []admissionv1.RuleWithOperations{{
+		Operations: []admissionv1.OperationType{admissionv1.Create},
+		Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}, Scope: &scope},
+	}}, mutating.Rules)
+	for _, effects := range []*admissionv1.SideEffectClass{validating.SideEffects, mutating.SideEffects} {
+		assert.Equal(t, admissionv1.SideEffectClassNone, *effects, "a dry run is judged, too")
 	}
 	assert.Contains(t, mutating.MatchConditions[0].Expression, NetworksAnnotation)
 	assert.Equal(t, admissionv1.IfNeededReinvocationPolicy, *mutating.ReinvocationPolicy)
@@ -123,7 +153,14 @@ func TestWebhookStays(t *testing.T) {
 	assert.Equal(t, int32(2), *spec.Replicas)
 	assert.Equal(t, "0", spec.Strategy.RollingUpdate.MaxUnavailable.String())
 	assert.Equal(t, "1", all[*policyv1.PodDisruptionBudget](r)[0].Spec.MinAvailable.String())
-	assert.NotEmpty(t, spec.Template.Spec.Affinity.PodAntiAffinity)
+	spread := spec.Template.Spec.TopologySpreadConstraints[0]
+	assert.Equal(t, []string{"kubernetes.io/hostname", "DoNotSchedule"}, []string{spread.TopologyKey, string(spread.WhenUnsatisfiable)})
+	assert.True(t, selectorOf(t, spread.LabelSelector).Matches(klabels.Set(spec.Template.Labels)))
+	for _, taint := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
+		i := slices.IndexFunc(spec.Template.Spec.Tolerations, func(l corev1.Toleration) bool { return l.Key == taint })
+		require.GreaterOrEqual(t, i, 0, taint)
+		assert.NotNil(t, spec.Template.Spec.Tolerations[i].TolerationSeconds, taint)
+	}
 	node := spec.Template.Spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
 	assert.Equal(t, []string{"amd64"}, node.NodeSelectorTerms[0].MatchExpressions[0].Values)
 	container := spec.Template.Spec.Containers[0]

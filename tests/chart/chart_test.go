@@ -29,6 +29,22 @@ patches:
     patch: |
       - {op: add, path: /spec/matchResources, value: {namespaceSelector: {matchLabels: {multibond.io/inject: 'true'}}}}`},
 	{"webhook", "webhook: {enabled: true}", "components: [../deploy/webhook]"},
+	{"beside-multus/webhook", "besideMultus: true\nwebhook: {enabled: true}", "components: [../deploy/beside-multus, ../deploy/beside-multus/webhook]"},
+	{"distributions/openshift/webhook", "distribution: openshift\nwebhook: {enabled: true}", "components: [../deploy/distributions/openshift, ../deploy/distributions/openshift/webhook]"},
+	{"webhook in some namespaces", `
+webhook:
+  enabled: true
+  namespaceSelector: {matchLabels: {vfs: "yes"}, matchExpressions: [{key: a, operator: Exists}]}
+  tolerations: [{key: b, operator: Exists}]`, `
+components: [../deploy/webhook]
+patches:
+  - target: {kind: (Mutating|Validating)WebhookConfiguration}
+    patch: |
+      - {op: add, path: /webhooks/0/namespaceSelector/matchLabels, value: {vfs: "yes"}}
+      - {op: add, path: /webhooks/0/namespaceSelector/matchExpressions/-, value: {key: a, operator: Exists}}
+  - target: {kind: Deployment}
+    patch: |
+      - {op: add, path: /spec/template/spec/tolerations/-, value: {key: b, operator: Exists}}`},
 	{"validate", "validate: deny", "resources: [../deploy, ../deploy/validate]"},
 	{"validate-warn", "validate: warn", "resources: [../deploy, ../deploy/validate-warn]"},
 	{"monitoring", "monitoring: {enabled: true}", "components: [../deploy/monitoring]"},

@@ -97,7 +97,7 @@ func TestSchema(t *testing.T) {
 			at := strings.TrimPrefix(prefix+"."+key, ".")
 			assert.True(t, known[at], "values.schema.json has %s, and values.yaml has not", at)
 			delete(known, at)
-			if len(p.Properties) > 0 && at != "inject.namespaceSelector" {
+			if len(p.Properties) > 0 {
 				within(at, p)
 			}
 		}
@@ -114,6 +114,8 @@ func TestRefused(t *testing.T) {
 		"image: {name: a}":                             "name",
 		"paths: {confDir: /a}":                         "confDir",
 		"webhook: {replicas: 3}":                       "replicas",
+		"webhook: {namespaceSelector: {a: b}}":         "namespaceSelector",
+		"webhook: {tolerations: [{keys: a}]}":          "tolerations",
 		"monitoring: {alerts: true}":                   "alerts",
 		"inject: {namespaceSelector: {a: b}}":          "namespaceSelector",
 		"resources: {daemon: {}}":                      "daemon",
