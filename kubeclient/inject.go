@@ -35,12 +35,12 @@ func Inject(pod *corev1.Pod, raw []byte, needs Needs) ([]Operation, error) {
 	}
 	first := &pod.Spec.Containers[0].Resources
 	changed := addDevices(first, missingOf(pod, needs.Resources))
-	claims := claimsMissing(pod, needs.Claims)
-	for _, c := range claims {
-		first.Claims = append(first.Claims, corev1.ResourceClaim{Name: c.Name})
+	claims, unused := claimsMissing(pod, needs.Claims)
+	for _, name := range unused {
+		first.Claims = append(first.Claims, corev1.ResourceClaim{Name: name})
 	}
 	pod.Spec.ResourceClaims = append(pod.Spec.ResourceClaims, claims...)
-	if !changed && len(claims) == 0 {
+	if !changed && len(unused) == 0 {
 		return nil, nil
 	}
 	patch := []Operation{{"add", "/spec/containers/0/resources", withRequirements(written.Spec.Containers[0].Resources, *first)}}
@@ -59,7 +59,8 @@ func missingOf(pod *corev1.Pod, needed map[string]int) map[string]int {
 	out := map[string]int{}
 	for name, count := range needed {
 		for _, c := range running(pod) {
-			count -= int(requested(c.Resources, name).Value())
+			whole, _ := requested(c.Resources, name).AsInt64() // there is no part of a device
+			count -= int(whole)
 		}
 		if count > 0 {
 			out[name] = count
@@ -93,18 +94,31 @@ func addDevices(to *corev1.ResourceRequirements, missing map[string]int) bool {
 }
 
 // claimsMissing returns the claims that a pod does not have: neither one of that name, nor
-// another one of the template.
-func claimsMissing(pod *corev1.Pod, needed map[string]string) (out []corev1.PodResourceClaim) {
+// another one of the template. unused has the names of those, and of claims that it has, that
+// no container has.
+func claimsMissing(pod *corev1.Pod, needed map[string]string) (out []corev1.PodResourceClaim, unused []string) {
 	for _, name := range slices.Sorted(maps.Keys(needed)) {
 		template := needed[name]
 		its := func(c corev1.PodResourceClaim) bool {
 			return c.Name == name || c.ResourceClaimTemplateName != nil && *c.ResourceClaimTemplateName == template
 		}
-		if !slices.ContainsFunc(pod.Spec.ResourceClaims, its) {
+		if i := slices.IndexFunc(pod.Spec.ResourceClaims, its); i >= 0 {
+			name = pod.Spec.ResourceClaims[i].Name
+		} else {
 			out = append(out, corev1.PodResourceClaim{Name: name, ResourceClaimTemplateName: &template})
 		}
+		if !hasClaim(pod, name) && !slices.Contains(unused, name) {
+			unused = append(unused, name)
+		}
 	}
-	return out
+	return out, unused
+}
+
+// hasClaim reports whether a container has a claim of the pod.
+func hasClaim(pod *corev1.Pod, name string) bool {
+	return slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers), func(c corev1.Container) bool {
+		return slices.ContainsFunc(c.Resources.Claims, func(r corev1.ResourceClaim) bool { return r.Name == name })
+	})
 }
 
 // withRequirements returns the resources of a container as they were written, with the ones

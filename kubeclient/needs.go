@@ -1,12 +1,15 @@
 package kubeclient
 
 import (
+	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/agentapi"
 )
 
@@ -21,7 +24,8 @@ type Needs struct {
 }
 
 // Needs counts what all networks of a pod want, as [Attachments] does. Networks that cannot be
-// seen want nothing. The error has the problems of all networks.
+// seen want nothing. The error has the problems of all networks; what is returned with it is what
+// could be counted.
 func (j Judge) Needs(pod *corev1.Pod) (Needs, error) {
 	out := Needs{Resources: map[string]int{}, Claims: map[string]string{}}
 	networks, err := networksOf(pod, agentapi.Lookup{IfName: defaultInterface, Cluster: j.Cluster})
@@ -29,20 +33,18 @@ func (j Judge) Needs(pod *corev1.Pod) (Needs, error) {
 		return out, err
 	}
 	all, err := findAll(networks.elements, j.resolver())
-	if err != nil {
-		return out, err
-	}
+	errs := []error{err}
 	for _, f := range all {
 		for _, w := range f.need().Wants {
 			switch resource := j.seen(f, w.Resource); {
 			case w.Request != "":
-				out.addClaim(w.Request, j.annotation(f.network.Name, ClaimTemplateAnnotation))
+				errs = append(errs, out.addClaim(pod, f, w.Request, j.annotation(f.network.Name, ClaimTemplateAnnotation)))
 			case resourceForm.MatchString(resource):
 				out.Resources[resource]++
 			}
 		}
 	}
-	return out, nil
+	return out, join(errs...)
 }
 
 // resourceForm matches the name of a resource of devices, unlike that of cpu.
@@ -66,14 +68,22 @@ func (j Judge) annotation(name types.NamespacedName, key string) string {
 }
 
 // addClaim notes the claim of a request. One that no claim's name precedes is of a claim with
-// the template's name.
-func (n *Needs) addClaim(request, template string) {
+// the template's name. It is an error if a pod that does not have the claim needs it of two
+// templates.
+func (n *Needs) addClaim(pod *corev1.Pod, f found, request, template string) error {
 	if template == "" {
-		return
+		return nil
 	}
 	claim, _, named := strings.Cut(request, "/")
 	if !named {
 		claim = strings.ReplaceAll(template, ".", "-")
 	}
-	n.Claims[claim] = template
+	other, there := n.Claims[claim]
+	if !there {
+		n.Claims[claim] = template
+	}
+	if !there || other == template || slices.ContainsFunc(pod.Spec.ResourceClaims, func(c corev1.PodResourceClaim) bool { return c.Name == claim }) {
+		return nil
+	}
+	return code.With(code.AmbiguousRequest, fmt.Errorf("%s: network %s: request %s needs claim %s of template %s, and a network before it needs a claim of that name of template %s: write another name before the slash in links", f.element.Path, f.element.Network, request, claim, template, other))
 }

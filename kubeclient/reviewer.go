@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
@@ -14,6 +15,11 @@ import (
 	"github.com/multibond/multibond/bond/code"
 	"github.com/multibond/multibond/delegate/agentapi"
 )
+
+// maxReads is how many NADs one review reads: a pod's networks, and those that their links name.
+const maxReads = 128
+
+var errManyNADs = code.With(code.ManyNetworks, fmt.Errorf("its networks, and the networks that their links name, are more than %d: split the pod, or write resourceName into the links", maxReads))
 
 // Reviewer judges NADs and pods when they are written.
 type Reviewer struct {
@@ -65,11 +71,13 @@ func (r Reviewer) ReviewPod(ctx context.Context, raw []byte, namespace string) (
 	}
 	judge := r.judge(ctx)
 	needs, err := judge.Needs(pod)
-	if err == nil {
-		out.Patch, err = Inject(pod, raw, needs)
-	}
-	if err == nil {
+	patch, failed := Inject(pod, raw, needs)
+	out.Patch = patch
+	if err = join(err, failed); err == nil {
 		out.Warnings, err = foundIn(judge, pod)
+	}
+	if errors.Is(err, errManyNADs) {
+		err = errManyNADs // once, and not for each link
 	}
 	if err != nil && r.WarnPods {
 		out.Warnings, err = append(out.Warnings, code.Text(err)), nil
@@ -99,7 +107,7 @@ func foundIn(judge Judge, pod *corev1.Pod) (warnings []string, err error) {
 	return warnings, join(errs...)
 }
 
-// judge returns what judges one object. It asks for each NAD once.
+// judge returns what judges one object. It asks for each NAD once, and for maxReads at most.
 func (r Reviewer) judge(ctx context.Context) Judge {
 	type answer struct {
 		nad *nettypes.NetworkAttachmentDefinition
@@ -108,6 +116,9 @@ func (r Reviewer) judge(ctx context.Context) Judge {
 	known := map[types.NamespacedName]answer{}
 	j := Judge{NAD: func(name types.NamespacedName) (*nettypes.NetworkAttachmentDefinition, error) {
 		a, there := known[name]
+		if !there && len(known) == maxReads {
+			return nil, errManyNADs
+		}
 		if !there {
 			a.nad, a.err = r.NAD(ctx, name)
 			known[name] = a

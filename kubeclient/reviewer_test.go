@@ -3,6 +3,8 @@ package kubeclient
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 
 	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
@@ -23,6 +25,9 @@ func reviewerOf(configs map[string]string) Reviewer {
 		nad, err := judge.NAD(name)
 		if name.Name == "claims" || name.Name == "claim" {
 			metav1.SetMetaDataAnnotation(&nad.ObjectMeta, ClaimTemplateAnnotation, "two.vfs")
+		}
+		if name.Name == "others" {
+			metav1.SetMetaDataAnnotation(&nad.ObjectMeta, ClaimTemplateAnnotation, "others")
 		}
 		if name.Name == "file" {
 			metav1.SetMetaDataAnnotation(&nad.ObjectMeta, ResourceAnnotation, "intel.com/f")
@@ -62,12 +67,14 @@ func TestReviewPodInjects(t *testing.T) {
 		"two":    `{"type": "multibond", "name": "n", "links": [{"resourceName": "intel.com/a"}, {"resourceName": "intel.com/b"}]}`,
 		"claims": `{"type": "multibond", "name": "n", "links": [{"request": "vfs/a"}, {"request": "vfs/b"}]}`,
 		"claim":  `{"type": "multibond", "name": "n", "links": [{"request": "a"}, {"request": "b"}]}`,
+		"others": `{"type": "multibond", "name": "n", "links": [{"request": "vfs/c"}, {"request": "vfs/d"}]}`,
 		"file":   ``,
 	})
 	type m = map[string]any
 	type l = []any
 	one := m{"intel.com/a": "1", "intel.com/b": "1"}
 	template := func(name string) m { return m{"name": name, "resourceClaimTemplateName": "two.vfs"} }
+	has := func(claim string) m { return m{"name": "c", "resources": m{"claims": l{m{"name": claim}}}} }
 	for name, test := range map[string]struct {
 		networks     string
 		before, want m
@@ -78,8 +85,11 @@ func TestReviewPodInjects(t *testing.T) {
 		"claims":             {"claims", m{"containers": l{m{"name": "c"}}}, m{"containers": l{m{"name": "c", "resources": m{"claims": l{m{"name": "vfs"}}}}}, "resourceClaims": l{template("vfs")}}},
 		"without a name":     {"claim", m{"containers": l{m{"name": "c"}}}, m{"containers": l{m{"name": "c", "resources": m{"claims": l{m{"name": "two-vfs"}}}}}, "resourceClaims": l{template("two-vfs")}}},
 		"another claim":      {"claims", m{"containers": l{m{"name": "c"}}, "resourceClaims": l{m{"name": "gpu", "new": 1.0}}}, m{"containers": l{m{"name": "c", "resources": m{"claims": l{m{"name": "vfs"}}}}}, "resourceClaims": l{m{"name": "gpu", "new": 1.0}, template("vfs")}}},
-		"a claim of its own": {"claims", m{"containers": l{m{"name": "c"}}, "resourceClaims": l{m{"name": "vfs", "resourceClaimName": "mine"}}}, nil},
-		"under another name": {"claim", m{"containers": l{m{"name": "c"}}, "resourceClaims": l{template("other")}}, nil},
+		"a claim of its own": {"claims", m{"containers": l{m{"name": "c"}, has("vfs")}, "resourceClaims": l{m{"name": "vfs", "resourceClaimName": "mine"}}}, nil},
+		"under another name": {"claim", m{"containers": l{has("other")}, "resourceClaims": l{template("other")}}, nil},
+		"in no container":    {"claim", m{"containers": l{m{"name": "c"}}, "resourceClaims": l{template("other")}}, m{"containers": l{has("other")}, "resourceClaims": l{template("other")}}},
+		"for a step before":  {"claim", m{"initContainers": l{has("other")}, "containers": l{m{"name": "c"}}, "resourceClaims": l{template("other")}}, nil},
+		"its own of two":     {"claims,others", m{"containers": l{has("vfs")}, "resourceClaims": l{m{"name": "vfs", "resourceClaimName": "mine"}}}, nil},
 		"a file's":           {"file", m{"containers": l{m{"name": "c"}}}, m{"containers": l{m{"name": "c", "resources": m{"limits": m{"intel.com/f": "1"}, "requests": m{"intel.com/f": "1"}}}}}},
 		"unseen":             {"other/unseen", m{"containers": l{m{"name": "c"}}}, nil},
 		"no network":         {"", m{"containers": l{m{"name": "c"}}}, nil},
@@ -104,11 +114,13 @@ func TestReviewPodRefuses(t *testing.T) {
 		"lacp":    `{"type": "multibond", "name": "n", "mode": "802.3ad", ` + links + `}`,
 		"plain":   `{"type": "macvlan", "name": "n"}`,
 		"claimed": `{"type": "multibond", "name": "n", "links": [{"request": "a"}, {"request": "b"}]}`,
+		"claims":  `{"type": "multibond", "name": "n", "links": [{"request": "vfs/a"}, {"request": "vfs/b"}]}`,
+		"others":  `{"type": "multibond", "name": "n", "links": [{"request": "vfs/c"}]}`,
 		"memory":  `{"type": "multibond", "name": "n", "links": [{"resourceName": "memory"}, {"resourceName": "intel.com/a"}]}`,
 	})
 	for networks, want := range map[string]code.Code{
 		"lacp": code.LACPOverVFs, "nobody": code.NoNAD, `[{"name": "plain"`: code.NotJSON, "plain@much-too-long-a-name": code.BadInterface,
-		"claimed": code.FewDevices, "memory": code.FewDevices,
+		"claimed": code.FewDevices, "memory": code.FewDevices, "claims,others": code.AmbiguousRequest, "others,claims": code.AmbiguousRequest,
 	} {
 		raw, err := json.Marshal(written(networks, map[string]any{"containers": []any{map[string]any{"name": "c"}}}))
 		require.NoError(t, err)
@@ -126,6 +138,39 @@ func TestReviewPodRefuses(t *testing.T) {
 	assert.Contains(t, warnings[0], "networks[0]: network demo/plain: ")
 	assert.Contains(t, warnings[0], code.NoCapability.String())
 	assert.Error(t, r.ReviewPod(t.Context(), []byte(`{"spec": 1}`), "demo").Err)
+}
+
+// TestReviewPodManyNADs: one pod does not have the API server asked for any number of NADs.
+func TestReviewPodManyNADs(t *testing.T) {
+	configs := map[string]string{"plain": `{"type": "macvlan", "name": "n"}`}
+	var networks []string
+	for bond := range maxNetworks {
+		var links []string
+		for link := range 32 {
+			links = append(links, fmt.Sprintf(`{"network": "of%d-%d"}`, bond, link))
+			configs[fmt.Sprintf("of%d-%d", bond, link)] = configs["plain"]
+		}
+		configs[fmt.Sprintf("b%d", bond)] = `{"type": "multibond", "name": "n", "links": [` + strings.Join(links, ", ") + `]}`
+		networks = append(networks, fmt.Sprintf("b%d", bond))
+	}
+	r := reviewerOf(configs)
+	find, asked := r.NAD, 0
+	r.NAD = func(ctx context.Context, name types.NamespacedName) (*nettypes.NetworkAttachmentDefinition, error) {
+		asked++
+		return find(ctx, name)
+	}
+	review := func(networks []string) Review {
+		raw, err := json.Marshal(written(strings.Join(networks, ","), map[string]any{"containers": []any{map[string]any{"name": "c"}}}))
+		require.NoError(t, err)
+		asked = 0
+		return r.ReviewPod(t.Context(), raw, "demo")
+	}
+	assert.NotErrorIs(t, review(networks[:3]).Err, errManyNADs)
+	assert.Equal(t, 99, asked)
+	assert.Equal(t, errManyNADs, review(networks).Err)
+	assert.Equal(t, maxReads, asked)
+	r.WarnPods = true
+	assert.Equal(t, []string{code.Text(errManyNADs)}, review(networks).Warnings)
 }
 
 // TestReviewNAD: what is wrong with a NAD is refused, what is doubtful is a warning, and so is

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -39,6 +40,7 @@ var nads = [][3]string{
 	{"pool", "", `{"type": "multibond", "allow": ["count"], "links": [{"pool": {"names": ["ens*"]}, "count": 2, "config": {"type": "macvlan"}}, {"resourceName": "intel.com/a"}]}`},
 	{"of-other", "", `{"type": "multibond", "links": [{"network": "plain"}, {"network": "demo/plain-b", "count": 2}]}`},
 	{"of-far", "", `{"type": "multibond", "links": [{"network": "far/plain"}, {"resourceName": "intel.com/b"}]}`},
+	{"of-nobody", "", `{"type": "multibond", "links": [{"network": "nobody"}, {"resourceName": "intel.com/b"}]}`},
 	{"words", "", `{"type": "multibond", "name": "links", "links": [{"config": {"type": "macvlan", "links": [{"resourceName": "intel.com/a"}], "args": {"cni": {"x": {"y": ["\"resourceName\": \"intel.com/a\""]}}}}},
 		{"resourceName": "intel.com/b"}], "args": {"links": [{"resourceName": "intel.com/a"}]}}`},
 	{"lines", "", "{\n  \"type\" : \"multibond\",\n  \"links\" :\n\t[\n {\n \"count\" : 2 ,\n\"resourceName\"\t:\t\"intel.com/a\"\n}\n]\n}\n"},
@@ -164,7 +166,11 @@ func TestInject(t *testing.T) {
 // anything after the other.
 func TestInjectLikeWebhook(t *testing.T) {
 	m := newMutator(t, onlyMutating(t, injectFile))
-	for _, annotation := range annotations {
+	pods := maps.Clone(pods)
+	pods["asks for a half"] = func(networks string) *corev1.Pod {
+		return newPod(networks, nil, corev1.ResourceList{"intel.com/a": resource.MustParse("500m")})
+	}
+	for _, annotation := range slices.Concat(annotations, []string{"bond,nobody", "nobody,plain-b", "bond,of-nobody"}) {
 		for name, make := range pods {
 			policy, webhook := m.admit(t, make(annotation), all()), reviewed(t, make(annotation))
 			assert.Equal(t, policy.Spec, webhook.Spec, "%s, %s", annotation, name)

@@ -65,7 +65,7 @@ var pods = []Page{
 	{code.BadAnnotation, "an annotation that is neither of the two forms", `The annotation is a JSON list of objects, or names separated by commas: namespace/name@interface.`,
 		Annotation, `{"name": "storage"}`, `[{"name": "storage"}]`},
 	{code.OneNetwork, "not exactly one default network", "The annotation v1.multus-cni.io/default-network names one network, which takes the place of the cluster's.", "", "", ""},
-	{code.ManyNetworks, "too many networks", "A pod may have 32 networks.", "", "", ""},
+	{code.ManyNetworks, "too many networks", "A pod may have 32 networks. The webhook reads 128 at most for a pod, with those that links of bonds name.", "", "", ""},
 	{code.NetworkName, "not a name of a NAD", "A NetworkAttachmentDefinition and its namespace have names of lower-case letters, digits and hyphens.",
 		Annotation, `Storage@bond0`, `storage@bond0`},
 	{code.SameInterface, "two networks with one interface", "Each network of a pod has an interface of its own name. A network without a name gets net1, net2, ... by its position.",
