@@ -34,7 +34,8 @@ fi
 cp /lab/node/default.conflist /etc/cni/net.d/10-default.conflist
 forward "$cluster" "$api" >$log/forward 2>&1 &
 containerd --config /lab/node/containerd.toml >$log/containerd 2>&1 &
-while ! ctr version >/dev/null 2>&1; do sleep 0.2; done
+# A call that comes while containerd starts may never be answered.
+while ! ctr --timeout 5s version >/dev/null 2>&1; do sleep 0.2; done
 for image in /opt/node/images/*; do ctr -n k8s.io image import --local "$image" >/dev/null; done
 kubelet --config=/lab/node/kubelet.yaml --kubeconfig=/lab/node/kubelet.conf --hostname-override="$node" --node-ip=10.0.2.15 \
 	--cert-dir=/var/lib/kubelet/pki >$log/kubelet 2>&1 &
