@@ -37,7 +37,7 @@ type ownCheck struct {
 }
 
 // checkOwn checks a network by pods of its own, which it removes whatever becomes of the check.
-func (e *env) checkOwn(ctx context.Context, k ownCheck) (err error) {
+func (e *env) checkOwn(ctx context.Context, k ownCheck) error {
 	core, _, err := e.clients()
 	if err != nil {
 		return err
@@ -52,16 +52,27 @@ func (e *env) checkOwn(ctx context.Context, k ownCheck) (err error) {
 		return err
 	}
 	err = e.withPods(ctx, core, k, pods, &r)
-	if ctx.Err() != nil {
+	left := e.removeAfter(ctx, core, pods[0])
+	switch {
+	case ctx.Err() != nil && left == nil:
 		return fmt.Errorf("%w: the pods of the check are removed", context.Cause(ctx))
+	case ctx.Err() != nil:
+		return errors.Join(context.Cause(ctx), left)
+	case err != nil:
+		return errors.Join(err, left)
 	}
-	if err != nil {
-		return err
+	return errors.Join(e.print(r, func(out *page) { printOwn(out, r) }), r.verdict(), left)
+}
+
+// removeAfter removes the pods of a check at its end, also of one that was interrupted.
+func (e *env) removeAfter(ctx context.Context, core *coreclient.CoreV1Client, pod *corev1.Pod) error {
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	if err := e.removeOwn(after, core, pod, ""); err != nil {
+		return fmt.Errorf("pods of the check may stay, and keep their devices: %w (kubectl delete pods -n %s -l app=%s,%s=%s removes them)",
+			err, pod.Namespace, checkLabel, checkNetworkLabel, pod.Labels[checkNetworkLabel])
 	}
-	if err := e.print(r, func(out *page) { printOwn(out, r) }); err != nil {
-		return err
-	}
-	return r.verdict()
+	return nil
 }
 
 // podsFor returns the pods that a check makes, and notes in the report where there are none.
@@ -179,13 +190,8 @@ func (p *picture) resource(node, name string) (devices, allocated int) {
 	return 0, 0
 }
 
-// withPods makes the pods, measures between them, and removes them.
-func (e *env) withPods(ctx context.Context, core *coreclient.CoreV1Client, k ownCheck, pods []*corev1.Pod, r *checkReport) (err error) {
-	defer func() {
-		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-		defer cancel()
-		err = errors.Join(err, e.removeOwn(after, core, pods[0], ""))
-	}()
+// withPods makes the pods, and measures between them.
+func (e *env) withPods(ctx context.Context, core *coreclient.CoreV1Client, k ownCheck, pods []*corev1.Pod, r *checkReport) error {
 	for i, pod := range pods {
 		e.progress("%d of %d pods made", i, len(pods))
 		if _, err := core.Pods(pod.Namespace).Create(ctx, pod, metav1.CreateOptions{}); err != nil {

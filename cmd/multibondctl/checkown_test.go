@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -100,13 +101,19 @@ func withNodes(t *testing.T, api *kubefake.API, allocated map[string]int) {
 	}
 }
 
-// ownOn checks demo/rails with the answers of pods.
+// ownOn checks demo/rails with the answers of pods, and that no pod of the check stays.
 func ownOn(t *testing.T, api *kubefake.API, exec execFunc, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	code, stdout, stderr = runOwn(t, api, exec, args...)
+	assert.Empty(t, checkPods(api), "pods stay")
+	return code, stdout, stderr
+}
+
+func runOwn(t *testing.T, api *kubefake.API, exec execFunc, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	e := &env{IOStreams: genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errs}, flags: genericclioptions.NewConfigFlags(true), now: func() time.Time { return noon }, exec: exec, every: time.Millisecond}
 	code = runWith(e, append([]string{"multibondctl", "check", "rails", "--kubeconfig", kubeconfigOf(t, api)}, args...))
-	assert.Empty(t, checkPods(api), "pods stay")
 	return code, out.String(), errs.String()
 }
 
@@ -199,19 +206,49 @@ func TestOwnPodRights(t *testing.T) {
 	assert.Positive(t, *made.Spec.ActiveDeadlineSeconds, "it ends if nobody removes it")
 }
 
+// interrupted stands for exec in pods: somebody interrupts the check meanwhile.
+func interrupted(ctx context.Context, _ *corev1.Pod, _ []string) (executed, error) {
+	if ctx.Err() == nil {
+		self, _ := os.FindProcess(os.Getpid())
+		_ = self.Signal(os.Interrupt)
+	}
+	<-ctx.Done()
+	return executed{}, ctx.Err()
+}
+
+// TestOwnPodsStay: if pods cannot be removed, the check says so and how to do it, and has its
+// report and exit code.
+func TestOwnPodsStay(t *testing.T) {
+	for name, c := range map[string]struct {
+		exec   execFunc
+		code   int
+		stdout string
+		stderr string
+	}{
+		"interrupted": {interrupted, exitUnknown, "", "error: interrupt signal received\n"},
+		"all is well": {answers(measure.Found{Sent: 5, Received: 5, MTU: 9000, Largest: 9000}), exitUnknown, "9000   ok", "error: pods of the check may stay"},
+		"down":        {answers(measure.Found{Sent: 5, MTU: 9000}), exitWrong, noAnswer, "4 of 4 connections are not ok\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			api := kubefake.NewAPI(t)
+			withNodes(t, api, map[string]int{"n1": 0, "n2": 0})
+			api.Refusing("delete pods", http.StatusForbidden)
+			defer kubelets(api, 2, "")()
+			code, stdout, stderr := runOwn(t, api, c.exec)
+			assert.Equal(t, c.code, code, "%s%s", stdout, stderr)
+			assert.Contains(t, stdout, c.stdout)
+			assert.Contains(t, stderr, c.stderr)
+			assert.Contains(t, stderr, "(kubectl delete pods -n demo -l app=multibond-check,multibond.io/network=8461f318 removes them)")
+			assert.NotContains(t, stderr, "are removed")
+		})
+	}
+}
+
 // TestOwnPodsRemoved: no pod is left, whatever becomes of the check, also of one that was killed
 // before.
 func TestOwnPodsRemoved(t *testing.T) {
 	refused := func(context.Context, *corev1.Pod, []string) (executed, error) {
 		return executed{}, errors.New("pods \"x\" is forbidden")
-	}
-	interrupted := func(ctx context.Context, _ *corev1.Pod, _ []string) (executed, error) {
-		if ctx.Err() == nil {
-			self, _ := os.FindProcess(os.Getpid())
-			_ = self.Signal(os.Interrupt)
-		}
-		<-ctx.Done()
-		return executed{}, ctx.Err()
 	}
 	for name, c := range map[string]struct {
 		exec    execFunc

@@ -64,7 +64,7 @@ func runWith(e *env, args []string) int {
 	case err == nil:
 		return exitWell
 	case errors.As(err, &found):
-		fmt.Fprintln(e.ErrOut, found)
+		fmt.Fprintln(e.ErrOut, err)
 		return exitWrong
 	}
 	fmt.Fprintln(e.ErrOut, "error:", err)
