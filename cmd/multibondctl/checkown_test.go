@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -206,14 +207,17 @@ func TestOwnPodRights(t *testing.T) {
 	assert.Positive(t, *made.Spec.ActiveDeadlineSeconds, "it ends if nobody removes it")
 }
 
-// interrupted stands for exec in pods: somebody interrupts the check meanwhile.
-func interrupted(ctx context.Context, _ *corev1.Pod, _ []string) (executed, error) {
-	if ctx.Err() == nil {
-		self, _ := os.FindProcess(os.Getpid())
-		_ = self.Signal(os.Interrupt)
+// interrupted returns what stands for exec in pods: the check gets one signal meanwhile.
+func interrupted(signal os.Signal) execFunc {
+	var once sync.Once
+	return func(ctx context.Context, _ *corev1.Pod, _ []string) (executed, error) {
+		once.Do(func() {
+			self, _ := os.FindProcess(os.Getpid())
+			_ = self.Signal(signal)
+		})
+		<-ctx.Done()
+		return executed{}, ctx.Err()
 	}
-	<-ctx.Done()
-	return executed{}, ctx.Err()
 }
 
 // TestOwnPodsStay: if pods cannot be removed, the check says so and how to do it, and has its
@@ -225,7 +229,7 @@ func TestOwnPodsStay(t *testing.T) {
 		stdout string
 		stderr string
 	}{
-		"interrupted": {interrupted, exitUnknown, "", "error: interrupt signal received\n"},
+		"interrupted": {interrupted(os.Interrupt), exitUnknown, "", "error: interrupt signal received\n"},
 		"all is well": {answers(measure.Found{Sent: 5, Received: 5, MTU: 9000, Largest: 9000}), exitUnknown, "9000   ok", "error: pods of the check may stay"},
 		"down":        {answers(measure.Found{Sent: 5, MTU: 9000}), exitWrong, noAnswer, "4 of 4 connections are not ok\n"},
 	} {
@@ -257,7 +261,8 @@ func TestOwnPodsRemoved(t *testing.T) {
 		says    string
 	}{
 		"exec is refused":     {refused, "", exitUnknown, "pods \"x\" is forbidden"},
-		"interrupted":         {interrupted, "", exitUnknown, "error: interrupt signal received: the pods of the check are removed"},
+		"interrupted":         {interrupted(os.Interrupt), "", exitUnknown, "error: interrupt signal received: the pods of the check are removed"},
+		"the terminal closes": {interrupted(syscall.SIGHUP), "", exitUnknown, "error: hangup signal received: the pods of the check are removed"},
 		"a node fails":        {answers(measure.Found{}), "n2", exitWrong, "error   node n2: pod demo/multibond-check-8461f318-1 is not on the network: Allocate failed"},
 		"the program is none": {func(context.Context, *corev1.Pod, []string) (executed, error) { return executed{code: 127}, nil }, "", exitUnknown, "it ended with code 127"},
 	} {

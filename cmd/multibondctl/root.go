@@ -56,8 +56,13 @@ func run(args []string, streams genericiooptions.IOStreams, now func() time.Time
 func runWith(e *env, args []string) int {
 	root := newRoot(args[0], e)
 	root.SetArgs(args[1:])
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
+		ends = append(ends, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), ends...)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
 	err := root.ExecuteContext(ctx)
 	var found wrong
 	switch {
