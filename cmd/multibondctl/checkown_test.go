@@ -201,6 +201,7 @@ func TestOwnPodRights(t *testing.T) {
 		assert.Equal(t, int64(1), amount.Value())
 	}
 	assert.Equal(t, `[{"name":"rails","namespace":"demo"}]`, made.Annotations[kubeclient.NetworksAnnotation])
+	assert.Equal(t, "measure", containerOf(&corev1.Pod{ObjectMeta: made.ObjectMeta, Spec: corev1.PodSpec{Containers: containersOf("proxy", "x")}}), "also if admission puts another container first")
 	assert.True(t, *made.Spec.SecurityContext.RunAsNonRoot)
 	assert.Empty(t, c.SecurityContext.Capabilities.Add)
 	assert.False(t, *made.Spec.AutomountServiceAccountToken)

@@ -56,7 +56,7 @@ func ownPod(k ownCheck, number int, node string, needs map[string]int, image str
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: k.namespace, Name: fmt.Sprintf("%s-%s-%d", checkLabel, sum, number),
 			Labels:      map[string]string{"app": checkLabel, "app.kubernetes.io/name": "multibond", checkNetworkLabel: sum},
-			Annotations: map[string]string{kubeclient.NetworksAnnotation: string(networks)},
+			Annotations: map[string]string{kubeclient.NetworksAnnotation: string(networks), defaultContainer: "measure"},
 		},
 		Spec: corev1.PodSpec{
 			Affinity: affinity, Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},

@@ -20,11 +20,13 @@ type executed struct {
 	code      int
 }
 
+// defaultContainer is the annotation with the name of the container for kubectl exec.
+const defaultContainer = "kubectl.kubernetes.io/default-container"
+
 // containerOf returns the container of a pod in which commands are executed: the one that its
 // annotation names, as for kubectl exec, or the first.
 func containerOf(pod *corev1.Pod) string {
-	const annotation = "kubectl.kubernetes.io/default-container"
-	return cmp.Or(pod.Annotations[annotation], pod.Spec.Containers[0].Name)
+	return cmp.Or(pod.Annotations[defaultContainer], pod.Spec.Containers[0].Name)
 }
 
 // execInPod executes a command in a container of a pod. The error says that it could
