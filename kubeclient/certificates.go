@@ -2,6 +2,7 @@ package kubeclient
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -35,6 +36,8 @@ type certificates struct {
 	admission rest.Interface
 	timeout   time.Duration
 	current   atomic.Pointer[tls.Certificate]
+	probed    *tls.Certificate      // for probes, while there is no other
+	failed    atomic.Pointer[error] // why the last look found none
 	log       *slog.Logger
 }
 
@@ -48,9 +51,13 @@ var webhookKinds = []string{"mutatingwebhookconfigurations", "validatingwebhookc
 
 func newCertificates(api *api, config *rest.Config, own types.NamespacedName, policy rotation.Policy, now func() time.Time, log *slog.Logger) (*certificates, error) {
 	admission, err := newClient(config, runtime.NewScheme(), "/apis", schema.GroupVersion{Group: "admissionregistration.k8s.io", Version: "v1"}, runtime.ContentTypeJSON)
+	if err != nil {
+		return nil, err
+	}
+	probed, err := ownCertificate(now())
 	return &certificates{
 		own: own, names: []string{own.Name + "." + own.Namespace + ".svc"}, policy: policy, now: now,
-		secrets: api.core, admission: admission, timeout: api.timeout, log: log,
+		secrets: api.core, admission: admission, timeout: api.timeout, log: log, probed: probed,
 	}, err
 }
 
@@ -59,6 +66,7 @@ func (c *certificates) follow(ctx context.Context) {
 	for ctx.Err() == nil {
 		wait := certificatePeriod
 		if err := c.sync(ctx); err != nil {
+			c.failed.Store(&err)
 			wait = certificateRetry
 			if !apierrors.IsConflict(err) {
 				wait *= 5
@@ -83,6 +91,9 @@ func (c *certificates) sync(ctx context.Context) error {
 		return fmt.Errorf("secret %s: %w", c.own, err)
 	}
 	before := keptIn(secret)
+	if c.current.Load() == nil {
+		_ = c.load(before) // it serves, whatever hinders a renewal
+	}
 	kept, err := c.policy.Next(before, c.names, isPublished(configurations, before.Bundle), c.now())
 	if err != nil {
 		return fmt.Errorf("making certificates: %w", err)
@@ -143,6 +154,9 @@ func (c *certificates) configurations(ctx context.Context) (out []webhookConfigu
 	for _, kind := range webhookKinds {
 		one := webhookConfiguration{kind: kind}
 		raw, err := c.admission.Get().Resource(kind).Name(c.own.Name).Do(ctx).Raw()
+		if apierrors.IsNotFound(err) {
+			continue // who wants only the other one deletes it
+		}
 		if err == nil {
 			err = json.Unmarshal(raw, &one)
 		}
@@ -188,20 +202,22 @@ func (c *certificates) load(kept rotation.Kept) error {
 	return err
 }
 
-var errNoCertificate = errors.New("there is no certificate yet: the API server has not answered, or denies access")
+var errNoCertificate = errors.New("there is no certificate that the API server trusts yet")
 
 func (c *certificates) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	if now := c.current.Load(); now != nil {
-		return now, nil
-	}
-	return nil, errNoCertificate
+	return cmp.Or(c.current.Load(), c.probed), nil
 }
 
 // unready returns why the API server cannot call, or nil if it can.
 func (c *certificates) unready() error {
-	now, err := c.get(nil)
-	if err == nil && c.now().After(now.Leaf.NotAfter) {
+	now, failed := c.current.Load(), c.failed.Load()
+	switch {
+	case now == nil && failed != nil:
+		return fmt.Errorf("%w: %w", errNoCertificate, *failed)
+	case now == nil:
+		return errNoCertificate
+	case c.now().After(now.Leaf.NotAfter):
 		return x509.CertificateInvalidError{Cert: now.Leaf, Reason: x509.Expired}
 	}
-	return err
+	return nil
 }

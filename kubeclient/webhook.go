@@ -32,7 +32,8 @@ type WebhookOptions struct {
 }
 
 const (
-	webhookTimeout = 10 * time.Second // for one review: as long as the API server waits
+	webhookTimeout = 8 * time.Second // for one review: the API server waits for 10, and is to hear why
+	bodyTimeout    = 2 * time.Second // for a request to arrive: the API server sends it at once
 	reviewsAtOnce  = 64
 )
 

@@ -257,7 +257,10 @@ func TestCertificatesAreLookedAfter(t *testing.T) {
 	assert.NotEqual(t, bundle, bundleOf(api, kubefake.MutatingHooks), "a Secret that was emptied means new certificates")
 
 	api.Remove(kubefake.ValidatingHooks, "", ownWebhook.Name)
-	assert.ErrorContains(t, r.certs.sync(t.Context()), "validatingwebhookconfigurations multibond-webhook")
+	require.NoError(t, r.certs.sync(t.Context()), "who wants only pods to be reviewed deletes it")
+	api.Refusing("patch "+webhookKinds[0], http.StatusForbidden)
+	api.Refusing("get "+webhookKinds[0], http.StatusInternalServerError)
+	assert.ErrorContains(t, r.certs.sync(t.Context()), "mutatingwebhookconfigurations multibond-webhook")
 	at = at.AddDate(1, 0, 0)
 	assert.Error(t, r.certs.unready(), "expired")
 }

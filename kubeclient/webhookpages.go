@@ -1,22 +1,33 @@
 package kubeclient
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
+	"time"
 
+	"github.com/containernetworking/cni/pkg/types"
 	nettypes "github.com/k8snetworkplumbingwg/network-attachment-definition-client/pkg/apis/k8s.cni.cncf.io/v1"
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/multibond/multibond/bond/code"
+	"github.com/multibond/multibond/delegate/cnierror"
 )
 
-// largestReview is more than an object of the API server's greatest size, twice.
-const largestReview = 7 << 20
+// largestReview is more than an object of the API server's greatest size, twice. All requests
+// that are held at once have at most largestReviews, so that many large pods do not exhaust
+// the memory.
+const (
+	largestReview  = 7 << 20
+	largestReviews = 16 << 20
+)
 
 // reviewPages serves the reviews of NADs and of pods, /healthz, and /readyz, which succeeds
 // while the API server can call the others.
@@ -31,10 +42,18 @@ func reviewPages(r Reviewer, certs *certificates, log *slog.Logger) http.Handler
 		w.Write([]byte("ok\n"))
 	})
 	slots := make(chan struct{}, reviewsAtOnce)
+	var held heldBytes
 	serve := func(review func(context.Context, *admissionv1.AdmissionRequest) Review) http.HandlerFunc {
 		return func(w http.ResponseWriter, request *http.Request) {
 			ctx, cancel := context.WithTimeout(request.Context(), webhookTimeout)
 			defer cancel()
+			// Whoever sends slowly has no slot.
+			body, err := held.read(w, request)
+			defer held.release(body)
+			if err != nil {
+				http.Error(w, "reading the review: "+err.Error(), http.StatusServiceUnavailable)
+				return
+			}
 			select {
 			case slots <- struct{}{}:
 				defer func() { <-slots }()
@@ -42,7 +61,7 @@ func reviewPages(r Reviewer, certs *certificates, log *slog.Logger) http.Handler
 				http.Error(w, "too many reviews at once", http.StatusServiceUnavailable)
 				return
 			}
-			answerReview(ctx, w, request, review, log)
+			answerReview(ctx, w, body, review, log)
 		}
 	}
 	mux.HandleFunc("POST /networks", serve(r.reviewNAD))
@@ -63,13 +82,38 @@ func (r Reviewer) reviewPod(ctx context.Context, request *admissionv1.AdmissionR
 	return r.ReviewPod(ctx, request.Object.Raw, request.Namespace)
 }
 
-// answerReview answers one request of the API server.
-func answerReview(ctx context.Context, w http.ResponseWriter, from *http.Request, review func(context.Context, *admissionv1.AdmissionRequest) Review, log *slog.Logger) {
-	var asked admissionv1.AdmissionReview
-	body, err := io.ReadAll(http.MaxBytesReader(w, from.Body, largestReview))
-	if err == nil {
-		err = json.Unmarshal(body, &asked)
+// heldBytes counts the bytes of all requests that are held.
+type heldBytes struct{ atomic.Int64 }
+
+var errTooManyBytes = errors.New("the reviews that are at work have too many bytes in all")
+
+// read reads the body of a request. What was read is held until release, also after an error.
+func (h *heldBytes) read(w http.ResponseWriter, request *http.Request) ([]byte, error) {
+	connection := http.NewResponseController(w)
+	if err := connection.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
+		return nil, err
 	}
+	defer connection.SetReadDeadline(time.Time{}) // otherwise it would end the review too
+	var body bytes.Buffer
+	for from := http.MaxBytesReader(w, request.Body, largestReview); ; {
+		n, err := io.CopyN(&body, from, 64<<10)
+		switch held := h.Add(n); {
+		case err == io.EOF:
+			return body.Bytes(), nil
+		case err != nil:
+			return body.Bytes(), err
+		case held > largestReviews:
+			return body.Bytes(), errTooManyBytes
+		}
+	}
+}
+
+func (h *heldBytes) release(body []byte) { h.Add(-int64(len(body))) }
+
+// answerReview answers one request of the API server.
+func answerReview(ctx context.Context, w http.ResponseWriter, body []byte, review func(context.Context, *admissionv1.AdmissionRequest) Review, log *slog.Logger) {
+	var asked admissionv1.AdmissionReview
+	err := json.Unmarshal(body, &asked)
 	if err == nil && asked.Request == nil {
 		err = fmt.Errorf("it has no request")
 	}
@@ -95,6 +139,9 @@ func (r Review) response(to *admissionv1.AdmissionRequest) (*admissionv1.Admissi
 	out := &admissionv1.AdmissionResponse{UID: to.UID, Allowed: r.Err == nil, Warnings: r.Warnings}
 	if r.Err != nil {
 		out.Result = &metav1.Status{Status: metav1.StatusFailure, Code: http.StatusUnprocessableEntity, Reason: metav1.StatusReasonInvalid, Message: code.Text(r.Err)}
+		if cnierror.Code(r.Err) == types.ErrTryAgainLater {
+			out.Result.Code, out.Result.Reason = http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable
+		}
 		return out, nil
 	}
 	if len(r.Patch) == 0 {
