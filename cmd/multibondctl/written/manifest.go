@@ -55,12 +55,25 @@ func filesOf(name string) (files []string, err error) {
 		return []string{name}, err
 	}
 	err = filepath.WalkDir(name, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && isTemplates(path, d) {
+			return fs.SkipDir
+		}
 		if err == nil && !d.IsDir() && slices.Contains(extensions, filepath.Ext(path)) {
 			files = append(files, path)
 		}
 		return err
 	})
 	return files, err
+}
+
+// isTemplates reports whether a directory has the templates of a Helm chart, which are no YAML
+// before Helm has rendered them.
+func isTemplates(path string, d fs.DirEntry) bool {
+	if !d.IsDir() || d.Name() != "templates" {
+		return false
+	}
+	_, err := os.Stat(filepath.Join(filepath.Dir(path), "Chart.yaml"))
+	return err == nil
 }
 
 func readFile(name string, stdin io.Reader) ([]byte, error) {
