@@ -82,10 +82,7 @@ func (c *certificates) sync(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	// Read before the Secret: what was published by an older Secret is then refused.
-	configurations, err := c.configurations(ctx)
-	if err != nil {
-		return err
-	}
+	configurations, unread := c.configurations(ctx)
 	secret := &corev1.Secret{}
 	if err := c.secrets.Get().Namespace(c.own.Namespace).Resource(secretResource).Name(c.own.Name).Do(ctx).Into(secret); err != nil {
 		return fmt.Errorf("secret %s: %w", c.own, err)
@@ -93,6 +90,9 @@ func (c *certificates) sync(ctx context.Context) error {
 	before := keptIn(secret)
 	if c.current.Load() == nil {
 		_ = c.load(before) // it serves, whatever hinders a renewal
+	}
+	if unread != nil {
+		return unread
 	}
 	kept, err := c.policy.Next(before, c.names, isPublished(configurations, before.Bundle), c.now())
 	if err != nil {

@@ -261,6 +261,9 @@ func TestCertificatesAreLookedAfter(t *testing.T) {
 	api.Refusing("patch "+webhookKinds[0], http.StatusForbidden)
 	api.Refusing("get "+webhookKinds[0], http.StatusInternalServerError)
 	assert.ErrorContains(t, r.certs.sync(t.Context()), "mutatingwebhookconfigurations multibond-webhook")
+	fresh := startReplica(t, api, certificateLives, func() time.Time { return at })
+	assert.Error(t, fresh.certs.sync(t.Context()))
+	assert.NoError(t, fresh.certs.unready(), "the certificate is there")
 	at = at.AddDate(1, 0, 0)
 	assert.Error(t, r.certs.unready(), "expired")
 }

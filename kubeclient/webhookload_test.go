@@ -26,16 +26,24 @@ func TestWebhookBesideSlowSenders(t *testing.T) {
 	api := newHookAPI(t)
 	r := startReplica(t, api, certificateLives, time.Now)
 	require.NoError(t, r.certs.sync(t.Context()))
+	var slow []net.Conn
 	for range reviewsAtOnce {
-		slow, err := tls.Dial("tcp", strings.TrimPrefix(r.url, "https://"), &tls.Config{InsecureSkipVerify: true})
+		s, err := tls.Dial("tcp", strings.TrimPrefix(r.url, "https://"), &tls.Config{InsecureSkipVerify: true})
 		require.NoError(t, err)
-		defer slow.Close()
-		_, err = fmt.Fprint(slow, "POST /pods HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{")
+		defer s.Close()
+		slow = append(slow, s)
+		_, err = fmt.Fprint(s, "POST /pods HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{")
 		require.NoError(t, err)
 	}
 	answer, err := ask(trusting(bundleOf(api, webhookKinds[0]), time.Now), r.url+"/pods", podToInject)
 	require.NoError(t, err)
 	assert.True(t, answer.Allowed)
+	for _, s := range slow {
+		require.NoError(t, s.SetReadDeadline(time.Now().Add(time.Minute)))
+		text, err := io.ReadAll(s)
+		require.NoError(t, err, "it is answered, and its connection ends")
+		assert.Contains(t, string(text), "503 Service Unavailable")
+	}
 }
 
 // TestHeldBytes: all requests that are held have a limit, whatever each of them has.

@@ -93,13 +93,14 @@ func (h *heldBytes) read(w http.ResponseWriter, request *http.Request) ([]byte, 
 	if err := connection.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
 		return nil, err
 	}
-	defer connection.SetReadDeadline(time.Time{}) // otherwise it would end the review too
 	var body bytes.Buffer
 	for from := http.MaxBytesReader(w, request.Body, largestReview); ; {
 		n, err := io.CopyN(&body, from, 64<<10)
 		switch held := h.Add(n); {
 		case err == io.EOF:
-			return body.Bytes(), nil
+			// After an error it stays, and ends the connection: what is left of the body is read before
+			// the answer. After the whole body it would end the review.
+			return body.Bytes(), connection.SetReadDeadline(time.Time{})
 		case err != nil:
 			return body.Bytes(), err
 		case held > largestReviews:
