@@ -82,9 +82,8 @@ func withoutConflict(rails []rail, now *agentapi.Routes) (agree []rail) {
 	return agree
 }
 
-// conflict returns an error if an interface is of a network whose subnet overlaps that of an
-// earlier one and is another, or is divided otherwise: one of them would have traffic of the
-// other.
+// conflict returns an error if the interface's subnet overlaps an earlier one, unless both are
+// the same and divided alike. One network would get traffic of the other.
 func (r rail) conflict(earlier []rail) error {
 	for _, e := range earlier {
 		alike := r.InterfaceBits == e.InterfaceBits && r.HostBits == e.HostBits

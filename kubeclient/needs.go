@@ -67,9 +67,9 @@ func (j Judge) annotation(name types.NamespacedName, key string) string {
 	return nad.Annotations[key]
 }
 
-// addClaim notes the claim of a request. One that no claim's name precedes is of a claim with
-// the template's name. It is an error if a pod that does not have the claim needs it of two
-// templates.
+// addClaim notes the claim of a request, "claim/request". If the request names no claim, the
+// claim has the template's name. It is an error if two templates would make a claim of one name,
+// unless the pod has that claim itself.
 func (n *Needs) addClaim(pod *corev1.Pod, f found, request, template string) error {
 	if template == "" {
 		return nil

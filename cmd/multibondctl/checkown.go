@@ -75,7 +75,7 @@ func (e *env) removeAfter(ctx context.Context, core *coreclient.CoreV1Client, po
 	return nil
 }
 
-// podsFor returns the pods that a check makes, and notes in the report where there are none.
+// podsFor returns the pods that a check makes. The report gets the nodes without one, and why.
 func (e *env) podsFor(ctx context.Context, core *coreclient.CoreV1Client, k ownCheck, r *checkReport) ([]*corev1.Pod, error) {
 	config, err := e.config()
 	if err != nil {
